@@ -1,0 +1,25 @@
+//! Copies and reshards ClickHouse tables between clusters: exactly once, verified, resumable.
+//!
+//! The modules stand in the order in which a copy meets them; a module imports only modules above it.
+//!
+//! - [`model`]: the vocabulary: clusters and nodes, tables, partitions, secrets.
+//! - [`task`]: the job as written: XML → [`task::Task`], every fault with the path of its element.
+//! - [`sql`]: every statement that can be sent, as text; quoting in one file.
+//! - [`protocol`]: what is recorded, what it means, what comes next. Pure.
+//! - [`plan`]: partitions and sizes → batches and pieces. Pure.
+//! - [`keeper`]: the door to ZooKeeper.
+//! - [`cluster`]: the door to ClickHouse.
+//! - [`worker`]: observe, decide, perform: the one room that uses both doors.
+//! - [`report`]: what happened, for people.
+//! - [`cli`]: arguments as typed → as meant.
+
+pub mod cli;
+pub mod cluster;
+pub mod keeper;
+pub mod model;
+pub mod plan;
+pub mod protocol;
+pub mod report;
+pub mod sql;
+pub mod task;
+pub mod worker;

@@ -1,0 +1,3 @@
+//! The bell: everything is in the library.
+
+fn main() {}
