@@ -1,1 +1,255 @@
-//! (Being built.)
+//! The door to ClickHouse: what we ask of a server, as [`Warehouse`], and how it is asked, over HTTP.
+//!
+//! # Guarantees
+//! - An answer is whole or an error: results are buffered by the server until they are complete.
+//! - "No answer" is an error, never an empty result.
+//! - A request that was sent may go on after its future was dropped or its connection broke: only looking tells.
+//!
+//! # Timeouts
+//! Everything but [`Warehouse::push`] and the statements on partitions has a bound of its own (see [`http`]). Those run
+//! as long as they must; the caller decides when to give up.
+
+mod error;
+pub mod http;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::model::{Node, PartitionId, PartitionValue, TableName};
+use crate::sql::{Column, KeyElement, Selection, TableDefinition};
+
+pub use error::{Error, Kind, Remedy};
+
+/// What a server says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerFacts {
+    /// `18.16.1`
+    pub version: String,
+    /// The settings it knows, with their values for our account.
+    pub settings: BTreeMap<String, String>,
+    /// Its macros.
+    pub macros: BTreeMap<String, String>,
+}
+
+impl ServerFacts {
+    /// `(18, 16)`.
+    pub fn release(&self) -> (u32, u32) {
+        let mut numbers = self.version.split('.').map(|part| part.parse().unwrap_or(0));
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    }
+
+    /// Whether our account there may only read (`readonly` 1 or 2).
+    pub fn is_read_only(&self) -> bool {
+        self.settings.get("readonly").is_some_and(|value| value != "0")
+    }
+
+    /// Those of the wanted settings that this server knows: an unknown one is an error there.
+    pub fn known<'a>(
+        &'a self,
+        wanted: impl IntoIterator<Item = (&'a String, &'a String)> + 'a,
+    ) -> impl Iterator<Item = (String, String)> + 'a {
+        wanted
+            .into_iter()
+            .filter(|(name, _)| self.settings.contains_key(*name))
+            .map(|(name, value)| (name.clone(), value.clone()))
+    }
+}
+
+/// What the parts of a partition say of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartSizes {
+    /// The partition.
+    pub id: PartitionId,
+    /// Rows that the active parts claim.
+    pub rows: u64,
+    /// Uncompressed bytes of the active parts.
+    pub bytes: u64,
+}
+
+/// How many rows have a value of the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tally {
+    /// The value.
+    pub value: PartitionValue,
+    /// The text of each element that a person knows.
+    pub shown: Vec<String>,
+    /// The partition's id where it can be told from the value.
+    pub id: Option<PartitionId>,
+    /// Rows, counted by query.
+    pub rows: u64,
+}
+
+/// A statement that runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Running {
+    /// Its id.
+    pub query_id: String,
+    /// Seconds.
+    pub elapsed: f64,
+    /// Rows read so far.
+    pub read_rows: u64,
+    /// Rows written so far.
+    pub written_rows: u64,
+}
+
+/// What a replica says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaState {
+    /// Path of the table in the servers' ZooKeeper.
+    pub path: String,
+    /// The replica's name.
+    pub name: String,
+    /// Whether it takes no writes at the moment.
+    pub readonly: bool,
+}
+
+/// Settings for one statement, already known to the server that gets them.
+pub type Settings = Vec<(String, String)>;
+
+/// The transfer of some rows from a source node to one target node.
+#[derive(Debug, Clone)]
+pub struct Push {
+    /// The node that gets the statement.
+    pub from: Arc<Node>,
+    /// The node that gets the rows.
+    pub to: Arc<Node>,
+    /// The staging table there.
+    pub into: TableName,
+    /// The columns, in both tables.
+    pub columns: Vec<String>,
+    /// The rows.
+    pub rows: Selection,
+    /// The statement's id at the source.
+    pub query_id: String,
+    /// Settings that both servers know.
+    pub settings: Settings,
+}
+
+/// How partitions of one table get into another on the same node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placing {
+    /// Added to what is there.
+    Attach,
+    /// In the place of what is there, each partition atomically. Never for a partition that the source table lacks: that
+    /// would empty it (facts file, T4).
+    Replace,
+}
+
+/// What we ask of ClickHouse. Every method names the node that it asks.
+#[async_trait]
+pub trait Warehouse: Send + Sync {
+    /// What the server is.
+    async fn server(&self, node: &Node) -> Result<ServerFacts, Error>;
+    /// Whether there is such a database.
+    async fn database_exists(&self, node: &Node, database: &str) -> Result<bool, Error>;
+    /// A table's definition; `None` when there is no such table. An error when the account may not know.
+    async fn table(&self, node: &Node, name: &TableName) -> Result<Option<TableDefinition>, Error>;
+    /// Names of the tables of a database that start with a prefix.
+    async fn tables_with_prefix(&self, node: &Node, database: &str, prefix: &str) -> Result<Vec<String>, Error>;
+    /// What a replicated table's replica is; `None` when the table is not replicated.
+    async fn replica_state(&self, node: &Node, name: &TableName) -> Result<Option<ReplicaState>, Error>;
+    /// Nodes under a path of the server's own ZooKeeper; `None` when there is no such path.
+    async fn zookeeper_children(&self, node: &Node, path: &str) -> Result<Option<Vec<String>>, Error>;
+    /// Active parts by partition.
+    async fn parts(&self, node: &Node, name: &TableName) -> Result<Vec<PartSizes>, Error>;
+    /// How many displaced parts of some partitions are still there.
+    async fn displaced_parts(&self, node: &Node, name: &TableName, ids: &[PartitionId]) -> Result<u64, Error>;
+    /// Rows for each value of a key, by query.
+    async fn tally(
+        &self,
+        node: &Node,
+        rows: &Selection,
+        key: &[KeyElement],
+        settings: &Settings,
+    ) -> Result<Vec<Tally>, Error>;
+    /// Rows of each partition of a MergeTree table, by query.
+    async fn rows_by_partition(
+        &self,
+        node: &Node,
+        name: &TableName,
+        only: Option<&[PartitionId]>,
+    ) -> Result<BTreeMap<PartitionId, u64>, Error>;
+    /// The key's values in each partition of a MergeTree table with their rows, by query.
+    async fn values_by_partition(
+        &self,
+        node: &Node,
+        name: &TableName,
+        key: &[KeyElement],
+    ) -> Result<Vec<(PartitionId, PartitionValue, u64)>, Error>;
+    /// Rows and checksum of a partition of a MergeTree table, or of all of a table of any engine.
+    async fn checksum(
+        &self,
+        node: &Node,
+        name: &TableName,
+        id: Option<&PartitionId>,
+        columns: &[Column],
+    ) -> Result<(u64, u64), Error>;
+    /// Keys of about one row in `every`, sorted.
+    async fn sample_keys(
+        &self,
+        node: &Node,
+        rows: &Selection,
+        columns: &[KeyElement],
+        every: u64,
+        settings: &Settings,
+    ) -> Result<Vec<Vec<String>>, Error>;
+    /// Types of expressions over some rows (without reading any), or without any table.
+    async fn types(&self, node: &Node, over: Option<&Selection>, expressions: &[String]) -> Result<Vec<String>, Error>;
+    /// Running statements whose id starts with a prefix.
+    async fn running(&self, node: &Node, prefix: &str) -> Result<Vec<Running>, Error>;
+
+    /// Ends running statements whose id starts with a prefix, without waiting for their end.
+    async fn kill(&self, node: &Node, prefix: &str) -> Result<(), Error>;
+    /// Makes a database where there is none.
+    async fn create_database(&self, node: &Node, database: &str, settings: &Settings) -> Result<(), Error>;
+    /// Makes a table by a statement of [`TableDefinition`].
+    async fn create_table(
+        &self,
+        node: &Node,
+        name: &TableName,
+        statement: &str,
+        settings: &Settings,
+    ) -> Result<(), Error>;
+    /// Sets a column's comment.
+    async fn comment_column(&self, node: &Node, name: &TableName, column: &str, comment: &str) -> Result<(), Error>;
+    /// Removes a table if it is there.
+    async fn drop_table(&self, node: &Node, name: &TableName, settings: &Settings) -> Result<(), Error>;
+    /// Renames tables.
+    async fn rename(&self, node: &Node, pairs: &[(TableName, TableName)]) -> Result<(), Error>;
+    /// Stops merges of a table.
+    async fn stop_merges(&self, node: &Node, name: &TableName) -> Result<(), Error>;
+    /// Waits until a replica has caught up with its queue.
+    async fn sync_replica(&self, node: &Node, name: &TableName) -> Result<(), Error>;
+    /// Puts partitions of one table into another. No bound on its time.
+    async fn place(
+        &self,
+        node: &Node,
+        placing: Placing,
+        into: &TableName,
+        from: &TableName,
+        ids: &[PartitionId],
+        settings: &Settings,
+    ) -> Result<(), Error>;
+    /// Removes the rows of partitions. No bound on its time.
+    async fn drop_partitions(
+        &self,
+        node: &Node,
+        name: &TableName,
+        ids: &[PartitionId],
+        settings: &Settings,
+    ) -> Result<(), Error>;
+    /// Copies a partition within a node by reading and writing its rows. No bound on its time.
+    async fn insert_partition(
+        &self,
+        node: &Node,
+        into: &TableName,
+        from: &TableName,
+        columns: &[String],
+        id: &PartitionId,
+        settings: &Settings,
+    ) -> Result<(), Error>;
+    /// Moves rows from server to server. No bound on its time. Dropping the future does not end the statement.
+    async fn push(&self, push: &Push) -> Result<(), Error>;
+}

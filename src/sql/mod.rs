@@ -1,1 +1,23 @@
-//! (Being built.)
+//! Every statement that can be sent, as text.
+//!
+//! Text that comes from a task file or from a server enters a statement in one of three ways only: as an identifier or a
+//! literal through [`quote`], or as an [`Expression`], which is known to be balanced and free of comments and so cannot
+//! break out of the parentheses that it is put into.
+
+mod checksum;
+mod definition;
+mod engine;
+mod expression;
+mod lex;
+pub mod quote;
+mod select;
+mod statements;
+
+pub use checksum::row_hash;
+pub use definition::{Column, DefaultKind, DefinitionError, TableDefinition};
+pub use engine::{Clause, Engine, EngineError};
+pub use expression::{Expression, ExpressionError};
+pub use select::{
+    KeyElement, PartitionFilter, Relation, Selection, Slice, SliceBound, SlotFilter, SlotWidth, key_elements,
+};
+pub use statements::*;

@@ -1,0 +1,142 @@
+//! What a server, or the way to it, answered instead of what was asked.
+
+use std::time::Duration;
+
+/// A request to a node that failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{node}: {doing}: {kind}{}", self.advice().map(|a| format!(" ({a})")).unwrap_or_default())]
+pub struct Error {
+    /// The node that was asked.
+    pub node: String,
+    /// What was asked, as "cannot read the partitions of d.t".
+    pub doing: String,
+    /// What came of it.
+    pub kind: Kind,
+}
+
+/// What came of a request.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Kind {
+    /// The server answered with an error.
+    #[error("code {code}: {message}")]
+    Server {
+        /// ClickHouse's error code.
+        code: u32,
+        /// The first line of its message.
+        message: String,
+    },
+    /// No connection, or it broke.
+    #[error("no answer: {0}")]
+    Network(String),
+    /// Nothing came in time.
+    #[error("no answer within {} s", .0.as_secs())]
+    Timeout(Duration),
+    /// An answer that we do not understand.
+    #[error("answer not understood: {0}")]
+    Answer(String),
+}
+
+/// What can be done about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// The same again, a little later.
+    Retry,
+    /// The same with fewer rows at once.
+    Smaller,
+    /// Nothing that we could do: a person must.
+    GiveUp,
+}
+
+impl Error {
+    /// The server's code, when the server answered.
+    pub fn code(&self) -> Option<u32> {
+        match &self.kind {
+            Kind::Server { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// Whether the node could not be spoken to at all.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self.kind, Kind::Network(_) | Kind::Timeout(_))
+    }
+
+    /// Whether the account may not do this (wrong password, database denied, read-only, no grant).
+    pub fn is_denied(&self) -> bool {
+        matches!(self.code(), Some(164 | 192 | 193 | 194 | 195 | 291 | 452 | 497 | 516))
+    }
+
+    /// What to do, by the server's code and not by its words.
+    pub fn remedy(&self) -> Remedy {
+        match &self.kind {
+            Kind::Network(_) | Kind::Timeout(_) => Remedy::Retry,
+            Kind::Answer(_) => Remedy::GiveUp,
+            Kind::Server { code, .. } => match code {
+                // network, time-outs, too many queries, too many parts, locks, concurrent ALTER, the server's own ZooKeeper
+                3
+                | 32
+                | 33
+                | 74
+                | 75
+                | 95
+                | 96
+                | 99..=102
+                | 159
+                | 198
+                | 202
+                | 203
+                | 209
+                | 210
+                | 225
+                | 236
+                | 242
+                | 243
+                | 252
+                | 279
+                | 285
+                | 286
+                | 319
+                | 335
+                | 394
+                | 473
+                | 517
+                | 999 => Remedy::Retry,
+                // a staging table that is not there any more: made again by the next attempt
+                60 | 218 | 219 => Remedy::Retry,
+                241 => Remedy::Smaller,
+                _ => Remedy::GiveUp,
+            },
+        }
+    }
+
+    /// What a person can do about it.
+    fn advice(&self) -> Option<&'static str> {
+        Some(match self.code()? {
+            192..=194 | 516 => "check user and password of this replica in the task",
+            291 | 497 => "the account needs access to this database",
+            164 => "the account may only read",
+            359 => "raise max_partition_size_to_drop and max_table_size_to_drop on this server",
+            241 => "lower batch_bytes, or raise max_memory_usage in the settings of the task",
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_reads_as_one_sentence() {
+        let error = Error {
+            node: "10.0.0.1:9000".into(),
+            doing: "cannot read table d.t".into(),
+            kind: Kind::Server { code: 193, message: "Wrong password for user u".into() },
+        };
+        assert_eq!(
+            error.to_string(),
+            "10.0.0.1:9000: cannot read table d.t: code 193: Wrong password for user u \
+             (check user and password of this replica in the task)"
+        );
+    }
+}

@@ -1,0 +1,380 @@
+//! Each question and each deed, as a statement and the shape of its answer.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use clickhouse::Row;
+use serde::Deserialize;
+
+use crate::model::{Node, PartitionId, PartitionValue, TableName};
+use crate::sql::{self, Column, DefaultKind, KeyElement, Selection, TableDefinition};
+
+use super::super::{
+    Error, Kind, PartSizes, Placing, Push, ReplicaState, Running, ServerFacts, Settings, Tally, Warehouse,
+};
+use super::{COUNTING, Header, HttpWarehouse, SHORT, TextPair, pairs};
+
+#[derive(Row, Deserialize)]
+struct TableRow {
+    engine: String,
+    engine_full: String,
+    create_query: String,
+    sorting_key: String,
+}
+
+#[derive(Row, Deserialize)]
+struct ColumnRow {
+    name: String,
+    type_name: String,
+    default_kind: String,
+    default_expression: String,
+    comment: String,
+}
+
+#[derive(Row, Deserialize)]
+struct PartsRow {
+    id: String,
+    rows: u64,
+    bytes: u64,
+}
+
+#[derive(Row, Deserialize)]
+struct CountRow {
+    id: String,
+    rows: u64,
+}
+
+#[derive(Row, Deserialize)]
+struct TallyRow {
+    values: Vec<String>,
+    shown: Vec<String>,
+    ids: Vec<String>,
+    rows: u64,
+}
+
+#[derive(Row, Deserialize)]
+struct ValuesRow {
+    id: String,
+    values: Vec<String>,
+    rows: u64,
+}
+
+#[derive(Row, Deserialize)]
+struct ReplicaRow {
+    path: String,
+    name: String,
+    readonly: u8,
+}
+
+#[derive(Row, Deserialize)]
+struct RunningRow {
+    query_id: String,
+    elapsed: f64,
+    read_rows: u64,
+    written_rows: u64,
+}
+
+#[derive(Row, Deserialize)]
+struct ChecksumRow {
+    rows: u64,
+    sum: u64,
+}
+
+#[derive(Row, Deserialize)]
+struct KeyRow {
+    values: Vec<String>,
+}
+
+fn default_kind(text: &str) -> DefaultKind {
+    match text {
+        "DEFAULT" => DefaultKind::Default,
+        "MATERIALIZED" => DefaultKind::Materialized,
+        "ALIAS" => DefaultKind::Alias,
+        "EPHEMERAL" => DefaultKind::Ephemeral,
+        _ => DefaultKind::None,
+    }
+}
+
+#[async_trait]
+impl Warehouse for HttpWarehouse {
+    async fn server(&self, node: &Node) -> Result<ServerFacts, Error> {
+        self.reach(node).await?;
+        let doing = "cannot ask the server what it is";
+        let version: Vec<TextPair> = self.rows(node, doing, sql::SERVER, SHORT).await?;
+        let settings: Vec<TextPair> = self.rows(node, doing, sql::SETTINGS, SHORT).await?;
+        let macros: Vec<TextPair> = self.rows(node, doing, sql::MACROS, SHORT).await?;
+        let version = version.into_iter().next().map(|pair| pair.name).unwrap_or_default();
+        Ok(ServerFacts { version, settings: pairs(settings), macros: pairs(macros) })
+    }
+
+    async fn database_exists(&self, node: &Node, database: &str) -> Result<bool, Error> {
+        let doing = format!("cannot look for database {database}");
+        let rows: Vec<String> = self.rows(node, &doing, &sql::database_exists(database), SHORT).await?;
+        Ok(!rows.is_empty())
+    }
+
+    async fn table(&self, node: &Node, name: &TableName) -> Result<Option<TableDefinition>, Error> {
+        let doing = format!("cannot read the definition of {name}");
+        let exists: Vec<u8> = match self.rows(node, &doing, &sql::table_exists(name), SHORT).await {
+            // there is no such database
+            Err(error) if error.code() == Some(81) => return Ok(None),
+            other => other?,
+        };
+        if exists != [1] {
+            return Ok(None);
+        }
+        let tables: Vec<TableRow> = self.rows(node, &doing, &sql::describe_table(name), SHORT).await?;
+        let columns: Vec<ColumnRow> = self.rows(node, &doing, &sql::describe_columns(name), SHORT).await?;
+        let Some(table) = tables.into_iter().next() else { return Ok(None) };
+        let columns = columns
+            .into_iter()
+            .map(|row| Column {
+                name: row.name,
+                type_name: row.type_name,
+                default_kind: default_kind(&row.default_kind),
+                default_expression: row.default_expression,
+                comment: row.comment,
+            })
+            .collect();
+        let engine = if table.engine_full.is_empty() { &table.engine } else { &table.engine_full };
+        TableDefinition::read(name.clone(), engine, &table.create_query, columns, &table.sorting_key)
+            .map(Some)
+            .map_err(|error| Error { node: node.to_string(), doing, kind: Kind::Answer(error.to_string()) })
+    }
+
+    async fn tables_with_prefix(&self, node: &Node, database: &str, prefix: &str) -> Result<Vec<String>, Error> {
+        let doing = format!("cannot list the tables of {database}");
+        self.rows(node, &doing, &sql::tables_with_prefix(database, prefix), SHORT).await
+    }
+
+    async fn replica_state(&self, node: &Node, name: &TableName) -> Result<Option<ReplicaState>, Error> {
+        let doing = format!("cannot read the state of the replica of {name}");
+        let rows: Vec<ReplicaRow> = self.rows(node, &doing, &sql::replica_state(name), SHORT).await?;
+        let state = |row: ReplicaRow| ReplicaState { path: row.path, name: row.name, readonly: row.readonly != 0 };
+        Ok(rows.into_iter().next().map(state))
+    }
+
+    async fn zookeeper_children(&self, node: &Node, path: &str) -> Result<Option<Vec<String>>, Error> {
+        let doing = format!("cannot look at {path} in the server's ZooKeeper");
+        match self.rows(node, &doing, &sql::zookeeper_children(path), SHORT).await {
+            Err(error) if error.code() == Some(999) && error.to_string().contains("no node") => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    async fn parts(&self, node: &Node, name: &TableName) -> Result<Vec<PartSizes>, Error> {
+        let doing = format!("cannot read the parts of {name}");
+        let rows: Vec<PartsRow> = self.rows(node, &doing, &sql::parts(name), SHORT).await?;
+        let sizes = |row: PartsRow| PartSizes { id: PartitionId(row.id), rows: row.rows, bytes: row.bytes };
+        Ok(rows.into_iter().map(sizes).collect())
+    }
+
+    async fn displaced_parts(&self, node: &Node, name: &TableName, ids: &[PartitionId]) -> Result<u64, Error> {
+        let doing = format!("cannot read the displaced parts of {name}");
+        let rows: Vec<u64> = self.rows(node, &doing, &sql::displaced_parts(name, ids), SHORT).await?;
+        Ok(rows.into_iter().sum())
+    }
+
+    async fn tally(
+        &self,
+        node: &Node,
+        rows: &Selection,
+        key: &[KeyElement],
+        settings: &Settings,
+    ) -> Result<Vec<Tally>, Error> {
+        let doing = format!("cannot count the rows of {}", rows.relation.table);
+        let found: Vec<TallyRow> = self.rows_with(node, &doing, &sql::tally(rows, key), COUNTING, settings).await?;
+        let tally = |row: TallyRow| {
+            // An unpartitioned table is one partition, named so by every version.
+            let id = if key.is_empty() {
+                Some(PartitionId("all".into()))
+            } else {
+                (!row.ids.is_empty()).then(|| PartitionId(row.ids.join("-")))
+            };
+            Tally { value: PartitionValue(row.values), shown: row.shown, id, rows: row.rows }
+        };
+        Ok(found.into_iter().map(tally).filter(|tally| tally.rows > 0).collect())
+    }
+
+    async fn rows_by_partition(
+        &self,
+        node: &Node,
+        name: &TableName,
+        only: Option<&[PartitionId]>,
+    ) -> Result<BTreeMap<PartitionId, u64>, Error> {
+        if only.is_some_and(<[PartitionId]>::is_empty) {
+            return Ok(BTreeMap::new());
+        }
+        let doing = format!("cannot count the rows of {name}");
+        let rows: Vec<CountRow> = self.rows(node, &doing, &sql::rows_by_partition(name, only), COUNTING).await?;
+        Ok(rows.into_iter().map(|row| (PartitionId(row.id), row.rows)).collect())
+    }
+
+    async fn values_by_partition(
+        &self,
+        node: &Node,
+        name: &TableName,
+        key: &[KeyElement],
+    ) -> Result<Vec<(PartitionId, PartitionValue, u64)>, Error> {
+        let doing = format!("cannot count the rows of {name}");
+        let rows: Vec<ValuesRow> = self.rows(node, &doing, &sql::values_by_partition(name, key), COUNTING).await?;
+        Ok(rows.into_iter().map(|row| (PartitionId(row.id), PartitionValue(row.values), row.rows)).collect())
+    }
+
+    async fn checksum(
+        &self,
+        node: &Node,
+        name: &TableName,
+        id: Option<&PartitionId>,
+        columns: &[Column],
+    ) -> Result<(u64, u64), Error> {
+        let doing = format!("cannot compute the checksum of {name}");
+        let rows: Vec<ChecksumRow> = self.rows(node, &doing, &sql::checksum(name, id, columns), COUNTING).await?;
+        Ok(rows.into_iter().fold((0, 0), |(rows, sum), row| (rows + row.rows, sum.wrapping_add(row.sum))))
+    }
+
+    async fn sample_keys(
+        &self,
+        node: &Node,
+        rows: &Selection,
+        columns: &[KeyElement],
+        every: u64,
+        settings: &Settings,
+    ) -> Result<Vec<Vec<String>>, Error> {
+        let doing = format!("cannot sample the keys of {}", rows.relation.table);
+        let statement = sql::sample_keys(rows, columns, every);
+        let found: Vec<KeyRow> = self.rows_with(node, &doing, &statement, COUNTING, settings).await?;
+        Ok(found.into_iter().map(|row| row.values).collect())
+    }
+
+    async fn types(&self, node: &Node, over: Option<&Selection>, expressions: &[String]) -> Result<Vec<String>, Error> {
+        let (doing, statement) = match over {
+            Some(rows) => (
+                format!("cannot evaluate {} over {}", expressions.join(", "), rows.relation.table),
+                sql::types(rows, expressions),
+            ),
+            None => (format!("cannot evaluate {}", expressions.join(", ")), sql::types_without_table(expressions)),
+        };
+        let text = self.text(node, &doing, &statement, "JSON", SHORT).await?;
+        let header: Header = serde_json::from_slice(&text).map_err(|error| Error {
+            node: node.to_string(),
+            doing,
+            kind: Kind::Answer(error.to_string()),
+        })?;
+        Ok(header.meta.into_iter().map(|column| column.type_name).collect())
+    }
+
+    async fn running(&self, node: &Node, prefix: &str) -> Result<Vec<Running>, Error> {
+        let rows: Vec<RunningRow> =
+            self.rows(node, "cannot list running statements", &sql::running(prefix), SHORT).await?;
+        let running = |row: RunningRow| Running {
+            query_id: row.query_id,
+            elapsed: row.elapsed,
+            read_rows: row.read_rows,
+            written_rows: row.written_rows,
+        };
+        Ok(rows.into_iter().map(running).collect())
+    }
+
+    async fn kill(&self, node: &Node, prefix: &str) -> Result<(), Error> {
+        let none = Settings::new();
+        self.execute(node, "cannot end a statement", &sql::kill(prefix), &none, Some(SHORT), None).await
+    }
+
+    async fn create_database(&self, node: &Node, database: &str, settings: &Settings) -> Result<(), Error> {
+        let doing = format!("cannot create database {database}");
+        self.execute(node, &doing, &sql::create_database(database), settings, Some(SHORT), None).await
+    }
+
+    async fn create_table(
+        &self,
+        node: &Node,
+        name: &TableName,
+        statement: &str,
+        settings: &Settings,
+    ) -> Result<(), Error> {
+        self.execute(node, &format!("cannot create table {name}"), statement, settings, Some(SHORT), None).await
+    }
+
+    async fn comment_column(&self, node: &Node, name: &TableName, column: &str, comment: &str) -> Result<(), Error> {
+        let doing = format!("cannot set the comment of column {column} of {name}");
+        let statement = sql::comment_column(name, column, comment);
+        self.execute(node, &doing, &statement, &Settings::new(), Some(SHORT), None).await
+    }
+
+    async fn drop_table(&self, node: &Node, name: &TableName, settings: &Settings) -> Result<(), Error> {
+        let doing = format!("cannot drop table {name}");
+        self.execute(node, &doing, &sql::drop_table(name), settings, Some(SHORT), None).await
+    }
+
+    async fn rename(&self, node: &Node, pairs: &[(TableName, TableName)]) -> Result<(), Error> {
+        if pairs.is_empty() {
+            return Ok(());
+        }
+        let doing = format!("cannot rename table {}", pairs[0].0);
+        self.execute(node, &doing, &sql::rename(pairs), &Settings::new(), Some(SHORT), None).await
+    }
+
+    async fn stop_merges(&self, node: &Node, name: &TableName) -> Result<(), Error> {
+        let doing = format!("cannot stop merges of {name}");
+        self.execute(node, &doing, &sql::stop_merges(name), &Settings::new(), Some(SHORT), None).await
+    }
+
+    async fn sync_replica(&self, node: &Node, name: &TableName) -> Result<(), Error> {
+        let doing = format!("cannot wait for the replica of {name}");
+        self.execute(node, &doing, &sql::sync_replica(name), &Settings::new(), Some(COUNTING), None).await
+    }
+
+    async fn place(
+        &self,
+        node: &Node,
+        placing: Placing,
+        into: &TableName,
+        from: &TableName,
+        ids: &[PartitionId],
+        settings: &Settings,
+    ) -> Result<(), Error> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let doing = format!("cannot publish partitions of {from} in {into}");
+        let statement = match placing {
+            Placing::Attach => sql::attach_partitions(into, from, ids),
+            Placing::Replace => sql::replace_partitions(into, from, ids),
+        };
+        self.execute(node, &doing, &statement, settings, None, None).await
+    }
+
+    async fn drop_partitions(
+        &self,
+        node: &Node,
+        name: &TableName,
+        ids: &[PartitionId],
+        settings: &Settings,
+    ) -> Result<(), Error> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let doing = format!("cannot drop partitions of {name}");
+        self.execute(node, &doing, &sql::drop_partitions(name, ids), settings, None, None).await
+    }
+
+    async fn insert_partition(
+        &self,
+        node: &Node,
+        into: &TableName,
+        from: &TableName,
+        columns: &[String],
+        id: &PartitionId,
+        settings: &Settings,
+    ) -> Result<(), Error> {
+        let doing = format!("cannot insert partition {id} of {from} into {into}");
+        self.execute(node, &doing, &sql::insert_partition(into, from, columns, id), settings, None, None).await
+    }
+
+    async fn push(&self, push: &Push) -> Result<(), Error> {
+        let doing = format!("cannot copy rows of {} to {} of {}", push.rows.relation.table, push.into, push.to);
+        let statement = sql::push(&push.to, &push.into, &push.columns, &push.rows);
+        self.execute(&push.from, &doing, &statement, &push.settings, None, Some(&push.query_id)).await
+    }
+}

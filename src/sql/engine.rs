@@ -1,0 +1,338 @@
+//! Table engines as text: `ReplicatedMergeTree('/path', '{replica}') PARTITION BY … ORDER BY …`, old syntax or new.
+
+use std::fmt;
+
+use super::lex::{self, Spanned, Token};
+
+/// The clauses that may follow an engine's name, in the order in which they are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Clause {
+    /// `PARTITION BY`
+    PartitionBy,
+    /// `PRIMARY KEY`
+    PrimaryKey,
+    /// `ORDER BY`
+    OrderBy,
+    /// `SAMPLE BY`
+    SampleBy,
+    /// `TTL`
+    Ttl,
+    /// `SETTINGS`
+    Settings,
+    /// `COMMENT`
+    Comment,
+}
+
+impl Clause {
+    const ALL: [(Clause, &'static [&'static str]); 7] = [
+        (Clause::PartitionBy, &["PARTITION", "BY"]),
+        (Clause::PrimaryKey, &["PRIMARY", "KEY"]),
+        (Clause::OrderBy, &["ORDER", "BY"]),
+        (Clause::SampleBy, &["SAMPLE", "BY"]),
+        (Clause::Ttl, &["TTL"]),
+        (Clause::Settings, &["SETTINGS"]),
+        (Clause::Comment, &["COMMENT"]),
+    ];
+
+    fn words(self) -> String {
+        Self::ALL.iter().find(|(clause, _)| *clause == self).map(|(_, words)| words.join(" ")).unwrap_or_default()
+    }
+}
+
+/// An engine taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Engine {
+    /// `ReplicatedMergeTree`
+    pub name: String,
+    /// The arguments as written; `None` without parentheses.
+    pub arguments: Option<Vec<String>>,
+    /// The clauses in the order written.
+    pub clauses: Vec<(Clause, String)>,
+}
+
+/// Why a text is not an engine.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// Brackets or quotes that do not match.
+    #[error("{0}")]
+    Unbalanced(String),
+    /// It does not start with a name.
+    #[error("it does not start with the name of an engine")]
+    NoName,
+    /// Something that is not a clause.
+    #[error("\"{0}\" is not a clause of an engine (PARTITION BY, PRIMARY KEY, ORDER BY, SAMPLE BY, TTL, SETTINGS)")]
+    NotAClause(String),
+    /// A clause without a value, or twice.
+    #[error("{0} is {1}")]
+    BadClause(String, &'static str),
+}
+
+impl Engine {
+    /// Reads `[ENGINE =] Name[(arguments)] [clauses]`.
+    pub fn parse(text: &str) -> Result<Self, EngineError> {
+        let sql = lex::without_comments(text).map_err(|error| EngineError::Unbalanced(error.to_string()))?;
+        let found = lex::tokens(&sql).map_err(|error| EngineError::Unbalanced(error.to_string()))?;
+        let mut rest = &found[..];
+        if let [engine, equals, tail @ ..] = rest
+            && engine.is_word(&sql, "ENGINE")
+            && equals.token == Token::Sign('=')
+        {
+            rest = tail;
+        }
+        let Some((name, mut rest)) = rest.split_first() else { return Err(EngineError::NoName) };
+        let name_text = name.text(&sql);
+        if name.token != Token::Word || name_text.starts_with(|c: char| c.is_ascii_digit()) {
+            return Err(EngineError::NoName);
+        }
+        let mut arguments = None;
+        if let Some(open) = rest.first()
+            && open.token == Token::Sign('(')
+        {
+            let close = rest.iter().position(|t| t.token == Token::Sign(')') && t.depth == 0).unwrap_or(rest.len() - 1);
+            let inside = &sql[open.end..rest[close].start];
+            let parts = lex::split_commas(inside).map_err(|error| EngineError::Unbalanced(error.to_string()))?;
+            arguments = Some(parts);
+            rest = &rest[close + 1..];
+        }
+        let clauses = read_clauses(&sql, rest)?;
+        Ok(Self { name: name_text.to_owned(), arguments, clauses })
+    }
+
+    /// The text of a clause.
+    pub fn clause(&self, wanted: Clause) -> Option<&str> {
+        self.clauses.iter().find(|(clause, _)| *clause == wanted).map(|(_, text)| text.as_str())
+    }
+
+    /// Whether partitions of it can be attached and replaced.
+    pub fn is_merge_tree(&self) -> bool {
+        self.name.ends_with("MergeTree")
+    }
+
+    /// Whether its replicas fetch from each other.
+    pub fn is_replicated(&self) -> bool {
+        self.name.starts_with("Replicated")
+    }
+
+    /// Whether merges may remove rows of it by design (Replacing, Summing, Collapsing, Aggregating, Graphite).
+    pub fn merges_rows(&self) -> bool {
+        self.is_merge_tree() && self.name != "MergeTree" && self.name != "ReplicatedMergeTree"
+    }
+
+    /// Whether this is `MergeTree(date, [sampling,] (key), granularity, …)`.
+    pub fn is_old_syntax(&self) -> bool {
+        self.is_merge_tree()
+            && !self.clauses.iter().any(|(clause, _)| matches!(clause, Clause::OrderBy | Clause::PartitionBy))
+            && self.granularity_argument().is_some()
+    }
+
+    /// The path in ZooKeeper and the replica's name, as written (with macros), when they are.
+    pub fn replica_arguments(&self) -> Option<(&str, &str)> {
+        match self.arguments.as_deref() {
+            Some([path, replica, ..])
+                if self.is_replicated() && path.starts_with('\'') && replica.starts_with('\'') =>
+            {
+                Some((path, replica))
+            }
+            _ => None,
+        }
+    }
+
+    /// The arguments of the engine without those of replication.
+    fn own_arguments(&self) -> &[String] {
+        let all = self.arguments.as_deref().unwrap_or_default();
+        if self.replica_arguments().is_some() { &all[2..] } else { all }
+    }
+
+    /// Where the granularity stands among the own arguments, in the old syntax: the first number after the date and key.
+    fn granularity_argument(&self) -> Option<usize> {
+        let own = self.own_arguments();
+        let at = own.iter().position(|text| text.parse::<u64>().is_ok())?;
+        (at >= 2).then_some(at)
+    }
+
+    /// The partition key: `None` when the table has none.
+    pub fn partition_key(&self) -> Option<String> {
+        if self.is_old_syntax() {
+            return self.own_arguments().first().map(|date| format!("toYYYYMM({date})"));
+        }
+        self.clause(Clause::PartitionBy).map(str::to_owned)
+    }
+
+    /// Every expression that must be computable from the columns, with the name of its place.
+    pub fn expressions(&self) -> Vec<(String, String)> {
+        let mut found: Vec<(String, String)> = self
+            .clauses
+            .iter()
+            .filter(|(clause, _)| !matches!(clause, Clause::Settings | Clause::Comment | Clause::Ttl))
+            .map(|(clause, text)| (clause.words(), text.clone()))
+            .collect();
+        let own = self.own_arguments();
+        let columns = if self.is_old_syntax() {
+            own.iter().filter(|text| text.parse::<u64>().is_err()).collect::<Vec<_>>()
+        } else {
+            own.iter().filter(|text| !text.starts_with('\'') && text.parse::<u64>().is_err()).collect()
+        };
+        found.extend(columns.into_iter().map(|text| (format!("argument of {}", self.name), text.clone())));
+        found
+    }
+
+    /// The engine of a staging table for a target table with this engine: plain MergeTree with the same keys,
+    /// granularity and disks, nothing that removes rows, and no merges (facts file, §3; design §3).
+    ///
+    /// The old syntax takes no settings: merges there are stopped by a statement.
+    pub fn staging(&self) -> Engine {
+        if let Some(at) = self.granularity_argument()
+            && self.is_old_syntax()
+        {
+            let arguments = self.own_arguments()[..=at].to_vec();
+            return Engine { name: "MergeTree".into(), arguments: Some(arguments), clauses: Vec::new() };
+        }
+        let mut clauses: Vec<(Clause, String)> = self
+            .clauses
+            .iter()
+            .filter(|(clause, _)| !matches!(clause, Clause::Ttl | Clause::Settings | Clause::Comment))
+            .cloned()
+            .collect();
+        let kept = self.clause(Clause::Settings).map(kept_settings).unwrap_or_default();
+        let settings: Vec<String> =
+            kept.into_iter().chain(NO_MERGES.iter().map(|(name, value)| format!("{name} = {value}"))).collect();
+        clauses.push((Clause::Settings, settings.join(", ")));
+        Engine { name: "MergeTree".into(), arguments: None, clauses }
+    }
+}
+
+/// Keeps a staging table from merging and from refusing many parts. In the table's own settings, so that a restart of the
+/// server does not bring merges back. All are known to 18.16.
+const NO_MERGES: &[(&str, &str)] = &[
+    ("max_bytes_to_merge_at_max_space_in_pool", "1"),
+    ("max_bytes_to_merge_at_min_space_in_pool", "1"),
+    ("parts_to_delay_insert", "1000000"),
+    ("parts_to_throw_insert", "1000000"),
+];
+
+/// The settings of the target that a staging table shares: those that decide how parts look and where they lie.
+fn kept_settings(text: &str) -> Vec<String> {
+    let kept = |name: &str| {
+        name.starts_with("index_granularity")
+            || name.starts_with("min_bytes_for_wide")
+            || name.starts_with("min_rows_for_wide")
+            || name.starts_with("allow_")
+            || matches!(
+                name,
+                "storage_policy"
+                    | "disk"
+                    | "enable_mixed_granularity_parts"
+                    | "use_minimalistic_part_header_in_zookeeper"
+            )
+    };
+    lex::split_commas(text)
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|setting| kept(setting.split('=').next().unwrap_or_default().trim()))
+        .collect()
+}
+
+fn read_clauses(sql: &str, tokens: &[Spanned]) -> Result<Vec<(Clause, String)>, EngineError> {
+    let mut starts: Vec<(usize, usize, Clause)> = Vec::new();
+    for at in 0..tokens.len() {
+        if tokens[at].depth != 0 {
+            continue;
+        }
+        let clause = Clause::ALL.iter().find(|(_, words)| {
+            words.iter().enumerate().all(|(i, word)| tokens.get(at + i).is_some_and(|t| t.is_word(sql, word)))
+        });
+        if let Some((clause, words)) = clause {
+            starts.push((at, at + words.len(), *clause));
+        }
+    }
+    if let Some(first) = tokens.first()
+        && starts.first().is_none_or(|(at, ..)| *at != 0)
+    {
+        return Err(EngineError::NotAClause(first.text(sql).to_owned()));
+    }
+    let mut clauses: Vec<(Clause, String)> = Vec::new();
+    for (i, (_, from, clause)) in starts.iter().enumerate() {
+        let to = starts.get(i + 1).map_or(tokens.len(), |(at, ..)| *at);
+        if *from == to {
+            return Err(EngineError::BadClause(clause.words(), "empty"));
+        }
+        if clauses.iter().any(|(seen, _)| seen == clause) {
+            return Err(EngineError::BadClause(clause.words(), "there twice"));
+        }
+        clauses.push((*clause, sql[tokens[*from].start..tokens[to - 1].end].to_owned()));
+    }
+    Ok(clauses)
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        if let Some(arguments) = &self.arguments {
+            write!(f, "({})", arguments.join(", "))?;
+        }
+        let mut clauses = self.clauses.clone();
+        clauses.sort_by_key(|(clause, _)| *clause);
+        for (clause, text) in clauses {
+            write!(f, " {} {text}", clause.words())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Engine {
+        Engine::parse(text).unwrap()
+    }
+
+    #[test]
+    fn new_syntax_is_taken_apart_and_put_together() {
+        let engine = parsed(
+            "ENGINE=ReplicatedReplacingMergeTree('/t/{shard}/x', '{replica}', v)\n PARTITION BY (toYYYYMM(d), s)
+             ORDER BY (a, intHash32(a)) TTL d + INTERVAL 1 DAY SETTINGS index_granularity = 1024, merge_with_ttl_timeout=1",
+        );
+        assert_eq!(engine.replica_arguments(), Some(("'/t/{shard}/x'", "'{replica}'")));
+        assert_eq!(engine.partition_key().as_deref(), Some("(toYYYYMM(d), s)"));
+        assert!(engine.merges_rows() && engine.is_replicated() && !engine.is_old_syntax());
+        assert_eq!(
+            engine.staging().to_string(),
+            "MergeTree PARTITION BY (toYYYYMM(d), s) ORDER BY (a, intHash32(a)) SETTINGS index_granularity = 1024, \
+             max_bytes_to_merge_at_max_space_in_pool = 1, max_bytes_to_merge_at_min_space_in_pool = 1, \
+             parts_to_delay_insert = 1000000, parts_to_throw_insert = 1000000"
+        );
+    }
+
+    #[test]
+    fn old_syntax_keeps_its_keys_and_loses_replication_and_columns_to_sum() {
+        let engine = parsed("ReplicatedSummingMergeTree('/p', 'r', d, intHash32(u), (a, intHash32(u)), 8192, (x, y))");
+        assert!(engine.is_old_syntax());
+        assert_eq!(engine.partition_key().as_deref(), Some("toYYYYMM(d)"));
+        assert_eq!(engine.staging().to_string(), "MergeTree(d, intHash32(u), (a, intHash32(u)), 8192)");
+    }
+
+    #[test]
+    fn an_engine_without_parentheses_or_clauses_is_one() {
+        assert_eq!(parsed("Memory").to_string(), "Memory");
+        assert_eq!(parsed("MergeTree ORDER BY tuple()").clause(Clause::OrderBy), Some("tuple()"));
+        assert_eq!(parsed("MergeTree() ORDER BY a").arguments, Some(vec![]));
+    }
+
+    #[test]
+    fn what_is_no_engine_says_why() {
+        for (text, why) in [
+            ("", "it does not start with the name of an engine"),
+            ("('a')", "it does not start with the name of an engine"),
+            ("MergeTree(", "a bracket ( is not closed"),
+            ("MergeTree ORDER BY", "ORDER BY is empty"),
+            ("MergeTree ORDER BY a ORDER BY b", "ORDER BY is there twice"),
+            (
+                "MergeTree rand()",
+                "\"rand\" is not a clause of an engine (PARTITION BY, PRIMARY KEY, ORDER BY, SAMPLE BY, TTL, SETTINGS)",
+            ),
+        ] {
+            assert_eq!(Engine::parse(text).unwrap_err().to_string(), why, "{text}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! An expression that somebody else wrote.
+
+use std::fmt;
+
+use super::lex::{self, Token};
+
+/// An expression from a task file or a table's definition: not empty, balanced, without comments. Put into parentheses
+/// it stays there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expression(String);
+
+/// Why a text is not one expression.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExpressionError {
+    /// Nothing but blanks and comments.
+    #[error("it is empty")]
+    Empty,
+    /// Quotes, brackets or comments that do not match.
+    #[error("{0}")]
+    Unbalanced(String),
+}
+
+/// Functions whose value is not a function of the row: filtering by them once per target shard would lose and double
+/// rows (design §3). `rand(x)` is as random as `rand()`.
+const NOT_OF_THE_ROW: &[&str] = &[
+    "rand",
+    "rand32",
+    "rand64",
+    "randconstant",
+    "randcanonical",
+    "randuniform",
+    "randnormal",
+    "randlognormal",
+    "randbernoulli",
+    "randbinomial",
+    "randchisquared",
+    "randexponential",
+    "randfisherf",
+    "randnegativebinomial",
+    "randpoisson",
+    "randstudentt",
+    "randomfixedstring",
+    "randomprintableascii",
+    "randomstring",
+    "randomstringutf8",
+    "fuzzbits",
+    "generateuuidv4",
+    "generateuuidv7",
+    "generateulid",
+    "generatesnowflakeid",
+    "now",
+    "now64",
+    "nowinblock",
+    "today",
+    "yesterday",
+    "current_timestamp",
+    "current_date",
+    "curdate",
+    "utctimestamp",
+    "utc_timestamp",
+    "rownumberinblock",
+    "rownumberinallblocks",
+    "blocknumber",
+    "blocksize",
+    "blockserializedsize",
+    "runningdifference",
+    "runningdifferencestartingwithfirstvalue",
+    "runningaccumulate",
+    "neighbor",
+    "hostname",
+    "fqdn",
+    "serveruuid",
+    "uptime",
+    "queryid",
+    "query_id",
+    "initialqueryid",
+    "connectionid",
+    "tcpport",
+    "shardnum",
+    "sleep",
+    "sleepeachrow",
+    "getsetting",
+    "filesystemavailable",
+    "filesystemfree",
+    "dictgethierarchy",
+];
+
+impl Expression {
+    /// Checks a text and takes its comments out.
+    pub fn parse(text: &str) -> Result<Self, ExpressionError> {
+        let clean = lex::without_comments(text).map_err(|error| ExpressionError::Unbalanced(error.to_string()))?;
+        if clean.is_empty() { Err(ExpressionError::Empty) } else { Ok(Self(clean)) }
+    }
+
+    /// The text, not in parentheses.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether two evaluations over the same row give the same value, as far as the names of functions tell.
+    pub fn is_function_of_the_row(&self) -> bool {
+        let Ok(found) = lex::tokens(&self.0) else { return false };
+        !found.iter().any(|token| {
+            token.token == Token::Word && NOT_OF_THE_ROW.contains(&token.text(&self.0).to_ascii_lowercase().as_str())
+        })
+    }
+}
+
+impl fmt::Display for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_keys_are_known_wherever_they_stand() {
+        for (text, of_the_row) in [
+            ("rand()", false),
+            ("intHash64(id) + Rand64(1)", false),
+            ("cityHash64(now())", false),
+            ("intHash32(UserID)", true),
+            ("`rand`", true),
+            ("cityHash64('rand()')", true),
+            ("1", true),
+        ] {
+            assert_eq!(Expression::parse(text).unwrap().is_function_of_the_row(), of_the_row, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_comment_cannot_swallow_the_closing_parenthesis() {
+        assert_eq!(Expression::parse("a = 1 -- all").unwrap().as_str(), "a = 1");
+        assert_eq!(Expression::parse(" /* nothing */ ").unwrap_err(), ExpressionError::Empty);
+    }
+}

@@ -1,0 +1,204 @@
+//! Tokens of ClickHouse's SQL: enough to take a text apart at its top level, and to know that it is balanced.
+
+/// What a token is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Token {
+    /// A bare word: an identifier, a keyword or a number.
+    Word,
+    /// An identifier in backticks or double quotes.
+    Quoted,
+    /// A string literal.
+    Text,
+    /// Any other single character.
+    Sign(char),
+}
+
+/// A token, where it stands, and how many brackets are open around it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spanned {
+    pub token: Token,
+    pub start: usize,
+    pub end: usize,
+    /// A bracket itself stands at the depth outside it.
+    pub depth: usize,
+}
+
+impl Spanned {
+    pub(crate) fn text<'a>(&self, sql: &'a str) -> &'a str {
+        &sql[self.start..self.end]
+    }
+
+    pub(crate) fn is_word(&self, sql: &str, word: &str) -> bool {
+        self.token == Token::Word && self.text(sql).eq_ignore_ascii_case(word)
+    }
+}
+
+/// Why a text is not a sequence of balanced tokens.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum LexError {
+    #[error("a quote {0} is not closed")]
+    OpenQuote(char),
+    #[error("a comment is not closed")]
+    OpenComment,
+    #[error("a bracket {0} is not closed")]
+    OpenBracket(char),
+    #[error("a bracket {0} closes nothing")]
+    StrayBracket(char),
+    #[error("a semicolon ends the statement")]
+    Semicolon,
+}
+
+/// Takes a text apart; comments and white space are left out.
+pub(crate) fn tokens(sql: &str) -> Result<Vec<Spanned>, LexError> {
+    let bytes = sql.as_bytes();
+    let mut found = Vec::new();
+    let mut open: Vec<char> = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let rest = &sql[at..];
+        let Some(c) = rest.chars().next() else { break };
+        if c.is_whitespace() {
+            at += c.len_utf8();
+            continue;
+        }
+        if let Some(length) = comment(rest)? {
+            at += length;
+            continue;
+        }
+        let start = at;
+        let depth = open.len();
+        let token = match c {
+            '\'' | '`' | '"' => {
+                at += quoted(rest, c)?;
+                if c == '\'' { Token::Text } else { Token::Quoted }
+            }
+            c if is_word(c) => {
+                at += rest.find(|c: char| !is_word(c)).unwrap_or(rest.len());
+                Token::Word
+            }
+            ';' => return Err(LexError::Semicolon),
+            c => {
+                at += c.len_utf8();
+                Token::Sign(c)
+            }
+        };
+        let mut token = Spanned { token, start, end: at, depth };
+        if let Token::Sign(c) = token.token {
+            match c {
+                '(' | '[' | '{' => open.push(c),
+                ')' | ']' | '}' => {
+                    if open.pop() != Some(opening(c)) {
+                        return Err(LexError::StrayBracket(c));
+                    }
+                    token.depth = open.len();
+                }
+                _ => {}
+            }
+        }
+        found.push(token);
+    }
+    match open.last() {
+        Some(c) => Err(LexError::OpenBracket(*c)),
+        None => Ok(found),
+    }
+}
+
+/// The text with its comments left out and its ends trimmed; everything else as written.
+pub(crate) fn without_comments(sql: &str) -> Result<String, LexError> {
+    let found = tokens(sql)?;
+    let mut out = String::with_capacity(sql.len());
+    let mut last = None;
+    for token in &found {
+        if let Some(end) = last
+            && token.start > end
+        {
+            out.push(' ');
+        }
+        out.push_str(token.text(sql));
+        last = Some(token.end);
+    }
+    Ok(out)
+}
+
+/// Splits a text at the commas that stand outside all brackets.
+pub(crate) fn split_commas(sql: &str) -> Result<Vec<String>, LexError> {
+    let found = tokens(sql)?;
+    let mut parts = Vec::new();
+    let mut start = 0;
+    for token in found.iter().filter(|t| t.depth == 0 && t.token == Token::Sign(',')) {
+        parts.push(sql[start..token.start].trim().to_owned());
+        start = token.end;
+    }
+    let last = sql[start..].trim();
+    if !last.is_empty() || !parts.is_empty() {
+        parts.push(last.to_owned());
+    }
+    Ok(parts)
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+fn opening(c: char) -> char {
+    match c {
+        ')' => '(',
+        ']' => '[',
+        _ => '{',
+    }
+}
+
+/// Length of the comment that a text starts with.
+fn comment(rest: &str) -> Result<Option<usize>, LexError> {
+    if rest.starts_with("--") || rest.starts_with("#!") || rest.starts_with("# ") {
+        return Ok(Some(rest.find('\n').unwrap_or(rest.len())));
+    }
+    if rest.starts_with("/*") {
+        return rest[2..].find("*/").map(|at| Some(at + 4)).ok_or(LexError::OpenComment);
+    }
+    Ok(None)
+}
+
+/// Length of the quoted token that a text starts with. A backslash escapes; a doubled quote stands for itself.
+fn quoted(rest: &str, quote: char) -> Result<usize, LexError> {
+    let mut chars = rest.char_indices().skip(1).peekable();
+    while let Some((at, c)) = chars.next() {
+        if c == '\\' {
+            chars.next();
+        } else if c == quote {
+            match chars.peek() {
+                Some((_, next)) if *next == quote => {
+                    chars.next();
+                }
+                _ => return Ok(at + c.len_utf8()),
+            }
+        }
+    }
+    Err(LexError::OpenQuote(quote))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commas_inside_brackets_and_quotes_do_not_split() {
+        assert_eq!(split_commas("a, f(b, c), 'x,y', `d,e`").unwrap(), ["a", "f(b, c)", "'x,y'", "`d,e`"]);
+        assert_eq!(split_commas("  ").unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn comments_go_and_the_rest_stays() {
+        assert_eq!(without_comments("a -- x'\n +/* ( */ b").unwrap(), "a + b");
+        assert_eq!(without_comments("a/**/b").unwrap(), "a b");
+    }
+
+    #[test]
+    fn what_is_not_balanced_is_refused() {
+        assert_eq!(tokens("(a").unwrap_err(), LexError::OpenBracket('('));
+        assert_eq!(tokens("a)").unwrap_err(), LexError::StrayBracket(')'));
+        assert_eq!(tokens("'a\\'").unwrap_err(), LexError::OpenQuote('\''));
+        assert_eq!(tokens("a; drop").unwrap_err(), LexError::Semicolon);
+        assert_eq!(tokens("/* a").unwrap_err(), LexError::OpenComment);
+    }
+}

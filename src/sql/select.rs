@@ -1,0 +1,413 @@
+//! What is read: which rows of which table, and how the partition key, the sharding key and slices pick among them.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{PartitionValue, TableName};
+
+use super::expression::Expression;
+use super::lex;
+use super::quote::{ident, literal, table};
+
+/// One element of a partition key or of a sorting key, with its type as the server names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyElement {
+    /// The expression.
+    pub expression: String,
+    /// `toTypeName` of it.
+    pub type_name: String,
+}
+
+/// How the values of a type are written, compared and named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Integer,
+    Date,
+    DateTime,
+    Enum,
+    Quoted,
+    Other,
+}
+
+impl KeyElement {
+    fn kind(&self) -> Kind {
+        let name =
+            self.type_name.strip_prefix("LowCardinality(").map_or(self.type_name.as_str(), |t| t.trim_end_matches(')'));
+        let base = name.split('(').next().unwrap_or(name);
+        match base {
+            "Int8" | "Int16" | "Int32" | "Int64" | "UInt8" | "UInt16" | "UInt32" | "UInt64" => Kind::Integer,
+            "Date" => Kind::Date,
+            "DateTime" => Kind::DateTime,
+            "Enum8" | "Enum16" => Kind::Enum,
+            "String" | "FixedString" | "UUID" | "Date32" => Kind::Quoted,
+            _ => Kind::Other,
+        }
+    }
+
+    /// The expression that gives the text by which a value is found again. A DateTime is its number of seconds: its text
+    /// depends on a time zone and is ambiguous where clocks go back.
+    pub fn value(&self) -> String {
+        match self.kind() {
+            Kind::DateTime => format!("toString(toUInt32({}))", self.expression),
+            _ => self.shown(),
+        }
+    }
+
+    /// The expression that gives the text that a person knows, as in `system.parts.partition`.
+    pub fn shown(&self) -> String {
+        format!("toString({})", self.expression)
+    }
+
+    /// The expression that gives this element's share of `partition_id` where it is a readable one (facts file, §4);
+    /// `None` where the id is a hash.
+    pub fn id(&self) -> Option<String> {
+        match self.kind() {
+            Kind::Integer => Some(format!("toString({})", self.expression)),
+            Kind::Date => Some(format!("toString(toYYYYMMDD({}))", self.expression)),
+            Kind::DateTime => Some(format!("toString(toUInt32({}))", self.expression)),
+            Kind::Enum => Some(format!("toString(toInt16({}))", self.expression)),
+            Kind::Quoted | Kind::Other => None,
+        }
+    }
+
+    /// The literal to compare the expression with, from the text that [`Self::value`] gave.
+    pub fn literal(&self, value: &str) -> String {
+        match self.kind() {
+            Kind::Integer | Kind::DateTime if is_integer(value) => value.to_owned(),
+            Kind::Other => format!("CAST({} AS {})", literal(value), self.type_name),
+            _ => literal(value),
+        }
+    }
+
+    /// How a person writes the value, from the text that [`Self::shown`] gave.
+    pub fn display(&self, shown: &str) -> String {
+        if self.kind() == Kind::Integer { shown.to_owned() } else { literal(shown) }
+    }
+
+    /// Whether a text that a person wrote can be a value of this type at all.
+    pub fn accepts(&self, shown: &str) -> bool {
+        match self.kind() {
+            Kind::Integer => is_integer(shown),
+            Kind::Date => is_date(shown),
+            Kind::DateTime => is_integer(shown) || (shown.len() == 19 && shown.get(..10).is_some_and(is_date)),
+            Kind::Enum | Kind::Quoted | Kind::Other => true,
+        }
+    }
+
+    /// Whether ranges of it can be cut exactly and skipped by a primary index: no NULL, no NaN, an order that the
+    /// literal shares.
+    pub fn is_cuttable(&self) -> bool {
+        matches!(self.kind(), Kind::Integer | Kind::Date | Kind::DateTime)
+            || matches!(self.type_name.as_str(), "String" | "LowCardinality(String)")
+    }
+}
+
+fn is_integer(text: &str) -> bool {
+    text.parse::<i128>().is_ok() && !text.starts_with('+')
+}
+
+fn is_date(text: &str) -> bool {
+    let digits = |range: Range<usize>| text.get(range).is_some_and(|t| t.bytes().all(|b| b.is_ascii_digit()));
+    text.len() == 10
+        && digits(0..4)
+        && digits(5..7)
+        && digits(8..10)
+        && text.as_bytes()[4] == b'-'
+        && text.as_bytes()[7] == b'-'
+}
+
+/// The elements of a key: `(a, b)`, `tuple(a, b)` and `a, b` have two, `tuple()` none.
+pub fn key_elements(key: &str) -> Vec<String> {
+    let key = key.trim();
+    let inside = ["tuple(", "("].iter().find_map(|open| {
+        let rest =
+            key.get(..open.len()).filter(|start| start.eq_ignore_ascii_case(open)).map(|_| &key[open.len()..])?;
+        let inside = rest.strip_suffix(')')?;
+        lex::tokens(inside).ok().map(|_| inside)
+    });
+    lex::split_commas(inside.unwrap_or(key)).unwrap_or_default().into_iter().filter(|text| !text.is_empty()).collect()
+}
+
+/// A source table seen with the target's columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relation {
+    /// The table.
+    pub table: TableName,
+    /// Names with the expressions that give them, where the target's columns are not simply the source's (other types,
+    /// columns that only the target computes). `None`: the table as it is.
+    pub columns: Option<Vec<(String, String)>>,
+    /// The columns of the table that the expressions and the condition may use.
+    pub raw: Vec<String>,
+    /// The task's `where_condition`, over the table's own columns.
+    pub condition: Option<Expression>,
+}
+
+impl Relation {
+    /// A table as it is.
+    pub fn plain(table: TableName) -> Self {
+        Self { table, columns: None, raw: Vec::new(), condition: None }
+    }
+
+    /// `FROM … [WHERE …]` with more conditions.
+    ///
+    /// Two levels of subquery where columns are replaced: an alias would be seen by a condition of the same level.
+    fn from(&self, conditions: &[String]) -> String {
+        let mut all = Vec::new();
+        let from = match &self.columns {
+            None => {
+                all.extend(self.condition.iter().map(|c| format!("({c})")));
+                table(&self.table)
+            }
+            Some(columns) => {
+                let columns: Vec<String> =
+                    columns.iter().map(|(name, expression)| format!("{expression} AS {}", ident(name))).collect();
+                let condition = self.condition.as_ref().map(|c| format!(" WHERE ({c})")).unwrap_or_default();
+                let raw = super::quote::idents(self.raw.iter().map(String::as_str));
+                format!("(SELECT {} FROM (SELECT {raw} FROM {}{condition}))", columns.join(", "), table(&self.table))
+            }
+        };
+        all.extend(conditions.iter().cloned());
+        if all.is_empty() { format!("FROM {from}") } else { format!("FROM {from} WHERE {}", all.join(" AND ")) }
+    }
+}
+
+/// Some partitions of the target's key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionFilter {
+    /// The key; no element at all when the target is not partitioned.
+    pub elements: Vec<KeyElement>,
+    /// The partitions.
+    pub values: Vec<PartitionValue>,
+}
+
+impl PartitionFilter {
+    fn condition(&self) -> Option<String> {
+        let tuple =
+            |texts: Vec<String>| if texts.len() == 1 { texts.concat() } else { format!("({})", texts.join(", ")) };
+        if self.elements.is_empty() {
+            return None;
+        }
+        let key = tuple(self.elements.iter().map(|e| e.expression.clone()).collect());
+        let values: Vec<String> = self
+            .values
+            .iter()
+            .map(|value| tuple(self.elements.iter().zip(&value.0).map(|(e, text)| e.literal(text)).collect()))
+            .collect();
+        match &values[..] {
+            [one] if self.elements.len() == 1 => Some(format!("({key}) = {one}")),
+            many => Some(format!("{key} IN ({})", many.join(", "))),
+        }
+    }
+}
+
+/// The end of a range of keys: the values of the first elements of the sorting key.
+pub type SliceBound = Vec<String>;
+
+/// A part of a partition that is too large for one piece.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Slice {
+    /// Rows whose key is not below `from` and below `to`, in the order of the sorting key: what a server can skip by its
+    /// primary index.
+    Range {
+        /// The first columns of the sorting key.
+        columns: Vec<KeyElement>,
+        /// Inclusive; none: from the beginning.
+        from: Option<SliceBound>,
+        /// Exclusive; none: to the end.
+        to: Option<SliceBound>,
+    },
+    /// Rows whose hash falls on a remainder: for keys that cannot be cut.
+    Hash {
+        /// The expressions to hash.
+        of: Vec<String>,
+        /// How many slices there are.
+        count: u64,
+        /// Which one this is.
+        number: u64,
+    },
+}
+
+impl Slice {
+    fn conditions(&self) -> Vec<String> {
+        match self {
+            Slice::Range { columns, from, to } => {
+                let mut conditions = Vec::new();
+                conditions.extend(from.iter().map(|bound| beyond(columns, bound, ">", ">=")));
+                conditions.extend(to.iter().map(|bound| beyond(columns, bound, "<", "<")));
+                conditions
+            }
+            Slice::Hash { of, count, number } => vec![format!("cityHash64({}) % {count} = {number}", of.join(", "))],
+        }
+    }
+}
+
+/// `(a, b) >= (x, y)` spelled so that an index can skip by it: `a >= x AND (a > x OR (a = x AND b >= y))`.
+fn beyond(columns: &[KeyElement], bound: &[String], strict: &str, last: &str) -> String {
+    let Some(((column, value), rest)) = columns.iter().zip(bound).next().map(|first| (first, &bound[1..])) else {
+        return "1".to_owned();
+    };
+    let (name, value) = (format!("({})", column.expression), column.literal(value));
+    if rest.is_empty() {
+        return format!("{name} {last} {value}");
+    }
+    let inner = beyond(&columns[1..], rest, strict, last);
+    let loose = format!("{strict}=");
+    format!("{name} {loose} {value} AND ({name} {strict} {value} OR ({name} = {value} AND {inner}))")
+}
+
+/// The unsigned type, in bits, to which a sharding key is cast before the remainder is taken (facts file, §8): 32 for
+/// columns of up to 32 bits, 64 for 64; a constant keeps its own width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SlotWidth(pub u8);
+
+impl SlotWidth {
+    /// For an expression of a type; `None` when ClickHouse would not take it as a sharding key.
+    pub fn of(type_name: &str, constant: bool) -> Option<Self> {
+        let bits = match type_name {
+            "Int8" | "UInt8" => 8,
+            "Int16" | "UInt16" => 16,
+            "Int32" | "UInt32" => 32,
+            "Int64" | "UInt64" => 64,
+            other => {
+                let inner = other.strip_prefix("LowCardinality(")?.strip_suffix(')')?;
+                return Self::of(inner, constant);
+            }
+        };
+        Some(Self(if constant { bits } else { bits.max(32) }))
+    }
+}
+
+/// The rows that belong to one target shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotFilter {
+    /// The sharding key.
+    pub key: Expression,
+    /// How it becomes a number.
+    pub width: SlotWidth,
+    /// The number of slots: the sum of the weights.
+    pub total: u64,
+    /// The slots of the shard.
+    pub slots: Range<u64>,
+}
+
+impl SlotFilter {
+    fn condition(&self) -> String {
+        let Self { key, width, total, slots } = self;
+        let slot = format!("toUInt{}({key}) % {total}", width.0);
+        if slots.end == slots.start + 1 {
+            format!("({slot}) = {}", slots.start)
+        } else {
+            format!("({slot}) >= {} AND ({slot}) < {}", slots.start, slots.end)
+        }
+    }
+}
+
+/// Some rows of a relation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection {
+    /// Where they are.
+    pub relation: Relation,
+    /// Of these partitions of the target.
+    pub partitions: Option<PartitionFilter>,
+    /// Of this slice.
+    pub slice: Option<Slice>,
+    /// Of this target shard.
+    pub slots: Option<SlotFilter>,
+}
+
+impl Selection {
+    /// Every row of a relation.
+    pub fn all(relation: Relation) -> Self {
+        Self { relation, partitions: None, slice: None, slots: None }
+    }
+
+    /// `SELECT … FROM … WHERE …`; `what` is made in this room.
+    pub(super) fn select(&self, what: &str) -> String {
+        let mut conditions: Vec<String> = Vec::new();
+        conditions.extend(self.partitions.iter().filter_map(PartitionFilter::condition));
+        conditions.extend(self.slice.iter().flat_map(Slice::conditions));
+        conditions.extend(self.slots.iter().map(SlotFilter::condition));
+        format!("SELECT {what} {}", self.relation.from(&conditions))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn element(expression: &str, type_name: &str) -> KeyElement {
+        KeyElement { expression: expression.into(), type_name: type_name.into() }
+    }
+
+    fn selection() -> Selection {
+        let mut relation = Relation::plain(TableName::new("d", "t"));
+        relation.condition = Some(Expression::parse("x > 1 OR y").unwrap());
+        Selection::all(relation)
+    }
+
+    #[test]
+    fn keys_are_taken_apart() {
+        for (key, elements) in [
+            ("", vec![]),
+            ("tuple()", vec![]),
+            ("()", vec![]),
+            ("toYYYYMM(d)", vec!["toYYYYMM(d)"]),
+            ("(toYYYYMM(d), s)", vec!["toYYYYMM(d)", "s"]),
+            ("tuple(a, f(b, c))", vec!["a", "f(b, c)"]),
+            ("a, intHash32(b)", vec!["a", "intHash32(b)"]),
+            ("(a % 2) + (b % 3)", vec!["(a % 2) + (b % 3)"]),
+        ] {
+            assert_eq!(key_elements(key), elements, "{key}");
+        }
+    }
+
+    #[test]
+    fn partitions_are_found_by_what_an_index_can_skip() {
+        let mut one = selection();
+        one.partitions = Some(PartitionFilter {
+            elements: vec![element("toYYYYMM(d)", "UInt32")],
+            values: vec![PartitionValue(vec!["201801".into()])],
+        });
+        assert_eq!(one.select("count()"), "SELECT count() FROM `d`.`t` WHERE (x > 1 OR y) AND (toYYYYMM(d)) = 201801");
+        one.partitions = Some(PartitionFilter {
+            elements: vec![element("toMonday(d)", "Date"), element("s", "String")],
+            values: vec![
+                PartitionValue(vec!["2018-01-01".into(), "it's".into()]),
+                PartitionValue(vec!["2018-01-08".into(), "\\".into()]),
+            ],
+        });
+        assert!(one.select("1").ends_with(r"(toMonday(d), s) IN (('2018-01-01', 'it\'s'), ('2018-01-08', '\\'))"));
+    }
+
+    #[test]
+    fn slices_meet_without_gap_or_overlap() {
+        let columns = vec![element("a", "UInt32"), element("b", "Date")];
+        let slice =
+            Slice::Range { columns, from: Some(vec!["7".into(), "2018-01-01".into()]), to: Some(vec!["9".into()]) };
+        assert_eq!(slice.conditions(), ["(a) >= 7 AND ((a) > 7 OR ((a) = 7 AND (b) >= '2018-01-01'))", "(a) < 9"]);
+    }
+
+    #[test]
+    fn slots_are_taken_as_clickhouse_does() {
+        assert_eq!(SlotWidth::of("Int8", false), Some(SlotWidth(32)));
+        assert_eq!(SlotWidth::of("Int16", true), Some(SlotWidth(16)));
+        assert_eq!(SlotWidth::of("LowCardinality(UInt64)", false), Some(SlotWidth(64)));
+        assert_eq!(SlotWidth::of("Nullable(UInt64)", false), None);
+        let filter =
+            SlotFilter { key: Expression::parse("a + 1").unwrap(), width: SlotWidth(32), total: 11, slots: 5..11 };
+        assert_eq!(filter.condition(), "(toUInt32(a + 1) % 11) >= 5 AND (toUInt32(a + 1) % 11) < 11");
+    }
+
+    #[test]
+    fn replaced_columns_hide_behind_two_levels() {
+        let mut all = selection();
+        all.relation.columns = Some(vec![("x".into(), "CAST(`x` AS Date)".into())]);
+        all.relation.raw = vec!["x".into(), "y".into()];
+        assert_eq!(
+            all.select("count()"),
+            "SELECT count() FROM (SELECT CAST(`x` AS Date) AS `x` FROM (SELECT `x`, `y` FROM `d`.`t` WHERE (x > 1 OR y)))"
+        );
+    }
+}

@@ -1,0 +1,295 @@
+//! The statements. Each function gives one, and says what its result looks like.
+
+use crate::model::{Node, PartitionId, TableName};
+
+use super::definition::Column;
+use super::quote::{ident, idents, literal, table};
+use super::select::{KeyElement, Selection};
+
+/// `version`, `timezone`.
+pub const SERVER: &str = "SELECT version(), timezone()";
+/// `name, value` of the settings that the server knows.
+pub const SETTINGS: &str = "SELECT toString(name), toString(value) FROM system.settings";
+/// `macro, substitution`.
+pub const MACROS: &str = "SELECT toString(macro), toString(substitution) FROM system.macros";
+
+/// One row when there is such a database.
+pub fn database_exists(database: &str) -> String {
+    format!("SELECT toString(name) FROM system.databases WHERE name = {}", literal(database))
+}
+
+/// Fails when the account may not look into the database: `system.tables` would only hide it.
+pub fn table_exists(name: &TableName) -> String {
+    format!("EXISTS TABLE {}", table(name))
+}
+
+/// `engine, engine_full, create_table_query, sorting_key`; no row when there is no such table.
+pub fn describe_table(name: &TableName) -> String {
+    format!(
+        "SELECT toString(engine), toString(engine_full), toString(create_table_query), toString(sorting_key) \
+         FROM system.tables WHERE database = {} AND name = {}",
+        literal(&name.database),
+        literal(&name.table)
+    )
+}
+
+/// `name, type, default_kind, default_expression, comment` in the table's order (18.16 has no `position`, but keeps it).
+pub fn describe_columns(name: &TableName) -> String {
+    format!(
+        "SELECT toString(name), toString(type), toString(default_kind), toString(default_expression), toString(comment) \
+         FROM system.columns WHERE database = {} AND table = {}",
+        literal(&name.database),
+        literal(&name.table)
+    )
+}
+
+/// Names of the tables of a database that start with a prefix.
+pub fn tables_with_prefix(database: &str, prefix: &str) -> String {
+    format!(
+        "SELECT toString(name) FROM system.tables WHERE database = {} AND startsWith(name, {}) ORDER BY name",
+        literal(database),
+        literal(prefix)
+    )
+}
+
+/// `zookeeper_path, replica_name, is_readonly` of a replicated table.
+pub fn replica_state(name: &TableName) -> String {
+    format!(
+        "SELECT toString(zookeeper_path), toString(replica_name), toUInt8(is_readonly) FROM system.replicas \
+         WHERE database = {} AND table = {}",
+        literal(&name.database),
+        literal(&name.table)
+    )
+}
+
+/// Names of the nodes under a path of the server's own ZooKeeper; error 999 when there is no such path.
+pub fn zookeeper_children(path: &str) -> String {
+    format!("SELECT toString(name) FROM system.zookeeper WHERE path = {}", literal(path))
+}
+
+/// `partition_id, rows, uncompressed bytes` of the active parts. What the parts say, not what a query would count.
+pub fn parts(name: &TableName) -> String {
+    format!(
+        "SELECT toString(partition_id), toUInt64(sum(rows)), toUInt64(sum(data_uncompressed_bytes)) FROM system.parts \
+         WHERE active AND database = {} AND table = {} GROUP BY partition_id",
+        literal(&name.database),
+        literal(&name.table)
+    )
+}
+
+/// How many parts of these partitions were displaced and are still on the disk (facts file, T3).
+pub fn displaced_parts(name: &TableName, ids: &[PartitionId]) -> String {
+    format!(
+        "SELECT toUInt64(count()) FROM system.parts WHERE NOT active AND database = {} AND table = {} AND partition_id IN ({})",
+        literal(&name.database),
+        literal(&name.table),
+        id_list(ids)
+    )
+}
+
+/// `[values], [shown], [id parts], rows` for each value of a key among some rows. The id is empty where it is a hash.
+pub fn tally(selection: &Selection, elements: &[KeyElement]) -> String {
+    let array = |texts: Vec<String>| {
+        if texts.is_empty() { "emptyArrayString()".to_owned() } else { format!("[{}]", texts.join(", ")) }
+    };
+    let values = array(elements.iter().map(KeyElement::value).collect());
+    let shown = array(elements.iter().map(KeyElement::shown).collect());
+    let ids = array(elements.iter().map(KeyElement::id).collect::<Option<Vec<_>>>().unwrap_or_default());
+    let key: Vec<&str> = elements.iter().map(|e| e.expression.as_str()).collect();
+    let group = if key.is_empty() { String::new() } else { format!(" GROUP BY {}", key.join(", ")) };
+    // An unpartitioned table without rows gives one row of zero, all others none.
+    selection.select(&format!("{values}, {shown}, {ids}, toUInt64(count())")) + &group
+}
+
+/// `partition_id, rows` of a MergeTree table, by query.
+pub fn rows_by_partition(name: &TableName, only: Option<&[PartitionId]>) -> String {
+    let condition = only.map(|ids| format!(" WHERE _partition_id IN ({})", id_list(ids))).unwrap_or_default();
+    format!("SELECT toString(_partition_id), toUInt64(count()) FROM {}{condition} GROUP BY _partition_id", table(name))
+}
+
+/// `partition_id, [values], rows` of a MergeTree table, by query: what the key's values of each partition are.
+pub fn values_by_partition(name: &TableName, elements: &[KeyElement]) -> String {
+    let array = |texts: Vec<String>| {
+        if texts.is_empty() { "emptyArrayString()".to_owned() } else { format!("[{}]", texts.join(", ")) }
+    };
+    let values = array(elements.iter().map(KeyElement::value).collect());
+    let key: Vec<String> =
+        std::iter::once("_partition_id".to_owned()).chain(elements.iter().map(|e| e.expression.clone())).collect();
+    format!(
+        "SELECT toString(_partition_id), {values}, toUInt64(count()) FROM {} GROUP BY {}",
+        table(name),
+        key.join(", ")
+    )
+}
+
+/// `rows, checksum` of one partition of a MergeTree table, or of all of it.
+pub fn checksum(name: &TableName, id: Option<&PartitionId>, columns: &[Column]) -> String {
+    let stored = columns.iter().filter(|c| c.default_kind.is_inserted());
+    let condition = id.map(|id| format!(" WHERE _partition_id = {}", literal(&id.0))).unwrap_or_default();
+    format!("SELECT toUInt64(count()), sum({}) FROM {}{condition}", super::checksum::row_hash(stored), table(name))
+}
+
+/// `[values]` of the first key columns of about one row in `every`, in the order of the key.
+pub fn sample_keys(selection: &Selection, columns: &[KeyElement], every: u64) -> String {
+    let values: Vec<String> = columns.iter().map(KeyElement::value).collect();
+    let keys: Vec<&str> = columns.iter().map(|c| c.expression.as_str()).collect();
+    let mut sampled = selection.clone();
+    let random = super::Expression::parse(&format!("rand() % {every} = 0"));
+    // The sample is a condition like any other; where it could not be one, every row is looked at.
+    if let (Ok(random), None) = (random, &sampled.relation.condition) {
+        sampled.relation.condition = Some(random);
+    } else if let Some(condition) = &sampled.relation.condition {
+        let both = super::Expression::parse(&format!("({condition}) AND rand() % {every} = 0"));
+        sampled.relation.condition = both.ok().or(sampled.relation.condition);
+    }
+    format!("{} ORDER BY {}", sampled.select(&format!("[{}]", values.join(", "))), keys.join(", "))
+}
+
+/// No rows; the header tells the types of the expressions over a relation, or the server what is wrong with them.
+pub fn types(selection: &Selection, expressions: &[String]) -> String {
+    format!("{} LIMIT 0", selection.select(&expressions.join(", ")))
+}
+
+/// No rows; an expression without any column: the server refuses it when it needs one.
+pub fn types_without_table(expressions: &[String]) -> String {
+    format!("SELECT {} LIMIT 0", expressions.join(", "))
+}
+
+/// `query_id, elapsed, read_rows, written_rows` of running statements whose id starts with a prefix.
+pub fn running(prefix: &str) -> String {
+    format!(
+        "SELECT toString(query_id), toFloat64(elapsed), toUInt64(read_rows), toUInt64(written_rows) FROM system.processes \
+         WHERE startsWith(query_id, {})",
+        literal(prefix)
+    )
+}
+
+/// Ends running statements whose id starts with a prefix; does not wait for them.
+pub fn kill(prefix: &str) -> String {
+    format!("KILL QUERY WHERE startsWith(query_id, {}) ASYNC", literal(prefix))
+}
+
+/// Makes a database where there is none.
+pub fn create_database(database: &str) -> String {
+    format!("CREATE DATABASE IF NOT EXISTS {}", ident(database))
+}
+
+/// Removes a table, whatever its size where the version allows to say so.
+pub fn drop_table(name: &TableName) -> String {
+    format!("DROP TABLE IF EXISTS {}", table(name))
+}
+
+/// Renames tables in one statement.
+pub fn rename(pairs: &[(TableName, TableName)]) -> String {
+    let pairs: Vec<String> = pairs.iter().map(|(from, to)| format!("{} TO {}", table(from), table(to))).collect();
+    format!("RENAME TABLE {}", pairs.join(", "))
+}
+
+/// Sets the comment of a column.
+pub fn comment_column(name: &TableName, column: &str, comment: &str) -> String {
+    format!("ALTER TABLE {} COMMENT COLUMN {} {}", table(name), ident(column), literal(comment))
+}
+
+/// Adds partitions of one table to another by hard links, all in one statement.
+pub fn attach_partitions(into: &TableName, from: &TableName, ids: &[PartitionId]) -> String {
+    alter_partitions("ATTACH", into, from, ids)
+}
+
+/// Puts partitions of one table in the place of those of another by hard links, all in one statement.
+pub fn replace_partitions(into: &TableName, from: &TableName, ids: &[PartitionId]) -> String {
+    alter_partitions("REPLACE", into, from, ids)
+}
+
+fn alter_partitions(verb: &str, into: &TableName, from: &TableName, ids: &[PartitionId]) -> String {
+    let from = table(from);
+    let commands: Vec<String> =
+        ids.iter().map(|id| format!("{verb} PARTITION ID {} FROM {from}", literal(&id.0))).collect();
+    format!("ALTER TABLE {} {}", table(into), commands.join(", "))
+}
+
+/// Removes the rows of partitions, all in one statement.
+pub fn drop_partitions(name: &TableName, ids: &[PartitionId]) -> String {
+    let commands: Vec<String> = ids.iter().map(|id| format!("DROP PARTITION ID {}", literal(&id.0))).collect();
+    format!("ALTER TABLE {} {}", table(name), commands.join(", "))
+}
+
+/// Stops merges of a table until the server restarts.
+pub fn stop_merges(name: &TableName) -> String {
+    format!("SYSTEM STOP MERGES {}", table(name))
+}
+
+/// Waits until a replica has done what its queue holds.
+pub fn sync_replica(name: &TableName) -> String {
+    format!("SYSTEM SYNC REPLICA {}", table(name))
+}
+
+/// The push of a piece to one target node: the rows travel from server to server.
+///
+/// The address names exactly one node: `a|b` would write to both, whatever the cluster says (facts file, T6).
+pub fn push(to: &Node, into: &TableName, columns: &[String], selection: &Selection) -> String {
+    let names = idents(columns.iter().map(String::as_str));
+    let function = if to.secure { "remoteSecure" } else { "remote" };
+    format!(
+        "INSERT INTO FUNCTION {function}({}, {}, {}, {}, {}) ({names}) {}",
+        literal(&to.address()),
+        literal(&into.database),
+        literal(&into.table),
+        literal(&to.user),
+        literal(to.password.expose()),
+        selection.select(&names)
+    )
+}
+
+/// Copies partitions within a server by reading and writing rows.
+pub fn insert_partition(into: &TableName, from: &TableName, columns: &[String], id: &PartitionId) -> String {
+    let names = idents(columns.iter().map(String::as_str));
+    format!(
+        "INSERT INTO {} ({names}) SELECT {names} FROM {} WHERE _partition_id = {}",
+        table(into),
+        table(from),
+        literal(&id.0)
+    )
+}
+
+fn id_list(ids: &[PartitionId]) -> String {
+    ids.iter().map(|id| literal(&id.0)).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Secret;
+    use crate::sql::{Relation, Selection};
+
+    #[test]
+    fn a_push_names_one_node_and_the_columns_on_both_sides() {
+        let node = Node {
+            host: "10.0.0.1".into(),
+            port: 9000,
+            http_port: 8123,
+            user: "u".into(),
+            password: Secret::new("p'w"),
+            secure: false,
+            default_database: None,
+        };
+        let text = push(
+            &node,
+            &TableName::new("d", "s"),
+            &["a".into(), "b c".into()],
+            &Selection::all(Relation::plain(TableName::new("d", "t"))),
+        );
+        assert_eq!(
+            text,
+            r"INSERT INTO FUNCTION remote('10.0.0.1:9000', 'd', 's', 'u', 'p\'w') (`a`, `b c`) SELECT `a`, `b c` FROM `d`.`t`"
+        );
+    }
+
+    #[test]
+    fn one_alter_carries_many_partitions() {
+        let ids = [PartitionId("201801".into()), PartitionId("all".into())];
+        assert_eq!(
+            replace_partitions(&TableName::new("d", "t"), &TableName::new("d", "s"), &ids),
+            "ALTER TABLE `d`.`t` REPLACE PARTITION ID '201801' FROM `d`.`s`, REPLACE PARTITION ID 'all' FROM `d`.`s`"
+        );
+    }
+}
