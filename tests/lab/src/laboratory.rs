@@ -1,0 +1,193 @@
+//! A set of servers: started together, ended together.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::thread;
+
+use tempfile::TempDir;
+
+use crate::config::{ServerConfig, users_xml};
+use crate::{BlockLease, ClickHouse, Cluster, LabError, Macros, Shard, User, ZooKeeper, install_missing};
+
+/// How many ClickHouse servers [`Lab::shared`] has: two shards of two replicas and a target of two, or two and three.
+pub const SHARED_SERVERS: usize = 6;
+
+/// What a laboratory is made of.
+#[derive(Debug, Clone)]
+pub struct LabSpec {
+    /// Whether there is a ZooKeeper server. Without it there are no Replicated tables.
+    pub zookeeper: bool,
+    /// Number of ClickHouse servers, at most 100.
+    pub clickhouse: usize,
+    /// Macros of servers by their index, where the default does not do.
+    pub macros: BTreeMap<usize, Macros>,
+    /// Accounts besides `default` (no password), `tester` ([`crate::ODD_PASSWORD`]), `readonly` (no password) and `nodb`
+    /// (no password; may use the database `harmless` only).
+    pub users: Vec<User>,
+    /// Settings of the default profile.
+    pub settings: Vec<(String, String)>,
+    /// Settings of all MergeTree tables, such as `old_parts_lifetime` (seconds).
+    pub merge_tree: Vec<(String, String)>,
+    /// Whether the servers keep `system.query_log`.
+    pub query_log: bool,
+}
+
+impl Default for LabSpec {
+    /// A ZooKeeper and one ClickHouse server.
+    fn default() -> Self {
+        LabSpec {
+            zookeeper: true,
+            clickhouse: 1,
+            macros: BTreeMap::new(),
+            users: Vec::new(),
+            settings: Vec::new(),
+            merge_tree: Vec::new(),
+            query_log: false,
+        }
+    }
+}
+
+/// Running servers. Dropped, it kills them and removes their files (not with `LAB_KEEP` in the environment).
+#[derive(Debug)]
+pub struct Lab {
+    // In the order in which they are to be dropped: servers, their files, their addresses.
+    clickhouse: Vec<ClickHouse>,
+    zookeeper: Option<ZooKeeper>,
+    files: TempDir,
+    _addresses: BlockLease,
+}
+
+impl Lab {
+    /// The laboratory that all tests of a process share: a ZooKeeper and [`SHARED_SERVERS`] ClickHouse servers with
+    /// `system.query_log`, started by the first call. Each test takes databases and a ZooKeeper path of its own, and leaves
+    /// the servers running: one that kills or freezes them starts a laboratory for itself.
+    ///
+    /// # Panics
+    /// When the servers cannot be started; at once again for each later call, so that no test waits for it twice.
+    pub fn shared() -> &'static Lab {
+        static SHARED: OnceLock<Result<Lab, LabError>> = OnceLock::new();
+        let spec = || LabSpec { clickhouse: SHARED_SERVERS, query_log: true, ..LabSpec::default() };
+        match SHARED.get_or_init(|| Lab::start(spec())) {
+            Ok(lab) => lab,
+            Err(e) => panic!("no laboratory: {}", with_causes(e)),
+        }
+    }
+
+    /// Starts all servers at once and returns when all answer; installs what is missing.
+    ///
+    /// # Errors
+    /// The first server's that failed, in the order of their indexes, ZooKeeper first; then none is left running.
+    pub fn start(spec: LabSpec) -> Result<Lab, LabError> {
+        install_missing()?;
+        let addresses = BlockLease::take(spec.clickhouse)?;
+        let failed = |source| LabError::File { action: "create", path: env::temp_dir(), source };
+        let keep = env::var_os("LAB_KEEP").is_some_and(|value| !value.is_empty());
+        let mut files = tempfile::Builder::new();
+        let files = files.prefix("clickhouse-copier-lab-").disable_cleanup(keep).tempdir().map_err(failed)?;
+        let dir = files.path().to_path_buf();
+        if keep {
+            eprintln!("LAB_KEEP: the laboratory's files stay in {}", dir.display());
+        }
+
+        let zookeeper = match spec.zookeeper {
+            true => Some(ZooKeeper::prepare(&folder(&dir, "zookeeper")?, addresses.zookeeper())?),
+            false => None,
+        };
+        let clickhouse = prepare_clickhouse(&spec, &dir, &addresses)?;
+        let lab = Lab { clickhouse, zookeeper, files, _addresses: addresses };
+        lab.start_all()?;
+        Ok(lab)
+    }
+
+    /// The ClickHouse server with this index, counted from 0.
+    ///
+    /// # Panics
+    /// When there are not so many.
+    #[must_use]
+    pub fn clickhouse(&self, index: usize) -> &ClickHouse {
+        &self.clickhouse[index]
+    }
+
+    /// All ClickHouse servers.
+    #[must_use]
+    pub fn servers(&self) -> &[ClickHouse] {
+        &self.clickhouse
+    }
+
+    /// The ZooKeeper server.
+    ///
+    /// # Panics
+    /// When the spec was without.
+    #[must_use]
+    pub fn zookeeper(&self) -> &ZooKeeper {
+        self.zookeeper.as_ref().expect("a laboratory with `zookeeper: true` has one; this one was asked to have none")
+    }
+
+    /// The folder with all files.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.files.path()
+    }
+
+    /// Describes a cluster of servers by their indexes: shards of replicas. Weights are 1, `internal_replication` is true
+    /// where a shard has several replicas; the fields are there to be changed.
+    #[must_use]
+    pub fn cluster(&self, name: &str, shards: &[&[usize]]) -> Cluster {
+        let shard = |replicas: &&[usize]| Shard {
+            weight: 1,
+            internal_replication: replicas.len() > 1,
+            replicas: replicas.iter().map(|&index| self.clickhouse(index).host().to_owned()).collect(),
+        };
+        Cluster { name: name.to_owned(), shards: shards.iter().map(shard).collect() }
+    }
+
+    /// Makes a cluster known to all servers, for Distributed tables; see [`ClickHouse::define_cluster`].
+    ///
+    /// # Errors
+    /// As [`ClickHouse::define_cluster`], of the first server that fails.
+    pub fn define_cluster(&self, cluster: &Cluster) -> Result<(), LabError> {
+        self.clickhouse.iter().try_for_each(|server| server.define_cluster(cluster))
+    }
+
+    fn start_all(&self) -> Result<(), LabError> {
+        thread::scope(|scope| {
+            let clickhouse = self.clickhouse.iter().map(|server| &**server);
+            let servers = self.zookeeper.iter().map(|server| &**server).chain(clickhouse);
+            let starting: Vec<_> = servers.map(|server| scope.spawn(|| server.start())).collect();
+            let ends: Vec<_> = starting.into_iter().map(thread::ScopedJoinHandle::join).collect();
+            ends.into_iter().try_for_each(|end| end.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })
+    }
+}
+
+fn prepare_clickhouse(spec: &LabSpec, dir: &Path, addresses: &BlockLease) -> Result<Vec<ClickHouse>, LabError> {
+    let users = users_xml(&spec.users, &spec.settings, spec.query_log);
+    let server = |index: usize| {
+        let ip = addresses.clickhouse(index);
+        let macros = || Macros { shard: index.to_string(), replica: ip.to_string() };
+        let config = ServerConfig {
+            dir: &folder(dir, &format!("clickhouse-{index}"))?,
+            ip,
+            zookeeper: spec.zookeeper.then(|| addresses.zookeeper()),
+            macros: spec.macros.get(&index).cloned().unwrap_or_else(macros),
+            merge_tree: &spec.merge_tree,
+            query_log: spec.query_log,
+        };
+        ClickHouse::prepare(&config, &users)
+    };
+    (0..spec.clickhouse).map(server).collect()
+}
+
+fn folder(root: &Path, name: &str) -> Result<PathBuf, LabError> {
+    let path = root.join(name);
+    fs::create_dir(&path).map_err(|source| LabError::File { action: "create", path: path.clone(), source })?;
+    Ok(path)
+}
+
+/// The error and what caused it, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,58 @@
+//! `lab up 3`: servers to try things by hand. Prints their addresses and runs until its standard input ends.
+
+use std::io::{self, Read, Write};
+use std::process::ExitCode;
+
+use lab::{Lab, LabSpec};
+
+const USAGE: &str = "usage: lab up [NUMBER] [--no-zookeeper]
+Starts NUMBER ClickHouse servers (default: 1) and a ZooKeeper, prints their addresses, ends them when its standard
+input ends (Ctrl-D) or it is killed in whatever way.";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some(spec) = parse(&arguments) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    match up(spec) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            let causes = std::iter::successors(e.source(), |e| e.source()).map(|e| format!(": {e}"));
+            eprintln!("lab: {e}{}", causes.collect::<String>());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(arguments: &[String]) -> Option<LabSpec> {
+    let (verb, rest) = arguments.split_first()?;
+    if verb != "up" {
+        return None;
+    }
+    let mut spec = LabSpec::default();
+    for argument in rest {
+        match argument.as_str() {
+            "--no-zookeeper" => spec.zookeeper = false,
+            number => spec.clickhouse = number.parse().ok()?,
+        }
+    }
+    Some(spec)
+}
+
+fn up(spec: LabSpec) -> Result<(), Box<dyn std::error::Error>> {
+    let zookeeper = spec.zookeeper;
+    let lab = Lab::start(spec)?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "folder {}", lab.dir().display())?;
+    if zookeeper {
+        writeln!(out, "zookeeper {} pid {}", lab.zookeeper().hosts(), lab.zookeeper().pid().unwrap_or_default())?;
+    }
+    for server in lab.servers() {
+        writeln!(out, "clickhouse {} pid {}", server.host(), server.pid().unwrap_or_default())?;
+    }
+    writeln!(out, "ready")?;
+    out.flush()?;
+    io::stdin().lock().read_to_end(&mut Vec::new())?;
+    Ok(())
+}
