@@ -119,7 +119,7 @@ fn every_sample_parses_without_a_warning() {
 fn the_originals_forms_are_understood() {
     let parsed = parse(
         "<?xml version=\"1.0\"?>\n<yandex>
-           <max_workers> 3 </max_workers>
+           <max_workers> 3 </max_workers><tcp_port>9100</tcp_port><tcp_port_secure>9540</tcp_port_secure>
            <settings_pull><readonly>1</readonly><max_rows_in_distinct>0</max_rows_in_distinct></settings_pull>
            <settings_push><readonly>0</readonly></settings_push>
            <tables><t_hits>
@@ -149,10 +149,10 @@ fn the_originals_forms_are_understood() {
     assert!(task.settings.push.is_empty());
     assert_eq!(
         task.source(job).shards.iter().map(|s| (s.weight, s.replicas[0].port)).collect::<Vec<_>>(),
-        [(2, 9001), (1, 9000)]
+        [(2, 9001), (1, 9100)]
     );
     let secure = &task.target(job).shards[0].replicas[0];
-    assert_eq!((secure.port, secure.http_port), (9440, 8443));
+    assert_eq!((secure.port, secure.http_port), (9540, 8443));
 }
 
 #[test]
@@ -177,12 +177,8 @@ fn a_policy_of_the_task_holds_for_tables_that_have_none() {
             IfTargetNotEmpty::Append,
         ),
     ] {
-        let task = good(&task(
-            ONE,
-            ONE.replace('a', "z").replace("shzrd", "shard").replace("replicz", "replica").as_str(),
-            of_task,
-            of_table,
-        ));
+        let target = ONE.replace("a.example", "z.example");
+        let task = good(&task(ONE, &target, of_task, of_table));
         assert_eq!(task.tables[0].if_target_not_empty, expected, "{of_task} {of_table}");
     }
 }

@@ -40,8 +40,16 @@ const BESIDE_SHARDS: &[(&str, &str)] = &[
     ("allow_distributed_ddl_queries", "no distributed DDL is used"),
 ];
 
+/// Native ports of nodes that name none: the original took `<tcp_port>` and `<tcp_port_secure>` of the task.
+#[derive(Clone, Copy)]
+struct Ports {
+    plain: u16,
+    secure: u16,
+}
+
 /// The clusters in the order written. The list is complete only when no fault was found.
-pub(super) fn read(servers: &Scope<'_>) -> Vec<Cluster> {
+pub(super) fn read(root: &Scope<'_>, servers: &Scope<'_>) -> Vec<Cluster> {
+    let ports = Ports { plain: root.port("tcp_port", 9000), secure: root.port("tcp_port_secure", 9440) };
     servers.attributes(&[]);
     servers.no_text();
     let mut clusters = Vec::new();
@@ -51,7 +59,7 @@ pub(super) fn read(servers: &Scope<'_>) -> Vec<Cluster> {
             scope.fault(Problem::Duplicate(first));
             lines.insert(scope.name(), first);
         } else {
-            clusters.push(cluster(&scope));
+            clusters.push(cluster(&scope, ports));
         }
     }
     if clusters.is_empty() {
@@ -60,7 +68,7 @@ pub(super) fn read(servers: &Scope<'_>) -> Vec<Cluster> {
     clusters
 }
 
-fn cluster(scope: &Scope<'_>) -> Cluster {
+fn cluster(scope: &Scope<'_>, ports: Ports) -> Cluster {
     scope.attributes(&[]);
     scope.no_text();
     let mut shards = Vec::new();
@@ -69,14 +77,14 @@ fn cluster(scope: &Scope<'_>) -> Cluster {
         // ClickHouse looks at the beginning of these names only: <shard_1> is a shard.
         if child.name().starts_with("shard") {
             written_shards = true;
-            shards.push(shard(&child));
+            shards.push(shard(&child, ports));
         } else if child.name().starts_with("node") {
             written_nodes = true;
             child.only(SHARD_NODE);
             shards.push(Shard {
                 weight: child.number32("weight", 0, 1),
                 internal_replication: child.boolean("internal_replication").unwrap_or(false),
-                replicas: vec![node(&child)],
+                replicas: vec![node(&child, ports)],
             });
         } else if let Some((_, why)) = BESIDE_SHARDS.iter().find(|(name, _)| *name == child.name()) {
             child.warn(Notice::NoEffect(why));
@@ -97,7 +105,7 @@ fn cluster(scope: &Scope<'_>) -> Cluster {
     cluster
 }
 
-fn shard(scope: &Scope<'_>) -> Shard {
+fn shard(scope: &Scope<'_>, ports: Ports) -> Shard {
     scope.attributes(&["index"]);
     scope.no_text();
     let mut replicas = Vec::new();
@@ -107,7 +115,7 @@ fn shard(scope: &Scope<'_>) -> Shard {
             "name" => child.warn(Notice::NoEffect("shards are named by their number")),
             name if name.starts_with("replica") => {
                 child.only(NODE);
-                replicas.push(node(&child));
+                replicas.push(node(&child, ports));
             }
             name => {
                 let suggestion = closest(name, &["replica", "weight", "internal_replication"]);
@@ -125,9 +133,9 @@ fn shard(scope: &Scope<'_>) -> Shard {
     }
 }
 
-fn node(scope: &Scope<'_>) -> Node {
+fn node(scope: &Scope<'_>, ports: Ports) -> Node {
     let secure = scope.boolean("secure").unwrap_or(false);
-    let (port, http_port) = if secure { (9440, 8443) } else { (9000, 8123) };
+    let (port, http_port) = if secure { (ports.secure, 8443) } else { (ports.plain, 8123) };
     Node {
         host: scope.required("host").map(|text| text.trimmed().to_owned()).unwrap_or_default(),
         port: scope.port("port", port),

@@ -61,6 +61,8 @@ pub struct Parsed {
 const ROOT: Vocabulary = Vocabulary {
     known: &[
         "remote_servers",
+        "tcp_port",
+        "tcp_port_secure",
         "max_workers",
         "settings",
         "settings_pull",
@@ -108,7 +110,7 @@ fn read(root: &Scope<'_>) -> Option<Task> {
     }
     let settings = settings::read(root);
     let servers = root.child("remote_servers");
-    let clusters = servers.as_ref().map(clusters::read).unwrap_or_default();
+    let clusters = servers.as_ref().map(|servers| clusters::read(root, servers)).unwrap_or_default();
     let tables = root.child("tables");
     let jobs = tables.as_ref().map(|tables| tables::read(root, tables, &clusters)).unwrap_or_default();
     match &servers {
