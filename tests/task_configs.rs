@@ -271,6 +271,12 @@ fn each_fault_names_its_element() {
             table("").replace(">src</cluster_pull>", ">srcs</cluster_pull>"),
             format!("{HITS}/cluster_pull: unknown cluster 'srcs'; <remote_servers> has src, dst (did you mean src?)"),
         ),
+        (
+            table("").replace("<cluster_push>dst</cluster_push>", "<cluster_push from_env='NOT_A_NUMBER'/>"),
+            format!(
+                "{HITS}/cluster_push: unknown cluster (from environment variable NOT_A_NUMBER); <remote_servers> has src, dst"
+            ),
+        ),
         (table("").replace("<table_pull>t</table_pull>", ""), format!("{HITS}: <table_pull> is missing")),
         (table("").replace("<table_pull>t<", "<table_pull> <"), format!("{HITS}/table_pull: is empty")),
         (

@@ -186,7 +186,10 @@ fn cluster(name: Option<Text<'_>>, clusters: &[Cluster]) -> Option<usize> {
             Some(meant) => format!("{} (did you mean {meant}?)", known.join(", ")),
             None => known.join(", "),
         };
-        let name = if text.variable.is_some() { format!("({})", text.shown()) } else { text.shown() };
+        let name = match &text.variable {
+            Some(variable) => format!("(from environment variable {variable})"),
+            None => text.shown(),
+        };
         text.fault(Problem::UnknownCluster { name, known });
     }
     found

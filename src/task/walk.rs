@@ -234,7 +234,7 @@ pub(super) fn closest(name: &str, known: &[&str]) -> Option<String> {
     let allowed = (name.chars().count() / 3).clamp(1, 3);
     known
         .iter()
-        .map(|word| (strsim::damerau_levenshtein(&name.to_lowercase(), word), *word))
+        .map(|word| (strsim::damerau_levenshtein(&name.to_lowercase(), &word.to_lowercase()), *word))
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, word)| word.to_owned())
