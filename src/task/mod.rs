@@ -1,1 +1,124 @@
-//! (Being built.)
+//! The job as written: the XML of a task → a checked [`Task`].
+//!
+//! The format is that of the original `clickhouse-copier` (up to ClickHouse 24.2): its task files work unchanged, and
+//! ours adds elements to them. [`Task::parse`] reports every fault at once, each with the path of its element; what the
+//! original ignored silently (an unknown element, a second one of the same name) is a [`Warning`].
+//!
+//! - `xml`: text → tree of elements; references, CDATA and comments are resolved there.
+//! - `walk`, `values`: a walker over the tree that knows the path, collects faults, and reads numbers and booleans.
+//! - `clusters`, `tables`, `partitions`, `settings`: one part of the file each.
+//! - `inputs`: what a plan depends on ([`Task::plan_inputs`], [`differences`]).
+//! - `keeper`: the other file, [`KeeperConfig`].
+//!
+//! Nothing here does I/O but [`SystemSecrets`], through which `from_env` and `<password_file>` are read. Whether the
+//! SQL of `engine`, `sharding_key` and `where_condition` makes sense is for others to say.
+
+mod clusters;
+mod fault;
+mod inputs;
+mod keeper;
+mod partitions;
+mod secrets;
+mod settings;
+mod tables;
+mod values;
+mod walk;
+mod xml;
+
+pub use fault::{Fault, Faults, Notice, Problem, Warning};
+pub use inputs::differences;
+pub use keeper::{KeeperConfig, LogLevel, LoggerConfig};
+pub use secrets::{GivenSecrets, SecretSource, SystemSecrets};
+pub use settings::Settings;
+pub use tables::{IfTargetNotEmpty, TableJob};
+
+use crate::model::Cluster;
+use walk::{Scope, Vocabulary};
+
+/// A task: one XML description under one ZooKeeper path. Made by [`Task::parse`] only, so what its fields promise holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// How many workers may be active at once; the others wait. The original demanded the element; left out, it is
+    /// [`u32::MAX`] here: no limit. At 0 all wait, as they did in the original: a way to pause a task.
+    pub max_workers: u32,
+    /// Settings of ClickHouse for our statements.
+    pub settings: Settings,
+    /// In the order written, at least one, each with a name of its own.
+    pub clusters: Vec<Cluster>,
+    /// In the order written, at least one, each with a name of its own.
+    pub tables: Vec<TableJob>,
+}
+
+/// A task and what is worth a word about its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parsed {
+    /// The task.
+    pub task: Task,
+    /// In the order of their lines.
+    pub warnings: Vec<Warning>,
+}
+
+const ROOT: Vocabulary = Vocabulary {
+    known: &[
+        "remote_servers",
+        "tcp_port",
+        "tcp_port_secure",
+        "max_workers",
+        "settings",
+        "settings_pull",
+        "settings_push",
+        "tables",
+        tables::POLICIES[0],
+        tables::POLICIES[1],
+        tables::POLICIES[2],
+    ],
+    without_effect: &[
+        ("zookeeper", "it belongs to the file that --config names"),
+        ("logger", "it belongs to the file that --config names"),
+    ],
+    attributes: &[],
+};
+
+impl Task {
+    /// Reads and checks the XML of a task.
+    ///
+    /// # Errors
+    /// Every fault of the file at once. They call the file `task.xml`; see [`Faults::in_file`].
+    pub fn parse(xml: &str, secrets: &dyn SecretSource) -> Result<Parsed, Faults> {
+        let (task, warnings) = walk::document("task.xml", xml, secrets, read)?;
+        Ok(Parsed { task, warnings })
+    }
+
+    /// The cluster a table is copied from.
+    pub fn source(&self, job: &TableJob) -> &Cluster {
+        &self.clusters[job.source_cluster]
+    }
+
+    /// The cluster a table is copied to.
+    pub fn target(&self, job: &TableJob) -> &Cluster {
+        &self.clusters[job.target_cluster]
+    }
+}
+
+fn read(root: &Scope<'_>) -> Option<Task> {
+    root.only(ROOT);
+    let max_workers = root.number32("max_workers", 0, u32::MAX);
+    if max_workers == 0
+        && let Some(element) = root.child("max_workers")
+    {
+        element.warn(Notice::NobodyWorks);
+    }
+    let settings = settings::read(root);
+    let servers = root.child("remote_servers");
+    let clusters = servers.as_ref().map(|servers| clusters::read(root, servers)).unwrap_or_default();
+    let tables = root.child("tables");
+    let jobs = tables.as_ref().map(|tables| tables::read(root, tables, &clusters)).unwrap_or_default();
+    match &servers {
+        Some(servers) => tables::check_nodes(servers, &clusters, &jobs),
+        None => root.fault(Problem::Missing("remote_servers")),
+    }
+    if tables.is_none() {
+        root.fault(Problem::Missing("tables"));
+    }
+    (!root.cx.has_faults()).then_some(Task { max_workers, settings, clusters, tables: jobs })
+}

@@ -1,0 +1,180 @@
+//! `<remote_servers>`: clusters as ClickHouse's own configuration describes them.
+
+use std::collections::BTreeMap;
+
+use super::fault::{Notice, Problem};
+use super::walk::{Scope, Vocabulary, closest};
+use super::xml::trim;
+use crate::model::{Cluster, Node, Secret, Shard};
+
+const NODE: Vocabulary = Vocabulary {
+    known: &["host", "port", "http_port", "user", "password", "password_file", "secure", "default_database"],
+    without_effect: &[
+        ("compression", "servers choose the compression between themselves"),
+        ("priority", "any live replica will do; near ones come first"),
+        ("bind_host", "the servers connect to each other from the address they choose"),
+    ],
+    attributes: &["index"],
+};
+
+/// In a `<node>`, which is a shard and its only replica at once.
+const SHARD_NODE: Vocabulary = Vocabulary {
+    known: &[
+        "weight",
+        "internal_replication",
+        "host",
+        "port",
+        "http_port",
+        "user",
+        "password",
+        "password_file",
+        "secure",
+        "default_database",
+    ],
+    ..NODE
+};
+
+/// What ClickHouse takes in a cluster besides its shards.
+const BESIDE_SHARDS: &[(&str, &str)] = &[
+    ("secret", "servers are addressed with user and password"),
+    ("allow_distributed_ddl_queries", "no distributed DDL is used"),
+];
+
+/// Native ports of nodes that name none: the original took `<tcp_port>` and `<tcp_port_secure>` of the task.
+#[derive(Clone, Copy)]
+struct Ports {
+    plain: u16,
+    secure: u16,
+}
+
+/// The clusters in the order written. The list is complete only when no fault was found.
+pub(super) fn read(root: &Scope<'_>, servers: &Scope<'_>) -> Vec<Cluster> {
+    let ports = Ports { plain: root.port("tcp_port", 9000), secure: root.port("tcp_port_secure", 9440) };
+    servers.attributes(&[]);
+    servers.no_text();
+    let mut clusters = Vec::new();
+    let mut lines = BTreeMap::new();
+    for scope in servers.children() {
+        if let Some(first) = lines.insert(scope.name(), scope.element.line) {
+            scope.fault(Problem::Duplicate(first));
+            lines.insert(scope.name(), first);
+        } else {
+            clusters.push(cluster(&scope, ports));
+        }
+    }
+    if clusters.is_empty() {
+        servers.fault(Problem::NoClusters);
+    }
+    clusters
+}
+
+fn cluster(scope: &Scope<'_>, ports: Ports) -> Cluster {
+    scope.attributes(&[]);
+    scope.no_text();
+    let mut shards = Vec::new();
+    let (mut written_shards, mut written_nodes) = (false, false);
+    for child in scope.children() {
+        // ClickHouse looks at the beginning of these names only: <shard_1> is a shard.
+        if child.name().starts_with("shard") {
+            written_shards = true;
+            shards.push(shard(&child, ports));
+        } else if child.name().starts_with("node") {
+            written_nodes = true;
+            child.only(SHARD_NODE);
+            shards.push(Shard {
+                weight: child.number32("weight", 0, 1),
+                internal_replication: child.boolean("internal_replication").unwrap_or(false),
+                replicas: vec![node(&child, ports)],
+            });
+        } else if let Some((_, why)) = BESIDE_SHARDS.iter().find(|(name, _)| *name == child.name()) {
+            child.warn(Notice::NoEffect(why));
+        } else {
+            let suggestion = closest(child.name(), &["shard", "node"]);
+            child.fault(Problem::Unknown { parent: "cluster", suggestion });
+        }
+    }
+    let cluster = Cluster { name: scope.name().to_owned(), shards };
+    if cluster.shards.is_empty() {
+        scope.fault(Problem::NoShards);
+    } else if cluster.total_weight() == 0 {
+        scope.fault(Problem::NoWeight);
+    }
+    if written_shards && written_nodes {
+        scope.fault(Problem::ShardsAndNodes);
+    }
+    cluster
+}
+
+fn shard(scope: &Scope<'_>, ports: Ports) -> Shard {
+    scope.attributes(&["index"]);
+    scope.no_text();
+    let mut replicas = Vec::new();
+    for child in scope.children() {
+        match child.name() {
+            "weight" | "internal_replication" => {}
+            "name" => child.warn(Notice::NoEffect("shards are named by their number")),
+            name if name.starts_with("replica") => {
+                child.only(NODE);
+                replicas.push(node(&child, ports));
+            }
+            name => {
+                let suggestion = closest(name, &["replica", "weight", "internal_replication"]);
+                child.fault(Problem::Unknown { parent: "shard", suggestion });
+            }
+        }
+    }
+    if replicas.is_empty() {
+        scope.fault(Problem::NoReplicas);
+    }
+    Shard {
+        weight: scope.number32("weight", 0, 1),
+        internal_replication: scope.boolean("internal_replication").unwrap_or(false),
+        replicas,
+    }
+}
+
+fn node(scope: &Scope<'_>, ports: Ports) -> Node {
+    let secure = scope.boolean("secure").unwrap_or(false);
+    let (port, http_port) = if secure { (ports.secure, 8443) } else { (ports.plain, 8123) };
+    Node {
+        host: scope.required("host").map(|text| text.trimmed().to_owned()).unwrap_or_default(),
+        port: scope.port("port", port),
+        http_port: scope.port("http_port", http_port),
+        user: scope.optional("user").unwrap_or_else(|| "default".to_owned()),
+        password: password(scope),
+        secure,
+        default_database: scope.optional("default_database"),
+    }
+}
+
+/// Blanks of a written password count, as they did in the original; of a file only the line's end does not.
+fn password(scope: &Scope<'_>) -> Secret {
+    let file = scope.child("password_file");
+    let Some(written) = scope.child("password") else {
+        return file.and_then(|file| secret_file(&file)).unwrap_or_default();
+    };
+    if file.is_some() {
+        written.fault(Problem::TwoSources("<password_file>"));
+        return Secret::default();
+    }
+    match written.own_text() {
+        Some(text) if !trim(&text.raw).is_empty() => Secret::new(text.raw),
+        _ => Secret::default(),
+    }
+}
+
+fn secret_file(scope: &Scope<'_>) -> Option<Secret> {
+    let text = scope.own_text()?;
+    let path = text.trimmed();
+    if path.is_empty() {
+        scope.fault(Problem::Empty);
+        return None;
+    }
+    match scope.cx.secrets.read_file(path) {
+        Ok(content) => Some(Secret::new(content.trim_end_matches(['\r', '\n']))),
+        Err(error) => {
+            scope.fault(Problem::Unreadable { path: path.to_owned(), why: error.to_string() });
+            None
+        }
+    }
+}

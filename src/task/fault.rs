@@ -1,0 +1,265 @@
+//! What can be wrong with a task or keeper file, and what only looks wrong.
+
+use std::fmt;
+
+use thiserror::Error;
+
+/// What makes a file unusable. The text reads after the path of the element and holds no secret: values that came
+/// from the environment are not shown.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// The text is not well-formed XML, or not such as a configuration can be.
+    #[error("not XML: {why} (line {line}, column {column})")]
+    NotXml {
+        /// What the parser stumbled over.
+        why: String,
+        /// Line, from 1.
+        line: u32,
+        /// Column in characters, from 1.
+        column: u32,
+    },
+    /// The document has no element at all.
+    #[error("the file is empty: the root element <clickhouse> is missing")]
+    NoRoot,
+    /// The root is neither `<clickhouse>` nor `<yandex>`.
+    #[error("the root element must be <clickhouse> or <yandex>")]
+    WrongRoot,
+    /// An element that must be there is not.
+    #[error("<{0}> is missing")]
+    Missing(&'static str),
+    /// An element that must say something does not.
+    #[error("is empty")]
+    Empty,
+    /// A text was expected and elements were found (whose names may be part of a badly escaped secret).
+    #[error("must hold text only, but holds elements (write < as &lt;)")]
+    NotText,
+    /// An element of which there can be only one.
+    #[error("is defined twice, first on line {0}")]
+    Duplicate(u32),
+    /// Not a whole number, or one that does not fit.
+    #[error("must be a whole number from {min} to {max}, but is {found}")]
+    Number {
+        /// What is written there.
+        found: String,
+        /// Smallest value that makes sense.
+        min: u64,
+        /// Greatest value.
+        max: u64,
+    },
+    /// Not a number of bytes.
+    #[error("must be a number of bytes above 0, such as 1073741824, 512M or 1GiB, but is {0}")]
+    Size(String),
+    /// Not a boolean.
+    #[error("must be 1, true, yes, on, 0, false, no or off, but is {0}")]
+    Boolean(String),
+    /// Not one of the words that stand to choice.
+    #[error("must be one of {allowed}, but is {found}")]
+    Choice {
+        /// What is written there.
+        found: String,
+        /// The words, joined.
+        allowed: String,
+    },
+    /// `from_env` names a variable that is not set (or is not UTF-8).
+    #[error("the environment variable {0} is not set")]
+    NoVariable(String),
+    /// An element has a text of its own and takes one from somewhere else too.
+    #[error("is given twice: here and by {0}")]
+    TwoSources(&'static str),
+    /// `password_file` can't be read.
+    #[error("cannot read {path}: {why}")]
+    Unreadable {
+        /// The path as written.
+        path: String,
+        /// The operating system's answer.
+        why: String,
+    },
+    /// `<remote_servers>` holds none.
+    #[error("holds no cluster")]
+    NoClusters,
+    /// A cluster of nothing.
+    #[error("the cluster has no <shard>")]
+    NoShards,
+    /// A shard of nothing.
+    #[error("the shard has no <replica>")]
+    NoReplicas,
+    /// In a cluster or shard ClickHouse refuses what it does not know; to ignore it could mean to lose a shard.
+    #[error("unknown element in a {parent}{}", suggested(.suggestion))]
+    Unknown {
+        /// "cluster" or "shard".
+        parent: &'static str,
+        /// A known name that is close.
+        suggestion: Option<String>,
+    },
+    /// ClickHouse accepts one form or the other.
+    #[error("the cluster has both <shard> and <node> elements; only one form is possible")]
+    ShardsAndNodes,
+    /// There is no slot for any row.
+    #[error("the weights of all shards are 0: no shard would get a row")]
+    NoWeight,
+    /// `<tables>` holds none.
+    #[error("holds no table")]
+    NoTables,
+    /// A table names a cluster that is not described.
+    #[error("unknown cluster {name}; <remote_servers> has {known}")]
+    UnknownCluster {
+        /// The name.
+        name: String,
+        /// Those that are there, joined.
+        known: String,
+    },
+    /// Several target shards, and nothing tells which row goes where.
+    #[error("<sharding_key> is missing, and cluster {cluster} has {shards} shards to choose from")]
+    NoShardingKey {
+        /// The target cluster.
+        cluster: String,
+        /// Shards that can get rows.
+        shards: usize,
+    },
+    /// The rows would be read while they are written.
+    #[error("copies {table} onto itself: {node} is in both the source and the target cluster")]
+    OntoItself {
+        /// The table.
+        table: String,
+        /// A node of both clusters.
+        node: String,
+    },
+    /// Its rows would be read (or written) once per mention.
+    #[error("names the node {0} twice: its rows would be copied twice")]
+    NodeTwice(String),
+    /// An open quote or bracket in a list of partitions.
+    #[error("the list of partitions has an unclosed or unopened {0}")]
+    Unbalanced(char),
+    /// `<enabled_partitions/>`: neither "all" nor "none" can be meant with certainty.
+    #[error("is empty; leave the element out to copy all partitions")]
+    NoPartitions,
+    /// Two elements that contradict each other.
+    #[error("contradicts <{0}> of the same element")]
+    Contradiction(&'static str),
+    /// The chroot of ZooKeeper.
+    #[error("must start with /, but is {0}")]
+    NotAPath(String),
+    /// Digest authentication takes `user:password`.
+    #[error("must have the form user:password")]
+    Identity,
+    /// `<zookeeper>` without a server.
+    #[error("has no <node>")]
+    NoNodes,
+    /// TLS to some servers of one ensemble only.
+    #[error("<secure> must be the same for all nodes")]
+    MixedSecure,
+}
+
+/// What is accepted and yet worth a word. The text reads after the path of the element.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Notice {
+    /// The original ignored such elements; a mistyped one is why many a task did not do what was meant.
+    #[error("unknown element, ignored{}", suggested(.0))]
+    Unknown(Option<String>),
+    /// The same for an attribute.
+    #[error("unknown attribute {name}, ignored{}", suggested(.suggestion))]
+    UnknownAttribute {
+        /// The attribute.
+        name: String,
+        /// A known name that is close.
+        suggestion: Option<String>,
+    },
+    /// Known, and without a meaning here.
+    #[error("has no effect: {0}")]
+    NoEffect(&'static str),
+    /// Only the first one counts, as in the original.
+    #[error("is written again on line {0}; the first one is used")]
+    Repeated(u32),
+    /// Text where only elements mean something.
+    #[error("the text between the elements is ignored")]
+    StrayText,
+    /// Elements of a server's configuration that are not for us.
+    #[error("not used by the copier: {0}")]
+    NotForUs(String),
+    /// Every worker would wait.
+    #[error("is 0: every worker waits until it is raised")]
+    NobodyWorks,
+    /// `readonly` where writing is the purpose.
+    #[error("readonly is ignored here: rows could not be written with it")]
+    ReadonlyPush,
+}
+
+fn suggested(suggestion: &Option<String>) -> String {
+    suggestion.as_ref().map(|name| format!(" (did you mean {name}?)")).unwrap_or_default()
+}
+
+/// A [`Problem`] and where it is.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{}{problem}", prefix(.path))]
+pub struct Fault {
+    /// Path of the element, `/clickhouse/tables/hits/engine`; of several of one name, with its number:
+    /// `/clickhouse/remote_servers/source/shard[2]`. Empty when it is about the whole file.
+    pub path: String,
+    /// Line of the element's start tag, from 1; 0 when there is none.
+    pub line: u32,
+    /// What is wrong.
+    pub problem: Problem,
+}
+
+/// A [`Notice`] and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// As in [`Fault::path`].
+    pub path: String,
+    /// As in [`Fault::line`].
+    pub line: u32,
+    /// What is worth a word.
+    pub notice: Notice,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", prefix(&self.path), self.notice)
+    }
+}
+
+fn prefix(path: &str) -> String {
+    if path.is_empty() { String::new() } else { format!("{path}: ") }
+}
+
+/// Every fault of a file, in the order of its lines; at least one. Displayed as one line per fault, each after the
+/// name of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Faults {
+    file: String,
+    list: Vec<Fault>,
+}
+
+impl Faults {
+    pub(super) fn new(file: &str, mut list: Vec<Fault>) -> Self {
+        list.sort_by_key(|fault| fault.line);
+        Self { file: file.to_owned(), list }
+    }
+
+    /// Names the file (`task.xml` or `keeper.xml` until then).
+    pub fn in_file(mut self, file: impl Into<String>) -> Self {
+        self.file = file.into();
+        self
+    }
+
+    /// The faults, in the order of their lines.
+    pub fn list(&self) -> &[Fault] {
+        &self.list
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, fault) in self.list.iter().enumerate() {
+            if i > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{}: {fault}", self.file)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Faults {}

@@ -1,0 +1,245 @@
+//! `keeper.xml`: where ZooKeeper is, and what to log.
+
+use std::time::Duration;
+
+use super::fault::{Faults, Notice, Problem, Warning};
+use super::secrets::SecretSource;
+use super::values;
+use super::walk::{Scope, Vocabulary, closest, document};
+use crate::model::Secret;
+
+/// The file that `--config` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeeperConfig {
+    /// Host and client port (2181 unless written) of every server, at least one.
+    pub hosts: Vec<(String, u16)>,
+    /// TLS to all of them.
+    pub secure: bool,
+    /// How long a session outlives its connection; 30 s unless written.
+    pub session_timeout: Duration,
+    /// How long an answer may take; 10 s unless written.
+    pub operation_timeout: Duration,
+    /// All paths are below this one (chroot): begins with `/` and does not end with it.
+    pub root: Option<String>,
+    /// `user:password` for digest authentication.
+    pub identity: Option<Secret>,
+    /// What to log, and where.
+    pub logger: LoggerConfig,
+}
+
+/// `<logger>`; what is not written is left to the program.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoggerConfig {
+    /// The least severe messages to write.
+    pub level: Option<LogLevel>,
+    /// The log file, when no `--base-dir` is given.
+    pub log: Option<String>,
+    /// The file of errors, when no `--base-dir` is given.
+    pub errorlog: Option<String>,
+    /// Bytes after which a log file is rotated.
+    pub size: Option<u64>,
+    /// How many rotated files are kept.
+    pub count: Option<u32>,
+    /// Whether to write to the terminal too.
+    pub console: Option<bool>,
+}
+
+/// Levels of a log. The original's `fatal`, `critical`, `notice` and `test` are taken as the nearest of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Nothing at all.
+    Off,
+    /// `error`, `critical`, `fatal`.
+    Error,
+    /// `warning`.
+    Warning,
+    /// `information`, `notice`.
+    Information,
+    /// `debug`.
+    Debug,
+    /// `trace`, `test`.
+    Trace,
+}
+
+impl LogLevel {
+    const WORDS: [(&'static str, Self); 10] = [
+        ("none", Self::Off),
+        ("fatal", Self::Error),
+        ("critical", Self::Error),
+        ("error", Self::Error),
+        ("warning", Self::Warning),
+        ("notice", Self::Information),
+        ("information", Self::Information),
+        ("debug", Self::Debug),
+        ("trace", Self::Trace),
+        ("test", Self::Trace),
+    ];
+}
+
+const ROOT: &[&str] = &["zookeeper", "logger"];
+
+const ZOOKEEPER: Vocabulary = Vocabulary {
+    known: &["session_timeout_ms", "operation_timeout_ms", "root", "identity"],
+    without_effect: &[
+        ("implementation", "there is one implementation"),
+        ("connection_timeout_ms", "a connection may take as long as the session allows"),
+        ("zookeeper_load_balancing", "the servers are tried in turn"),
+        ("keeper_load_balancing", "the servers are tried in turn"),
+        ("use_compression", "our messages are small"),
+        ("fallback_session_lifetime", "a session stays with its server"),
+        ("enable_fault_injections_during_startup", "faults are not injected here"),
+        ("send_fault_probability", "faults are not injected here"),
+        ("recv_fault_probability", "faults are not injected here"),
+    ],
+    attributes: &[],
+};
+
+const NODE: Vocabulary = Vocabulary {
+    known: &["host", "port", "secure"],
+    without_effect: &[
+        ("availability_zone", "the servers are tried in turn"),
+        ("priority", "the servers are tried in turn"),
+    ],
+    attributes: &["index"],
+};
+
+const LOGGER: Vocabulary = Vocabulary {
+    known: &["level", "log", "errorlog", "size", "count", "console"],
+    without_effect: &[
+        ("stderr", "the standard streams are left as they are"),
+        ("stdout", "the standard streams are left as they are"),
+        ("use_syslog", "syslog is not supported"),
+        ("syslog", "syslog is not supported"),
+        ("compress", "rotated files are not compressed"),
+        ("stream_compress", "log files are not compressed"),
+        ("formatting", "see --log-format"),
+        ("color_terminal", "colours are used on a terminal"),
+        ("console_log_level", "the terminal shows the same level"),
+        ("async", "logging does not wait in any case"),
+    ],
+    attributes: &[],
+};
+
+impl KeeperConfig {
+    /// Reads a `keeper.xml`. Elements of a server's configuration that are not for us are named in one warning.
+    ///
+    /// # Errors
+    /// Every fault of the file at once.
+    pub fn parse(xml: &str, secrets: &dyn SecretSource) -> Result<(Self, Vec<Warning>), Faults> {
+        document("keeper.xml", xml, secrets, |root| {
+            root_vocabulary(root);
+            let logger = root.child("logger").map(|scope| logger(&scope)).unwrap_or_default();
+            let Some(zookeeper) = root.child("zookeeper") else {
+                root.fault(Problem::Missing("zookeeper"));
+                return None;
+            };
+            Some(keeper(&zookeeper, logger))
+        })
+    }
+}
+
+/// A whole server configuration may stand here, with dozens of elements that are not ours.
+fn root_vocabulary(root: &Scope<'_>) {
+    root.attributes(&[]);
+    root.no_text();
+    let mut others = Vec::new();
+    for child in root.children() {
+        if ROOT.contains(&child.name()) {
+            continue;
+        }
+        match closest(child.name(), ROOT) {
+            Some(meant) => child.warn(Notice::Unknown(Some(meant))),
+            None => others.push(child.name()),
+        }
+    }
+    others.dedup();
+    if !others.is_empty() {
+        root.warn(Notice::NotForUs(others.join(", ")));
+    }
+}
+
+fn keeper(scope: &Scope<'_>, logger: LoggerConfig) -> KeeperConfig {
+    let mut hosts = Vec::new();
+    let mut secures = Vec::new();
+    let children = scope.children();
+    for node in children.iter().filter(|child| child.name().starts_with("node")) {
+        node.only(NODE);
+        let host = node.required("host").map(|text| text.trimmed().to_owned()).unwrap_or_default();
+        hosts.push((host, node.port("port", 2181)));
+        secures.push(node.boolean("secure").unwrap_or(false));
+    }
+    vocabulary_beside_nodes(scope, &children);
+    if hosts.is_empty() {
+        scope.fault(Problem::NoNodes);
+    }
+    let secure = secures.first().copied().unwrap_or(false);
+    if secures.iter().any(|other| *other != secure) {
+        scope.fault(Problem::MixedSecure);
+    }
+    let milliseconds = |name, default| Duration::from_millis(scope.number(name, 1, i32::MAX as u64, default));
+    KeeperConfig {
+        hosts,
+        secure,
+        session_timeout: milliseconds("session_timeout_ms", 30_000),
+        operation_timeout: milliseconds("operation_timeout_ms", 10_000),
+        root: chroot(scope),
+        identity: identity(scope),
+        logger,
+    }
+}
+
+fn vocabulary_beside_nodes(scope: &Scope<'_>, children: &[Scope<'_>]) {
+    scope.no_text();
+    scope.attributes(ZOOKEEPER.attributes);
+    for child in children.iter().filter(|child| !child.name().starts_with("node")) {
+        if let Some((_, why)) = ZOOKEEPER.without_effect.iter().find(|(name, _)| *name == child.name()) {
+            child.warn(Notice::NoEffect(why));
+        } else if !ZOOKEEPER.known.contains(&child.name()) {
+            let suggestion = closest(child.name(), ZOOKEEPER.known).or_else(|| closest(child.name(), &["node"]));
+            child.warn(Notice::Unknown(suggestion));
+        }
+    }
+}
+
+fn chroot(scope: &Scope<'_>) -> Option<String> {
+    let text = scope.text("root")?;
+    let path = text.trimmed().trim_end_matches('/');
+    if !path.is_empty() && !path.starts_with('/') {
+        text.fault(Problem::NotAPath(text.shown()));
+    }
+    (!path.is_empty()).then(|| path.to_owned())
+}
+
+fn identity(scope: &Scope<'_>) -> Option<Secret> {
+    let text = scope.text("identity")?;
+    match text.trimmed() {
+        "" => None,
+        pair if pair.split_once(':').is_some_and(|(user, _)| !user.is_empty()) => Some(Secret::new(pair)),
+        _ => {
+            text.fault(Problem::Identity);
+            None
+        }
+    }
+}
+
+fn logger(scope: &Scope<'_>) -> LoggerConfig {
+    scope.only(LOGGER);
+    LoggerConfig {
+        level: scope.text("level").and_then(|text| text.choice(&LogLevel::WORDS)),
+        log: scope.optional("log"),
+        errorlog: scope.optional("errorlog"),
+        size: rotation_size(scope),
+        count: scope.child("count").map(|_| scope.number32("count", 0, 1)),
+        console: scope.boolean("console"),
+    }
+}
+
+/// Poco rotates by time too (`daily`, `7 days`, `never`); such a value is accepted and has no effect.
+fn rotation_size(scope: &Scope<'_>) -> Option<u64> {
+    let text = scope.text("size")?;
+    let size = values::bytes(text.trimmed()).filter(|bytes| *bytes > 0);
+    if size.is_none() {
+        text.scope.warn(Notice::NoEffect("log files are rotated by size, such as 100M"));
+    }
+    size
+}

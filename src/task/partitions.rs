@@ -1,0 +1,109 @@
+//! `<enabled_partitions>`: literals of partitions of the target table.
+
+use super::fault::Problem;
+use super::walk::Scope;
+
+/// The literals as written, each once, in the order written; `None` after a fault.
+///
+/// Either elements of any name (the original asked for names that begin with "partition"), one literal each, or a text
+/// with literals between blanks or commas. The original split that text at every blank, also inside of quotes, which
+/// fits no partition; here quotes and brackets hold together.
+pub(super) fn read(scope: &Scope<'_>) -> Option<Vec<String>> {
+    let mut literals = Vec::new();
+    if scope.element.children.is_empty() {
+        let text = scope.own_text()?;
+        literals = match split(text.trimmed()) {
+            Ok(literals) => literals,
+            Err(open) => {
+                scope.fault(Problem::Unbalanced(open));
+                return None;
+            }
+        };
+    } else {
+        scope.attributes(&[]);
+        scope.no_text();
+        for child in scope.children() {
+            match child.own_text() {
+                Some(text) if text.trimmed().is_empty() => child.fault(Problem::Empty),
+                Some(text) => literals.push(text.trimmed().to_owned()),
+                None => {}
+            }
+        }
+    }
+    if literals.is_empty() && scope.element.children.is_empty() {
+        scope.fault(Problem::NoPartitions);
+        return None;
+    }
+    let mut seen = std::collections::HashSet::new();
+    literals.retain(|literal| seen.insert(literal.clone()));
+    Some(literals)
+}
+
+/// Splits at blanks and commas outside of quotes and brackets; or the quote or bracket that has no partner.
+fn split(text: &str) -> Result<Vec<String>, char> {
+    let mut literals = Vec::new();
+    let mut current = String::new();
+    let mut brackets = Vec::new();
+    let mut quoted = false;
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        if brackets.is_empty() && !quoted && (character.is_ascii_whitespace() || character == ',') {
+            if !current.is_empty() {
+                literals.push(std::mem::take(&mut current));
+            }
+            continue;
+        }
+        current.push(character);
+        match character {
+            // A doubled quote ends and begins again, which comes to the same.
+            '\'' => quoted = !quoted,
+            '\\' if quoted => current.extend(characters.next()),
+            '(' | '[' if !quoted => brackets.push(character),
+            ')' if !quoted && brackets.pop() != Some('(') => return Err(')'),
+            ']' if !quoted && brackets.pop() != Some('[') => return Err(']'),
+            _ => {}
+        }
+    }
+    if quoted {
+        return Err('\'');
+    }
+    if let Some(open) = brackets.pop() {
+        return Err(open);
+    }
+    if !current.is_empty() {
+        literals.push(current);
+    }
+    Ok(literals)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::split;
+
+    #[test]
+    fn quotes_and_brackets_hold_together() {
+        for (text, expected) in [
+            ("3 4 5", vec!["3", "4", "5"]),
+            ("202001,202002 ,\n 202003", vec!["202001", "202002", "202003"]),
+            ("'2018-02-26' '2018-03-05'", vec!["'2018-02-26'", "'2018-03-05'"]),
+            ("('a b', 1), ('it''s', 2)", vec!["('a b', 1)", "('it''s', 2)"]),
+            (r"'a\' b' ([1, 2], ')')", vec![r"'a\' b'", "([1, 2], ')')"]),
+            ("tuple()", vec!["tuple()"]),
+            ("", vec![]),
+        ] {
+            assert_eq!(split(text).unwrap(), expected, "{text}");
+        }
+        for (text, expected) in [("'a b", '\''), ("('a', 1", '('), ("1) 2", ')'), ("(1]", ']')] {
+            assert_eq!(split(text), Err(expected), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_list_makes_it_panic(text in "['\\\\()\\[\\], a1\u{20ac}]{0,20}") {
+            let _ = split(&text);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Where secrets come from that are not written in the file.
+
+use std::collections::BTreeMap;
+use std::io;
+
+/// The environment and the files that `from_env` and `<password_file>` refer to.
+pub trait SecretSource {
+    /// The value of an environment variable; `None` when it is not set or not UTF-8.
+    fn env(&self, name: &str) -> Option<String>;
+
+    /// The content of a file.
+    ///
+    /// # Errors
+    /// Whatever the operating system answers; also a file that is not UTF-8.
+    fn read_file(&self, path: &str) -> io::Result<String>;
+}
+
+/// The environment and file system of this process. Every worker has its own: what a task refers to must be there
+/// on each machine. Relative paths start at the working directory.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemSecrets;
+
+impl SecretSource for SystemSecrets {
+    fn env(&self, name: &str) -> Option<String> {
+        // Names that are empty or hold `=` or NUL can't be set; std::env::var answers that they are not.
+        std::env::var(name).ok()
+    }
+
+    fn read_file(&self, path: &str) -> io::Result<String> {
+        std::fs::read_to_string(path)
+    }
+}
+
+/// Secrets given beforehand, for tests.
+#[derive(Clone, Default)]
+pub struct GivenSecrets {
+    /// Environment variables.
+    pub env: BTreeMap<String, String>,
+    /// Files by path.
+    pub files: BTreeMap<String, String>,
+}
+
+impl SecretSource for GivenSecrets {
+    fn env(&self, name: &str) -> Option<String> {
+        self.env.get(name).cloned()
+    }
+
+    fn read_file(&self, path: &str) -> io::Result<String> {
+        self.files.get(path).cloned().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such file"))
+    }
+}

@@ -1,0 +1,243 @@
+//! `<tables>`: what to copy, from where to where.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use super::fault::Problem;
+use super::partitions;
+use super::walk::{Scope, Text, Vocabulary, closest};
+use crate::model::{Cluster, Node, TableName};
+
+/// What to do with a target partition that holds rows of others before the copy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum IfTargetNotEmpty {
+    /// Refuse before any row is copied.
+    #[default]
+    Fail,
+    /// Its rows give way to the copied ones; the original's `<allow_to_drop_target_partitions>`.
+    Replace,
+    /// The copied rows are added.
+    Append,
+    /// The partition is left as it is, and not copied.
+    Skip,
+}
+
+impl IfTargetNotEmpty {
+    const WORDS: [(&'static str, Self); 4] =
+        [("fail", Self::Fail), ("replace", Self::Replace), ("append", Self::Append), ("skip", Self::Skip)];
+
+    /// The word as a task file has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fail => "fail",
+            Self::Replace => "replace",
+            Self::Append => "append",
+            Self::Skip => "skip",
+        }
+    }
+}
+
+/// One element of `<tables>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableJob {
+    /// The element's name.
+    pub name: String,
+    /// Index into [`Task::clusters`](super::Task::clusters); see [`Task::source`](super::Task::source).
+    pub source_cluster: usize,
+    /// `database_pull`, `table_pull`.
+    pub source: TableName,
+    /// Index into [`Task::clusters`](super::Task::clusters); see [`Task::target`](super::Task::target).
+    pub target_cluster: usize,
+    /// `database_push`, `table_push`.
+    pub target: TableName,
+    /// `<engine>` as written, trimmed; without one the source's engine is used.
+    pub engine: Option<String>,
+    /// `<sharding_key>` as written, trimmed; there is one when several target shards can get rows.
+    pub sharding_key: Option<String>,
+    /// `<where_condition>` as written, trimmed.
+    pub where_condition: Option<String>,
+    /// Literals as written (`202001`, `'2018-02-26'`, `('a', 1)`), at least one; without the element all partitions.
+    pub enabled_partitions: Option<Vec<String>>,
+    /// A partition is cut into at least so many pieces. The original cut into 10 (later 3) when nothing was
+    /// written; here pieces are cut by size, and nothing written means 1.
+    pub number_of_splits: u32,
+    /// About how much data (uncompressed bytes) is published together; 1 GiB unless written.
+    pub batch_bytes: u64,
+    /// The policy of this table, or else of the task, or else [`IfTargetNotEmpty::Fail`].
+    pub if_target_not_empty: IfTargetNotEmpty,
+    /// Whether ALIAS and MATERIALIZED columns are transferred as data.
+    pub copy_alias_and_materialized: bool,
+}
+
+/// Elements that stand at a table, or at the task for all its tables (where many users of the original put them).
+pub(super) const POLICIES: [&str; 3] =
+    ["if_target_not_empty", "allow_to_drop_target_partitions", "allow_to_copy_alias_and_materialized_columns"];
+
+const TABLE: Vocabulary = Vocabulary {
+    known: &[
+        "cluster_pull",
+        "database_pull",
+        "table_pull",
+        "cluster_push",
+        "database_push",
+        "table_push",
+        "engine",
+        "sharding_key",
+        "where_condition",
+        "enabled_partitions",
+        "number_of_splits",
+        "batch_bytes",
+        POLICIES[0],
+        POLICIES[1],
+        POLICIES[2],
+    ],
+    without_effect: &[],
+    attributes: &[],
+};
+
+const DEFAULT_BATCH_BYTES: u64 = 1 << 30;
+
+#[derive(Clone, Copy)]
+struct Policies {
+    if_target_not_empty: IfTargetNotEmpty,
+    copy_alias_and_materialized: bool,
+}
+
+/// The table jobs in the order written; complete only when no fault was found.
+pub(super) fn read(root: &Scope<'_>, tables: &Scope<'_>, clusters: &[Cluster]) -> Vec<TableJob> {
+    let unwritten = Policies { if_target_not_empty: IfTargetNotEmpty::default(), copy_alias_and_materialized: false };
+    let of_task = policies(root, unwritten);
+    tables.attributes(&[]);
+    tables.no_text();
+    let mut jobs = Vec::new();
+    let mut lines = BTreeMap::new();
+    for scope in tables.children() {
+        if let Some(first) = lines.insert(scope.name(), scope.element.line) {
+            scope.fault(Problem::Duplicate(first));
+            lines.insert(scope.name(), first);
+        } else {
+            jobs.extend(table(&scope, clusters, of_task));
+        }
+    }
+    if lines.is_empty() {
+        tables.fault(Problem::NoTables);
+    }
+    jobs
+}
+
+fn table(scope: &Scope<'_>, clusters: &[Cluster], of_task: Policies) -> Option<TableJob> {
+    scope.only(TABLE);
+    // Everything is read before anything is given up, so that every fault is found.
+    let source_cluster = cluster(scope.required("cluster_pull"), clusters);
+    let source = name(scope, "database_pull", "table_pull");
+    let target_cluster = cluster(scope.required("cluster_push"), clusters);
+    let target = name(scope, "database_push", "table_push");
+    let engine = scope.optional("engine");
+    let written_key = scope.child("sharding_key").map(|element| element.own_text());
+    let sharding_key = written_key.iter().flatten().map(|text| text.trimmed().to_owned()).find(|key| !key.is_empty());
+    let where_condition = scope.optional("where_condition");
+    let enabled_partitions = scope.child("enabled_partitions").and_then(|list| partitions::read(&list));
+    let number_of_splits = scope.number32("number_of_splits", 1, 1);
+    let batch_bytes = scope.size("batch_bytes").unwrap_or(DEFAULT_BATCH_BYTES);
+    let policies = policies(scope, of_task);
+
+    if let Some(index) = target_cluster {
+        let shards = clusters[index].shards.iter().filter(|shard| shard.weight > 0).count();
+        // After a fault of its own the element is there, and not missing.
+        if shards > 1 && sharding_key.is_none() && !matches!(written_key, Some(None)) {
+            scope.fault(Problem::NoShardingKey { cluster: clusters[index].name.clone(), shards });
+        }
+    }
+    let (source_cluster, source) = (source_cluster?, source?);
+    let (target_cluster, target) = (target_cluster?, target?);
+    if source == target
+        && let Some(node) = node_of_both(&clusters[source_cluster], &clusters[target_cluster])
+    {
+        scope.fault(Problem::OntoItself { table: source.to_string(), node });
+    }
+    Some(TableJob {
+        name: scope.name().to_owned(),
+        source_cluster,
+        source,
+        target_cluster,
+        target,
+        engine,
+        sharding_key,
+        where_condition,
+        enabled_partitions,
+        number_of_splits,
+        batch_bytes,
+        if_target_not_empty: policies.if_target_not_empty,
+        copy_alias_and_materialized: policies.copy_alias_and_materialized,
+    })
+}
+
+fn name(scope: &Scope<'_>, database: &'static str, table: &'static str) -> Option<TableName> {
+    let (database, table) = (scope.required(database), scope.required(table));
+    Some(TableName::new(database?.trimmed(), table?.trimmed()))
+}
+
+fn cluster(name: Option<Text<'_>>, clusters: &[Cluster]) -> Option<usize> {
+    let text = name?;
+    let found = clusters.iter().position(|cluster| cluster.name == text.trimmed());
+    // Without any cluster that is the fault to report.
+    if found.is_none() && !clusters.is_empty() {
+        let known: Vec<&str> = clusters.iter().map(|cluster| cluster.name.as_str()).collect();
+        let known = match closest(text.trimmed(), &known) {
+            Some(meant) => format!("{} (did you mean {meant}?)", known.join(", ")),
+            None => known.join(", "),
+        };
+        let name = match &text.variable {
+            Some(variable) => format!("(from environment variable {variable})"),
+            None => text.shown(),
+        };
+        text.fault(Problem::UnknownCluster { name, known });
+    }
+    found
+}
+
+fn policies(scope: &Scope<'_>, inherited: Policies) -> Policies {
+    let written = scope.text(POLICIES[0]).and_then(|text| text.choice(&IfTargetNotEmpty::WORDS));
+    let may_drop = scope.boolean(POLICIES[1]);
+    if let (Some(policy), Some(may_drop)) = (written, may_drop)
+        && may_drop != (policy == IfTargetNotEmpty::Replace)
+        && let Some(element) = scope.child(POLICIES[0])
+    {
+        element.fault(Problem::Contradiction(POLICIES[1]));
+    }
+    let if_target_not_empty = match (written, may_drop, inherited.if_target_not_empty) {
+        (Some(policy), _, _) => policy,
+        (None, Some(true), _) => IfTargetNotEmpty::Replace,
+        // "Must not drop" takes back what the task allows, and no more.
+        (None, Some(false), IfTargetNotEmpty::Replace) => IfTargetNotEmpty::Fail,
+        (None, _, inherited) => inherited,
+    };
+    let copy_alias_and_materialized = scope.boolean(POLICIES[2]).unwrap_or(inherited.copy_alias_and_materialized);
+    Policies { if_target_not_empty, copy_alias_and_materialized }
+}
+
+/// Host names are the same in any case.
+fn identity(node: &Node) -> (String, u16) {
+    (node.host.to_ascii_lowercase(), node.port)
+}
+
+/// A cluster that is copied from or to must name each node once. (One that no table uses may do as it likes, as the
+/// examples in a server's own configuration do.)
+pub(super) fn check_nodes(servers: &Scope<'_>, clusters: &[Cluster], jobs: &[TableJob]) {
+    let used: BTreeSet<usize> = jobs.iter().flat_map(|job| [job.source_cluster, job.target_cluster]).collect();
+    for cluster in used.into_iter().map(|index| &clusters[index]) {
+        let mut seen = HashSet::new();
+        // A host left out is a fault of its own.
+        let mut nodes = cluster.nodes().map(|(_, node)| node).filter(|node| !node.host.is_empty());
+        if let Some(node) = nodes.find(|node| !seen.insert(identity(node)))
+            && let Some(scope) = servers.child(&cluster.name)
+        {
+            scope.fault(Problem::NodeTwice(node.address()));
+        }
+    }
+}
+
+fn node_of_both(source: &Cluster, target: &Cluster) -> Option<String> {
+    let nodes: HashMap<_, _> = source.nodes().map(|(_, node)| (identity(node), node)).collect();
+    let mut both = target.nodes().filter(|(_, node)| !node.host.is_empty());
+    both.find(|(_, node)| nodes.contains_key(&identity(node))).map(|(_, node)| node.address())
+}

@@ -1,0 +1,241 @@
+//! Walks the tree of elements, knows the path and collects what is wrong.
+
+use std::cell::RefCell;
+
+use super::fault::{Fault, Faults, Notice, Problem, Warning};
+use super::secrets::SecretSource;
+use super::xml::{self, Element, trim};
+
+/// What is collected on the way.
+pub(super) struct Context<'c> {
+    pub secrets: &'c dyn SecretSource,
+    faults: RefCell<Vec<Fault>>,
+    warnings: RefCell<Vec<Warning>>,
+}
+
+/// An element, and the way to it.
+#[derive(Clone)]
+pub(super) struct Scope<'c> {
+    pub cx: &'c Context<'c>,
+    pub element: &'c Element,
+    pub path: String,
+}
+
+/// The names an element may hold.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Vocabulary {
+    pub known: &'static [&'static str],
+    /// Known, but without a meaning here; with the reason.
+    pub without_effect: &'static [(&'static str, &'static str)],
+    pub attributes: &'static [&'static str],
+}
+
+/// A text, and where it stands.
+#[derive(Clone)]
+pub(super) struct Text<'c> {
+    pub scope: Scope<'c>,
+    /// As written, blanks included.
+    pub raw: String,
+    /// The environment variable it came from.
+    pub variable: Option<String>,
+}
+
+/// Parses a document, checks its root and lets `read` walk it; all faults, or the value and the warnings.
+pub(super) fn document<T>(
+    file: &str,
+    text: &str,
+    secrets: &dyn SecretSource,
+    read: impl FnOnce(&Scope<'_>) -> Option<T>,
+) -> Result<(T, Vec<Warning>), Faults> {
+    let whole = |path: String, line, problem| Faults::new(file, vec![Fault { path, line, problem }]);
+    let root = xml::parse(text).map_err(|problem| {
+        let line = if let Problem::NotXml { line, .. } = problem { line } else { 0 };
+        whole(String::new(), line, problem)
+    })?;
+    let path = format!("/{}", root.name);
+    if !["clickhouse", "yandex"].contains(&root.name.as_str()) {
+        return Err(whole(path, root.line, Problem::WrongRoot));
+    }
+    let cx = Context { secrets, faults: RefCell::default(), warnings: RefCell::default() };
+    let value = read(&Scope { cx: &cx, element: &root, path });
+    let mut warnings = cx.warnings.into_inner();
+    warnings.sort_by_key(|warning| warning.line);
+    match (value, cx.faults.into_inner()) {
+        (Some(value), faults) if faults.is_empty() => Ok((value, warnings)),
+        (_, faults) => Err(Faults::new(file, faults)),
+    }
+}
+
+impl Context<'_> {
+    pub fn has_faults(&self) -> bool {
+        !self.faults.borrow().is_empty()
+    }
+}
+
+impl<'c> Scope<'c> {
+    pub fn name(&self) -> &'c str {
+        &self.element.name
+    }
+
+    pub fn fault(&self, problem: Problem) {
+        let fault = Fault { path: self.path.clone(), line: self.element.line, problem };
+        self.cx.faults.borrow_mut().push(fault);
+    }
+
+    pub fn warn(&self, notice: Notice) {
+        let warning = Warning { path: self.path.clone(), line: self.element.line, notice };
+        let mut warnings = self.cx.warnings.borrow_mut();
+        // An element that is looked at twice is warned of once.
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+
+    /// All elements inside, in order. Of several of one name each has its number in the path.
+    pub fn children(&self) -> Vec<Scope<'c>> {
+        let all = &self.element.children;
+        let mut counts = std::collections::HashMap::<&str, (usize, usize)>::new();
+        for child in all {
+            counts.entry(&child.name).or_default().0 += 1;
+        }
+        all.iter()
+            .map(|child| {
+                let number = counts.get_mut(child.name.as_str()).map_or(String::new(), |(total, seen)| {
+                    *seen += 1;
+                    if *total > 1 { format!("[{seen}]") } else { String::new() }
+                });
+                let path = format!("{}/{}{number}", self.path, child.name);
+                Scope { cx: self.cx, element: child, path }
+            })
+            .collect()
+    }
+
+    /// The first element of this name; more than one is worth a warning.
+    pub fn child(&self, name: &str) -> Option<Scope<'c>> {
+        let mut found = self.element.children.iter().filter(|child| child.name == name);
+        let element = found.next()?;
+        let scope = Scope { cx: self.cx, element, path: format!("{}/{name}", self.path) };
+        if let Some(second) = found.next() {
+            scope.warn(Notice::Repeated(second.line));
+        }
+        Some(scope)
+    }
+
+    /// Warns of all that is not in the vocabulary, and of text between the elements.
+    pub fn only(&self, words: Vocabulary) {
+        self.no_text();
+        self.attributes(words.attributes);
+        for child in self.children() {
+            let name = child.name();
+            if let Some((_, why)) = words.without_effect.iter().find(|(word, _)| *word == name) {
+                child.warn(Notice::NoEffect(why));
+            } else if !words.known.contains(&name) {
+                child.warn(Notice::Unknown(closest(name, words.known)));
+            }
+        }
+    }
+
+    /// Warns of attributes other than these.
+    pub fn attributes(&self, known: &[&str]) {
+        for (name, _) in &self.element.attributes {
+            if !known.contains(&name.as_str()) {
+                let suggestion = closest(name, known);
+                self.warn(Notice::UnknownAttribute { name: name.clone(), suggestion });
+            }
+        }
+    }
+
+    /// Warns of text between the elements.
+    pub fn no_text(&self) {
+        if !trim(&self.element.text).is_empty() {
+            self.warn(Notice::StrayText);
+        }
+    }
+
+    /// This element's text, from where it says. `None` after a fault.
+    pub fn own_text(&self) -> Option<Text<'c>> {
+        self.attributes(&["from_env"]);
+        if !self.element.children.is_empty() {
+            self.fault(Problem::NotText);
+            return None;
+        }
+        let Some(variable) = self.element.attribute("from_env") else {
+            return Some(Text { scope: self.clone(), raw: self.element.text.clone(), variable: None });
+        };
+        if !trim(&self.element.text).is_empty() {
+            self.fault(Problem::TwoSources("from_env"));
+            return None;
+        }
+        match self.cx.secrets.env(variable) {
+            Some(raw) => Some(Text { scope: self.clone(), raw, variable: Some(variable.to_owned()) }),
+            None => {
+                self.fault(Problem::NoVariable(variable.to_owned()));
+                None
+            }
+        }
+    }
+
+    /// The text of the first element of this name; `None` when there is none or after a fault.
+    pub fn text(&self, name: &str) -> Option<Text<'c>> {
+        self.child(name)?.own_text()
+    }
+
+    /// The trimmed text of an element that may be left out; empty is as good as left out.
+    pub fn optional(&self, name: &str) -> Option<String> {
+        self.text(name).map(|text| text.trimmed().to_owned()).filter(|text| !text.is_empty())
+    }
+
+    /// The text of an element that must be there and say something; `None` after a fault.
+    pub fn required(&self, name: &'static str) -> Option<Text<'c>> {
+        let Some(child) = self.child(name) else {
+            self.fault(Problem::Missing(name));
+            return None;
+        };
+        let text = child.own_text()?;
+        if text.trimmed().is_empty() {
+            child.fault(Problem::Empty);
+            return None;
+        }
+        Some(text)
+    }
+}
+
+impl Text<'_> {
+    pub fn trimmed(&self) -> &str {
+        trim(&self.raw)
+    }
+
+    pub fn fault(&self, problem: Problem) {
+        self.scope.fault(problem);
+    }
+
+    /// What to show of it in a message: nothing of a value from the environment, which may be a secret.
+    pub fn shown(&self) -> String {
+        match (&self.variable, self.trimmed()) {
+            (Some(variable), _) => format!("not (environment variable {variable})"),
+            (None, "") => "empty".to_owned(),
+            (None, text) => format!("'{}'", shorten(text)),
+        }
+    }
+}
+
+/// One line, not too long.
+fn shorten(text: &str) -> String {
+    const LONGEST: usize = 60;
+    let mut line: String = text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        line.push('…');
+    }
+    line
+}
+
+/// The known name that was probably meant.
+pub(super) fn closest(name: &str, known: &[&str]) -> Option<String> {
+    let allowed = (name.chars().count() / 3).clamp(1, 3);
+    known
+        .iter()
+        .map(|word| (strsim::damerau_levenshtein(&name.to_lowercase(), &word.to_lowercase()), *word))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, word)| word.to_owned())
+}

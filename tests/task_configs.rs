@@ -1,0 +1,512 @@
+//! Task and keeper files: the samples we ship, every fault with its exact text, and what must survive the way in.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use clickhouse_copier::model::{Cluster, Secret, TableName};
+use clickhouse_copier::task::{
+    Faults, GivenSecrets, IfTargetNotEmpty, KeeperConfig, LogLevel, Parsed, Task, Warning, differences,
+};
+use proptest::prelude::*;
+
+fn secrets() -> GivenSecrets {
+    let pairs = |list: &[(&str, &str)]| list.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    GivenSecrets {
+        env: pairs(&[
+            ("BACKUP_PASSWORD", "b4ckup"),
+            ("RESTORE_PASSWORD", "r3store"),
+            ("COPIER_PASSWORD", " c0&pier "),
+            ("KEEPER_IDENTITY", "copier:k33per"),
+            ("EMPTY", ""),
+            ("NOT_A_NUMBER", "s3cret"),
+        ]),
+        files: pairs(&[("/run/secrets/copier-password", "from file \n")]),
+    }
+}
+
+fn parse(xml: &str) -> Result<Parsed, Faults> {
+    Task::parse(xml, &secrets())
+}
+
+fn good(xml: &str) -> Task {
+    parse(xml).unwrap_or_else(|faults| panic!("{faults}")).task
+}
+
+fn shown(warnings: &[Warning]) -> Vec<String> {
+    warnings.iter().map(ToString::to_string).collect()
+}
+
+const ONE: &str = "<shard><replica><host>a.example</host></replica></shard>";
+const TWO: &str = "<shard><replica><host>b.example</host></replica></shard>\
+                   <shard><replica><host>c.example</host></replica></shard>";
+
+/// A task with these clusters, elements at the root, and elements in its only table after the required ones.
+fn task(source: &str, target: &str, root: &str, table: &str) -> String {
+    format!(
+        "<clickhouse><remote_servers><src>{source}</src><dst>{target}</dst></remote_servers>{root}<tables><hits>\
+         <cluster_pull>src</cluster_pull><database_pull>d</database_pull><table_pull>t</table_pull>\
+         <cluster_push>dst</cluster_push><database_push>d</database_push><table_push>t</table_push>{table}\
+         </hits></tables></clickhouse>"
+    )
+}
+
+fn table(elements: &str) -> String {
+    task(ONE, TWO, "", &format!("<sharding_key>k</sharding_key>{elements}"))
+}
+
+#[test]
+fn every_sample_parses_without_a_warning() {
+    let mut tasks = BTreeMap::new();
+    let mut keepers = 0;
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("task-configs")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let xml = std::fs::read_to_string(&path).unwrap();
+        let warnings = if name.starts_with("keeper") {
+            keepers += 1;
+            KeeperConfig::parse(&xml, &secrets()).unwrap_or_else(|faults| panic!("{}", faults.in_file(&name))).1
+        } else {
+            let parsed = parse(&xml).unwrap_or_else(|faults| panic!("{}", faults.in_file(&name)));
+            tasks.insert(name.clone(), parsed.task);
+            parsed.warnings
+        };
+        assert_eq!(shown(&warnings), Vec::<String>::new(), "{name}");
+    }
+    assert_eq!(keepers, 1);
+
+    let job = |name: &str| tasks[name].tables[0].clone();
+    let first_node = |cluster: &Cluster| cluster.shards[0].replicas[0].clone();
+    let simple = &tasks["simple-copy.xml"];
+    let node = first_node(simple.source(&simple.tables[0]));
+    assert_eq!(
+        (node.host.as_str(), node.port, node.http_port, node.user.as_str(), node.password.is_empty(), node.secure),
+        ("source-1.example", 9000, 8123, "default", true, false)
+    );
+    assert_eq!((simple.max_workers, job("simple-copy.xml").engine), (u32::MAX, None));
+
+    let reshard = &tasks["reshard.xml"];
+    let target = reshard.target(&reshard.tables[0]);
+    assert_eq!((target.total_weight(), target.shards.len(), target.shards[0].internal_replication), (4, 3, true));
+    let where_condition = reshard.tables[0].where_condition.as_deref();
+    assert_eq!(where_condition, Some("CounterID != 0 AND EventDate < '2018-04-01'"));
+    assert!(reshard.tables[0].engine.as_ref().unwrap().starts_with("ENGINE = ReplicatedMergeTree('/clickhouse/"));
+
+    let backup = &tasks["backup-cluster.xml"];
+    let names: Vec<_> = backup.tables.iter().map(|job| job.name.as_str()).collect();
+    assert_eq!(names, ["hits", "visits"]);
+    assert!(backup.tables.iter().all(|job| job.if_target_not_empty == IfTargetNotEmpty::Replace));
+    assert_eq!(first_node(&backup.clusters[0]).password, Secret::new("b4ckup"));
+    assert_eq!(job("restore.xml").target, TableName::new("web_restored", "hits"));
+
+    assert_eq!(job("if-target-not-empty.xml").if_target_not_empty, IfTargetNotEmpty::Replace);
+    let batches = job("batch-bytes.xml");
+    assert_eq!((batches.batch_bytes, batches.number_of_splits), (256 << 20, 4));
+    assert_eq!(first_node(&tasks["secure.xml"].clusters[1]).url(), "https://target-1.example:18443/");
+    assert_eq!(first_node(&tasks["password-from-env.xml"].clusters[0]).password, Secret::new(" c0&pier "));
+    assert_eq!(first_node(&tasks["password-file.xml"].clusters[0]).password, Secret::new("from file "));
+    assert_eq!(job("enabled-partitions.xml").enabled_partitions.unwrap(), ["201801", "201802"]);
+    let settings = &tasks["settings.xml"].settings;
+    assert!(settings.pull_readonly);
+    assert_eq!(
+        settings.for_pull().into_keys().collect::<Vec<_>>(),
+        ["connect_timeout", "max_memory_usage", "max_threads"]
+    );
+    assert_eq!(settings.for_push()["max_insert_threads"], "2");
+}
+
+/// Written as users of the original wrote them: old root, `<node>` clusters, blanks, both section orders, prefixes.
+#[test]
+fn the_originals_forms_are_understood() {
+    let parsed = parse(
+        "<?xml version=\"1.0\"?>\n<yandex>
+           <max_workers> 3 </max_workers><tcp_port>9100</tcp_port><tcp_port_secure>9540</tcp_port_secure>
+           <settings_pull><readonly>1</readonly><max_rows_in_distinct>0</max_rows_in_distinct></settings_pull>
+           <settings_push><readonly>0</readonly></settings_push>
+           <tables><t_hits>
+             <cluster_pull>c0</cluster_pull><database_pull>default</database_pull><table_pull>hits</table_pull>
+             <cluster_push>c1</cluster_push><database_push>default</database_push><table_push>hits</table_push>
+             <number_of_splits>2</number_of_splits>
+             <enabled_partitions>3 4 5 6 1 2 0   </enabled_partitions>
+             <engine>ENGINE=MergeTree PARTITION BY d % 3 ORDER BY d</engine>
+             <sharding_key>d + 1</sharding_key><where_condition></where_condition>
+             <allow_to_drop_target_partitions>True</allow_to_drop_target_partitions>
+             <allow_to_copy_alias_and_materialized_columns>yes</allow_to_copy_alias_and_materialized_columns>
+           </t_hits></tables>
+           <remote_servers>
+             <c0><node1><host>s0</host><port>9001</port><weight>2</weight></node1><node2><host>s1</host></node2></c0>
+             <c1><shard_a><replica_x><host>s2</host><secure>1</secure></replica_x></shard_a></c1>
+           </remote_servers>
+         </yandex>",
+    )
+    .unwrap();
+    assert_eq!(shown(&parsed.warnings), Vec::<String>::new());
+    let task = parsed.task;
+    let job = &task.tables[0];
+    assert_eq!((task.max_workers, job.number_of_splits, job.batch_bytes), (3, 2, 1 << 30));
+    assert_eq!(job.enabled_partitions.as_ref().unwrap().join(","), "3,4,5,6,1,2,0");
+    assert_eq!((job.where_condition.as_ref(), job.if_target_not_empty), (None, IfTargetNotEmpty::Replace));
+    assert!(job.copy_alias_and_materialized && task.settings.pull_readonly);
+    assert!(task.settings.push.is_empty());
+    assert_eq!(
+        task.source(job).shards.iter().map(|s| (s.weight, s.replicas[0].port)).collect::<Vec<_>>(),
+        [(2, 9001), (1, 9100)]
+    );
+    let secure = &task.target(job).shards[0].replicas[0];
+    assert_eq!((secure.port, secure.http_port), (9540, 8443));
+}
+
+#[test]
+fn a_policy_of_the_task_holds_for_tables_that_have_none() {
+    for (of_task, of_table, expected) in [
+        ("", "", IfTargetNotEmpty::Fail),
+        ("<if_target_not_empty>skip</if_target_not_empty>", "", IfTargetNotEmpty::Skip),
+        (
+            "<if_target_not_empty>skip</if_target_not_empty>",
+            "<if_target_not_empty>Append</if_target_not_empty>",
+            IfTargetNotEmpty::Append,
+        ),
+        ("<allow_to_drop_target_partitions>1</allow_to_drop_target_partitions>", "", IfTargetNotEmpty::Replace),
+        (
+            "<allow_to_drop_target_partitions>1</allow_to_drop_target_partitions>",
+            "<allow_to_drop_target_partitions>0</allow_to_drop_target_partitions>",
+            IfTargetNotEmpty::Fail,
+        ),
+        (
+            "<if_target_not_empty>append</if_target_not_empty>",
+            "<allow_to_drop_target_partitions>0</allow_to_drop_target_partitions>",
+            IfTargetNotEmpty::Append,
+        ),
+    ] {
+        let target = ONE.replace("a.example", "z.example");
+        let task = good(&task(ONE, &target, of_task, of_table));
+        assert_eq!(task.tables[0].if_target_not_empty, expected, "{of_task} {of_table}");
+    }
+}
+
+#[test]
+fn each_fault_names_its_element() {
+    const HITS: &str = "task.xml: /clickhouse/tables/hits";
+    const SRC: &str = "task.xml: /clickhouse/remote_servers/src";
+    let key = "<sharding_key>k</sharding_key>";
+    let replica = |inside: &str| task(&format!("<shard><replica>{inside}</replica></shard>"), TWO, "", key);
+    let cases: Vec<(String, String)> = vec![
+        (String::new(), "task.xml: the file is empty: the root element <clickhouse> is missing".into()),
+        ("<a>\n</b>".into(), "task.xml: not XML: </b> found where <a> of line 1 should end (line 2, column 1)".into()),
+        ("<config/>".into(), "task.xml: /config: the root element must be <clickhouse> or <yandex>".into()),
+        (
+            "<yandex/>".into(),
+            "task.xml: /yandex: <remote_servers> is missing\ntask.xml: /yandex: <tables> is missing".into(),
+        ),
+        (
+            "<yandex><remote_servers/><tables/></yandex>".into(),
+            "task.xml: /yandex/remote_servers: holds no cluster\ntask.xml: /yandex/tables: holds no table".into(),
+        ),
+        (task("", TWO, "", key), format!("{SRC}: the cluster has no <shard>")),
+        (task("<shard/>", TWO, "", key), format!("{SRC}/shard: the shard has no <replica>")),
+        (
+            task(&format!("{ONE}<shrad/>"), TWO, "", key),
+            format!("{SRC}/shrad: unknown element in a cluster (did you mean shard?)"),
+        ),
+        (
+            task(&format!("{ONE}<node><host>n</host></node>"), TWO, "", key),
+            format!("{SRC}: the cluster has both <shard> and <node> elements; only one form is possible"),
+        ),
+        (
+            task("<shard><weight>0</weight><replica><host>a</host></replica></shard>", TWO, "", key),
+            format!("{SRC}: the weights of all shards are 0: no shard would get a row"),
+        ),
+        (
+            task(&format!("{ONE}{ONE}"), TWO, "", key),
+            format!("{SRC}: names the node a.example:9000 twice: its rows would be copied twice"),
+        ),
+        (replica("<port>1</port>"), format!("{SRC}/shard/replica: <host> is missing")),
+        (replica("<host> </host>"), format!("{SRC}/shard/replica/host: is empty")),
+        (
+            replica("<host>a</host><port>65536</port>"),
+            format!("{SRC}/shard/replica/port: must be a whole number from 1 to 65535, but is '65536'"),
+        ),
+        (
+            replica("<host>a</host><port from_env='NOT_A_NUMBER'/>"),
+            format!(
+                "{SRC}/shard/replica/port: must be a whole number from 1 to 65535, but is not (environment variable NOT_A_NUMBER)"
+            ),
+        ),
+        (
+            replica("<host>a</host><secure>maybe</secure>"),
+            format!("{SRC}/shard/replica/secure: must be 1, true, yes, on, 0, false, no or off, but is 'maybe'"),
+        ),
+        (
+            replica("<host>a</host><password from_env='NO_SUCH'/>"),
+            format!("{SRC}/shard/replica/password: the environment variable NO_SUCH is not set"),
+        ),
+        (
+            replica("<host>a</host><password from_env='EMPTY'>s3cret</password>"),
+            format!("{SRC}/shard/replica/password: is given twice: here and by from_env"),
+        ),
+        (
+            replica("<host>a</host><password>s3cret</password><password_file>f</password_file>"),
+            format!("{SRC}/shard/replica/password: is given twice: here and by <password_file>"),
+        ),
+        (
+            replica("<host>a</host><password_file>/nowhere</password_file>"),
+            format!("{SRC}/shard/replica/password_file: cannot read /nowhere: no such file"),
+        ),
+        (
+            replica("<host>a</host><password>s3<cret/></password>"),
+            format!("{SRC}/shard/replica/password: must hold text only, but holds elements (write < as &lt;)"),
+        ),
+        (
+            task(ONE, TWO, "", ""),
+            format!("{HITS}: <sharding_key> is missing, and cluster dst has 2 shards to choose from"),
+        ),
+        (
+            task(ONE, TWO, "", "<sharding_key from_env='EMPTY'/>"),
+            format!("{HITS}: <sharding_key> is missing, and cluster dst has 2 shards to choose from"),
+        ),
+        (
+            task(ONE, ONE, "", ""),
+            format!("{HITS}: copies d.t onto itself: a.example:9000 is in both the source and the target cluster"),
+        ),
+        (
+            table("").replace(">src</cluster_pull>", ">srcs</cluster_pull>"),
+            format!("{HITS}/cluster_pull: unknown cluster 'srcs'; <remote_servers> has src, dst (did you mean src?)"),
+        ),
+        (
+            table("").replace("<cluster_push>dst</cluster_push>", "<cluster_push from_env='NOT_A_NUMBER'/>"),
+            format!(
+                "{HITS}/cluster_push: unknown cluster (from environment variable NOT_A_NUMBER); <remote_servers> has src, dst"
+            ),
+        ),
+        (table("").replace("<table_pull>t</table_pull>", ""), format!("{HITS}: <table_pull> is missing")),
+        (table("").replace("<table_pull>t<", "<table_pull> <"), format!("{HITS}/table_pull: is empty")),
+        (
+            table("<number_of_splits>-1</number_of_splits>"),
+            format!("{HITS}/number_of_splits: must be a whole number from 1 to 4294967295, but is '-1'"),
+        ),
+        (
+            table("<batch_bytes>big</batch_bytes>"),
+            format!(
+                "{HITS}/batch_bytes: must be a number of bytes above 0, such as 1073741824, 512M or 1GiB, but is 'big'"
+            ),
+        ),
+        (
+            table("<if_target_not_empty>drop</if_target_not_empty>"),
+            format!("{HITS}/if_target_not_empty: must be one of fail, replace, append, skip, but is 'drop'"),
+        ),
+        (
+            table(
+                "<if_target_not_empty>skip</if_target_not_empty><allow_to_drop_target_partitions>1</allow_to_drop_target_partitions>",
+            ),
+            format!("{HITS}/if_target_not_empty: contradicts <allow_to_drop_target_partitions> of the same element"),
+        ),
+        (
+            table("<enabled_partitions/>"),
+            format!("{HITS}/enabled_partitions: is empty; leave the element out to copy all partitions"),
+        ),
+        (
+            table("<enabled_partitions>'2018</enabled_partitions>"),
+            format!("{HITS}/enabled_partitions: the list of partitions has an unclosed or unopened '"),
+        ),
+        (
+            table("<enabled_partitions><partition>1</partition><partition/></enabled_partitions>"),
+            format!("{HITS}/enabled_partitions/partition[2]: is empty"),
+        ),
+        (
+            table("").replace("</hits>", "</hits>\n<hits/>"),
+            "task.xml: /clickhouse/tables/hits[2]: is defined twice, first on line 1".into(),
+        ),
+        (
+            table("").replace("</src>", "</src>\n<src/>"),
+            "task.xml: /clickhouse/remote_servers/src[2]: is defined twice, first on line 1".into(),
+        ),
+        (
+            task(ONE, TWO, "<max_workers>many</max_workers>", key),
+            "task.xml: /clickhouse/max_workers: must be a whole number from 0 to 4294967295, but is 'many'".into(),
+        ),
+    ];
+    for (xml, expected) in cases {
+        let faults = parse(&xml).map(|_| ()).expect_err(&xml).to_string();
+        assert_eq!(faults, expected, "{xml}");
+        assert!(!faults.contains("s3cret"), "{faults}");
+    }
+}
+
+#[test]
+fn all_faults_come_at_once_in_the_order_of_lines() {
+    let xml = "<clickhouse>
+        <max_workers>x</max_workers>
+        <tables>
+            <hits>
+                <cluster_pull>nowhere</cluster_pull>
+                <batch_bytes>0</batch_bytes>
+            </hits>
+        </tables>
+        <remote_servers>
+            <src><shard><replica/></shard><shard/></src>
+        </remote_servers>
+    </clickhouse>";
+    let faults = parse(xml).unwrap_err().in_file("/tmp/my.xml");
+    let lines: Vec<_> = faults.list().iter().map(|fault| (fault.line, fault.path.replace("/clickhouse", ""))).collect();
+    let expected = [
+        (2, "/max_workers"),
+        (4, "/tables/hits"),
+        (4, "/tables/hits"),
+        (4, "/tables/hits"),
+        (4, "/tables/hits"),
+        (4, "/tables/hits"),
+        (5, "/tables/hits/cluster_pull"),
+        (6, "/tables/hits/batch_bytes"),
+        (10, "/remote_servers/src/shard[1]/replica"),
+        (10, "/remote_servers/src/shard[2]"),
+    ];
+    assert_eq!(lines, expected.map(|(line, path)| (line, path.to_owned())));
+    assert!(faults.to_string().lines().all(|line| line.starts_with("/tmp/my.xml: /clickhouse/")), "{faults}");
+}
+
+#[test]
+fn what_the_original_ignored_is_a_warning() {
+    let node =
+        "<shard><replica priority='1'><host>a.example</host><compression>1</compression><usr>u</usr></replica></shard>";
+    let target = format!("{TWO}<secret>s3cret</secret>");
+    let xml = task(
+        node,
+        &target,
+        "<max_workers>0</max_workers><setings/><settings_push><readonly>1</readonly></settings_push>",
+        "<sharding_key>k</sharding_key>...<engin>x</engin><where_condition>a</where_condition>\n<where_condition>b</where_condition>",
+    );
+    let parsed = parse(&xml).unwrap();
+    assert_eq!(parsed.task.tables[0].where_condition.as_deref(), Some("a"));
+    let mut found = shown(&parsed.warnings);
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            "/clickhouse/max_workers: is 0: every worker waits until it is raised",
+            "/clickhouse/remote_servers/dst/secret: has no effect: servers are addressed with user and password",
+            "/clickhouse/remote_servers/src/shard/replica/compression: has no effect: servers choose the compression between themselves",
+            "/clickhouse/remote_servers/src/shard/replica/usr: unknown element, ignored (did you mean user?)",
+            "/clickhouse/remote_servers/src/shard/replica: unknown attribute priority, ignored",
+            "/clickhouse/setings: unknown element, ignored (did you mean settings?)",
+            "/clickhouse/settings_push/readonly: readonly is ignored here: rows could not be written with it",
+            "/clickhouse/tables/hits/engin: unknown element, ignored (did you mean engine?)",
+            "/clickhouse/tables/hits/where_condition: is written again on line 2; the first one is used",
+            "/clickhouse/tables/hits: the text between the elements is ignored",
+        ]
+    );
+}
+
+#[test]
+fn no_secret_is_printed_or_stored() {
+    let node = |host: &str| {
+        format!(
+            "<shard><replica><host>{host}</host><user>us3r</user><password>s3cret &lt;</password></replica></shard>"
+        )
+    };
+    let task = good(&task(&node("a"), &node("b"), "", ""));
+    assert_eq!(task.clusters[0].shards[0].replicas[0].password, Secret::new("s3cret <"));
+    assert!(!format!("{task:?}").contains("s3cret"));
+    let inputs = format!("{:?}", task.plan_inputs());
+    assert!(!inputs.contains("s3cret") && !inputs.contains("us3r"), "{inputs}");
+}
+
+#[test]
+fn a_plan_depends_on_what_it_names() {
+    let old = good(&table("<where_condition>a = 1</where_condition>"));
+    let other = TWO.replace("<shard><replica><host>c", "<shard><weight>3</weight><replica><host>c");
+    let table = "<sharding_key>k</sharding_key><where_condition>a = 2</where_condition><engine>E</engine>";
+    let new = good(&task(ONE, &other, "<max_workers>1</max_workers><settings><x>1</x></settings>", table));
+    assert_eq!(
+        differences(&old.plan_inputs(), &new.plan_inputs()),
+        [
+            r#"remote_servers/dst/shard[2]/weight changed from "1" to "3""#,
+            r#"tables/hits/engine was added ("E")"#,
+            r#"tables/hits/where_condition changed from "a = 1" to "a = 2""#,
+        ]
+    );
+    assert_eq!(
+        differences(&new.plan_inputs(), &old.plan_inputs())[1],
+        r#"tables/hits/engine was removed (it was "E")"#
+    );
+    // What may change while a task runs makes no difference.
+    let live = good(
+        &self::table("<where_condition>a = 1</where_condition>")
+            .replace("<tables>", "<max_workers>9</max_workers><settings><x>1</x></settings><tables>"),
+    );
+    assert_eq!(differences(&old.plan_inputs(), &live.plan_inputs()), Vec::<String>::new());
+}
+
+#[test]
+fn a_keeper_file_says_where_zookeeper_is() {
+    let parse = |xml: &str| KeeperConfig::parse(xml, &secrets());
+    let (config, warnings) = parse(
+        "<yandex><zookeeper><node index='1'><host>z1</host></node><node><host>z2</host><port>2281</port></node>
+         <root>/copier/</root><identity>u:p:q</identity></zookeeper>
+         <logger><level>Notice</level><size>1000M</size><count>10</count><stderr>x</stderr></logger>
+         <tcp_port>9000</tcp_port><macros/></yandex>",
+    )
+    .unwrap();
+    assert_eq!(config.hosts, [("z1".to_owned(), 2181), ("z2".to_owned(), 2281)]);
+    assert_eq!((config.secure, config.session_timeout.as_secs(), config.operation_timeout.as_secs()), (false, 30, 10));
+    assert_eq!((config.root.as_deref(), config.identity.as_ref().unwrap().expose()), (Some("/copier"), "u:p:q"));
+    assert_eq!(
+        (config.logger.level, config.logger.size, config.logger.count),
+        (Some(LogLevel::Information), Some(1000 << 20), Some(10))
+    );
+    assert_eq!(
+        shown(&warnings),
+        [
+            "/yandex: not used by the copier: tcp_port, macros",
+            "/yandex/logger/stderr: has no effect: the standard streams are left as they are",
+        ]
+    );
+    for (xml, expected) in [
+        ("<yandex/>", "keeper.xml: /yandex: <zookeeper> is missing"),
+        ("<yandex><zookeeper/></yandex>", "keeper.xml: /yandex/zookeeper: has no <node>"),
+        (
+            "<yandex><zookeeper><node><port>x</port></node></zookeeper></yandex>",
+            "keeper.xml: /yandex/zookeeper/node: <host> is missing\n\
+             keeper.xml: /yandex/zookeeper/node/port: must be a whole number from 1 to 65535, but is 'x'",
+        ),
+        (
+            "<yandex><zookeeper><node><host>a</host><secure>1</secure></node><node><host>b</host></node>\
+             <root>copier</root><identity>s3cret</identity><session_timeout_ms>0</session_timeout_ms></zookeeper></yandex>",
+            "keeper.xml: /yandex/zookeeper: <secure> must be the same for all nodes\n\
+             keeper.xml: /yandex/zookeeper/session_timeout_ms: must be a whole number from 1 to 2147483647, but is '0'\n\
+             keeper.xml: /yandex/zookeeper/root: must start with /, but is 'copier'\n\
+             keeper.xml: /yandex/zookeeper/identity: must have the form user:password",
+        ),
+        (
+            "<yandex><zookeeper><node><host>a</host></node></zookeeper><logger><level>loud</level></logger></yandex>",
+            "keeper.xml: /yandex/logger/level: must be one of none, fatal, critical, error, warning, notice, information, \
+             debug, trace, test, but is 'loud'",
+        ),
+    ] {
+        assert_eq!(parse(xml).unwrap_err().to_string(), expected, "{xml}");
+    }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\r', "&#13;")
+}
+
+proptest! {
+    #[test]
+    fn any_condition_survives_escaped_or_as_cdata(text in "(?s).*") {
+        let expected = text.trim_matches([' ', '\t', '\r', '\n']);
+        let expected = (!expected.is_empty()).then_some(expected);
+        let escaped = good(&table(&format!("<where_condition>\n  {}<!-- x --> </where_condition>", escape(&text))));
+        prop_assert_eq!(escaped.tables[0].where_condition.as_deref(), expected);
+        let cdata = text.replace('\r', "").replace("]]>", "]]]]><![CDATA[>");
+        let cdata = good(&table(&format!("<where_condition><![CDATA[{cdata}]]></where_condition>")));
+        let expected = text.replace('\r', "");
+        let expected = expected.trim_matches([' ', '\t', '\n']);
+        prop_assert_eq!(cdata.tables[0].where_condition.as_deref(), (!expected.is_empty()).then_some(expected));
+    }
+
+    #[test]
+    fn no_content_of_a_table_makes_it_panic(name in "[a-z_]{1,20}", text in "(?s).*") {
+        let _ = parse(&table(&format!("<{name}>{text}</{name}>")));
+        let _ = parse(&table(&format!("<enabled_partitions>{}</enabled_partitions>", escape(&text))));
+        let _ = parse(&text);
+    }
+}
