@@ -1,3 +1,7 @@
 //! The bell: everything is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    clickhouse_copier::cli::main(std::env::args_os()).into()
+}

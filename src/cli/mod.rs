@@ -1,1 +1,62 @@
-//! (Being built.)
+//! The command line: from what was typed to what is meant, and from there to an exit code.
+//!
+//! A launch passes through these in order:
+//!
+//! 1. `typed`: the flags of the original copier and ours, as clap reads them;
+//! 2. [`meant`]: the same as plain values, every one checked; nothing has been created yet;
+//! 3. [`daemon`]: with `--daemon`, the launch goes on in a child, and the parent waits until that child is at work;
+//! 4. [`logs`], [`pid_file`], [`interrupt`]: what surrounds a run;
+//! 5. [`perform`]: the run itself, and its [`Exit`].
+
+pub mod daemon;
+mod exit;
+pub mod interrupt;
+mod level;
+pub mod logs;
+pub mod meant;
+mod perform;
+pub mod pid_file;
+mod task_path;
+mod typed;
+
+use std::ffi::OsString;
+
+pub use exit::{Exit, Failure};
+pub use interrupt::Interrupt;
+pub use level::Level;
+pub use meant::{Invocation, RunOptions, StatusOptions};
+pub use perform::perform;
+
+/// The name people type and the first word of every message.
+pub const PROGRAM: &str = "clickhouse-copier";
+
+/// Reads the command line (the first argument is the program's name), does what it means, and says how that ended.
+///
+/// A command line that is wrong is one line on standard error and [`Exit::BadInput`]; nothing has been created then.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    match understand(arguments) {
+        Ok(invocation) => perform(invocation),
+        Err(Refusal::Shown(text)) => {
+            print!("{text}");
+            Exit::Done
+        }
+        Err(Refusal::Wrong(line)) => {
+            eprintln!("{PROGRAM}: {line}");
+            Exit::BadInput
+        }
+    }
+}
+
+/// Why a command line leads to no work.
+#[derive(Debug)]
+enum Refusal {
+    /// Help or the version was asked for.
+    Shown(String),
+    /// It is wrong, and this line says how.
+    Wrong(String),
+}
+
+fn understand(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, Refusal> {
+    let flags = typed::parse(arguments)?;
+    meant::meaning(flags).map_err(|fault| Refusal::Wrong(exit::chain(&fault)))
+}

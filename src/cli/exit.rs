@@ -1,0 +1,110 @@
+//! How a process ends: its code, and the error that led there.
+
+use std::error::Error;
+use std::fmt;
+use std::process::ExitCode;
+
+/// The exit code, as scripts see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// All that was asked for is done.
+    Done = 0,
+    /// It failed.
+    Failed = 1,
+    /// The command line or the task is wrong.
+    BadInput = 2,
+    /// It finished, and some partitions failed.
+    Partial = 3,
+    /// Source and target differ.
+    Different = 4,
+    /// It was told to stop before it was done.
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// The meaning of a child's exit code; a code that is none of ours (a panic, say) is [`Exit::Failed`].
+    pub fn from_code(code: i32) -> Exit {
+        [Exit::Done, Exit::BadInput, Exit::Partial, Exit::Different, Exit::Interrupted]
+            .into_iter()
+            .find(|exit| *exit as i32 == code)
+            .unwrap_or(Exit::Failed)
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// An error that ends the process, with the code it ends with. Displays as one line, causes included.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    cause: Box<dyn Error + Send + Sync>,
+}
+
+impl Failure {
+    /// `cause` ends the process with `exit`.
+    pub fn new(exit: Exit, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Failure {
+        Failure { exit, cause: cause.into() }
+    }
+
+    /// The code to end with.
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&chain(&*self.cause))
+    }
+}
+
+impl<E: Error + Send + Sync + 'static> From<E> for Failure {
+    fn from(cause: E) -> Failure {
+        Failure::new(Exit::Failed, cause)
+    }
+}
+
+/// An error and its causes in one line: `what: why: why`.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        // Some libraries repeat their source in their own text; saying it twice helps nobody.
+        if !line.ends_with(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        source = cause.source();
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_and_its_meaning_go_both_ways() {
+        for exit in [Exit::Done, Exit::Failed, Exit::BadInput, Exit::Partial, Exit::Different, Exit::Interrupted] {
+            assert_eq!(Exit::from_code(exit as i32), exit);
+        }
+        assert_eq!(Exit::from_code(101), Exit::Failed);
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot read the task")]
+    struct Outer(#[source] std::io::Error);
+
+    #[test]
+    fn a_failure_shows_its_causes_in_one_line() {
+        let failure = Failure::from(Outer(std::io::Error::other("disk on fire")));
+        assert_eq!(failure.to_string(), "cannot read the task: disk on fire");
+        assert_eq!(failure.exit(), Exit::Failed);
+    }
+}

@@ -1,0 +1,132 @@
+//! Signals as a run sees them: first "finish or release what you hold", then "stop now".
+
+use std::future::pending;
+use std::io;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// How urgently the run should end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Urgency {
+    None,
+    Finish,
+    Stop,
+}
+
+/// Tells a run that someone wants it to end. Cheap to clone; every clone hears the same.
+///
+/// Cancel safe: a wait that was dropped has consumed nothing, and a wait begun after the signal returns at once.
+#[derive(Debug, Clone)]
+pub struct Interrupt {
+    urgency: watch::Receiver<Urgency>,
+}
+
+impl Interrupt {
+    /// Listens to SIGINT and SIGTERM from now on: the first of them is "finish", the second "stop".
+    /// SIGHUP keeps its meaning, so that `nohup` works.
+    ///
+    /// Must be called inside a tokio runtime; fails if the handlers can't be installed.
+    pub fn listen() -> io::Result<Interrupt> {
+        let mut int = signal(SignalKind::interrupt())?;
+        let mut term = signal(SignalKind::terminate())?;
+        let (mut hand, interrupt) = Interrupt::by_hand();
+        tokio::spawn(async move {
+            loop {
+                let heard = tokio::select! {
+                    heard = int.recv() => heard,
+                    heard = term.recv() => heard,
+                };
+                if heard.is_none() {
+                    break;
+                }
+                hand.signal();
+            }
+        });
+        Ok(interrupt)
+    }
+
+    /// One that is signalled by a test, or by another part of the program, instead of the system.
+    pub fn by_hand() -> (Hand, Interrupt) {
+        let (sender, urgency) = watch::channel(Urgency::None);
+        (Hand { sender }, Interrupt { urgency })
+    }
+
+    /// Whether the run should take no new work.
+    pub fn is_finishing(&self) -> bool {
+        *self.urgency.borrow() >= Urgency::Finish
+    }
+
+    /// Whether the run should stop where it is.
+    pub fn is_stopping(&self) -> bool {
+        *self.urgency.borrow() >= Urgency::Stop
+    }
+
+    /// Returns once the run should take no new work.
+    pub async fn finish(&self) {
+        self.reached(Urgency::Finish).await;
+    }
+
+    /// Returns once the run should stop where it is.
+    pub async fn stop(&self) {
+        self.reached(Urgency::Stop).await;
+    }
+
+    async fn reached(&self, wanted: Urgency) {
+        // The sender goes away only with the runtime; then there will be no signal any more.
+        if self.urgency.clone().wait_for(|urgency| *urgency >= wanted).await.is_err() {
+            pending::<()>().await;
+        }
+    }
+}
+
+/// The other end of [`Interrupt::by_hand`].
+#[derive(Debug)]
+pub struct Hand {
+    sender: watch::Sender<Urgency>,
+}
+
+impl Hand {
+    /// What one more signal does.
+    pub fn signal(&mut self) {
+        self.sender.send_modify(|urgency| {
+            *urgency = match *urgency {
+                Urgency::None => Urgency::Finish,
+                Urgency::Finish | Urgency::Stop => Urgency::Stop,
+            }
+        });
+        if *self.sender.borrow() == Urgency::Finish {
+            tracing::warn!("told to end: finishing or releasing the work in hand; a second signal stops at once");
+        } else {
+            tracing::warn!("told again: stopping now");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_signal_finishes_and_the_second_stops() {
+        let (mut hand, interrupt) = Interrupt::by_hand();
+        assert!(!interrupt.is_finishing());
+        hand.signal();
+        interrupt.finish().await;
+        assert!(interrupt.is_finishing() && !interrupt.is_stopping());
+        assert!(tokio::time::timeout(Duration::from_secs(60), interrupt.stop()).await.is_err());
+        hand.signal();
+        interrupt.stop().await;
+        assert!(interrupt.is_stopping());
+        hand.signal();
+        assert!(interrupt.is_stopping());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_signals_is_not_a_signal() {
+        let (hand, interrupt) = Interrupt::by_hand();
+        drop(hand);
+        assert!(tokio::time::timeout(Duration::from_secs(60), interrupt.finish()).await.is_err());
+    }
+}

@@ -1,0 +1,225 @@
+//! What a command line means: plain values, every one checked, paths absolute. Looks at the file system, creates nothing.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::level::Level;
+use super::task_path::{self, TaskPathFault};
+use super::typed::Flags;
+pub use super::typed::LogFormat;
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Invocation {
+    /// Copy what a task says.
+    Run(RunOptions),
+    /// Print how far a task has come.
+    Status(StatusOptions),
+}
+
+/// Everything that a run was told on the command line.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunOptions {
+    /// The XML file that says how to reach ZooKeeper. Existed when the command line was read.
+    pub keeper_config: PathBuf,
+    /// The task's node: absolute, no slash at its end, no empty parts.
+    pub task_path: String,
+    /// A task file to put into ZooKeeper first. Existed when the command line was read; may be a pipe.
+    pub task_file: Option<PathBuf>,
+    /// Put it there even if there is a task already.
+    pub upload_force: bool,
+    /// Go on in the background once work has begun.
+    pub daemon: bool,
+    /// The background process's file mode mask.
+    pub umask: Option<u32>,
+    /// Where our process id goes.
+    pub pid_file: Option<PathBuf>,
+    /// What is logged, and where.
+    pub log: LogOptions,
+    /// Never drop a partition.
+    pub safe_mode: bool,
+    /// How often each step is tried.
+    pub tries: Tries,
+    /// The pause between two tries, at least 100 ms as in the original.
+    pub retry_delay: Duration,
+    /// The probability, 0 to 1, that copying a piece is made to fail.
+    pub copy_fault_probability: f64,
+    /// The probability, 0 to 1, that attaching a piece is made to fail.
+    pub move_fault_probability: f64,
+    /// How many pieces are copied at a time, at least one.
+    pub jobs: usize,
+    /// What the person should be told about these flags; warnings, none of them fatal.
+    pub notices: Vec<&'static str>,
+}
+
+/// Everything that `--status` was told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StatusOptions {
+    /// The XML file that says how to reach ZooKeeper. Existed when the command line was read.
+    pub keeper_config: PathBuf,
+    /// The task's node: absolute, no slash at its end, no empty parts.
+    pub task_path: String,
+    /// What is logged. To standard error only: asking for the status leaves no folder behind.
+    pub log: LogOptions,
+}
+
+/// How often each step is tried before it counts as failed; each at least once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tries {
+    /// A whole table.
+    pub table: u32,
+    /// A partition of a shard.
+    pub partition: u32,
+    /// Attaching a copied piece to the target table.
+    pub attach: u32,
+}
+
+/// What is logged, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogOptions {
+    /// How much.
+    pub level: Level,
+    /// In which form.
+    pub format: LogFormat,
+    /// Where the launch's folder is made; need not exist.
+    pub base_dir: PathBuf,
+    /// A file of the user's choice instead of `log.log` in the launch's folder.
+    pub file: Option<PathBuf>,
+    /// A file of the user's choice instead of `log.err.log` in the launch's folder.
+    pub error_file: Option<PathBuf>,
+}
+
+/// What is wrong with a command line whose flags are all well formed. One line, which names the flag.
+#[derive(Debug, Error)]
+pub enum Fault {
+    /// A flag is needed and was not given.
+    #[error("{flag} is missing: {purpose}")]
+    Missing {
+        /// The flag.
+        flag: &'static str,
+        /// What it would say.
+        purpose: &'static str,
+    },
+    /// The task's path is none.
+    #[error("--task-path {0}")]
+    TaskPath(TaskPathFault),
+    /// A file that should be there can't be seen.
+    #[error("{flag} {}", path.display())]
+    Unseen {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A folder where a file should be.
+    #[error("{flag} {} is a folder, not a file", path.display())]
+    NotAFile {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        path: PathBuf,
+    },
+    /// Something else where a folder should be.
+    #[error("{flag} {} is not a folder", path.display())]
+    NotAFolder {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        path: PathBuf,
+    },
+}
+
+/// Checks the flags and says what they mean; the first fault ends it.
+pub(super) fn meaning(flags: Flags) -> Result<Invocation, Fault> {
+    let keeper_config = flags.config_file.ok_or(Fault::Missing {
+        flag: "--config-file",
+        purpose: "name the XML file that says how to reach ZooKeeper",
+    })?;
+    let keeper_config = existing_file("--config-file", &keeper_config)?;
+    let task_path = flags.task_path.ok_or(Fault::Missing {
+        flag: "--task-path",
+        purpose: "name the node in ZooKeeper where the task lives, as in /clickhouse/copytasks/task1",
+    })?;
+    let task_path = task_path::normalised(&task_path).map_err(Fault::TaskPath)?;
+    let log = LogOptions {
+        level: flags.log_level,
+        format: flags.log_format,
+        base_dir: folder_or_nothing("--base-dir", flags.base_dir.as_deref().unwrap_or(Path::new(".")))?,
+        file: flags.log_file.map(|path| new_file("--log-file", &path)).transpose()?,
+        error_file: flags.errorlog_file.map(|path| new_file("--errorlog-file", &path)).transpose()?,
+    };
+    if flags.status {
+        return Ok(Invocation::Status(StatusOptions { keeper_config, task_path, log }));
+    }
+
+    let mut notices = Vec::new();
+    if flags.experimental_use_sample_offset {
+        notices.push("--experimental-use-sample-offset is no longer needed: rows are read once either way");
+    }
+    if flags.task_upload_force && flags.task_file.is_none() {
+        notices.push("--task-upload-force does nothing without --task-file");
+    }
+    Ok(Invocation::Run(RunOptions {
+        keeper_config,
+        task_path,
+        task_file: flags.task_file.map(|path| existing_file("--task-file", &path)).transpose()?,
+        upload_force: flags.task_upload_force,
+        daemon: flags.daemon,
+        umask: flags.umask,
+        pid_file: flags.pid_file.map(|path| new_file("--pid-file", &path)).transpose()?,
+        log,
+        safe_mode: flags.safe_mode,
+        tries: Tries {
+            table: flags.max_table_tries,
+            partition: flags.max_shard_partition_tries,
+            attach: flags.max_shard_partition_piece_tries_for_alter,
+        },
+        retry_delay: Duration::from_millis(flags.retry_delay_ms.max(100)),
+        copy_fault_probability: flags.copy_fault_probability,
+        move_fault_probability: flags.move_fault_probability,
+        jobs: usize::from(flags.jobs),
+        notices,
+    }))
+}
+
+/// A file to read. It is not opened: it may be a pipe, and a pipe can be read only once.
+fn existing_file(flag: &'static str, path: &Path) -> Result<PathBuf, Fault> {
+    let unseen = |source| Fault::Unseen { flag, path: path.to_owned(), source };
+    if fs::metadata(path).map_err(unseen)?.is_dir() {
+        return Err(Fault::NotAFile { flag, path: path.to_owned() });
+    }
+    std::path::absolute(path).map_err(unseen)
+}
+
+/// A file to write: it may be absent, but its folder may not.
+fn new_file(flag: &'static str, path: &Path) -> Result<PathBuf, Fault> {
+    let unseen = |source| Fault::Unseen { flag, path: path.to_owned(), source };
+    let absolute = std::path::absolute(path).map_err(unseen)?;
+    if absolute.is_dir() {
+        return Err(Fault::NotAFile { flag, path: path.to_owned() });
+    }
+    if let Some(folder) = absolute.parent() {
+        fs::metadata(folder).map_err(unseen)?;
+    }
+    Ok(absolute)
+}
+
+/// A folder, or a place where one can be made later.
+fn folder_or_nothing(flag: &'static str, path: &Path) -> Result<PathBuf, Fault> {
+    let unseen = |source| Fault::Unseen { flag, path: path.to_owned(), source };
+    match fs::metadata(path) {
+        Ok(found) if !found.is_dir() => Err(Fault::NotAFolder { flag, path: path.to_owned() }),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unseen(error)),
+        Ok(_) | Err(_) => std::path::absolute(path).map_err(unseen),
+    }
+}
+
+#[cfg(test)]
+#[path = "meant_tests.rs"]
+mod tests;

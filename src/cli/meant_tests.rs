@@ -1,0 +1,136 @@
+//! Each form of each flag, and what it means.
+
+use super::*;
+use crate::cli::{Refusal, understand};
+
+fn run(arguments: &[&str]) -> RunOptions {
+    match try_run(arguments) {
+        Ok(options) => options,
+        Err(line) => panic!("{arguments:?}: {line}"),
+    }
+}
+
+/// What `arguments` mean after a config file and a task path that are fine.
+fn try_run(arguments: &[&str]) -> Result<RunOptions, String> {
+    let needed = ["clickhouse-copier", "--config-file=Cargo.toml", "--task-path=/task"];
+    let line = needed.iter().chain(arguments).map(|word| (*word).into());
+    match understand(line) {
+        Ok(Invocation::Run(options)) => Ok(options),
+        Ok(other) => Err(format!("{other:?}")),
+        Err(Refusal::Wrong(text) | Refusal::Shown(text)) => Err(text),
+    }
+}
+
+fn invocation(line: &[&str]) -> Invocation {
+    understand(line.iter().map(|word| (*word).into())).expect("a good command line")
+}
+
+#[test]
+fn what_is_not_said_has_the_defaults_of_the_original() {
+    let here = std::env::current_dir().unwrap();
+    let options = run(&[]);
+    assert_eq!(
+        options,
+        RunOptions {
+            keeper_config: here.join("Cargo.toml"),
+            task_path: "/task".to_owned(),
+            task_file: None,
+            upload_force: false,
+            daemon: false,
+            umask: None,
+            pid_file: None,
+            log: LogOptions {
+                level: Level::Debug,
+                format: LogFormat::Text,
+                base_dir: here,
+                file: None,
+                error_file: None
+            },
+            safe_mode: false,
+            tries: Tries { table: 3, partition: 3, attach: 10 },
+            retry_delay: Duration::from_secs(1),
+            copy_fault_probability: 0.0,
+            move_fault_probability: 0.0,
+            jobs: 2,
+            notices: vec![],
+        }
+    );
+}
+
+#[test]
+fn the_config_file_is_named_in_every_documented_form() {
+    let forms: [&[&str]; 9] = [
+        &["--config", "Cargo.toml"],
+        &["--config=Cargo.toml"],
+        &["--config-file", "Cargo.toml"],
+        &["--config-file=Cargo.toml"],
+        &["--config-f=Cargo.toml"],
+        &["-C", "Cargo.toml"],
+        &["-CCargo.toml"],
+        &["-C=Cargo.toml"],
+        &["--conf", "Cargo.toml"],
+    ];
+    for form in forms {
+        for verb in [&[][..], &["run"], &["copier"]] {
+            let line: Vec<&str> =
+                ["clickhouse-copier"].iter().chain(verb).chain(form).chain(&["--task-path", "/t/"]).copied().collect();
+            let Invocation::Run(options) = invocation(&line) else { panic!("{line:?}") };
+            assert!(options.keeper_config.ends_with("Cargo.toml"), "{line:?}");
+            assert_eq!(options.task_path, "/t");
+        }
+    }
+}
+
+#[test]
+fn each_flag_means_what_it_says() {
+    let file = std::path::absolute("Cargo.toml").unwrap();
+    assert_eq!(run(&["--task-file", "Cargo.toml"]).task_file, Some(file));
+    assert!(run(&["--daemon"]).daemon);
+    assert_eq!(run(&["--umask=027"]).umask, Some(0o27));
+    assert!(run(&["--safe-mode"]).safe_mode);
+    assert_eq!(run(&["--max-table-tries=7"]).tries.table, 7);
+    assert_eq!(run(&["--max-shard-partition-tries", "8"]).tries.partition, 8);
+    assert_eq!(run(&["--max-shard-partition-piece-tries-for-alter", "9"]).tries.attach, 9);
+    assert_eq!(run(&["--retry-delay-ms=2500"]).retry_delay, Duration::from_millis(2500));
+    assert_eq!(run(&["--retry-delay-ms=0"]).retry_delay, Duration::from_millis(100));
+    assert_eq!(run(&["--copy-fault-probability=0.5"]).copy_fault_probability, 0.5);
+    assert_eq!(run(&["--move-fault-probability", "1"]).move_fault_probability, 1.0);
+    assert_eq!(run(&["--jobs", "1"]).jobs, 1);
+    assert_eq!(run(&["--log-format=json"]).log.format, LogFormat::Json);
+    assert_eq!(run(&["--log-level", "information"]).log.level, Level::Information);
+    assert_eq!(run(&["--base-dir", "/nonexistent/later"]).log.base_dir, Path::new("/nonexistent/later"));
+    for form in [&["--pid-file", "x.pid"][..], &["--pidfile=x.pid"], &["-Px.pid"]] {
+        assert_eq!(run(form).pid_file, Some(std::path::absolute("x.pid").unwrap()));
+    }
+    assert_eq!(run(&["-Lx.log"]).log.file, Some(std::path::absolute("x.log").unwrap()));
+    assert_eq!(run(&["--errorlog-file=x.err"]).log.error_file, Some(std::path::absolute("x.err").unwrap()));
+}
+
+#[test]
+fn a_boolean_may_stand_alone_or_have_a_value() {
+    for (form, meant) in [
+        (&["--task-upload-force"][..], true),
+        (&["--task-upload-force", "true"], true),
+        (&["--task-upload-force=1"], true),
+        (&["--task-upload-force=yes"], true),
+        (&["--task-upload-force=false"], false),
+        (&["--task-upload-force", "0"], false),
+        (&["--task-upload-force", "--daemon"], true),
+    ] {
+        assert_eq!(run(form).upload_force, meant, "{form:?}");
+    }
+    assert!(try_run(&["--task-upload-force=maybe"]).unwrap_err().contains("--task-upload-force"));
+}
+
+#[test]
+fn a_flag_without_use_is_accepted_with_a_word_about_it() {
+    assert!(run(&["--experimental-use-sample-offset", "1"]).notices[0].contains("no longer needed"));
+    assert!(run(&["--experimental-use-sample-offset=0"]).notices.is_empty());
+    assert!(run(&["--task-upload-force"]).notices[0].contains("--task-file"));
+}
+
+#[test]
+fn status_copies_nothing() {
+    let meant = invocation(&["clickhouse-copier", "-C", "Cargo.toml", "--task-path", "/t", "--status"]);
+    assert!(matches!(meant, Invocation::Status(StatusOptions { task_path, .. }) if task_path == "/t"));
+}

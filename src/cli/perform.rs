@@ -1,0 +1,128 @@
+//! From an invocation to its exit code: what surrounds the work, and the work.
+
+use std::future::Future;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::daemon::{self, Readiness};
+use super::logs::Logs;
+use super::meant::{Invocation, RunOptions, StatusOptions};
+use super::pid_file::PidFile;
+use super::{Exit, Failure, Interrupt, PROGRAM};
+
+/// How long a run may go on after it was told to stop at once; then it is dropped where it is.
+const LAST_GRACE: Duration = Duration::from_secs(10);
+
+/// Does what is meant. Errors have been shown when this returns.
+pub fn perform(invocation: Invocation) -> Exit {
+    let outcome = match invocation {
+        Invocation::Run(options) => perform_run(options),
+        Invocation::Status(options) => perform_status(options),
+    };
+    outcome.unwrap_or_else(|Unlogged(failure)| {
+        eprintln!("{PROGRAM}: {failure}");
+        failure.exit()
+    })
+}
+
+/// A failure that no log has: it came before there was one.
+struct Unlogged(Failure);
+
+impl<E: Into<Failure>> From<E> for Unlogged {
+    fn from(error: E) -> Unlogged {
+        Unlogged(error.into())
+    }
+}
+
+fn perform_run(options: RunOptions) -> Result<Exit, Unlogged> {
+    let mut readiness = Readiness::of_this_process()?;
+    if options.daemon && !readiness.is_background() {
+        for notice in &options.notices {
+            eprintln!("{PROGRAM}: {notice}");
+        }
+        return daemon::launch().map_err(Unlogged);
+    }
+    let logs = Logs::install(&options.log, !readiness.is_background()).map_err(|error| {
+        let failure = Failure::from(error);
+        readiness.failed(&failure.to_string());
+        failure
+    })?;
+    if let (Some(mask), true) = (options.umask, readiness.is_background()) {
+        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
+    }
+    for notice in &options.notices {
+        tracing::warn!("{notice}");
+    }
+    let outcome = claim_and_run(options, &logs, &mut readiness);
+    match &outcome {
+        Ok(_) => readiness.ended(),
+        Err(failure) => readiness.failed(&failure.to_string()),
+    }
+    Ok(logged(outcome))
+}
+
+fn claim_and_run(options: RunOptions, logs: &Logs, readiness: &mut Readiness) -> Result<Exit, Failure> {
+    let _pid_file = options.pid_file.as_deref().map(PidFile::claim).transpose()?;
+    in_runtime(|interrupt| run(options, logs, interrupt, readiness))
+}
+
+fn perform_status(options: StatusOptions) -> Result<Exit, Unlogged> {
+    let _logs = Logs::install(&options.log, true)?;
+    Ok(logged(in_runtime(|interrupt| status(options, interrupt))))
+}
+
+fn logged(outcome: Result<Exit, Failure>) -> Exit {
+    outcome.unwrap_or_else(|failure| {
+        tracing::error!("{failure}");
+        failure.exit()
+    })
+}
+
+/// Runs `work` in a runtime with signals wired to its [`Interrupt`], and drops it if it outlives the second signal.
+fn in_runtime<W: Future<Output = Result<Exit, Failure>>>(work: impl FnOnce(Interrupt) -> W) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(StartError::Runtime)?;
+    let outcome = runtime.block_on(async {
+        let interrupt = Interrupt::listen().map_err(StartError::Signals)?;
+        let told_to_stop = interrupt.clone();
+        tokio::select! {
+            outcome = work(interrupt) => outcome,
+            () = async { told_to_stop.stop().await; tokio::time::sleep(LAST_GRACE).await } => {
+                tracing::warn!("the work in hand did not stop in {} s and was left as it is", LAST_GRACE.as_secs());
+                Ok(Exit::Interrupted)
+            }
+        }
+    });
+    // A blocking call that hangs must not keep a finished process alive.
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    outcome
+}
+
+#[derive(Debug, Error)]
+enum StartError {
+    #[error("cannot start the runtime")]
+    Runtime(#[source] std::io::Error),
+    #[error("cannot listen to signals")]
+    Signals(#[source] std::io::Error),
+    #[error("not built yet")]
+    NotBuilt,
+}
+
+/// Copies what the task says.
+///
+/// In this order: read the configuration and the task, connect, `logs.start(…)`, begin, `readiness.ready(…)`; an error
+/// before that reaches the person who launched a daemon as its text. Ends at a safe point after `interrupt.finish()`
+/// and at once after `interrupt.stop()`.
+async fn run(
+    _options: RunOptions,
+    _logs: &Logs,
+    _interrupt: Interrupt,
+    _readiness: &mut Readiness,
+) -> Result<Exit, Failure> {
+    Err(StartError::NotBuilt.into())
+}
+
+/// Prints how far the task has come, on standard output.
+async fn status(_options: StatusOptions, _interrupt: Interrupt) -> Result<Exit, Failure> {
+    Err(StartError::NotBuilt.into())
+}

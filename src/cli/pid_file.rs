@@ -1,0 +1,157 @@
+//! `--pid-file`: who is running here.
+//!
+//! Two launches must not take the same file. What tells them apart is a lock on the file, not the number in it: a lock
+//! goes away with its process, however that ended, and a number may by then belong to somebody else.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// Why the file can't be taken.
+#[derive(Debug, Error)]
+pub enum PidFileError {
+    /// Another launch holds it.
+    #[error("--pid-file {}: already running as process {pid}", path.display())]
+    Running {
+        /// The file.
+        path: PathBuf,
+        /// What stands in it.
+        pid: String,
+    },
+    /// It holds something else, and would have been overwritten.
+    #[error("--pid-file {}: this is no pid file, it holds other text", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file system refused.
+    #[error("--pid-file {}: cannot {operation} it", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        operation: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// A pid file that is ours; dropping it removes it.
+#[derive(Debug)]
+pub struct PidFile {
+    path: PathBuf,
+    // Held for its lock, which ends with it.
+    _file: File,
+}
+
+impl PidFile {
+    /// Takes the file and writes our pid and a newline. A file that a dead process left behind is taken over.
+    pub fn claim(path: &Path) -> Result<PidFile, PidFileError> {
+        let failed = |operation| move |source| PidFileError::Io { path: path.to_owned(), operation, source };
+        loop {
+            let mut file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(path)
+                .map_err(failed("open"))?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    return Err(PidFileError::Running {
+                        path: path.to_owned(),
+                        pid: start_of(&mut file).map_err(failed("read"))?,
+                    });
+                }
+                Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
+            }
+            if !is_still_at(&file, path).map_err(failed("examine"))? {
+                // Its owner removed it between our opening and our locking: this lock is on a file nobody can see.
+                continue;
+            }
+            let text = start_of(&mut file).map_err(failed("read"))?;
+            if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Err(PidFileError::Foreign { path: path.to_owned() });
+            }
+            file.set_len(0)
+                .and_then(|()| file.rewind())
+                .and_then(|()| writeln!(file, "{}", std::process::id()))
+                .map_err(failed("write"))?;
+            return Ok(PidFile { path: path.to_owned(), _file: file });
+        }
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        // Removed while the lock is still held, so that it can't be a successor's file. One that stays behind does no
+        // harm: it is not locked.
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!("cannot remove the pid file {}: {error}", self.path.display());
+        }
+    }
+}
+
+/// A pid file is short; of anything else the beginning is enough to see that it is none.
+fn start_of(file: &mut File) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    file.take(64).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
+}
+
+fn is_still_at(file: &File, path: &Path) -> io::Result<bool> {
+    let held = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(seen) => Ok((seen.dev(), seen.ino()) == (held.dev(), held.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_holds_our_pid_until_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("copier.pid");
+        let claimed = PidFile::claim(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", std::process::id()));
+        drop(claimed);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_second_launch_is_refused_by_name_and_leaves_the_first_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("copier.pid");
+        let _first = PidFile::claim(&path).unwrap();
+        let refusal = PidFile::claim(&path).unwrap_err().to_string();
+        assert!(refusal.contains(&format!("already running as process {}", std::process::id())), "{refusal}");
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn what_a_dead_process_left_behind_is_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("copier.pid");
+        // Process 1 lives, but it is not ours: the number alone says nothing.
+        fs::write(&path, "1\n").unwrap();
+        let _claimed = PidFile::claim(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", std::process::id()));
+    }
+
+    #[test]
+    fn a_file_that_is_something_else_is_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notes.txt");
+        fs::write(&path, "dear diary\n").unwrap();
+        assert!(matches!(PidFile::claim(&path), Err(PidFileError::Foreign { .. })));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "dear diary\n");
+    }
+}

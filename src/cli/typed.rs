@@ -1,0 +1,197 @@
+//! The flags as they are typed. The names, forms and defaults of the original's flags are kept, so that scripts written
+//! for it go on working; checks that need more than one value are in [`super::meant`].
+//!
+//! As with the original, a long flag may be shortened while it stays unambiguous, and takes its value after a blank
+//! or after `=`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::{Level, Refusal};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = super::PROGRAM,
+    version,
+    about = "Copies and reshards ClickHouse tables between clusters: exactly once, verified, resumable",
+    override_usage = "clickhouse-copier [run] --config-file <FILE> --task-path <PATH> [OPTIONS]",
+    infer_long_args = true,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
+    after_help = "Exit codes: 0 done, 1 failed, 2 the command line or the task is wrong, \
+                  3 finished with partitions that failed, 4 data differs, 130 interrupted."
+)]
+struct Line {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Copy what the task says; meant when no verb is given
+    // Old pages of the original's documentation show `clickhouse-copier copier --daemon …`.
+    #[command(alias = "copier", infer_long_args = true)]
+    Run(Flags),
+}
+
+/// What follows `run`.
+#[derive(Debug, Args)]
+pub(super) struct Flags {
+    /// How to reach ZooKeeper: an XML file with a <zookeeper> section
+    #[arg(short = 'C', long = "config-file", visible_alias = "config", value_name = "FILE")]
+    pub(super) config_file: Option<PathBuf>,
+
+    /// The node in ZooKeeper where the task lives, as in /clickhouse/copytasks/task1
+    #[arg(long, value_name = "PATH")]
+    pub(super) task_path: Option<String>,
+
+    /// Put this task file into ZooKeeper first, unless a task is there already
+    #[arg(long, value_name = "FILE")]
+    pub(super) task_file: Option<PathBuf>,
+
+    /// … even if a task is there already
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
+          hide_default_value = true, value_parser = boolean)]
+    pub(super) task_upload_force: bool,
+
+    /// Where the launch puts the folder with its logs [default: the current directory]
+    #[arg(long, value_name = "DIR")]
+    pub(super) base_dir: Option<PathBuf>,
+
+    /// Go on in the background once work has begun; what fails before that is reported here
+    #[arg(long)]
+    pub(super) daemon: bool,
+
+    /// The file mode mask of the background process, octal, as in 027
+    #[arg(long, value_name = "MASK", value_parser = octal_mask)]
+    pub(super) umask: Option<u32>,
+
+    /// Write the process id to this file, and remove it at the end
+    #[arg(short = 'P', long, visible_alias = "pidfile", value_name = "FILE")]
+    pub(super) pid_file: Option<PathBuf>,
+
+    /// How much is logged: none, fatal, critical, error, warning, notice, information, debug, trace or test
+    #[arg(long, value_name = "LEVEL", default_value = "debug", value_parser = Level::named)]
+    pub(super) log_level: Level,
+
+    /// The form of a log line
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub(super) log_format: LogFormat,
+
+    /// Log to this file instead of log.log in the launch's folder
+    #[arg(short = 'L', long, value_name = "FILE")]
+    pub(super) log_file: Option<PathBuf>,
+
+    /// Log warnings and errors to this file instead of log.err.log in the launch's folder
+    #[arg(short = 'E', long, value_name = "FILE")]
+    pub(super) errorlog_file: Option<PathBuf>,
+
+    /// Never drop a partition, even if an earlier attempt left it half done
+    #[arg(long)]
+    pub(super) safe_mode: bool,
+
+    /// Print how far the task has come, and copy nothing
+    #[arg(long)]
+    pub(super) status: bool,
+
+    /// How many pieces this worker copies at a time
+    #[arg(long, value_name = "N", default_value_t = 2, allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) jobs: u16,
+
+    /// Tries for a table
+    #[arg(long, value_name = "N", default_value_t = 3, allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) max_table_tries: u32,
+
+    /// Tries for a partition of a shard
+    #[arg(long, value_name = "N", default_value_t = 3, allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) max_shard_partition_tries: u32,
+
+    /// Tries for attaching what was copied to the target table
+    #[arg(long, value_name = "N", default_value_t = 10, allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) max_shard_partition_piece_tries_for_alter: u32,
+
+    /// Milliseconds between tries, at most a day; less than 100 means 100
+    #[arg(long, value_name = "N", default_value_t = 1000, allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u64).range(..=86_400_000))]
+    pub(super) retry_delay_ms: u64,
+
+    /// For tests: copying fails with this probability, 0 to 1
+    #[arg(long, value_name = "P", default_value_t = 0.0, hide_default_value = true, allow_negative_numbers = true,
+          value_parser = probability)]
+    pub(super) copy_fault_probability: f64,
+
+    /// For tests: attaching fails with this probability, 0 to 1
+    #[arg(long, value_name = "P", default_value_t = 0.0, hide_default_value = true, allow_negative_numbers = true,
+          value_parser = probability)]
+    pub(super) move_fault_probability: f64,
+
+    /// Accepted for the original's sake and no longer needed: rows are read once either way
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
+          hide_default_value = true, value_parser = boolean)]
+    pub(super) experimental_use_sample_offset: bool,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: a JSON object a line.
+    Json,
+}
+
+/// Reads a command line, its first argument being the program's name.
+pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Flags, Refusal> {
+    match Line::try_parse_from(arguments) {
+        Ok(Line { verb: Some(Verb::Run(flags)), .. } | Line { verb: None, flags }) => Ok(flags),
+        Err(error) if error.use_stderr() => Err(Refusal::Wrong(one_line(&error))),
+        Err(help_or_version) => Err(Refusal::Shown(help_or_version.render().to_string())),
+    }
+}
+
+/// clap's message without its layout: what is wrong and its tips, in one line. The usage is what `--help` is for.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let said: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let said = said.join(" ");
+    format!("{} (see {} --help)", said.trim_start_matches("error: "), super::PROGRAM)
+}
+
+/// The words that Poco's configuration takes for a boolean.
+fn boolean(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" => Ok(true),
+        "false" | "no" | "off" => Ok(false),
+        number => match number.parse::<i64>() {
+            Ok(number) => Ok(number != 0),
+            Err(_) => Err("say true or false".to_owned()),
+        },
+    }
+}
+
+fn probability(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(probability) if (0.0..=1.0).contains(&probability) => Ok(probability),
+        _ => Err("a probability is a number from 0 to 1".to_owned()),
+    }
+}
+
+fn octal_mask(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mask) if mask <= 0o777 => Ok(mask),
+        _ => Err("a mask is octal, from 0 to 777".to_owned()),
+    }
+}

@@ -1,0 +1,210 @@
+//! The command line as a person or a script meets it: the real binary, its exit code, its words, what it leaves behind.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// A folder with a configuration and a task file in it; the copier is started there, so it is the base folder too.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Place {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::write(folder.path().join("keeper.xml"), "<clickhouse/>").expect("keeper.xml");
+        fs::write(folder.path().join("task.xml"), "<clickhouse/>").expect("task.xml");
+        Place(folder)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn copier(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_clickhouse-copier"))
+            .args(arguments)
+            .current_dir(self.path())
+            .stdin(Stdio::null())
+            .output()
+            .expect("the binary starts")
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.path()).expect("the folder is there");
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+}
+
+const GOOD: [&str; 4] = ["--config-file", "keeper.xml", "--task-path", "/task"];
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn help_is_no_error_and_names_each_flag() {
+    for line in [&["--help"][..], &["run", "--help"]] {
+        let output = Place::new().copier(line);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(output.stderr.is_empty());
+        let help = String::from_utf8(output.stdout).expect("help is text");
+        for flag in [
+            "--config-file",
+            "--config",
+            "-C",
+            "--task-path",
+            "--task-file",
+            "--task-upload-force",
+            "--base-dir",
+            "--daemon",
+            "--umask",
+            "--pid-file",
+            "--pidfile",
+            "-P",
+            "--log-level",
+            "--log-format",
+            "--log-file",
+            "-L",
+            "--errorlog-file",
+            "-E",
+            "--safe-mode",
+            "--status",
+            "--max-table-tries",
+            "--max-shard-partition-tries",
+            "--max-shard-partition-piece-tries-for-alter",
+            "--retry-delay-ms",
+            "--copy-fault-probability",
+            "--move-fault-probability",
+            "--experimental-use-sample-offset",
+            "--jobs",
+            "--help",
+        ] {
+            assert!(help.contains(flag), "{line:?} does not mention {flag}:\n{help}");
+        }
+    }
+}
+
+#[test]
+fn the_version_is_printed() {
+    let output = Place::new().copier(&["--version"]);
+    assert_eq!(output.status.code(), Some(0));
+    let line = format!("clickhouse-copier {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), line);
+}
+
+/// Every way to get it wrong: what is typed, and words that the one line must have.
+#[test]
+fn a_wrong_command_line_is_one_line_and_exit_2_and_leaves_nothing_behind() {
+    let after_good: [(&[&str], &[&str]); 24] = [
+        (&["--jobs", "0"], &["--jobs", "0"]),
+        (&["--jobs=many"], &["--jobs", "many"]),
+        (&["--max-table-tries=0"], &["--max-table-tries"]),
+        (&["--max-table-tries", "-1"], &["--max-table-tries", "-1"]),
+        (&["--max-shard-partition-tries=x"], &["--max-shard-partition-tries"]),
+        (&["--max-shard-partition-piece-tries-for-alter=0"], &["--max-shard-partition-piece-tries-for-alter"]),
+        (&["--retry-delay-ms=99999999999"], &["--retry-delay-ms"]),
+        (&["--copy-fault-probability=1.5"], &["--copy-fault-probability", "from 0 to 1"]),
+        (&["--move-fault-probability", "-0.1"], &["--move-fault-probability", "from 0 to 1"]),
+        (&["--move-fault-probability=NaN"], &["--move-fault-probability", "from 0 to 1"]),
+        (&["--log-level=loud"], &["--log-level", "information"]),
+        (&["--log-format=xml"], &["--log-format", "json"]),
+        (&["--task-upload-force=perhaps"], &["--task-upload-force", "true or false"]),
+        (&["--task-file=absent.xml"], &["--task-file absent.xml", "No such file"]),
+        (&["--task-file=."], &["--task-file .", "a folder"]),
+        (&["--base-dir=task.xml"], &["--base-dir task.xml", "not a folder"]),
+        (&["--pid-file=absent/x.pid"], &["--pid-file absent/x.pid", "No such file"]),
+        (&["--log-file=absent/x.log"], &["--log-file absent/x.log", "No such file"]),
+        (&["--umask=9"], &["--umask", "octal"]),
+        (&["--safe-mode=yes"], &["--safe-mode"]),
+        (&["--task-path=/other"], &["--task-path", "multiple times"]),
+        (&["--no-such-flag"], &["--no-such-flag"]),
+        (&["--saef-mode"], &["--saef-mode", "--safe-mode"]),
+        (&["--daemon", "--jobs=0"], &["--jobs"]),
+    ];
+    let whole: [(&[&str], &[&str]); 12] = [
+        (&[], &["--config-file is missing"]),
+        (&["run"], &["--config-file is missing"]),
+        (&["--task-path=/task"], &["--config-file is missing"]),
+        (&["--config=keeper.xml"], &["--task-path is missing"]),
+        (&["--config=absent.xml", "--task-path=/task"], &["--config-file absent.xml", "No such file"]),
+        (&["--config=", "--task-path=/task"], &["--config"]),
+        (&["--config=.", "--task-path=/task"], &["--config-file .", "a folder"]),
+        (&["--config=keeper.xml", "--task-path=task"], &["--task-path", "must begin with '/'"]),
+        (&["--config=keeper.xml", "--task-path=/"], &["--task-path", "the root"]),
+        (&["--config=keeper.xml", "--task-path=/a//b"], &["--task-path", "empty part"]),
+        (&["conquer"], &["conquer"]),
+        (&["--config=keeper.xml", "run", "--task-path=/task"], &["run"]),
+    ];
+    let after_good = after_good.map(|(arguments, words)| ([&GOOD[..], arguments].concat(), words));
+    let whole = whole.map(|(arguments, words)| (arguments.to_vec(), words));
+    let place = Place::new();
+    let before = place.names();
+    for (line, words) in after_good.into_iter().chain(whole) {
+        let output = place.copier(&line);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{line:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{line:?}: {said}");
+        assert!(said.starts_with("clickhouse-copier: "), "{line:?}: {said}");
+        for word in words {
+            assert!(said.contains(word), "{line:?} does not say {word:?}: {said}");
+        }
+        assert!(output.stdout.is_empty(), "{line:?}");
+        assert_eq!(place.names(), before, "{line:?} left something behind");
+    }
+}
+
+#[test]
+fn a_failure_is_shown_at_every_log_level() {
+    for level in ["none", "error", "trace"] {
+        let output = Place::new().copier(&[&GOOD[..], &["--log-level", level]].concat());
+        assert_ne!(output.status.code(), Some(0));
+        assert!(stderr(&output).contains("ERROR"), "{level}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn json_lines_are_json() {
+    let output =
+        Place::new().copier(&[&GOOD[..], &["--log-format=json", "--experimental-use-sample-offset=1"]].concat());
+    let said = stderr(&output);
+    assert!(said.contains("no longer needed"), "{said}");
+    for line in said.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    }
+}
+
+#[test]
+fn a_daemon_that_fails_before_it_works_says_so_to_whoever_started_it() {
+    let place = Place::new();
+    let in_front = place.copier(&GOOD);
+    let behind = place.copier(&[&GOOD[..], &["--daemon", "--pid-file=copier.pid"]].concat());
+    assert_eq!(behind.status.code(), in_front.status.code());
+    assert_ne!(behind.status.code(), Some(0));
+    // The same sentence, once, and without the time stamp of a log line.
+    let said = stderr(&behind);
+    let sentence = said.trim_start_matches("clickhouse-copier: ").trim_end();
+    assert!(!sentence.is_empty() && stderr(&in_front).contains(sentence), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(behind.stdout.is_empty());
+    assert!(!place.path().join("copier.pid").exists());
+}
+
+#[test]
+fn a_pid_file_in_use_is_refused_in_front_and_behind() {
+    let place = Place::new();
+    let path = place.path().join("copier.pid");
+    let held = fs::File::create(&path).expect("the pid file");
+    fs::write(&path, "4242\n").expect("a pid");
+    held.lock().expect("a lock");
+    for more in [&["--pid-file=copier.pid"][..], &["--pidfile", "copier.pid", "--daemon"]] {
+        let output = place.copier(&[&GOOD[..], more].concat());
+        assert_eq!(output.status.code(), Some(1));
+        let said = stderr(&output);
+        assert!(said.contains("copier.pid: already running as process 4242"), "{said}");
+    }
+    assert_eq!(fs::read_to_string(&path).expect("still there"), "4242\n");
+}
