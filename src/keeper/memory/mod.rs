@@ -47,6 +47,9 @@ enum Watched {
     Children,
 }
 
+/// A session that waits, and how to tell it.
+type Watch = (String, oneshot::Sender<()>);
+
 struct Shared {
     tree: Tree,
     reachable: bool,
@@ -54,7 +57,7 @@ struct Shared {
     commits: u64,
     lines: HashMap<String, watch::Sender<Line>>,
     faults: HashMap<String, Fault>,
-    watches: HashMap<(Watched, String), Vec<(String, oneshot::Sender<()>)>>,
+    watches: HashMap<(Watched, String), Vec<Watch>>,
 }
 
 impl MemoryCoordinator {
