@@ -45,6 +45,8 @@ enum Line {
 struct Proxy {
     port: u16,
     line: watch::Sender<Line>,
+    /// How often something was held back.
+    held: watch::Sender<u64>,
 }
 
 impl Proxy {
@@ -52,10 +54,12 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (line, seen) = watch::channel(Line::Open);
+        let held = watch::Sender::new(0);
+        let count = held.clone();
         let [target] = <[_; 1]>::try_from(zookeeper_hosts()).unwrap();
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
-                let (mut cut, seen, target) = (seen.clone(), seen.clone(), target.clone());
+                let (mut cut, seen, target, count) = (seen.clone(), seen.clone(), target.clone(), count.clone());
                 tokio::spawn(async move {
                     if *seen.borrow() == Line::Cut {
                         return;
@@ -64,13 +68,13 @@ impl Proxy {
                     let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
                     tokio::select! {
                         _ = cut.wait_for(|line| *line == Line::Cut) => {}
-                        () = forward(from_near, to_far, seen.clone(), |line| line == Line::Stalled) => {}
-                        () = forward(from_far, to_near, seen.clone(), |line| line != Line::Open) => {}
+                        () = forward(from_near, to_far, seen.clone(), &count, |line| line == Line::Stalled) => {}
+                        () = forward(from_far, to_near, seen.clone(), &count, |line| line != Line::Open) => {}
                     }
                 });
             }
         });
-        Self { port, line }
+        Self { port, line, held }
     }
 
     fn turn(&self, to: Line) {
@@ -89,11 +93,15 @@ async fn forward(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut line: watch::Receiver<Line>,
+    count: &watch::Sender<u64>,
     held: fn(Line) -> bool,
 ) {
     let mut bytes = vec![0; 65536];
     loop {
         let Ok(length @ 1..) = from.read(&mut bytes).await else { return };
+        if held(*line.borrow()) {
+            count.send_modify(|count| *count += 1);
+        }
         if line.wait_for(|line| !held(*line)).await.is_err() || to.write_all(&bytes[..length]).await.is_err() {
             return;
         }
@@ -112,12 +120,17 @@ async fn reads_and_watches_survive_a_broken_line() {
     session_over.commit(vec![Op::ephemeral("/lock", "")]).await.unwrap();
     let (_, change) = session_over.watch("/a").await.unwrap();
     for round in 0..3 {
-        proxy.turn(Line::Cut);
-        // Asked while the line is down; answered when it is up again.
+        // The answer is on its way when the line breaks, or, the last time, the request comes when it is broken already.
+        proxy.turn(if round == 2 { Line::Cut } else { Line::Mute });
+        let mut held = proxy.held.subscribe();
         let read = tokio::spawn({
             let session = session_over.clone();
             async move { session.get("/lock").await }
         });
+        if round < 2 {
+            held.changed().await.unwrap();
+            proxy.turn(Line::Cut);
+        }
         session_direct.commit(vec![Op::create(format!("/{round}"), "")]).await.unwrap();
         if round == 0 {
             session_direct.commit(vec![Op::create("/a", "")]).await.unwrap();

@@ -30,6 +30,12 @@ pub(super) fn is_definite(error: &zk::Error) -> bool {
     }
 }
 
+/// Whether trying again to make a session, with other servers or later, can't help.
+pub(super) fn is_refusal(error: &zk::Error) -> bool {
+    use zk::Error::*;
+    is_definite(error) && !matches!(error, NoHosts | SessionExpired | ClientClosed)
+}
+
 /// A definite answer to a step of a commit, or to a read.
 pub(super) fn definite(place: &str, op: usize, path: &str, error: &zk::Error) -> Error {
     let (place, path) = (place.to_owned(), path.to_owned());

@@ -87,8 +87,7 @@ impl ZooKeeperCoordinator {
     }
 
     /// A client whose paths start at the root, which exists.
-    async fn connect(&self) -> Result<zk::Client, zk::Error> {
-        let connector = self.connector().map_err(|_| zk::Error::NoHosts)?;
+    async fn connect(&self, connector: zk::Connector) -> Result<zk::Client, zk::Error> {
         let hosts = hosts(&self.options);
         let client =
             if self.options.secure { connector.secure_connect(&hosts).await } else { connector.connect(&hosts).await }?;
@@ -132,15 +131,15 @@ impl Coordinator for ZooKeeperCoordinator {
         if let Some(root) = &self.options.root {
             path::check(&self.place, root)?;
         }
-        self.connector()?;
+        let connector = self.connector()?;
         let limit = CONNECT_LIMIT.min(self.options.session_timeout);
-        let outcome = timeout(limit * 4 / 5, self.connect()).await;
+        let outcome = timeout(limit * 4 / 5, self.connect(connector)).await;
         match outcome {
             Ok(Ok(client)) => {
                 let root_len = self.options.root.as_ref().map_or(0, String::len);
                 Ok(Arc::new(ZooKeeperSession::new(client, self.place.clone(), self.acl(), root_len)))
             }
-            Ok(Err(error)) if answer::is_definite(&error) && error != zk::Error::NoHosts => Err(self.refused(error)),
+            Ok(Err(error)) if answer::is_refusal(&error) => Err(self.refused(error)),
             Ok(Err(_)) | Err(_) => {
                 let why = self.why_unreachable(limit / 5).await;
                 Err(Error::Unreachable { place: self.place.clone(), why })
