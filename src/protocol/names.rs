@@ -130,7 +130,13 @@ mod tests {
     #[test]
     fn no_prefix_is_the_start_of_another() {
         let id = TaskId("0f".into());
-        assert!(!id.batch_tables(BatchRef { table: 1, batch: 23 }).starts_with(&id.batch_tables(BatchRef { table: 1, batch: 2 })));
-        assert!(!id.piece_queries(PieceRef { table: 1, piece: 23 }).starts_with(&id.piece_queries(PieceRef { table: 1, piece: 2 })));
+        assert!(
+            !id.batch_tables(BatchRef { table: 1, batch: 23 })
+                .starts_with(&id.batch_tables(BatchRef { table: 1, batch: 2 }))
+        );
+        assert!(
+            !id.piece_queries(PieceRef { table: 1, piece: 23 })
+                .starts_with(&id.piece_queries(PieceRef { table: 1, piece: 2 }))
+        );
     }
 }

@@ -199,11 +199,7 @@ impl PieceRecord {
 
     /// The record of the next attempt, for the worker that has the claim.
     pub fn next_attempt(&self, worker: &str) -> Self {
-        Self {
-            attempt: self.attempt + 1,
-            state: PieceState::Running { worker: worker.to_owned() },
-            ..self.clone()
-        }
+        Self { attempt: self.attempt + 1, state: PieceState::Running { worker: worker.to_owned() }, ..self.clone() }
     }
 
     /// The record after a failure of the running attempt.
@@ -259,9 +255,15 @@ mod tests {
     #[test]
     fn tries_end_at_the_limit_and_at_once_when_nothing_can_help() {
         let record = PieceRecord { failures: 2, ..PieceRecord::default().next_attempt("a") };
-        assert!(matches!(record.after_failure("a", failure(true), 3).state, PieceState::Failed { transient: true, .. }));
+        assert!(matches!(
+            record.after_failure("a", failure(true), 3).state,
+            PieceState::Failed { transient: true, .. }
+        ));
         let record = PieceRecord::default().next_attempt("a");
-        assert!(matches!(record.after_failure("a", failure(false), 3).state, PieceState::Failed { transient: false, .. }));
+        assert!(matches!(
+            record.after_failure("a", failure(false), 3).state,
+            PieceState::Failed { transient: false, .. }
+        ));
     }
 
     #[test]
