@@ -15,6 +15,8 @@ pub struct PartitionFacts {
     pub retried: bool,
     /// Whether merges of the target may remove rows by design.
     pub merges_rows: bool,
+    /// Whether a TTL of the target may remove rows.
+    pub expires: bool,
 }
 
 /// What to do about rows that were there before.
@@ -51,7 +53,7 @@ pub enum Step {
 
 /// Decides.
 pub fn decide(policy: Policy, facts: PartitionFacts) -> Step {
-    let PartitionFacts { staged, present, same, before, retried, merges_rows } = facts;
+    let PartitionFacts { staged, present, same, before, retried, merges_rows, expires } = facts;
     match policy {
         Policy::Append => match before {
             _ if staged == 0 => Step::Nothing,
@@ -73,7 +75,7 @@ pub fn decide(policy: Policy, facts: PartitionFacts) -> Step {
             (0, _) => Step::Nothing,
             (_, 0) => Step::Replace,
             // It was empty when the task was planned; merges may have taken rows of ours since.
-            (staged, present) if retried && merges_rows && present <= staged => Step::Replace,
+            (staged, present) if retried && (merges_rows || expires) && present <= staged => Step::Replace,
             (staged, present) if retried && present == staged => compared(same, refusal(policy, present)),
             (_, present) => refusal(policy, present),
         },
@@ -106,7 +108,7 @@ pub fn is_complete(step: &Step, facts: PartitionFacts, counted: u64) -> bool {
         (Step::Nothing, None) => facts.present,
         _ => facts.staged,
     };
-    counted == expected || (facts.merges_rows && counted < expected && counted > 0)
+    counted == expected || (counted < expected && (facts.expires || (facts.merges_rows && counted > 0)))
 }
 
 #[cfg(test)]
@@ -114,7 +116,7 @@ mod tests {
     use super::*;
 
     fn facts(staged: u64, present: u64) -> PartitionFacts {
-        PartitionFacts { staged, present, same: None, before: None, retried: false, merges_rows: false }
+        PartitionFacts { staged, present, same: None, before: None, retried: false, merges_rows: false, expires: false }
     }
 
     #[test]
@@ -157,6 +159,7 @@ mod tests {
         assert!(is_complete(&Step::Replace, summing, 3));
         assert!(!is_complete(&Step::Replace, summing, 6));
         assert!(!is_complete(&Step::Replace, summing, 0));
+        assert!(is_complete(&Step::Replace, PartitionFacts { expires: true, ..facts(5, 0) }, 0));
         assert!(!is_complete(&Step::Replace, facts(5, 0), 4));
         assert!(is_complete(&Step::Append, PartitionFacts { before: Some(7), ..facts(5, 7) }, 12));
         assert!(is_complete(&Step::Drop, facts(0, 7), 0));

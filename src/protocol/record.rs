@@ -22,6 +22,8 @@ pub struct TaskRecord {
     pub planned: bool,
     /// Whether every target table is there.
     pub prepared: bool,
+    /// Whether everything is copied and nothing of ours is left on any server that answered.
+    pub finished: bool,
 }
 
 impl TaskRecord {
@@ -174,6 +176,37 @@ impl BatchRecord {
         Self { nodes, publication: 0, failures: 0, retries: 0, rounds: 0, state: BatchState::Copying }
     }
 
+    /// The record of the next attempt at publishing, for the worker that has the claim.
+    pub fn next_attempt(&self, worker: &str) -> Self {
+        Self {
+            publication: self.publication + 1,
+            state: BatchState::Publishing { worker: worker.to_owned(), before: self.before() },
+            ..self.clone()
+        }
+    }
+
+    /// The record after a failure of the running attempt at publishing.
+    pub fn after_failure(&self, worker: &str, failure: Failure, limit: u32) -> Self {
+        let failures = self.failures + 1;
+        let again = failure.transient && failures < limit;
+        let base = Self { failures, retries: self.retries + 1, ..self.clone() };
+        if again {
+            base.next_attempt(worker)
+        } else {
+            let Failure { error, transient } = failure;
+            Self { state: BatchState::Failed { error, transient, before: self.before() }, ..base }
+        }
+    }
+
+    /// A fresh start after all tries failed: what was recorded before the first row was added stays.
+    pub fn fresh_start(&self) -> Self {
+        let state = match self.before() {
+            before if before.is_empty() => BatchState::Copying,
+            before => BatchState::Publishing { worker: String::new(), before },
+        };
+        Self { failures: 0, rounds: self.rounds + 1, state, ..self.clone() }
+    }
+
     /// What `append` recorded before it added the first row.
     pub fn before(&self) -> BTreeMap<String, BTreeMap<PartitionId, u64>> {
         match &self.state {
@@ -200,6 +233,11 @@ impl PieceRecord {
     /// The record of the next attempt, for the worker that has the claim.
     pub fn next_attempt(&self, worker: &str) -> Self {
         Self { attempt: self.attempt + 1, state: PieceState::Running { worker: worker.to_owned() }, ..self.clone() }
+    }
+
+    /// The record of what was counted.
+    pub fn done(&self, copied: Copied) -> Self {
+        Self { state: PieceState::Copied(copied), ..self.clone() }
     }
 
     /// The record after a failure of the running attempt.
