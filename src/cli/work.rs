@@ -125,7 +125,7 @@ fn print(text: &str) {
 
 fn keeper_config(file: &Path) -> Result<KeeperConfig, Failure> {
     let (config, warnings) = KeeperConfig::parse(&text(file)?, &SystemSecrets)
-        .map_err(|faults| Failure::new(Exit::BadInput, faults.in_file(&name(file))))?;
+        .map_err(|faults| Failure::new(Exit::BadInput, faults.in_file(name(file))))?;
     for warning in warnings {
         tracing::warn!("{}: {warning}", name(file));
     }

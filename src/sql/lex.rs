@@ -189,10 +189,10 @@ fn comment(rest: &str) -> Result<Option<usize>, LexError> {
     if rest.starts_with("--") || rest.starts_with("#!") || rest.starts_with("# ") {
         return Ok(Some(rest.find('\n').unwrap_or(rest.len())));
     }
-    if rest.starts_with("/*") {
-        return rest[2..].find("*/").map(|at| Some(at + 4)).ok_or(LexError::OpenComment);
+    match rest.strip_prefix("/*") {
+        Some(inside) => inside.find("*/").map(|at| Some(at + 4)).ok_or(LexError::OpenComment),
+        None => Ok(None),
     }
-    Ok(None)
 }
 
 /// Length of the quoted token that a text starts with. A backslash escapes; a doubled quote stands for itself.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::keeper::{Change, Conflict, Error, Op, Session, Version, ensure_path};
+use crate::keeper::{Change, Conflict, Error, Op, Session, Stored, Version, ensure_path};
 use crate::plan::TablePlan;
 use crate::protocol::{BatchRecord, BatchRef, Job, PieceRecord, PieceRef, TableBoard, TaskRecord};
 
@@ -227,38 +227,29 @@ impl Ledger {
         }
         cache.busy = self.claims().await?;
         for (table, plan) in plans.iter().enumerate() {
-            let groups = plan.pieces.len().div_ceil(GROUP);
             let open = |n: &usize| match cache.groups[table].get(*n) {
                 Some(group) => group.value.iter().any(|piece| piece.copied().is_none()),
                 None => true,
             };
-            let wanted: Vec<usize> = (0..groups).filter(open).collect();
-            let paths: Vec<String> = wanted.iter().map(|n| self.group_path(table, *n)).collect();
-            let found = self.session.get_many(&paths).await?;
-            for ((n, path), stored) in wanted.into_iter().zip(paths).zip(found) {
-                let stored =
-                    stored.ok_or_else(|| LedgerError::Damaged { path: path.clone(), why: "it is gone".into() })?;
-                put(
-                    &mut cache.groups[table],
-                    n,
-                    Versioned { value: parsed(&path, &stored.data)?, version: stored.version },
-                );
+            let wanted: Vec<usize> = (0..plan.pieces.len().div_ceil(GROUP)).filter(open).collect();
+            let paths = wanted.iter().map(|n| self.group_path(table, *n)).collect();
+            for (group, records) in wanted.into_iter().zip(self.read_all(paths).await?) {
+                cache.put_group(table, group, records);
             }
             let open = |n: &usize| cache.batches[table].get(*n).is_none_or(|batch| !batch.value.is_done());
             let wanted: Vec<usize> = (0..plan.batches.len()).filter(open).collect();
-            let paths: Vec<String> = wanted.iter().map(|n| self.batch_path(table, *n)).collect();
-            let found = self.session.get_many(&paths).await?;
-            for ((n, path), stored) in wanted.into_iter().zip(paths).zip(found) {
-                let stored =
-                    stored.ok_or_else(|| LedgerError::Damaged { path: path.clone(), why: "it is gone".into() })?;
-                put(
-                    &mut cache.batches[table],
-                    n,
-                    Versioned { value: parsed(&path, &stored.data)?, version: stored.version },
-                );
+            let paths = wanted.iter().map(|n| self.batch_path(table, *n)).collect();
+            for (batch, record) in wanted.into_iter().zip(self.read_all(paths).await?) {
+                cache.put_batch(BatchRef { table, batch }, record);
             }
         }
         Ok(())
+    }
+
+    /// Nodes that must be there.
+    async fn read_all<T: DeserializeOwned>(&self, paths: Vec<String>) -> Result<Vec<Versioned<T>>, LedgerError> {
+        let found = self.session.get_many(&paths).await?;
+        paths.into_iter().zip(found).map(|(path, stored)| versioned(path, stored)).collect()
     }
 
     async fn claims(&self) -> Result<HashSet<Job>, LedgerError> {
@@ -294,37 +285,15 @@ impl Ledger {
         let (group, at) = (piece.piece / GROUP, piece.piece % GROUP);
         let path = self.group_path(piece.table, group);
         let claim = self.claim_op(Job::Copy(piece), claim, worker);
-        loop {
-            let held = &cache.groups[piece.table][group];
-            if held.value[at] == next {
-                // An earlier commit of ours whose answer was lost.
-                return Ok(Outcome::Done);
-            }
-            if &held.value[at] != expected {
-                return Ok(Outcome::Lost);
-            }
-            let mut records = held.value.clone();
-            records[at] = next.clone();
-            let mut ops = vec![Op::set(path.clone(), encoded(&records), held.version)];
-            ops.extend(claim.clone());
-            match self.session.commit(ops).await {
-                Ok(()) => {
-                    let version = held.version + 1;
-                    cache.put_group(piece.table, group, Versioned { value: records, version });
-                    return Ok(Outcome::Done);
-                }
-                // The claim is there (somebody has it) or gone (we have it no more).
-                Err(Error::Conflict { op: 1, .. }) => return Ok(Outcome::Lost),
-                Err(Error::Conflict { .. } | Error::Unknown { .. }) => {
-                    let stored = self.session.get(&path).await?;
-                    let stored =
-                        stored.ok_or_else(|| LedgerError::Damaged { path: path.clone(), why: "it is gone".into() })?;
-                    let value = parsed(&path, &stored.data)?;
-                    cache.put_group(piece.table, group, Versioned { value, version: stored.version });
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let mut held = cache.groups[piece.table][group].clone();
+        let edit = |records: &Vec<PieceRecord>| {
+            let mut changed = records.clone();
+            changed[at] = next.clone();
+            Edit::of(&records[at], expected, &next, changed)
+        };
+        let outcome = self.change(&path, &mut held, claim, edit).await;
+        cache.put_group(piece.table, group, held);
+        outcome
     }
 
     /// Changes the record of a batch together with its claim. On [`Outcome::Lost`] the cache has what is there now.
@@ -339,29 +308,39 @@ impl Ledger {
     ) -> Result<Outcome, LedgerError> {
         let path = self.batch_path(batch.table, batch.batch);
         let claim = self.claim_op(Job::Publish(batch), claim, worker);
+        let mut held = cache.batches[batch.table][batch.batch].clone();
+        let edit = |record: &BatchRecord| Edit::of(record, expected, &next, next.clone());
+        let outcome = self.change(&path, &mut held, claim, edit).await;
+        cache.put_batch(batch, held);
+        outcome
+    }
+
+    /// Compare-and-set of a node, with a claim in the same commit. Where somebody else was faster, or the answer was lost,
+    /// the node is read again and `edit` decides anew.
+    async fn change<T: Serialize + DeserializeOwned + Clone>(
+        &self,
+        path: &str,
+        held: &mut Versioned<T>,
+        claim: Option<Op>,
+        edit: impl Fn(&T) -> Edit<T>,
+    ) -> Result<Outcome, LedgerError> {
         loop {
-            let held = &cache.batches[batch.table][batch.batch];
-            if held.value == next {
-                return Ok(Outcome::Done);
-            }
-            if &held.value != expected {
-                return Ok(Outcome::Lost);
-            }
-            let mut ops = vec![Op::set(path.clone(), encoded(&next), held.version)];
+            let changed = match edit(&held.value) {
+                Edit::Write(changed) => changed,
+                Edit::Written => return Ok(Outcome::Done),
+                Edit::Lost => return Ok(Outcome::Lost),
+            };
+            let mut ops = vec![Op::set(path, encoded(&changed), held.version)];
             ops.extend(claim.clone());
             match self.session.commit(ops).await {
                 Ok(()) => {
-                    let version = held.version + 1;
-                    cache.put_batch(batch, Versioned { value: next, version });
+                    *held = Versioned { value: changed, version: held.version + 1 };
                     return Ok(Outcome::Done);
                 }
+                // The claim is there (somebody has it) or gone (we have it no more).
                 Err(Error::Conflict { op: 1, .. }) => return Ok(Outcome::Lost),
                 Err(Error::Conflict { .. } | Error::Unknown { .. }) => {
-                    let stored = self.session.get(&path).await?;
-                    let stored =
-                        stored.ok_or_else(|| LedgerError::Damaged { path: path.clone(), why: "it is gone".into() })?;
-                    let value = parsed(&path, &stored.data)?;
-                    cache.put_batch(batch, Versioned { value, version: stored.version });
+                    *held = versioned(path.to_owned(), self.session.get(path).await?)?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -474,6 +453,28 @@ pub enum ClaimChange {
     None,
 }
 
+/// What to do with a node, from what it holds.
+enum Edit<T> {
+    /// Set it to this.
+    Write(T),
+    /// It is set already, by an earlier commit of ours whose answer was lost.
+    Written,
+    /// It holds something else than expected.
+    Lost,
+}
+
+impl<T> Edit<T> {
+    fn of<R: PartialEq>(found: &R, expected: &R, next: &R, changed: T) -> Self {
+        if found == next {
+            Self::Written
+        } else if found == expected {
+            Self::Write(changed)
+        } else {
+            Self::Lost
+        }
+    }
+}
+
 impl Cache {
     fn put_group(&mut self, table: usize, group: usize, records: Versioned<Vec<PieceRecord>>) {
         for (at, record) in records.value.iter().enumerate() {
@@ -521,6 +522,11 @@ fn job_of(name: &str) -> Option<Job> {
 
 fn put<T>(all: &mut Vec<T>, at: usize, value: T) {
     if at < all.len() { all[at] = value } else { all.push(value) }
+}
+
+fn versioned<T: DeserializeOwned>(path: String, stored: Option<Stored>) -> Result<Versioned<T>, LedgerError> {
+    let stored = stored.ok_or_else(|| LedgerError::Damaged { path: path.clone(), why: "it is gone".into() })?;
+    Ok(Versioned { value: parsed(&path, &stored.data)?, version: stored.version })
 }
 
 /// Records are of types that always have a JSON form; an empty text could not be read back and would be noticed.

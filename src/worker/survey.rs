@@ -338,7 +338,10 @@ impl Surveyor<'_> {
                     column.name, target.name, source.name
                 ))),
                 (_, DefaultKind::Default | DefaultKind::Materialized | DefaultKind::Alias) => {
-                    // Only the target computes it; a key may need it.
+                    // Only the target computes it; a key may need it. An INSERT sets all that can be set.
+                    if column.default_kind == DefaultKind::Default {
+                        columns.push(column.name.clone());
+                    }
                     seen.push((
                         column.name.clone(),
                         format!("CAST({} AS {})", column.default_expression, column.type_name),
