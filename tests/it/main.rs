@@ -1,0 +1,6 @@
+//! What holds on real servers, seen from outside: task files in, the program run as people run it, rows and remains
+//! looked at on the servers. One binary; each test works in databases and under a ZooKeeper path of its own.
+
+mod harness;
+
+mod copy;
