@@ -3,4 +3,14 @@
 
 mod harness;
 
+mod again;
+mod bad_input;
+mod columns;
 mod copy;
+mod crash;
+mod many;
+mod policies;
+mod replicas;
+mod settings;
+mod sharding;
+mod status;

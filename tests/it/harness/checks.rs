@@ -99,7 +99,7 @@ impl Scene {
     pub fn check_nothing_left(&self, task: &Task) {
         self.check_no_tables(task);
         for path in ["claims", "task_active_workers"] {
-            let path = format!("{}/{path}", self.task_path());
+            let path = format!("{}/{path}", task.path);
             // A killed worker's session outlives it by its timeout.
             self.eventually(&format!("{path} is empty"), || match self.children(&path) {
                 Some(names) if !names.is_empty() => Err(format!("{names:?}")),
@@ -132,7 +132,7 @@ impl Scene {
     /// `/status` has every table of the task, and all partitions of each are processed.
     #[track_caller]
     pub fn check_status(&self, task: &Task) {
-        let status = self.status();
+        let status = self.status(task);
         let tables = status.as_object().unwrap();
         assert_eq!(tables.len(), task.tables.len(), "{status}");
         for table in &task.tables {
@@ -144,19 +144,19 @@ impl Scene {
 
     /// `/status` says this of tables: how many partitions there are, all processed.
     #[track_caller]
-    pub fn check_partitions(&self, expected: &[(&str, u64)]) {
+    pub fn check_partitions(&self, task: &Task, expected: &[(&str, u64)]) {
         let entry = |&(name, count): &(&str, u64)| {
             let counts = json!({ "all_partitions_count": count, "processed_partitions_count": count });
             (name.to_owned(), counts)
         };
         let expected: BTreeMap<String, Value> = expected.iter().map(entry).collect();
-        assert_eq!(self.status(), json!(expected));
+        assert_eq!(self.status(task), json!(expected));
     }
 
     /// The task's `/status`.
     #[track_caller]
-    pub fn status(&self) -> Value {
-        let text = self.node(&format!("{}/status", self.task_path())).expect("/status is there");
+    pub fn status(&self, task: &Task) -> Value {
+        let text = self.node(&format!("{}/status", task.path)).expect("/status is there");
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
     }
 

@@ -7,15 +7,16 @@ mod worker;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use lab::{ClickHouse, Lab, LabSpec};
 use tempfile::TempDir;
 
-pub use checks::{Digest, tick};
+pub use checks::{Digest, quote, tick};
 pub use task::{Table, Task};
-pub use worker::{Ended, Launch, Worker};
+pub use worker::{Ended, Launch};
 
 /// A scene named after the test that asks for it: on the shared laboratory, or on one of its own with
 /// `scene!(own LabSpec { … })`, for tests that kill or freeze servers.
@@ -48,6 +49,8 @@ pub struct Scene {
     place: Place,
     name: String,
     dir: TempDir,
+    /// How many task files were written.
+    files: AtomicUsize,
     /// The database that is copied from.
     pub src: String,
     /// The database that is copied to; not created beforehand.
@@ -74,7 +77,7 @@ impl Scene {
         let name = parts[1..parts.len() - 1].join("_");
         let dir = tempfile::Builder::new().prefix("copier-it-").tempdir().unwrap();
         let (src, dst) = (format!("{}src", prefix(&name)), format!("{}dst", prefix(&name)));
-        let scene = Scene { place, name, dir, src, dst, _slot: slot };
+        let scene = Scene { place, name, dir, files: AtomicUsize::new(0), src, dst, _slot: slot };
         scene.drop_databases().unwrap();
         for server in scene.lab().servers() {
             server.query(&format!("CREATE DATABASE {}", scene.src)).unwrap();
@@ -161,7 +164,7 @@ impl Scene {
 
     /// A task from a cluster `source` to a cluster `target`, each given as shards of replicas, without tables so far.
     pub fn task(&self, source: &[&[usize]], target: &[&[usize]]) -> Task {
-        Task::new(self.lab().cluster("source", source), self.lab().cluster("target", target))
+        Task::new(self.task_path(), self.lab().cluster("source", source), self.lab().cluster("target", target))
     }
 
     /// A table job from the source database to the target database, the tables named like the job.
@@ -169,15 +172,17 @@ impl Scene {
         Table::new(name, (&self.src, name), (&self.dst, name))
     }
 
-    /// The program, about to be started on a task that is written to `task.xml` now.
+    /// The program, about to be started on a task that is written to a file now.
     pub fn launch(&self, task: &Task) -> Launch<'_> {
-        self.launch_text(&task.xml())
+        self.launch_text(&task.xml()).task_path(&task.path)
     }
 
     /// The same with any text for a task.
     pub fn launch_text(&self, xml: &str) -> Launch<'_> {
-        fs::write(self.dir().join("task.xml"), xml).unwrap();
-        Launch::new(self)
+        let number = self.files.fetch_add(1, Ordering::Relaxed);
+        let file = self.dir().join(format!("task-{number}.xml"));
+        fs::write(&file, xml).unwrap();
+        Launch::new(self, file)
     }
 
     /// One worker, from its start to its end.

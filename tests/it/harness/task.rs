@@ -8,6 +8,8 @@ use quick_xml::escape::escape;
 /// A task file in the making. Its fields are there to be changed.
 #[derive(Clone)]
 pub struct Task {
+    /// Its path in ZooKeeper.
+    pub path: String,
     /// The cluster that is copied from.
     pub source: Cluster,
     /// The cluster that is copied to.
@@ -23,9 +25,15 @@ pub struct Task {
 }
 
 impl Task {
-    pub fn new(source: Cluster, target: Cluster) -> Task {
+    pub fn new(path: String, source: Cluster, target: Cluster) -> Task {
         let (tables, more) = (Vec::new(), String::new());
-        Task { source, target, source_account: None, target_account: None, tables, more }
+        Task { path, source, target, source_account: None, target_account: None, tables, more }
+    }
+
+    /// Another task, at a path below the scene's.
+    pub fn at(mut self, name: &str) -> Task {
+        self.path = format!("{}/{name}", self.path);
+        self
     }
 
     pub fn with(mut self, table: Table) -> Task {
@@ -141,7 +149,7 @@ impl Table {
             writeln!(xml, "    <database_{way}>{database}</database_{way}>").unwrap();
             writeln!(xml, "    <table_{way}>{table}</table_{way}>").unwrap();
         }
-        write!(xml, "{}  </{}>\n", self.more, self.name).unwrap();
+        writeln!(xml, "{}  </{}>", self.more, self.name).unwrap();
         xml
     }
 }

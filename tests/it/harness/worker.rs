@@ -1,6 +1,7 @@
 //! The program as a process: started, listened to, killed, waited for.
 
 use std::io::Read;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,13 +21,13 @@ pub struct Launch<'a> {
     scene: &'a Scene,
     command: Command,
     task_path: String,
-    task_file: bool,
+    task_file: Option<PathBuf>,
 }
 
 impl<'a> Launch<'a> {
-    pub(super) fn new(scene: &'a Scene) -> Launch<'a> {
+    pub(super) fn new(scene: &'a Scene, task_file: PathBuf) -> Launch<'a> {
         let command = Command::new(env!("CARGO_BIN_EXE_clickhouse-copier"));
-        Launch { scene, command, task_path: scene.task_path(), task_file: true }
+        Launch { scene, command, task_path: scene.task_path(), task_file: Some(task_file) }
     }
 
     pub fn args(mut self, arguments: &[&str]) -> Self {
@@ -41,7 +42,7 @@ impl<'a> Launch<'a> {
 
     /// Without `--task-file`: the task must be in ZooKeeper already.
     pub fn without_task_file(mut self) -> Self {
-        self.task_file = false;
+        self.task_file = None;
         self
     }
 
@@ -55,8 +56,8 @@ impl<'a> Launch<'a> {
         let dir = self.scene.dir();
         self.command.current_dir(dir).arg("--config").arg(self.scene.keeper_xml());
         self.command.arg("--task-path").arg(&self.task_path).arg("--base-dir").arg(dir.join("logs"));
-        if self.task_file {
-            self.command.arg("--task-file").arg(dir.join("task.xml"));
+        if let Some(file) = &self.task_file {
+            self.command.arg("--task-file").arg(file);
         }
         self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().unwrap();
