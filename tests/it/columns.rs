@@ -220,7 +220,7 @@ fn partition_keys_of_every_kind() {
         ("many", "(toMonday(d), e, k)"),
         ("expression", "intDiv(id, 400)"),
         ("hash", "cityHash64(k) % 4"),
-        ("one", "tuple()"),
+        ("one", "tuple(1)"),
     ];
     let mut task = scene.task(&[&[0], &[1]], &[&[2], &[3]]);
     for (name, key) in keys {
@@ -229,13 +229,12 @@ fn partition_keys_of_every_kind() {
     }
     scene.run(&task).with(0);
     scene.check(&task);
-    let counts: Vec<(&str, u64)> = keys
-        .iter()
-        .map(|(name, key)| {
-            let key = if *key == "tuple()" { "1" } else { key };
-            (*name, scene.ask(0, &format!("SELECT uniqExact({key}) FROM {}.hits", scene.src)).parse().unwrap())
-        })
-        .collect();
+    let mut counts: Vec<(&str, u64)> = Vec::new();
+    for (name, key) in keys {
+        let mut values = scene.lines(&[0, 1], &format!("SELECT DISTINCT ({key}, 1) FROM {}.hits", scene.src));
+        values.dedup();
+        counts.push((name, values.len() as u64));
+    }
     scene.check_partitions(&task, &counts);
 }
 
