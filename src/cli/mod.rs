@@ -10,7 +10,7 @@
 
 pub mod daemon;
 mod exit;
-pub mod interrupt;
+
 mod level;
 pub mod logs;
 pub mod meant;
@@ -18,11 +18,12 @@ mod perform;
 pub mod pid_file;
 mod task_path;
 mod typed;
+mod work;
 
 use std::ffi::OsString;
 
+pub use crate::worker::Interrupt;
 pub use exit::{Exit, Failure};
-pub use interrupt::Interrupt;
 pub use level::Level;
 pub use meant::{Invocation, RunOptions, StatusOptions};
 pub use perform::perform;

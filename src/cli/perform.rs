@@ -9,6 +9,7 @@ use super::daemon::{self, Readiness};
 use super::logs::Logs;
 use super::meant::{Invocation, RunOptions, StatusOptions};
 use super::pid_file::PidFile;
+use super::work::{run, status};
 use super::{Exit, Failure, Interrupt, PROGRAM};
 
 /// How long a run may go on after it was told to stop at once; then it is dropped where it is.
@@ -74,7 +75,9 @@ fn perform_status(options: StatusOptions) -> Result<Exit, Unlogged> {
 
 fn logged(outcome: Result<Exit, Failure>) -> Exit {
     outcome.unwrap_or_else(|failure| {
-        tracing::error!("{failure}");
+        for line in failure.to_string().lines() {
+            tracing::error!("{line}");
+        }
         failure.exit()
     })
 }
@@ -104,25 +107,4 @@ enum StartError {
     Runtime(#[source] std::io::Error),
     #[error("cannot listen to signals")]
     Signals(#[source] std::io::Error),
-    #[error("not built yet")]
-    NotBuilt,
-}
-
-/// Copies what the task says.
-///
-/// In this order: read the configuration and the task, connect, `logs.start(…)`, begin, `readiness.ready(…)`; an error
-/// before that reaches the person who launched a daemon as its text. Ends at a safe point after `interrupt.finish()`
-/// and at once after `interrupt.stop()`.
-async fn run(
-    _options: RunOptions,
-    _logs: &Logs,
-    _interrupt: Interrupt,
-    _readiness: &mut Readiness,
-) -> Result<Exit, Failure> {
-    Err(StartError::NotBuilt.into())
-}
-
-/// Prints how far the task has come, on standard output.
-async fn status(_options: StatusOptions, _interrupt: Interrupt) -> Result<Exit, Failure> {
-    Err(StartError::NotBuilt.into())
 }

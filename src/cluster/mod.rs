@@ -46,14 +46,8 @@ impl ServerFacts {
     }
 
     /// Those of the wanted settings that this server knows: an unknown one is an error there.
-    pub fn known<'a>(
-        &'a self,
-        wanted: impl IntoIterator<Item = (&'a String, &'a String)> + 'a,
-    ) -> impl Iterator<Item = (String, String)> + 'a {
-        wanted
-            .into_iter()
-            .filter(|(name, _)| self.settings.contains_key(*name))
-            .map(|(name, value)| (name.clone(), value.clone()))
+    pub fn known(&self, wanted: &[(String, String)]) -> Settings {
+        wanted.iter().filter(|(name, _)| self.settings.contains_key(name)).cloned().collect()
     }
 }
 
@@ -62,6 +56,8 @@ impl ServerFacts {
 pub struct PartSizes {
     /// The partition.
     pub id: PartitionId,
+    /// `system.parts.partition`.
+    pub name: String,
     /// Rows that the active parts claim.
     pub rows: u64,
     /// Uncompressed bytes of the active parts.
@@ -150,6 +146,8 @@ pub trait Warehouse: Send + Sync {
     async fn tables_with_prefix(&self, node: &Node, database: &str, prefix: &str) -> Result<Vec<String>, Error>;
     /// What a replicated table's replica is; `None` when the table is not replicated.
     async fn replica_state(&self, node: &Node, name: &TableName) -> Result<Option<ReplicaState>, Error>;
+    /// Whether a node can speak to another over the native protocol, with the account of the task.
+    async fn reaches(&self, from: &Node, to: &Node) -> Result<(), Error>;
     /// Nodes under a path of the server's own ZooKeeper; `None` when there is no such path.
     async fn zookeeper_children(&self, node: &Node, path: &str) -> Result<Option<Vec<String>>, Error>;
     /// Active parts by partition.

@@ -1,1 +1,178 @@
-//! (Being built.)
+//! Partitions and sizes → batches and pieces. The plan is a value: it is stored, printed, and what is run.
+
+mod batches;
+mod literal;
+mod slices;
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{PartitionId, PartitionValue, TableName};
+use crate::sql::{Expression, KeyElement, PartitionFilter, Relation, Selection, Slice, SlotFilter, SlotWidth};
+
+pub use batches::{Cut, Found, Wishes, assemble, batches, cuts};
+pub use literal::{LiteralError, parse_partition};
+pub use slices::{Sample, ranges};
+
+/// What is copied of one table job, and in which pieces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TablePlan {
+    /// The table job's name in the task.
+    pub name: String,
+    /// The source table.
+    pub source: TableName,
+    /// The target table.
+    pub target: TableName,
+    /// How the source is read.
+    pub reading: Reading,
+    /// The columns that are transferred.
+    pub columns: Vec<String>,
+    /// Whether MATERIALIZED columns are among them: staging tables then take their values.
+    pub with_materialized: bool,
+    /// The target's partition key; empty when it is not partitioned.
+    pub key: Vec<KeyElement>,
+    /// How rows find their target shard; `None` when only one gets rows.
+    pub sharding: Option<Sharding>,
+    /// Whether one replica of a target shard is written to and the others fetch from it.
+    pub replicated: Vec<bool>,
+    /// The partitions, in the order in which they are copied.
+    pub partitions: Vec<PartitionPlan>,
+    /// The batches, each a range of partitions and a range of pieces.
+    pub batches: Vec<BatchPlan>,
+    /// The pieces.
+    pub pieces: Vec<PiecePlan>,
+    /// What a person should know.
+    pub remarks: Vec<String>,
+}
+
+/// How the source is read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// See [`Relation::columns`].
+    pub columns: Option<Vec<(String, String)>>,
+    /// See [`Relation::raw`].
+    pub raw: Vec<String>,
+    /// The task's `where_condition`.
+    pub condition: Option<String>,
+}
+
+/// How rows find their target shard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sharding {
+    /// The expression.
+    pub key: String,
+    /// How its value becomes a number.
+    pub width: SlotWidth,
+    /// The number of slots.
+    pub total: u64,
+    /// The slots of each target shard.
+    pub slots: Vec<Range<u64>>,
+}
+
+/// A partition of the target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionPlan {
+    /// Its value.
+    #[serde(rename = "v")]
+    pub value: PartitionValue,
+    /// How a person writes it.
+    #[serde(rename = "n")]
+    pub name: String,
+    /// Its id, where it can be told from the value.
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<PartitionId>,
+    /// Rows at the source when this was planned.
+    #[serde(rename = "r")]
+    pub rows: u64,
+    /// Uncompressed bytes, estimated.
+    #[serde(rename = "b")]
+    pub bytes: u64,
+}
+
+/// The partitions that are published together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchPlan {
+    /// Of [`TablePlan::partitions`].
+    pub partitions: Range<usize>,
+    /// Of [`TablePlan::pieces`].
+    pub pieces: Range<usize>,
+}
+
+/// What a worker claims.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PiecePlan {
+    /// Index of its batch.
+    #[serde(rename = "b")]
+    pub batch: usize,
+    /// Index of the source shard.
+    #[serde(rename = "s")]
+    pub shard: usize,
+    /// Which part of the batch on that shard, if not all.
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    pub slice: Option<Slice>,
+    /// Rows when this was planned; estimated when it is a slice.
+    #[serde(rename = "r")]
+    pub rows: u64,
+}
+
+impl Reading {
+    /// The relation over a table.
+    pub fn relation(&self, table: &TableName) -> Relation {
+        Relation {
+            table: table.clone(),
+            columns: self.columns.clone(),
+            raw: self.raw.clone(),
+            // What is stored was checked when it was planned; a text that is no longer an expression would be refused by
+            // the server, never silently dropped.
+            condition: self
+                .condition
+                .as_deref()
+                .map(|text| Expression::parse(text).unwrap_or_else(|_| Expression::never())),
+        }
+    }
+}
+
+impl TablePlan {
+    /// The partitions of a batch.
+    pub fn partitions_of(&self, batch: usize) -> &[PartitionPlan] {
+        &self.partitions[self.batches[batch].partitions.clone()]
+    }
+
+    /// The rows of a piece, of all target shards.
+    pub fn rows_of(&self, piece: usize) -> Selection {
+        let plan = &self.pieces[piece];
+        let values = self.partitions_of(plan.batch).iter().map(|partition| partition.value.clone()).collect();
+        Selection {
+            relation: self.reading.relation(&self.source),
+            partitions: Some(PartitionFilter { elements: self.key.clone(), values }),
+            slice: plan.slice.clone(),
+            slots: None,
+        }
+    }
+
+    /// Those of them that belong to one target shard.
+    pub fn rows_for(&self, piece: usize, shard: usize) -> Selection {
+        let slots = self.sharding.as_ref().map(|sharding| SlotFilter {
+            key: Expression::parse(&sharding.key).unwrap_or_else(|_| Expression::never()),
+            width: sharding.width,
+            total: sharding.total,
+            slots: sharding.slots[shard].clone(),
+        });
+        Selection { slots, ..self.rows_of(piece) }
+    }
+
+    /// The target shards that get rows.
+    pub fn target_shards(&self) -> impl Iterator<Item = usize> + '_ {
+        let all = self.replicated.len();
+        (0..all).filter(move |shard| match &self.sharding {
+            Some(sharding) => !sharding.slots[*shard].is_empty(),
+            None => true,
+        })
+    }
+
+    /// A partition's index in its batch, by its value.
+    pub fn position_in(&self, batch: usize, value: &PartitionValue) -> Option<usize> {
+        self.partitions_of(batch).iter().position(|partition| &partition.value == value)
+    }
+}

@@ -1,1 +1,195 @@
-//! (Being built.)
+//! What happened, for people: the final report. Read-only; made from plans and records.
+
+use std::fmt;
+
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, Table};
+
+use crate::plan::TablePlan;
+use crate::protocol::{BatchState, PieceState, TableBoard};
+
+/// So many partitions of a table are listed, besides those that are not as they should be.
+const LISTED: usize = 100;
+
+/// The report of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// One for each table job.
+    pub tables: Vec<TableReport>,
+}
+
+/// What became of a table job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableReport {
+    /// Its name in the task.
+    pub name: String,
+    /// `source → target`.
+    pub route: String,
+    /// Its partitions.
+    pub partitions: Vec<PartitionReport>,
+    /// What a person should know.
+    pub remarks: Vec<String>,
+}
+
+/// What became of a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionReport {
+    /// How a person writes it.
+    pub name: String,
+    /// Rows selected at the source; when it is not copied, those seen when it was planned.
+    pub selected: u64,
+    /// Rows of this task on the target; `None` when it is not published.
+    pub target: Option<u64>,
+    /// Milliseconds spent on its batch, by all workers together.
+    pub millis: u64,
+    /// How many partitions that batch has.
+    pub together: usize,
+    /// Attempts that failed.
+    pub retries: u32,
+    /// Why it is not published, where something failed.
+    pub error: Option<String>,
+}
+
+impl Report {
+    /// From plans and records.
+    pub fn of(plans: &[TablePlan], boards: &[TableBoard]) -> Self {
+        Self { tables: plans.iter().zip(boards).map(|(plan, board)| TableReport::of(plan, board)).collect() }
+    }
+
+    /// Rows on the targets.
+    pub fn rows(&self) -> u64 {
+        self.tables.iter().flat_map(|table| &table.partitions).filter_map(|partition| partition.target).sum()
+    }
+
+    /// Partitions that are not published.
+    pub fn missing(&self) -> usize {
+        self.tables.iter().flat_map(|table| &table.partitions).filter(|partition| partition.target.is_none()).count()
+    }
+}
+
+impl TableReport {
+    fn of(plan: &TablePlan, board: &TableBoard) -> Self {
+        let mut partitions = Vec::new();
+        let mut remarks = plan.remarks.clone();
+        for (batch, of) in plan.batches.iter().enumerate() {
+            let record = &board.batches[batch];
+            let pieces = &board.pieces[of.pieces.clone()];
+            let copying: u64 = pieces.iter().filter_map(|piece| piece.copied()).map(|copied| copied.millis).sum();
+            let retries = record.retries + pieces.iter().map(|piece| piece.retries).sum::<u32>();
+            let published = match &record.state {
+                BatchState::Done(published) => Some(published),
+                _ => None,
+            };
+            let error = match &record.state {
+                BatchState::Failed { error, .. } => Some(error.clone()),
+                _ => pieces.iter().find_map(|piece| match &piece.state {
+                    PieceState::Failed { error, .. } => Some(error.clone()),
+                    _ => None,
+                }),
+            };
+            for (at, partition) in plan.partitions_of(batch).iter().enumerate() {
+                let result = published.map(|published| &published.partitions[at]);
+                partitions.push(PartitionReport {
+                    name: partition.name.clone(),
+                    selected: result.map_or(partition.rows, |result| result.selected),
+                    target: result.map(|result| result.target),
+                    millis: copying + published.map_or(0, |published| published.millis),
+                    together: of.partitions.len(),
+                    retries,
+                    error: error.clone(),
+                });
+            }
+            remarks.extend(published.into_iter().flat_map(|published| published.remarks.iter().cloned()));
+        }
+        Self { name: plan.name.clone(), route: format!("{} → {}", plan.source, plan.target), partitions, remarks }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for table in &self.tables {
+            write!(f, "{table}")?;
+        }
+        let all: usize = self.tables.iter().map(|table| table.partitions.len()).sum();
+        write!(f, "{} of {all} partitions are published, {} rows on the target.", all - self.missing(), self.rows())
+    }
+}
+
+impl fmt::Display for TableReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "Table {}: {}", self.name, self.route)?;
+        let mut rows = Table::new();
+        rows.load_preset(UTF8_HORIZONTAL_ONLY);
+        rows.set_header(["partition", "rows selected", "rows on target", "seconds", "retries", ""]);
+        let mut shared = false;
+        let mut hidden = 0;
+        for (at, partition) in self.partitions.iter().enumerate() {
+            let equal = partition.target == Some(partition.selected);
+            if at >= LISTED && equal {
+                hidden += 1;
+                continue;
+            }
+            let mark = if partition.together > 1 { "*" } else { "" };
+            shared |= partition.together > 1;
+            rows.add_row([
+                partition.name.clone(),
+                partition.selected.to_string(),
+                partition.target.map_or("-".into(), |rows| rows.to_string()),
+                format!("{:.1}{mark}", partition.millis as f64 / 1000.0),
+                partition.retries.to_string(),
+                match (partition.target, &partition.error) {
+                    (Some(_), _) if equal => "equal".into(),
+                    (Some(_), _) => "fewer, see below".into(),
+                    (None, Some(error)) => format!("failed: {error}"),
+                    (None, None) => "not done".into(),
+                },
+            ]);
+        }
+        for column in 1..5 {
+            if let Some(column) = rows.column_mut(column) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        writeln!(f, "{rows}")?;
+        if hidden > 0 {
+            writeln!(f, "and {hidden} more partitions, equal on both sides")?;
+        }
+        if shared {
+            writeln!(f, "* seconds of all partitions that were copied together with it")?;
+        }
+        for remark in &self.remarks {
+            writeln!(f, "note: {remark}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_says_why() {
+        let partition = |name: &str, target, error: Option<&str>| PartitionReport {
+            name: name.into(),
+            selected: 10,
+            target,
+            millis: 1234,
+            together: 1,
+            retries: 2,
+            error: error.map(str::to_owned),
+        };
+        let report = Report {
+            tables: vec![TableReport {
+                name: "hits".into(),
+                route: "a.b → c.d".into(),
+                partitions: vec![partition("201801", Some(10), None), partition("201802", None, Some("disk full"))],
+                remarks: vec!["something".into()],
+            }],
+        };
+        let text = report.to_string();
+        assert!(text.contains("201801") && text.contains("equal") && text.contains("1.2"), "{text}");
+        assert!(text.contains("failed: disk full") && text.contains("note: something"), "{text}");
+        assert!(text.ends_with("1 of 2 partitions are published, 10 rows on the target."), "{text}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use crate::model::TableName;
 
-use super::engine::{Engine, EngineError};
+use super::engine::{Clause, Engine, EngineError};
 use super::lex::{self, Token};
 use super::quote;
 
@@ -103,6 +103,12 @@ impl TableDefinition {
         self.columns.iter().find(|column| column.name == name)
     }
 
+    /// Whether rows of it expire.
+    pub fn has_ttl(&self) -> bool {
+        self.engine.clause(Clause::Ttl).is_some()
+            || self.declarations.iter().any(|text| &without_clause(text, "TTL") != text)
+    }
+
     /// The statement that makes a table with these declarations and another name and engine.
     ///
     /// `comments`: 18.16 cannot make a Replicated table whose columns have comments (facts file, T10).
@@ -117,12 +123,16 @@ impl TableDefinition {
 
     /// The statement that makes a staging table for this one: the same columns, indices and projections, but nothing
     /// that removes rows (TTL), and no constraints, since the rows have passed those of the source.
-    pub fn create_staging(&self, staging: &TableName) -> String {
+    ///
+    /// `with_materialized`: the values of MATERIALIZED columns will be inserted, so they are declared DEFAULT. Partitions can
+    /// be attached all the same: only names and types must agree (facts file, §3).
+    pub fn create_staging(&self, staging: &TableName, with_materialized: bool) -> String {
         let kept: Vec<String> = self
             .declarations
             .iter()
             .filter(|text| !starts_with_word(text, "CONSTRAINT"))
             .map(|text| without_clause(&without_clause(text, "TTL"), "COMMENT"))
+            .map(|text| if with_materialized { materialized_as_default(&text) } else { text })
             .collect();
         let engine = self.engine.staging();
         format!("CREATE TABLE {} ({}) ENGINE = {engine}", quote::table(staging), kept.join(", "))
@@ -147,6 +157,14 @@ fn declarations(create_query: &str) -> Result<Vec<String>, lex::LexError> {
 
 fn starts_with_word(declaration: &str, word: &str) -> bool {
     lex::tokens(declaration).is_ok_and(|found| found.first().is_some_and(|t| t.is_word(declaration, word)))
+}
+
+fn materialized_as_default(declaration: &str) -> String {
+    let Ok(found) = lex::tokens(declaration) else { return declaration.to_owned() };
+    match found.iter().skip(1).find(|t| t.depth == 0 && t.is_word(declaration, "MATERIALIZED")) {
+        Some(word) => format!("{}DEFAULT{}", &declaration[..word.start], &declaration[word.end..]),
+        None => declaration.to_owned(),
+    }
 }
 
 /// A column's declaration without its `COMMENT '…'` or its `TTL …`.
@@ -186,7 +204,8 @@ mod tests {
             "CREATE TABLE IF NOT EXISTS `x`.`y` (`d` Date, `s` String DEFAULT 'a,)' CODEC(ZSTD(3)) TTL d + toIntervalDay(1), \
              comment String, INDEX i s TYPE minmax GRANULARITY 1, CONSTRAINT c CHECK s != '') ENGINE = Log"
         );
-        let staging = table.create_staging(&TableName::new("x", "s"));
+        assert!(table.has_ttl());
+        let staging = table.create_staging(&TableName::new("x", "s"), false);
         assert!(
             !staging.contains("TTL") && !staging.contains("CONSTRAINT") && staging.contains("INDEX i s"),
             "{staging}"

@@ -92,6 +92,12 @@ impl Expression {
         if clean.is_empty() { Err(ExpressionError::Empty) } else { Ok(Self(clean)) }
     }
 
+    /// A condition that no server evaluates: it stands where a stored text turned out not to be an expression, so that
+    /// the statement fails instead of reading other rows.
+    pub fn never() -> Self {
+        Self("throwIf(1, 'the stored plan is damaged')".into())
+    }
+
     /// The text, not in parentheses.
     pub fn as_str(&self) -> &str {
         &self.0

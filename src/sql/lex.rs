@@ -136,6 +136,42 @@ pub(crate) fn split_commas(sql: &str) -> Result<Vec<String>, LexError> {
     Ok(parts)
 }
 
+/// The text that a string literal stands for.
+pub(crate) fn unquote(literal: &str) -> String {
+    let inside = literal.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')).unwrap_or(literal);
+    let mut out = String::with_capacity(inside.len());
+    let mut chars = inside.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => out.extend(chars.next().map(|escaped| match escaped {
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                '0' => '\0',
+                'b' => '\u{8}',
+                'f' => '\u{c}',
+                other => other,
+            })),
+            '\'' if chars.peek() == Some(&'\'') => out.extend(chars.next()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// The elements of a literal or of a tuple of literals, without their quotes.
+pub(crate) fn unquoted_elements(text: &str) -> Result<Vec<String>, LexError> {
+    let found = tokens(text)?;
+    let start = usize::from(found.first().is_some_and(|t| t.is_word(text, "tuple")));
+    let is_tuple = found.get(start).is_some_and(|t| t.token == Token::Sign('('))
+        && found.last().is_some_and(|t| t.token == Token::Sign(')') && t.depth == 0);
+    let inside = if is_tuple { &text[found[start].end..found[found.len() - 1].start] } else { text };
+    Ok(split_commas(inside)?
+        .into_iter()
+        .map(|part| if part.starts_with('\'') { unquote(&part) } else { part })
+        .collect())
+}
+
 fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
@@ -185,6 +221,14 @@ mod tests {
     fn commas_inside_brackets_and_quotes_do_not_split() {
         assert_eq!(split_commas("a, f(b, c), 'x,y', `d,e`").unwrap(), ["a", "f(b, c)", "'x,y'", "`d,e`"]);
         assert_eq!(split_commas("  ").unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_literal_stands_for_its_text() {
+        for text in ["", "it's", "\\", "a\nb\tc\0", "Привет"] {
+            assert_eq!(unquote(&super::super::quote::literal(text)), text);
+        }
+        assert_eq!(unquote("'it''s'"), "it's");
     }
 
     #[test]

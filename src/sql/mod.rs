@@ -21,3 +21,8 @@ pub use select::{
     KeyElement, PartitionFilter, Relation, Selection, Slice, SliceBound, SlotFilter, SlotWidth, key_elements,
 };
 pub use statements::*;
+
+/// The elements of a literal (`202001`, `'a'`) or of a tuple of literals, without their quotes; an error is a sentence.
+pub fn unquoted_elements(text: &str) -> Result<Vec<String>, String> {
+    lex::unquoted_elements(text).map_err(|error| error.to_string())
+}

@@ -67,11 +67,11 @@ pub fn zookeeper_children(path: &str) -> String {
     format!("SELECT toString(name) FROM system.zookeeper WHERE path = {}", literal(path))
 }
 
-/// `partition_id, rows, uncompressed bytes` of the active parts. What the parts say, not what a query would count.
+/// `partition_id, partition, rows, uncompressed bytes` of the active parts. What the parts say, not what a query would count.
 pub fn parts(name: &TableName) -> String {
     format!(
-        "SELECT toString(partition_id), toUInt64(sum(rows)), toUInt64(sum(data_uncompressed_bytes)) FROM system.parts \
-         WHERE active AND database = {} AND table = {} GROUP BY partition_id",
+        "SELECT toString(partition_id), toString(any(partition)), toUInt64(sum(rows)), toUInt64(sum(data_uncompressed_bytes)) \
+         FROM system.parts WHERE active AND database = {} AND table = {} GROUP BY partition_id",
         literal(&name.database),
         literal(&name.table)
     )
@@ -237,6 +237,17 @@ pub fn push(to: &Node, into: &TableName, columns: &[String], selection: &Selecti
         literal(&to.user),
         literal(to.password.expose()),
         selection.select(&names)
+    )
+}
+
+/// One row, read from another server with the account that a push would use.
+pub fn reach(to: &Node) -> String {
+    let function = if to.secure { "remoteSecure" } else { "remote" };
+    format!(
+        "SELECT dummy FROM {function}({}, 'system', 'one', {}, {})",
+        literal(&to.address()),
+        literal(&to.user),
+        literal(to.password.expose())
     )
 }
 

@@ -1,1 +1,31 @@
-//! (Being built.)
+//! A worker: observe, let the protocol decide, perform. The one room that uses both doors.
+//!
+//! A run goes through these, and a reader can follow them in this order:
+//!
+//! 1. [`begin`](run): the task is read, compared with what is recorded at its path, and created there if it is new;
+//! 2. [`survey`]: what is there on both clusters, and whether the task fits it; creates nothing;
+//! 3. [`crew`]: a place among the workers;
+//! 4. [`prepare`]: one worker plans ([`planner`]) and makes the target tables;
+//! 5. [`shift`]: pieces and publications are claimed and worked on ([`jobs`]: [`copy`], [`publish`]);
+//! 6. [`finish`]: nothing of ours is left.
+//!
+//! A lost session ends 3 to 6: everything in hand is dropped, and they begin again with a new session.
+
+pub mod copy;
+pub mod crew;
+mod fault_point;
+pub mod finish;
+pub mod fleet;
+pub mod interrupt;
+pub mod jobs;
+pub mod ledger;
+pub mod planner;
+pub mod prepare;
+pub mod publish;
+mod run;
+pub mod shift;
+pub mod site;
+pub mod survey;
+
+pub use interrupt::Interrupt;
+pub use run::{Ending, Launch, RunError, Summary, run};

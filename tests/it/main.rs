@@ -8,9 +8,17 @@ mod bad_input;
 mod columns;
 mod copy;
 mod crash;
+mod keeper;
 mod many;
 mod policies;
 mod replicas;
 mod settings;
 mod sharding;
 mod status;
+
+/// The ZooKeeper that all tests share.
+fn zookeeper_hosts() -> Vec<(String, u16)> {
+    let hosts = lab::Lab::shared().zookeeper().hosts();
+    let (host, port) = hosts.split_once(':').expect("the laboratory says host:port");
+    vec![(host.to_owned(), port.parse().expect("the laboratory says host:port"))]
+}

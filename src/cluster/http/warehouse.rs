@@ -34,6 +34,7 @@ struct ColumnRow {
 #[derive(Row, Deserialize)]
 struct PartsRow {
     id: String,
+    name: String,
     rows: u64,
     bytes: u64,
 }
@@ -154,6 +155,12 @@ impl Warehouse for HttpWarehouse {
         Ok(rows.into_iter().next().map(state))
     }
 
+    async fn reaches(&self, from: &Node, to: &Node) -> Result<(), Error> {
+        let doing = format!("cannot speak to {to} from there");
+        let _: Vec<u8> = self.rows(from, &doing, &sql::reach(to), SHORT).await?;
+        Ok(())
+    }
+
     async fn zookeeper_children(&self, node: &Node, path: &str) -> Result<Option<Vec<String>>, Error> {
         let doing = format!("cannot look at {path} in the server's ZooKeeper");
         match self.rows(node, &doing, &sql::zookeeper_children(path), SHORT).await {
@@ -165,7 +172,8 @@ impl Warehouse for HttpWarehouse {
     async fn parts(&self, node: &Node, name: &TableName) -> Result<Vec<PartSizes>, Error> {
         let doing = format!("cannot read the parts of {name}");
         let rows: Vec<PartsRow> = self.rows(node, &doing, &sql::parts(name), SHORT).await?;
-        let sizes = |row: PartsRow| PartSizes { id: PartitionId(row.id), rows: row.rows, bytes: row.bytes };
+        let sizes =
+            |row: PartsRow| PartSizes { id: PartitionId(row.id), name: row.name, rows: row.rows, bytes: row.bytes };
         Ok(rows.into_iter().map(sizes).collect())
     }
 

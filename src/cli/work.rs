@@ -1,0 +1,169 @@
+//! The work behind an invocation: configuration and doors are put together here, and what happened is told.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::cluster::http::HttpWarehouse;
+use crate::keeper::{Coordinator, ZooKeeperCoordinator, ZooKeeperOptions};
+use crate::report::Report;
+use crate::task::{KeeperConfig, SystemSecrets};
+use crate::worker::site::Conduct;
+use crate::worker::{self, Ending, Launch, RunError, Summary};
+
+use super::daemon::Readiness;
+use super::logs::{Logs, Rotation};
+use super::meant::{RunOptions, StatusOptions};
+use super::{Exit, Failure, Interrupt};
+
+/// Copies what the task says.
+///
+/// An error before `readiness.ready(…)` reaches the person who launched a daemon as its text. Ends at a safe point after
+/// `interrupt.finish()` and at once after `interrupt.stop()`.
+pub(super) async fn run(
+    options: RunOptions,
+    logs: &Logs,
+    interrupt: Interrupt,
+    readiness: &mut Readiness,
+) -> Result<Exit, Failure> {
+    let keeper = keeper_config(&options.keeper_config)?;
+    let rotation = rotation(&keeper);
+    let description =
+        options.task_file.as_deref().map(|file| Ok::<_, Failure>((text(file)?, name(file)))).transpose()?;
+    if let Some((text, file)) = &description {
+        // A task that is wrong is told before anybody is asked for anything.
+        crate::task::Task::parse(text, &SystemSecrets)
+            .map_err(|faults| Failure::new(Exit::BadInput, faults.in_file(file)))?;
+    }
+    let launch = Launch {
+        coordinator: Arc::new(coordinator(keeper)),
+        warehouse: Arc::new(HttpWarehouse::default()),
+        secrets: Arc::new(SystemSecrets),
+        task_path: options.task_path.clone(),
+        description,
+        upload_force: options.upload_force,
+        conduct: Conduct {
+            tries: options.tries.partition,
+            publication_tries: options.tries.attach,
+            rounds: options.tries.table,
+            retry_delay: options.retry_delay,
+            copy_fault_probability: options.copy_fault_probability,
+            move_fault_probability: options.move_fault_probability,
+            jobs: options.jobs,
+            safe_mode: options.safe_mode,
+        },
+        host: gethostname::gethostname().to_string_lossy().into_owned(),
+    };
+    let started = async || {
+        let places = logs.start(rotation).map_err(as_world)?;
+        readiness.ready(&places).map_err(as_world)
+    };
+    let summary = worker::run(launch, &interrupt, started).await.map_err(failure)?;
+    tell(&summary, readiness.is_background())
+}
+
+/// Prints how far the task has come, on standard output, as the original wrote it.
+pub(super) async fn status(options: StatusOptions, _interrupt: Interrupt) -> Result<Exit, Failure> {
+    let coordinator = coordinator(keeper_config(&options.keeper_config)?);
+    let session = coordinator.session().await?;
+    let path = format!("{}/status", options.task_path);
+    let stored = session.get(&path).await?;
+    session.close().await;
+    let stored = stored.ok_or_else(|| {
+        Failure::new(Exit::BadInput, format!("there is no task at {} in {}", options.task_path, coordinator.place()))
+    })?;
+    print(&String::from_utf8_lossy(&stored.data));
+    Ok(Exit::Done)
+}
+
+fn tell(summary: &Summary, in_background: bool) -> Result<Exit, Failure> {
+    if summary.ending == Ending::Interrupted {
+        tracing::warn!("interrupted; the task goes on where it stands when a worker is started again");
+        return Ok(Exit::Interrupted);
+    }
+    let report = Report::of(&summary.plans, &summary.boards);
+    if summary.ending == Ending::WasFinished {
+        let line = format!(
+            "the task is finished already: {} rows in {} tables; nothing to do",
+            report.rows(),
+            report.tables.len()
+        );
+        tracing::info!("{line}");
+        return Ok(Exit::Done);
+    }
+    if in_background {
+        tracing::info!("\n{report}");
+    } else {
+        tracing::debug!("\n{report}");
+        print(&report.to_string());
+    }
+    for line in &summary.left {
+        tracing::error!("not everything is cleaned up: {line}");
+    }
+    match summary.ending {
+        Ending::Partial => {
+            tracing::error!(
+                "{} partitions are not published: see the report. The same command tries them again",
+                report.missing()
+            );
+            Ok(Exit::Partial)
+        }
+        _ => {
+            tracing::info!("the task is finished");
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// A reader of our standard output that went away is no reason to fail after the work is done.
+fn print(text: &str) {
+    if let Err(error) = writeln!(std::io::stdout(), "{text}") {
+        tracing::debug!("cannot write to standard output: {error}");
+    }
+}
+
+fn keeper_config(file: &Path) -> Result<KeeperConfig, Failure> {
+    let (config, warnings) = KeeperConfig::parse(&text(file)?, &SystemSecrets)
+        .map_err(|faults| Failure::new(Exit::BadInput, faults.in_file(&name(file))))?;
+    for warning in warnings {
+        tracing::warn!("{}: {warning}", name(file));
+    }
+    Ok(config)
+}
+
+fn coordinator(config: KeeperConfig) -> ZooKeeperCoordinator {
+    ZooKeeperCoordinator::new(ZooKeeperOptions {
+        hosts: config.hosts,
+        secure: config.secure,
+        session_timeout: config.session_timeout,
+        root: config.root,
+        identity: config.identity,
+    })
+}
+
+fn rotation(config: &KeeperConfig) -> Rotation {
+    let usual = Rotation::default();
+    Rotation {
+        bytes: config.logger.size.and_then(|size| usize::try_from(size).ok()).unwrap_or(usual.bytes),
+        files: config.logger.count.map_or(usual.files, |count| count as usize),
+    }
+}
+
+fn text(file: &Path) -> Result<String, Failure> {
+    fs::read_to_string(file)
+        .map_err(|error| Failure::new(Exit::BadInput, format!("cannot read {}: {error}", file.display())))
+}
+
+fn name(file: &Path) -> String {
+    file.display().to_string()
+}
+
+fn as_world(error: impl std::error::Error) -> RunError {
+    RunError::World(vec![error.to_string()])
+}
+
+fn failure(error: RunError) -> Failure {
+    let exit = if matches!(error, RunError::Task(_)) { Exit::BadInput } else { Exit::Failed };
+    Failure::new(exit, error)
+}

@@ -1,0 +1,160 @@
+//! ZooKeeper and ClickHouse Keeper.
+//!
+//! ClickHouse Keeper before 25.12 knows no `create2`, which the client sends inside a `multi`, and closes the connection
+//! on it: a commit of several steps that creates a node needs ZooKeeper (3.5 or later) or a newer Keeper.
+
+mod answer;
+mod session;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::join_all;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use zookeeper_client as zk;
+
+use self::session::ZooKeeperSession;
+use super::{Coordinator, Error, Session, path};
+use crate::model::Secret;
+
+/// The longest that making a session may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// How to reach ZooKeeper and who we are there.
+#[derive(Debug, Clone)]
+pub struct ZooKeeperOptions {
+    /// The servers of one ensemble.
+    pub hosts: Vec<(String, u16)>,
+    /// TLS. The servers' certificates are checked against the system's authorities, or the file that `SSL_CERT_FILE`
+    /// names.
+    pub secure: bool,
+    /// After how long without a sign of life the servers end our session. They may settle on another: the coordinator
+    /// uses theirs.
+    pub session_timeout: Duration,
+    /// The node that all paths start from ("chroot"); made when it does not exist.
+    pub root: Option<String>,
+    /// `user:password` of the digest scheme. With it, the nodes we create are open to this identity alone; without, to
+    /// anyone.
+    pub identity: Option<Secret>,
+}
+
+/// A ZooKeeper ensemble.
+#[derive(Debug)]
+pub struct ZooKeeperCoordinator {
+    options: ZooKeeperOptions,
+    place: String,
+}
+
+impl ZooKeeperCoordinator {
+    /// Remembers where it is; nothing is connected yet.
+    pub fn new(mut options: ZooKeeperOptions) -> Self {
+        options.root = options.root.map(|root| root.trim_end_matches('/').to_owned()).filter(|root| !root.is_empty());
+        let place = format!("{}{}", hosts(&options), options.root.as_deref().unwrap_or(""));
+        Self { options, place }
+    }
+
+    fn acl(&self) -> zk::Acls<'static> {
+        // As the original: with an identity "creator all", else open.
+        if self.options.identity.is_some() { zk::Acls::creator_all() } else { zk::Acls::anyone_all() }
+    }
+
+    fn refused(&self, what: impl ToString) -> Error {
+        let path = self.options.root.clone().unwrap_or_else(|| "/".into());
+        Error::Refused { place: self.place.clone(), path, what: what.to_string() }
+    }
+
+    fn connector(&self) -> Result<zk::Connector, Error> {
+        // A refused connection is told at once; whoever wants to wait for servers that are starting asks again.
+        let mut connector = zk::Client::connector()
+            .with_session_timeout(self.options.session_timeout)
+            .with_fail_eagerly()
+            // A lone create then goes out as the plain old request, which every ClickHouse Keeper understands.
+            .with_server_version(3, 4, 14);
+        if let Some(identity) = &self.options.identity {
+            connector = connector.with_auth("digest", identity.expose().as_bytes());
+        }
+        if self.options.secure {
+            let bundle = openssl_probe::probe().cert_file;
+            let bundle = bundle.ok_or_else(|| self.refused("no certificate authorities found; set SSL_CERT_FILE"))?;
+            let of_bundle = |error: &dyn std::fmt::Display| self.refused(format!("{}: {error}", bundle.display()));
+            let pem = std::fs::read_to_string(&bundle).map_err(|error| of_bundle(&error))?;
+            let tls = zk::TlsOptions::default().with_pem_ca(&pem).map_err(|error| of_bundle(&error))?;
+            connector = connector.with_tls(tls);
+        }
+        Ok(connector)
+    }
+
+    /// A client whose paths start at the root, which exists.
+    async fn connect(&self, connector: zk::Connector) -> Result<zk::Client, zk::Error> {
+        let hosts = hosts(&self.options);
+        let client =
+            if self.options.secure { connector.secure_connect(&hosts).await } else { connector.connect(&hosts).await }?;
+        let Some(root) = &self.options.root else { return Ok(client) };
+        // Asked first: creating what exists is refused where we may not create.
+        if client.check_stat(root).await?.is_none() {
+            client.mkdir(root, &zk::CreateMode::Persistent.with_acls(self.acl())).await?;
+        }
+        client.chroot(root.as_str()).map_err(|_| zk::Error::BadArguments(&"not a path"))
+    }
+
+    /// Why no session came of it, host by host: the client does not tell.
+    async fn why_unreachable(&self, patience: Duration) -> String {
+        let causes = join_all(self.options.hosts.iter().map(|(host, port)| async move {
+            let cause = match timeout(patience, TcpStream::connect((host.as_str(), *port))).await {
+                Err(_) => "no answer".to_owned(),
+                Ok(Err(error)) => error.to_string(),
+                Ok(Ok(_)) if self.options.secure => {
+                    "it takes connections but gives no session over TLS (is this its secure port, is its certificate \
+                     for this host and known to the authorities in SSL_CERT_FILE, does the ensemble have a quorum?)"
+                        .to_owned()
+                }
+                Ok(Ok(_)) => {
+                    "it takes connections but gives no session (does the ensemble have a quorum, is this its plain \
+                     port?)"
+                        .to_owned()
+                }
+            };
+            format!("{host}:{port}: {cause}")
+        }));
+        causes.await.join("; ")
+    }
+}
+
+#[async_trait]
+impl Coordinator for ZooKeeperCoordinator {
+    async fn session(&self) -> Result<Arc<dyn Session>, Error> {
+        if self.options.hosts.is_empty() {
+            return Err(self.refused("no hosts are given"));
+        }
+        if let Some(root) = &self.options.root {
+            path::check(&self.place, root)?;
+        }
+        let connector = self.connector()?;
+        let limit = CONNECT_LIMIT.min(self.options.session_timeout);
+        let outcome = timeout(limit * 4 / 5, self.connect(connector)).await;
+        match outcome {
+            Ok(Ok(client)) => {
+                let root_len = self.options.root.as_ref().map_or(0, String::len);
+                Ok(Arc::new(ZooKeeperSession::new(client, self.place.clone(), self.acl(), root_len)))
+            }
+            Ok(Err(error)) if answer::is_refusal(&error) => Err(self.refused(error)),
+            Ok(Err(_)) | Err(_) => {
+                let why = self.why_unreachable(limit / 5).await;
+                Err(Error::Unreachable { place: self.place.clone(), why })
+            }
+        }
+    }
+
+    fn place(&self) -> String {
+        self.place.clone()
+    }
+}
+
+fn hosts(options: &ZooKeeperOptions) -> String {
+    let one = |(host, port): &(String, u16)| {
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    };
+    options.hosts.iter().map(one).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,193 @@
+//! Which partitions travel together, and in how many pieces.
+
+use std::ops::Range;
+
+use crate::model::{PartitionId, PartitionValue};
+
+use super::{BatchPlan, PartitionPlan, PiecePlan};
+
+/// A partition and what each source shard holds of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its value.
+    pub value: PartitionValue,
+    /// How a person writes it.
+    pub name: String,
+    /// Its id, where it can be told from the value.
+    pub id: Option<PartitionId>,
+    /// Rows and estimated bytes by source shard.
+    pub shards: Vec<(u64, u64)>,
+}
+
+/// How the task wants it cut.
+#[derive(Debug, Clone, Copy)]
+pub struct Wishes {
+    /// Uncompressed bytes of a batch of small partitions, and of a piece of a large one.
+    pub batch_bytes: u64,
+    /// The least number of pieces of a partition; 1 leaves it to the sizes.
+    pub splits: u64,
+}
+
+/// A batch of one partition that is to be cut into slices on one source shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// Index of the batch.
+    pub batch: usize,
+    /// Index of the source shard.
+    pub shard: usize,
+    /// How many slices.
+    pub count: u64,
+}
+
+/// So many partitions travel together at the most: every record of a piece has a number for each.
+const MOST_PARTITIONS: usize = 250;
+
+impl Found {
+    fn bytes(&self) -> u64 {
+        self.shards.iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    fn rows(&self) -> u64 {
+        self.shards.iter().map(|(rows, _)| rows).sum()
+    }
+}
+
+/// Groups partitions, in their order, into batches: consecutive small ones together until they reach `batch_bytes`, a
+/// large one alone. Where a task asks for several pieces of a partition, each partition is alone.
+pub fn batches(found: &[Found], wishes: Wishes) -> Vec<Range<usize>> {
+    let mut batches: Vec<Range<usize>> = Vec::new();
+    let mut bytes = 0;
+    for (at, partition) in found.iter().enumerate() {
+        let together = match batches.last() {
+            Some(last) => {
+                wishes.splits <= 1 && last.len() < MOST_PARTITIONS && bytes + partition.bytes() <= wishes.batch_bytes
+            }
+            None => false,
+        };
+        match batches.last_mut() {
+            Some(last) if together => {
+                last.end = at + 1;
+                bytes += partition.bytes();
+            }
+            _ => {
+                batches.push(at..at + 1);
+                bytes = partition.bytes();
+            }
+        }
+    }
+    batches
+}
+
+/// Into how many slices each source shard's share of a batch is to be cut, where it is more than one.
+pub fn cuts(found: &[Found], batches: &[Range<usize>], wishes: Wishes) -> Vec<Cut> {
+    let mut cuts = Vec::new();
+    for (batch, range) in batches.iter().enumerate() {
+        let [partition] = &found[range.clone()] else { continue };
+        let holders = partition.shards.iter().filter(|(rows, _)| *rows > 0).count().max(1) as u64;
+        for (shard, (rows, bytes)) in partition.shards.iter().enumerate() {
+            let by_size = bytes.div_ceil(wishes.batch_bytes.max(1));
+            let count = by_size.max(wishes.splits.div_ceil(holders)).min((*rows).max(1));
+            if count > 1 {
+                cuts.push(Cut { batch, shard, count });
+            }
+        }
+    }
+    cuts
+}
+
+/// Puts partitions, batches and slices together. `slices` gives those of a batch on a source shard, or nothing where it
+/// is not cut.
+pub fn assemble(
+    found: &[Found],
+    batches: &[Range<usize>],
+    mut slices: impl FnMut(usize, usize) -> Vec<crate::sql::Slice>,
+) -> (Vec<PartitionPlan>, Vec<BatchPlan>, Vec<PiecePlan>) {
+    let partitions = found
+        .iter()
+        .map(|partition| PartitionPlan {
+            value: partition.value.clone(),
+            name: partition.name.clone(),
+            id: partition.id.clone(),
+            rows: partition.rows(),
+            bytes: partition.bytes(),
+        })
+        .collect();
+    let mut pieces = Vec::new();
+    let mut plans = Vec::new();
+    for (batch, range) in batches.iter().enumerate() {
+        let first = pieces.len();
+        let shards = found.first().map_or(0, |partition| partition.shards.len());
+        for shard in 0..shards {
+            let rows: u64 = found[range.clone()].iter().map(|partition| partition.shards[shard].0).sum();
+            if rows == 0 {
+                continue;
+            }
+            let slices = slices(batch, shard);
+            if slices.is_empty() {
+                pieces.push(PiecePlan { batch, shard, slice: None, rows });
+                continue;
+            }
+            let share = rows / slices.len() as u64;
+            pieces.extend(slices.into_iter().map(|slice| PiecePlan { batch, shard, slice: Some(slice), rows: share }));
+        }
+        plans.push(BatchPlan { partitions: range.clone(), pieces: first..pieces.len() });
+    }
+    (partitions, plans, pieces)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(sizes: &[(u64, u64)]) -> Vec<Found> {
+        sizes
+            .iter()
+            .enumerate()
+            .map(|(i, (a, b))| Found {
+                value: PartitionValue(vec![i.to_string()]),
+                name: i.to_string(),
+                id: None,
+                shards: vec![(*a, *a), (*b, *b)],
+            })
+            .collect()
+    }
+
+    const WISHES: Wishes = Wishes { batch_bytes: 100, splits: 1 };
+
+    #[test]
+    fn small_partitions_travel_together_and_large_ones_alone() {
+        let found = found(&[(10, 20), (30, 40), (500, 0), (1, 1), (1, 0)]);
+        let batches = batches(&found, WISHES);
+        assert_eq!(batches, [0..2, 2..3, 3..5]);
+        assert_eq!(cuts(&found, &batches, WISHES), [Cut { batch: 2, shard: 0, count: 5 }]);
+        let (_, plans, pieces) = assemble(&found, &batches, |_, _| Vec::new());
+        assert_eq!(
+            pieces.iter().map(|p| (p.batch, p.shard, p.rows)).collect::<Vec<_>>(),
+            [(0, 0, 40), (0, 1, 60), (1, 0, 500), (2, 0, 2), (2, 1, 1)]
+        );
+        assert_eq!(plans[2].pieces, 3..5);
+    }
+
+    #[test]
+    fn a_wished_number_of_pieces_is_reached_and_never_exceeds_the_rows() {
+        let found = found(&[(10, 10), (3, 0), (1, 0)]);
+        let wishes = Wishes { splits: 5, ..WISHES };
+        let batches = batches(&found, wishes);
+        assert_eq!(batches.len(), 3);
+        assert_eq!(
+            cuts(&found, &batches, wishes),
+            [
+                Cut { batch: 0, shard: 0, count: 3 },
+                Cut { batch: 0, shard: 1, count: 3 },
+                Cut { batch: 1, shard: 0, count: 3 },
+            ]
+        );
+    }
+
+    #[test]
+    fn many_tiny_partitions_make_few_pieces() {
+        let found = found(&vec![(1, 1); 3000]);
+        let batches = batches(&found, Wishes { batch_bytes: 1 << 30, splits: 1 });
+        assert_eq!(batches.len(), 12);
+    }
+}

@@ -1,0 +1,142 @@
+//! The names of what a task makes on servers. A name tells which attempt of which piece or batch a thing belongs to, and
+//! no two attempts share one: a statement of an older attempt can only touch what only that attempt used (I5).
+
+use serde::{Deserialize, Serialize};
+
+/// What every table and statement of a task has in its name: random, made once when the task is created, so that a task
+/// that was deleted and made again at the same path shares nothing with its former self.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TaskId(pub String);
+
+/// A batch of a table job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BatchRef {
+    /// Index of the table job in the task.
+    pub table: usize,
+    /// Index of the batch in the table's plan.
+    pub batch: usize,
+}
+
+/// A piece of a table job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PieceRef {
+    /// Index of the table job in the task.
+    pub table: usize,
+    /// Index of the piece in the table's plan.
+    pub piece: usize,
+}
+
+impl TaskId {
+    /// Start of the names of all tables of the task.
+    pub fn tables(&self) -> String {
+        format!("copier_{}_", self.0)
+    }
+
+    /// Start of the names of all tables of a batch.
+    pub fn batch_tables(&self, batch: BatchRef) -> String {
+        format!("{}t{}_b{}_", self.tables(), batch.table, batch.batch)
+    }
+
+    /// Start of the names of all staging tables of a piece.
+    pub fn piece_tables(&self, batch: BatchRef, piece: PieceRef) -> String {
+        format!("{}p{}_", self.batch_tables(batch), piece.piece)
+    }
+
+    /// The staging table of one attempt at a piece.
+    pub fn staging(&self, batch: BatchRef, piece: PieceRef, attempt: u32) -> String {
+        format!("{}a{attempt}", self.piece_tables(batch, piece))
+    }
+
+    /// That staging table after an attempt at publishing has taken it.
+    pub fn taken(&self, batch: BatchRef, piece: PieceRef, attempt: u32, publication: u32) -> String {
+        format!("{}_u{publication}", self.staging(batch, piece, attempt))
+    }
+
+    /// The assembly table of one attempt at publishing.
+    pub fn assembly(&self, batch: BatchRef, publication: u32) -> String {
+        format!("{}asm_u{publication}", self.batch_tables(batch))
+    }
+
+    /// Start of the ids of all statements of the task.
+    pub fn queries(&self) -> String {
+        format!("copier:{}:", self.0)
+    }
+
+    /// Start of the ids of all statements of a piece.
+    pub fn piece_queries(&self, piece: PieceRef) -> String {
+        format!("{}t{}:p{}:", self.queries(), piece.table, piece.piece)
+    }
+
+    /// The id of the statement that moves a piece's rows to one target node.
+    pub fn query(&self, piece: PieceRef, attempt: u32, shard: usize, replica: usize) -> String {
+        format!("{}a{attempt}:s{shard}r{replica}", self.piece_queries(piece))
+    }
+}
+
+/// What one table of a batch is, from its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchTable {
+    /// The rows of one attempt at a piece, taken by a publication or not yet.
+    Staging {
+        /// Index of the piece.
+        piece: usize,
+        /// The attempt at the piece.
+        attempt: u32,
+        /// The publication that took it last.
+        publication: Option<u32>,
+    },
+    /// What one attempt at publishing put together.
+    Assembly {
+        /// That attempt.
+        publication: u32,
+    },
+}
+
+impl BatchTable {
+    /// Reads a name of which the batch's prefix was cut off.
+    pub fn parse(rest: &str) -> Option<Self> {
+        if let Some(publication) = rest.strip_prefix("asm_u") {
+            return Some(Self::Assembly { publication: publication.parse().ok()? });
+        }
+        let (piece, rest) = rest.strip_prefix('p')?.split_once("_a")?;
+        let (attempt, publication) = match rest.split_once("_u") {
+            Some((attempt, publication)) => (attempt, Some(publication.parse().ok()?)),
+            None => (rest, None),
+        };
+        Some(Self::Staging { piece: piece.parse().ok()?, attempt: attempt.parse().ok()?, publication })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_tells_what_it_is() {
+        let id = TaskId("0f".into());
+        let (batch, piece) = (BatchRef { table: 1, batch: 2 }, PieceRef { table: 1, piece: 34 });
+        let prefix = id.batch_tables(batch);
+        for (name, table) in [
+            (id.staging(batch, piece, 5), BatchTable::Staging { piece: 34, attempt: 5, publication: None }),
+            (id.taken(batch, piece, 5, 6), BatchTable::Staging { piece: 34, attempt: 5, publication: Some(6) }),
+            (id.assembly(batch, 7), BatchTable::Assembly { publication: 7 }),
+        ] {
+            assert_eq!(name.strip_prefix(&prefix).and_then(BatchTable::parse), Some(table), "{name}");
+        }
+        assert_eq!(BatchTable::parse("something"), None);
+    }
+
+    #[test]
+    fn no_prefix_is_the_start_of_another() {
+        let id = TaskId("0f".into());
+        assert!(
+            !id.batch_tables(BatchRef { table: 1, batch: 23 })
+                .starts_with(&id.batch_tables(BatchRef { table: 1, batch: 2 }))
+        );
+        assert!(
+            !id.piece_queries(PieceRef { table: 1, piece: 23 })
+                .starts_with(&id.piece_queries(PieceRef { table: 1, piece: 2 }))
+        );
+    }
+}

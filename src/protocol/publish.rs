@@ -1,0 +1,167 @@
+//! What to do with one partition of one target node when a batch is published (design §3, I1 and I2).
+
+/// What is known about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionFacts {
+    /// Rows of ours that wait on this node.
+    pub staged: u64,
+    /// Rows that the target table holds.
+    pub present: u64,
+    /// Whether the rows present are exactly the staged ones, if that was compared.
+    pub same: Option<bool>,
+    /// For `append`: rows that were there before the first row of ours was added.
+    pub before: Option<u64>,
+    /// Whether an earlier attempt at publishing may have got this far.
+    pub retried: bool,
+    /// Whether merges of the target may remove rows by design.
+    pub merges_rows: bool,
+    /// Whether a TTL of the target may remove rows.
+    pub expires: bool,
+}
+
+/// What to do about rows that were there before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// There must be none.
+    Fail,
+    /// They give way.
+    Replace,
+    /// Ours are added.
+    Append,
+    /// The partition is left as it is.
+    Skip,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing: our rows are there, or there are none.
+    Nothing,
+    /// Put ours in the place of what is there.
+    Replace,
+    /// Add ours.
+    Append,
+    /// Empty it: the partition is replaced as a whole, and this shard gets no row of it.
+    Drop,
+    /// Compare the contents first.
+    Compare,
+    /// Leave it as it is, and say so.
+    Leave,
+    /// Stop: what is there is not ours.
+    Refuse(String),
+}
+
+/// Decides.
+pub fn decide(policy: Policy, facts: PartitionFacts) -> Step {
+    let PartitionFacts { staged, present, same, before, retried, merges_rows, expires } = facts;
+    match policy {
+        Policy::Append => match before {
+            _ if staged == 0 => Step::Nothing,
+            None => Step::Refuse("what was there before the first row was added is not recorded".into()),
+            Some(before) if present == before => Step::Append,
+            Some(before) if present == before + staged => Step::Nothing,
+            Some(before) => Step::Refuse(format!(
+                "it held {before} rows before, {staged} are to be added, and it holds {present}: whether ours are among \
+                 them cannot be told"
+            )),
+        },
+        Policy::Replace => match (staged, present) {
+            (0, 0) => Step::Nothing,
+            (0, _) => Step::Drop,
+            _ if retried && present == staged => compared(same, Step::Replace),
+            _ => Step::Replace,
+        },
+        Policy::Fail | Policy::Skip => match (staged, present) {
+            (0, _) => Step::Nothing,
+            (_, 0) => Step::Replace,
+            // It was empty when the task was planned; merges may have taken rows of ours since.
+            (staged, present) if retried && (merges_rows || expires) && present <= staged => Step::Replace,
+            (staged, present) if retried && present == staged => compared(same, refusal(policy, present)),
+            (_, present) => refusal(policy, present),
+        },
+    }
+}
+
+fn compared(same: Option<bool>, otherwise: Step) -> Step {
+    match same {
+        None => Step::Compare,
+        Some(true) => Step::Nothing,
+        Some(false) => otherwise,
+    }
+}
+
+fn refusal(policy: Policy, present: u64) -> Step {
+    if policy == Policy::Skip {
+        Step::Leave
+    } else {
+        Step::Refuse(format!("{present} rows that are not of this task appeared in it since the task was planned"))
+    }
+}
+
+/// Whether the rows counted after publishing are what they must be.
+pub fn is_complete(step: &Step, facts: PartitionFacts, counted: u64) -> bool {
+    let expected = match (step, facts.before) {
+        (Step::Leave, _) => return true,
+        (Step::Drop, _) => 0,
+        // the rows of others stay where ours were added or already are
+        (_, Some(before)) => before + facts.staged,
+        (Step::Nothing, None) => facts.present,
+        _ => facts.staged,
+    };
+    counted == expected || (counted < expected && (facts.expires || (facts.merges_rows && counted > 0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(staged: u64, present: u64) -> PartitionFacts {
+        PartitionFacts { staged, present, same: None, before: None, retried: false, merges_rows: false, expires: false }
+    }
+
+    #[test]
+    fn an_empty_partition_is_filled_under_every_policy() {
+        for policy in [Policy::Fail, Policy::Replace, Policy::Skip] {
+            assert_eq!(decide(policy, facts(5, 0)), Step::Replace);
+        }
+        assert_eq!(decide(Policy::Append, PartitionFacts { before: Some(0), ..facts(5, 0) }), Step::Append);
+    }
+
+    #[test]
+    fn rows_of_others_are_left_alone_unless_the_task_says_otherwise() {
+        assert!(matches!(decide(Policy::Fail, facts(5, 5)), Step::Refuse(_)), "equal numbers are not equal rows");
+        assert_eq!(decide(Policy::Skip, facts(5, 5)), Step::Leave);
+        assert_eq!(decide(Policy::Replace, facts(5, 5)), Step::Replace);
+        assert_eq!(decide(Policy::Replace, facts(0, 7)), Step::Drop);
+        assert_eq!(decide(Policy::Fail, facts(0, 7)), Step::Nothing);
+        assert_eq!(decide(Policy::Append, PartitionFacts { before: Some(7), ..facts(5, 7) }), Step::Append);
+    }
+
+    #[test]
+    fn a_second_attempt_looks_before_it_acts() {
+        let again = PartitionFacts { retried: true, ..facts(5, 5) };
+        for policy in [Policy::Fail, Policy::Replace] {
+            assert_eq!(decide(policy, again), Step::Compare);
+            assert_eq!(decide(policy, PartitionFacts { same: Some(true), ..again }), Step::Nothing);
+        }
+        let other = PartitionFacts { same: Some(false), ..again };
+        assert!(matches!(decide(Policy::Fail, other), Step::Refuse(_)));
+        assert_eq!(decide(Policy::Replace, other), Step::Replace);
+        let added = PartitionFacts { before: Some(7), retried: true, ..facts(5, 12) };
+        assert_eq!(decide(Policy::Append, added), Step::Nothing);
+        assert!(matches!(decide(Policy::Append, PartitionFacts { present: 9, ..added }), Step::Refuse(_)));
+        assert!(matches!(decide(Policy::Append, PartitionFacts { before: None, ..added }), Step::Refuse(_)));
+    }
+
+    #[test]
+    fn merged_away_rows_are_no_loss_and_all_others_are() {
+        let summing = PartitionFacts { merges_rows: true, ..facts(5, 0) };
+        assert!(is_complete(&Step::Replace, summing, 3));
+        assert!(!is_complete(&Step::Replace, summing, 6));
+        assert!(!is_complete(&Step::Replace, summing, 0));
+        assert!(is_complete(&Step::Replace, PartitionFacts { expires: true, ..facts(5, 0) }, 0));
+        assert!(!is_complete(&Step::Replace, facts(5, 0), 4));
+        assert!(is_complete(&Step::Append, PartitionFacts { before: Some(7), ..facts(5, 7) }, 12));
+        assert!(is_complete(&Step::Drop, facts(0, 7), 0));
+    }
+}

@@ -1,0 +1,311 @@
+//! What is recorded in the coordinator. A record changes only by compare-and-set, and only in the ways that the methods
+//! here allow.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::PartitionId;
+
+use super::names::TaskId;
+
+/// The task itself, at `<task-path>/task`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskRecord {
+    /// The form of the records below; another one is refused.
+    pub format: u32,
+    /// The task's identity.
+    pub id: TaskId,
+    /// What the plan depends on, by element.
+    pub inputs: BTreeMap<String, String>,
+    /// Whether the plan of every table is there.
+    pub planned: bool,
+    /// Whether every target table is there.
+    pub prepared: bool,
+    /// Whether everything is copied and nothing of ours is left on any server that answered.
+    pub finished: bool,
+}
+
+impl TaskRecord {
+    /// The form that this program writes and reads.
+    pub const FORMAT: u32 = 1;
+}
+
+/// A piece.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct PieceRecord {
+    /// The last attempt given out; 0 when there was none.
+    #[serde(rename = "a", default, skip_serializing_if = "is_default")]
+    pub attempt: u32,
+    /// Attempts that failed since the last fresh start.
+    #[serde(rename = "f", default, skip_serializing_if = "is_default")]
+    pub failures: u32,
+    /// All attempts that failed, for the report.
+    #[serde(rename = "r", default, skip_serializing_if = "is_default")]
+    pub retries: u32,
+    /// Fresh starts after all tries failed.
+    #[serde(rename = "o", default, skip_serializing_if = "is_default")]
+    pub rounds: u32,
+    /// Where it stands.
+    #[serde(rename = "s")]
+    pub state: PieceState,
+}
+
+/// Where a piece stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub enum PieceState {
+    /// Nobody has it.
+    #[default]
+    #[serde(rename = "p")]
+    Pending,
+    /// An attempt runs, if its worker still holds the claim.
+    #[serde(rename = "r")]
+    Running {
+        /// The worker.
+        #[serde(rename = "w")]
+        worker: String,
+    },
+    /// Its rows lie in staging tables and were counted there.
+    #[serde(rename = "c")]
+    Copied(Copied),
+    /// All tries failed.
+    #[serde(rename = "x")]
+    Failed {
+        /// The first error of the last attempt.
+        #[serde(rename = "e")]
+        error: String,
+        /// Whether another try could help.
+        #[serde(rename = "t")]
+        transient: bool,
+    },
+}
+
+/// What was counted when a piece was copied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Copied {
+    /// Rows selected at the source, for each partition of the batch in the plan's order.
+    #[serde(rename = "n")]
+    pub selected: Vec<u64>,
+    /// Rows staged, for each target shard.
+    #[serde(rename = "g")]
+    pub staged: Vec<u64>,
+    /// Milliseconds that it took.
+    #[serde(rename = "ms")]
+    pub millis: u64,
+}
+
+/// A batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchRecord {
+    /// The nodes that get the rows: for each target shard the addresses of its target nodes. Empty for a shard that gets
+    /// none.
+    pub nodes: Vec<Vec<String>>,
+    /// The last attempt at publishing given out; 0 when there was none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub publication: u32,
+    /// Attempts at publishing that failed since the last fresh start.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub failures: u32,
+    /// All attempts at publishing that failed, for the report.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retries: u32,
+    /// Fresh starts after all tries failed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rounds: u32,
+    /// Where it stands.
+    pub state: BatchState,
+}
+
+/// Where a batch stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BatchState {
+    /// Pieces are being copied.
+    #[serde(rename = "copying")]
+    Copying,
+    /// An attempt at publishing runs, if its worker still holds the claim.
+    #[serde(rename = "publishing")]
+    Publishing {
+        /// The worker.
+        worker: String,
+        /// For `append`: rows that the partitions held before the first row of ours was added, by target node.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        before: BTreeMap<String, BTreeMap<PartitionId, u64>>,
+    },
+    /// Its rows are in the target table and were counted there.
+    #[serde(rename = "done")]
+    Done(Published),
+    /// It could not be published.
+    #[serde(rename = "failed")]
+    Failed {
+        /// The first error of the last attempt.
+        error: String,
+        /// Whether another try could help.
+        transient: bool,
+        /// Kept from publishing.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        before: BTreeMap<String, BTreeMap<PartitionId, u64>>,
+    },
+}
+
+/// What was counted when a batch was published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Published {
+    /// For each partition of the batch, in the plan's order.
+    pub partitions: Vec<PartitionResult>,
+    /// Milliseconds that publishing took.
+    pub millis: u64,
+    /// What a person should know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
+}
+
+/// Rows of a partition on both sides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct PartitionResult {
+    /// Selected at the source.
+    #[serde(rename = "s")]
+    pub selected: u64,
+    /// Of them on the target, counted after publishing, over all shards.
+    #[serde(rename = "t")]
+    pub target: u64,
+}
+
+impl BatchRecord {
+    /// A batch of which nothing was done.
+    pub fn new(nodes: Vec<Vec<String>>) -> Self {
+        Self { nodes, publication: 0, failures: 0, retries: 0, rounds: 0, state: BatchState::Copying }
+    }
+
+    /// The record of the next attempt at publishing, for the worker that has the claim.
+    pub fn next_attempt(&self, worker: &str) -> Self {
+        Self {
+            publication: self.publication + 1,
+            state: BatchState::Publishing { worker: worker.to_owned(), before: self.before() },
+            ..self.clone()
+        }
+    }
+
+    /// The record after a failure of the running attempt at publishing.
+    pub fn after_failure(&self, worker: &str, failure: Failure, limit: u32) -> Self {
+        let failures = self.failures + 1;
+        let again = failure.transient && failures < limit;
+        let base = Self { failures, retries: self.retries + 1, ..self.clone() };
+        if again {
+            base.next_attempt(worker)
+        } else {
+            let Failure { error, transient } = failure;
+            Self { state: BatchState::Failed { error, transient, before: self.before() }, ..base }
+        }
+    }
+
+    /// A fresh start after all tries failed: what was recorded before the first row was added stays.
+    pub fn fresh_start(&self) -> Self {
+        let state = match self.before() {
+            before if before.is_empty() => BatchState::Copying,
+            before => BatchState::Publishing { worker: String::new(), before },
+        };
+        Self { failures: 0, rounds: self.rounds + 1, state, ..self.clone() }
+    }
+
+    /// What `append` recorded before it added the first row.
+    pub fn before(&self) -> BTreeMap<String, BTreeMap<PartitionId, u64>> {
+        match &self.state {
+            BatchState::Publishing { before, .. } | BatchState::Failed { before, .. } => before.clone(),
+            BatchState::Copying | BatchState::Done(_) => BTreeMap::new(),
+        }
+    }
+
+    /// Whether nothing more will happen to it.
+    pub fn is_done(&self) -> bool {
+        matches!(self.state, BatchState::Done(_))
+    }
+}
+
+impl PieceRecord {
+    /// Whether its rows wait in staging tables.
+    pub fn copied(&self) -> Option<&Copied> {
+        match &self.state {
+            PieceState::Copied(copied) => Some(copied),
+            _ => None,
+        }
+    }
+
+    /// The record of the next attempt, for the worker that has the claim.
+    pub fn next_attempt(&self, worker: &str) -> Self {
+        Self { attempt: self.attempt + 1, state: PieceState::Running { worker: worker.to_owned() }, ..self.clone() }
+    }
+
+    /// The record of what was counted.
+    pub fn done(&self, copied: Copied) -> Self {
+        Self { state: PieceState::Copied(copied), ..self.clone() }
+    }
+
+    /// The record after a failure of the running attempt.
+    pub fn after_failure(&self, worker: &str, failure: Failure, limit: u32) -> Self {
+        let failures = self.failures + 1;
+        let again = failure.transient && failures < limit;
+        let base = Self { failures, retries: self.retries + 1, ..self.clone() };
+        if again {
+            base.next_attempt(worker)
+        } else {
+            let Failure { error, transient } = failure;
+            Self { state: PieceState::Failed { error, transient }, ..base }
+        }
+    }
+
+    /// A fresh start after all tries failed.
+    pub fn fresh_start(&self) -> Self {
+        Self { failures: 0, rounds: self.rounds + 1, state: PieceState::Pending, ..self.clone() }
+    }
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The first error, as a person reads it.
+    pub error: String,
+    /// Whether another try could help.
+    pub transient: bool,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(transient: bool) -> Failure {
+        Failure { error: "e".into(), transient }
+    }
+
+    #[test]
+    fn an_attempt_is_never_given_out_twice() {
+        let first = PieceRecord::default().next_attempt("a");
+        let second = first.after_failure("a", failure(true), 3);
+        let taken_over = second.next_attempt("b");
+        assert_eq!((first.attempt, second.attempt, taken_over.attempt), (1, 2, 3));
+        assert_eq!(taken_over.failures, 1, "the new worker goes on counting");
+        assert_eq!(taken_over.fresh_start().next_attempt("c").attempt, 4);
+    }
+
+    #[test]
+    fn tries_end_at_the_limit_and_at_once_when_nothing_can_help() {
+        let record = PieceRecord { failures: 2, ..PieceRecord::default().next_attempt("a") };
+        assert!(matches!(
+            record.after_failure("a", failure(true), 3).state,
+            PieceState::Failed { transient: true, .. }
+        ));
+        let record = PieceRecord::default().next_attempt("a");
+        assert!(matches!(
+            record.after_failure("a", failure(false), 3).state,
+            PieceState::Failed { transient: false, .. }
+        ));
+    }
+
+    #[test]
+    fn a_pending_piece_takes_few_bytes() {
+        assert_eq!(serde_json::to_string(&PieceRecord::default()).unwrap(), r#"{"s":"p"}"#);
+    }
+}

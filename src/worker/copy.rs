@@ -1,0 +1,243 @@
+//! One attempt at a piece: staging tables, transfer, counts (design §3).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::{join_all, try_join_all};
+
+use crate::cluster::Push;
+use crate::model::Node;
+use crate::protocol::{BatchRecord, BatchRef, Copied, PieceRef};
+
+use super::fault_point::fault_point;
+use super::site::{AttemptError, Site};
+
+/// How often a running transfer is looked at, and how many looks in a row may fail.
+const LOOK: Duration = Duration::from_secs(15);
+const BAD_LOOKS: u32 = 8;
+
+/// An attempt at a piece.
+pub struct Attempt<'a> {
+    /// What it works with.
+    pub site: &'a Site,
+    /// The piece.
+    pub piece: PieceRef,
+    /// Its number.
+    pub number: u32,
+    /// The record of its batch.
+    pub batch: &'a BatchRecord,
+}
+
+impl Attempt<'_> {
+    /// Copies the piece's rows into staging tables of this attempt, and counts them there.
+    ///
+    /// Cancellation: statements that were sent go on; [`Self::abandon`] ends them, or the next attempt does.
+    pub async fn perform(&self) -> Result<Copied, AttemptError> {
+        let started = Instant::now();
+        let nodes = self.site.target_nodes(self.piece.table, &self.batch.nodes)?;
+        if self.number > 1 {
+            self.clear_earlier(&nodes).await;
+        }
+        self.create_staging(&nodes).await?;
+        fault_point("staging-created").await;
+        let source = self.source().await?;
+        self.transfer(&source, &nodes).await?;
+        fault_point("piece-pushed").await;
+        if self.site.strikes(self.site.conduct.copy_fault_probability) {
+            return Err(AttemptError::Mismatch("a fault was wished for by --copy-fault-probability".into()));
+        }
+        let mut copied = self.verify(&source, &nodes).await?;
+        fault_point("piece-verified").await;
+        copied.millis = started.elapsed().as_millis() as u64;
+        Ok(copied)
+    }
+
+    /// Ends the statements of this attempt that still run. Best effort: they can only touch its own tables.
+    pub async fn abandon(&self) {
+        let prefix = self.site.id.piece_queries(self.piece);
+        let shard = self.site.source_shard(self.piece.table, self.plan().pieces[self.piece.piece].shard);
+        join_all(shard.replicas.iter().map(|node| self.site.fleet.warehouse.kill(node, &prefix))).await;
+    }
+
+    fn plan(&self) -> &crate::plan::TablePlan {
+        &self.site.plans[self.piece.table]
+    }
+
+    fn batch_ref(&self) -> BatchRef {
+        BatchRef { table: self.piece.table, batch: self.plan().pieces[self.piece.piece].batch }
+    }
+
+    fn staging(&self) -> crate::model::TableName {
+        let name = self.site.id.staging(self.batch_ref(), self.piece, self.number);
+        self.site.beside_target(self.piece.table, name)
+    }
+
+    /// Ends what earlier attempts left. Nothing hangs on it but disk space: their tables are theirs alone.
+    async fn clear_earlier(&self, nodes: &[Vec<Arc<Node>>]) {
+        self.abandon().await;
+        let prefix = self.site.id.piece_tables(self.batch_ref(), self.piece);
+        let own = self.staging();
+        for node in nodes.iter().flatten() {
+            let warehouse = &self.site.fleet.warehouse;
+            let left = match warehouse.tables_with_prefix(node, &own.database, &prefix).await {
+                Ok(left) => left,
+                Err(error) => {
+                    tracing::warn!("{error}; tables of earlier attempts stay until the task ends");
+                    continue;
+                }
+            };
+            let settings = self.site.target_settings(node).await.unwrap_or_default();
+            for name in left.into_iter().filter(|name| name != &own.table) {
+                if let Err(error) = warehouse.drop_table(node, &own.beside(name), &settings).await {
+                    tracing::warn!("{error}; it stays until the task ends");
+                }
+            }
+        }
+    }
+
+    async fn create_staging(&self, nodes: &[Vec<Arc<Node>>]) -> Result<(), AttemptError> {
+        try_join_all(nodes.iter().flatten().map(|node| self.create_staging_on(node))).await.map(drop)
+    }
+
+    async fn create_staging_on(&self, node: &Node) -> Result<(), AttemptError> {
+        let site = self.site;
+        let target = site.target(self.piece.table, node).await?;
+        let staging = self.staging();
+        let statement = target.create_staging(&staging, self.plan().with_materialized);
+        let settings = site.target_settings(node).await?;
+        site.fleet.warehouse.create_table(node, &staging, &statement, &settings).await?;
+        if target.engine.is_old_syntax() {
+            // The old syntax has no settings that could keep the table from merging.
+            site.fleet.warehouse.stop_merges(node, &staging).await?;
+        }
+        Ok(())
+    }
+
+    /// The replica to read from: the first that answers.
+    async fn source(&self) -> Result<Arc<Node>, AttemptError> {
+        let piece = &self.plan().pieces[self.piece.piece];
+        let shard = self.site.source_shard(self.piece.table, piece.shard);
+        let mut first = None;
+        for node in self.site.fleet.in_order(&shard, self.piece.piece) {
+            match self.site.fleet.warehouse.server(&node).await {
+                Ok(_) => return Ok(node),
+                Err(error) => {
+                    self.site.fleet.suspect(&node);
+                    first = first.or(Some(error));
+                }
+            }
+        }
+        Err(first.map_or_else(|| AttemptError::Final("the source shard has no replica".into()), AttemptError::Server))
+    }
+
+    async fn transfer(&self, source: &Arc<Node>, nodes: &[Vec<Arc<Node>>]) -> Result<(), AttemptError> {
+        let plan = self.plan();
+        for shard in plan.target_shards() {
+            for (replica, node) in nodes[shard].iter().enumerate() {
+                let push = Push {
+                    from: source.clone(),
+                    to: node.clone(),
+                    into: self.staging(),
+                    columns: plan.columns.clone(),
+                    rows: plan.rows_for(self.piece.piece, shard),
+                    query_id: self.site.id.query(self.piece, self.number, shard, replica),
+                    settings: self.site.push_settings(source, node).await?,
+                };
+                let done = tokio::select! {
+                    done = self.site.fleet.warehouse.push(&push) => done.map_err(AttemptError::Server),
+                    error = self.watch(&push) => Err(error),
+                };
+                if let Err(error) = done {
+                    if matches!(&error, AttemptError::Server(error) if error.is_unreachable()) {
+                        self.site.fleet.suspect(source);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns when a transfer is not going on any more although its answer has not come: its node went away, or the
+    /// statement did. A transfer that runs may take as long as it needs.
+    async fn watch(&self, push: &Push) -> AttemptError {
+        let mut bad = 0;
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let problem = match self.site.fleet.warehouse.running(&push.from, &push.query_id).await {
+                Ok(running) if !running.is_empty() => {
+                    bad = 0;
+                    continue;
+                }
+                Ok(_) => AttemptError::Mismatch(format!(
+                    "{}: the transfer to {} ended without an answer",
+                    push.from, push.to
+                )),
+                Err(error) => AttemptError::Server(error),
+            };
+            bad += 1;
+            if bad >= BAD_LOOKS {
+                return problem;
+            }
+        }
+    }
+
+    /// Rows selected at the source must equal rows staged, over all target shards; and replicas that are written to one
+    /// by one must have the same (I3).
+    async fn verify(&self, source: &Arc<Node>, nodes: &[Vec<Arc<Node>>]) -> Result<Copied, AttemptError> {
+        let plan = self.plan();
+        let piece = &plan.pieces[self.piece.piece];
+        let warehouse = &self.site.fleet.warehouse;
+        let settings = self.site.source_settings(source).await?;
+        let rows = plan.rows_of(self.piece.piece);
+        let tallies = warehouse.tally(source, &rows, &plan.key, &settings).await?;
+        let mut selected = vec![0; plan.batches[piece.batch].partitions.len()];
+        for tally in &tallies {
+            let Some(at) = plan.position_in(piece.batch, &tally.value) else {
+                return Err(AttemptError::Final(format!(
+                    "{source}: the source gives rows of partition {:?}, which was not asked for",
+                    tally.shown
+                )));
+            };
+            selected[at] = tally.rows;
+        }
+        let total: u64 = selected.iter().sum();
+        let staging = self.staging();
+        let mut staged = vec![0; nodes.len()];
+        for shard in plan.target_shards() {
+            for (replica, node) in nodes[shard].iter().enumerate() {
+                let rows: u64 = warehouse.rows_by_partition(node, &staging, None).await?.values().sum();
+                if replica > 0 && rows != staged[shard] {
+                    return Err(AttemptError::Mismatch(format!(
+                        "{} got {} rows and {node} {rows}, but both are to hold the same",
+                        nodes[shard][0], staged[shard]
+                    )));
+                }
+                staged[shard] = rows;
+            }
+        }
+        let arrived: u64 = staged.iter().sum();
+        if total != arrived {
+            return Err(AttemptError::Mismatch(format!(
+                "{source} has {total} rows to copy now, and {arrived} arrived: did the source change meanwhile?"
+            )));
+        }
+        let replicas = self.site.source_shard(self.piece.table, piece.shard).replicas.len();
+        if self.number == 1 && piece.slice.is_none() && total < piece.rows && replicas > 1 {
+            self.site.fleet.suspect(source);
+            return Err(AttemptError::Mismatch(format!(
+                "{source} has {total} rows, but {} were seen when the task was planned: trying another replica",
+                piece.rows
+            )));
+        }
+        if piece.slice.is_none() && total != piece.rows {
+            tracing::warn!(
+                "{source}: {} had {} rows in piece {} when the task was planned, and {total} now",
+                plan.source,
+                piece.rows,
+                self.piece.piece
+            );
+        }
+        Ok(Copied { selected, staged, millis: 0 })
+    }
+}

@@ -1,0 +1,88 @@
+//! The end of a task: nothing of ours stays on any server (I6).
+
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
+
+use crate::keeper::Error as KeeperError;
+use crate::model::Node;
+
+use super::RunError;
+use super::crew::any;
+use super::interrupt::Interrupt;
+use super::jobs::Hands;
+use super::ledger::Outcome;
+
+const CLAIM: &str = "finishing";
+
+/// Ends what is left of the task on all servers and records that it is finished. What was left on servers that did not
+/// answer is given back as lines for a person.
+///
+/// Several workers may come here at once: each does it, one after the other, since the one before may have died half way.
+pub async fn finish(hands: &Hands, interrupt: &Interrupt) -> Result<Vec<String>, RunError> {
+    loop {
+        let claims = hands.ledger.watch_claims().await?;
+        if hands.ledger.claim(CLAIM, &hands.site.worker).await? == Outcome::Done {
+            break;
+        }
+        tokio::select! {
+            () = any(vec![claims]) => {}
+            () = hands.ledger.session().lost() => {
+                return Err(KeeperError::SessionLost { place: hands.site.worker.clone() }.into());
+            }
+            () = interrupt.finish() => return Ok(Vec::new()),
+        }
+    }
+    let left = clear(hands).await;
+    if left.is_empty() {
+        hands.ledger.set_task(|record| record.finished = true).await?;
+    }
+    hands.ledger.release(CLAIM).await?;
+    Ok(left)
+}
+
+/// Ends statements and drops tables of the task everywhere. Gives a line for what could not be.
+async fn clear(hands: &Hands) -> Vec<String> {
+    let task = hands.site.task();
+    let mut sources: BTreeMap<String, Node> = BTreeMap::new();
+    let mut targets: BTreeMap<(String, String), Node> = BTreeMap::new();
+    for (job, plan) in task.tables.iter().zip(hands.site.plans.iter()) {
+        for (_, node) in task.source(job).nodes() {
+            sources.insert(node.url(), node.clone());
+        }
+        for (_, node) in task.target(job).nodes() {
+            targets.insert((node.url(), plan.target.database.clone()), node.clone());
+        }
+    }
+    let queries = hands.site.id.queries();
+    join_all(sources.values().map(|node| hands.site.fleet.warehouse.kill(node, &queries))).await;
+    let cleared = join_all(targets.iter().map(|((_, database), node)| clear_node(hands, node, database))).await;
+    cleared.into_iter().flatten().collect()
+}
+
+async fn clear_node(hands: &Hands, node: &Node, database: &str) -> Vec<String> {
+    let warehouse = &hands.site.fleet.warehouse;
+    // A node that never got anything of this task may be dead for good.
+    let used = used(hands, node).await;
+    let names = match warehouse.tables_with_prefix(node, database, &hands.site.id.tables()).await {
+        Ok(names) => names,
+        Err(_) if !used => return Vec::new(),
+        Err(error) => return vec![format!("{error}: tables {}* may be left there", hands.site.id.tables())],
+    };
+    let settings = hands.site.target_settings(node).await.unwrap_or_default();
+    let mut left = Vec::new();
+    for name in names {
+        let table = crate::model::TableName::new(database, name);
+        if let Err(error) = warehouse.drop_table(node, &table, &settings).await {
+            left.push(error.to_string());
+        }
+    }
+    left
+}
+
+async fn used(hands: &Hands, node: &Node) -> bool {
+    let address = node.address();
+    let cache = hands.cache.lock().await;
+    let mut batches = cache.boards.iter().flat_map(|board| &board.batches);
+    batches.any(|batch| batch.nodes.iter().flatten().any(|used| used == &address))
+}

@@ -1,0 +1,115 @@
+//! The nodes of a task's clusters: which of them answer, what they are, and in which order to ask them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::future::join_all;
+
+use crate::cluster::{Error, ServerFacts, Settings, Warehouse};
+use crate::model::{Cluster, Node, Shard};
+
+/// What is known of the nodes. Cheap to share; a node that did not answer is asked again when it is needed again.
+pub struct Fleet {
+    /// The door.
+    pub warehouse: Arc<dyn Warehouse>,
+    facts: Mutex<HashMap<String, Arc<ServerFacts>>>,
+    /// Nodes that failed lately come last.
+    suspects: Mutex<HashMap<String, u32>>,
+    own_host: String,
+}
+
+impl Fleet {
+    /// Of nodes that nobody was asked about yet.
+    pub fn new(warehouse: Arc<dyn Warehouse>, own_host: String) -> Self {
+        Self { warehouse, facts: Mutex::default(), suspects: Mutex::default(), own_host }
+    }
+
+    /// What a node is. Asks it the first time.
+    pub async fn facts(&self, node: &Node) -> Result<Arc<ServerFacts>, Error> {
+        let key = format!("{}@{}", node.user, node.url());
+        if let Some(known) = self.facts.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(known.clone());
+        }
+        let facts = Arc::new(self.warehouse.server(node).await?);
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).insert(key, facts.clone());
+        Ok(facts)
+    }
+
+    /// Asks every node of a shard, and gives those that answer, with what the others said instead.
+    pub async fn muster(&self, shard: &Shard) -> (Vec<(usize, Arc<Node>)>, Vec<Error>) {
+        let asked = join_all(shard.replicas.iter().map(|node| self.facts(node))).await;
+        let mut live = Vec::new();
+        let mut errors = Vec::new();
+        for (replica, (node, answer)) in shard.replicas.iter().zip(asked).enumerate() {
+            match answer {
+                Ok(_) => live.push((replica, Arc::new(node.clone()))),
+                Err(error) => errors.push(error),
+            }
+        }
+        (live, errors)
+    }
+
+    /// Remembers that a node failed, so that others are asked first.
+    pub fn suspect(&self, node: &Node) {
+        *self.suspects.lock().unwrap_or_else(PoisonError::into_inner).entry(node.address()).or_default() += 1;
+    }
+
+    /// The replicas of a source shard in the order in which to read from them: those that did not fail lately, those on
+    /// this host, then by `turn`, so that work spreads.
+    pub fn in_order(&self, shard: &Shard, turn: usize) -> Vec<Arc<Node>> {
+        let suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = shard.replicas.len();
+        let mut order: Vec<(u32, bool, usize, &Node)> = shard
+            .replicas
+            .iter()
+            .enumerate()
+            .map(|(i, node)| {
+                let failures = suspects.get(&node.address()).copied().unwrap_or(0);
+                (failures, !self.is_near(node), (i + count - turn % count.max(1)) % count, node)
+            })
+            .collect();
+        order.sort_by_key(|(failures, far, turn, _)| (*failures, *far, *turn));
+        order.into_iter().map(|(.., node)| Arc::new(node.clone())).collect()
+    }
+
+    /// Whether a node is on this worker's own host.
+    pub fn is_near(&self, node: &Node) -> bool {
+        let short = |name: &str| name.split('.').next().unwrap_or(name).to_ascii_lowercase();
+        node.host == "localhost"
+            || node.host.eq_ignore_ascii_case(&self.own_host)
+            || (node.host.parse::<std::net::IpAddr>().is_err() && short(&node.host) == short(&self.own_host))
+    }
+
+    /// Settings for a statement that only one node sees: those of them that it knows. None where the account may set none.
+    pub async fn settings<'a>(
+        &self,
+        node: &Node,
+        wanted: impl IntoIterator<Item = (&'a String, &'a String)>,
+    ) -> Result<Settings, Error> {
+        let facts = self.facts(node).await?;
+        if facts.settings.get("readonly").is_some_and(|value| value == "1") {
+            return Ok(Settings::new());
+        }
+        let wanted: Vec<_> = wanted.into_iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        Ok(facts.known(&wanted))
+    }
+
+    /// Settings for a statement that one node sends on to another: those that both know, since the first hands them on
+    /// and an old second one refuses what it does not know (facts file, §1).
+    pub async fn settings_for_both<'a>(
+        &self,
+        first: &Node,
+        second: &Node,
+        wanted: impl IntoIterator<Item = (&'a String, &'a String)>,
+    ) -> Result<Settings, Error> {
+        let known = self.settings(first, wanted).await?;
+        let facts = self.facts(second).await?;
+        Ok(known.into_iter().filter(|(name, _)| facts.settings.contains_key(name)).collect())
+    }
+
+    /// The node with an address, in a shard.
+    pub fn find(cluster: &Cluster, shard: usize, address: &str) -> Option<Arc<Node>> {
+        let replicas = &cluster.shards.get(shard)?.replicas;
+        replicas.iter().find(|node| node.address() == address).map(|node| Arc::new(node.clone()))
+    }
+}

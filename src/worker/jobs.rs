@@ -1,0 +1,238 @@
+//! From a claim to a recorded result: attempts at a piece or a publication, one after the other.
+
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use crate::protocol::{BatchRecord, BatchRef, BatchState, Job, PieceRecord, PieceRef, PieceState, Policy, Published};
+
+use super::copy::Attempt;
+use super::fault_point::fault_point;
+use super::ledger::{Cache, ClaimChange, Ledger, LedgerError, Outcome};
+use super::publish::{Gathered, Publication};
+use super::site::{AttemptError, Site};
+
+/// What a job needs. Cheap to clone.
+#[derive(Clone)]
+pub struct Hands {
+    /// What it works with.
+    pub site: Arc<Site>,
+    /// Where it records.
+    pub ledger: Ledger,
+    /// What was recorded last.
+    pub cache: Arc<Mutex<Cache>>,
+}
+
+/// What was claimed.
+pub enum Claimed {
+    /// A piece, with the record of its attempt.
+    Piece(PieceRef, PieceRecord),
+    /// A batch, with the record of its attempt.
+    Batch(BatchRef, BatchRecord),
+}
+
+impl Hands {
+    /// Tries to take a job. `None`: somebody else was faster.
+    pub async fn claim(&self, job: Job) -> Result<Option<Claimed>, LedgerError> {
+        let mut cache = self.cache.lock().await;
+        let worker = &self.site.worker;
+        let (claimed, outcome) = match job {
+            Job::Copy(piece) => {
+                let record = cache.boards[piece.table].pieces[piece.piece].clone();
+                let next = record.next_attempt(worker);
+                let take = ClaimChange::Take;
+                let outcome = self.ledger.change_piece(&mut cache, piece, &record, next.clone(), take, worker).await?;
+                (Claimed::Piece(piece, next), outcome)
+            }
+            Job::Publish(batch) => {
+                let record = cache.boards[batch.table].batches[batch.batch].clone();
+                let next = record.next_attempt(worker);
+                let take = ClaimChange::Take;
+                let outcome = self.ledger.change_batch(&mut cache, batch, &record, next.clone(), take, worker).await?;
+                (Claimed::Batch(batch, next), outcome)
+            }
+        };
+        // Ours or somebody's: either way it is not free.
+        cache.busy.insert(job);
+        Ok((outcome == Outcome::Done).then_some(claimed))
+    }
+
+    /// Works on a claimed job until it is recorded as done or failed.
+    ///
+    /// # Errors
+    /// Only what makes all work of this worker stop: the coordinator. What servers say is recorded.
+    pub async fn perform(&self, claimed: Claimed) -> Result<Job, LedgerError> {
+        let job = match claimed {
+            Claimed::Piece(piece, record) => {
+                self.copy(piece, record).await?;
+                Job::Copy(piece)
+            }
+            Claimed::Batch(batch, record) => {
+                self.publish(batch, record).await?;
+                Job::Publish(batch)
+            }
+        };
+        self.cache.lock().await.busy.remove(&job);
+        Ok(job)
+    }
+
+    async fn copy(&self, piece: PieceRef, mut record: PieceRecord) -> Result<(), LedgerError> {
+        let plan = &self.site.plans[piece.table];
+        let of = &plan.pieces[piece.piece];
+        let name = format!("table {} piece {} ({})", plan.name, piece.piece, self.describe(piece));
+        fault_point("piece-claimed").await;
+        loop {
+            let number = record.attempt;
+            let batch = self.cache.lock().await.boards[piece.table].batches[of.batch].clone();
+            tracing::debug!("{name}: attempt {number} begins");
+            let attempt = Attempt { site: &self.site, piece, number, batch: &batch };
+            let next = match attempt.perform().await {
+                Ok(copied) => {
+                    let rows: u64 = copied.staged.iter().sum();
+                    tracing::info!(
+                        "{name}: {rows} rows copied in {:.1} s (attempt {number})",
+                        copied.millis as f64 / 1000.0
+                    );
+                    record.done(copied)
+                }
+                Err(error) => {
+                    let limit = self.site.conduct.tries;
+                    let next = record.after_failure(&self.site.worker, error.failure(), limit);
+                    self.tell(&name, number, &error, matches!(next.state, PieceState::Failed { .. }));
+                    attempt.abandon().await;
+                    next
+                }
+            };
+            let again = matches!(next.state, PieceState::Running { .. });
+            let claim = if again { ClaimChange::Keep } else { ClaimChange::GiveBack };
+            let mut cache = self.cache.lock().await;
+            let worker = &self.site.worker;
+            let outcome = self.ledger.change_piece(&mut cache, piece, &record, next.clone(), claim, worker).await?;
+            drop(cache);
+            if outcome == Outcome::Lost {
+                tracing::warn!("{name}: another worker has taken over; attempt {number} is void");
+                return Ok(());
+            }
+            if !again {
+                fault_point("piece-recorded").await;
+                return Ok(());
+            }
+            record = next;
+            tokio::time::sleep(self.site.pause(record.failures)).await;
+        }
+    }
+
+    async fn publish(&self, batch: BatchRef, mut record: BatchRecord) -> Result<(), LedgerError> {
+        let plan = &self.site.plans[batch.table];
+        let partitions = plan.partitions_of(batch.batch);
+        let name = match partitions {
+            [one] => format!("table {} partition {}", plan.name, one.name),
+            many => format!("table {} batch {} ({} partitions)", plan.name, batch.batch, many.len()),
+        };
+        fault_point("publication-claimed").await;
+        loop {
+            let number = record.publication;
+            let result = self.attempt_publication(batch, &mut record).await?;
+            let (next, gathered) = match result {
+                Ok((published, gathered)) => {
+                    let rows: u64 = published.partitions.iter().map(|result| result.target).sum();
+                    tracing::info!("{name}: published, {rows} rows on the target (attempt {number})");
+                    for remark in &published.remarks {
+                        tracing::warn!("{name}: {remark}");
+                    }
+                    let next = BatchRecord { state: BatchState::Done(published), ..record.clone() };
+                    (next, Some(gathered))
+                }
+                Err(error) => {
+                    let limit = self.site.conduct.publication_tries;
+                    let next = record.after_failure(&self.site.worker, error.failure(), limit);
+                    self.tell(&name, number, &error, matches!(next.state, BatchState::Failed { .. }));
+                    (next, None)
+                }
+            };
+            let again = matches!(next.state, BatchState::Publishing { .. });
+            let claim = if again { ClaimChange::Keep } else { ClaimChange::GiveBack };
+            let mut cache = self.cache.lock().await;
+            let worker = &self.site.worker;
+            let outcome = self.ledger.change_batch(&mut cache, batch, &record, next.clone(), claim, worker).await?;
+            drop(cache);
+            if outcome == Outcome::Lost {
+                tracing::warn!("{name}: another worker has taken over; attempt {number} at publishing is void");
+                return Ok(());
+            }
+            if let Some(gathered) = gathered {
+                fault_point("batch-recorded").await;
+                self.publication(batch, &next).await.clear(&gathered).await;
+                fault_point("staging-dropped").await;
+            }
+            if !again {
+                return Ok(());
+            }
+            record = next;
+            tokio::time::sleep(self.site.pause(record.failures)).await;
+        }
+    }
+
+    /// One attempt. With `append`, what the target held before is recorded between gathering and placing.
+    async fn attempt_publication(
+        &self,
+        batch: BatchRef,
+        record: &mut BatchRecord,
+    ) -> Result<Result<(Published, Vec<Gathered>), AttemptError>, LedgerError> {
+        let publication = self.publication(batch, &record.clone()).await;
+        let gathered = match publication.gather().await {
+            Ok(gathered) => gathered,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut before = record.before();
+        if self.site.policy(batch.table) == Policy::Append && before.is_empty() {
+            before = match publication.look_before(&gathered).await {
+                Ok(before) => before,
+                Err(error) => return Ok(Err(error)),
+            };
+            let state = BatchState::Publishing { worker: self.site.worker.clone(), before: before.clone() };
+            let next = BatchRecord { state, ..record.clone() };
+            let mut cache = self.cache.lock().await;
+            let (keep, worker) = (ClaimChange::Keep, &self.site.worker);
+            let outcome = self.ledger.change_batch(&mut cache, batch, record, next.clone(), keep, worker).await?;
+            if outcome == Outcome::Lost {
+                return Ok(Err(AttemptError::Final("another worker has taken over".into())));
+            }
+            *record = next;
+        }
+        Ok(publication.place(&gathered, &before).await.map(|published| (published, gathered)))
+    }
+
+    async fn publication(&self, batch: BatchRef, record: &BatchRecord) -> Publication<'_> {
+        let cache = self.cache.lock().await;
+        let board = &cache.boards[batch.table];
+        let pieces = board.pieces_of[batch.batch]
+            .clone()
+            .filter_map(|piece| {
+                let record = &board.pieces[piece];
+                let copied = record.copied()?.clone();
+                Some((PieceRef { table: batch.table, piece }, record.attempt, copied))
+            })
+            .collect();
+        Publication { site: &self.site, batch, number: record.publication, record: record.clone(), pieces }
+    }
+
+    fn describe(&self, piece: PieceRef) -> String {
+        let plan = &self.site.plans[piece.table];
+        let of = &plan.pieces[piece.piece];
+        let what = match plan.partitions_of(of.batch) {
+            [one] => format!("partition {}", one.name),
+            many => format!("{} partitions", many.len()),
+        };
+        let slice = if of.slice.is_some() { ", a slice" } else { "" };
+        format!("{what}{slice}, source shard {}", of.shard + 1)
+    }
+
+    fn tell(&self, name: &str, number: u32, error: &AttemptError, given_up: bool) {
+        if given_up {
+            tracing::error!("{name}: attempt {number} failed, and was the last: {error}");
+        } else {
+            tracing::warn!("{name}: attempt {number} failed and is repeated: {error}");
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! From a survey to the plan of a table job: what each source shard holds, what the target holds already, and where to
+//! cut. Reads only.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use futures::future::{join_all, try_join_all};
+
+use crate::cluster::{Error, Tally};
+use crate::model::{Node, PartitionId, PartitionValue};
+use crate::plan::{self, Found, TablePlan, Wishes};
+use crate::sql::{KeyElement, PartitionFilter, Relation, Selection, Slice, key_elements, quote, unquoted_elements};
+use crate::task::{IfTargetNotEmpty, TableJob, Task};
+
+use super::fleet::Fleet;
+use super::survey::{Fault, Survey};
+
+/// So many keys are looked at to find where to cut.
+const SAMPLE: u64 = 20_000;
+/// So many columns of the sorting key are looked at.
+const KEY_COLUMNS: usize = 3;
+
+/// Plans one table job.
+///
+/// # Errors
+/// Servers that do not answer; a target partition that holds rows where the task does not say what to do with them.
+pub async fn plan(fleet: &Fleet, task: &Task, survey: &Survey, policy: IfTargetNotEmpty) -> Result<TablePlan, Fault> {
+    Planner { fleet, task, job: &task.tables[survey.job], survey, policy }.plan().await
+}
+
+struct Planner<'a> {
+    fleet: &'a Fleet,
+    task: &'a Task,
+    job: &'a TableJob,
+    survey: &'a Survey,
+    policy: IfTargetNotEmpty,
+}
+
+impl Planner<'_> {
+    async fn plan(&self) -> Result<TablePlan, Fault> {
+        let mut remarks = self.survey.remarks.clone();
+        let found = self.discover().await.map_err(|error| self.world(&error))?;
+        let mut found = self.enabled(found, &mut remarks);
+        self.look_at_target(&mut found, &mut remarks).await?;
+        let wishes = Wishes { batch_bytes: self.job.batch_bytes, splits: u64::from(self.job.number_of_splits) };
+        let batches = plan::batches(&found, wishes);
+        let cuts = plan::cuts(&found, &batches, wishes);
+        let sliced = try_join_all(cuts.iter().map(|cut| async {
+            let partition = &found[batches[cut.batch].start];
+            self.slices(partition, cut.shard, cut.count).await.map(|slices| ((cut.batch, cut.shard), slices))
+        }))
+        .await
+        .map_err(|error| self.world(&error))?;
+        let mut sliced: HashMap<(usize, usize), Vec<Slice>> = sliced.into_iter().collect();
+        let (partitions, batches, pieces) =
+            plan::assemble(&found, &batches, |batch, shard| sliced.remove(&(batch, shard)).unwrap_or_default());
+        Ok(TablePlan {
+            name: self.job.name.clone(),
+            source: self.job.source.clone(),
+            target: self.job.target.clone(),
+            reading: self.survey.reading.clone(),
+            columns: self.survey.columns.clone(),
+            with_materialized: self.survey.with_materialized,
+            key: self.survey.key.clone(),
+            sharding: self.survey.sharding.clone(),
+            replicated: self.survey.replicated.clone(),
+            partitions,
+            batches,
+            pieces,
+            remarks,
+        })
+    }
+
+    fn world(&self, problem: &impl ToString) -> Fault {
+        Fault::World(format!("table {}: {}", self.job.name, problem.to_string()))
+    }
+
+    /// The partitions of the target's key with rows and bytes on each source shard, in the order of their values.
+    async fn discover(&self) -> Result<Vec<Found>, Error> {
+        let shards = try_join_all(self.survey.sources.iter().map(|nodes| self.discover_shard(nodes))).await?;
+        let count = shards.len();
+        let mut found: BTreeMap<Vec<Sortable>, Found> = BTreeMap::new();
+        for (shard, tallies) in shards.into_iter().enumerate() {
+            for (tally, bytes) in tallies {
+                let order = tally.value.0.iter().map(|text| Sortable::of(text)).collect();
+                let entry = found.entry(order).or_insert_with(|| Found {
+                    name: self.name(&tally.shown),
+                    value: tally.value.clone(),
+                    id: tally.id.clone(),
+                    shards: vec![(0, 0); count],
+                });
+                entry.shards[shard] = (tally.rows, bytes);
+            }
+        }
+        Ok(found.into_values().collect())
+    }
+
+    /// From what the parts say where that is exact, by query where it is not; from the first replica that answers.
+    async fn discover_shard(&self, nodes: &[Arc<Node>]) -> Result<Vec<(Tally, u64)>, Error> {
+        let mut first = None;
+        for node in nodes {
+            match self.discover_on(node).await {
+                Ok(found) => return Ok(found),
+                Err(error) if error.is_unreachable() => {
+                    self.fleet.suspect(node);
+                    first = first.or(Some(error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        first.map_or(Ok(Vec::new()), Err)
+    }
+
+    async fn discover_on(&self, node: &Node) -> Result<Vec<(Tally, u64)>, Error> {
+        let source = &self.survey.source;
+        let parts =
+            if source.engine.is_merge_tree() { self.fleet.warehouse.parts(node, &source.name).await? } else { vec![] };
+        if self.parts_are_exact()
+            && let Some(tallies) = parts
+                .iter()
+                .map(|part| Some((self.tally_of_part(&part.name, &part.id, part.rows)?, part.bytes)))
+                .collect()
+        {
+            return Ok(tallies);
+        }
+        let (rows, bytes) = parts.iter().fold((0, 0), |(rows, bytes), part| (rows + part.rows, bytes + part.bytes));
+        let row_bytes = if rows > 0 { bytes as f64 / rows as f64 } else { self.guessed_row_bytes() };
+        let settings = self.fleet.settings(node, &self.task.settings.for_pull()).await?;
+        let all = Selection::all(self.survey.relation());
+        let tallies = self.fleet.warehouse.tally(node, &all, &self.survey.key, &settings).await?;
+        let sized = |tally: Tally| {
+            let bytes = (tally.rows as f64 * row_bytes) as u64;
+            (tally, bytes)
+        };
+        Ok(tallies.into_iter().map(sized).collect())
+    }
+
+    /// Whether the source's own partitions are the target's, and nothing picks among their rows.
+    fn parts_are_exact(&self) -> bool {
+        let own = self.survey.source.engine.partition_key().map(|key| key_elements(&key)).unwrap_or_default();
+        let wanted: Vec<&str> = self.survey.key.iter().map(|element| element.expression.as_str()).collect();
+        let reading = &self.survey.reading;
+        reading.condition.is_none()
+            && reading.columns.is_none()
+            && own == wanted
+            && self.survey.key.iter().all(|element| element.is_named_by_parts(own.len()))
+    }
+
+    /// `system.parts.partition` is not quoted when the key has one element, and is a tuple of literals when it has more.
+    fn tally_of_part(&self, name: &str, id: &PartitionId, rows: u64) -> Option<Tally> {
+        let texts = match self.survey.key.len() {
+            0 => Vec::new(),
+            1 => vec![name.to_owned()],
+            _ => unquoted_elements(name).ok()?,
+        };
+        (texts.len() == self.survey.key.len()).then(|| Tally {
+            value: PartitionValue(texts.clone()),
+            shown: texts,
+            id: Some(id.clone()),
+            rows,
+        })
+    }
+
+    fn guessed_row_bytes(&self) -> f64 {
+        let width = |type_name: &str| match type_name {
+            "Int8" | "UInt8" | "Enum8" => 1.0,
+            "Int16" | "UInt16" | "Enum16" | "Date" => 2.0,
+            "Int32" | "UInt32" | "Float32" | "DateTime" => 4.0,
+            "Int64" | "UInt64" | "Float64" | "DateTime64" => 8.0,
+            _ => 24.0,
+        };
+        self.survey.source.columns.iter().map(|column| width(&column.type_name)).sum()
+    }
+
+    fn name(&self, shown: &[String]) -> String {
+        let texts: Vec<String> =
+            self.survey.key.iter().zip(shown).map(|(element, text)| element.display(text)).collect();
+        match texts.len() {
+            0 => "all".to_owned(),
+            1 => texts.concat(),
+            _ => format!("({})", texts.join(", ")),
+        }
+    }
+
+    /// Those that the task names, in its order; a word about those that are nowhere.
+    fn enabled(&self, found: Vec<Found>, remarks: &mut Vec<String>) -> Vec<Found> {
+        let Some(enabled) = &self.survey.enabled else { return found };
+        let mut by_name: HashMap<String, Found> =
+            found.into_iter().map(|partition| (partition.name.clone(), partition)).collect();
+        let mut some: Vec<String> = by_name.keys().cloned().collect();
+        some.sort_unstable();
+        let mut wanted = Vec::new();
+        for texts in enabled {
+            let name = self.name(texts);
+            match by_name.remove(&name) {
+                Some(partition) => wanted.push(partition),
+                None if some.contains(&name) => {}
+                None => {
+                    let listed = if some.is_empty() {
+                        "the source has none".to_owned()
+                    } else {
+                        format!(
+                            "the source has {}{}",
+                            some[..some.len().min(5)].join(", "),
+                            if some.len() > 5 { ", …" } else { "" }
+                        )
+                    };
+                    remarks.push(format!("enabled_partitions: there is no partition {name}; {listed}"));
+                }
+            }
+        }
+        wanted
+    }
+
+    /// What the target holds already of what is to be copied, before any row moves (I2).
+    async fn look_at_target(&self, found: &mut Vec<Found>, remarks: &mut Vec<String>) -> Result<(), Fault> {
+        if !self.survey.target_exists || found.is_empty() {
+            return Ok(());
+        }
+        let nodes: Vec<&Arc<Node>> = self
+            .survey
+            .targets
+            .iter()
+            .flatten()
+            .filter(|node| !self.survey.to_create.iter().any(|missing| missing.address() == node.address()))
+            .collect();
+        let present = join_all(nodes.iter().map(|node| self.present_on(node, found))).await;
+        let mut filled: BTreeMap<String, (u64, String)> = BTreeMap::new();
+        for (node, present) in nodes.iter().zip(present) {
+            for (name, rows) in present.map_err(|error| self.world(&error))? {
+                filled.entry(name).or_insert((rows, node.address()));
+            }
+        }
+        if filled.is_empty() {
+            return Ok(());
+        }
+        let count = filled.len();
+        let few: Vec<String> =
+            filled.iter().take(5).map(|(name, (rows, node))| format!("{name} ({rows} rows on {node})")).collect();
+        let listed = format!("{}{}", few.join(", "), if count > 5 { ", …" } else { "" });
+        match self.policy {
+            IfTargetNotEmpty::Fail => {
+                return Err(self.world(&format!(
+                    "the target {} holds rows already in {count} of the partitions to copy: {listed}. Say what to do with \
+                     them: <if_target_not_empty>replace, append or skip</if_target_not_empty>",
+                    self.job.target
+                )));
+            }
+            IfTargetNotEmpty::Skip => {
+                remarks.push(format!("{count} partitions are skipped, since the target holds rows in them: {listed}"));
+                found.retain(|partition| !filled.contains_key(&partition.name));
+            }
+            IfTargetNotEmpty::Replace => {
+                remarks
+                    .push(format!("rows that the target holds already are replaced in {count} partitions: {listed}"));
+            }
+            IfTargetNotEmpty::Append => {
+                remarks.push(format!(
+                    "rows are added to those that the target holds already in {count} partitions: {listed}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The wanted partitions that a target node has rows in.
+    async fn present_on(&self, node: &Node, found: &[Found]) -> Result<Vec<(String, u64)>, Error> {
+        let warehouse = &self.fleet.warehouse;
+        let target = &self.job.target;
+        let there: BTreeSet<PartitionId> =
+            warehouse.parts(node, target).await?.into_iter().filter(|part| part.rows > 0).map(|part| part.id).collect();
+        if there.is_empty() {
+            return Ok(Vec::new());
+        }
+        if found.iter().all(|partition| partition.id.is_some()) {
+            let ids: Vec<PartitionId> =
+                found.iter().filter_map(|partition| partition.id.clone()).filter(|id| there.contains(id)).collect();
+            let rows = warehouse.rows_by_partition(node, target, Some(&ids)).await?;
+            let named = |partition: &Found| {
+                let rows = partition.id.as_ref().and_then(|id| rows.get(id)).copied()?;
+                (rows > 0).then(|| (partition.name.clone(), rows))
+            };
+            return Ok(found.iter().filter_map(named).collect());
+        }
+        let wanted: HashSet<&PartitionValue> = found.iter().map(|partition| &partition.value).collect();
+        let all = Selection::all(Relation::plain(target.clone()));
+        let tallies = warehouse.tally(node, &all, &self.survey.key, &Vec::new()).await?;
+        Ok(tallies
+            .into_iter()
+            .filter(|tally| wanted.contains(&tally.value))
+            .map(|tally| (self.name(&tally.shown), tally.rows))
+            .collect())
+    }
+
+    /// Cuts a partition on one source shard by what its primary index can skip, else by a hash.
+    async fn slices(&self, partition: &Found, shard: usize, count: u64) -> Result<Vec<Slice>, Error> {
+        let Some(node) = self.survey.sources[shard].first() else { return Ok(Vec::new()) };
+        let source = &self.survey.source;
+        let mut columns = Vec::new();
+        for name in key_elements(&source.sorting_key) {
+            // A bare column of the source that is seen as it is.
+            let Some(column) = source.column(name.trim_matches('`')) else { break };
+            let element = KeyElement { expression: quote::ident(&column.name), type_name: column.type_name.clone() };
+            let cast = self.survey.reading.columns.is_some();
+            if cast || !element.is_cuttable() || columns.len() == KEY_COLUMNS {
+                break;
+            }
+            columns.push(element);
+        }
+        let rows = Selection {
+            partitions: Some(PartitionFilter {
+                elements: self.survey.key.clone(),
+                values: vec![partition.value.clone()],
+            }),
+            ..Selection::all(self.survey.relation())
+        };
+        if !columns.is_empty() {
+            let settings = self.fleet.settings(node, &self.task.settings.for_pull()).await?;
+            let every = (partition.shards[shard].0 / SAMPLE).max(1);
+            let sample = self.fleet.warehouse.sample_keys(node, &rows, &columns, every, &settings).await?;
+            if let Some(slices) = plan::ranges(&columns, &sample, count)
+                && (slices.len() as u64 == count || self.job.number_of_splits <= 1)
+            {
+                return Ok(slices);
+            }
+        }
+        let stored = self.survey.source.columns.iter().filter(|column| self.survey.columns.contains(&column.name));
+        let of = vec![crate::sql::row_hash(stored)];
+        Ok((0..count).map(|number| Slice::Hash { of: of.clone(), count, number }).collect())
+    }
+}
+
+/// Numbers in the order of numbers, texts after them.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Sortable {
+    Number(i128),
+    Text(String),
+}
+
+impl Sortable {
+    fn of(text: &str) -> Self {
+        text.parse().map(Self::Number).unwrap_or_else(|_| Self::Text(text.to_owned()))
+    }
+}

@@ -1,0 +1,174 @@
+//! Before the first row moves: one worker plans every table job and makes the target tables; the others wait for it.
+
+use std::sync::Arc;
+
+use futures::future::{join_all, try_join_all};
+
+use crate::keeper::Error as KeeperError;
+use crate::model::Node;
+use crate::plan::TablePlan;
+use crate::protocol::BatchRecord;
+use crate::task::Task;
+
+use super::RunError;
+use super::crew::any;
+use super::fault_point::fault_point;
+use super::fleet::Fleet;
+use super::interrupt::Interrupt;
+use super::ledger::{Ledger, Outcome};
+use super::planner;
+use super::site::{Conduct, effective};
+use super::survey::{Survey, survey};
+
+const CLAIM: &str = "planning";
+
+/// Plans and prepares, or waits until another worker has. `None` when the run is to end first.
+pub async fn prepare(
+    fleet: &Fleet,
+    ledger: &Ledger,
+    task: &Task,
+    surveys: Option<Vec<Survey>>,
+    conduct: &Conduct,
+    worker: &str,
+    interrupt: &Interrupt,
+) -> Result<Option<Vec<TablePlan>>, RunError> {
+    let mut surveys = surveys;
+    loop {
+        let claims = ledger.watch_claims().await?;
+        let (record, change) = ledger.watch_task().await?;
+        let record = record.ok_or_else(|| RunError::World(vec!["the task was deleted from the coordinator".into()]))?;
+        if record.planned && record.prepared {
+            let plans = try_join_all((0..task.tables.len()).map(|table| ledger.plan(table))).await?;
+            return Ok(Some(plans));
+        }
+        if ledger.claim(CLAIM, worker).await? == Outcome::Done {
+            let surveys = surveys.take();
+            let done = plan_and_create(fleet, ledger, task, surveys, conduct, record.planned).await;
+            ledger.release(CLAIM).await?;
+            done?;
+            continue;
+        }
+        tracing::info!("another worker is planning the task: waiting for it");
+        tokio::select! {
+            () = any(vec![claims, change]) => {}
+            () = ledger.session().lost() => return Err(KeeperError::SessionLost { place: worker.to_owned() }.into()),
+            () = interrupt.finish() => return Ok(None),
+        }
+    }
+}
+
+async fn plan_and_create(
+    fleet: &Fleet,
+    ledger: &Ledger,
+    task: &Task,
+    surveys: Option<Vec<Survey>>,
+    conduct: &Conduct,
+    planned: bool,
+) -> Result<(), RunError> {
+    let surveys = match surveys {
+        Some(surveys) => surveys,
+        None => survey(fleet, task).await.map_err(RunError::from_faults)?,
+    };
+    if !planned {
+        let plans = join_all(surveys.iter().map(|survey| {
+            let policy = effective(task.tables[survey.job].if_target_not_empty, conduct.safe_mode);
+            planner::plan(fleet, task, survey, policy)
+        }))
+        .await;
+        let mut faults = Vec::new();
+        let mut good = Vec::new();
+        for plan in plans {
+            match plan {
+                Ok(plan) => good.push(plan),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        if !faults.is_empty() {
+            return Err(RunError::from_faults(faults));
+        }
+        for (survey, plan) in surveys.iter().zip(&good) {
+            describe(plan);
+            let batches = choose_nodes(plan, survey);
+            ledger.store_plan(survey.job, plan, &batches).await?;
+        }
+        ledger.set_task(|record| record.planned = true).await?;
+        fault_point("plan-stored").await;
+    }
+    for survey in &surveys {
+        create_targets(fleet, task, survey).await?;
+    }
+    fault_point("tables-created").await;
+    ledger.set_task(|record| record.prepared = true).await?;
+    Ok(())
+}
+
+fn describe(plan: &TablePlan) {
+    let rows: u64 = plan.partitions.iter().map(|partition| partition.rows).sum();
+    let bytes: u64 = plan.partitions.iter().map(|partition| partition.bytes).sum();
+    tracing::info!(
+        "table {}: {} partitions with {rows} rows (about {} MiB uncompressed) in {} batches and {} pieces",
+        plan.name,
+        plan.partitions.len(),
+        bytes >> 20,
+        plan.batches.len(),
+        plan.pieces.len()
+    );
+    for remark in &plan.remarks {
+        tracing::warn!("table {}: {remark}", plan.name);
+    }
+}
+
+/// The target nodes of each batch: one live replica per shard in turn where they fetch from each other, every live one
+/// where they do not.
+fn choose_nodes(plan: &TablePlan, survey: &Survey) -> Vec<BatchRecord> {
+    (0..plan.batches.len())
+        .map(|batch| {
+            let of_shard = |(shard, live): (usize, &Vec<Arc<Node>>)| {
+                if !plan.target_shards().any(|wanted| wanted == shard) || live.is_empty() {
+                    Vec::new()
+                } else if plan.replicated[shard] && survey.target.engine.is_replicated() {
+                    vec![live[batch % live.len()].address()]
+                } else if plan.replicated[shard] {
+                    vec![live[0].address()]
+                } else {
+                    live.iter().map(|node| node.address()).collect()
+                }
+            };
+            BatchRecord::new(survey.targets.iter().enumerate().map(of_shard).collect())
+        })
+        .collect()
+}
+
+/// Makes the target's database and table on every live node that lacks them.
+async fn create_targets(fleet: &Fleet, task: &Task, survey: &Survey) -> Result<(), RunError> {
+    try_join_all(survey.to_create.iter().map(|node| create_target(fleet, task, survey, node))).await.map(drop)
+}
+
+async fn create_target(fleet: &Fleet, task: &Task, survey: &Survey, node: &Node) -> Result<(), RunError> {
+    let target = &survey.target;
+    let facts = fleet.facts(node).await?;
+    let mut wanted: std::collections::BTreeMap<String, String> =
+        [("allow_deprecated_syntax_for_merge_tree", "1"), ("allow_experimental_low_cardinality_type", "1")]
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+    wanted.extend(task.settings.for_push());
+    let settings = fleet.settings(node, &wanted).await?;
+    if !fleet.warehouse.database_exists(node, &target.name.database).await? {
+        fleet.warehouse.create_database(node, &target.name.database, &settings).await?;
+    }
+    // 18.x cannot make a Replicated table whose columns have comments; they are set afterwards (facts file, T10).
+    let old = facts.release() < (19, 0) && target.engine.is_replicated();
+    let statement = target.create(&target.name, &target.engine, !old);
+    fleet.warehouse.create_table(node, &target.name, &statement, &settings).await?;
+    tracing::info!("{node}: created table {}", target.name);
+    if old {
+        for column in target.columns.iter().filter(|column| !column.comment.is_empty()) {
+            let comment = fleet.warehouse.comment_column(node, &target.name, &column.name, &column.comment).await;
+            if let Err(error) = comment {
+                tracing::warn!("{error}");
+            }
+        }
+    }
+    Ok(())
+}

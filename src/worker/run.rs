@@ -1,0 +1,403 @@
+//! One run of a worker, from the task file to the end of the task.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngExt;
+use tokio::sync::Mutex;
+
+use crate::cluster::{self, Warehouse};
+use crate::keeper::{Coordinator, Error as KeeperError};
+use crate::plan::TablePlan;
+use crate::protocol::{self, TableBoard, TaskId, TaskRecord};
+use crate::task::{Faults, SecretSource, Task, differences};
+
+use super::crew::{self, Seat};
+use super::fault_point::fault_point;
+use super::finish;
+use super::fleet::Fleet;
+use super::interrupt::Interrupt;
+use super::jobs::Hands;
+use super::ledger::{Cache, Ledger, LedgerError};
+use super::prepare::prepare;
+use super::shift::{Shift, ShiftEnd};
+use super::site::{Conduct, Site};
+use super::survey::{Fault, Survey, survey};
+
+/// What a run is started with.
+pub struct Launch {
+    /// The coordinator.
+    pub coordinator: Arc<dyn Coordinator>,
+    /// The servers.
+    pub warehouse: Arc<dyn Warehouse>,
+    /// Where secrets of the task come from.
+    pub secrets: Arc<dyn SecretSource>,
+    /// The task's place in the coordinator.
+    pub task_path: String,
+    /// The XML of the task file, if one was given, and the file's name.
+    pub description: Option<(String, String)>,
+    /// Whether that XML replaces a stored one.
+    pub upload_force: bool,
+    /// How to behave.
+    pub conduct: Conduct,
+    /// This machine's name.
+    pub host: String,
+}
+
+/// Why a run could not do its work.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RunError {
+    /// The task is wrong, or is not the one that was planned.
+    #[error("{}", .0.join("\n"))]
+    Task(Vec<String>),
+    /// The servers are not as the task needs them.
+    #[error("{}", .0.join("\n"))]
+    World(Vec<String>),
+    /// A server.
+    #[error(transparent)]
+    Server(#[from] cluster::Error),
+    /// The coordinator.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl From<KeeperError> for RunError {
+    fn from(error: KeeperError) -> Self {
+        Self::Ledger(error.into())
+    }
+}
+
+impl RunError {
+    /// Of the faults of a survey: the task's first, since they are easier to mend.
+    pub fn from_faults(faults: Vec<Fault>) -> Self {
+        let task = faults.iter().any(|fault| matches!(fault, Fault::Task(_)));
+        let lines = faults.into_iter().map(|fault| match fault {
+            Fault::Task(line) | Fault::World(line) => line,
+        });
+        if task { Self::Task(lines.collect()) } else { Self::World(lines.collect()) }
+    }
+
+    fn is_session_lost(&self) -> bool {
+        matches!(self, Self::Ledger(error) if error.is_session_lost())
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The task was finished before this run began.
+    WasFinished,
+    /// It is finished now.
+    Finished,
+    /// Something failed; everything else is done.
+    Partial,
+    /// The run was told to end.
+    Interrupted,
+}
+
+/// What there is to report.
+pub struct Summary {
+    /// How the run ended.
+    pub ending: Ending,
+    /// The plans.
+    pub plans: Arc<Vec<TablePlan>>,
+    /// The records.
+    pub boards: Vec<TableBoard>,
+    /// What is left on servers that did not answer.
+    pub left: Vec<String>,
+}
+
+/// Runs a worker. `started` is called once the task is accepted and this worker waits for its place or for work.
+///
+/// # Errors
+/// See [`RunError`]; nothing was created when the task itself or the servers were not as they must be.
+pub async fn run(
+    launch: Launch,
+    interrupt: &Interrupt,
+    started: impl AsyncFnOnce() -> Result<(), RunError>,
+) -> Result<Summary, RunError> {
+    let worker = format!("{}-{}-{:04x}", launch.host, std::process::id(), rand::rng().random::<u16>());
+    let session = launch.coordinator.session().await?;
+    let fleet = || Fleet::new(launch.warehouse.clone(), launch.host.clone());
+    let mut ledger = Ledger::new(session, &launch.task_path);
+    let mut accepted = match begin(&launch, &ledger, &fleet()).await? {
+        Begun::Finished(summary) => {
+            ledger.session().close().await;
+            return Ok(summary);
+        }
+        Begun::Accepted(accepted) => accepted,
+    };
+    started().await?;
+    let mut first = true;
+    loop {
+        let run =
+            Run { launch: &launch, ledger: &ledger, worker: &worker, interrupt, fleet: &fleet, retry_failed: first };
+        match run.with_session(&mut accepted).await {
+            Err(error) if error.is_session_lost() && !interrupt.is_finishing() => {
+                tracing::warn!("{error}: all work in hand is given up; connecting again");
+                ledger = Ledger::new(reconnect(&launch, interrupt).await?, &launch.task_path);
+                first = false;
+            }
+            other => {
+                // The ephemeral nodes go at once, not after a time-out.
+                ledger.session().close().await;
+                return other;
+            }
+        }
+    }
+}
+
+/// A task that may be worked on.
+struct Accepted {
+    task: Arc<Task>,
+    record: TaskRecord,
+    surveys: Option<Vec<Survey>>,
+}
+
+enum Begun {
+    Finished(Summary),
+    Accepted(Accepted),
+}
+
+/// Reads the task, compares it with what is recorded, and creates it if it is new. Nothing is created when anything is
+/// wrong with it.
+async fn begin(launch: &Launch, ledger: &Ledger, fleet: &Fleet) -> Result<Begun, RunError> {
+    let own = launch.description.as_ref().map(|(text, file)| parse(text, file, launch.secrets.as_ref())).transpose()?;
+    let stored = ledger.description().await?;
+    let record = ledger.task().await?;
+    let place = ledger.path("description");
+    if let Some(record) = record {
+        if record.format != TaskRecord::FORMAT {
+            return Err(RunError::Task(vec![format!(
+                "the task at {} was created by another version of this program (format {})",
+                launch.task_path, record.format
+            )]));
+        }
+        return resume(launch, ledger, own, stored, record).await;
+    }
+    let (text, task) = match (&launch.description, own, stored) {
+        (Some((text, _)), Some(task), None) => (text.clone(), task),
+        (Some((text, _)), Some(task), Some(_)) if launch.upload_force => (text.clone(), task),
+        (_, own, Some(stored)) => {
+            let task = parse(&stored, &place, launch.secrets.as_ref())?;
+            refuse_differences(&place, &task.plan_inputs(), own.as_ref())?;
+            (stored, task)
+        }
+        (_, _, None) => {
+            return Err(RunError::Task(vec![format!(
+                "there is no task at {}: give its file with --task-file",
+                launch.task_path
+            )]));
+        }
+    };
+    let surveys = survey(fleet, &task).await.map_err(RunError::from_faults)?;
+    let record = TaskRecord {
+        format: TaskRecord::FORMAT,
+        id: TaskId(format!("{:012x}", rand::rng().random::<u64>() >> 16)),
+        inputs: task.plan_inputs(),
+        planned: false,
+        prepared: false,
+        finished: false,
+    };
+    ledger.create_task(&text, &record).await?;
+    if launch.upload_force {
+        ledger.upload(&text).await?;
+    }
+    fault_point("task-created").await;
+    // Another worker may have been faster, perhaps with another task.
+    let Some(record) = ledger.task().await? else {
+        return Err(RunError::World(vec![format!("the task at {} was deleted", launch.task_path)]));
+    };
+    refuse_differences(&launch.task_path, &record.inputs, Some(&task))?;
+    tracing::info!("task {} at {}: accepted", record.id.0, launch.task_path);
+    Ok(Begun::Accepted(Accepted { task: Arc::new(task), record, surveys: Some(surveys) }))
+}
+
+async fn resume(
+    launch: &Launch,
+    ledger: &Ledger,
+    own: Option<Task>,
+    stored: Option<String>,
+    record: TaskRecord,
+) -> Result<Begun, RunError> {
+    refuse_differences(&launch.task_path, &record.inputs, own.as_ref())?;
+    let place = ledger.path("description");
+    let task = match (own, stored, &launch.description) {
+        (Some(task), stored, Some((text, _))) if launch.upload_force => {
+            if stored.as_ref() != Some(text) {
+                ledger.upload(text).await?;
+            }
+            task
+        }
+        (own, Some(stored), given) => {
+            let task = parse(&stored, &place, launch.secrets.as_ref())?;
+            refuse_differences(&launch.task_path, &record.inputs, Some(&task))?;
+            if own.is_some() && given.as_ref().is_some_and(|(text, _)| *text != stored) {
+                tracing::warn!(
+                    "the task file differs from the task stored at {place} in what may be changed (settings, max_workers); \
+                     the stored one is used: --task-upload-force replaces it"
+                );
+            }
+            task
+        }
+        _ => return Err(RunError::World(vec![format!("{place} is gone from the coordinator")])),
+    };
+    if record.finished {
+        let mut plans = Vec::new();
+        for table in 0..task.tables.len() {
+            plans.push(ledger.plan(table).await?);
+        }
+        let mut cache = Cache::default();
+        ledger.refresh(&mut cache, &plans).await?;
+        let (plans, boards) = (Arc::new(plans), cache.boards);
+        return Ok(Begun::Finished(Summary { ending: Ending::WasFinished, plans, boards, left: Vec::new() }));
+    }
+    tracing::info!("task {} at {}: joining", record.id.0, launch.task_path);
+    Ok(Begun::Accepted(Accepted { task: Arc::new(task), record, surveys: None }))
+}
+
+fn parse(text: &str, file: &str, secrets: &dyn SecretSource) -> Result<Task, RunError> {
+    let parsed = Task::parse(text, secrets).map_err(|faults: Faults| {
+        RunError::Task(faults.in_file(file).to_string().lines().map(str::to_owned).collect())
+    })?;
+    for warning in &parsed.warnings {
+        tracing::warn!("{file}: {warning}");
+    }
+    Ok(parsed.task)
+}
+
+/// A task that was edited in what the plan depends on is refused, and the difference is named.
+fn refuse_differences(place: &str, planned: &BTreeMap<String, String>, task: Option<&Task>) -> Result<(), RunError> {
+    let Some(task) = task else { return Ok(()) };
+    let found = differences(planned, &task.plan_inputs());
+    if found.is_empty() {
+        return Ok(());
+    }
+    Err(RunError::Task(vec![format!(
+        "this is not the task that was created at {place}: {}. Give a changed task a --task-path of its own",
+        found.join("; ")
+    )]))
+}
+
+/// A new session, however long that takes.
+async fn reconnect(launch: &Launch, interrupt: &Interrupt) -> Result<Arc<dyn crate::keeper::Session>, RunError> {
+    let mut pause = Duration::from_millis(200);
+    loop {
+        match launch.coordinator.session().await {
+            Ok(session) => return Ok(session),
+            Err(error @ KeeperError::Unreachable { .. }) => {
+                tracing::warn!("{error}; trying again in {:.1} s", pause.as_secs_f64());
+                tokio::select! {
+                    () = tokio::time::sleep(pause.mul_f64(rand::rng().random_range(0.5..1.0))) => {}
+                    () = interrupt.finish() => return Err(error.into()),
+                }
+                pause = (pause * 2).min(Duration::from_secs(30));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+struct Run<'a, F> {
+    launch: &'a Launch,
+    ledger: &'a Ledger,
+    worker: &'a str,
+    interrupt: &'a Interrupt,
+    fleet: &'a F,
+    retry_failed: bool,
+}
+
+impl<F: Fn() -> Fleet> Run<'_, F> {
+    async fn with_session(&self, accepted: &mut Accepted) -> Result<Summary, RunError> {
+        loop {
+            let secrets = self.launch.secrets.as_ref();
+            if crew::take_seat(self.ledger, self.worker, secrets, self.interrupt).await? == Seat::Interrupted {
+                return Ok(interrupted());
+            }
+            let alone = crew::places(self.ledger).await?.len() <= 1;
+            let fleet = (self.fleet)();
+            let conduct = &self.launch.conduct;
+            let surveys = accepted.surveys.take();
+            let prepared =
+                prepare(&fleet, self.ledger, &accepted.task, surveys, conduct, self.worker, self.interrupt).await?;
+            let Some(plans) = prepared else { return Ok(interrupted()) };
+            let (task, id) = (accepted.task.clone(), accepted.record.id.clone());
+            let site = Arc::new(Site::new(fleet, task, id, plans, conduct.clone(), self.worker.to_owned()));
+            let mut cache = Cache::default();
+            self.ledger.refresh(&mut cache, &site.plans).await?;
+            for (table, board) in cache.boards.iter_mut().enumerate() {
+                board.preference = preference(&site, table, self.worker);
+            }
+            let hands = Hands { site: site.clone(), ledger: self.ledger.clone(), cache: Arc::new(Mutex::new(cache)) };
+            let mut shift = Shift {
+                hands: hands.clone(),
+                secrets,
+                inputs: &accepted.record.inputs,
+                interrupt: self.interrupt,
+                retry_failed: self.retry_failed && alone,
+            };
+            let end = shift.work().await?;
+            shift.write_status().await?;
+            accepted.task = site.task();
+            let ending = match end {
+                ShiftEnd::Surplus => {
+                    crew::leave_seat(self.ledger, self.worker).await;
+                    continue;
+                }
+                ShiftEnd::Finished => Ending::Finished,
+                ShiftEnd::Stuck => Ending::Partial,
+                ShiftEnd::Interrupted => Ending::Interrupted,
+                ShiftEnd::Stopped => {
+                    stop_statements(&hands).await;
+                    Ending::Interrupted
+                }
+            };
+            let left =
+                if ending == Ending::Finished { finish::finish(&hands, self.interrupt).await? } else { Vec::new() };
+            crew::leave_seat(self.ledger, self.worker).await;
+            let boards = hands.cache.lock().await.boards.clone();
+            return Ok(Summary { ending, plans: site.plans.clone(), boards, left });
+        }
+    }
+}
+
+/// Ends the statements of this worker's pieces: nobody waits for them any more.
+async fn stop_statements(hands: &Hands) {
+    let boards = hands.cache.lock().await.boards.clone();
+    for (table, board) in boards.iter().enumerate() {
+        for (piece, record) in board.pieces.iter().enumerate() {
+            let protocol::PieceState::Running { worker } = &record.state else { continue };
+            if *worker == hands.site.worker {
+                let piece = protocol::PieceRef { table, piece };
+                let shard = hands.site.source_shard(table, hands.site.plans[table].pieces[piece.piece].shard);
+                let prefix = hands.site.id.piece_queries(piece);
+                for node in &shard.replicas {
+                    if let Err(error) = hands.site.fleet.warehouse.kill(node, &prefix).await {
+                        tracing::warn!("{error}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The order in which a worker likes pieces: those whose source is on its own host first, each worker beginning somewhere
+/// else, so that they seldom want the same one.
+fn preference(site: &Site, table: usize, worker: &str) -> Vec<usize> {
+    let plan = &site.plans[table];
+    let count = plan.pieces.len();
+    let near: Vec<bool> = {
+        let task = site.task();
+        let shards = &task.source(&task.tables[table]).shards;
+        shards.iter().map(|shard| shard.replicas.iter().any(|node| site.fleet.is_near(node))).collect()
+    };
+    let start = worker.bytes().fold(0usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into())) % count.max(1);
+    let mut order: Vec<usize> = (0..count).map(|n| (n + start) % count).collect();
+    order.sort_by_key(|piece| !near[plan.pieces[*piece].shard]);
+    order
+}
+
+fn interrupted() -> Summary {
+    Summary { ending: Ending::Interrupted, plans: Arc::default(), boards: Vec::new(), left: Vec::new() }
+}

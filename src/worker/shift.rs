@@ -1,0 +1,259 @@
+//! A worker at work: take what can be taken, up to `jobs` at once, until nothing is left.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+
+use crate::keeper::{Change, Error as KeeperError};
+use crate::protocol::{self, BatchState, Job, Next, PieceState};
+use crate::task::{SecretSource, Task};
+
+use super::RunError;
+use super::crew;
+use super::interrupt::Interrupt;
+use super::jobs::Hands;
+use super::ledger::{ClaimChange, LedgerError};
+
+/// `/status` is written at most this often, and at the end.
+const STATUS_PAUSE: Duration = Duration::from_secs(1);
+
+/// How a shift ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShiftEnd {
+    /// Everything is done.
+    Finished,
+    /// What is left has failed.
+    Stuck,
+    /// There are too many workers now: wait for a place again.
+    Surplus,
+    /// The run is to end; what was in hand is finished.
+    Interrupted,
+    /// The run is to end at once; what was in hand is given up.
+    Stopped,
+}
+
+/// A worker at work.
+pub struct Shift<'a> {
+    /// What jobs need.
+    pub hands: Hands,
+    /// For a description that changes.
+    pub secrets: &'a dyn SecretSource,
+    /// What the plan depends on.
+    pub inputs: &'a BTreeMap<String, String>,
+    /// When to end.
+    pub interrupt: &'a Interrupt,
+    /// Whether what failed in an earlier run is to be tried again.
+    pub retry_failed: bool,
+}
+
+type Running = FuturesUnordered<BoxFuture<'static, Result<Job, LedgerError>>>;
+
+impl Shift<'_> {
+    /// Works until nothing is left for this worker.
+    ///
+    /// # Errors
+    /// When the coordinator is lost: all work in hand is dropped then, and its claims are gone or go with the session.
+    pub async fn work(&mut self) -> Result<ShiftEnd, RunError> {
+        let mut running: Running = FuturesUnordered::new();
+        let mut description = self.next_description().await?;
+        let mut last_status = Instant::now();
+        let session = crew::session(&self.hands.ledger);
+        loop {
+            let surplus = self.is_surplus().await?;
+            let taking = !surplus && !self.interrupt.is_finishing();
+            let (next, claims) = if taking { self.take(&mut running).await? } else { (Next::Wait, None) };
+            if running.is_empty() {
+                if self.interrupt.is_finishing() {
+                    return Ok(ShiftEnd::Interrupted);
+                }
+                if surplus {
+                    return Ok(ShiftEnd::Surplus);
+                }
+                match next {
+                    Next::Finished => return Ok(ShiftEnd::Finished),
+                    Next::Stuck if self.start_afresh().await? => continue,
+                    Next::Stuck => return Ok(ShiftEnd::Stuck),
+                    Next::Wait | Next::Claim(_) => {}
+                }
+            }
+            // Nothing is awaited inside the arms: a job that goes on must not wait for what another event needs.
+            let event = tokio::select! {
+                Some(done) = running.next(), if !running.is_empty() => Event::Done(done),
+                () = fired(claims) => Event::Claims,
+                () = &mut description => Event::Description,
+                () = self.interrupt.finish(), if !self.interrupt.is_finishing() => Event::Finish,
+                () = self.interrupt.stop() => Event::Stop,
+                () = session.lost() => Event::Lost,
+            };
+            match event {
+                Event::Done(job) => {
+                    let job = job?;
+                    if matches!(job, Job::Publish(_)) && last_status.elapsed() > STATUS_PAUSE {
+                        self.write_status().await?;
+                        last_status = Instant::now();
+                    }
+                }
+                Event::Claims | Event::Finish => {}
+                Event::Description => {
+                    // The watch is set before the look, so that no change is missed.
+                    description = self.next_description().await?;
+                    self.take_over(self.hands.ledger.description().await?.as_deref());
+                }
+                Event::Stop => {
+                    drop(running);
+                    return Ok(ShiftEnd::Stopped);
+                }
+                Event::Lost => return Err(KeeperError::SessionLost { place: self.hands.site.worker.clone() }.into()),
+            }
+        }
+    }
+
+    /// Claims jobs until the hands are full or nothing can be claimed. Gives what is next then, and a watch that was set
+    /// before the last look.
+    async fn take(&self, running: &mut Running) -> Result<(Next, Option<Change>), RunError> {
+        let mut watch = None;
+        while running.len() < self.hands.site.conduct.jobs {
+            let next = {
+                let cache = self.hands.cache.lock().await;
+                protocol::next(&cache.boards, &cache.busy)
+            };
+            match next {
+                Next::Claim(job) => {
+                    if let Some(claimed) = self.hands.claim(job).await? {
+                        let hands = self.hands.clone();
+                        running.push(async move { hands.perform(claimed).await }.boxed());
+                    }
+                }
+                other if watch.is_some() => return Ok((other, watch)),
+                _ => {
+                    // What is known may be old: look again, with a watch set before.
+                    watch = Some(self.hands.ledger.watch_claims().await?);
+                    let mut cache = self.hands.cache.lock().await;
+                    self.hands.ledger.refresh(&mut cache, &self.hands.site.plans).await?;
+                }
+            }
+        }
+        Ok((Next::Wait, None))
+    }
+
+    async fn next_description(&self) -> Result<BoxFuture<'static, ()>, LedgerError> {
+        let (_, change) = self.hands.ledger.watch_description().await?;
+        Ok(fired(Some(change)).boxed())
+    }
+
+    async fn is_surplus(&self) -> Result<bool, LedgerError> {
+        let limit = self.hands.site.task().max_workers;
+        if limit == u32::MAX {
+            return Ok(false);
+        }
+        let places = crew::places(&self.hands.ledger).await?;
+        Ok(crew::is_surplus(&places, &self.hands.site.worker, limit))
+    }
+
+    /// Gives what failed another chance: once when the run begins, and as often as the rounds allow where another try could
+    /// help. Whether there is something to do again.
+    async fn start_afresh(&mut self) -> Result<bool, LedgerError> {
+        let all = std::mem::take(&mut self.retry_failed);
+        let rounds = self.hands.site.conduct.rounds;
+        let mut cache = self.hands.cache.lock().await;
+        let mut again = false;
+        for table in 0..cache.boards.len() {
+            for piece in 0..cache.boards[table].pieces.len() {
+                let record = cache.boards[table].pieces[piece].clone();
+                let PieceState::Failed { transient, .. } = record.state else { continue };
+                if all || (transient && record.rounds + 1 < rounds) {
+                    let (piece, next) = (protocol::PieceRef { table, piece }, record.fresh_start());
+                    let none = ClaimChange::None;
+                    self.hands
+                        .ledger
+                        .change_piece(&mut cache, piece, &record, next, none, &self.hands.site.worker)
+                        .await?;
+                    again = true;
+                }
+            }
+            for batch in 0..cache.boards[table].batches.len() {
+                let record = cache.boards[table].batches[batch].clone();
+                let BatchState::Failed { transient, .. } = record.state else { continue };
+                if all || (transient && record.rounds + 1 < rounds) {
+                    let (batch, next) = (protocol::BatchRef { table, batch }, record.fresh_start());
+                    let none = ClaimChange::None;
+                    self.hands
+                        .ledger
+                        .change_batch(&mut cache, batch, &record, next, none, &self.hands.site.worker)
+                        .await?;
+                    again = true;
+                }
+            }
+        }
+        Ok(again)
+    }
+
+    /// Takes over a changed description: settings and `max_workers`. What the plan depends on cannot change any more.
+    fn take_over(&self, text: Option<&str>) {
+        let Some(text) = text else {
+            tracing::warn!("the description of the task was deleted; the copy goes on as planned");
+            return;
+        };
+        match Task::parse(text, self.secrets) {
+            Err(faults) => tracing::warn!("the changed description of the task is not used: {faults}"),
+            Ok(parsed) => {
+                let differences = crate::task::differences(self.inputs, &parsed.task.plan_inputs());
+                if differences.is_empty() {
+                    tracing::info!(
+                        "the description of the task has changed: its settings and max_workers apply from now on"
+                    );
+                    self.hands.site.set_task(Arc::new(parsed.task));
+                } else {
+                    tracing::warn!(
+                        "the changed description of the task is not used, since the plan depends on what has changed: {}",
+                        differences.join("; ")
+                    );
+                }
+            }
+        }
+    }
+
+    /// Writes `/status` from what is recorded.
+    pub async fn write_status(&self) -> Result<(), LedgerError> {
+        let mut cache = self.hands.cache.lock().await;
+        self.hands.ledger.refresh(&mut cache, &self.hands.site.plans).await?;
+        let mut counts = BTreeMap::new();
+        for (plan, board) in self.hands.site.plans.iter().zip(&cache.boards) {
+            let done = |batch: usize| board.batches[batch].is_done();
+            let processed: usize = plan
+                .batches
+                .iter()
+                .enumerate()
+                .filter(|(n, _)| done(*n))
+                .map(|(_, batch)| batch.partitions.len())
+                .sum();
+            counts.insert(plan.name.clone(), (plan.partitions.len(), processed));
+        }
+        self.hands.ledger.write_status(&counts).await
+    }
+}
+
+enum Event {
+    Done(Result<Job, LedgerError>),
+    Claims,
+    Description,
+    Finish,
+    Stop,
+    Lost,
+}
+
+async fn fired(change: Option<Change>) {
+    match change {
+        Some(change) => {
+            // A watch that cannot fire any more means that the session is over, which has an event of its own.
+            if change.fired().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+        None => std::future::pending().await,
+    }
+}

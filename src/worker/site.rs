@@ -1,0 +1,233 @@
+//! What every job of a worker works with.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rand::RngExt;
+
+use crate::cluster::{Error, Remedy, Settings};
+use crate::model::{Node, Shard, TableName};
+use crate::plan::TablePlan;
+use crate::protocol::{Failure, Policy, TaskId};
+use crate::sql::TableDefinition;
+use crate::task::{IfTargetNotEmpty, Task};
+
+use super::fleet::Fleet;
+
+/// How a worker was told to behave.
+#[derive(Debug, Clone)]
+pub struct Conduct {
+    /// Tries of a piece, and of a publication, before it has failed.
+    pub tries: u32,
+    /// Tries of a publication.
+    pub publication_tries: u32,
+    /// Fresh starts of what failed, after everything else is done.
+    pub rounds: u32,
+    /// The pause before a second try; longer before each further one, up to a minute.
+    pub retry_delay: Duration,
+    /// How likely a copied piece is thrown away, for tests of a set-up.
+    pub copy_fault_probability: f64,
+    /// How likely a publication fails on its way, for tests of a set-up.
+    pub move_fault_probability: f64,
+    /// Jobs at once.
+    pub jobs: usize,
+    /// Whether rows that the target held before must stay whatever the task says.
+    pub safe_mode: bool,
+}
+
+/// What every job of a worker works with.
+pub struct Site {
+    /// The nodes.
+    pub fleet: Fleet,
+    /// The task's identity.
+    pub id: TaskId,
+    /// The plans, by index of the table job.
+    pub plans: Arc<Vec<TablePlan>>,
+    /// How to behave.
+    pub conduct: Conduct,
+    /// This worker's name.
+    pub worker: String,
+    task: Mutex<Arc<Task>>,
+    targets: Mutex<HashMap<(usize, String), Arc<TableDefinition>>>,
+}
+
+/// An attempt that failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AttemptError {
+    /// A server said no.
+    #[error(transparent)]
+    Server(#[from] Error),
+    /// The servers' answers do not fit together.
+    #[error("{0}")]
+    Mismatch(String),
+    /// Something that no further try will change.
+    #[error("{0}")]
+    Final(String),
+}
+
+impl AttemptError {
+    /// Whether another try could help.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Server(error) => error.remedy() != Remedy::GiveUp,
+            Self::Mismatch(_) => true,
+            Self::Final(_) => false,
+        }
+    }
+
+    /// As it is recorded.
+    pub fn failure(&self) -> Failure {
+        Failure { error: self.to_string(), transient: self.is_transient() }
+    }
+}
+
+impl Site {
+    /// Of a worker that has its task and its plans.
+    pub fn new(
+        fleet: Fleet,
+        task: Arc<Task>,
+        id: TaskId,
+        plans: Vec<TablePlan>,
+        conduct: Conduct,
+        worker: String,
+    ) -> Self {
+        Self { fleet, id, plans: Arc::new(plans), conduct, worker, task: Mutex::new(task), targets: Mutex::default() }
+    }
+
+    /// The task as it is now: settings may change while it runs.
+    pub fn task(&self) -> Arc<Task> {
+        self.task.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes a changed task over.
+    pub fn set_task(&self, task: Arc<Task>) {
+        *self.task.lock().unwrap_or_else(PoisonError::into_inner) = task;
+    }
+
+    /// A shard of a table job's source cluster.
+    pub fn source_shard(&self, table: usize, shard: usize) -> Shard {
+        let task = self.task();
+        task.source(&task.tables[table]).shards[shard].clone()
+    }
+
+    /// The target nodes with these addresses, by target shard.
+    ///
+    /// # Errors
+    /// When the task names such a node no more.
+    pub fn target_nodes(&self, table: usize, addresses: &[Vec<String>]) -> Result<Vec<Vec<Arc<Node>>>, AttemptError> {
+        let task = self.task();
+        let cluster = task.target(&task.tables[table]);
+        let find = |shard: usize, address: &String| {
+            Fleet::find(cluster, shard, address)
+                .ok_or_else(|| AttemptError::Final(format!("the task names target node {address} no more")))
+        };
+        addresses
+            .iter()
+            .enumerate()
+            .map(|(shard, addresses)| addresses.iter().map(|address| find(shard, address)).collect())
+            .collect()
+    }
+
+    /// The target table as a node has it.
+    pub async fn target(&self, table: usize, node: &Node) -> Result<Arc<TableDefinition>, AttemptError> {
+        let key = (table, node.address());
+        if let Some(known) = self.targets.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(known.clone());
+        }
+        let name = &self.plans[table].target;
+        let found = self.fleet.warehouse.table(node, name).await?;
+        let found = Arc::new(found.ok_or_else(|| AttemptError::Mismatch(format!("{node}: table {name} is gone")))?);
+        self.targets.lock().unwrap_or_else(PoisonError::into_inner).insert(key, found.clone());
+        Ok(found)
+    }
+
+    /// What the task says about rows that were there before.
+    pub fn policy(&self, table: usize) -> Policy {
+        match effective(self.task().tables[table].if_target_not_empty, self.conduct.safe_mode) {
+            IfTargetNotEmpty::Fail => Policy::Fail,
+            IfTargetNotEmpty::Replace => Policy::Replace,
+            IfTargetNotEmpty::Append => Policy::Append,
+            IfTargetNotEmpty::Skip => Policy::Skip,
+        }
+    }
+
+    /// Settings for our statements on a target node: the task's, and what lets them pass whatever the server's limits.
+    pub async fn target_settings(&self, node: &Node) -> Result<Settings, Error> {
+        let mut wanted = defaults(TARGET_DEFAULTS);
+        wanted.extend(self.task().settings.for_push());
+        self.fleet.settings(node, &wanted).await
+    }
+
+    /// Settings for a push from one node to another.
+    pub async fn push_settings(&self, from: &Node, to: &Node) -> Result<Settings, Error> {
+        let mut wanted = defaults(PUSH_DEFAULTS);
+        let task = self.task();
+        wanted.extend(task.settings.for_pull());
+        wanted.extend(task.settings.for_push());
+        self.fleet.settings_for_both(from, to, &wanted).await
+    }
+
+    /// Settings for a statement that only reads the source.
+    pub async fn source_settings(&self, node: &Node) -> Result<Settings, Error> {
+        self.fleet.settings(node, &self.task().settings.for_pull()).await
+    }
+
+    /// A staging table's name as a table.
+    pub fn beside_target(&self, table: usize, name: String) -> TableName {
+        self.plans[table].target.beside(name)
+    }
+
+    /// The pause before the next try: doubled each time up to a minute, and never the same for two workers.
+    pub fn pause(&self, failures: u32) -> Duration {
+        let doubled = self.conduct.retry_delay * 2u32.saturating_pow(failures.saturating_sub(1).min(10));
+        doubled.min(Duration::from_secs(60)).mul_f64(rand::rng().random_range(0.5..1.0))
+    }
+
+    /// Throws a die for `--copy-fault-probability` and its like.
+    pub fn strikes(&self, probability: f64) -> bool {
+        probability > 0.0 && rand::rng().random_bool(probability.min(1.0))
+    }
+}
+
+/// `--safe-mode` lets nothing be dropped that was there before.
+pub fn effective(policy: IfTargetNotEmpty, safe_mode: bool) -> IfTargetNotEmpty {
+    if safe_mode && policy == IfTargetNotEmpty::Replace { IfTargetNotEmpty::Fail } else { policy }
+}
+
+/// The original's connections failed on links slower than 50 ms; blocks may hold any number of partitions; what goes into
+/// staging is not merged on its way (facts file, §2).
+const PUSH_DEFAULTS: &[(&str, &str)] = &[
+    ("connect_timeout_with_failover_ms", "5000"),
+    ("connect_timeout_with_failover_secure_ms", "5000"),
+    ("max_partitions_per_insert_block", "0"),
+    ("throw_on_max_partitions_per_insert_block", "0"),
+    ("optimize_on_insert", "0"),
+    ("parallel_distributed_insert_select", "0"),
+    ("max_execution_time", "0"),
+];
+
+/// Equal rows are rows: nothing of ours may be taken for a repetition (facts file, T1). Large partitions may be moved and
+/// dropped. REPLACE waits for this replica; the others are looked at by ourselves.
+const TARGET_DEFAULTS: &[(&str, &str)] = &[
+    ("insert_deduplicate", "0"),
+    ("deduplicate_insert", "disable"),
+    ("deduplicate_insert_select", "disable"),
+    ("replication_alter_partitions_sync", "1"),
+    ("max_partition_size_to_drop", "0"),
+    ("max_table_size_to_drop", "0"),
+    ("max_partitions_per_insert_block", "0"),
+    ("optimize_on_insert", "0"),
+    ("allow_deprecated_syntax_for_merge_tree", "1"),
+    ("allow_experimental_low_cardinality_type", "1"),
+    ("allow_suspicious_low_cardinality_types", "1"),
+    ("allow_suspicious_codecs", "1"),
+    ("allow_suspicious_fixed_string_types", "1"),
+    ("allow_suspicious_indices", "1"),
+    ("allow_suspicious_ttl_expressions", "1"),
+    ("allow_suspicious_primary_key", "1"),
+];
+
+fn defaults(pairs: &[(&str, &str)]) -> std::collections::BTreeMap<String, String> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
