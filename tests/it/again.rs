@@ -214,7 +214,7 @@ fn interrupted_twice_it_ends_at_once() {
     let worker = scene.launch(&task).start();
     wait_for_transfer(&scene);
     worker.signal(Signal::SIGINT);
-    worker.says("interrupt");
+    worker.says("a second signal");
     worker.signal(Signal::SIGINT);
     let begun = std::time::Instant::now();
     worker.ends().with(130);
