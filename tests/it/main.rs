@@ -1,11 +1,24 @@
-//! What holds on real servers. One binary; each test works in a place of its own.
+//! What holds on real servers, seen from outside: task files in, the program run as people run it, rows and remains
+//! looked at on the servers. One binary; each test works in databases and under a ZooKeeper path of its own.
 
+mod harness;
+
+mod again;
+mod bad_input;
+mod columns;
+mod copy;
+mod crash;
 mod keeper;
+mod many;
+mod policies;
+mod replicas;
+mod settings;
+mod sharding;
+mod status;
 
-/// The ZooKeeper to test on.
+/// The ZooKeeper that all tests share.
 fn zookeeper_hosts() -> Vec<(String, u16)> {
-    let hosts = std::env::var("COPIER_TEST_ZOOKEEPER")
-        .expect("COPIER_TEST_ZOOKEEPER must name a ZooKeeper to test on, as host:port");
-    let (host, port) = hosts.split_once(':').expect("COPIER_TEST_ZOOKEEPER is host:port");
-    vec![(host.to_owned(), port.parse().expect("COPIER_TEST_ZOOKEEPER is host:port"))]
+    let hosts = lab::Lab::shared().zookeeper().hosts();
+    let (host, port) = hosts.split_once(':').expect("the laboratory says host:port");
+    vec![(host.to_owned(), port.parse().expect("the laboratory says host:port"))]
 }

@@ -1,0 +1,298 @@
+//! Columns, keys and names: what a table can be made of.
+
+use crate::copy::{BY_MONTH, COLUMNS, fill, rows};
+use crate::harness::{Scene, Table, quote, scene, tick};
+
+const EVERY_TYPE: &str = r"(
+    d Date,
+    id UInt64,
+    s String DEFAULT concat('id ', toString(id)) COMMENT 'it\'s a \\ comment',
+    n Nullable(Int32),
+    a Array(Nullable(String)),
+    u UUID,
+    dec Decimal(18, 4),
+    e Enum8('a' = 1, 'it\'s' = 2),
+    f FixedString(3),
+    nest Nested(x UInt8, y String),
+    t DateTime DEFAULT toDateTime(d),
+    fl Float64,
+    aa Array(Array(Int16)),
+    tu Tuple(UInt8, String),
+    nu Nullable(UUID),
+    c String COMMENT 'plain',
+    m UInt64 MATERIALIZED id * 2,
+    al String ALIAS concat(s, '!') COMMENT 'made up'
+)";
+
+const EVERY_VALUE: &str = r"SELECT toDate('2018-01-01') + number % 60, number, if(number % 5 = 0, 'x\0\t\n\\', toString(number)),
+    if(number % 3 = 0, NULL, toInt32(number) - 700), [NULL, toString(number), '\''],
+    toUUID('61f0c404-5cb3-11e7-907b-a6006ad3dba0'), toDecimal64(number, 4) / 3, if(number % 2 = 0, 'a', 'it\'s'),
+    if(number % 2 = 0, 'abc', 'z'), [toUInt8(number % 256), 2], ['x', toString(number)],
+    toDateTime('2018-01-01 00:00:00') + number, if(number = 7, 0. / 0, number / 7), [[1, 2], [], [toInt16(number)]],
+    (toUInt8(1), toString(number)), if(number % 4 = 0, NULL, toUUID('61f0c404-5cb3-11e7-907b-a6006ad3dba1')), 'c'
+    FROM system.numbers LIMIT 3000";
+
+fn described(scene: &Scene, server: usize, database: &str, table: &str) -> String {
+    let (database, table) = (quote(database), quote(table));
+    scene.ask(
+        server,
+        &format!(
+            "SELECT name, type, default_kind, default_expression, comment FROM system.columns \
+             WHERE database = {database} AND table = {table}"
+        ),
+    )
+}
+
+#[test]
+fn every_type_with_its_default_and_comment() {
+    let scene = scene!();
+    scene.ask(0, &format!("CREATE TABLE {}.hits {EVERY_TYPE} {BY_MONTH}", scene.src));
+    let columns = "(d, id, s, n, a, u, dec, e, f, nest.x, nest.y, t, fl, aa, tu, nu, c)";
+    scene.ask(0, &format!("INSERT INTO {}.hits {columns} {EVERY_VALUE}", scene.src));
+    let task = scene.task(&[&[0]], &[&[1], &[2]]).with(scene.table("hits").sharding_key("id"));
+    scene.run(&task).with(0);
+    scene.check(&task);
+    for target in [1, 2] {
+        assert_eq!(described(&scene, target, &scene.dst, "hits"), described(&scene, 0, &scene.src, "hits"));
+    }
+    let alias = format!("SELECT countIf(al = concat(s, '!')) FROM {}.hits", scene.dst);
+    assert_eq!(scene.sum(&[1, 2], &alias), 3000);
+}
+
+#[test]
+fn every_type_into_a_replicated_table() {
+    let scene = scene!();
+    scene.ask(0, &format!("CREATE TABLE {}.hits {EVERY_TYPE} {BY_MONTH}", scene.src));
+    let columns = "(d, id, s, n, a, u, dec, e, f, nest.x, nest.y, t, fl, aa, tu, nu, c)";
+    scene.ask(0, &format!("INSERT INTO {}.hits {columns} {EVERY_VALUE}", scene.src));
+    let engine = format!("ReplicatedMergeTree('/tables/{}', '{{replica}}')", scene.name());
+    let engine = format!("{engine} PARTITION BY toYYYYMM(d) ORDER BY (d, id)");
+    let task = scene.task(&[&[0]], &[&[1, 2]]).with(scene.table("hits").engine(&engine));
+    scene.run(&task).with(0);
+    scene.check(&task);
+    // 18.16 cannot make a Replicated table with a comment on a column without a default; it gets it afterwards.
+    assert_eq!(described(&scene, 1, &scene.dst, "hits"), described(&scene, 0, &scene.src, "hits"));
+}
+
+#[test]
+fn an_existing_table_with_other_types_and_keys() {
+    let scene = scene!();
+    fill(&scene, &[0, 1], BY_MONTH, 20_000, 2);
+    let columns = "(s String, extra String DEFAULT concat('x', s), id UInt32, v Int64, d Date)";
+    let engine = "ENGINE = MergeTree PARTITION BY toMonday(d) ORDER BY (v, id) SETTINGS index_granularity = 256";
+    scene.on(&[2, 3], &format!("CREATE DATABASE {}", scene.dst));
+    scene.on(&[2], &format!("CREATE TABLE {}.hits {columns} {engine}", scene.dst));
+    let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id");
+    let task = scene.task(&[&[0], &[1]], &[&[2], &[3]]).with(hits);
+    // A table is there on one shard only; on the other one it is made as the task says, and then they differ.
+    scene.on(&[3], &format!("CREATE TABLE {}.hits {columns} {engine}", scene.dst));
+    scene.run(&task).with(0);
+    let row = "cityHash64(d, toUInt64(id), s, toInt64(v))";
+    let found = scene.digest(&[2, 3], row, &format!("{}.hits", scene.dst));
+    assert_eq!(found, scene.digest(&[0, 1], row, &format!("{}.hits", scene.src)));
+    let extra = format!("SELECT countIf(extra = concat('x', s)) FROM {}.hits", scene.dst);
+    assert_eq!(scene.sum(&[2, 3], &extra), 40_000);
+    scene.check_nothing_left(&task);
+    scene.check_partitions(&task, &[("hits", 9)]);
+}
+
+#[test]
+fn a_value_that_does_not_fit_the_existing_table_is_no_silent_loss() {
+    let scene = scene!();
+    scene.ask(
+        0,
+        &format!("CREATE TABLE {}.hits (d Date, s String) ENGINE = MergeTree PARTITION BY d ORDER BY s", scene.src),
+    );
+    scene.ask(0, &format!("INSERT INTO {}.hits VALUES ('2018-01-01', '5'), ('2018-01-02', 'five')", scene.src));
+    scene.ask(1, &format!("CREATE DATABASE {}", scene.dst));
+    scene.ask(
+        1,
+        &format!("CREATE TABLE {}.hits (d Date, s UInt8) ENGINE = MergeTree PARTITION BY d ORDER BY s", scene.dst),
+    );
+    let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits").with("batch_bytes", "1"));
+    let ended = scene.launch(&task).args(&["--max-table-tries", "1", "--max-shard-partition-tries", "1"]).run();
+    assert!([1, 2, 3].contains(&ended.status.code().unwrap()), "{}", ended.stderr);
+    assert!(ended.stderr.contains("hits"), "{}", ended.stderr);
+    assert_eq!(scene.ask(1, &format!("SELECT count() FROM {}.hits WHERE d = '2018-01-02'", scene.dst)), "0");
+}
+
+#[test]
+fn computed_columns_in_keys() {
+    let scene = scene!();
+    let columns = "(ts DateTime, id UInt64, d Date MATERIALIZED toDate(ts), bucket UInt8 ALIAS toUInt8(id % 7))";
+    let engine = "ENGINE = MergeTree PARTITION BY toYYYYMM(d) ORDER BY (d, id)";
+    scene.on(&[0, 1], &format!("CREATE TABLE {}.hits {columns} {engine}", scene.src));
+    for (server, from) in [(0, 0), (1, 10_000)] {
+        let rows = format!(
+            "SELECT toDateTime('2018-01-01 00:00:00') + number * 331, number FROM system.numbers LIMIT {from}, 10000"
+        );
+        scene.ask(server, &format!("INSERT INTO {}.hits (ts, id) {rows}", scene.src));
+    }
+    let by_week = "MergeTree PARTITION BY toMonday(d) ORDER BY (d, id)";
+    let mut task = scene.task(&[&[0], &[1]], &[&[2], &[3]]);
+    for (name, key) in [("by_alias", "bucket"), ("by_materialized", "toRelativeDayNum(d)")] {
+        task = task.with(scene.table(name).from(&scene.src, "hits").engine(by_week).sharding_key(key));
+    }
+    scene.run(&task).with(0);
+    scene.check(&task);
+    // Where they belong: even buckets on the first shard, odd ones on the second.
+    for (server, rest) in [(2, 0), (3, 1)] {
+        let astray = format!("SELECT countIf(bucket % 2 != {rest}) FROM {}.by_alias", scene.dst);
+        assert_eq!(scene.ask(server, &astray), "0");
+    }
+}
+
+#[test]
+fn computed_columns_are_copied_as_they_are_when_asked() {
+    let scene = scene!();
+    let columns = "(d Date, id UInt64, r UInt32 MATERIALIZED rand(), twice UInt64 ALIAS id * 2)";
+    scene.ask(0, &format!("CREATE TABLE {}.hits {columns} {BY_MONTH}", scene.src));
+    let rows = "SELECT toDate('2018-01-01') + number % 60, number FROM system.numbers LIMIT 5000";
+    scene.ask(0, &format!("INSERT INTO {}.hits (d, id) {rows}", scene.src));
+    let made_new = scene.table("made_new").from(&scene.src, "hits");
+    let copied = scene.table("copied").from(&scene.src, "hits");
+    let copied = copied.with("allow_to_copy_alias_and_materialized_columns", "1");
+    let task = scene.task(&[&[0]], &[&[1]]).with(made_new).with(copied);
+    scene.run(&task).with(0);
+    let sum =
+        |server, table: String| scene.ask(server, &format!("SELECT count(), sum(cityHash64(d, id, r)) FROM {table}"));
+    let source = sum(0, format!("{}.hits", scene.src));
+    assert_eq!(sum(1, format!("{}.copied", scene.dst)), source);
+    assert_ne!(sum(1, format!("{}.made_new", scene.dst)), source);
+    assert_eq!(scene.ask(1, &format!("SELECT countIf(twice = id * 2) FROM {}.copied", scene.dst)), "5000");
+    scene.check_nothing_left(&task);
+}
+
+#[test]
+fn names_with_other_letters_blanks_and_quotes() {
+    let scene = scene!();
+    let (src, dst) = (scene.database("база данных"), scene.database("новая 'база' \\ `x`"));
+    let mut task = scene.task(&[&[0], &[1]], &[&[2], &[3]]);
+    for (number, name) in ["таблица с пробелом", "it's \"so\" `so` \\", "a.b", "select"].iter().enumerate()
+    {
+        let full = format!("{}.{}", tick(&src), tick(name));
+        scene.on(&[0, 1], &format!("CREATE DATABASE IF NOT EXISTS {}", tick(&src)));
+        let columns = "(`имя поля` UInt64, `дата` Date, `a\\`b'c` String, `from` Int8 DEFAULT 1)";
+        let engine = "ENGINE = MergeTree PARTITION BY toYYYYMM(`дата`) ORDER BY (`имя поля`, `a\\`b'c`)";
+        scene.on(&[0, 1], &format!("CREATE TABLE {full} {columns} {engine}"));
+        for (server, from) in [(0, 0), (1, 1000)] {
+            let rows = format!(
+                "SELECT number, toDate('2018-01-01') + number % 90, toString(number), toInt8(number % 100) \
+                 FROM system.numbers LIMIT {from}, 1000"
+            );
+            scene.ask(server, &format!("INSERT INTO {full} {rows}"));
+        }
+        let table = Table::new(&format!("t{number}"), (&src, name), (&dst, name));
+        let condition = "`имя поля` < 1900 AND `from` >= 0";
+        task = task.with(table.sharding_key("`имя поля` + `from`").with("where_condition", condition));
+    }
+    scene.run(&task).with(0);
+    for table in &task.tables {
+        scene.check_rows(&task, table, "`имя поля` < 1900 AND `from` >= 0");
+    }
+    scene.check_nothing_left(&task);
+    scene.check_partitions(&task, &[("t0", 3), ("t1", 3), ("t2", 3), ("t3", 3)]);
+}
+
+#[test]
+fn partition_keys_of_every_kind() {
+    let scene = scene!();
+    let columns = "(k String, d Date, v Int32, e Enum8('a' = 1, 'it\\'s' = 2), f FixedString(3), t DateTime, \
+                   u UUID, b Int8, id UInt64)";
+    let rows = r#"SELECT ['it\'s', 'back\\slash', '', 'два слова', 'a,b', '(x)', 'tab\t', 'line\nfeed', '"', '202001'][number % 10 + 1],
+        toDate('2018-01-20') + number % 20, toInt32(number % 5) - 2, if(number % 2 = 0, 'a', 'it\'s'),
+        substring('abc\'\\', number % 4 + 1, 2), toDateTime('2018-01-01 00:00:00') + number % 3 * 3600,
+        toUUID(concat('61f0c404-5cb3-11e7-907b-a6006ad3dba', toString(number % 3))), toInt8(number % 3) - 1, number
+        FROM system.numbers LIMIT "#;
+    scene.on(&[0, 1], &format!("CREATE TABLE {}.hits {columns} ENGINE = MergeTree ORDER BY id", scene.src));
+    scene.ask(0, &format!("INSERT INTO {}.hits {rows} 0, 600", scene.src));
+    scene.ask(1, &format!("INSERT INTO {}.hits {rows} 600, 600", scene.src));
+    let keys = [
+        ("string", "k"),
+        ("string_month", "(k, toYYYYMM(d))"),
+        ("negative", "v"),
+        ("enum", "e"),
+        ("fixed", "f"),
+        ("time", "t"),
+        ("uuid", "u"),
+        ("narrow", "(b, v)"),
+        ("day", "d"),
+        ("many", "(toMonday(d), e, k)"),
+        ("expression", "intDiv(id, 400)"),
+        ("hash", "cityHash64(k) % 4"),
+        ("one", "tuple()"),
+    ];
+    let mut task = scene.task(&[&[0], &[1]], &[&[2], &[3]]);
+    for (name, key) in keys {
+        let engine = format!("MergeTree PARTITION BY {key} ORDER BY id");
+        task = task.with(scene.table(name).from(&scene.src, "hits").engine(&engine).sharding_key("id"));
+    }
+    scene.run(&task).with(0);
+    scene.check(&task);
+    let mut counts: Vec<(&str, u64)> = Vec::new();
+    for (name, key) in keys {
+        let key = if key == "tuple()" { "1" } else { key };
+        let mut values = scene.lines(&[0, 1], &format!("SELECT DISTINCT ({key}, 1) FROM {}.hits", scene.src));
+        values.dedup();
+        counts.push((name, values.len() as u64));
+    }
+    scene.check_partitions(&task, &counts);
+}
+
+#[test]
+fn partitions_with_quotes_can_be_enabled() {
+    let scene = scene!();
+    scene.ask(
+        0,
+        &format!("CREATE TABLE {}.hits (k String, n UInt32) ENGINE = MergeTree PARTITION BY k ORDER BY n", scene.src),
+    );
+    let values = r"['it\'s', 'back\\slash', '', 'два слова', '<&>'][number % 5 + 1]";
+    scene.ask(0, &format!("INSERT INTO {}.hits SELECT {values}, number FROM system.numbers LIMIT 500", scene.src));
+    let list = r"<p>'it\'s'</p><p>'back\\slash'</p><p>'два слова'</p><p>'&lt;&amp;&gt;'</p>";
+    let plain = scene.table("plain").from(&scene.src, "hits");
+    let plain = plain.raw(&format!("<enabled_partitions>{list}</enabled_partitions>"));
+    let pairs = scene.table("pairs").from(&scene.src, "hits").engine("MergeTree PARTITION BY (k, n % 2) ORDER BY n");
+    let pairs = pairs.raw(r"<enabled_partitions>('it''s', 1) ('back\\slash', 0), ('', 1)</enabled_partitions>");
+    let task = scene.task(&[&[0]], &[&[1]]).with(plain).with(pairs);
+    scene.run(&task).with(0);
+    scene.check_rows(&task, &task.tables[0], "k != ''");
+    let of_pairs = r"(k, n % 2) IN (('it\'s', 1), ('back\\slash', 0), ('', 1))";
+    scene.check_rows(&task, &task.tables[1], of_pairs);
+    scene.check_nothing_left(&task);
+    scene.check_partitions(&task, &[("plain", 4), ("pairs", 3)]);
+}
+
+#[test]
+fn a_wide_table() {
+    let scene = scene!();
+    let columns: Vec<String> = (0..250).map(|number| format!("column_with_a_long_name_{number} UInt32")).collect();
+    let columns = format!("(d Date, {})", columns.join(", "));
+    scene.ask(
+        0,
+        &format!("CREATE TABLE {}.hits {columns} ENGINE = MergeTree PARTITION BY toYYYYMM(d) ORDER BY d", scene.src),
+    );
+    let values: Vec<String> = (0..250).map(|number| format!("number * {number}")).collect();
+    let rows =
+        format!("SELECT toDate('2018-01-01') + number % 60, {} FROM system.numbers LIMIT 500", values.join(", "));
+    scene.ask(0, &format!("INSERT INTO {}.hits {rows}", scene.src));
+    let task = scene.task(&[&[0]], &[&[1], &[2]]).with(scene.table("hits").sharding_key("column_with_a_long_name_1"));
+    scene.run(&task).with(0);
+    scene.check(&task);
+}
+
+#[test]
+fn views_on_the_target_do_not_fire() {
+    let scene = scene!();
+    fill(&scene, &[0], BY_MONTH, 5000, 2);
+    scene.ask(1, &format!("CREATE DATABASE {}", scene.dst));
+    scene.ask(1, &format!("CREATE TABLE {}.hits {COLUMNS} {BY_MONTH}", scene.dst));
+    let view = "ENGINE = MergeTree ORDER BY id AS SELECT id FROM";
+    scene.ask(1, &format!("CREATE MATERIALIZED VIEW {0}.seen {view} {0}.hits", scene.dst));
+    let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
+    scene.run(&task).with(0);
+    scene.check(&task);
+    assert_eq!(scene.ask(1, &format!("SELECT count() FROM {}.seen", scene.dst)), "0");
+    // It fires for others as before.
+    scene.ask(1, &format!("INSERT INTO {}.hits {}", scene.dst, rows(10_000, 3, 1)));
+    assert_eq!(scene.ask(1, &format!("SELECT count() FROM {}.seen", scene.dst)), "3");
+}

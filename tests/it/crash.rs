@@ -1,0 +1,145 @@
+//! A worker is killed with -9 in each step of the protocol; another one finishes, and the result is exact.
+
+use crate::copy::{BY_MONTH, COLUMNS, fill};
+use crate::harness::{Scene, Task, scene};
+
+const PLAIN: &str = BY_MONTH;
+/// `{shard}` is another one on each server of the shared laboratory.
+const REPLICATED: &str = "ENGINE = ReplicatedMergeTree('/tables/NAME/{shard}', '{replica}') \
+                          PARTITION BY toYYYYMM(d) ORDER BY (d, id)";
+
+/// Two shards to two, three partitions, several pieces each.
+fn task(scene: &Scene, engine: &str, policy: &str) -> Task {
+    scene.short_sessions();
+    fill(scene, &[0, 1], BY_MONTH, 6000, 3);
+    let hits = scene.table("hits").engine(&engine.replace("NAME", scene.name())).sharding_key("id");
+    let hits = hits.with("number_of_splits", "2").with("batch_bytes", "60000").with("if_target_not_empty", policy);
+    scene.task(&[&[0], &[1]], &[&[2], &[3]]).with(hits)
+}
+
+/// Workers that are killed at this point, one after the other.
+fn kill_at(scene: &Scene, task: &Task, point: &str, times: u32) {
+    for _ in 0..times {
+        let worker = scene.launch(task).args(&["--jobs", "1"]).stop_at(point).start();
+        worker.reaches(point);
+        worker.kill_9();
+    }
+}
+
+fn crash(scene: &Scene, engine: &str, point: &str) {
+    let task = task(scene, engine, "fail");
+    kill_at(scene, &task, point, 1);
+    scene.run(&task).with(0);
+    scene.check(&task);
+    scene.check_partitions(&task, &[("hits", 3)]);
+}
+
+/// A second worker dies at the same point as the first.
+fn crash_twice(scene: &Scene, engine: &str, point: &str) {
+    let task = task(scene, engine, "fail");
+    kill_at(scene, &task, point, 2);
+    scene.run(&task).with(0);
+    scene.check(&task);
+}
+
+/// A test for each row: name, engine, point.
+macro_rules! crashes {
+    ($way:ident: $($name:ident, $engine:ident, $point:literal;)+) => {
+        $(
+            #[test]
+            fn $name() {
+                $way(&scene!(), $engine, $point);
+            }
+        )+
+    };
+}
+
+crashes! { crash:
+    task_created, PLAIN, "task-created";
+    plan_stored, REPLICATED, "plan-stored";
+    tables_created, REPLICATED, "tables-created";
+    piece_claimed, REPLICATED, "piece-claimed";
+    staging_created, PLAIN, "staging-created";
+    piece_pushed, REPLICATED, "piece-pushed";
+    piece_verified, PLAIN, "piece-verified";
+    piece_recorded, REPLICATED, "piece-recorded";
+    publication_claimed, PLAIN, "publication-claimed";
+    publication_claimed_replicated, REPLICATED, "publication-claimed";
+    staging_renamed, PLAIN, "staging-renamed";
+    staging_renamed_replicated, REPLICATED, "staging-renamed";
+    gathered, PLAIN, "gathered";
+    gathered_replicated, REPLICATED, "gathered";
+    placed, PLAIN, "placed";
+    placed_replicated, REPLICATED, "placed";
+    publication_verified, PLAIN, "publication-verified";
+    publication_verified_replicated, REPLICATED, "publication-verified";
+    batch_recorded, PLAIN, "batch-recorded";
+    batch_recorded_replicated, REPLICATED, "batch-recorded";
+    staging_dropped, PLAIN, "staging-dropped";
+}
+
+crashes! { crash_twice:
+    twice_while_pushing, REPLICATED, "piece-pushed";
+    twice_when_renamed, PLAIN, "staging-renamed";
+    twice_when_gathered, REPLICATED, "gathered";
+    twice_when_placed, PLAIN, "placed";
+    twice_when_placed_replicated, REPLICATED, "placed";
+}
+
+/// Rows of others in one of the partitions: added to, they must stay, and ours come once.
+fn crash_with_others(scene: &Scene, engine: &str, policy: &str, point: &str) {
+    let task = task(scene, engine, policy);
+    scene.on(&[2, 3], &format!("CREATE DATABASE {}", scene.dst));
+    scene.on(&[2, 3], &format!("CREATE TABLE {}.hits {COLUMNS} {}", scene.dst, engine.replace("NAME", scene.name())));
+    let others = "SELECT toDate('2018-02-03'), 1000000 + number, 'other', toInt32(1) FROM system.numbers LIMIT 10";
+    scene.ask(2, &format!("INSERT INTO {}.hits {others}", scene.dst));
+    kill_at(scene, &task, point, 1);
+    scene.run(&task).with(0);
+    let row = "cityHash64(d, id, s, v)";
+    let ours = scene.digest(&[2, 3], row, &format!("{}.hits WHERE id < 1000000", scene.dst));
+    assert_eq!(ours, scene.digest(&[0, 1], row, &format!("{}.hits", scene.src)));
+    let left = scene.sum(&[2, 3], &format!("SELECT count() FROM {}.hits WHERE id >= 1000000", scene.dst));
+    assert_eq!(left, if policy == "append" { 10 } else { 0 });
+    scene.check_nothing_left(&task);
+    scene.check_status(&task);
+}
+
+fn crash_appending(scene: &Scene, engine: &str, point: &str) {
+    crash_with_others(scene, engine, "append", point);
+}
+
+fn crash_replacing(scene: &Scene, engine: &str, point: &str) {
+    crash_with_others(scene, engine, "replace", point);
+}
+
+crashes! { crash_appending:
+    appending_claimed, PLAIN, "publication-claimed";
+    appending_gathered, REPLICATED, "gathered";
+    appending_placed, PLAIN, "placed";
+    appending_placed_replicated, REPLICATED, "placed";
+    appending_verified, PLAIN, "publication-verified";
+    appending_recorded, REPLICATED, "batch-recorded";
+}
+
+crashes! { crash_replacing:
+    replacing_gathered, REPLICATED, "gathered";
+    replacing_placed, REPLICATED, "placed";
+    replacing_recorded, REPLICATED, "batch-recorded";
+}
+
+/// A worker that stands still is alive: what it holds is its own, and others do the rest and wait.
+#[test]
+fn a_worker_that_stands_still_keeps_what_it_holds() {
+    let scene = scene!();
+    let task = task(&scene, PLAIN, "fail");
+    let slow = scene.launch(&task).args(&["--jobs", "1"]).stop_at("placed").start();
+    slow.reaches("placed");
+    let other = scene.launch(&task).start();
+    scene.eventually("all but one partition are processed", || {
+        let status = scene.status(&task);
+        if status["hits"]["processed_partitions_count"] == 2 { Ok(()) } else { Err(status.to_string()) }
+    });
+    slow.kill_9();
+    other.ends().with(0);
+    scene.check(&task);
+}

@@ -1,0 +1,214 @@
+//! Looking at the servers afterwards: the rows, and what must not be left.
+
+use std::collections::BTreeMap;
+
+use lab::Cluster;
+use serde_json::{Value, json};
+
+use super::{Scene, Table, Task};
+
+/// A multiset of rows, in two numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digest {
+    pub rows: u64,
+    pub sum: u64,
+}
+
+/// An identifier in backticks.
+pub fn tick(name: &str) -> String {
+    format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`"))
+}
+
+/// A string literal.
+pub fn quote(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+fn full((database, table): &(String, String)) -> String {
+    format!("{}.{}", tick(database), tick(table))
+}
+
+impl Scene {
+    /// The rows that a query finds on some servers together, as they are and however they are ordered. `row` is an
+    /// expression of columns, `from` what follows `FROM`.
+    pub fn digest(&self, servers: &[usize], row: &str, from: &str) -> Digest {
+        let ask = |&server: &usize| {
+            let answer = self.ask(server, &format!("SELECT count(), sum({row}) FROM {from}"));
+            let (rows, sum) = answer.split_once('\t').unwrap();
+            Digest { rows: rows.parse().unwrap(), sum: sum.parse().unwrap() }
+        };
+        let add = |a: Digest, b: Digest| Digest { rows: a.rows + b.rows, sum: a.sum.wrapping_add(b.sum) };
+        servers.iter().map(ask).fold(Digest { rows: 0, sum: 0 }, add)
+    }
+
+    /// An expression that hashes a whole row of a table, except its ALIAS columns.
+    pub fn row_hash(&self, server: usize, table: &(String, String)) -> String {
+        let (database, name) = (quote(&table.0), quote(&table.1));
+        let columns = self.ask(
+            server,
+            &format!(
+                "SELECT name, type FROM system.columns WHERE database = {database} AND table = {name} \
+                 AND default_kind != 'ALIAS' FORMAT TSVRaw"
+            ),
+        );
+        let hash = |line: &str| {
+            let (name, kind) = line.split_once('\t').unwrap();
+            hash(&tick(name), kind)
+        };
+        let hashes: Vec<String> = columns.lines().map(hash).collect();
+        assert!(!hashes.is_empty(), "{table:?} has no columns on server {server}");
+        format!("cityHash64({})", hashes.join(", "))
+    }
+
+    /// The target has the source's rows, all of them and each as often as the source; the replicas of each shard agree;
+    /// nothing is left; `/status` says that all is done.
+    #[track_caller]
+    pub fn check(&self, task: &Task) {
+        for table in &task.tables {
+            self.check_rows(task, table, "1");
+        }
+        self.check_nothing_left(task);
+        self.check_status(task);
+    }
+
+    /// The target table has exactly the source's rows for which a condition holds.
+    #[track_caller]
+    pub fn check_rows(&self, task: &Task, table: &Table, condition: &str) {
+        let (sources, targets) = (self.readers(&task.source), self.readers(&task.target));
+        let row = self.row_hash(sources[0], &table.source);
+        let wanted = self.digest(&sources, &row, &format!("{} WHERE {condition}", full(&table.source)));
+        let found = self.digest(&targets, &row, &full(&table.target));
+        assert_eq!(found, wanted, "rows of {}: found on the target and wanted", table.name);
+        self.check_replicas(task, table);
+    }
+
+    /// Live replicas of a target shard hold the same rows.
+    #[track_caller]
+    pub fn check_replicas(&self, task: &Task, table: &Table) {
+        for (number, shard) in task.target.shards.iter().enumerate() {
+            let live: Vec<usize> = shard.replicas.iter().filter_map(|host| self.live(host)).collect();
+            let row = self.row_hash(live[0], &table.target);
+            let digests: Vec<Digest> =
+                live.iter().map(|&server| self.digest(&[server], &row, &full(&table.target))).collect();
+            assert!(digests.iter().all(|digest| *digest == digests[0]), "replicas of shard {number}: {digests:?}");
+        }
+    }
+
+    /// No table, no query, no ephemeral node of ours.
+    #[track_caller]
+    pub fn check_nothing_left(&self, task: &Task) {
+        self.check_no_tables(task);
+        for path in ["claims", "task_active_workers"] {
+            let path = format!("{}/{path}", task.path);
+            // A killed worker's session outlives it by its timeout.
+            self.eventually(&format!("{path} is empty"), || match self.children(&path) {
+                Some(names) if !names.is_empty() => Err(format!("{names:?}")),
+                _ => Ok(()),
+            });
+        }
+    }
+
+    /// No table and no query of ours.
+    #[track_caller]
+    pub fn check_no_tables(&self, task: &Task) {
+        let databases: Vec<String> =
+            task.tables.iter().flat_map(|table| [quote(&table.source.0), quote(&table.target.0)]).collect();
+        let databases = databases.join(", ");
+        let tables = format!(
+            "SELECT database, name FROM system.tables WHERE database IN ({databases}) AND name LIKE 'copier\\\\_%'"
+        );
+        let of_ours = task.tables.iter().map(|table| format!("position(query, {}) > 0", quote(&table.target.0)));
+        let of_ours = of_ours.collect::<Vec<_>>().join(" OR ");
+        let queries =
+            format!("SELECT query_id, query FROM system.processes WHERE query_id LIKE 'copier:%' AND ({of_ours})");
+        for server in self.lab().servers().iter().filter(|server| server.pid().is_some()) {
+            for (what, sql) in [("tables", &tables), ("queries", &queries)] {
+                let left = server.query(sql).unwrap();
+                assert!(left.is_empty(), "{what} left on {}:\n{left}", server.host());
+            }
+        }
+    }
+
+    /// `/status` has every table of the task, and all partitions of each are processed.
+    #[track_caller]
+    pub fn check_status(&self, task: &Task) {
+        let status = self.status(task);
+        let tables = status.as_object().unwrap();
+        assert_eq!(tables.len(), task.tables.len(), "{status}");
+        for table in &task.tables {
+            let counts = &tables[&table.name];
+            assert_eq!(counts["all_partitions_count"], counts["processed_partitions_count"], "{status}");
+            assert!(counts["all_partitions_count"].is_u64(), "{status}");
+        }
+    }
+
+    /// `/status` says this of tables: how many partitions there are, all processed.
+    #[track_caller]
+    pub fn check_partitions(&self, task: &Task, expected: &[(&str, u64)]) {
+        let entry = |&(name, count): &(&str, u64)| {
+            let counts = json!({ "all_partitions_count": count, "processed_partitions_count": count });
+            (name.to_owned(), counts)
+        };
+        let expected: BTreeMap<String, Value> = expected.iter().map(entry).collect();
+        assert_eq!(self.status(task), json!(expected));
+    }
+
+    /// The task's `/status`.
+    #[track_caller]
+    pub fn status(&self, task: &Task) -> Value {
+        let text = self.node(&format!("{}/status", task.path)).expect("/status is there");
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
+    }
+
+    /// The names of the children of a ZooKeeper node; `None` when there is no such node.
+    pub fn children(&self, path: &str) -> Option<Vec<String>> {
+        let sql = format!("SELECT name FROM system.zookeeper WHERE path = {} FORMAT TSVRaw", quote(path));
+        match self.any_live().query(&sql) {
+            Ok(names) => Some(names.lines().map(str::to_owned).collect()),
+            Err(e) if e.to_string().contains("No node") || e.to_string().contains("no node") => None,
+            Err(e) => panic!("{e}"),
+        }
+    }
+
+    /// The content of a ZooKeeper node; `None` when there is no such node.
+    pub fn node(&self, path: &str) -> Option<String> {
+        let (parent, name) = path.rsplit_once('/').unwrap();
+        if !self.children(parent)?.iter().any(|child| child == name) {
+            return None;
+        }
+        let (parent, name) = (quote(parent), quote(name));
+        let sql = format!("SELECT value FROM system.zookeeper WHERE path = {parent} AND name = {name} FORMAT TSVRaw");
+        Some(self.any_live().value(&sql).unwrap())
+    }
+
+    /// One live replica of each shard.
+    pub fn readers(&self, cluster: &Cluster) -> Vec<usize> {
+        let reader = |shard: &lab::Shard| shard.replicas.iter().find_map(|host| self.live(host)).unwrap();
+        cluster.shards.iter().map(reader).collect()
+    }
+
+    fn live(&self, host: &str) -> Option<usize> {
+        self.lab().servers().iter().position(|server| server.host() == host && server.pid().is_some())
+    }
+
+    fn any_live(&self) -> &lab::ClickHouse {
+        self.lab().servers().iter().find(|server| server.pid().is_some()).unwrap()
+    }
+}
+
+/// A hash of a value that is the same for equal values and never NULL.
+fn hash(value: &str, kind: &str) -> String {
+    if let Some(inner) = kind.strip_prefix("Nullable(").and_then(|rest| rest.strip_suffix(')')) {
+        return format!("isNull({value}), ifNull({}, toUInt64(0))", hash(value, inner));
+    }
+    if let Some(inner) = kind.strip_prefix("Array(").and_then(|rest| rest.strip_suffix(')')) {
+        if inner.starts_with("Nullable(") {
+            return format!("cityHash64(arrayMap(x -> cityHash64({}), {value}))", hash("x", inner));
+        }
+        return format!("cityHash64({value})");
+    }
+    if kind == "UUID" || kind.starts_with("Decimal") {
+        return format!("cityHash64(reinterpretAsString({value}))");
+    }
+    format!("cityHash64({value})")
+}

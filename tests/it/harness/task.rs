@@ -1,0 +1,155 @@
+//! Task files, written for a test.
+
+use std::fmt::Write as _;
+
+use lab::Cluster;
+use quick_xml::escape::escape;
+
+/// A task file in the making. Its fields are there to be changed.
+#[derive(Clone)]
+pub struct Task {
+    /// Its path in ZooKeeper.
+    pub path: String,
+    /// The cluster that is copied from.
+    pub source: Cluster,
+    /// The cluster that is copied to.
+    pub target: Cluster,
+    /// The account of the source's replicas; `default` without a password unless set.
+    pub source_account: Option<(String, String)>,
+    /// The same for the target.
+    pub target_account: Option<(String, String)>,
+    /// The table jobs.
+    pub tables: Vec<Table>,
+    /// Elements beside `<tables>`, as XML.
+    pub more: String,
+}
+
+impl Task {
+    pub fn new(path: String, source: Cluster, target: Cluster) -> Task {
+        let (tables, more) = (Vec::new(), String::new());
+        Task { path, source, target, source_account: None, target_account: None, tables, more }
+    }
+
+    /// Another task, at a path below the scene's.
+    pub fn at(mut self, name: &str) -> Task {
+        self.path = format!("{}/{name}", self.path);
+        self
+    }
+
+    pub fn with(mut self, table: Table) -> Task {
+        self.tables.push(table);
+        self
+    }
+
+    /// Adds elements beside `<tables>`, as XML.
+    pub fn more(mut self, xml: &str) -> Task {
+        self.more.push_str(xml);
+        self
+    }
+
+    /// Both clusters are entered as this user.
+    pub fn account(mut self, user: &str, password: &str) -> Task {
+        self.source_account = Some((user.to_owned(), password.to_owned()));
+        self.target_account = self.source_account.clone();
+        self
+    }
+
+    pub fn weights(mut self, weights: &[u32]) -> Task {
+        for (shard, &weight) in self.target.shards.iter_mut().zip(weights) {
+            shard.weight = weight;
+        }
+        self
+    }
+
+    pub fn xml(&self) -> String {
+        let mut xml = String::from("<clickhouse>\n<remote_servers>\n");
+        for (cluster, account) in [(&self.source, &self.source_account), (&self.target, &self.target_account)] {
+            cluster_xml(&mut xml, cluster, account.as_ref());
+        }
+        write!(xml, "</remote_servers>\n{}\n<tables>\n", self.more).unwrap();
+        for table in &self.tables {
+            write!(xml, "{}", table.xml()).unwrap();
+        }
+        xml.push_str("</tables>\n</clickhouse>\n");
+        xml
+    }
+}
+
+fn cluster_xml(xml: &mut String, cluster: &Cluster, account: Option<&(String, String)>) {
+    let account = account.map(|(user, password)| {
+        format!("<user>{}</user><password>{}</password>", escape(user.as_str()), escape(password.as_str()))
+    });
+    let account = account.unwrap_or_default();
+    writeln!(xml, "<{}>", cluster.name).unwrap();
+    for shard in &cluster.shards {
+        let replication = shard.internal_replication;
+        write!(xml, "  <shard><weight>{}</weight>", shard.weight).unwrap();
+        write!(xml, "<internal_replication>{replication}</internal_replication>").unwrap();
+        for host in &shard.replicas {
+            write!(xml, "<replica><host>{host}</host>{account}</replica>").unwrap();
+        }
+        xml.push_str("</shard>\n");
+    }
+    writeln!(xml, "</{}>", cluster.name).unwrap();
+}
+
+/// A table job in the making.
+#[derive(Clone)]
+pub struct Table {
+    /// The element's name.
+    pub name: String,
+    /// Database and table that are copied from.
+    pub source: (String, String),
+    /// Database and table that are copied to.
+    pub target: (String, String),
+    more: String,
+}
+
+impl Table {
+    pub fn new(name: &str, source: (&str, &str), target: (&str, &str)) -> Table {
+        let owned = |(database, table): (&str, &str)| (database.to_owned(), table.to_owned());
+        Table { name: name.to_owned(), source: owned(source), target: owned(target), more: String::new() }
+    }
+
+    /// Adds an element with a text.
+    pub fn with(mut self, element: &str, text: &str) -> Table {
+        writeln!(self.more, "    <{element}>{}</{element}>", escape(text)).unwrap();
+        self
+    }
+
+    /// Adds elements as XML.
+    pub fn raw(mut self, xml: &str) -> Table {
+        writeln!(self.more, "    {xml}").unwrap();
+        self
+    }
+
+    pub fn engine(self, text: &str) -> Table {
+        self.with("engine", text)
+    }
+
+    pub fn sharding_key(self, text: &str) -> Table {
+        self.with("sharding_key", text)
+    }
+
+    pub fn from(mut self, database: &str, table: &str) -> Table {
+        self.source = (database.to_owned(), table.to_owned());
+        self
+    }
+
+    pub fn to(mut self, database: &str, table: &str) -> Table {
+        self.target = (database.to_owned(), table.to_owned());
+        self
+    }
+
+    fn xml(&self) -> String {
+        let mut xml = format!("  <{}>\n", self.name);
+        for (way, cluster, (database, table)) in [("pull", "source", &self.source), ("push", "target", &self.target)] {
+            let (database, table) = (escape(database.as_str()), escape(table.as_str()));
+            writeln!(xml, "    <cluster_{way}>{cluster}</cluster_{way}>").unwrap();
+            writeln!(xml, "    <database_{way}>{database}</database_{way}>").unwrap();
+            writeln!(xml, "    <table_{way}>{table}</table_{way}>").unwrap();
+        }
+        writeln!(xml, "{}  </{}>", self.more, self.name).unwrap();
+        xml
+    }
+}

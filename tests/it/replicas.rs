@@ -1,0 +1,141 @@
+//! Shards of several replicas, live and dead.
+
+use std::collections::BTreeMap;
+
+use lab::{LabSpec, Macros};
+
+use crate::copy::{BY_MONTH, COLUMNS, fill, rows};
+use crate::harness::{Scene, scene};
+
+/// Two shards of two replicas, twice: servers 0 to 3 and 4 to 7. `{shard}` counts from 0 to 3.
+fn four_pairs() -> LabSpec {
+    let macros = |server: usize| Macros { shard: (server / 2).to_string(), replica: format!("r{server}") };
+    let macros: BTreeMap<usize, Macros> = (0..8).map(|server| (server, macros(server))).collect();
+    LabSpec { clickhouse: 8, macros, ..LabSpec::default() }
+}
+
+const REPLICATED: &str = "ENGINE = ReplicatedMergeTree('/tables/{shard}/KIND', '{replica}') \
+                          PARTITION BY toYYYYMM(d) ORDER BY (d, id)";
+
+/// Fills Replicated source tables on servers 0 to 3.
+fn fill_pairs(scene: &Scene) {
+    scene
+        .on(&[0, 1, 2, 3], &format!("CREATE TABLE {}.hits {COLUMNS} {}", scene.src, REPLICATED.replace("KIND", "src")));
+    for (server, from) in [(0, 0), (2, 10_000)] {
+        scene.ask(server, &format!("INSERT INTO {}.hits {}", scene.src, rows(from, 10_000, 3)));
+    }
+    scene.on(&[1, 3], &format!("SYSTEM SYNC REPLICA {}.hits", scene.src));
+}
+
+#[test]
+fn two_by_two_to_two_by_two_with_a_dead_replica_on_each_side() {
+    let scene = scene!(own four_pairs());
+    fill_pairs(&scene);
+    let engine = REPLICATED.replace("KIND", "dst");
+    // The one that will be dead knows the table already; the others get it from the copier.
+    scene.ask(5, &format!("CREATE DATABASE {}", scene.dst));
+    scene.ask(5, &format!("CREATE TABLE {}.hits {COLUMNS} {engine}", scene.dst));
+    // The first of its shard on one side, the second on the other.
+    scene.server(0).kill_9().unwrap();
+    scene.server(5).kill_9().unwrap();
+    let hits = scene.table("hits").engine(&engine).sharding_key("id");
+    let task = scene.task(&[&[0, 1], &[2, 3]], &[&[4, 5], &[6, 7]]).with(hits);
+    scene.run(&task).with(0).tells(&["WARN", scene.server(5).host()]);
+    scene.server(0).start().unwrap();
+    scene.check(&task);
+    scene.check_partitions(&task, &[("hits", 3)]);
+
+    scene.server(5).start().unwrap();
+    let table = format!("{}.hits", scene.dst);
+    let digest = |server| scene.digest(&[server], "cityHash64(d, id, s, v)", &table);
+    scene.eventually("the replica that was dead has all rows", || {
+        let (late, other) = (digest(5), digest(4));
+        if late == other { Ok(()) } else { Err(format!("{late:?} of {other:?}")) }
+    });
+}
+
+#[test]
+fn a_replica_of_the_target_dies_in_the_middle() {
+    let scene = scene!(own four_pairs());
+    scene.short_sessions();
+    fill_pairs(&scene);
+    let engine = REPLICATED.replace("KIND", "dst");
+    let hits = scene.table("hits").engine(&engine).sharding_key("id").with("number_of_splits", "2");
+    let task = scene.task(&[&[0, 1], &[2, 3]], &[&[4, 5], &[6, 7]]).with(hits);
+    let first = scene.launch(&task).stop_at("piece-recorded").start();
+    first.reaches("piece-recorded");
+    first.kill_9();
+    // Whichever of the two had the staged rows, one that has them is left, or they are copied again.
+    scene.server(4).kill_9().unwrap();
+    let ended = scene.launch(&task).args(&["--retry-delay-ms", "200"]).run();
+    if ended.status.code() != Some(0) {
+        // The rows of recorded pieces lie on a dead server: they must not be given up, and not be doubled.
+        scene.server(4).start().unwrap();
+        scene.run(&task).with(0);
+    } else {
+        scene.server(4).start().unwrap();
+    }
+    scene.on(&[4, 5, 6, 7], &format!("SYSTEM SYNC REPLICA {}.hits", scene.dst));
+    for table in &task.tables {
+        scene.check_rows(&task, table, "1");
+        scene.check_replicas(&task, table);
+    }
+    scene.check_status(&task);
+}
+
+#[test]
+fn a_shard_without_a_live_replica_is_named() {
+    let scene = scene!(own LabSpec { clickhouse: 3, ..LabSpec::default() });
+    fill(&scene, &[0, 1], BY_MONTH, 1000, 1);
+    let task = scene.task(&[&[0], &[1]], &[&[2]]).with(scene.table("hits"));
+    scene.server(1).kill_9().unwrap();
+    let ended = scene.run(&task).with(1).tells(&[scene.server(1).host()]);
+    assert!(ended.took.as_secs() < 20, "{:?}", ended.took);
+    scene.server(1).start().unwrap();
+    scene.server(2).kill_9().unwrap();
+    let ended = scene.run(&task).with(1).tells(&[scene.server(2).host()]);
+    assert!(ended.took.as_secs() < 20, "{:?}", ended.took);
+    scene.server(2).start().unwrap();
+    scene.run(&task).with(0);
+    scene.check(&task);
+}
+
+#[test]
+fn a_frozen_replica_is_as_good_as_dead() {
+    let scene = scene!(own LabSpec { clickhouse: 3, ..LabSpec::default() });
+    let engine =
+        "ENGINE = ReplicatedMergeTree('/tables/frozen', '{replica}') PARTITION BY toYYYYMM(d) ORDER BY (d, id)";
+    scene.on(&[0, 1], &format!("CREATE TABLE {}.hits {COLUMNS} {engine}", scene.src));
+    scene.ask(0, &format!("INSERT INTO {}.hits {}", scene.src, rows(0, 5000, 2)));
+    scene.ask(1, &format!("SYSTEM SYNC REPLICA {}.hits", scene.src));
+    let task = scene.task(&[&[0, 1]], &[&[2]]).with(scene.table("hits").engine(BY_MONTH));
+    scene.server(0).freeze().unwrap();
+    let ended = scene.run(&task).with(0);
+    scene.server(0).thaw().unwrap();
+    assert!(ended.took.as_secs() < 60, "{:?}", ended.took);
+    scene.check(&task);
+}
+
+#[test]
+fn replicas_that_do_not_replicate_each_get_the_rows() {
+    let scene = scene!();
+    fill(&scene, &[0, 1], BY_MONTH, 10_000, 2);
+    let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id").with("number_of_splits", "2");
+    let mut task = scene.task(&[&[0], &[1]], &[&[2, 3], &[4, 5]]).with(hits);
+    for shard in &mut task.target.shards {
+        shard.internal_replication = false;
+    }
+    scene.run(&task).with(0);
+    scene.check(&task);
+}
+
+#[test]
+fn replicas_of_one_shard_through_macros() {
+    let scene = scene!();
+    fill(&scene, &[0, 1], BY_MONTH, 10_000, 3);
+    let engine = format!("ReplicatedMergeTree('/tables/{}/one', '{{replica}}')", scene.name());
+    let engine = format!("{engine} PARTITION BY toYYYYMM(d) ORDER BY (d, id)");
+    let task = scene.task(&[&[0], &[1]], &[&[2, 3, 4]]).with(scene.table("hits").engine(&engine));
+    scene.run(&task).with(0);
+    scene.check(&task);
+}

@@ -1,0 +1,138 @@
+//! `<settings>`, `<settings_pull>`, `<settings_push>`, and how servers are addressed.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::copy::{BY_MONTH, fill};
+use crate::harness::{Scene, scene};
+
+/// How many finished transfers of the scene's had a setting of this value.
+fn transfers_with(scene: &Scene, setting: &str, value: &str) -> u64 {
+    scene.ask(0, "SYSTEM FLUSH LOGS");
+    let sql = format!(
+        "SELECT count() FROM system.query_log WHERE toInt8(type) = 2 AND query LIKE 'INSERT INTO FUNCTION%' \
+         AND position(query, '{}') > 0 AND Settings.Values[indexOf(Settings.Names, '{setting}')] = '{value}'",
+        scene.dst
+    );
+    scene.sum(&[0], &sql)
+}
+
+#[test]
+fn settings_reach_the_statements_they_are_for() {
+    let scene = scene!();
+    fill(&scene, &[0], BY_MONTH, 5000, 2);
+    let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
+    let task = task.more(
+        "<settings><connect_timeout>17</connect_timeout></settings>\
+         <settings_pull><max_block_size>1234</max_block_size><readonly>1</readonly></settings_pull>\
+         <settings_push><insert_distributed_timeout>321</insert_distributed_timeout></settings_push>",
+    );
+    // `readonly` says that the source must not be changed; a push from it still goes.
+    scene.run(&task).with(0);
+    scene.check(&task);
+    for (setting, value) in
+        [("connect_timeout", "17"), ("max_block_size", "1234"), ("insert_distributed_timeout", "321")]
+    {
+        assert!(transfers_with(&scene, setting, value) > 0, "no transfer with {setting} = {value}");
+    }
+}
+
+#[test]
+fn settings_that_the_servers_do_not_know_are_not_sent() {
+    let scene = scene!();
+    fill(&scene, &[0], BY_MONTH, 5000, 2);
+    let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
+    let task = task.more(
+        "<settings><optimize_on_insert>0</optimize_on_insert><no_such_setting>1</no_such_setting></settings>\
+         <settings_pull><max_insert_threads>4</max_insert_threads></settings_pull>\
+         <settings_push><deduplicate_insert>disable</deduplicate_insert></settings_push>",
+    );
+    scene.run(&task).with(0).tells(&["WARN", "no_such_setting"]);
+    scene.check(&task);
+}
+
+#[test]
+fn what_a_limit_forbids_fails_by_its_name() {
+    let scene = scene!();
+    fill(&scene, &[0], BY_MONTH, 50_000, 2);
+    let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
+    let task = task.more("<settings_pull><max_rows_to_read>10</max_rows_to_read></settings_pull>");
+    let few = ["--max-table-tries=1", "--max-shard-partition-tries=2", "--retry-delay-ms=1"];
+    let ended = scene.launch(&task).args(&few).run();
+    assert!([1, 3].contains(&ended.status.code().unwrap()), "{}", ended.stderr);
+    ended.tells(&["hits", scene.server(0).host(), "Limit for rows"]);
+}
+
+#[test]
+fn a_value_that_a_setting_does_not_take_is_an_error() {
+    let scene = scene!();
+    fill(&scene, &[0], BY_MONTH, 5000, 2);
+    let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
+    let task = task.more("<settings_pull><max_threads>plenty</max_threads></settings_pull>");
+    let few = ["--max-table-tries=1", "--max-shard-partition-tries=2", "--retry-delay-ms=1"];
+    let ended = scene.launch(&task).args(&few).run();
+    assert!([1, 2, 3].contains(&ended.status.code().unwrap()), "{}", ended.stderr);
+    ended.tells(&["plenty"]);
+}
+
+/// Another door to a server; counts who comes.
+fn door(from: (&str, u16), to: (&str, u16)) -> Arc<AtomicUsize> {
+    let listener = TcpListener::bind(from).unwrap();
+    let to = (to.0.to_owned(), to.1);
+    let visitors = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&visitors);
+    std::thread::spawn(move || {
+        for near in listener.incoming().flatten() {
+            count.fetch_add(1, Ordering::Relaxed);
+            let far = TcpStream::connect((to.0.as_str(), to.1)).unwrap();
+            let (near2, far2) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+            std::thread::spawn(move || carry(near, far));
+            std::thread::spawn(move || carry(far2, near2));
+        }
+    });
+    visitors
+}
+
+fn carry(mut from: TcpStream, mut to: TcpStream) {
+    let mut bytes = vec![0; 1 << 16];
+    while let Ok(length @ 1..) = from.read(&mut bytes) {
+        if to.write_all(&bytes[..length]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write); // the other side may be gone already
+}
+
+#[test]
+fn ports_other_than_the_usual() {
+    let scene = scene!();
+    fill(&scene, &[0], BY_MONTH, 5000, 2);
+    let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
+    let (source, target) = (scene.server(0).host(), scene.server(1).host());
+    let doors = [
+        door((source, 18123), (source, 8123)),
+        door((target, 18123), (target, 8123)),
+        door((target, 19000), (target, 9000)),
+    ];
+    let xml = task.xml();
+    let xml = xml.replace(&format!("{source}</host>"), &format!("{source}</host><http_port>18123</http_port>"));
+    let ports = "<http_port>18123</http_port><port>19000</port>";
+    let xml = xml.replace(&format!("{target}</host>"), &format!("{target}</host>{ports}"));
+    scene.launch_text(&xml).run().with(0);
+    scene.check(&task);
+    for visitors in doors {
+        assert!(visitors.load(Ordering::Relaxed) > 0);
+    }
+}
+
+#[test]
+fn a_plain_port_is_not_taken_for_a_secure_one() {
+    let scene = scene!();
+    fill(&scene, &[0], BY_MONTH, 10, 1);
+    let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
+    let secure = "</host><secure>1</secure><http_port>8123</http_port><port>9000</port>";
+    let ended = scene.launch_text(&task.xml().replacen("</host>", secure, 1)).run().with(1);
+    ended.tells(&[scene.server(0).host()]);
+}
