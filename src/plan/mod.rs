@@ -26,10 +26,8 @@ pub struct TablePlan {
     pub target: TableName,
     /// How the source is read.
     pub reading: Reading,
-    /// The columns that are transferred.
+    /// The columns that are transferred: all that the target stores. Staging tables have them in this order.
     pub columns: Vec<String>,
-    /// Whether MATERIALIZED columns are among them: staging tables then take their values.
-    pub with_materialized: bool,
     /// The target's partition key; empty when it is not partitioned.
     pub key: Vec<KeyElement>,
     /// How rows find their target shard; `None` when only one gets rows.

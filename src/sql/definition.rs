@@ -121,22 +121,32 @@ impl TableDefinition {
         format!("CREATE TABLE IF NOT EXISTS {} ({}) ENGINE = {engine}", quote::table(name), declarations.join(", "))
     }
 
-    /// The statement that makes a staging table for this one: the same columns, indices and projections, but nothing
-    /// that removes rows (TTL), and no constraints, since the rows have passed those of the source.
+    /// The statement that makes a staging table for this one: its stored columns in a given order, each a plain column
+    /// (every value is given when rows are staged, also those of DEFAULT and MATERIALIZED columns: an INSERT through
+    /// `remote()` knows no other way on 18.16), its indices and projections; nothing that removes rows (TTL), and no
+    /// constraints, since the rows have passed those of the source. Partitions of it can be attached and replaced: only
+    /// names and types of stored columns must agree (facts file, §3).
     ///
-    /// `with_materialized`: the values of MATERIALIZED columns will be inserted, so they are declared DEFAULT. Partitions can
-    /// be attached all the same: only names and types must agree (facts file, §3).
-    pub fn create_staging(&self, staging: &TableName, with_materialized: bool) -> String {
-        let kept: Vec<String> = self
-            .declarations
-            .iter()
-            .filter(|text| !starts_with_word(text, "CONSTRAINT"))
-            .map(|text| without_clause(&without_clause(text, "TTL"), "COMMENT"))
-            .map(|text| if with_materialized { materialized_as_default(&text) } else { text })
-            .collect();
+    /// `None` when this table lacks one of the columns.
+    pub fn create_staging(&self, staging: &TableName, columns: &[String]) -> Option<String> {
+        let declaration_of = |name: &String| self.declarations.iter().find(|text| declares(text, name));
+        let mut kept: Vec<String> =
+            columns.iter().map(|name| declaration_of(name).map(|text| as_plain(text))).collect::<Option<_>>()?;
+        let of_the_table = |text: &&String| ["INDEX", "PROJECTION"].iter().any(|word| starts_with_word(text, word));
+        kept.extend(self.declarations.iter().filter(of_the_table).cloned());
         let engine = self.engine.staging();
-        format!("CREATE TABLE {} ({}) ENGINE = {engine}", quote::table(staging), kept.join(", "))
+        Some(format!("CREATE TABLE {} ({}) ENGINE = {engine}", quote::table(staging), kept.join(", ")))
     }
+}
+
+/// Whether a declaration is that of a column.
+fn declares(declaration: &str, column: &str) -> bool {
+    lex::tokens(declaration).is_ok_and(|found| {
+        found.first().is_some_and(|token| {
+            let name = token.text(declaration);
+            name == column && token.token == Token::Word || name == quote::ident(column)
+        })
+    })
 }
 
 fn declarations(create_query: &str) -> Result<Vec<String>, lex::LexError> {
@@ -159,11 +169,23 @@ fn starts_with_word(declaration: &str, word: &str) -> bool {
     lex::tokens(declaration).is_ok_and(|found| found.first().is_some_and(|t| t.is_word(declaration, word)))
 }
 
-fn materialized_as_default(declaration: &str) -> String {
-    let Ok(found) = lex::tokens(declaration) else { return declaration.to_owned() };
-    match found.iter().skip(1).find(|t| t.depth == 0 && t.is_word(declaration, "MATERIALIZED")) {
-        Some(word) => format!("{}DEFAULT{}", &declaration[..word.start], &declaration[word.end..]),
-        None => declaration.to_owned(),
+/// A column's declaration with its name, type and codec only.
+fn as_plain(declaration: &str) -> String {
+    let bare = without_clause(&without_clause(declaration, "TTL"), "COMMENT");
+    let Ok(found) = lex::tokens(&bare) else { return bare };
+    let is_default = |t: &lex::Spanned| {
+        t.depth == 0 && ["DEFAULT", "MATERIALIZED", "ALIAS", "EPHEMERAL"].iter().any(|word| t.is_word(&bare, word))
+    };
+    let Some(start) = found.iter().skip(1).find(|t| is_default(t)).map(|t| t.start) else { return bare };
+    let is_codec = |pair: &[lex::Spanned]| {
+        pair[0].start > start
+            && pair[0].depth == 0
+            && pair[0].is_word(&bare, "CODEC")
+            && pair[1].token == Token::Sign('(')
+    };
+    match found.windows(2).find(|pair| is_codec(pair)) {
+        Some(codec) => format!("{}{}", &bare[..start], &bare[codec[0].start..]),
+        None => bare[..start].trim_end().to_owned(),
     }
 }
 
@@ -205,12 +227,14 @@ mod tests {
              comment String, INDEX i s TYPE minmax GRANULARITY 1, CONSTRAINT c CHECK s != '') ENGINE = Log"
         );
         assert!(table.has_ttl());
-        let staging = table.create_staging(&TableName::new("x", "s"), false);
+        let columns: Vec<String> = ["comment", "s", "d"].map(str::to_owned).into();
+        let staging = table.create_staging(&TableName::new("x", "s"), &columns).unwrap();
         assert!(
             !staging.contains("TTL") && !staging.contains("CONSTRAINT") && staging.contains("INDEX i s"),
             "{staging}"
         );
-        assert!(staging.contains("CODEC(ZSTD(3)), comment String,"), "{staging}");
+        assert!(staging.contains("(comment String, `s` String CODEC(ZSTD(3)), `d` Date, INDEX"), "{staging}");
+        assert_eq!(table.create_staging(&TableName::new("x", "s"), &["nowhere".to_owned()]), None);
     }
 
     #[test]

@@ -103,7 +103,9 @@ impl Attempt<'_> {
         let site = self.site;
         let target = site.target(self.piece.table, node).await?;
         let staging = self.staging();
-        let statement = target.create_staging(&staging, self.plan().with_materialized);
+        let statement = target
+            .create_staging(&staging, &self.plan().columns)
+            .ok_or_else(|| self.site.lacks(self.piece.table, node))?;
         let settings = site.target_settings(node).await?;
         site.fleet.warehouse.create_table(node, &staging, &statement, &settings).await?;
         if target.engine.is_old_syntax() {

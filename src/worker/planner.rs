@@ -60,7 +60,6 @@ impl Planner<'_> {
             target: self.job.target.clone(),
             reading: self.survey.reading.clone(),
             columns: self.survey.columns.clone(),
-            with_materialized: self.survey.with_materialized,
             key: self.survey.key.clone(),
             sharding: self.survey.sharding.clone(),
             replicated: self.survey.replicated.clone(),

@@ -130,7 +130,9 @@ impl Publication<'_> {
             many => {
                 let assembly = plan.target.beside(site.id.assembly(self.batch, self.number));
                 let settings = site.target_settings(node).await?;
-                let statement = target.create_staging(&assembly, plan.with_materialized);
+                let statement = target
+                    .create_staging(&assembly, &plan.columns)
+                    .ok_or_else(|| site.lacks(self.batch.table, node))?;
                 warehouse.create_table(node, &assembly, &statement, &settings).await?;
                 if target.engine.is_old_syntax() {
                     warehouse.stop_merges(node, &assembly).await?;
@@ -344,8 +346,9 @@ impl Publication<'_> {
                 let unchanged =
                     steps.get(id).is_some_and(|(_, facts)| now.get(id).copied().unwrap_or(0) == facts.present);
                 if unchanged {
-                    let columns = &self.site.plans[self.batch.table].columns;
-                    warehouse.insert_partition(&part.node, table, &part.from, columns, id, settings).await?;
+                    let inserted = part.target.columns.iter().filter(|column| column.default_kind.is_inserted());
+                    let columns: Vec<String> = inserted.map(|column| column.name.clone()).collect();
+                    warehouse.insert_partition(&part.node, table, &part.from, &columns, id, settings).await?;
                 }
             }
         }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
-use futures::{FutureExt, StreamExt};
+use tokio::task::{JoinError, JoinSet};
 
 use crate::keeper::{Change, Error as KeeperError};
 use crate::protocol::{self, BatchState, Job, Next, PieceState};
@@ -50,7 +50,8 @@ pub struct Shift<'a> {
     pub retry_failed: bool,
 }
 
-type Running = FuturesUnordered<BoxFuture<'static, Result<Job, LedgerError>>>;
+/// Jobs are tasks of their own: one that holds the cache must go on while the shift waits for the cache.
+type Running = JoinSet<Result<Job, LedgerError>>;
 
 impl Shift<'_> {
     /// Works until nothing is left for this worker.
@@ -58,7 +59,7 @@ impl Shift<'_> {
     /// # Errors
     /// When the coordinator is lost: all work in hand is dropped then, and its claims are gone or go with the session.
     pub async fn work(&mut self) -> Result<ShiftEnd, RunError> {
-        let mut running: Running = FuturesUnordered::new();
+        let mut running = Running::new();
         let mut description = self.next_description().await?;
         let mut last_status = Instant::now();
         let session = crew::session(&self.hands.ledger);
@@ -82,7 +83,7 @@ impl Shift<'_> {
             }
             // Nothing is awaited inside the arms: a job that goes on must not wait for what another event needs.
             let event = tokio::select! {
-                Some(done) = running.next(), if !running.is_empty() => Event::Done(done),
+                Some(done) = running.join_next(), if !running.is_empty() => Event::Done(done),
                 () = fired(claims) => Event::Claims,
                 () = &mut description => Event::Description,
                 () = self.interrupt.finish(), if !self.interrupt.is_finishing() => Event::Finish,
@@ -91,7 +92,7 @@ impl Shift<'_> {
             };
             match event {
                 Event::Done(job) => {
-                    let job = job?;
+                    let job = job.map_err(|panic| RunError::World(vec![format!("internal error: {panic}")]))??;
                     if matches!(job, Job::Publish(_)) && last_status.elapsed() > STATUS_PAUSE {
                         self.write_status().await?;
                         last_status = Instant::now();
@@ -104,7 +105,7 @@ impl Shift<'_> {
                     self.take_over(self.hands.ledger.description().await?.as_deref());
                 }
                 Event::Stop => {
-                    drop(running);
+                    running.shutdown().await;
                     return Ok(ShiftEnd::Stopped);
                 }
                 Event::Lost => return Err(KeeperError::SessionLost { place: self.hands.site.worker.clone() }.into()),
@@ -125,7 +126,7 @@ impl Shift<'_> {
                 Next::Claim(job) => {
                     if let Some(claimed) = self.hands.claim(job).await? {
                         let hands = self.hands.clone();
-                        running.push(async move { hands.perform(claimed).await }.boxed());
+                        running.spawn(async move { hands.perform(claimed).await });
                     }
                 }
                 other if watch.is_some() => return Ok((other, watch)),
@@ -238,7 +239,7 @@ impl Shift<'_> {
 }
 
 enum Event {
-    Done(Result<Job, LedgerError>),
+    Done(Result<Result<Job, LedgerError>, JoinError>),
     Claims,
     Description,
     Finish,

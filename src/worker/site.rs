@@ -142,6 +142,12 @@ impl Site {
         Ok(found)
     }
 
+    /// The target table of a node is not the one that was planned for.
+    pub fn lacks(&self, table: usize, node: &Node) -> AttemptError {
+        let plan = &self.plans[table];
+        AttemptError::Final(format!("{node}: {} lacks one of the columns {}", plan.target, plan.columns.join(", ")))
+    }
+
     /// What the task says about rows that were there before.
     pub fn policy(&self, table: usize) -> Policy {
         match effective(self.task().tables[table].if_target_not_empty, self.conduct.safe_mode) {

@@ -48,8 +48,6 @@ pub struct Survey {
     pub reading: Reading,
     /// The columns that are transferred.
     pub columns: Vec<String>,
-    /// Whether MATERIALIZED ones are among them.
-    pub with_materialized: bool,
     /// The target's partition key.
     pub key: Vec<KeyElement>,
     /// How rows find their shard.
@@ -116,7 +114,7 @@ impl Surveyor<'_> {
             None => self.future_target(&source, engine)?,
         };
         self.check_target(&target, target_exists)?;
-        let (columns, with_materialized, reading) = self.columns(&source, &target).map_err(world)?;
+        let (columns, reading) = self.columns(&source, &target).map_err(world)?;
         let relation = reading.relation(&source.name);
         // One node of the source answers for the expressions: all shards were seen to have the same columns.
         let Some(node) = sources.iter().flatten().next() else { return Err(vec![self.world("no source node")]) };
@@ -143,7 +141,6 @@ impl Surveyor<'_> {
             to_create: existing.missing,
             reading,
             columns,
-            with_materialized,
             key,
             sharding,
             enabled,
@@ -302,52 +299,44 @@ impl Surveyor<'_> {
     }
 
     /// Which columns travel, and how the source is seen with the target's columns.
+    ///
+    /// Every stored column of the target gets its value when rows are staged. Those of MATERIALIZED columns are computed
+    /// by the target's expression, unless the task wants the source's own.
     fn columns(
         &self,
         source: &TableDefinition,
         target: &TableDefinition,
-    ) -> Result<(Vec<String>, bool, Reading), Vec<String>> {
+    ) -> Result<(Vec<String>, Reading), Vec<String>> {
         let mut columns = Vec::new();
         let mut seen: Vec<(String, String)> = Vec::new();
         let mut problems = Vec::new();
         let mut replaced = false;
-        let mut with_materialized = false;
         let prefix = |problem: String| format!("table {}: {problem}", self.job.name);
-        for column in &target.columns {
-            match (source.column(&column.name), column.default_kind) {
-                (_, DefaultKind::Ephemeral) => {}
-                (Some(there), kind) if there.default_kind != DefaultKind::Ephemeral => {
-                    let carried = kind.is_inserted()
-                        || (kind == DefaultKind::Materialized
-                            && self.job.copy_alias_and_materialized
-                            && there.default_kind == DefaultKind::Materialized);
-                    if carried {
-                        columns.push(column.name.clone());
-                        with_materialized |= kind == DefaultKind::Materialized;
-                    }
-                    let name = quote::ident(&column.name);
-                    if there.type_name == column.type_name {
-                        seen.push((column.name.clone(), name));
-                    } else {
-                        seen.push((column.name.clone(), format!("CAST({name} AS {})", column.type_name)));
-                        replaced = true;
-                    }
+        for column in target.columns.iter().filter(|column| column.default_kind != DefaultKind::Ephemeral) {
+            let name = quote::ident(&column.name);
+            let there = source.column(&column.name).filter(|there| there.default_kind != DefaultKind::Ephemeral);
+            let same_value = there.is_some_and(|there| {
+                column.default_kind.is_inserted()
+                    || self.job.copy_alias_and_materialized
+                    || there.default_kind == column.default_kind
+                        && there.default_expression == column.default_expression
+            });
+            let expression = match there {
+                Some(there) if same_value && there.type_name == column.type_name => name,
+                Some(_) if same_value => format!("CAST({name} AS {})", column.type_name),
+                None if column.default_kind == DefaultKind::None => {
+                    problems.push(prefix(format!(
+                        "column {} of the target {} is not in the source {}",
+                        column.name, target.name, source.name
+                    )));
+                    continue;
                 }
-                (_, DefaultKind::None) => problems.push(prefix(format!(
-                    "column {} of the target {} is not in the source {}",
-                    column.name, target.name, source.name
-                ))),
-                (_, DefaultKind::Default | DefaultKind::Materialized | DefaultKind::Alias) => {
-                    // Only the target computes it; a key may need it. An INSERT sets all that can be set.
-                    if column.default_kind == DefaultKind::Default {
-                        columns.push(column.name.clone());
-                    }
-                    seen.push((
-                        column.name.clone(),
-                        format!("CAST({} AS {})", column.default_expression, column.type_name),
-                    ));
-                    replaced = true;
-                }
+                _ => format!("CAST({} AS {})", column.default_expression, column.type_name),
+            };
+            replaced |= expression != quote::ident(&column.name);
+            seen.push((column.name.clone(), expression));
+            if column.default_kind != DefaultKind::Alias {
+                columns.push(column.name.clone());
             }
         }
         for column in source.columns.iter().filter(|column| column.default_kind.is_inserted()) {
@@ -362,18 +351,14 @@ impl Surveyor<'_> {
             return Err(problems);
         }
         let readable = |column: &&Column| column.default_kind != DefaultKind::Ephemeral;
+        let condition = self.job.where_condition.as_deref().map(clean).transpose();
         let reading = Reading {
             columns: replaced.then_some(seen),
             raw: source.columns.iter().filter(readable).map(|column| column.name.clone()).collect(),
-            condition: self
-                .job
-                .where_condition
-                .as_deref()
-                .map(clean)
-                .transpose()
+            condition: condition
                 .map_err(|problem| vec![format!("table {}: where_condition: {problem}", self.job.name)])?,
         };
-        Ok((columns, with_materialized, reading))
+        Ok((columns, reading))
     }
 
     async fn check_where(&self, node: &Node, source: &TableDefinition) -> Result<(), Vec<Fault>> {
