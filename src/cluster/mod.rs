@@ -113,8 +113,8 @@ pub struct Push {
     pub to: Arc<Node>,
     /// The staging table there.
     pub into: TableName,
-    /// The columns, in both tables.
-    pub columns: Vec<String>,
+    /// The values of the staging table's columns, in its order, as expressions over the rows.
+    pub values: Vec<String>,
     /// The rows.
     pub rows: Selection,
     /// The statement's id at the source.

@@ -51,6 +51,8 @@ pub struct Reading {
     pub columns: Option<Vec<(String, String)>>,
     /// See [`Relation::raw`].
     pub raw: Vec<String>,
+    /// The expressions, over the relation, that give the transferred columns.
+    pub values: Vec<String>,
     /// The task's `where_condition`.
     pub condition: Option<String>,
 }

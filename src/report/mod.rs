@@ -3,7 +3,7 @@
 use std::fmt;
 
 use comfy_table::presets::ASCII_NO_BORDERS;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::{CellAlignment, LineStyle, Table};
 
 use crate::plan::TablePlan;
 use crate::protocol::{BatchState, PieceState, TableBoard};
@@ -119,7 +119,7 @@ impl fmt::Display for TableReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "Table {}: {}", self.name, self.route)?;
         let mut rows = Table::new();
-        rows.load_style(ASCII_NO_BORDERS);
+        rows.load_style(ASCII_NO_BORDERS.row_separator(LineStyle::none()));
         rows.set_header(["partition", "rows selected", "rows on target", "seconds", "retries", ""]);
         let mut shared = false;
         let mut hidden = 0;

@@ -139,14 +139,24 @@ impl TableDefinition {
     }
 }
 
-/// Whether a declaration is that of a column.
+/// Whether a declaration is that of a column. Columns of a Nested one have a dot in their names, which 18.16 prints
+/// without quotes: `n.x`.
 fn declares(declaration: &str, column: &str) -> bool {
-    lex::tokens(declaration).is_ok_and(|found| {
-        found.first().is_some_and(|token| {
-            let name = token.text(declaration);
-            name == column && token.token == Token::Word || name == quote::ident(column)
-        })
-    })
+    let Ok(found) = lex::tokens(declaration) else { return false };
+    let name = &declaration[found.first().map_or(0, |t| t.start)..name_end(&found)];
+    name == column || name == quote::ident(column)
+}
+
+/// Where the name of a declared column ends.
+fn name_end(found: &[lex::Spanned]) -> usize {
+    let mut end = found.first().map_or(0, |t| t.end);
+    for pair in found.get(1..).unwrap_or_default().chunks(2) {
+        match pair {
+            [dot, word] if dot.token == Token::Sign('.') => end = word.end,
+            _ => break,
+        }
+    }
+    end
 }
 
 fn declarations(create_query: &str) -> Result<Vec<String>, lex::LexError> {
@@ -235,6 +245,13 @@ mod tests {
         );
         assert!(staging.contains("(comment String, `s` String CODEC(ZSTD(3)), `d` Date, INDEX"), "{staging}");
         assert_eq!(table.create_staging(&TableName::new("x", "s"), &["nowhere".to_owned()]), None);
+    }
+
+    #[test]
+    fn nested_columns_are_found_with_and_without_quotes() {
+        assert!(declares("n.x Array(UInt8)", "n.x") && declares("`n.x` Array(UInt8)", "n.x"));
+        assert!(!declares("n.x Array(UInt8)", "n") && !declares("n Int8", "n.x"));
+        assert_eq!(as_plain("n.x Array(UInt8) DEFAULT [1]"), "n.x Array(UInt8)");
     }
 
     #[test]

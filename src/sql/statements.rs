@@ -226,10 +226,9 @@ pub fn sync_replica(name: &TableName) -> String {
 /// The push of a piece to one target node: the rows travel from server to server.
 ///
 /// The address names exactly one node: `a|b` would write to both, whatever the cluster says (facts file, T6). There is no
-/// list of columns behind the function: 18.16 takes it for a second list of arguments (code 42). So `columns` must be all
-/// that an INSERT without a list sets in the table, in its order.
-pub fn push(to: &Node, into: &TableName, columns: &[String], selection: &Selection) -> String {
-    let names = idents(columns.iter().map(String::as_str));
+/// list of columns behind the function: 18.16 takes it for a second list of arguments (code 42). So `values` are for all
+/// columns of the table, in its order.
+pub fn push(to: &Node, into: &TableName, values: &[String], selection: &Selection) -> String {
     let function = if to.secure { "remoteSecure" } else { "remote" };
     format!(
         "INSERT INTO FUNCTION {function}({}, {}, {}, {}, {}) {}",
@@ -238,7 +237,7 @@ pub fn push(to: &Node, into: &TableName, columns: &[String], selection: &Selecti
         literal(&into.table),
         literal(&to.user),
         literal(to.password.expose()),
-        selection.select(&names)
+        selection.select(&values.join(", "))
     )
 }
 
@@ -288,12 +287,12 @@ mod tests {
         let text = push(
             &node,
             &TableName::new("d", "s"),
-            &["a".into(), "b c".into()],
+            &["`a`".into(), "toMonday(d)".into()],
             &Selection::all(Relation::plain(TableName::new("d", "t"))),
         );
         assert_eq!(
             text,
-            r"INSERT INTO FUNCTION remote('10.0.0.1:9000', 'd', 's', 'u', 'p\'w') SELECT `a`, `b c` FROM `d`.`t`"
+            r"INSERT INTO FUNCTION remote('10.0.0.1:9000', 'd', 's', 'u', 'p\'w') SELECT `a`, toMonday(d) FROM `d`.`t`"
         );
     }
 

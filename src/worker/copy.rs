@@ -140,7 +140,7 @@ impl Attempt<'_> {
                     from: source.clone(),
                     to: node.clone(),
                     into: self.staging(),
-                    columns: plan.columns.clone(),
+                    values: plan.reading.values.clone(),
                     rows: plan.rows_for(self.piece.piece, shard),
                     query_id: self.site.id.query(self.piece, self.number, shard, replica),
                     settings: self.site.push_settings(source, node).await?,

@@ -233,6 +233,7 @@ impl Publication<'_> {
             remarks.extend(more.iter().cloned());
             remarks.extend(self.check_replicas(part, counts).await?);
         }
+        fault_point("publication-verified").await;
         let partitions = self.results(gathered, &counted, before);
         Ok(Published {
             partitions,

@@ -21,7 +21,7 @@ use super::interrupt::Interrupt;
 use super::jobs::Hands;
 use super::ledger::{Cache, Ledger, LedgerError};
 use super::prepare::prepare;
-use super::shift::{Shift, ShiftEnd};
+use super::shift::{self, Shift, ShiftEnd};
 use super::site::{Conduct, Site};
 use super::survey::{Fault, Survey, survey};
 
@@ -309,12 +309,22 @@ struct Run<'a, F> {
 }
 
 impl<F: Fn() -> Fleet> Run<'_, F> {
+    /// Settings and `max_workers` may have changed while this worker waited for a place.
+    async fn read_again(&self, accepted: &mut Accepted) -> Result<(), RunError> {
+        let Some(text) = self.ledger.description().await? else { return Ok(()) };
+        if let Some(task) = shift::changed_task(&text, self.launch.secrets.as_ref(), &accepted.record.inputs) {
+            accepted.task = Arc::new(task);
+        }
+        Ok(())
+    }
+
     async fn with_session(&self, accepted: &mut Accepted) -> Result<Summary, RunError> {
         loop {
             let secrets = self.launch.secrets.as_ref();
             if crew::take_seat(self.ledger, self.worker, secrets, self.interrupt).await? == Seat::Interrupted {
                 return Ok(interrupted());
             }
+            self.read_again(accepted).await?;
             let alone = crew::places(self.ledger).await?.len() <= 1;
             let fleet = (self.fleet)();
             let conduct = &self.launch.conduct;

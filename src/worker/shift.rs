@@ -199,22 +199,9 @@ impl Shift<'_> {
             tracing::warn!("the description of the task was deleted; the copy goes on as planned");
             return;
         };
-        match Task::parse(text, self.secrets) {
-            Err(faults) => tracing::warn!("the changed description of the task is not used: {faults}"),
-            Ok(parsed) => {
-                let differences = crate::task::differences(self.inputs, &parsed.task.plan_inputs());
-                if differences.is_empty() {
-                    tracing::info!(
-                        "the description of the task has changed: its settings and max_workers apply from now on"
-                    );
-                    self.hands.site.set_task(Arc::new(parsed.task));
-                } else {
-                    tracing::warn!(
-                        "the changed description of the task is not used, since the plan depends on what has changed: {}",
-                        differences.join("; ")
-                    );
-                }
-            }
+        if let Some(task) = changed_task(text, self.secrets, self.inputs) {
+            tracing::info!("the description of the task has changed: its settings and max_workers apply from now on");
+            self.hands.site.set_task(Arc::new(task));
         }
     }
 
@@ -235,6 +222,27 @@ impl Shift<'_> {
             counts.insert(plan.name.clone(), (plan.partitions.len(), processed));
         }
         self.hands.ledger.write_status(&counts).await
+    }
+}
+
+/// The task of a description that may have been edited since it was planned; `None`, and a word about it, where the plan
+/// depends on what was edited.
+pub fn changed_task(text: &str, secrets: &dyn SecretSource, inputs: &BTreeMap<String, String>) -> Option<Task> {
+    match Task::parse(text, secrets) {
+        Err(faults) => {
+            tracing::warn!("the changed description of the task is not used: {faults}");
+            None
+        }
+        Ok(parsed) => {
+            let differences = crate::task::differences(inputs, &parsed.task.plan_inputs());
+            if !differences.is_empty() {
+                tracing::warn!(
+                    "the changed description of the task is not used, since the plan depends on what has changed: {}",
+                    differences.join("; ")
+                );
+            }
+            differences.is_empty().then_some(parsed.task)
+        }
     }
 }
 

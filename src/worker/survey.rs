@@ -308,6 +308,7 @@ impl Surveyor<'_> {
         target: &TableDefinition,
     ) -> Result<(Vec<String>, Reading), Vec<String>> {
         let mut columns = Vec::new();
+        let mut values = Vec::new();
         let mut seen: Vec<(String, String)> = Vec::new();
         let mut problems = Vec::new();
         let mut replaced = false;
@@ -315,15 +316,14 @@ impl Surveyor<'_> {
         for column in target.columns.iter().filter(|column| column.default_kind != DefaultKind::Ephemeral) {
             let name = quote::ident(&column.name);
             let there = source.column(&column.name).filter(|there| there.default_kind != DefaultKind::Ephemeral);
-            let same_value = there.is_some_and(|there| {
-                column.default_kind.is_inserted()
-                    || self.job.copy_alias_and_materialized
-                    || there.default_kind == column.default_kind
-                        && there.default_expression == column.default_expression
-            });
-            let expression = match there {
-                Some(there) if same_value && there.type_name == column.type_name => name,
-                Some(_) if same_value => format!("CAST({name} AS {})", column.type_name),
+            let computed = format!("CAST({} AS {})", column.default_expression, column.type_name);
+            let (value, same) = match there {
+                Some(there) if column.default_kind.is_inserted() || self.job.copy_alias_and_materialized => {
+                    let same = there.type_name == column.type_name;
+                    (if same { name } else { format!("CAST({name} AS {})", column.type_name) }, same)
+                }
+                // Computed alike on both sides: a key may read what the source stores.
+                Some(there) => (computed, there == column),
                 None if column.default_kind == DefaultKind::None => {
                     problems.push(prefix(format!(
                         "column {} of the target {} is not in the source {}",
@@ -331,13 +331,19 @@ impl Surveyor<'_> {
                     )));
                     continue;
                 }
-                _ => format!("CAST({} AS {})", column.default_expression, column.type_name),
+                // Only the target computes it; a key may need it.
+                None => (computed, false),
             };
-            replaced |= expression != quote::ident(&column.name);
-            seen.push((column.name.clone(), expression));
+            replaced |= !same;
+            seen.push((column.name.clone(), value.clone()));
             if column.default_kind != DefaultKind::Alias {
                 columns.push(column.name.clone());
+                values.push(value);
             }
+        }
+        if replaced {
+            // The relation gives them under their names.
+            values = columns.iter().map(|name| quote::ident(name)).collect();
         }
         for column in source.columns.iter().filter(|column| column.default_kind.is_inserted()) {
             if target.column(&column.name).is_none() {
@@ -355,6 +361,7 @@ impl Surveyor<'_> {
         let reading = Reading {
             columns: replaced.then_some(seen),
             raw: source.columns.iter().filter(readable).map(|column| column.name.clone()).collect(),
+            values,
             condition: condition
                 .map_err(|problem| vec![format!("table {}: where_condition: {problem}", self.job.name)])?,
         };
@@ -393,7 +400,9 @@ impl Surveyor<'_> {
     ) -> Result<Vec<KeyElement>, Vec<Fault>> {
         let rows = Selection::all(relation.clone());
         let mut faults = Vec::new();
-        for (place, text) in target.engine.expressions() {
+        // `tuple()` is no expression that 18.16 would evaluate.
+        for (place, text) in target.engine.expressions().into_iter().filter(|(_, text)| !key_elements(text).is_empty())
+        {
             let checked = match Expression::parse(&text) {
                 Ok(expression) => self
                     .types(node, Some(&rows), &[format!("({expression})")], &format!("engine: {place}"))

@@ -382,7 +382,7 @@ impl Warehouse for HttpWarehouse {
 
     async fn push(&self, push: &Push) -> Result<(), Error> {
         let doing = format!("cannot copy rows of {} to {} of {}", push.rows.relation.table, push.into, push.to);
-        let statement = sql::push(&push.to, &push.into, &push.columns, &push.rows);
+        let statement = sql::push(&push.to, &push.into, &push.values, &push.rows);
         self.execute(&push.from, &doing, &statement, &push.settings, None, Some(&push.query_id)).await
     }
 }
