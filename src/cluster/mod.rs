@@ -195,6 +195,8 @@ pub trait Warehouse: Send + Sync {
     ) -> Result<Vec<Vec<String>>, Error>;
     /// Types of expressions over some rows (without reading any), or without any table.
     async fn types(&self, node: &Node, over: Option<&Selection>, expressions: &[String]) -> Result<Vec<String>, Error>;
+    /// Evaluates expressions over the first rows: whether values can be converted is seen only then.
+    async fn evaluate(&self, node: &Node, over: &Selection, expressions: &[String], rows: u64) -> Result<(), Error>;
     /// Running statements whose id starts with a prefix.
     async fn running(&self, node: &Node, prefix: &str) -> Result<Vec<Running>, Error>;
 
@@ -210,8 +212,6 @@ pub trait Warehouse: Send + Sync {
         statement: &str,
         settings: &Settings,
     ) -> Result<(), Error>;
-    /// Sets a column's comment.
-    async fn comment_column(&self, node: &Node, name: &TableName, column: &str, comment: &str) -> Result<(), Error>;
     /// Removes a table if it is there.
     async fn drop_table(&self, node: &Node, name: &TableName, settings: &Settings) -> Result<(), Error>;
     /// Renames tables.

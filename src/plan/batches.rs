@@ -42,6 +42,9 @@ pub struct Cut {
 /// So many partitions travel together at the most: every record of a piece has a number for each.
 const MOST_PARTITIONS: usize = 250;
 
+/// A slice by size has at least so many rows: what a server reads at once, whatever is asked for.
+const GRANULE: u64 = 8192;
+
 impl Found {
     fn bytes(&self) -> u64 {
         self.shards.iter().map(|(_, bytes)| bytes).sum()
@@ -85,7 +88,7 @@ pub fn cuts(found: &[Found], batches: &[Range<usize>], wishes: Wishes) -> Vec<Cu
         let [partition] = &found[range.clone()] else { continue };
         let holders = partition.shards.iter().filter(|(rows, _)| *rows > 0).count().max(1) as u64;
         for (shard, (rows, bytes)) in partition.shards.iter().enumerate() {
-            let by_size = bytes.div_ceil(wishes.batch_bytes.max(1));
+            let by_size = bytes.div_ceil(wishes.batch_bytes.max(1)).min(rows.div_ceil(GRANULE));
             let count = by_size.max(wishes.splits.div_ceil(holders)).min((*rows).max(1));
             if count > 1 {
                 cuts.push(Cut { batch, shard, count });
@@ -159,13 +162,22 @@ mod tests {
         let found = found(&[(10, 20), (30, 40), (500, 0), (1, 1), (1, 0)]);
         let batches = batches(&found, WISHES);
         assert_eq!(batches, [0..2, 2..3, 3..5]);
-        assert_eq!(cuts(&found, &batches, WISHES), [Cut { batch: 2, shard: 0, count: 5 }]);
         let (_, plans, pieces) = assemble(&found, &batches, |_, _| Vec::new());
         assert_eq!(
             pieces.iter().map(|p| (p.batch, p.shard, p.rows)).collect::<Vec<_>>(),
             [(0, 0, 40), (0, 1, 60), (1, 0, 500), (2, 0, 2), (2, 1, 1)]
         );
         assert_eq!(plans[2].pieces, 3..5);
+    }
+
+    #[test]
+    fn a_large_partition_is_cut_by_size_but_not_finer_than_a_server_reads() {
+        let cut = |rows| {
+            let found = found(&[(rows, 0)]);
+            let batches = batches(&found, WISHES);
+            cuts(&found, &batches, WISHES).first().map_or(1, |cut| cut.count)
+        };
+        assert_eq!((cut(500), cut(8193), cut(81920)), (1, 2, 10));
     }
 
     #[test]

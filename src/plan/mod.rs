@@ -1,6 +1,7 @@
 //! Partitions and sizes → batches and pieces. The plan is a value: it is stored, printed, and what is run.
 
 mod batches;
+mod columns;
 mod literal;
 mod slices;
 
@@ -12,6 +13,7 @@ use crate::model::{PartitionId, PartitionValue, TableName};
 use crate::sql::{Expression, KeyElement, PartitionFilter, Relation, Selection, Slice, SlotFilter, SlotWidth};
 
 pub use batches::{Cut, Found, Wishes, assemble, batches, cuts};
+pub use columns::{Matched, match_columns};
 pub use literal::{LiteralError, parse_partition};
 pub use slices::{Sample, ranges};
 

@@ -150,6 +150,11 @@ pub fn types(selection: &Selection, expressions: &[String]) -> String {
     format!("{} LIMIT 0", selection.select(&expressions.join(", ")))
 }
 
+/// The expressions over the first rows of a relation.
+pub fn first_rows(selection: &Selection, expressions: &[String], rows: u64) -> String {
+    format!("{} LIMIT {rows}", selection.select(&expressions.join(", ")))
+}
+
 /// No rows; an expression without any column: the server refuses it when it needs one.
 pub fn types_without_table(expressions: &[String]) -> String {
     format!("SELECT {} LIMIT 0", expressions.join(", "))
@@ -183,11 +188,6 @@ pub fn drop_table(name: &TableName) -> String {
 pub fn rename(pairs: &[(TableName, TableName)]) -> String {
     let pairs: Vec<String> = pairs.iter().map(|(from, to)| format!("{} TO {}", table(from), table(to))).collect();
     format!("RENAME TABLE {}", pairs.join(", "))
-}
-
-/// Sets the comment of a column.
-pub fn comment_column(name: &TableName, column: &str, comment: &str) -> String {
-    format!("ALTER TABLE {} COMMENT COLUMN {} {}", table(name), ident(column), literal(comment))
 }
 
 /// Adds partitions of one table to another by hard links, all in one statement.

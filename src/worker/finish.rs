@@ -64,7 +64,11 @@ async fn clear_node(hands: &Hands, node: &Node, database: &str) -> Vec<String> {
     let warehouse = &hands.site.fleet.warehouse;
     // A node that never got anything of this task may be dead for good.
     let used = used(hands, node).await;
-    let names = match warehouse.tables_with_prefix(node, database, &hands.site.id.tables()).await {
+    let names = match warehouse.server(node).await {
+        Ok(_) => warehouse.tables_with_prefix(node, database, &hands.site.id.tables()).await,
+        Err(error) => Err(error),
+    };
+    let names = match names {
         Ok(names) => names,
         Err(_) if !used => return Vec::new(),
         Err(error) => return vec![format!("{error}: tables {}* may be left there", hands.site.id.tables())],

@@ -26,13 +26,17 @@ impl Fleet {
 
     /// What a node is. Asks it the first time.
     pub async fn facts(&self, node: &Node) -> Result<Arc<ServerFacts>, Error> {
-        let key = format!("{}@{}", node.user, node.url());
-        if let Some(known) = self.facts.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return Ok(known.clone());
+        if let Some(known) = self.known_facts(node) {
+            return Ok(known);
         }
         let facts = Arc::new(self.warehouse.server(node).await?);
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner).insert(key, facts.clone());
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).insert(key(node), facts.clone());
         Ok(facts)
+    }
+
+    /// What a node said it is, if it was asked before and answered.
+    pub fn known_facts(&self, node: &Node) -> Option<Arc<ServerFacts>> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).get(&key(node)).cloned()
     }
 
     /// Asks every node of a shard, and gives those that answer, with what the others said instead.
@@ -112,4 +116,9 @@ impl Fleet {
         let replicas = &cluster.shards.get(shard)?.replicas;
         replicas.iter().find(|node| node.address() == address).map(|node| Arc::new(node.clone()))
     }
+}
+
+/// The same server may be used with several accounts.
+fn key(node: &Node) -> String {
+    format!("{}@{}", node.user, node.url())
 }

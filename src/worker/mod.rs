@@ -11,6 +11,7 @@
 //!
 //! A lost session ends 3 to 6: everything in hand is dropped, and they begin again with a new session.
 
+mod access;
 pub mod copy;
 pub mod crew;
 mod fault_point;

@@ -223,10 +223,16 @@ impl Publication<'_> {
         for part in gathered {
             everywhere.extend(part.staged.keys().cloned());
         }
+        let fault = self.site.strikes(self.site.conduct.move_fault_probability);
+        let wished = || AttemptError::Mismatch("a fault was wished for by --move-fault-probability".into());
+        // A wished fault comes before the rows are in place or after, as a real one would.
+        if fault && self.site.strikes(0.5) {
+            return Err(wished());
+        }
         let counted = try_join_all(gathered.iter().map(|part| self.place_on(part, &everywhere, before))).await?;
         fault_point("placed").await;
-        if self.site.strikes(self.site.conduct.move_fault_probability) {
-            return Err(AttemptError::Mismatch("a fault was wished for by --move-fault-probability".into()));
+        if fault {
+            return Err(wished());
         }
         let mut remarks = BTreeSet::new();
         for (part, (counts, more)) in gathered.iter().zip(&counted) {

@@ -347,6 +347,7 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
                 interrupt: self.interrupt,
                 retry_failed: self.retry_failed && alone,
             };
+            shift.write_status().await?;
             let end = shift.work().await?;
             shift.write_status().await?;
             accepted.task = site.task();

@@ -61,12 +61,16 @@ impl Shift<'_> {
     pub async fn work(&mut self) -> Result<ShiftEnd, RunError> {
         let mut running = Running::new();
         let mut description = self.next_description().await?;
-        let mut last_status = Instant::now();
+        let (mut last_status, mut status_due) = (Instant::now(), false);
         let session = crew::session(&self.hands.ledger);
         loop {
             let surplus = self.is_surplus().await?;
             let taking = !surplus && !self.interrupt.is_finishing();
             let (next, claims) = if taking { self.take(&mut running).await? } else { (Next::Wait, None) };
+            if status_due && (running.is_empty() || last_status.elapsed() > STATUS_PAUSE) {
+                self.write_status().await?;
+                (last_status, status_due) = (Instant::now(), false);
+            }
             if running.is_empty() {
                 if self.interrupt.is_finishing() {
                     return Ok(ShiftEnd::Interrupted);
@@ -93,10 +97,7 @@ impl Shift<'_> {
             match event {
                 Event::Done(job) => {
                     let job = job.map_err(|panic| RunError::World(vec![format!("internal error: {panic}")]))??;
-                    if matches!(job, Job::Publish(_)) && last_status.elapsed() > STATUS_PAUSE {
-                        self.write_status().await?;
-                        last_status = Instant::now();
-                    }
+                    status_due |= matches!(job, Job::Publish(_));
                 }
                 Event::Claims | Event::Finish => {}
                 Event::Description => {

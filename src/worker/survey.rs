@@ -4,12 +4,10 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 
-use crate::cluster::Error;
 use crate::model::{Cluster, Node};
-use crate::plan::{Reading, Sharding, parse_partition};
+use crate::plan::{Reading, Sharding, match_columns, parse_partition};
 use crate::sql::{
-    self, Column, DefaultKind, Engine, Expression, KeyElement, Relation, Selection, SlotWidth, TableDefinition,
-    key_elements, quote,
+    self, Engine, Expression, KeyElement, Relation, Selection, SlotWidth, TableDefinition, key_elements, quote,
 };
 use crate::task::{TableJob, Task};
 
@@ -25,7 +23,7 @@ pub enum Fault {
 }
 
 /// A table on a shard's replicas that answer.
-type Holders = Vec<Vec<Arc<Node>>>;
+pub(super) type Holders = Vec<Vec<Arc<Node>>>;
 
 /// What was found out about one table job.
 #[derive(Debug, Clone)]
@@ -72,6 +70,9 @@ impl Survey {
     }
 }
 
+/// So many rows are converted to see whether it can be done.
+const SAMPLE_ROWS: u64 = 1000;
+
 /// Looks at every table job, and gives every fault at once.
 pub async fn survey(fleet: &Fleet, task: &Task) -> Result<Vec<Survey>, Vec<Fault>> {
     let surveys = join_all(
@@ -86,11 +87,32 @@ pub async fn survey(fleet: &Fleet, task: &Task) -> Result<Vec<Survey>, Vec<Fault
             Err(more) => faults.extend(more.into_iter().filter(|fault| !faults.contains(fault)).collect::<Vec<_>>()),
         }
     }
-    if faults.is_empty() { Ok(found) } else { Err(faults) }
+    if faults.is_empty() {
+        warn_of_unknown_settings(fleet, task).await;
+        Ok(found)
+    } else {
+        Err(faults)
+    }
 }
 
-struct Surveyor<'a> {
-    fleet: &'a Fleet,
+/// A setting that no server knows is sent to none: a person may have mistyped it.
+async fn warn_of_unknown_settings(fleet: &Fleet, task: &Task) {
+    let mut unknown: Vec<String> =
+        task.settings.for_pull().into_keys().chain(task.settings.for_push().into_keys()).collect();
+    for (_, node) in task.clusters.iter().flat_map(Cluster::nodes) {
+        if let Some(facts) = fleet.known_facts(node) {
+            unknown.retain(|name| !facts.settings.contains_key(name));
+        }
+    }
+    unknown.dedup();
+    for name in unknown {
+        tracing::warn!("settings: no server of the task knows {name}: it is not sent");
+    }
+}
+
+/// Looks at one table job.
+pub(super) struct Surveyor<'a> {
+    pub(super) fleet: &'a Fleet,
     task: &'a Task,
     job: &'a TableJob,
     at: usize,
@@ -114,11 +136,18 @@ impl Surveyor<'_> {
             None => self.future_target(&source, engine)?,
         };
         self.check_target(&target, target_exists)?;
-        let (columns, reading) = self.columns(&source, &target).map_err(world)?;
+        let matched = match_columns(&source, &target, self.job.copy_alias_and_materialized).map_err(|problems| {
+            let at = existing.node.as_ref().map(|node| format!("{node}: ")).unwrap_or_default();
+            problems.into_iter().map(|problem| self.world(&format!("{at}{problem}"))).collect::<Vec<_>>()
+        })?;
+        let (columns, reading) = (matched.columns, Reading { condition: self.condition()?, ..matched.reading });
         let relation = reading.relation(&source.name);
         // One node of the source answers for the expressions: all shards were seen to have the same columns.
         let Some(node) = sources.iter().flatten().next() else { return Err(vec![self.world("no source node")]) };
         self.check_where(node, &source).await?;
+        if reading.columns.is_some() {
+            self.check_conversion(node, &relation, &reading, &source, &target).await?;
+        }
         let (key, sharding) = both(
             self.keys(node, &relation, &target).await,
             self.sharding(node, &relation, &source, &columns, &mut remarks).await,
@@ -233,7 +262,7 @@ impl Surveyor<'_> {
     async fn existing_target(&self, targets: &Holders) -> Result<Existing, Vec<Fault>> {
         let nodes: Vec<&Arc<Node>> = targets.iter().flatten().collect();
         let answers = join_all(nodes.iter().map(|node| self.fleet.warehouse.table(node, &self.job.target))).await;
-        let mut existing = Existing { definition: None, missing: Vec::new() };
+        let mut existing = Existing { definition: None, node: None, missing: Vec::new() };
         let mut first: Option<&Arc<Node>> = None;
         let mut faults = Vec::new();
         for (node, answer) in nodes.into_iter().zip(answers) {
@@ -253,6 +282,7 @@ impl Surveyor<'_> {
                         }
                         _ => {
                             existing.definition = Some(definition);
+                            existing.node = Some(node.clone());
                             first = Some(node);
                         }
                     }
@@ -298,74 +328,39 @@ impl Surveyor<'_> {
         Ok(())
     }
 
-    /// Which columns travel, and how the source is seen with the target's columns.
-    ///
-    /// Every stored column of the target gets its value when rows are staged. Those of MATERIALIZED columns are computed
-    /// by the target's expression, unless the task wants the source's own.
-    fn columns(
+    /// Types that differ are converted by the server; whether it can is seen on the first rows.
+    async fn check_conversion(
         &self,
+        node: &Node,
+        relation: &Relation,
+        reading: &Reading,
         source: &TableDefinition,
         target: &TableDefinition,
-    ) -> Result<(Vec<String>, Reading), Vec<String>> {
-        let mut columns = Vec::new();
-        let mut values = Vec::new();
-        let mut seen: Vec<(String, String)> = Vec::new();
-        let mut problems = Vec::new();
-        let mut replaced = false;
-        let prefix = |problem: String| format!("table {}: {problem}", self.job.name);
-        for column in target.columns.iter().filter(|column| column.default_kind != DefaultKind::Ephemeral) {
-            let name = quote::ident(&column.name);
-            let there = source.column(&column.name).filter(|there| there.default_kind != DefaultKind::Ephemeral);
-            let computed = format!("CAST({} AS {})", column.default_expression, column.type_name);
-            let (value, same) = match there {
-                Some(there) if column.default_kind.is_inserted() || self.job.copy_alias_and_materialized => {
-                    let same = there.type_name == column.type_name;
-                    (if same { name } else { format!("CAST({name} AS {})", column.type_name) }, same)
-                }
-                // Computed alike on both sides: a key may read what the source stores.
-                Some(there) => (computed, there == column),
-                None if column.default_kind == DefaultKind::None => {
-                    problems.push(prefix(format!(
-                        "column {} of the target {} is not in the source {}",
-                        column.name, target.name, source.name
-                    )));
-                    continue;
-                }
-                // Only the target computes it; a key may need it.
-                None => (computed, false),
-            };
-            replaced |= !same;
-            seen.push((column.name.clone(), value.clone()));
-            if column.default_kind != DefaultKind::Alias {
-                columns.push(column.name.clone());
-                values.push(value);
-            }
-        }
-        if replaced {
-            // The relation gives them under their names.
-            values = columns.iter().map(|name| quote::ident(name)).collect();
-        }
-        for column in source.columns.iter().filter(|column| column.default_kind.is_inserted()) {
-            if target.column(&column.name).is_none() {
-                problems.push(prefix(format!(
-                    "column {} of the source {} is not in the target {}: its values would be lost",
-                    column.name, source.name, target.name
+    ) -> Result<(), Vec<Fault>> {
+        let rows = Selection::all(relation.clone());
+        let Err(first) = self.fleet.warehouse.evaluate(node, &rows, &reading.values, SAMPLE_ROWS).await else {
+            return Ok(());
+        };
+        let mut faults = Vec::new();
+        for column in &target.columns {
+            let value = [quote::ident(&column.name)];
+            if let Err(error) = self.fleet.warehouse.evaluate(node, &rows, &value, SAMPLE_ROWS).await {
+                let there = source.column(&column.name).map_or("value", |there| there.type_name.as_str());
+                faults.push(self.world(&format!(
+                    "column {} of the target {} is {}, and the source's {there} cannot be converted: {error}",
+                    column.name, target.name, column.type_name
                 )));
             }
         }
-        if !problems.is_empty() {
-            return Err(problems);
+        if faults.is_empty() { Err(vec![self.world(&first.to_string())]) } else { Err(faults) }
+    }
+
+    fn condition(&self) -> Result<Option<String>, Vec<Fault>> {
+        let Some(text) = &self.job.where_condition else { return Ok(None) };
+        match Expression::parse(text) {
+            Ok(expression) => Ok(Some(expression.as_str().to_owned())),
+            Err(error) => Err(vec![self.task("where_condition", &error.to_string())]),
         }
-        let readable = |column: &&Column| column.default_kind != DefaultKind::Ephemeral;
-        let condition = self.job.where_condition.as_deref().map(clean).transpose();
-        let reading = Reading {
-            columns: replaced.then_some(seen),
-            raw: source.columns.iter().filter(readable).map(|column| column.name.clone()).collect(),
-            values,
-            condition: condition
-                .map_err(|problem| vec![format!("table {}: where_condition: {problem}", self.job.name)])?,
-        };
-        Ok((columns, reading))
     }
 
     async fn check_where(&self, node: &Node, source: &TableDefinition) -> Result<(), Vec<Fault>> {
@@ -514,96 +509,6 @@ impl Surveyor<'_> {
         replicated
     }
 
-    /// Macros in the path of a Replicated table must be known where it is made, and nobody else may live at that path.
-    async fn check_paths(&self, target: &TableDefinition, nodes: &[Arc<Node>]) -> Result<(), Vec<Fault>> {
-        let Some((path, replica)) = target.engine.replica_arguments() else { return Ok(()) };
-        let mut faults = Vec::new();
-        for node in nodes {
-            let facts = self.fleet.facts(node).await.map_err(|error| vec![self.world(&error.to_string())])?;
-            let expanded = |text: &str| expand(text.trim_matches('\''), &facts.macros, target);
-            match (expanded(path), expanded(replica)) {
-                (Ok(path), Ok(replica)) => {
-                    let Some(path) = path else { continue };
-                    if !path.starts_with('/') {
-                        faults.push(
-                            self.task("engine", &format!("the path {path} of the Replicated table must start with /")),
-                        );
-                        continue;
-                    }
-                    let taken = self.fleet.warehouse.zookeeper_children(node, &format!("{path}/replicas")).await;
-                    if let (Ok(Some(there)), Some(replica)) = (taken, replica)
-                        && there.contains(&replica)
-                    {
-                        faults.push(self.world(&format!(
-                            "{node}: {} cannot be made: replica {replica} exists already at {path} in ZooKeeper. Is that the \
-                             source table's path? Give <engine> a path of its own",
-                            target.name
-                        )));
-                    }
-                }
-                (Err(missing), _) | (_, Err(missing)) => {
-                    faults.push(self.world(&format!(
-                        "{node}: the server has no macro {{{missing}}}, which the engine of {} uses",
-                        target.name
-                    )));
-                }
-            }
-        }
-        if faults.is_empty() { Ok(()) } else { Err(faults) }
-    }
-
-    /// Whether the source may write, and speaks to the targets.
-    async fn can_push(&self, sources: &Holders, targets: &Holders) -> Result<(), Vec<Fault>> {
-        let mut faults = Vec::new();
-        for shard in sources {
-            let Some(node) = shard.first() else { continue };
-            match self.fleet.facts(node).await {
-                Ok(facts) if facts.is_read_only() => faults.push(self.world(&format!(
-                    "{node}: user {} may only read, but the source server sends the rows (INSERT INTO FUNCTION remote)",
-                    node.user
-                ))),
-                Ok(_) => {
-                    let reached = join_all(targets.iter().map(|replicas| self.any_reached(node, replicas))).await;
-                    faults.extend(
-                        reached.into_iter().filter_map(Result::err).map(|error| self.world(&error.to_string())),
-                    );
-                }
-                Err(error) => faults.push(self.world(&error.to_string())),
-            }
-        }
-        if faults.is_empty() { Ok(()) } else { Err(faults) }
-    }
-
-    async fn any_reached(&self, from: &Node, replicas: &[Arc<Node>]) -> Result<(), Error> {
-        let mut first = None;
-        for to in replicas {
-            match self.fleet.warehouse.reaches(from, to).await {
-                Ok(()) => return Ok(()),
-                Err(error) => first = first.or(Some(error)),
-            }
-        }
-        first.map_or(Ok(()), Err)
-    }
-
-    async fn may_write(&self, targets: &Holders) -> Result<(), Vec<Fault>> {
-        let mut faults = Vec::new();
-        for node in targets.iter().flatten() {
-            match self.fleet.facts(node).await {
-                Ok(facts) if facts.is_read_only() => {
-                    faults.push(
-                        self.world(&format!(
-                            "{node}: user {} may only read, but tables are to be made there",
-                            node.user
-                        )),
-                    );
-                }
-                Ok(_) => {}
-                Err(error) => faults.push(self.world(&error.to_string())),
-            }
-        }
-        if faults.is_empty() { Ok(()) } else { Err(faults) }
-    }
-
     /// Types of expressions that the task wrote. What the server says against them is a fault of the task.
     async fn types(
         &self,
@@ -622,26 +527,19 @@ impl Surveyor<'_> {
         })
     }
 
-    fn task(&self, element: &str, problem: &str) -> Fault {
+    pub(super) fn task(&self, element: &str, problem: &str) -> Fault {
         Fault::Task(format!("tables/{}/{element}: {problem}", self.job.name))
     }
 
-    fn world(&self, problem: &str) -> Fault {
+    pub(super) fn world(&self, problem: &str) -> Fault {
         Fault::World(format!("table {}: {problem}", self.job.name))
     }
 }
 
 struct Existing {
     definition: Option<TableDefinition>,
+    node: Option<Arc<Node>>,
     missing: Vec<Arc<Node>>,
-}
-
-fn world(problems: Vec<String>) -> Vec<Fault> {
-    problems.into_iter().map(Fault::World).collect()
-}
-
-fn clean(text: &str) -> Result<String, String> {
-    Expression::parse(text).map(|expression| expression.as_str().to_owned()).map_err(|error| error.to_string())
 }
 
 /// Both results, or the faults of both.
@@ -676,27 +574,4 @@ fn difference(a: &TableDefinition, b: &TableDefinition) -> Option<String> {
 fn keys_differ(a: &TableDefinition, b: &TableDefinition) -> Option<String> {
     let (x, y) = (a.engine.staging().to_string(), b.engine.staging().to_string());
     (x != y).then(|| format!("{} and {}", a.engine, b.engine))
-}
-
-/// A path with its macros in place; `None` where one of them is known to the server alone. `Err`: the macro it lacks.
-fn expand(
-    text: &str,
-    macros: &std::collections::BTreeMap<String, String>,
-    table: &TableDefinition,
-) -> Result<Option<String>, String> {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(open) = rest.find('{') {
-        let Some(close) = rest[open..].find('}').map(|at| open + at) else { break };
-        out.push_str(&rest[..open]);
-        match &rest[open + 1..close] {
-            "uuid" => return Ok(None),
-            "database" => out.push_str(&table.name.database),
-            "table" => out.push_str(&table.name.table),
-            name => out.push_str(macros.get(name).ok_or_else(|| name.to_owned())?),
-        }
-        rest = &rest[close + 1..];
-    }
-    out.push_str(rest);
-    Ok(Some(out))
 }

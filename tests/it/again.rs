@@ -124,8 +124,10 @@ fn partitions_that_fail_are_named_and_taken_up_again() {
         for month in ["201801", "201802", "201803"] {
             assert!(said.contains(month), "{month} is not named: {said}");
         }
-        let sql = format!("SELECT count() FROM {}.t{number}", scene.dst);
-        assert_eq!(scene.ask(1, &sql), "0");
+        if number == 0 {
+            // Of a publication that failed the rows may be in place already.
+            assert_eq!(scene.ask(1, &format!("SELECT count() FROM {}.t{number}", scene.dst)), "0");
+        }
         scene.run(&task).with(0);
         scene.check(&task);
     }

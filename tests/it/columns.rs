@@ -70,8 +70,14 @@ fn every_type_into_a_replicated_table() {
     let task = scene.task(&[&[0]], &[&[1, 2]]).with(scene.table("hits").engine(&engine));
     scene.run(&task).with(0);
     scene.check(&task);
-    // 18.16 cannot make a Replicated table with a comment on a column without a default; it gets it afterwards.
-    assert_eq!(described(&scene, 1, &scene.dst, "hits"), described(&scene, 0, &scene.src, "hits"));
+    // 18.16 cannot make a Replicated table with a comment on a column, and loses the column when the comment is set later.
+    let without_comments = |text: String| -> Vec<String> {
+        text.lines().map(|line| line.rsplit_once('\t').map_or(line, |(rest, _)| rest).to_owned()).collect()
+    };
+    let source = without_comments(described(&scene, 0, &scene.src, "hits"));
+    for replica in [1, 2] {
+        assert_eq!(without_comments(described(&scene, replica, &scene.dst, "hits")), source);
+    }
 }
 
 #[test]

@@ -70,11 +70,11 @@ fn a_value_that_a_setting_does_not_take_is_an_error() {
     let scene = scene!();
     fill(&scene, &[0], BY_MONTH, 5000, 2);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
-    let task = task.more("<settings_pull><max_threads>plenty</max_threads></settings_pull>");
+    let task = task.more("<settings_pull><max_block_size>plenty</max_block_size></settings_pull>");
     let few = ["--max-table-tries=1", "--max-shard-partition-tries=2", "--retry-delay-ms=1"];
     let ended = scene.launch(&task).args(&few).run();
     assert!([1, 2, 3].contains(&ended.status.code().unwrap()), "{}", ended.stderr);
-    ended.tells(&["plenty"]);
+    ended.tells(&["max_block_size"]);
 }
 
 /// Another door to a server; counts who comes.

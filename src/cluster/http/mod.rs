@@ -13,6 +13,8 @@ use crate::model::Node;
 
 use super::{Error, Kind, Settings};
 
+/// What nothing hangs on: a frozen node must not hold others up.
+const QUICK: Duration = Duration::from_secs(5);
 /// A look at system tables, or the making of a table.
 const SHORT: Duration = Duration::from_secs(60);
 /// A query that reads one or a few columns of a whole table.

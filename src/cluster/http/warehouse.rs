@@ -12,7 +12,7 @@ use crate::sql::{self, Column, DefaultKind, KeyElement, Selection, TableDefiniti
 use super::super::{
     Error, Kind, PartSizes, Placing, Push, ReplicaState, Running, ServerFacts, Settings, Tally, Warehouse,
 };
-use super::{COUNTING, Header, HttpWarehouse, SHORT, TextPair, pairs};
+use super::{COUNTING, Header, HttpWarehouse, QUICK, SHORT, TextPair, pairs};
 
 #[derive(Row, Deserialize)]
 struct TableRow {
@@ -272,6 +272,11 @@ impl Warehouse for HttpWarehouse {
         Ok(header.meta.into_iter().map(|column| column.type_name).collect())
     }
 
+    async fn evaluate(&self, node: &Node, over: &Selection, expressions: &[String], rows: u64) -> Result<(), Error> {
+        let doing = format!("cannot convert rows of {}", over.relation.table);
+        self.text(node, &doing, &sql::first_rows(over, expressions, rows), "Null", SHORT).await.map(drop)
+    }
+
     async fn running(&self, node: &Node, prefix: &str) -> Result<Vec<Running>, Error> {
         let rows: Vec<RunningRow> =
             self.rows(node, "cannot list running statements", &sql::running(prefix), SHORT).await?;
@@ -286,7 +291,7 @@ impl Warehouse for HttpWarehouse {
 
     async fn kill(&self, node: &Node, prefix: &str) -> Result<(), Error> {
         let none = Settings::new();
-        self.execute(node, "cannot end a statement", &sql::kill(prefix), &none, Some(SHORT), None).await
+        self.execute(node, "cannot end a statement", &sql::kill(prefix), &none, Some(QUICK), None).await
     }
 
     async fn create_database(&self, node: &Node, database: &str, settings: &Settings) -> Result<(), Error> {
@@ -302,12 +307,6 @@ impl Warehouse for HttpWarehouse {
         settings: &Settings,
     ) -> Result<(), Error> {
         self.execute(node, &format!("cannot create table {name}"), statement, settings, Some(SHORT), None).await
-    }
-
-    async fn comment_column(&self, node: &Node, name: &TableName, column: &str, comment: &str) -> Result<(), Error> {
-        let doing = format!("cannot set the comment of column {column} of {name}");
-        let statement = sql::comment_column(name, column, comment);
-        self.execute(node, &doing, &statement, &Settings::new(), Some(SHORT), None).await
     }
 
     async fn drop_table(&self, node: &Node, name: &TableName, settings: &Settings) -> Result<(), Error> {

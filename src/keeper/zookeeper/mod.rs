@@ -51,7 +51,7 @@ impl ZooKeeperCoordinator {
     /// Remembers where it is; nothing is connected yet.
     pub fn new(mut options: ZooKeeperOptions) -> Self {
         options.root = options.root.map(|root| root.trim_end_matches('/').to_owned()).filter(|root| !root.is_empty());
-        let place = format!("{}{}", hosts(&options), options.root.as_deref().unwrap_or(""));
+        let place = format!("ZooKeeper {}{}", hosts(&options), options.root.as_deref().unwrap_or(""));
         Self { options, place }
     }
 

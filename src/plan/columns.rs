@@ -1,0 +1,140 @@
+//! Which columns travel, and how the source is seen with the target's columns.
+
+use crate::sql::{DefaultKind, TableDefinition, quote};
+
+use super::Reading;
+
+/// What came of matching a source with a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Matched {
+    /// The columns that the target stores, in its order.
+    pub columns: Vec<String>,
+    /// How the source gives them; without a condition.
+    pub reading: Reading,
+}
+
+/// Matches columns by name. Every stored column of the target gets its value when rows are staged: from the source's
+/// column, converted where the types differ; by the target's own expression where it is MATERIALIZED, unless
+/// `carry_computed`, or where the source does not have it.
+///
+/// # Errors
+/// A sentence for each column that one side lacks.
+pub fn match_columns(
+    source: &TableDefinition,
+    target: &TableDefinition,
+    carry_computed: bool,
+) -> Result<Matched, Vec<String>> {
+    let mut columns = Vec::new();
+    let mut values = Vec::new();
+    let mut seen = Vec::new();
+    let mut problems = Vec::new();
+    let mut replaced = false;
+    for column in target.columns.iter().filter(|column| column.default_kind != DefaultKind::Ephemeral) {
+        let name = quote::ident(&column.name);
+        let there = source.column(&column.name).filter(|there| there.default_kind != DefaultKind::Ephemeral);
+        let computed = format!("CAST({} AS {})", column.default_expression, column.type_name);
+        let (value, same) = match there {
+            Some(there) if column.default_kind.is_inserted() || carry_computed => {
+                let same = there.type_name == column.type_name;
+                (if same { name } else { format!("CAST({name} AS {})", column.type_name) }, same)
+            }
+            // Computed alike on both sides: a key may read what the source stores.
+            Some(there) => {
+                let same = there.default_kind == column.default_kind
+                    && there.default_expression == column.default_expression
+                    && there.type_name == column.type_name;
+                (computed, same)
+            }
+            None if column.default_kind == DefaultKind::None => {
+                problems.push(format!(
+                    "column {} of the target {} is not in the source {}",
+                    column.name, target.name, source.name
+                ));
+                continue;
+            }
+            // Only the target computes it; a key may need it.
+            None => (computed, false),
+        };
+        replaced |= !same;
+        seen.push((column.name.clone(), value.clone()));
+        if column.default_kind != DefaultKind::Alias {
+            columns.push(column.name.clone());
+            values.push(value);
+        }
+    }
+    for column in source.columns.iter().filter(|column| column.default_kind.is_inserted()) {
+        if target.column(&column.name).is_none() {
+            problems.push(format!(
+                "column {} of the source {} is not in the target {}: its values would be lost",
+                column.name, source.name, target.name
+            ));
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    if replaced {
+        // The relation gives them under their names.
+        values = columns.iter().map(|name| quote::ident(name)).collect();
+    }
+    let readable = source.columns.iter().filter(|column| column.default_kind != DefaultKind::Ephemeral);
+    let raw = readable.map(|column| column.name.clone()).collect();
+    let reading = Reading { columns: replaced.then_some(seen), raw, values, condition: None };
+    Ok(Matched { columns, reading })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::TableName;
+    use crate::sql::Column;
+
+    fn table(name: &str, columns: &[(&str, &str, DefaultKind, &str)]) -> TableDefinition {
+        let columns = columns
+            .iter()
+            .map(|(name, type_name, default_kind, expression)| Column {
+                name: (*name).into(),
+                type_name: (*type_name).into(),
+                default_kind: *default_kind,
+                default_expression: (*expression).into(),
+                comment: String::new(),
+            })
+            .collect();
+        TableDefinition::read(TableName::new("d", name), "Memory", "", columns, "").unwrap()
+    }
+
+    const A: (&str, &str, DefaultKind, &str) = ("a", "Int8", DefaultKind::None, "");
+    const M: (&str, &str, DefaultKind, &str) = ("m", "Int16", DefaultKind::Materialized, "a + 1");
+
+    #[test]
+    fn equal_tables_are_read_as_they_are_and_computed_columns_are_computed() {
+        let matched = match_columns(&table("s", &[A, M]), &table("t", &[A, M]), false).unwrap();
+        assert_eq!(matched.columns, ["a", "m"]);
+        assert_eq!(matched.reading.columns, None);
+        assert_eq!(matched.reading.values, ["`a`", "CAST(a + 1 AS Int16)"]);
+        let carried = match_columns(&table("s", &[A, M]), &table("t", &[A, M]), true).unwrap();
+        assert_eq!(carried.reading.values, ["`a`", "`m`"]);
+    }
+
+    #[test]
+    fn other_types_and_columns_of_the_target_alone_are_seen_through_a_relation() {
+        let target = table("t", &[("a", "String", DefaultKind::None, ""), M, ("x", "Int8", DefaultKind::Alias, "1")]);
+        let matched = match_columns(&table("s", &[A]), &target, false).unwrap();
+        assert_eq!(matched.columns, ["a", "m"]);
+        assert_eq!(matched.reading.values, ["`a`", "`m`"]);
+        let seen = matched.reading.columns.unwrap();
+        assert_eq!(seen[0], ("a".into(), "CAST(`a` AS String)".into()));
+        assert_eq!(seen[2], ("x".into(), "CAST(1 AS Int8)".into()));
+    }
+
+    #[test]
+    fn a_column_that_one_side_lacks_is_named() {
+        let lacking =
+            |source: &[_], target: &[_]| match_columns(&table("s", source), &table("t", target), false).unwrap_err();
+        assert_eq!(lacking(&[M], &[A, M]), ["column a of the target d.t is not in the source d.s"]);
+        assert_eq!(
+            lacking(&[A], &[M]),
+            ["column a of the source d.s is not in the target d.t: its values would be lost"]
+        );
+    }
+}
