@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::{join_all, try_join_all};
 
-use crate::cluster::Push;
+use crate::cluster::{Error, Push};
 use crate::model::Node;
 use crate::protocol::{BatchRecord, BatchRef, Copied, PieceRef};
 
@@ -13,8 +13,8 @@ use super::fault_point::fault_point;
 use super::site::{AttemptError, Site};
 
 /// How often a running transfer is looked at, and how many looks in a row may fail.
-const LOOK: Duration = Duration::from_secs(15);
-const BAD_LOOKS: u32 = 8;
+const LOOK: Duration = Duration::from_secs(5);
+const BAD_LOOKS: u32 = 12;
 
 /// An attempt at a piece.
 pub struct Attempt<'a> {
@@ -145,41 +145,49 @@ impl Attempt<'_> {
                     query_id: self.site.id.query(self.piece, self.number, shard, replica),
                     settings: self.site.push_settings(source, node).await?,
                 };
-                let done = tokio::select! {
-                    done = self.site.fleet.warehouse.push(&push) => done.map_err(AttemptError::Server),
-                    error = self.watch(&push) => Err(error),
-                };
-                if let Err(error) = done {
-                    if matches!(&error, AttemptError::Server(error) if error.is_unreachable()) {
+                self.push(&push).await.inspect_err(|error| {
+                    if error.is_unreachable() {
                         self.site.fleet.suspect(source);
                     }
-                    return Err(error);
-                }
+                })?;
             }
         }
         Ok(())
     }
 
-    /// Returns when a transfer is not going on any more although its answer has not come: its node went away, or the
-    /// statement did. A transfer that runs may take as long as it needs.
-    async fn watch(&self, push: &Push) -> AttemptError {
-        let mut bad = 0;
+    /// One statement, to its end. Where the connection breaks, the server goes on: its end is awaited then, and the counts
+    /// tell what came of it. A transfer that runs may take as long as it needs.
+    async fn push(&self, push: &Push) -> Result<(), Error> {
+        tokio::select! {
+            done = self.site.fleet.warehouse.push(push) => match done {
+                Err(error) if error.is_unreachable() => {
+                    if self.site.fleet.warehouse.running(&push.from, &push.query_id).await.is_err() {
+                        return Err(error);
+                    }
+                    tracing::warn!("{error}; the statement may go on: waiting for its end");
+                }
+                done => return done,
+            },
+            gone = self.until_gone(push) => return gone,
+        }
+        self.until_gone(push).await
+    }
+
+    /// Returns when a statement does not run any more, or its node has not answered for a while.
+    async fn until_gone(&self, push: &Push) -> Result<(), Error> {
+        let mut silent = 0;
+        let mut absent = 0;
         loop {
             tokio::time::sleep(LOOK).await;
-            let problem = match self.site.fleet.warehouse.running(&push.from, &push.query_id).await {
-                Ok(running) if !running.is_empty() => {
-                    bad = 0;
-                    continue;
-                }
-                Ok(_) => AttemptError::Mismatch(format!(
-                    "{}: the transfer to {} ended without an answer",
-                    push.from, push.to
-                )),
-                Err(error) => AttemptError::Server(error),
-            };
-            bad += 1;
-            if bad >= BAD_LOOKS {
-                return problem;
+            match self.site.fleet.warehouse.running(&push.from, &push.query_id).await {
+                Ok(running) if running.is_empty() => absent += 1,
+                Ok(_) => (silent, absent) = (0, 0),
+                Err(error) if silent + 1 == BAD_LOOKS => return Err(error),
+                Err(_) => silent += 1,
+            }
+            // An answer may be on its way when the statement is seen no more.
+            if absent == 2 {
+                return Ok(());
             }
         }
     }

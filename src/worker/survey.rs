@@ -9,7 +9,7 @@ use crate::plan::{Reading, Sharding, match_columns, parse_partition};
 use crate::sql::{
     self, Engine, Expression, KeyElement, Relation, Selection, SlotWidth, TableDefinition, key_elements, quote,
 };
-use crate::task::{TableJob, Task};
+use crate::task::{IfTargetNotEmpty, TableJob, Task};
 
 use super::fleet::Fleet;
 
@@ -87,12 +87,32 @@ pub async fn survey(fleet: &Fleet, task: &Task) -> Result<Vec<Survey>, Vec<Fault
             Err(more) => faults.extend(more.into_iter().filter(|fault| !faults.contains(fault)).collect::<Vec<_>>()),
         }
     }
+    faults.extend(shared_targets(task));
     if faults.is_empty() {
         warn_of_unknown_settings(fleet, task).await;
         Ok(found)
     } else {
         Err(faults)
     }
+}
+
+/// Of two jobs that fill one table, the second must not remove the rows of the first.
+fn shared_targets(task: &Task) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (at, job) in task.tables.iter().enumerate() {
+        let replaces = |job: &TableJob| job.if_target_not_empty == IfTargetNotEmpty::Replace;
+        let same = |other: &&TableJob| other.target_cluster == job.target_cluster && other.target == job.target;
+        if let Some(other) = task.tables[..at].iter().find(same)
+            && (replaces(job) || replaces(other))
+        {
+            faults.push(Fault::Task(format!(
+                "tables/{} and tables/{} fill the same table {}: with if_target_not_empty replace, one would remove the rows of \
+                 the other",
+                other.name, job.name, job.target
+            )));
+        }
+    }
+    faults
 }
 
 /// A setting that no server knows is sent to none: a person may have mistyped it.
@@ -135,7 +155,7 @@ impl Surveyor<'_> {
             Some(definition) => definition,
             None => self.future_target(&source, engine)?,
         };
-        self.check_target(&target, target_exists)?;
+        self.check_target(&target, existing.node.as_deref())?;
         let matched = match_columns(&source, &target, self.job.copy_alias_and_materialized).map_err(|problems| {
             let at = existing.node.as_ref().map(|node| format!("{node}: ")).unwrap_or_default();
             problems.into_iter().map(|problem| self.world(&format!("{at}{problem}"))).collect::<Vec<_>>()
@@ -146,7 +166,8 @@ impl Surveyor<'_> {
         let Some(node) = sources.iter().flatten().next() else { return Err(vec![self.world("no source node")]) };
         self.check_where(node, &source).await?;
         if reading.columns.is_some() {
-            self.check_conversion(node, &relation, &reading, &source, &target).await?;
+            let at = existing.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
+            self.check_conversion(node, &relation, &reading, &source, &target, &at).await?;
         }
         let (key, sharding) = both(
             self.keys(node, &relation, &target).await,
@@ -310,19 +331,21 @@ impl Surveyor<'_> {
         Ok(TableDefinition { name: self.job.target.clone(), engine, ..source.clone() })
     }
 
-    fn check_target(&self, target: &TableDefinition, exists: bool) -> Result<(), Vec<Fault>> {
-        if !target.engine.is_merge_tree() {
-            let problem = format!(
-                "{} {} {}: partitions can be put into tables of the MergeTree family only",
-                target.name,
-                if exists { "is" } else { "would be" },
-                target.engine.name
-            );
-            return Err(vec![if exists { self.world(&problem) } else { self.task("engine", &problem) }]);
+    fn check_target(&self, target: &TableDefinition, node: Option<&Node>) -> Result<(), Vec<Fault>> {
+        let (name, engine) = (&target.name, &target.engine.name);
+        let only = "partitions can be put into tables of the MergeTree family only";
+        match node {
+            _ if target.engine.is_merge_tree() => {}
+            Some(node) => {
+                return Err(vec![self.world(&format!("{node}: {name} is a table of engine {engine}: {only}"))]);
+            }
+            None => {
+                return Err(vec![self.task("engine", &format!("{name} would be a table of engine {engine}: {only}"))]);
+            }
         }
         let has_order = target.engine.clause(sql::Clause::OrderBy).is_some()
             || target.engine.clause(sql::Clause::PrimaryKey).is_some();
-        if !exists && !has_order && !target.engine.is_old_syntax() {
+        if node.is_none() && !has_order && !target.engine.is_old_syntax() {
             return Err(vec![self.task("engine", &format!("{} has no ORDER BY", target.engine.name))]);
         }
         Ok(())
@@ -336,6 +359,7 @@ impl Surveyor<'_> {
         reading: &Reading,
         source: &TableDefinition,
         target: &TableDefinition,
+        at: &str,
     ) -> Result<(), Vec<Fault>> {
         let rows = Selection::all(relation.clone());
         let Err(first) = self.fleet.warehouse.evaluate(node, &rows, &reading.values, SAMPLE_ROWS).await else {
@@ -347,7 +371,7 @@ impl Surveyor<'_> {
             if let Err(error) = self.fleet.warehouse.evaluate(node, &rows, &value, SAMPLE_ROWS).await {
                 let there = source.column(&column.name).map_or("value", |there| there.type_name.as_str());
                 faults.push(self.world(&format!(
-                    "column {} of the target {} is {}, and the source's {there} cannot be converted: {error}",
+                    "column {} of the target {}{at} is {}, and the source's {there} cannot be converted: {error}",
                     column.name, target.name, column.type_name
                 )));
             }

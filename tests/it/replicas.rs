@@ -113,6 +113,10 @@ fn a_frozen_replica_is_as_good_as_dead() {
     let ended = scene.run(&task).with(0);
     scene.server(0).thaw().unwrap();
     assert!(ended.took.as_secs() < 60, "{:?}", ended.took);
+    scene.eventually("the thawed server has a ZooKeeper session again", || {
+        let sql = "SELECT count() FROM system.zookeeper WHERE path = '/'";
+        scene.server(0).query(sql).map(drop).map_err(|error| error.to_string())
+    });
     scene.check(&task);
 }
 

@@ -279,7 +279,7 @@ impl Warehouse for HttpWarehouse {
 
     async fn running(&self, node: &Node, prefix: &str) -> Result<Vec<Running>, Error> {
         let rows: Vec<RunningRow> =
-            self.rows(node, "cannot list running statements", &sql::running(prefix), SHORT).await?;
+            self.rows(node, "cannot list running statements", &sql::running(prefix), QUICK).await?;
         let running = |row: RunningRow| Running {
             query_id: row.query_id,
             elapsed: row.elapsed,
