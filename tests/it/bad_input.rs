@@ -341,7 +341,7 @@ fn an_existing_target_table_that_does_not_fit() {
             &["hits", "s", "Array(UInt8)", "String"],
         ),
         ("a memory table", COLUMNS, "ENGINE = Memory", &["hits", "Memory"]),
-        ("other columns", "(d Date, id UInt64, x String, v Int32)", engine, &["hits", "s"]),
+        ("a column more", "(d Date, id UInt64, s String, x String, v Int32)", engine, &["hits", "x"]),
     ];
     for (name, columns, engine, words) in tables {
         scene.on(&[3], &format!("CREATE TABLE {there}.hits {columns} {engine}"));
