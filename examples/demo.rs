@@ -1,6 +1,6 @@
 //! A copy from start to end on real servers of its own, with a crash in the middle, and the way back.
 //!
-//! `cargo build --release && cargo run --release --example demo`; ends with 1 if anything is not as it should be. All
+//! `cargo build && cargo run --example demo`; ends with 1 if anything is not as it should be. All
 //! servers live on loopback addresses in a temporary folder and end with this process.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -236,7 +236,12 @@ impl Demo {
         println!("  {other} by shard: {}", by_shard.collect::<Outcome<Vec<_>>>()?.join(", "));
         let rows: u64 = left.values().map(|month| month.0).sum();
         if differ > 0 || rows != 2 * ROWS_PER_SHARD {
-            return Err(format!("{differ} months differ; {rows} rows at the source").into());
+            return Err(format!(
+                "{differ} of {} months differ, and {one} has {rows} rows of {}",
+                left.len(),
+                2 * ROWS_PER_SHARD
+            )
+            .into());
         }
         Ok(())
     }
@@ -337,7 +342,7 @@ impl Drop for Worker {
     }
 }
 
-/// The program that cargo built beside this example: `target/release/examples/demo` → `target/release/clickhouse-copier`.
+/// The program that cargo built beside this example: `target/debug/examples/demo` → `target/debug/clickhouse-copier`.
 fn program() -> Outcome<PathBuf> {
     let own = std::env::current_exe()?;
     let folder = own.parent().and_then(Path::parent).ok_or("this program is in no folder")?;
@@ -345,7 +350,7 @@ fn program() -> Outcome<PathBuf> {
     if program.is_file() {
         return Ok(program);
     }
-    Err(format!("{} is not there: build it first, with `cargo build --release`", program.display()).into())
+    Err(format!("{} is not there: build it first, with `cargo build`", program.display()).into())
 }
 
 /// `1234567` → `1,234,567`
