@@ -1,6 +1,6 @@
 //! A copy from start to end on real servers of its own, with a crash in the middle, and the way back.
 //!
-//! `cargo build && cargo run --example demo`; ends with 1 if anything is not as it should be. All
+//! `cargo build --bins --example demo && cargo run --example demo`; ends with 1 if anything is not as it should be. All
 //! servers live on loopback addresses in a temporary folder and end with this process.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -350,7 +350,7 @@ fn program() -> Outcome<PathBuf> {
     if program.is_file() {
         return Ok(program);
     }
-    Err(format!("{} is not there: build it first, with `cargo build`", program.display()).into())
+    Err(format!("{} is not there: build it first, with `cargo build --bins`", program.display()).into())
 }
 
 /// `1234567` → `1,234,567`
