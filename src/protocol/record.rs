@@ -40,9 +40,6 @@ pub struct PieceRecord {
     /// Attempts that failed since the last fresh start.
     #[serde(rename = "f", default, skip_serializing_if = "is_default")]
     pub failures: u32,
-    /// All attempts that failed, for the report.
-    #[serde(rename = "r", default, skip_serializing_if = "is_default")]
-    pub retries: u32,
     /// Fresh starts after all tries failed.
     #[serde(rename = "o", default, skip_serializing_if = "is_default")]
     pub rounds: u32,
@@ -106,9 +103,6 @@ pub struct BatchRecord {
     /// Attempts at publishing that failed since the last fresh start.
     #[serde(default, skip_serializing_if = "is_default")]
     pub failures: u32,
-    /// All attempts at publishing that failed, for the report.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub retries: u32,
     /// Fresh starts after all tries failed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rounds: u32,
@@ -173,7 +167,7 @@ pub struct PartitionResult {
 impl BatchRecord {
     /// A batch of which nothing was done.
     pub fn new(nodes: Vec<Vec<String>>) -> Self {
-        Self { nodes, publication: 0, failures: 0, retries: 0, rounds: 0, state: BatchState::Copying }
+        Self { nodes, publication: 0, failures: 0, rounds: 0, state: BatchState::Copying }
     }
 
     /// The record of the next attempt at publishing, for the worker that has the claim.
@@ -189,7 +183,7 @@ impl BatchRecord {
     pub fn after_failure(&self, worker: &str, failure: Failure, limit: u32) -> Self {
         let failures = self.failures + 1;
         let again = failure.transient && failures < limit;
-        let base = Self { failures, retries: self.retries + 1, ..self.clone() };
+        let base = Self { failures, ..self.clone() };
         if again {
             base.next_attempt(worker)
         } else {
@@ -244,7 +238,7 @@ impl PieceRecord {
     pub fn after_failure(&self, worker: &str, failure: Failure, limit: u32) -> Self {
         let failures = self.failures + 1;
         let again = failure.transient && failures < limit;
-        let base = Self { failures, retries: self.retries + 1, ..self.clone() };
+        let base = Self { failures, ..self.clone() };
         if again {
             base.next_attempt(worker)
         } else {

@@ -44,7 +44,7 @@ pub struct PartitionReport {
     pub millis: u64,
     /// How many partitions that batch has.
     pub together: usize,
-    /// Attempts that failed.
+    /// Attempts after the first, at its pieces and at publishing: one failed, or its worker did.
     pub retries: u32,
     /// Why it is not published, where something failed.
     pub error: Option<String>,
@@ -75,7 +75,8 @@ impl TableReport {
             let record = &board.batches[batch];
             let pieces = &board.pieces[of.pieces.clone()];
             let copying: u64 = pieces.iter().filter_map(|piece| piece.copied()).map(|copied| copied.millis).sum();
-            let retries = record.retries + pieces.iter().map(|piece| piece.retries).sum::<u32>();
+            let again = pieces.iter().map(|piece| piece.attempt).chain([record.publication]);
+            let retries = again.map(|attempts| attempts.saturating_sub(1)).sum();
             let published = match &record.state {
                 BatchState::Done(published) => Some(published),
                 _ => None,

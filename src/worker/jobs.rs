@@ -224,7 +224,12 @@ impl Hands {
             [one] => format!("partition {}", one.name),
             many => format!("{} partitions", many.len()),
         };
-        let slice = if of.slice.is_some() { ", a slice" } else { "" };
+        let siblings: Vec<usize> =
+            plan.batches[of.batch].pieces.clone().filter(|n| plan.pieces[*n].shard == of.shard).collect();
+        let slice = match siblings.iter().position(|n| *n == piece.piece) {
+            Some(at) if siblings.len() > 1 => format!(" slice {} of {}", at + 1, siblings.len()),
+            _ => String::new(),
+        };
         format!("{what}{slice}, source shard {}", of.shard + 1)
     }
 

@@ -11,7 +11,6 @@
 //!
 //! A lost session ends 3 to 6: everything in hand is dropped, and they begin again with a new session.
 
-mod access;
 pub mod copy;
 pub mod crew;
 mod fault_point;

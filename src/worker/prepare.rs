@@ -33,6 +33,7 @@ pub async fn prepare(
     interrupt: &Interrupt,
 ) -> Result<Option<Vec<TablePlan>>, RunError> {
     let mut surveys = surveys;
+    let mut told = false;
     loop {
         let claims = ledger.watch_claims().await?;
         let (record, change) = ledger.watch_task().await?;
@@ -48,7 +49,10 @@ pub async fn prepare(
             done?;
             continue;
         }
-        tracing::info!("another worker is planning the task: waiting for it");
+        if !told {
+            tracing::info!("another worker is planning the task: waiting for it");
+            told = true;
+        }
         tokio::select! {
             () = any(vec![claims, change]) => {}
             () = ledger.session().lost() => return Err(KeeperError::SessionLost { place: worker.to_owned() }.into()),

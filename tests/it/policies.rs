@@ -295,3 +295,17 @@ fn a_partition_filled_by_its_own_task_is_not_foreign_to_a_second_launch() {
     scene.run(&task).with(0);
     assert_eq!(scene.ask(1, &format!("SELECT count() FROM {}.hits", scene.dst)), "3000");
 }
+
+#[test]
+fn safe_mode_keeps_what_was_there_whatever_the_task_says() {
+    let scene = scene!();
+    fill(&scene, &[0], BY_MONTH, 3000, 2);
+    let hits = scene.table("hits").engine(BY_MONTH).with("if_target_not_empty", "replace");
+    let task = scene.task(&[&[0]], &[&[1]]).with(hits);
+    scene.on(&[1], &format!("CREATE DATABASE {}", scene.dst));
+    scene.ask(1, &format!("CREATE TABLE {}.hits {COLUMNS} {BY_MONTH}", scene.dst));
+    scene.ask(1, &format!("INSERT INTO {}.hits {}", scene.dst, rows(1_000_000, 7, 1)));
+    let ended = scene.launch(&task).args(&["--safe-mode"]).run().with(1);
+    ended.tells(&["if_target_not_empty", "201801"]);
+    assert_eq!(scene.ask(1, &format!("SELECT count() FROM {}.hits", scene.dst)), "7");
+}

@@ -10,7 +10,7 @@ use crate::cluster::Error;
 use crate::model::Node;
 use crate::sql::TableDefinition;
 
-use super::survey::{Fault, Holders, Surveyor};
+use super::{Fault, Holders, Surveyor};
 
 impl Surveyor<'_> {
     /// Macros in the path of a Replicated table must be known where it is made, and nobody else may live at that path.

@@ -1,0 +1,52 @@
+//! Plans, stored in chunks.
+
+use crate::keeper::Op;
+use crate::plan::TablePlan;
+use crate::protocol::{BatchRecord, PieceRecord};
+
+use super::{CHUNK, GROUP, Ledger, LedgerError, encoded, parsed};
+
+impl Ledger {
+    /// Stores the plan of a table with a fresh record for each of its pieces and batches. The plan is there when its first
+    /// chunk is: that comes last.
+    pub async fn store_plan(&self, table: usize, plan: &TablePlan, batches: &[BatchRecord]) -> Result<(), LedgerError> {
+        // What an earlier planner left before it died.
+        for name in ["plan", "pieces", "batches"] {
+            let children = self.session.children(&self.path(name)).await?.unwrap_or_default();
+            let own = format!("{table}.");
+            let ops = children.iter().filter(|child| child.starts_with(&own));
+            self.commit_all(ops.map(|child| Op::delete(self.path(&format!("{name}/{child}")), None)).collect()).await?;
+        }
+        let mut ops = Vec::new();
+        for (group, pieces) in plan.pieces.chunks(GROUP).enumerate() {
+            let records = vec![PieceRecord::default(); pieces.len()];
+            ops.push(Op::create(self.group_path(table, group), encoded(&records)));
+        }
+        for (batch, record) in batches.iter().enumerate() {
+            ops.push(Op::create(self.batch_path(table, batch), encoded(record)));
+        }
+        let text = encoded(plan);
+        let chunks: Vec<&[u8]> = text.chunks(CHUNK).collect();
+        ops.extend(chunks.iter().enumerate().skip(1).map(|(n, chunk)| Op::create(self.chunk_path(table, n), *chunk)));
+        self.commit_all(ops).await?;
+        let first = chunks.first().copied().unwrap_or_default();
+        let head = format!("{}\n", chunks.len()).into_bytes();
+        self.commit_all(vec![Op::create(self.chunk_path(table, 0), [head.as_slice(), first].concat())]).await
+    }
+
+    /// The plan of a table.
+    pub async fn plan(&self, table: usize) -> Result<TablePlan, LedgerError> {
+        let path = self.chunk_path(table, 0);
+        let damaged = |why: &str| LedgerError::Damaged { path: path.clone(), why: why.to_owned() };
+        let first = self.session.get(&path).await?.ok_or_else(|| damaged("it is missing"))?;
+        let newline = first.data.iter().position(|byte| *byte == b'\n').ok_or_else(|| damaged("it has no head"))?;
+        let head = std::str::from_utf8(&first.data[..newline]).ok().and_then(|text| text.parse::<usize>().ok());
+        let count = head.ok_or_else(|| damaged("its head is no number"))?;
+        let mut text = first.data[newline + 1..].to_vec();
+        let paths: Vec<String> = (1..count).map(|n| self.chunk_path(table, n)).collect();
+        for chunk in self.session.get_many(&paths).await? {
+            text.extend(chunk.ok_or_else(|| damaged("a chunk is missing"))?.data);
+        }
+        parsed(&path, &text)
+    }
+}

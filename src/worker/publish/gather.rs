@@ -1,0 +1,156 @@
+//! Taking the staged rows, and gathering them on each target node in one table.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+
+use crate::cluster::Placing;
+use crate::model::{Node, PartitionId, TableName};
+use crate::protocol::BatchTable;
+
+use super::super::fault_point::fault_point;
+use super::super::site::AttemptError;
+use super::{Gathered, PER_ALTER, Publication};
+
+impl Publication<'_> {
+    /// Takes the staged rows for this attempt and gathers them, on each target node, in one table; counts them there.
+    ///
+    /// Cancellation: tables stay; the next attempt takes them over.
+    pub async fn gather(&self) -> Result<Vec<Gathered>, AttemptError> {
+        let nodes = self.site.target_nodes(self.batch.table, &self.record.nodes)?;
+        let places: Vec<(usize, &Arc<Node>)> =
+            nodes.iter().enumerate().flat_map(|(shard, nodes)| nodes.iter().map(move |node| (shard, node))).collect();
+        let taken = try_join_all(places.iter().map(|(_, node)| self.take(node))).await?;
+        fault_point("staging-renamed").await;
+        let gathered =
+            try_join_all(places.iter().zip(taken).map(|((shard, node), tables)| self.gather_on(*shard, node, tables)))
+                .await?;
+        self.check_partitions(&gathered)?;
+        fault_point("gathered").await;
+        Ok(gathered)
+    }
+
+    /// Renames the recorded staging tables to names of this attempt, so that an earlier publisher that thaws finds
+    /// neither them nor its own assembly.
+    async fn take(&self, node: &Node) -> Result<Vec<TableName>, AttemptError> {
+        let warehouse = &self.site.fleet.warehouse;
+        let target = &self.site.plans[self.batch.table].target;
+        let prefix = self.site.id.batch_tables(self.batch);
+        let settings = self.site.target_settings(node).await?;
+        let mut newest: BTreeMap<usize, (Option<u32>, String)> = BTreeMap::new();
+        for name in warehouse.tables_with_prefix(node, &target.database, &prefix).await? {
+            let recorded = |piece: usize, attempt: u32| {
+                self.pieces.iter().any(|(of, number, _)| of.piece == piece && *number == attempt)
+            };
+            match name.strip_prefix(&prefix).and_then(BatchTable::parse) {
+                Some(BatchTable::Staging { piece, attempt, publication }) if recorded(piece, attempt) => {
+                    let entry = newest.entry(piece).or_insert((publication, name.clone()));
+                    if publication > entry.0 {
+                        *entry = (publication, name);
+                    }
+                }
+                Some(_) => warehouse.drop_table(node, &target.beside(name), &settings).await?,
+                None => {}
+            }
+        }
+        let mut renames = Vec::new();
+        let mut own = Vec::new();
+        for (piece, attempt, _) in &self.pieces {
+            let Some((_, name)) = newest.remove(&piece.piece) else {
+                return Err(AttemptError::Final(format!(
+                    "{node}: the staged rows of piece {} are gone (table {})",
+                    piece.piece,
+                    target.beside(self.site.id.staging(self.batch, *piece, *attempt))
+                )));
+            };
+            let wanted = target.beside(self.site.id.taken(self.batch, *piece, *attempt, self.number));
+            if name != wanted.table {
+                renames.push((target.beside(name), wanted.clone()));
+            }
+            own.push(wanted);
+        }
+        warehouse.rename(node, &renames).await?;
+        Ok(own)
+    }
+
+    async fn gather_on(
+        &self,
+        shard: usize,
+        node: &Arc<Node>,
+        mut tables: Vec<TableName>,
+    ) -> Result<Gathered, AttemptError> {
+        let site = self.site;
+        let warehouse = &site.fleet.warehouse;
+        let plan = &site.plans[self.batch.table];
+        let target = site.target(self.batch.table, node).await?;
+        let from = match tables.as_slice() {
+            [one] => one.clone(),
+            many => {
+                let assembly = plan.target.beside(site.id.assembly(self.batch, self.number));
+                let settings = site.target_settings(node).await?;
+                let statement = target
+                    .create_staging(&assembly, &plan.columns)
+                    .ok_or_else(|| site.lacks(self.batch.table, node))?;
+                warehouse.create_table(node, &assembly, &statement, &settings).await?;
+                if target.engine.is_old_syntax() {
+                    warehouse.stop_merges(node, &assembly).await?;
+                }
+                for table in many {
+                    let ids: Vec<PartitionId> =
+                        warehouse.rows_by_partition(node, table, None).await?.into_keys().collect();
+                    for some in ids.chunks(PER_ALTER) {
+                        warehouse.place(node, Placing::Attach, &assembly, table, some, &settings).await?;
+                    }
+                }
+                tables.push(assembly.clone());
+                assembly
+            }
+        };
+        let mut staged: BTreeMap<PartitionId, u64> = BTreeMap::new();
+        let mut values = BTreeMap::new();
+        for (id, value, rows) in warehouse.values_by_partition(node, &from, &plan.key).await? {
+            *staged.entry(id.clone()).or_default() += rows;
+            values.insert(id, value);
+        }
+        let expected: u64 = self.pieces.iter().map(|(_, _, copied)| copied.staged[shard]).sum();
+        let found: u64 = staged.values().sum();
+        if expected != found {
+            return Err(AttemptError::Final(format!(
+                "{node}: {expected} rows were staged for this batch, and {found} are there"
+            )));
+        }
+        Ok(Gathered { shard, node: node.clone(), target, from, tables, staged, values })
+    }
+
+    /// Rows selected must equal rows staged for each partition, not only for all of them together.
+    fn check_partitions(&self, gathered: &[Gathered]) -> Result<(), AttemptError> {
+        let plan = &self.site.plans[self.batch.table];
+        let selected = self.selected();
+        let mut staged = vec![0; selected.len()];
+        let mut seen = BTreeSet::new();
+        for part in gathered.iter().filter(|part| seen.insert(part.shard)) {
+            for (id, rows) in &part.staged {
+                let Some(at) = part.values.get(id).and_then(|value| plan.position_in(self.batch.batch, value)) else {
+                    // Texts of values may differ between versions; the sums were compared.
+                    tracing::warn!(
+                        "{}: partition {id} of {} has no counterpart at the source by name",
+                        part.node,
+                        plan.target
+                    );
+                    return Ok(());
+                };
+                staged[at] += rows;
+            }
+        }
+        for ((partition, selected), staged) in plan.partitions_of(self.batch.batch).iter().zip(selected).zip(staged) {
+            if selected != staged {
+                return Err(AttemptError::Final(format!(
+                    "partition {}: {selected} rows were selected at the source, and {staged} were staged",
+                    partition.name
+                )));
+            }
+        }
+        Ok(())
+    }
+}

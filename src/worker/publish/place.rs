@@ -1,0 +1,208 @@
+//! Putting what was gathered in place, and counting the target.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use futures::future::try_join_all;
+
+use crate::cluster::Placing;
+use crate::model::PartitionId;
+use crate::protocol::{PartitionFacts, Policy, Published, Step, decide, is_complete};
+
+use super::super::fault_point::fault_point;
+use super::super::site::AttemptError;
+use super::{Before, DISPLACED_LIMIT, Gathered, PER_ALTER, Publication};
+
+impl Publication<'_> {
+    /// For `append`: what the partitions hold before the first row is added.
+    pub async fn look_before(&self, gathered: &[Gathered]) -> Result<Before, AttemptError> {
+        let looks = gathered.iter().map(|part| async {
+            let ids: Vec<PartitionId> = part.staged.keys().cloned().collect();
+            let mut rows: BTreeMap<PartitionId, u64> = ids.iter().map(|id| (id.clone(), 0)).collect();
+            rows.extend(self.site.fleet.warehouse.rows_by_partition(&part.node, &part.target.name, Some(&ids)).await?);
+            Ok::<_, AttemptError>((part.node.address(), rows))
+        });
+        Ok(try_join_all(looks).await?.into_iter().collect())
+    }
+
+    /// Puts what was gathered in place, and counts the target.
+    pub async fn place(&self, gathered: &[Gathered], before: &Before) -> Result<Published, AttemptError> {
+        let started = Instant::now();
+        let mut everywhere: BTreeSet<PartitionId> = BTreeSet::new();
+        for part in gathered {
+            everywhere.extend(part.staged.keys().cloned());
+        }
+        let fault = self.site.strikes(self.site.conduct.move_fault_probability);
+        let wished = || AttemptError::Mismatch("a fault was wished for by --move-fault-probability".into());
+        // A wished fault comes before the rows are in place or after, as a real one would.
+        if fault && self.site.strikes(0.5) {
+            return Err(wished());
+        }
+        let counted = try_join_all(gathered.iter().map(|part| self.place_on(part, &everywhere, before))).await?;
+        fault_point("placed").await;
+        if fault {
+            return Err(wished());
+        }
+        let mut remarks = BTreeSet::new();
+        for (part, (counts, more)) in gathered.iter().zip(&counted) {
+            remarks.extend(more.iter().cloned());
+            remarks.extend(self.check_replicas(part, counts).await?);
+        }
+        fault_point("publication-verified").await;
+        let partitions = self.results(gathered, &counted, before);
+        Ok(Published {
+            partitions,
+            millis: started.elapsed().as_millis() as u64,
+            remarks: remarks.into_iter().collect(),
+        })
+    }
+
+    async fn place_on(
+        &self,
+        part: &Gathered,
+        everywhere: &BTreeSet<PartitionId>,
+        before: &Before,
+    ) -> Result<(BTreeMap<PartitionId, u64>, Vec<String>), AttemptError> {
+        let site = self.site;
+        let warehouse = &site.fleet.warehouse;
+        let table = &part.target.name;
+        let policy = site.policy(self.batch.table);
+        let settings = site.target_settings(&part.node).await?;
+        let ids: Vec<PartitionId> = everywhere.iter().cloned().collect();
+        let present = warehouse.rows_by_partition(&part.node, table, Some(&ids)).await?;
+        let mut steps: BTreeMap<PartitionId, (Step, PartitionFacts)> = BTreeMap::new();
+        for id in &ids {
+            let mut facts = PartitionFacts {
+                staged: part.staged.get(id).copied().unwrap_or(0),
+                present: present.get(id).copied().unwrap_or(0),
+                same: None,
+                before: (policy == Policy::Append)
+                    .then(|| before.get(&part.node.address()).and_then(|rows| rows.get(id)).copied().unwrap_or(0)),
+                retried: self.number > 1,
+                merges_rows: part.target.engine.merges_rows(),
+                expires: part.target.has_ttl(),
+            };
+            let mut step = decide(policy, facts);
+            if step == Step::Compare {
+                facts.same = Some(self.is_same(part, id).await?);
+                step = decide(policy, facts);
+            }
+            if let Step::Refuse(why) = &step {
+                return Err(AttemptError::Final(format!("{}: partition {id} of {table}: {why}", part.node)));
+            }
+            steps.insert(id.clone(), (step, facts));
+        }
+        let of = |wanted: Step| -> Vec<PartitionId> {
+            steps.iter().filter(|(_, (step, _))| *step == wanted).map(|(id, _)| id.clone()).collect()
+        };
+        for some in of(Step::Replace).chunks(PER_ALTER) {
+            warehouse.place(&part.node, Placing::Replace, table, &part.from, some, &settings).await?;
+        }
+        for some in of(Step::Drop).chunks(PER_ALTER) {
+            warehouse.drop_partitions(&part.node, table, some, &settings).await?;
+        }
+        self.append(part, &of(Step::Append), &steps, &settings).await?;
+        let displaced: Vec<PartitionId> = steps
+            .iter()
+            .filter(|(_, (step, facts))| matches!(step, Step::Replace | Step::Drop) && facts.present > 0)
+            .map(|(id, _)| id.clone())
+            .collect();
+        self.await_displaced(part, &displaced).await?;
+        let counts = warehouse.rows_by_partition(&part.node, table, Some(&ids)).await?;
+        let mut remarks = Vec::new();
+        for (id, (step, facts)) in &steps {
+            let counted = counts.get(id).copied().unwrap_or(0);
+            if !is_complete(step, *facts, counted) {
+                return Err(AttemptError::Mismatch(format!(
+                    "{}: partition {id} of {table} holds {counted} rows after {} were put in place",
+                    part.node, facts.staged
+                )));
+            }
+            if *step == Step::Leave {
+                remarks.push(format!(
+                    "partition {id} of {table} was left as it is: it holds {counted} rows on {}",
+                    part.node
+                ));
+            }
+            if facts.expires && counted < facts.staged {
+                remarks.push(format!(
+                    "the TTL of {table} removed {} of {} rows of partition {id}: they are no loss of the copy",
+                    facts.staged - counted,
+                    facts.staged
+                ));
+            }
+        }
+        Ok((counts, remarks))
+    }
+
+    /// Adds partitions to what is there. A Replicated table takes a part with a content that it has seen for a repetition,
+    /// and refuses two equal parts (facts file, T5): their rows are inserted instead.
+    async fn append(
+        &self,
+        part: &Gathered,
+        ids: &[PartitionId],
+        steps: &BTreeMap<PartitionId, (Step, PartitionFacts)>,
+        settings: &crate::cluster::Settings,
+    ) -> Result<(), AttemptError> {
+        let warehouse = &self.site.fleet.warehouse;
+        let table = &part.target.name;
+        for some in ids.chunks(PER_ALTER) {
+            let attached = warehouse.place(&part.node, Placing::Attach, table, &part.from, some, settings).await;
+            if !part.target.engine.is_replicated() {
+                attached?;
+                continue;
+            }
+            if let Err(error) = attached
+                && error.code() != Some(999)
+            {
+                return Err(error.into());
+            }
+            let now = warehouse.rows_by_partition(&part.node, table, Some(some)).await?;
+            for id in some {
+                let unchanged =
+                    steps.get(id).is_some_and(|(_, facts)| now.get(id).copied().unwrap_or(0) == facts.present);
+                if unchanged {
+                    let inserted = part.target.columns.iter().filter(|column| column.default_kind.is_inserted());
+                    let columns: Vec<String> = inserted.map(|column| column.name.clone()).collect();
+                    warehouse.insert_partition(&part.node, table, &part.from, &columns, id, settings).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn is_same(&self, part: &Gathered, id: &PartitionId) -> Result<bool, AttemptError> {
+        let warehouse = &self.site.fleet.warehouse;
+        let columns = &part.target.columns;
+        let (ours, theirs) = tokio::try_join!(
+            warehouse.checksum(&part.node, &part.from, Some(id), columns),
+            warehouse.checksum(&part.node, &part.target.name, Some(id), columns)
+        )?;
+        Ok(ours == theirs)
+    }
+
+    /// On plain MergeTree, parts that were displaced come back if the server restarts before they are gone (facts file,
+    /// T3): the batch is not finished before that.
+    async fn await_displaced(&self, part: &Gathered, ids: &[PartitionId]) -> Result<(), AttemptError> {
+        if ids.is_empty() || part.target.engine.is_replicated() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        tracing::info!("{}: waiting until the replaced parts of {} are gone", part.node, part.target.name);
+        loop {
+            let left = self.site.fleet.warehouse.displaced_parts(&part.node, &part.target.name, ids).await?;
+            if left == 0 {
+                return Ok(());
+            }
+            if started.elapsed() > DISPLACED_LIMIT {
+                return Err(AttemptError::Mismatch(format!(
+                    "{}: {left} replaced parts of {} are still there after {} s; they would come back if the server restarted",
+                    part.node,
+                    part.target.name,
+                    DISPLACED_LIMIT.as_secs()
+                )));
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The expressions that the task wrote: engine, condition, keys; what the source's server says of them.
+
+use crate::model::Node;
+use crate::plan::{Sharding, parse_partition};
+use crate::sql::{self, Engine, Expression, KeyElement, Relation, Selection, SlotWidth, TableDefinition, key_elements};
+
+use super::{Fault, Surveyor};
+
+impl Surveyor<'_> {
+    pub(super) fn engine(&self) -> Result<Option<Engine>, Vec<Fault>> {
+        let Some(text) = &self.job.engine else { return Ok(None) };
+        match Engine::parse(text) {
+            Ok(engine) => Ok(Some(engine)),
+            Err(error) => Err(vec![self.task("engine", &error.to_string())]),
+        }
+    }
+
+    pub(super) fn condition(&self) -> Result<Option<String>, Vec<Fault>> {
+        let Some(text) = &self.job.where_condition else { return Ok(None) };
+        match Expression::parse(text) {
+            Ok(expression) => Ok(Some(expression.as_str().to_owned())),
+            Err(error) => Err(vec![self.task("where_condition", &error.to_string())]),
+        }
+    }
+
+    pub(super) async fn check_where(&self, node: &Node, source: &TableDefinition) -> Result<(), Vec<Fault>> {
+        let Some(condition) = &self.job.where_condition else { return Ok(()) };
+        let expression =
+            Expression::parse(condition).map_err(|error| vec![self.task("where_condition", &error.to_string())])?;
+        let rows =
+            Selection::all(Relation { condition: Some(expression.clone()), ..Relation::plain(source.name.clone()) });
+        self.types(node, Some(&rows), &["1".to_owned()], "where_condition").await?;
+        let types = self
+            .types(
+                node,
+                Some(&Selection::all(Relation::plain(source.name.clone()))),
+                &[format!("({expression})")],
+                "where_condition",
+            )
+            .await?;
+        match types.first().map(String::as_str) {
+            Some("UInt8" | "Bool" | "Nullable(UInt8)" | "Nullable(Bool)" | "Nullable(Nothing)") => Ok(()),
+            other => Err(vec![
+                self.task("where_condition", &format!("it is not a condition but of type {}", other.unwrap_or("?"))),
+            ]),
+        }
+    }
+
+    /// The target's partition key with its types; also checks every other expression of its engine.
+    pub(super) async fn keys(
+        &self,
+        node: &Node,
+        relation: &Relation,
+        target: &TableDefinition,
+    ) -> Result<Vec<KeyElement>, Vec<Fault>> {
+        let rows = Selection::all(relation.clone());
+        let mut faults = Vec::new();
+        // `tuple()` is no expression that 18.16 would evaluate.
+        for (place, text) in target.engine.expressions().into_iter().filter(|(_, text)| !key_elements(text).is_empty())
+        {
+            let checked = match Expression::parse(&text) {
+                Ok(expression) => self
+                    .types(node, Some(&rows), &[format!("({expression})")], &format!("engine: {place}"))
+                    .await
+                    .map(drop),
+                Err(error) => Err(vec![self.task("engine", &format!("{place}: {error}"))]),
+            };
+            faults.extend(checked.err().into_iter().flatten());
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let elements = target.engine.partition_key().map(|key| key_elements(&key)).unwrap_or_default();
+        if elements.is_empty() {
+            return Ok(Vec::new());
+        }
+        let types = self.types(node, Some(&rows), &elements, "engine: PARTITION BY").await?;
+        let key: Vec<KeyElement> = elements
+            .into_iter()
+            .zip(types)
+            .map(|(expression, type_name)| KeyElement { expression, type_name })
+            .collect();
+        if let Some(nullable) = key.iter().find(|element| element.type_name.contains("Nullable(")) {
+            return Err(vec![self.task(
+                "engine",
+                &format!("PARTITION BY {} may be NULL, which is not supported", nullable.expression),
+            )]);
+        }
+        Ok(key)
+    }
+
+    pub(super) async fn sharding(
+        &self,
+        node: &Node,
+        relation: &Relation,
+        source: &TableDefinition,
+        columns: &[String],
+        remarks: &mut Vec<String>,
+    ) -> Result<Option<Sharding>, Vec<Fault>> {
+        let target = self.task.target(self.job);
+        let Some(text) = &self.job.sharding_key else { return Ok(None) };
+        let key = Expression::parse(text).map_err(|error| vec![self.task("sharding_key", &error.to_string())])?;
+        let rows = Selection::all(relation.clone());
+        let types = self.types(node, Some(&rows), &[format!("({key})")], "sharding_key").await?;
+        let type_name = types.into_iter().next().unwrap_or_default();
+        let total = target.total_weight();
+        let slots: Vec<_> = (0..target.shards.len()).map(|shard| target.slots(shard)).collect();
+        let constant = self.fleet.warehouse.types(node, None, &[format!("({key})")]).await.is_ok();
+        let Some(width) = SlotWidth::of(&type_name, constant) else {
+            return Err(vec![
+                self.task("sharding_key", &format!("it is of type {type_name}, but ClickHouse takes integers only")),
+            ]);
+        };
+        if slots.iter().filter(|slots| !slots.is_empty()).count() < 2 {
+            // Only one shard gets rows; no row needs to be looked at for that.
+            return Ok((slots.len() > 1).then(|| Sharding { key: "0".into(), width: SlotWidth(8), total, slots }));
+        }
+        if key.is_function_of_the_row() {
+            return Ok(Some(Sharding { key: key.as_str().to_owned(), width, total, slots }));
+        }
+        // Each target shard filters the source by itself: a key that is different each time would lose and double rows.
+        // A hash of the whole row spreads as evenly, and every reader sees the same one.
+        let carried = source.columns.iter().filter(|column| columns.contains(&column.name));
+        let hash = sql::row_hash(carried);
+        remarks.push(format!(
+            "sharding_key {key} is not a function of the row: rows are spread evenly by a hash of all their columns instead"
+        ));
+        self.types(node, Some(&rows), std::slice::from_ref(&hash), "sharding_key").await?;
+        Ok(Some(Sharding { key: hash, width: SlotWidth(64), total, slots }))
+    }
+
+    pub(super) fn enabled(&self, key: &[KeyElement]) -> Result<Option<Vec<Vec<String>>>, Vec<Fault>> {
+        let Some(names) = &self.job.enabled_partitions else { return Ok(None) };
+        let mut enabled: Vec<Vec<String>> = Vec::new();
+        let mut faults = Vec::new();
+        for name in names {
+            match parse_partition(name, key) {
+                Ok(texts) if enabled.contains(&texts) => {}
+                Ok(texts) => enabled.push(texts),
+                Err(error) => faults.push(self.task("enabled_partitions", &format!("partition {name}: {error}"))),
+            }
+        }
+        if faults.is_empty() { Ok(Some(enabled)) } else { Err(faults) }
+    }
+
+    /// Types of expressions that the task wrote. What the server says against them is a fault of the task.
+    async fn types(
+        &self,
+        node: &Node,
+        over: Option<&Selection>,
+        expressions: &[String],
+        element: &str,
+    ) -> Result<Vec<String>, Vec<Fault>> {
+        self.fleet.warehouse.types(node, over, expressions).await.map_err(|error| {
+            vec![match &error.kind {
+                crate::cluster::Kind::Server { code, message } if !error.is_denied() => {
+                    self.task(element, &format!("{node} refuses it: code {code}: {message}"))
+                }
+                _ => self.world(&error.to_string()),
+            }]
+        })
+    }
+}

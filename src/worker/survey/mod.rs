@@ -1,0 +1,217 @@
+//! What is there before anything is made: the tables on both sides, and whether the task fits them. Creates nothing.
+
+mod access;
+mod keys;
+mod tables;
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+
+use crate::model::{Cluster, Node};
+use crate::plan::{Reading, Sharding, match_columns};
+use crate::sql::{KeyElement, Relation, TableDefinition};
+use crate::task::{IfTargetNotEmpty, TableJob, Task};
+
+use super::fleet::Fleet;
+
+/// Why a task cannot start. The difference is the exit code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The task says something that cannot be.
+    Task(String),
+    /// The servers are not as the task needs them.
+    World(String),
+}
+
+/// A table on a shard's replicas that answer.
+pub(super) type Holders = Vec<Vec<Arc<Node>>>;
+
+/// What was found out about one table job.
+#[derive(Debug, Clone)]
+pub struct Survey {
+    /// Index of the job in the task.
+    pub job: usize,
+    /// The source table, as the first replica describes it.
+    pub source: TableDefinition,
+    /// The replicas of each source shard that answer and have the table.
+    pub sources: Holders,
+    /// The target table: as it is, or as it is to be.
+    pub target: TableDefinition,
+    /// Whether it is there on some node.
+    pub target_exists: bool,
+    /// The replicas of each target shard that answer.
+    pub targets: Holders,
+    /// Those of them that lack the table.
+    pub to_create: Vec<Arc<Node>>,
+    /// How the source is read.
+    pub reading: Reading,
+    /// The columns that are transferred.
+    pub columns: Vec<String>,
+    /// The target's partition key.
+    pub key: Vec<KeyElement>,
+    /// How rows find their shard.
+    pub sharding: Option<Sharding>,
+    /// The partitions that the task names, as the texts of their elements.
+    pub enabled: Option<Vec<Vec<String>>>,
+    /// Whether one replica of each target shard is written to.
+    pub replicated: Vec<bool>,
+    /// What a person should know.
+    pub remarks: Vec<String>,
+}
+
+impl Survey {
+    /// The source as the target's columns see it.
+    pub fn relation(&self) -> Relation {
+        self.reading.relation(&self.source.name)
+    }
+
+    /// Whether the number of rows may shrink in the target by design.
+    pub fn merges_rows(&self) -> bool {
+        self.target.engine.merges_rows()
+    }
+}
+
+/// Looks at every table job, and gives every fault at once.
+pub async fn survey(fleet: &Fleet, task: &Task) -> Result<Vec<Survey>, Vec<Fault>> {
+    let surveys = join_all(
+        task.tables.iter().enumerate().map(|(at, job)| async move { Surveyor { fleet, task, job, at }.look().await }),
+    )
+    .await;
+    let mut found = Vec::new();
+    let mut faults: Vec<Fault> = Vec::new();
+    for survey in surveys {
+        match survey {
+            Ok(survey) => found.push(survey),
+            Err(more) => faults.extend(more.into_iter().filter(|fault| !faults.contains(fault)).collect::<Vec<_>>()),
+        }
+    }
+    faults.extend(shared_targets(task));
+    if faults.is_empty() {
+        warn_of_unknown_settings(fleet, task).await;
+        Ok(found)
+    } else {
+        Err(faults)
+    }
+}
+
+/// Of two jobs that fill one table, the second must not remove the rows of the first.
+fn shared_targets(task: &Task) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (at, job) in task.tables.iter().enumerate() {
+        let replaces = |job: &TableJob| job.if_target_not_empty == IfTargetNotEmpty::Replace;
+        let same = |other: &&TableJob| other.target_cluster == job.target_cluster && other.target == job.target;
+        if let Some(other) = task.tables[..at].iter().find(same)
+            && (replaces(job) || replaces(other))
+        {
+            faults.push(Fault::Task(format!(
+                "tables/{} and tables/{} fill the same table {}: with if_target_not_empty replace, one would remove the rows of \
+                 the other",
+                other.name, job.name, job.target
+            )));
+        }
+    }
+    faults
+}
+
+/// A setting that no server knows is sent to none: a person may have mistyped it.
+async fn warn_of_unknown_settings(fleet: &Fleet, task: &Task) {
+    let mut unknown: Vec<String> =
+        task.settings.for_pull().into_keys().chain(task.settings.for_push().into_keys()).collect();
+    for (_, node) in task.clusters.iter().flat_map(Cluster::nodes) {
+        if let Some(facts) = fleet.known_facts(node) {
+            unknown.retain(|name| !facts.settings.contains_key(name));
+        }
+    }
+    unknown.dedup();
+    for name in unknown {
+        tracing::warn!("settings: no server of the task knows {name}: it is not sent");
+    }
+}
+
+/// Looks at one table job.
+pub(super) struct Surveyor<'a> {
+    pub(super) fleet: &'a Fleet,
+    task: &'a Task,
+    job: &'a TableJob,
+    at: usize,
+}
+
+impl Surveyor<'_> {
+    async fn look(&self) -> Result<Survey, Vec<Fault>> {
+        let mut remarks = Vec::new();
+        let (source_side, target_side) =
+            tokio::join!(self.holders(self.task.source(self.job)), self.holders(self.task.target(self.job)));
+        let (sources, targets) = both(source_side, target_side)?;
+        let ((source, sources), engine) = both(self.source(sources, &mut remarks).await, self.engine())?;
+        let engine = match engine {
+            Some(engine) => engine,
+            None => source.engine.clone(),
+        };
+        let existing = self.existing_target(&targets).await?;
+        let target_exists = existing.definition.is_some();
+        let target = match existing.definition {
+            Some(definition) => definition,
+            None => self.future_target(&source, engine)?,
+        };
+        self.check_target(&target, existing.node.as_deref())?;
+        let matched = match_columns(&source, &target, self.job.copy_alias_and_materialized).map_err(|problems| {
+            let at = existing.node.as_ref().map(|node| format!("{node}: ")).unwrap_or_default();
+            problems.into_iter().map(|problem| self.world(&format!("{at}{problem}"))).collect::<Vec<_>>()
+        })?;
+        let (columns, reading) = (matched.columns, Reading { condition: self.condition()?, ..matched.reading });
+        let relation = reading.relation(&source.name);
+        // One node of the source answers for the expressions: all shards were seen to have the same columns.
+        let Some(node) = sources.iter().flatten().next() else { return Err(vec![self.world("no source node")]) };
+        self.check_where(node, &source).await?;
+        if reading.columns.is_some() {
+            let at = existing.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
+            self.check_conversion(node, &relation, &reading, &source, &target, &at).await?;
+        }
+        let (key, sharding) = both(
+            self.keys(node, &relation, &target).await,
+            self.sharding(node, &relation, &source, &columns, &mut remarks).await,
+        )?;
+        let enabled = self.enabled(&key)?;
+        let replicated = self.replicated(&target, &mut remarks);
+        if !target_exists {
+            self.check_paths(&target, &existing.missing).await?;
+        }
+        let push = self.can_push(&sources, &targets).await;
+        let space = self.may_write(&targets).await;
+        both(push, space)?;
+        Ok(Survey {
+            job: self.at,
+            source,
+            sources,
+            target,
+            target_exists,
+            targets,
+            to_create: existing.missing,
+            reading,
+            columns,
+            key,
+            sharding,
+            enabled,
+            replicated,
+            remarks,
+        })
+    }
+
+    pub(super) fn task(&self, element: &str, problem: &str) -> Fault {
+        Fault::Task(format!("tables/{}/{element}: {problem}", self.job.name))
+    }
+
+    pub(super) fn world(&self, problem: &str) -> Fault {
+        Fault::World(format!("table {}: {problem}", self.job.name))
+    }
+}
+
+/// Both results, or the faults of both.
+fn both<A, B>(a: Result<A, Vec<Fault>>, b: Result<B, Vec<Fault>>) -> Result<(A, B), Vec<Fault>> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(a), Err(b)) => Err(a.into_iter().chain(b).collect()),
+        (Err(faults), _) | (_, Err(faults)) => Err(faults),
+    }
+}

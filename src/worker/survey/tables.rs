@@ -1,0 +1,257 @@
+//! The tables on both sides: who has them, and whether they fit each other.
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+
+use crate::model::{Cluster, Node};
+use crate::plan::Reading;
+use crate::sql::{self, Engine, Relation, Selection, TableDefinition, quote};
+
+use super::{Fault, Holders, Surveyor};
+
+/// So many rows are converted to see whether it can be done.
+const SAMPLE_ROWS: u64 = 1000;
+
+impl Surveyor<'_> {
+    /// The nodes of each shard that answer; a fault where none does.
+    pub(super) async fn holders(&self, cluster: &Cluster) -> Result<Holders, Vec<Fault>> {
+        let mut live = Vec::new();
+        let mut faults = Vec::new();
+        let mustered = join_all(cluster.shards.iter().map(|shard| self.fleet.muster(shard))).await;
+        for (shard, (nodes, errors)) in mustered.into_iter().enumerate() {
+            if nodes.is_empty() {
+                let why = errors.first().map(ToString::to_string).unwrap_or_default();
+                faults.push(Fault::World(format!(
+                    "cluster {}: no replica of shard {} answers: {why}",
+                    cluster.name,
+                    shard + 1
+                )));
+            }
+            for error in errors {
+                tracing::warn!("{error}; the copy goes on without this replica");
+            }
+            live.push(nodes.into_iter().map(|(_, node)| node).collect());
+        }
+        if faults.is_empty() { Ok(live) } else { Err(faults) }
+    }
+
+    pub(super) async fn source(
+        &self,
+        live: Holders,
+        remarks: &mut Vec<String>,
+    ) -> Result<(TableDefinition, Holders), Vec<Fault>> {
+        let mut faults = Vec::new();
+        let mut first: Option<(TableDefinition, Arc<Node>)> = None;
+        let mut holders = Vec::new();
+        for (shard, nodes) in live.iter().enumerate() {
+            let found = join_all(nodes.iter().map(|node| self.fleet.warehouse.table(node, &self.job.source))).await;
+            let mut having = Vec::new();
+            for (node, answer) in nodes.iter().zip(found) {
+                match answer {
+                    Ok(Some(definition)) => {
+                        let (like, of) = first.get_or_insert_with(|| (definition.clone(), node.clone()));
+                        if let Some(difference) = difference(like, &definition) {
+                            faults.push(
+                                self.world(&format!(
+                                    "{} differs between {of} and {node}: {difference}",
+                                    self.job.source
+                                )),
+                            );
+                        }
+                        having.push(node.clone());
+                    }
+                    Ok(None) => {}
+                    Err(error) if error.is_unreachable() => remarks.push(error.to_string()),
+                    Err(error) => faults.push(self.world(&error.to_string())),
+                }
+            }
+            if having.is_empty() && faults.is_empty() {
+                let asked: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+                faults.push(self.world(&format!(
+                    "there is no source table {} on shard {} ({})",
+                    self.job.source,
+                    shard + 1,
+                    asked.join(", ")
+                )));
+            }
+            holders.push(having);
+        }
+        match first {
+            Some((definition, _)) if faults.is_empty() => {
+                if definition.engine.name == "Distributed" {
+                    return Err(vec![self.task(
+                        "table_pull",
+                        &format!("{} is a Distributed table: name the table that it stands for", self.job.source),
+                    )]);
+                }
+                Ok((definition, holders))
+            }
+            _ => Err(faults),
+        }
+    }
+
+    pub(super) async fn existing_target(&self, targets: &Holders) -> Result<Existing, Vec<Fault>> {
+        let nodes: Vec<&Arc<Node>> = targets.iter().flatten().collect();
+        let answers = join_all(nodes.iter().map(|node| self.fleet.warehouse.table(node, &self.job.target))).await;
+        let mut existing = Existing { definition: None, node: None, missing: Vec::new() };
+        let mut first: Option<&Arc<Node>> = None;
+        let mut faults = Vec::new();
+        for (node, answer) in nodes.into_iter().zip(answers) {
+            match answer {
+                Ok(None) => existing.missing.push(node.clone()),
+                Ok(Some(definition)) => {
+                    match (&existing.definition, first) {
+                        (Some(like), Some(of)) => {
+                            if let Some(difference) =
+                                difference(like, &definition).or_else(|| keys_differ(like, &definition))
+                            {
+                                faults.push(self.world(&format!(
+                                    "{} differs between {of} and {node}: {difference}",
+                                    self.job.target
+                                )));
+                            }
+                        }
+                        _ => {
+                            existing.definition = Some(definition);
+                            existing.node = Some(node.clone());
+                            first = Some(node);
+                        }
+                    }
+                }
+                Err(error) => faults.push(self.world(&error.to_string())),
+            }
+        }
+        if faults.is_empty() { Ok(existing) } else { Err(faults) }
+    }
+
+    /// The table that is to be made: the source's declarations with the task's engine.
+    pub(super) fn future_target(
+        &self,
+        source: &TableDefinition,
+        engine: Engine,
+    ) -> Result<TableDefinition, Vec<Fault>> {
+        if source.declarations.is_empty() {
+            return Err(vec![self.world(&format!(
+                "{} has no declared columns: make the target table {} first",
+                source.name, self.job.target
+            ))]);
+        }
+        if self.job.engine.is_none() && !engine.is_merge_tree() {
+            return Err(vec![self.task(
+                "engine",
+                &format!("the source's engine is {}: name one of the MergeTree family for the target", engine.name),
+            )]);
+        }
+        Ok(TableDefinition { name: self.job.target.clone(), engine, ..source.clone() })
+    }
+
+    pub(super) fn check_target(&self, target: &TableDefinition, node: Option<&Node>) -> Result<(), Vec<Fault>> {
+        let (name, engine) = (&target.name, &target.engine.name);
+        let only = "partitions can be put into tables of the MergeTree family only";
+        match node {
+            _ if target.engine.is_merge_tree() => {}
+            Some(node) => {
+                return Err(vec![self.world(&format!("{node}: {name} is a table of engine {engine}: {only}"))]);
+            }
+            None => {
+                return Err(vec![self.task("engine", &format!("{name} would be a table of engine {engine}: {only}"))]);
+            }
+        }
+        let has_order = target.engine.clause(sql::Clause::OrderBy).is_some()
+            || target.engine.clause(sql::Clause::PrimaryKey).is_some();
+        if node.is_none() && !has_order && !target.engine.is_old_syntax() {
+            return Err(vec![self.task("engine", &format!("{} has no ORDER BY", target.engine.name))]);
+        }
+        Ok(())
+    }
+
+    /// Types that differ are converted by the server; whether it can is seen on the first rows.
+    pub(super) async fn check_conversion(
+        &self,
+        node: &Node,
+        relation: &Relation,
+        reading: &Reading,
+        source: &TableDefinition,
+        target: &TableDefinition,
+        at: &str,
+    ) -> Result<(), Vec<Fault>> {
+        let rows = Selection::all(relation.clone());
+        let Err(first) = self.fleet.warehouse.evaluate(node, &rows, &reading.values, SAMPLE_ROWS).await else {
+            return Ok(());
+        };
+        let mut faults = Vec::new();
+        for column in &target.columns {
+            let value = [quote::ident(&column.name)];
+            if let Err(error) = self.fleet.warehouse.evaluate(node, &rows, &value, SAMPLE_ROWS).await {
+                let there = source.column(&column.name).map_or("value", |there| there.type_name.as_str());
+                faults.push(self.world(&format!(
+                    "column {} of the target {}{at} is {}, and the source's {there} cannot be converted: {error}",
+                    column.name, target.name, column.type_name
+                )));
+            }
+        }
+        if faults.is_empty() { Err(vec![self.world(&first.to_string())]) } else { Err(faults) }
+    }
+
+    /// Whether one replica of each target shard is written to and the others fetch from it.
+    pub(super) fn replicated(&self, target: &TableDefinition, remarks: &mut Vec<String>) -> Vec<bool> {
+        let cluster = self.task.target(self.job);
+        let engine = target.engine.is_replicated();
+        let mut replicated = Vec::new();
+        for (at, shard) in cluster.shards.iter().enumerate() {
+            if shard.replicas.len() > 1 && shard.internal_replication != engine {
+                remarks.push(format!(
+                    "shard {} of cluster {} says internal_replication {}, but {} is {}: {}",
+                    at + 1,
+                    cluster.name,
+                    shard.internal_replication,
+                    target.name,
+                    target.engine.name,
+                    if engine {
+                        "one replica is written to, the others fetch from it"
+                    } else {
+                        "only one replica gets rows"
+                    }
+                ));
+            }
+            replicated.push(shard.internal_replication || engine);
+        }
+        replicated
+    }
+}
+
+/// The target table where it is there already.
+pub(super) struct Existing {
+    /// As the first node describes it.
+    pub(super) definition: Option<TableDefinition>,
+    /// That node.
+    pub(super) node: Option<Arc<Node>>,
+    /// The nodes that lack it.
+    pub(super) missing: Vec<Arc<Node>>,
+}
+
+/// How the columns of two tables differ, if they do.
+fn difference(a: &TableDefinition, b: &TableDefinition) -> Option<String> {
+    for column in &a.columns {
+        match b.column(&column.name) {
+            None => return Some(format!("column {} is missing there", column.name)),
+            Some(other) if other.type_name != column.type_name => {
+                return Some(format!("column {} is {} and {}", column.name, column.type_name, other.type_name));
+            }
+            Some(other) if other.default_kind != column.default_kind => {
+                return Some(format!("column {} is computed in different ways", column.name));
+            }
+            Some(_) => {}
+        }
+    }
+    b.columns
+        .iter()
+        .find(|column| a.column(&column.name).is_none())
+        .map(|column| format!("column {} is only there", column.name))
+}
+
+fn keys_differ(a: &TableDefinition, b: &TableDefinition) -> Option<String> {
+    let (x, y) = (a.engine.staging().to_string(), b.engine.staging().to_string());
+    (x != y).then(|| format!("{} and {}", a.engine, b.engine))
+}
