@@ -36,6 +36,8 @@ pub struct TablePlan {
     pub sharding: Option<Sharding>,
     /// Whether one replica of a target shard is written to and the others fetch from it.
     pub replicated: Vec<bool>,
+    /// Whether the target table's own engine makes them fetch.
+    pub engine_replicates: bool,
     /// The partitions, in the order in which they are copied.
     pub partitions: Vec<PartitionPlan>,
     /// The batches, each a range of partitions and a range of pieces.
@@ -162,6 +164,20 @@ impl TablePlan {
             slots: sharding.slots[shard].clone(),
         });
         Selection { slots, ..self.rows_of(piece) }
+    }
+
+    /// The nodes to write to, of the live ones of each target shard: one in turn where they fetch from each other, the first
+    /// where only one is to have the rows, all where each is written to. Empty for a shard that gets no rows.
+    pub fn nodes_for(&self, batch: usize, live: &[Vec<String>]) -> Vec<Vec<String>> {
+        let wanted: Vec<usize> = self.target_shards().collect();
+        let of_shard = |(shard, live): (usize, &Vec<String>)| match live.as_slice() {
+            _ if !wanted.contains(&shard) => Vec::new(),
+            [] => Vec::new(),
+            live if self.replicated[shard] && self.engine_replicates => vec![live[batch % live.len()].clone()],
+            live if self.replicated[shard] => vec![live[0].clone()],
+            live => live.to_vec(),
+        };
+        live.iter().enumerate().map(of_shard).collect()
     }
 
     /// The target shards that get rows.

@@ -12,6 +12,8 @@ pub struct TableBoard {
     pub batches: Vec<BatchRecord>,
     /// The pieces of each batch, as a range of indices.
     pub pieces_of: Vec<std::ops::Range<usize>>,
+    /// The batch of each piece.
+    pub batch_of: Vec<usize>,
     /// By index of the piece.
     pub pieces: Vec<PieceRecord>,
     /// The order in which this worker likes to take pieces: near ones first.
@@ -62,6 +64,10 @@ pub fn next(tables: &[TableBoard], busy: &HashSet<Job>) -> Next {
         for &piece in &board.preference {
             let job = Job::Copy(PieceRef { table, piece });
             match &board.pieces[piece].state {
+                // Somebody knows of newer target nodes than we do.
+                _ if board.pieces[piece].generation > board.generation_of(piece) => waiting = true,
+                _ if board.is_void(piece) && busy.contains(&job) => waiting = true,
+                _ if board.is_void(piece) => return Next::Claim(job),
                 PieceState::Copied(_) => {}
                 PieceState::Failed { .. } => failed = true,
                 _ if busy.contains(&job) => waiting = true,
@@ -79,7 +85,20 @@ pub fn next(tables: &[TableBoard], busy: &HashSet<Job>) -> Next {
 impl TableBoard {
     /// Whether every piece of a batch waits in staging tables.
     pub fn is_copied(&self, batch: usize) -> bool {
-        self.pieces[self.pieces_of[batch].clone()].iter().all(|piece| piece.copied().is_some())
+        let generation = self.batches[batch].generation;
+        let copied = |piece: &PieceRecord| piece.generation == generation && piece.copied().is_some();
+        self.pieces[self.pieces_of[batch].clone()].iter().all(copied)
+    }
+
+    /// The generation of target nodes that a piece's rows are to be in.
+    pub fn generation_of(&self, piece: usize) -> u32 {
+        self.batches[self.batch_of[piece]].generation
+    }
+
+    /// Whether what was done for a piece was for target nodes that are lost.
+    fn is_void(&self, piece: usize) -> bool {
+        let record = &self.pieces[piece];
+        record.generation < self.generation_of(piece) && record.attempt > 0
     }
 }
 
@@ -96,6 +115,7 @@ mod tests {
         TableBoard {
             batches: vec![batch],
             pieces_of: std::iter::once(0..pieces.len()).collect(),
+            batch_of: vec![0; pieces.len()],
             preference: (0..pieces.len()).rev().collect(),
             pieces,
         }
@@ -125,6 +145,22 @@ mod tests {
         let left = board(vec![running], BatchState::Copying);
         assert_eq!(next(std::slice::from_ref(&left), &HashSet::from([job])), Next::Wait);
         assert_eq!(next(&[left], &HashSet::new()), Next::Claim(job));
+    }
+
+    #[test]
+    fn what_was_copied_for_lost_nodes_is_copied_again() {
+        let mut moved = board(vec![copied(), copied()], BatchState::Copying);
+        moved.batches[0].generation = 1;
+        moved.pieces[0].attempt = 1;
+        moved.pieces[1].attempt = 1;
+        assert_eq!(
+            next(std::slice::from_ref(&moved), &HashSet::new()),
+            Next::Claim(Job::Copy(PieceRef { table: 0, piece: 1 }))
+        );
+        moved.pieces.iter_mut().for_each(|piece| piece.generation = 1);
+        assert_eq!(next(std::slice::from_ref(&moved), &HashSet::new()), Next::Claim(publish()));
+        moved.batches[0].generation = 0;
+        assert_eq!(next(&[moved], &HashSet::new()), Next::Wait, "our knowledge of the batch is old");
     }
 
     #[test]

@@ -43,6 +43,9 @@ pub struct PieceRecord {
     /// Fresh starts after all tries failed.
     #[serde(rename = "o", default, skip_serializing_if = "is_default")]
     pub rounds: u32,
+    /// The generation of the batch's target nodes that the last attempt was for: what was copied for an older one is void.
+    #[serde(rename = "v", default, skip_serializing_if = "is_default")]
+    pub generation: u32,
     /// Where it stands.
     #[serde(rename = "s")]
     pub state: PieceState,
@@ -97,6 +100,9 @@ pub struct BatchRecord {
     /// The nodes that get the rows: for each target shard the addresses of its target nodes. Empty for a shard that gets
     /// none.
     pub nodes: Vec<Vec<String>>,
+    /// How often other nodes had to be chosen.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub generation: u32,
     /// The last attempt at publishing given out; 0 when there was none.
     #[serde(default, skip_serializing_if = "is_default")]
     pub publication: u32,
@@ -167,7 +173,7 @@ pub struct PartitionResult {
 impl BatchRecord {
     /// A batch of which nothing was done.
     pub fn new(nodes: Vec<Vec<String>>) -> Self {
-        Self { nodes, publication: 0, failures: 0, rounds: 0, state: BatchState::Copying }
+        Self { nodes, generation: 0, publication: 0, failures: 0, rounds: 0, state: BatchState::Copying }
     }
 
     /// The record of the next attempt at publishing, for the worker that has the claim.
@@ -194,11 +200,19 @@ impl BatchRecord {
 
     /// A fresh start after all tries failed: what was recorded before the first row was added stays.
     pub fn fresh_start(&self) -> Self {
-        let state = match self.before() {
+        Self { failures: 0, rounds: self.rounds + 1, state: self.not_published(), ..self.clone() }
+    }
+
+    /// Other nodes are to hold it, since one of the old ones is lost: all its pieces are to be copied again.
+    pub fn moved(&self, nodes: Vec<Vec<String>>) -> Self {
+        Self { nodes, generation: self.generation + 1, failures: 0, state: self.not_published(), ..self.clone() }
+    }
+
+    fn not_published(&self) -> BatchState {
+        match self.before() {
             before if before.is_empty() => BatchState::Copying,
             before => BatchState::Publishing { worker: String::new(), before },
-        };
-        Self { failures: 0, rounds: self.rounds + 1, state, ..self.clone() }
+        }
     }
 
     /// What `append` recorded before it added the first row.
@@ -224,9 +238,12 @@ impl PieceRecord {
         }
     }
 
-    /// The record of the next attempt, for the worker that has the claim.
-    pub fn next_attempt(&self, worker: &str) -> Self {
-        Self { attempt: self.attempt + 1, state: PieceState::Running { worker: worker.to_owned() }, ..self.clone() }
+    /// The record of the next attempt, for the worker that has the claim, into the target nodes of a generation.
+    pub fn next_attempt(&self, worker: &str, generation: u32) -> Self {
+        // What failed for other nodes says nothing about these.
+        let failures = if generation == self.generation { self.failures } else { 0 };
+        let state = PieceState::Running { worker: worker.to_owned() };
+        Self { attempt: self.attempt + 1, failures, generation, state, ..self.clone() }
     }
 
     /// The record of what was counted.
@@ -240,7 +257,7 @@ impl PieceRecord {
         let again = failure.transient && failures < limit;
         let base = Self { failures, ..self.clone() };
         if again {
-            base.next_attempt(worker)
+            base.next_attempt(worker, self.generation)
         } else {
             let Failure { error, transient } = failure;
             Self { state: PieceState::Failed { error, transient }, ..base }
@@ -276,22 +293,31 @@ mod tests {
 
     #[test]
     fn an_attempt_is_never_given_out_twice() {
-        let first = PieceRecord::default().next_attempt("a");
+        let first = PieceRecord::default().next_attempt("a", 0);
         let second = first.after_failure("a", failure(true), 3);
-        let taken_over = second.next_attempt("b");
+        let taken_over = second.next_attempt("b", 0);
         assert_eq!((first.attempt, second.attempt, taken_over.attempt), (1, 2, 3));
         assert_eq!(taken_over.failures, 1, "the new worker goes on counting");
-        assert_eq!(taken_over.fresh_start().next_attempt("c").attempt, 4);
+        assert_eq!(taken_over.fresh_start().next_attempt("c", 1).attempt, 4);
+    }
+
+    #[test]
+    fn other_nodes_make_copied_pieces_void_and_keep_what_append_recorded() {
+        let before = BTreeMap::from([("a:9000".to_owned(), BTreeMap::from([(PartitionId("1".into()), 7)]))]);
+        let mut batch = BatchRecord::new(vec![vec!["a:9000".into()]]);
+        batch.state = BatchState::Publishing { worker: "w".into(), before: before.clone() };
+        let moved = batch.moved(vec![vec!["b:9000".into()]]);
+        assert_eq!((moved.generation, moved.before()), (1, before));
     }
 
     #[test]
     fn tries_end_at_the_limit_and_at_once_when_nothing_can_help() {
-        let record = PieceRecord { failures: 2, ..PieceRecord::default().next_attempt("a") };
+        let record = PieceRecord { failures: 2, ..PieceRecord::default().next_attempt("a", 0) };
         assert!(matches!(
             record.after_failure("a", failure(true), 3).state,
             PieceState::Failed { transient: true, .. }
         ));
-        let record = PieceRecord::default().next_attempt("a");
+        let record = PieceRecord::default().next_attempt("a", 0);
         assert!(matches!(
             record.after_failure("a", failure(false), 3).state,
             PieceState::Failed { transient: false, .. }

@@ -12,6 +12,11 @@ use super::ledger::{Cache, ClaimChange, Ledger, LedgerError, Outcome};
 use super::publish::{Gathered, Publication};
 use super::site::{AttemptError, Site};
 
+/// So many attempts in a row fail before a target node that does not answer counts as lost.
+const PATIENCE: u32 = 3;
+/// So often a batch is moved to other nodes.
+const MOST_GENERATIONS: u32 = 20;
+
 /// What a job needs. Cheap to clone.
 #[derive(Clone)]
 pub struct Hands {
@@ -39,7 +44,8 @@ impl Hands {
         let (claimed, outcome) = match job {
             Job::Copy(piece) => {
                 let record = cache.boards[piece.table].pieces[piece.piece].clone();
-                let next = record.next_attempt(worker);
+                let generation = cache.boards[piece.table].generation_of(piece.piece);
+                let next = record.next_attempt(worker, generation);
                 let take = ClaimChange::Take;
                 let outcome = self.ledger.change_piece(&mut cache, piece, &record, next.clone(), take, worker).await?;
                 (Claimed::Piece(piece, next), outcome)
@@ -96,10 +102,15 @@ impl Hands {
                     record.done(copied)
                 }
                 Err(error) => {
-                    let limit = self.site.conduct.tries;
-                    let next = record.after_failure(&self.site.worker, error.failure(), limit);
-                    self.tell(&name, number, &error, matches!(next.state, PieceState::Failed { .. }));
                     attempt.abandon().await;
+                    let of = BatchRef { table: piece.table, batch: of.batch };
+                    let moved = self.move_if_lost(of, &batch, &error, record.failures + 1).await?;
+                    let limit = self.site.conduct.tries;
+                    let next = match moved {
+                        Some(generation) => record.next_attempt(&self.site.worker, generation),
+                        None => record.after_failure(&self.site.worker, error.failure(), limit),
+                    };
+                    self.tell(&name, number, &error, matches!(next.state, PieceState::Failed { .. }));
                     next
                 }
             };
@@ -144,6 +155,10 @@ impl Hands {
                     (next, Some(gathered))
                 }
                 Err(error) => {
+                    if self.move_if_lost(batch, &record, &error, record.failures + 1).await?.is_some() {
+                        self.tell(&name, number, &error, false);
+                        return self.ledger.give_up_claim(Job::Publish(batch)).await;
+                    }
                     let limit = self.site.conduct.publication_tries;
                     let next = record.after_failure(&self.site.worker, error.failure(), limit);
                     self.tell(&name, number, &error, matches!(next.state, BatchState::Failed { .. }));
@@ -215,6 +230,49 @@ impl Hands {
             })
             .collect();
         Publication { site: &self.site, batch, number: record.publication, record: record.clone(), pieces }
+    }
+
+    /// Chooses other target nodes for a batch when one of its nodes is lost, with the rows that were staged there: all of it
+    /// is copied again then. Gives the new generation of its nodes.
+    ///
+    /// A node counts as lost when it has not answered several attempts in a row and does not answer now, or when the staged
+    /// rows are gone from it.
+    async fn move_if_lost(
+        &self,
+        batch: BatchRef,
+        record: &BatchRecord,
+        error: &AttemptError,
+        failures: u32,
+    ) -> Result<Option<u32>, LedgerError> {
+        let gone = matches!(error, AttemptError::StagingGone(_));
+        if !gone && (!error.is_transient() || failures < PATIENCE) || record.generation >= MOST_GENERATIONS {
+            return Ok(None);
+        }
+        let Some(live) = self.site.live_targets(batch.table).await else { return Ok(None) };
+        let lost = record.nodes.iter().zip(&live).any(|(used, live)| used.iter().any(|node| !live.contains(node)));
+        if !gone && !lost {
+            return Ok(None);
+        }
+        let nodes = self.site.plans[batch.table].nodes_for(batch.batch, &live);
+        let mut cache = self.cache.lock().await;
+        let expected = cache.boards[batch.table].batches[batch.batch].clone();
+        if expected.generation != record.generation || expected.is_done() {
+            // Somebody else has moved it already.
+            return Ok((!expected.is_done()).then_some(expected.generation));
+        }
+        let moved = expected.moved(nodes);
+        let (none, worker) = (ClaimChange::None, &self.site.worker);
+        let outcome = self.ledger.change_batch(&mut cache, batch, &expected, moved, none, worker).await?;
+        let now = cache.boards[batch.table].batches[batch.batch].generation;
+        if outcome == Outcome::Done {
+            tracing::warn!(
+                "table {}: a target node with staged rows of batch {} is lost: other nodes are chosen, and the batch is copied \
+                 again",
+                self.site.plans[batch.table].name,
+                batch.batch
+            );
+        }
+        Ok((now > record.generation).then_some(now))
     }
 
     fn describe(&self, piece: PieceRef) -> String {

@@ -63,6 +63,7 @@ impl Planner<'_> {
             key: self.survey.key.clone(),
             sharding: self.survey.sharding.clone(),
             replicated: self.survey.replicated.clone(),
+            engine_replicates: self.survey.target.engine.is_replicated(),
             partitions,
             batches,
             pieces,

@@ -92,7 +92,7 @@ async fn plan_and_create(
         }
         for (survey, plan) in surveys.iter().zip(&good) {
             describe(plan);
-            let batches = choose_nodes(plan, survey);
+            let batches = fresh_batches(plan, survey);
             ledger.store_plan(survey.job, plan, &batches).await?;
         }
         ledger.set_task(|record| record.planned = true).await?;
@@ -122,25 +122,11 @@ fn describe(plan: &TablePlan) {
     }
 }
 
-/// The target nodes of each batch: one live replica per shard in turn where they fetch from each other, every live one
-/// where they do not.
-fn choose_nodes(plan: &TablePlan, survey: &Survey) -> Vec<BatchRecord> {
-    (0..plan.batches.len())
-        .map(|batch| {
-            let of_shard = |(shard, live): (usize, &Vec<Arc<Node>>)| {
-                if !plan.target_shards().any(|wanted| wanted == shard) || live.is_empty() {
-                    Vec::new()
-                } else if plan.replicated[shard] && survey.target.engine.is_replicated() {
-                    vec![live[batch % live.len()].address()]
-                } else if plan.replicated[shard] {
-                    vec![live[0].address()]
-                } else {
-                    live.iter().map(|node| node.address()).collect()
-                }
-            };
-            BatchRecord::new(survey.targets.iter().enumerate().map(of_shard).collect())
-        })
-        .collect()
+/// The records of a plan's batches, with the nodes that each is to be written to.
+fn fresh_batches(plan: &TablePlan, survey: &Survey) -> Vec<BatchRecord> {
+    let address = |nodes: &Vec<Arc<Node>>| nodes.iter().map(|node| node.address()).collect();
+    let live: Vec<Vec<String>> = survey.targets.iter().map(address).collect();
+    (0..plan.batches.len()).map(|batch| BatchRecord::new(plan.nodes_for(batch, &live))).collect()
 }
 
 /// Makes the target's database and table on every live node that lacks them.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::join_all;
 use rand::RngExt;
 
 use crate::cluster::{Error, Remedy, Settings};
@@ -61,6 +62,9 @@ pub enum AttemptError {
     /// The servers' answers do not fit together.
     #[error("{0}")]
     Mismatch(String),
+    /// The staged rows that were recorded are not on their node any more.
+    #[error("{0}")]
+    StagingGone(String),
     /// Something that no further try will change.
     #[error("{0}")]
     Final(String),
@@ -72,7 +76,7 @@ impl AttemptError {
         match self {
             Self::Server(error) => error.remedy() != Remedy::GiveUp,
             Self::Mismatch(_) => true,
-            Self::Final(_) => false,
+            Self::StagingGone(_) | Self::Final(_) => false,
         }
     }
 
@@ -127,6 +131,27 @@ impl Site {
             .enumerate()
             .map(|(shard, addresses)| addresses.iter().map(|address| find(shard, address)).collect())
             .collect()
+    }
+
+    /// The addresses of the target nodes that answer now, by shard. `None` when a shard has none, or when no other node could
+    /// take over: on plain tables with `internal_replication`, rows of one shard must not be spread over replicas.
+    pub async fn live_targets(&self, table: usize) -> Option<Vec<Vec<String>>> {
+        let task = self.task();
+        let plan = &self.plans[table];
+        let mut live = Vec::new();
+        for (shard, of) in task.target(&task.tables[table]).shards.iter().enumerate() {
+            if plan.replicated[shard] && !plan.engine_replicates && of.replicas.len() > 1 {
+                return None;
+            }
+            let answers = join_all(of.replicas.iter().map(|node| self.fleet.warehouse.server(node))).await;
+            let answering = of.replicas.iter().zip(answers).filter(|(_, answer)| answer.is_ok());
+            let addresses: Vec<String> = answering.map(|(node, _)| node.address()).collect();
+            if addresses.is_empty() {
+                return None;
+            }
+            live.push(addresses);
+        }
+        Some(live)
     }
 
     /// The target table as a node has it.

@@ -143,3 +143,17 @@ fn a_worker_that_stands_still_keeps_what_it_holds() {
     other.ends().with(0);
     scene.check(&task);
 }
+
+/// Somebody cleaned up too eagerly, or a server came back without its disk.
+#[test]
+fn staged_rows_that_are_gone_are_copied_again() {
+    let scene = scene!();
+    let task = task(&scene, PLAIN, "fail");
+    kill_at(&scene, &task, "publication-claimed", 1);
+    let dst = &scene.dst;
+    let staged = scene.lines(&[2], &format!("SHOW TABLES FROM {dst} LIKE 'copier\\_%'"));
+    let table = staged.first().expect("there are staged rows");
+    scene.ask(2, &format!("DROP TABLE {dst}.{table}"));
+    scene.run(&task).with(0).tells(&["staged rows", "are gone", table]);
+    scene.check(&task);
+}

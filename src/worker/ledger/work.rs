@@ -58,6 +58,13 @@ impl<T> Edit<T> {
 }
 
 impl Cache {
+    /// Whether a group has pieces whose batch has moved to other nodes.
+    fn has_void(&self, table: usize, group: usize) -> bool {
+        let board = &self.boards[table];
+        let pieces = group * GROUP..board.pieces.len().min((group + 1) * GROUP);
+        pieces.into_iter().any(|piece| board.pieces[piece].generation != board.generation_of(piece))
+    }
+
     fn put_group(&mut self, table: usize, group: usize, records: Versioned<Vec<PieceRecord>>) {
         for (at, record) in records.value.iter().enumerate() {
             put(&mut self.boards[table].pieces, group * GROUP + at, record.clone());
@@ -113,6 +120,7 @@ impl Ledger {
             for plan in plans {
                 cache.boards.push(TableBoard {
                     pieces_of: plan.batches.iter().map(|batch| batch.pieces.clone()).collect(),
+                    batch_of: plan.pieces.iter().map(|piece| piece.batch).collect(),
                     preference: (0..plan.pieces.len()).collect(),
                     ..TableBoard::default()
                 });
@@ -122,20 +130,20 @@ impl Ledger {
         }
         cache.busy = self.claims().await?;
         for (table, plan) in plans.iter().enumerate() {
+            let open = |n: &usize| cache.batches[table].get(*n).is_none_or(|batch| !batch.value.is_done());
+            let wanted: Vec<usize> = (0..plan.batches.len()).filter(open).collect();
+            let paths = wanted.iter().map(|n| self.batch_path(table, *n)).collect();
+            for (batch, record) in wanted.into_iter().zip(self.read_all(paths).await?) {
+                cache.put_batch(BatchRef { table, batch }, record);
+            }
             let open = |n: &usize| match cache.groups[table].get(*n) {
-                Some(group) => group.value.iter().any(|piece| piece.copied().is_none()),
+                Some(group) => group.value.iter().any(|piece| piece.copied().is_none()) || cache.has_void(table, *n),
                 None => true,
             };
             let wanted: Vec<usize> = (0..plan.pieces.len().div_ceil(GROUP)).filter(open).collect();
             let paths = wanted.iter().map(|n| self.group_path(table, *n)).collect();
             for (group, records) in wanted.into_iter().zip(self.read_all(paths).await?) {
                 cache.put_group(table, group, records);
-            }
-            let open = |n: &usize| cache.batches[table].get(*n).is_none_or(|batch| !batch.value.is_done());
-            let wanted: Vec<usize> = (0..plan.batches.len()).filter(open).collect();
-            let paths = wanted.iter().map(|n| self.batch_path(table, *n)).collect();
-            for (batch, record) in wanted.into_iter().zip(self.read_all(paths).await?) {
-                cache.put_batch(BatchRef { table, batch }, record);
             }
         }
         Ok(())
@@ -149,6 +157,11 @@ impl Ledger {
     /// Fires when a claim is taken or given back. To be asked for before a look at the records.
     pub async fn watch_claims(&self) -> Result<Change, LedgerError> {
         Ok(self.session.watch_children(&self.path("claims")).await?.1)
+    }
+
+    /// Gives a claim back without a change of its record.
+    pub async fn give_up_claim(&self, job: Job) -> Result<(), LedgerError> {
+        self.release(&claim_name(job)).await
     }
 
     /// Changes the record of a piece together with its claim. On [`Outcome::Lost`] the cache has what is there now.

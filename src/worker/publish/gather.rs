@@ -58,7 +58,7 @@ impl Publication<'_> {
         let mut own = Vec::new();
         for (piece, attempt, _) in &self.pieces {
             let Some((_, name)) = newest.remove(&piece.piece) else {
-                return Err(AttemptError::Final(format!(
+                return Err(AttemptError::StagingGone(format!(
                     "{node}: the staged rows of piece {} are gone (table {})",
                     piece.piece,
                     target.beside(self.site.id.staging(self.batch, *piece, *attempt))
