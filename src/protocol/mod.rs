@@ -1,8 +1,11 @@
 //! The copy protocol: what is recorded, what it means, and what comes next. Pure: facts go in, values come out.
 //!
-//! A piece goes `pending → running(attempt, worker) → copied(rows) `, a batch `copying → publishing(attempt, worker) → done(rows)`.
+//! A piece goes `pending → running(attempt, worker) → copied(rows)`, a batch `copying → publishing(attempt, worker) → done(rows)`.
 //! Every transition is a compare-and-set of a record in the coordinator, made together with taking or giving back the
 //! claim, an ephemeral node.
+//!
+//! The nodes that hold a batch's staged rows are recorded with a generation. When one of them is lost, others are chosen
+//! under the next generation, and what was copied for an older one is void.
 //!
 //! # Guarantees
 //! - **I1** A target partition holds, of this task, nothing or exactly the selected rows, each once: it is filled by one

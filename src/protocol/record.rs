@@ -198,9 +198,11 @@ impl BatchRecord {
         }
     }
 
-    /// A fresh start after all tries failed: what was recorded before the first row was added stays.
-    pub fn fresh_start(&self) -> Self {
-        Self { failures: 0, rounds: self.rounds + 1, state: self.not_published(), ..self.clone() }
+    /// A fresh start after all tries failed: what was recorded before the first row was added stays. In a new run the
+    /// rounds are counted from the beginning.
+    pub fn fresh_start(&self, new_run: bool) -> Self {
+        let rounds = if new_run { 0 } else { self.rounds + 1 };
+        Self { failures: 0, rounds, state: self.not_published(), ..self.clone() }
     }
 
     /// Other nodes are to hold it, since one of the old ones is lost: all its pieces are to be copied again.
@@ -264,9 +266,10 @@ impl PieceRecord {
         }
     }
 
-    /// A fresh start after all tries failed.
-    pub fn fresh_start(&self) -> Self {
-        Self { failures: 0, rounds: self.rounds + 1, state: PieceState::Pending, ..self.clone() }
+    /// A fresh start after all tries failed; in a new run the rounds are counted from the beginning.
+    pub fn fresh_start(&self, new_run: bool) -> Self {
+        let rounds = if new_run { 0 } else { self.rounds + 1 };
+        Self { failures: 0, rounds, state: PieceState::Pending, ..self.clone() }
     }
 }
 
@@ -298,7 +301,7 @@ mod tests {
         let taken_over = second.next_attempt("b", 0);
         assert_eq!((first.attempt, second.attempt, taken_over.attempt), (1, 2, 3));
         assert_eq!(taken_over.failures, 1, "the new worker goes on counting");
-        assert_eq!(taken_over.fresh_start().next_attempt("c", 1).attempt, 4);
+        assert_eq!(taken_over.fresh_start(false).next_attempt("c", 1).attempt, 4);
     }
 
     #[test]

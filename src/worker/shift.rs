@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::keeper::{Change, Error as KeeperError};
-use crate::protocol::{self, BatchState, Job, Next, PieceState};
+use crate::protocol::{self, BatchRef, BatchState, Job, Next, PieceRef, PieceState};
 use crate::task::{SecretSource, Task};
 
 use super::RunError;
@@ -20,6 +20,9 @@ use super::ledger::{ClaimChange, LedgerError};
 
 /// `/status` is written at most this often, and at the end.
 const STATUS_PAUSE: Duration = Duration::from_secs(1);
+
+/// The pause before a fresh start is that after so many failures in a row.
+const LONG_PAUSE: u32 = 6;
 
 /// How a shift ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,42 +159,65 @@ impl Shift<'_> {
         Ok(crew::is_surplus(&places, &self.hands.site.worker, limit))
     }
 
-    /// Gives what failed another chance: once when the run begins, and as often as the rounds allow where another try could
-    /// help. Whether there is something to do again.
-    async fn start_afresh(&mut self) -> Result<bool, LedgerError> {
-        let all = std::mem::take(&mut self.retry_failed);
+    /// The pieces and batches that failed and are to have another chance: once when the run begins all of them, later as
+    /// often as the rounds allow those that another try could help.
+    async fn failed(&self) -> Vec<Job> {
         let rounds = self.hands.site.conduct.rounds;
-        let mut cache = self.hands.cache.lock().await;
-        let mut again = false;
-        for table in 0..cache.boards.len() {
-            for piece in 0..cache.boards[table].pieces.len() {
-                let record = cache.boards[table].pieces[piece].clone();
-                let PieceState::Failed { transient, .. } = record.state else { continue };
-                if all || (transient && record.rounds + 1 < rounds) {
-                    let (piece, next) = (protocol::PieceRef { table, piece }, record.fresh_start());
-                    let none = ClaimChange::None;
-                    self.hands
-                        .ledger
-                        .change_piece(&mut cache, piece, &record, next, none, &self.hands.site.worker)
-                        .await?;
-                    again = true;
+        let again = |transient: bool, had: u32| self.retry_failed || (transient && had + 1 < rounds);
+        let cache = self.hands.cache.lock().await;
+        let mut failed = Vec::new();
+        for (table, board) in cache.boards.iter().enumerate() {
+            for (piece, record) in board.pieces.iter().enumerate() {
+                if matches!(record.state, PieceState::Failed { transient, .. } if again(transient, record.rounds)) {
+                    failed.push(Job::Copy(PieceRef { table, piece }));
                 }
             }
-            for batch in 0..cache.boards[table].batches.len() {
-                let record = cache.boards[table].batches[batch].clone();
-                let BatchState::Failed { transient, .. } = record.state else { continue };
-                if all || (transient && record.rounds + 1 < rounds) {
-                    let (batch, next) = (protocol::BatchRef { table, batch }, record.fresh_start());
-                    let none = ClaimChange::None;
-                    self.hands
-                        .ledger
-                        .change_batch(&mut cache, batch, &record, next, none, &self.hands.site.worker)
-                        .await?;
-                    again = true;
+            for (batch, record) in board.batches.iter().enumerate() {
+                if matches!(record.state, BatchState::Failed { transient, .. } if again(transient, record.rounds)) {
+                    failed.push(Job::Publish(BatchRef { table, batch }));
                 }
             }
         }
-        Ok(again)
+        failed
+    }
+
+    /// Gives what failed another chance, after a pause. Whether there is something to do again.
+    async fn start_afresh(&mut self) -> Result<bool, LedgerError> {
+        let failed = self.failed().await;
+        let first = std::mem::take(&mut self.retry_failed);
+        if failed.is_empty() {
+            return Ok(false);
+        }
+        if !first {
+            let pause = self.hands.site.pause(LONG_PAUSE);
+            tracing::warn!("{} jobs failed; they are tried afresh in {:.0} s", failed.len(), pause.as_secs_f64());
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.interrupt.finish() => return Ok(true),
+            }
+        }
+        let mut cache = self.hands.cache.lock().await;
+        let (none, worker) = (ClaimChange::None, &self.hands.site.worker);
+        for job in failed {
+            match job {
+                Job::Copy(piece) => {
+                    let record = cache.boards[piece.table].pieces[piece.piece].clone();
+                    // Unless another worker was faster.
+                    if matches!(record.state, PieceState::Failed { .. }) {
+                        let next = record.fresh_start(first);
+                        self.hands.ledger.change_piece(&mut cache, piece, &record, next, none, worker).await?;
+                    }
+                }
+                Job::Publish(batch) => {
+                    let record = cache.boards[batch.table].batches[batch.batch].clone();
+                    if matches!(record.state, BatchState::Failed { .. }) {
+                        let next = record.fresh_start(first);
+                        self.hands.ledger.change_batch(&mut cache, batch, &record, next, none, worker).await?;
+                    }
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// Takes over a changed description: settings and `max_workers`. What the plan depends on cannot change any more.
