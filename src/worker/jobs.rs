@@ -15,7 +15,7 @@ use super::site::{AttemptError, Site};
 /// So many attempts in a row fail before a target node that does not answer counts as lost.
 const PATIENCE: u32 = 3;
 /// So often a batch is moved to other nodes.
-const MOST_GENERATIONS: u32 = 20;
+const MOST_GENERATIONS: u32 = 10;
 
 /// What a job needs. Cheap to clone.
 #[derive(Clone)]

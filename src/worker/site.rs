@@ -62,7 +62,7 @@ pub enum AttemptError {
     /// The servers' answers do not fit together.
     #[error("{0}")]
     Mismatch(String),
-    /// The staged rows that were recorded are not on their node any more.
+    /// The staged rows that were recorded are not on their node any more, or not all of them.
     #[error("{0}")]
     StagingGone(String),
     /// Something that no further try will change.

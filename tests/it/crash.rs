@@ -157,3 +157,20 @@ fn staged_rows_that_are_gone_are_copied_again() {
     scene.run(&task).with(0).tells(&["staged rows", "are gone", table]);
     scene.check(&task);
 }
+
+/// What is published is counted first, and not believed from the records.
+#[test]
+fn staged_rows_that_are_fewer_than_recorded_are_not_published() {
+    let scene = scene!();
+    let task = task(&scene, PLAIN, "fail");
+    kill_at(&scene, &task, "publication-claimed", 1);
+    let dst = &scene.dst;
+    let sql = format!(
+        "SELECT DISTINCT table, partition_id FROM system.parts WHERE active AND database = '{dst}' AND table LIKE 'copier%'"
+    );
+    let parts = scene.lines(&[2], &sql);
+    let (table, id) = parts.first().and_then(|part| part.split_once('\t')).expect("there are staged rows");
+    scene.ask(2, &format!("ALTER TABLE {dst}.{table} DROP PARTITION ID '{id}'"));
+    scene.run(&task).with(0).tells(&["rows were staged", "are there"]);
+    scene.check(&task);
+}

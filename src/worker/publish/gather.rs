@@ -116,7 +116,7 @@ impl Publication<'_> {
         let expected: u64 = self.pieces.iter().map(|(_, _, copied)| copied.staged[shard]).sum();
         let found: u64 = staged.values().sum();
         if expected != found {
-            return Err(AttemptError::Final(format!(
+            return Err(AttemptError::StagingGone(format!(
                 "{node}: {expected} rows were staged for this batch, and {found} are there"
             )));
         }
