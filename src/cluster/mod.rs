@@ -11,6 +11,7 @@
 
 mod error;
 pub mod http;
+pub mod memory;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
