@@ -68,15 +68,21 @@ impl MemoryWarehouse {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds an empty server with its macros, and the database `default`.
+    /// Adds an empty server with its macros, and the databases `default` and `system` (with the table `one`).
     pub fn add_node(&self, node: &Node, macros: &[(&str, &str)]) {
         let owned = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
         };
-        let databases = BTreeMap::from([("default".to_owned(), BTreeMap::new())]);
+        let databases = ["default", "system"].map(|name| (name.to_owned(), BTreeMap::new())).into();
         let (macros, settings) = (owned(macros), owned(SETTINGS));
         let server = Server { reachable: true, macros, settings, databases, ..Server::default() };
-        self.world().servers.insert(node.address(), server);
+        let (mut world, address) = (self.world(), node.address());
+        world.servers.insert(address.clone(), server);
+        let one = TableName::new("system", "one");
+        let statement = "CREATE TABLE system.one (`dummy` UInt8) ENGINE = SystemOne";
+        let row = vec![vec!["0".into()]];
+        let made = world.create(&address, &one, statement).and_then(|()| world.insert(&address, &one, row, false));
+        debug_assert!(made.is_ok(), "{made:?}");
     }
 
     /// Cuts a node off or mends it. Whoever waits for an answer of it gets a network error; its statements go on, but
@@ -136,10 +142,11 @@ impl MemoryWarehouse {
         Ok(rows)
     }
 
-    /// Every table of a node.
+    /// Every table of a node but those of the database `system`.
     pub fn tables(&self, node: &Node) -> Vec<TableName> {
         let world = self.world();
         let databases = world.servers.get(&node.address()).into_iter().flat_map(|server| &server.databases);
+        let databases = databases.filter(|(database, _)| *database != "system");
         databases.flat_map(|(database, of)| of.keys().map(move |table| TableName::new(database, table))).collect()
     }
 
