@@ -44,8 +44,8 @@ impl Table {
         };
         let key = definition.engine.partition_key().map(|key| key_elements(&key)).unwrap_or_default();
         let key = key.into_iter().map(of).collect::<Result<Vec<_>, Kind>>()?;
-        let none = (BTreeSet::new(), Vec::new());
-        Ok(Table { definition, shelf, done: none.0, replica, merges_stopped: false, displaced: none.1, key })
+        let (done, displaced) = (BTreeSet::new(), Vec::new());
+        Ok(Table { definition, shelf, done, replica, merges_stopped: false, displaced, key })
     }
 
     pub fn stored(&self) -> impl Iterator<Item = &Column> {
