@@ -1,4 +1,5 @@
-//! The door to ClickHouse: what we ask of a server, as [`Warehouse`], and how it is asked, over HTTP.
+//! The door to ClickHouse: what we ask of a server, as [`Warehouse`], and how it is asked, over HTTP. [`memory`] is a double
+//! for simulations; one suite, [`conformance`], runs on both.
 //!
 //! # Guarantees
 //! - An answer is whole or an error: results are buffered by the server until they are complete.
@@ -9,8 +10,12 @@
 //! Everything but [`Warehouse::push`] and the statements on partitions has a bound of its own (see [`http`]). Those run
 //! as long as they must; the caller decides when to give up.
 
+#[doc(hidden)]
+#[allow(missing_docs)] // tests, named by what they check
+pub mod conformance;
 mod error;
 pub mod http;
+pub mod memory;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

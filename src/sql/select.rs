@@ -331,13 +331,18 @@ impl Selection {
         Self { relation, partitions: None, slice: None, slots: None }
     }
 
-    /// `SELECT … FROM … WHERE …`; `what` is made in this room.
-    pub(super) fn select(&self, what: &str) -> String {
+    /// What is asked of the relation's rows, besides its own condition.
+    pub(crate) fn conditions(&self) -> Vec<String> {
         let mut conditions: Vec<String> = Vec::new();
         conditions.extend(self.partitions.iter().filter_map(PartitionFilter::condition));
         conditions.extend(self.slice.iter().flat_map(Slice::conditions));
         conditions.extend(self.slots.iter().map(SlotFilter::condition));
-        format!("SELECT {what} {}", self.relation.from(&conditions))
+        conditions
+    }
+
+    /// `SELECT … FROM … WHERE …`; `what` is made in this room.
+    pub(super) fn select(&self, what: &str) -> String {
+        format!("SELECT {what} {}", self.relation.from(&self.conditions()))
     }
 }
 

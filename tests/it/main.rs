@@ -15,6 +15,7 @@ mod replicas;
 mod settings;
 mod sharding;
 mod status;
+mod warehouse;
 
 /// The ZooKeeper that all tests share.
 fn zookeeper_hosts() -> Vec<(String, u16)> {

@@ -1,0 +1,437 @@
+//! What every warehouse must do. [`warehouse_conformance!`](crate::warehouse_conformance) makes a test of each function here
+//! for one implementation. They panic where an implementation fails.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::*;
+use crate::sql::{DefaultKind, Expression, PartitionFilter, Relation, Slice, SlotFilter, SlotWidth, quote};
+
+/// The tests of the suite for one implementation. Takes the name of an `async fn(test: &str) -> (impl Warehouse,
+/// [Arc<Node>; 2], String)` that gives a warehouse, two of its nodes, and a database of which nothing exists yet.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! warehouse_conformance {
+    ($make:ident) => {
+        $crate::warehouse_conformance!($make:
+            databases_and_tables_come_and_go,
+            what_is_missing_or_there_already_is_told_by_its_code,
+            a_definition_comes_back_as_it_was_written,
+            rows_are_counted_alike_in_every_way,
+            a_push_lands_the_chosen_rows_on_their_shard,
+            slices_hold_every_row_once,
+            attach_adds_and_replace_takes_the_place,
+            replace_from_nothing_empties,
+            a_replicated_table_takes_the_same_part_once,
+            expressions_have_types_or_codes,
+            a_statement_that_has_ended_is_not_running,
+        );
+    };
+    ($make:ident: $($test:ident,)*) => {
+        $(
+            #[tokio::test]
+            async fn $test() {
+                let (warehouse, [one, two], database) = $make(stringify!($test)).await;
+                $crate::cluster::conformance::$test(&$crate::cluster::conformance::Place {
+                    of: &warehouse, one, two, database,
+                }).await;
+            }
+        )*
+    };
+}
+
+/// Where a test of the suite works.
+pub struct Place<'a> {
+    pub of: &'a dyn Warehouse,
+    pub one: Arc<Node>,
+    pub two: Arc<Node>,
+    pub database: String,
+}
+
+const COLUMNS: &str = "(`d` Date, `id` UInt32, `s` String DEFAULT 'none')";
+const ENGINE: &str = "MergeTree PARTITION BY toYYYYMM(d) ORDER BY (d, id)";
+
+fn none() -> Settings {
+    Settings::new()
+}
+
+fn month() -> Vec<KeyElement> {
+    vec![KeyElement { expression: "toYYYYMM(d)".into(), type_name: "UInt32".into() }]
+}
+
+fn id(text: &str) -> PartitionId {
+    PartitionId(text.into())
+}
+
+#[track_caller]
+fn code<T: std::fmt::Debug>(outcome: Result<T, Error>, expected: u32) {
+    assert_eq!(outcome.as_ref().err().and_then(Error::code), Some(expected), "{outcome:?}");
+}
+
+impl Place<'_> {
+    fn name(&self, table: &str) -> TableName {
+        TableName::new(&self.database, table)
+    }
+
+    async fn databases(&self) {
+        for node in [&self.one, &self.two] {
+            self.of.create_database(node, &self.database, &none()).await.unwrap();
+        }
+    }
+
+    async fn create(&self, node: &Node, table: &str, engine: &str) -> TableName {
+        let name = self.name(table);
+        let statement = format!("CREATE TABLE {} {COLUMNS} ENGINE = {engine}", quote::table(&name));
+        self.of.create_table(node, &name, &statement, &none()).await.unwrap();
+        name
+    }
+
+    /// A push of all rows of a table of the first node.
+    fn copy(&self, from: &TableName, to: &Arc<Node>, into: &TableName) -> Push {
+        Push {
+            from: self.one.clone(),
+            to: to.clone(),
+            into: into.clone(),
+            values: ["`d`", "`id`", "`s`"].map(str::to_owned).into(),
+            rows: Selection::all(Relation::plain(from.clone())),
+            query_id: format!("{}:{}:{}", self.database, into.table, to.port),
+            settings: none(),
+        }
+    }
+
+    /// A table with so many rows: ids from 0 on, in January and February 2018 in turn.
+    ///
+    /// The door has no way to write rows but from rows: each comes from the one of `system.one`.
+    async fn filled(&self, table: &str, rows: u32) -> TableName {
+        let name = self.create(&self.one, table, ENGINE).await;
+        for number in 0..rows {
+            self.add(&name, number).await;
+        }
+        name
+    }
+
+    async fn add(&self, into: &TableName, number: u32) {
+        let month = if number.is_multiple_of(2) { "2018-01-0" } else { "2018-02-0" };
+        let seed = TableName::new("system", "one");
+        let values = vec![
+            format!("toDate('{month}{}')", 1 + number % 7),
+            format!("toUInt32({number})"),
+            format!("toString({number})"),
+        ];
+        let mut push = Push { values, ..self.copy(&seed, &self.one, into) };
+        push.query_id += &format!(":{number}");
+        self.of.push(&push).await.unwrap();
+    }
+
+    async fn rows(&self, node: &Node, table: &TableName) -> Vec<(String, u64)> {
+        let rows = self.of.rows_by_partition(node, table, None).await.unwrap();
+        rows.into_iter().map(|(id, rows)| (id.0, rows)).collect()
+    }
+}
+
+fn counts(pairs: &[(&str, u64)]) -> Vec<(String, u64)> {
+    pairs.iter().map(|(id, rows)| ((*id).to_owned(), *rows)).collect()
+}
+
+pub async fn databases_and_tables_come_and_go(at: &Place<'_>) {
+    let (of, node) = (at.of, &at.one);
+    assert!(!of.database_exists(node, &at.database).await.unwrap());
+    assert_eq!(of.table(node, &at.name("a")).await.unwrap(), None);
+    assert!(of.tables_with_prefix(node, &at.database, "").await.unwrap().is_empty());
+    at.databases().await;
+    of.create_database(node, &at.database, &none()).await.unwrap();
+    assert!(of.database_exists(node, &at.database).await.unwrap());
+    assert_eq!(of.table(node, &at.name("a")).await.unwrap(), None);
+    let a = at.create(node, "a", ENGINE).await;
+    let ab = at.create(node, "ab", ENGINE).await;
+    assert_eq!(of.tables_with_prefix(node, &at.database, "a").await.unwrap(), ["a", "ab"]);
+    assert_eq!(of.tables_with_prefix(node, &at.database, "ab").await.unwrap(), ["ab"]);
+    assert!(of.tables_with_prefix(&at.two, &at.database, "").await.unwrap().is_empty());
+    of.rename(node, &[]).await.unwrap();
+    of.rename(node, &[(a.clone(), at.name("x")), (ab, at.name("y"))]).await.unwrap();
+    assert_eq!(of.tables_with_prefix(node, &at.database, "").await.unwrap(), ["x", "y"]);
+    of.drop_table(node, &at.name("x"), &none()).await.unwrap();
+    of.drop_table(node, &at.name("x"), &none()).await.unwrap();
+    assert_eq!(of.tables_with_prefix(node, &at.database, "").await.unwrap(), ["y"]);
+    assert_eq!(of.replica_state(node, &at.name("y")).await.unwrap(), None);
+}
+
+pub async fn what_is_missing_or_there_already_is_told_by_its_code(at: &Place<'_>) {
+    let (of, node) = (at.of, &at.one);
+    let a = at.name("a");
+    let statement = format!("CREATE TABLE {} {COLUMNS} ENGINE = {ENGINE}", quote::table(&a));
+    code(of.create_table(node, &a, &statement, &none()).await, 81);
+    at.databases().await;
+    of.create_table(node, &a, &statement, &none()).await.unwrap();
+    code(of.create_table(node, &a, &statement, &none()).await, 57);
+    let lenient = statement.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS");
+    of.create_table(node, &a, &lenient, &none()).await.unwrap();
+    let (b, no) = (at.create(node, "b", ENGINE).await, at.name("no"));
+    code(of.rename(node, &[(no.clone(), at.name("c"))]).await, 60);
+    code(of.rename(node, &[(a.clone(), b)]).await, 57);
+    code(of.rows_by_partition(node, &no, None).await, 60);
+    code(of.tally(node, &Selection::all(Relation::plain(no.clone())), &month(), &none()).await, 60);
+    code(of.values_by_partition(node, &no, &month()).await, 60);
+    code(of.checksum(node, &no, None, &of.table(node, &a).await.unwrap().unwrap().columns).await, 60);
+    for placing in [Placing::Attach, Placing::Replace] {
+        code(of.place(node, placing, &a, &no, &[id("201801")], &none()).await, 60);
+        code(of.place(node, placing, &no, &a, &[id("201801")], &none()).await, 60);
+        let other = at.create(node, &format!("{placing:?}"), "MergeTree PARTITION BY d ORDER BY (d, id)").await;
+        code(of.place(node, placing, &a, &other, &[id("201801")], &none()).await, 36);
+    }
+    code(of.drop_partitions(node, &no, &[id("201801")], &none()).await, 60);
+    code(of.insert_partition(node, &a, &no, &["d".into()], &id("201801"), &none()).await, 60);
+    code(of.push(&at.copy(&no, node, &a)).await, 60);
+    // The other node's error 60 is hidden in the log of the attempts to connect.
+    code(of.push(&at.copy(&a, node, &no)).await, 279);
+    assert!(of.parts(node, &no).await.unwrap().is_empty());
+}
+
+pub async fn a_definition_comes_back_as_it_was_written(at: &Place<'_>) {
+    at.databases().await;
+    let of = at.of;
+    let a = at.create(&at.one, "a", "ReplacingMergeTree PARTITION BY toYYYYMM(d) ORDER BY (d, id)").await;
+    let found = of.table(&at.one, &a).await.unwrap().unwrap();
+    assert_eq!((&found.name, found.engine.name.as_str()), (&a, "ReplacingMergeTree"));
+    assert_eq!(found.engine.partition_key().as_deref(), Some("toYYYYMM(d)"));
+    assert_eq!(found.sorting_key, "d, id");
+    let columns: Vec<(&str, &str)> =
+        found.columns.iter().map(|column| (column.name.as_str(), column.type_name.as_str())).collect();
+    assert_eq!(columns, [("d", "Date"), ("id", "UInt32"), ("s", "String")]);
+    let last = found.column("s").unwrap();
+    assert_eq!((last.default_kind, last.default_expression.as_str()), (DefaultKind::Default, "'none'"));
+    // What is made of it is a table like it, and a staging table whose partitions fit.
+    let again = found.create(&at.name("b"), &found.engine, true);
+    of.create_table(&at.two, &at.name("b"), &again, &none()).await.unwrap();
+    let copy = of.table(&at.two, &at.name("b")).await.unwrap().unwrap();
+    assert_eq!((copy.engine, copy.columns), (found.engine.clone(), found.columns.clone()));
+    let order = ["s", "id", "d"].map(str::to_owned);
+    let staging = found.create_staging(&at.name("st"), &order).unwrap();
+    of.create_table(&at.one, &at.name("st"), &staging, &none()).await.unwrap();
+    let staged = of.table(&at.one, &at.name("st")).await.unwrap().unwrap();
+    assert_eq!(staged.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>(), ["s", "id", "d"]);
+    assert_eq!(staged.engine.name, "MergeTree");
+    let seed = TableName::new("system", "one");
+    let values = ["'x'", "toUInt32(5)", "toDate('2018-03-01')"].map(str::to_owned).into();
+    of.push(&Push { values, ..at.copy(&seed, &at.one, &at.name("st")) }).await.unwrap();
+    of.place(&at.one, Placing::Replace, &a, &at.name("st"), &[id("201803")], &none()).await.unwrap();
+    let sum = async |name: &TableName| of.checksum(&at.one, name, None, &found.columns).await.unwrap();
+    let moved = sum(&a).await;
+    assert_eq!(moved.0, 1);
+    assert_eq!(moved, sum(&at.name("st")).await);
+}
+
+pub async fn rows_are_counted_alike_in_every_way(at: &Place<'_>) {
+    at.databases().await;
+    let of = at.of;
+    let a = at.filled("a", 5).await;
+    let all = Selection::all(Relation::plain(a.clone()));
+    assert_eq!(at.rows(&at.one, &a).await, counts(&[("201801", 3), ("201802", 2)]));
+    let only = of.rows_by_partition(&at.one, &a, Some(&[id("201802"), id("201803")])).await.unwrap();
+    assert_eq!(only.into_iter().collect::<Vec<_>>(), [(id("201802"), 2)]);
+    assert!(of.rows_by_partition(&at.one, &a, Some(&[])).await.unwrap().is_empty());
+    let mut tallies = of.tally(&at.one, &all, &month(), &none()).await.unwrap();
+    tallies.sort_by(|a, b| a.value.cmp(&b.value));
+    let tally = |text: &str, rows| Tally {
+        value: PartitionValue(vec![text.into()]),
+        shown: vec![text.into()],
+        id: Some(id(text)),
+        rows,
+    };
+    assert_eq!(tallies, [tally("201801", 3), tally("201802", 2)]);
+    let whole = of.tally(&at.one, &all, &[], &none()).await.unwrap();
+    assert_eq!(whole.iter().map(|tally| (tally.id.clone(), tally.rows)).collect::<Vec<_>>(), [(Some(id("all")), 5)]);
+    let mut values = of.values_by_partition(&at.one, &a, &month()).await.unwrap();
+    values.sort();
+    let value = |text: &str, rows| (id(text), PartitionValue(vec![text.into()]), rows);
+    assert_eq!(values, [value("201801", 3), value("201802", 2)]);
+    let mut parts = of.parts(&at.one, &a).await.unwrap();
+    parts.sort_by(|a, b| a.id.cmp(&b.id));
+    let parts: Vec<(&str, &str, u64)> =
+        parts.iter().map(|part| (part.id.0.as_str(), part.name.as_str(), part.rows)).collect();
+    assert_eq!(parts, [("201801", "201801", 3), ("201802", "201802", 2)]);
+    // The checksum adds up over partitions, knows equal rows from none, and is the same on another node.
+    let columns = of.table(&at.one, &a).await.unwrap().unwrap().columns;
+    let january = of.checksum(&at.one, &a, Some(&id("201801")), &columns).await.unwrap();
+    let february = of.checksum(&at.one, &a, Some(&id("201802")), &columns).await.unwrap();
+    let both = of.checksum(&at.one, &a, None, &columns).await.unwrap();
+    assert_eq!(both, (5, january.1.wrapping_add(february.1)));
+    assert_ne!(january.1, february.1);
+    assert_eq!(of.checksum(&at.one, &a, Some(&id("201803")), &columns).await.unwrap(), (0, 0));
+    let b = at.create(&at.two, "b", ENGINE).await;
+    of.push(&at.copy(&a, &at.two, &b)).await.unwrap();
+    assert_eq!(of.checksum(&at.two, &b, None, &columns).await.unwrap(), both);
+    let empty = at.create(&at.one, "empty", ENGINE).await;
+    let nothing = Selection::all(Relation::plain(empty));
+    assert!(of.tally(&at.one, &nothing, &[], &none()).await.unwrap().is_empty());
+    assert!(of.tally(&at.one, &nothing, &month(), &none()).await.unwrap().is_empty());
+}
+
+pub async fn a_push_lands_the_chosen_rows_on_their_shard(at: &Place<'_>) {
+    at.databases().await;
+    let of = at.of;
+    let a = at.filled("a", 12).await;
+    let key = Expression::parse("id % 3").unwrap();
+    let filter = PartitionFilter { elements: month(), values: vec![PartitionValue(vec!["201801".into()])] };
+    let mut landed = 0;
+    for (node, slots) in [(&at.one, 0..1), (&at.two, 1..3)] {
+        let b = at.create(node, "b", ENGINE).await;
+        let mut push = at.copy(&a, node, &b);
+        push.rows.partitions = Some(filter.clone());
+        push.rows.slots = Some(SlotFilter { key: key.clone(), width: SlotWidth(32), total: 3, slots: slots.clone() });
+        push.rows.relation.condition = Some(Expression::parse("id < 10 OR s = 'never'").unwrap());
+        let selected: u64 =
+            of.tally(&at.one, &push.rows, &month(), &none()).await.unwrap().iter().map(|tally| tally.rows).sum();
+        of.push(&push).await.unwrap();
+        // 0, 2, 4, 6, 8 are in January: 0 and 6 on the first slot.
+        let expected = if slots.start == 0 { 2 } else { 3 };
+        assert_eq!(selected, expected);
+        assert_eq!(at.rows(node, &b).await, counts(&[("201801", expected)]));
+        let every = Selection::all(Relation::plain(b));
+        let ids = [KeyElement { expression: "id".into(), type_name: "UInt32".into() }];
+        let found = of.tally(node, &every, &ids, &none()).await.unwrap();
+        let found: BTreeSet<String> = found.into_iter().map(|tally| tally.value.0.concat()).collect();
+        let wanted: &[&str] = if slots.start == 0 { &["0", "6"] } else { &["2", "4", "8"] };
+        assert_eq!(found, wanted.iter().map(|text| (*text).to_owned()).collect());
+        landed += found.len();
+    }
+    assert_eq!(landed, 5);
+}
+
+pub async fn slices_hold_every_row_once(at: &Place<'_>) {
+    at.databases().await;
+    let of = at.of;
+    let a = at.filled("a", 9).await;
+    let element = |name: &str, of: &str| KeyElement { expression: name.into(), type_name: of.into() };
+    let columns = vec![element("d", "Date"), element("id", "UInt32")];
+    let all = Selection::all(Relation::plain(a));
+    let keys = of.sample_keys(&at.one, &all, &columns, 1, &none()).await.unwrap();
+    assert_eq!(keys.len(), 9);
+    assert!(keys.is_sorted());
+    let range = |from, to| Slice::Range { columns: columns.clone(), from, to };
+    let bound = Some(keys[4].clone());
+    let hash = |number| Slice::Hash { of: vec!["id".into()], count: 2, number };
+    for (slices, first) in [([range(None, bound.clone()), range(bound, None)], Some(4)), ([hash(0), hash(1)], None)] {
+        let mut rows = Vec::new();
+        for slice in slices {
+            let selection = Selection { slice: Some(slice), ..all.clone() };
+            let tallies = of.tally(&at.one, &selection, &month(), &none()).await.unwrap();
+            rows.push(tallies.iter().map(|tally| tally.rows).sum::<u64>());
+        }
+        assert_eq!(rows.iter().sum::<u64>(), 9);
+        assert!(first.is_none_or(|first| rows[0] == first), "{rows:?}");
+    }
+}
+
+pub async fn attach_adds_and_replace_takes_the_place(at: &Place<'_>) {
+    at.databases().await;
+    let (of, node) = (at.of, &at.one);
+    let (a, b) = (at.filled("a", 4).await, at.create(node, "b", ENGINE).await);
+    let ids = [id("201801"), id("201802")];
+    of.place(node, Placing::Attach, &b, &a, &ids, &none()).await.unwrap();
+    of.place(node, Placing::Attach, &b, &a, &ids[..1], &none()).await.unwrap();
+    assert_eq!(at.rows(node, &b).await, counts(&[("201801", 4), ("201802", 2)]));
+    of.place(node, Placing::Replace, &b, &a, &ids[..1], &none()).await.unwrap();
+    assert_eq!(at.rows(node, &b).await, counts(&[("201801", 2), ("201802", 2)]));
+    assert_eq!(of.displaced_parts(node, &b, &[id("201802")]).await.unwrap(), 0);
+    assert_eq!(at.rows(node, &a).await, counts(&[("201801", 2), ("201802", 2)]));
+    let columns = ["d", "id", "s"].map(str::to_owned);
+    of.insert_partition(node, &b, &a, &columns, &id("201802"), &none()).await.unwrap();
+    assert_eq!(at.rows(node, &b).await, counts(&[("201801", 2), ("201802", 4)]));
+    of.drop_partitions(node, &b, &[id("201802"), id("201803")], &none()).await.unwrap();
+    assert_eq!(at.rows(node, &b).await, counts(&[("201801", 2)]));
+    of.drop_partitions(node, &b, &[], &none()).await.unwrap();
+    of.place(node, Placing::Replace, &b, &a, &[], &none()).await.unwrap();
+    // The source of an ATTACH is free afterwards.
+    of.drop_table(node, &a, &none()).await.unwrap();
+    assert_eq!(at.rows(node, &b).await, counts(&[("201801", 2)]));
+}
+
+pub async fn replace_from_nothing_empties(at: &Place<'_>) {
+    at.databases().await;
+    let (of, node) = (at.of, &at.one);
+    let (a, empty) = (at.filled("a", 2).await, at.create(node, "empty", ENGINE).await);
+    of.place(node, Placing::Attach, &a, &empty, &[id("201801")], &none()).await.unwrap();
+    assert_eq!(at.rows(node, &a).await, counts(&[("201801", 1), ("201802", 1)]));
+    of.place(node, Placing::Replace, &a, &empty, &[id("201801")], &none()).await.unwrap();
+    assert_eq!(at.rows(node, &a).await, counts(&[("201802", 1)]));
+}
+
+pub async fn a_replicated_table_takes_the_same_part_once(at: &Place<'_>) {
+    at.databases().await;
+    let of = at.of;
+    let path = format!("/tables/{}", at.database);
+    let engine =
+        |replica: &str| format!("ReplicatedMergeTree('{path}', '{replica}') PARTITION BY toYYYYMM(d) ORDER BY (d, id)");
+    let b = at.create(&at.one, "b", &engine("r1")).await;
+    at.create(&at.two, "b", &engine("r2")).await;
+    let state = of.replica_state(&at.two, &b).await.unwrap().unwrap();
+    assert_eq!((state.path.as_str(), state.name.as_str()), (path.as_str(), "r2"));
+    let mut replicas = of.zookeeper_children(&at.one, &format!("{path}/replicas")).await.unwrap().unwrap();
+    replicas.sort();
+    assert_eq!(replicas, ["r1", "r2"]);
+    // 18.16 says "No node" where the door over HTTP looks for "no node": an error of the server is all that is sure.
+    let missing = of.zookeeper_children(&at.one, &format!("{path}-no/replicas")).await;
+    assert!(matches!(&missing, Ok(None)) || missing.as_ref().err().and_then(Error::code) == Some(999), "{missing:?}");
+    let a = at.create(&at.one, "a", ENGINE).await;
+    at.add(&a, 0).await;
+    let january = [id("201801")];
+    for _ in 0..2 {
+        of.place(&at.one, Placing::Attach, &b, &a, &january, &none()).await.unwrap();
+        assert_eq!(at.rows(&at.one, &b).await, counts(&[("201801", 1)]));
+    }
+    of.place(&at.one, Placing::Replace, &b, &a, &january, &none()).await.unwrap();
+    of.place(&at.one, Placing::Replace, &b, &a, &january, &none()).await.unwrap();
+    of.sync_replica(&at.two, &b).await.unwrap();
+    assert_eq!(at.rows(&at.two, &b).await, counts(&[("201801", 1)]));
+    // A rewrite of the rows is not a repetition when it says so.
+    let columns = ["d", "id", "s"].map(str::to_owned);
+    let settings: Settings = vec![("insert_deduplicate".into(), "0".into())];
+    of.insert_partition(&at.one, &b, &a, &columns, &january[0], &settings).await.unwrap();
+    of.sync_replica(&at.two, &b).await.unwrap();
+    assert_eq!(at.rows(&at.two, &b).await, counts(&[("201801", 2)]));
+    of.drop_partitions(&at.one, &b, &january, &none()).await.unwrap();
+    of.sync_replica(&at.two, &b).await.unwrap();
+    assert_eq!(at.rows(&at.two, &b).await, counts(&[]));
+    // Dropped, the part is welcome again.
+    of.place(&at.one, Placing::Attach, &b, &a, &january, &none()).await.unwrap();
+    assert_eq!(at.rows(&at.one, &b).await, counts(&[("201801", 1)]));
+    // Paths in ZooKeeper outlive databases.
+    for node in [&at.one, &at.two] {
+        of.drop_table(node, &b, &none()).await.unwrap();
+    }
+}
+
+pub async fn expressions_have_types_or_codes(at: &Place<'_>) {
+    at.databases().await;
+    let of = at.of;
+    let a = at.filled("a", 1).await;
+    let all = Selection::all(Relation::plain(a));
+    let list = |texts: &[&str]| -> Vec<String> { texts.iter().map(|text| (*text).to_owned()).collect() };
+    let expressions = list(&["toYYYYMM(d)", "(id)", "(s = '1')", "intHash32(id)", "cityHash64(s)", "toMonday(d)"]);
+    let types = of.types(&at.one, Some(&all), &expressions).await.unwrap();
+    assert_eq!(types, ["UInt32", "UInt32", "UInt8", "UInt32", "UInt64", "Date"]);
+    code(of.types(&at.one, Some(&all), &list(&["nowhere"])).await, 47);
+    code(of.types(&at.one, Some(&all), &list(&["noSuchFunction(d)"])).await, 46);
+    code(of.types(&at.one, None, &list(&["(id)"])).await, 47);
+    assert_eq!(of.types(&at.one, None, &list(&["(1)"])).await.unwrap(), ["UInt8"]);
+    of.evaluate(&at.one, &all, &list(&["toUInt8(s)"]), 10).await.unwrap();
+    code(of.evaluate(&at.one, &all, &list(&["toDate(s)", "nowhere"]), 10).await, 47);
+    of.reaches(&at.one, &at.two).await.unwrap();
+    let facts = of.server(&at.one).await.unwrap();
+    assert!(!facts.is_read_only() && facts.release() > (0, 0), "{facts:?}");
+}
+
+pub async fn a_statement_that_has_ended_is_not_running(at: &Place<'_>) {
+    at.databases().await;
+    let of = at.of;
+    let a = at.filled("a", 1).await;
+    let prefix = format!("{}:", at.database);
+    assert!(of.running(&at.one, &prefix).await.unwrap().is_empty());
+    // Nothing to end is no error.
+    of.kill(&at.one, &prefix).await.unwrap();
+    let b = at.create(&at.one, "b", ENGINE).await;
+    of.push(&at.copy(&a, &at.one, &b)).await.unwrap();
+    of.push(&at.copy(&a, &at.one, &b)).await.unwrap();
+    assert_eq!(at.rows(&at.one, &b).await, counts(&[("201801", 2)]));
+}

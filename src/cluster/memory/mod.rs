@@ -1,0 +1,160 @@
+//! A double of the servers of a task, for simulations: databases, tables, parts and statements in memory, and faults on
+//! request.
+//!
+//! # What it is like
+//! - Every deed is a task of its own: it goes on when the future of its caller was dropped, and it may be held back and
+//!   arrive late ([`MemoryWarehouse::hold`]). A push reads its rows at once, and writes them block by block.
+//! - Nothing is random, and time is tokio's.
+//! - Replicas of a Replicated table share a log, as real ones do; the order in which a replica catches up does not matter.
+//!
+//! # Limits
+//! - Expressions: columns, numbers, texts, `AND OR NOT IN`, comparisons, `+ - * / %`, and the functions of `value.rs`.
+//!   Hashes spread evenly but are not the numbers of the real functions. There is no NULL, no array, no float.
+//! - A merge of any engine that merges rows does what Replacing does.
+//! - `REPLACE` and `ATTACH` of several partitions in one statement happen at one instant.
+//! - A restart loses nothing but statements; memory limits, disks and part counts do not exist.
+
+mod expression;
+mod faults;
+mod parts;
+mod statement;
+mod table;
+mod value;
+mod warehouse;
+mod world;
+
+#[cfg(test)]
+mod tests;
+
+pub use faults::{Held, Statement};
+pub use parts::Row;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::model::{Node, TableName};
+
+use super::Kind;
+use faults::Faults;
+use world::{Server, World};
+
+/// What a server of the double knows: those of 18.16 that a worker asks for.
+const SETTINGS: &[(&str, &str)] =
+    &[("readonly", "0"), ("insert_deduplicate", "1"), ("replication_alter_partitions_sync", "1"), ("max_threads", "2")];
+
+/// The double. Clones are the same servers.
+#[derive(Clone, Default)]
+pub struct MemoryWarehouse {
+    world: Arc<Mutex<World>>,
+    faults: Arc<Mutex<Faults>>,
+    /// Changes whenever a node is cut off or restarted.
+    lines: Arc<watch::Sender<u64>>,
+}
+
+impl MemoryWarehouse {
+    /// Without any node.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds an empty server with its macros, and the databases `default` and `system` (with the table `one`).
+    pub fn add_node(&self, node: &Node, macros: &[(&str, &str)]) {
+        let owned = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let databases = ["default", "system"].map(|name| (name.to_owned(), BTreeMap::new())).into();
+        let (macros, settings) = (owned(macros), owned(SETTINGS));
+        let server = Server { reachable: true, macros, settings, databases, ..Server::default() };
+        let (mut world, address) = (self.world(), node.address());
+        world.servers.insert(address.clone(), server);
+        let one = TableName::new("system", "one");
+        let statement = "CREATE TABLE system.one (`dummy` UInt8) ENGINE = SystemOne";
+        let row = vec![vec!["0".into()]];
+        let made = world.create(&address, &one, statement).and_then(|()| world.insert(&address, &one, row, false));
+        debug_assert!(made.is_ok(), "{made:?}");
+    }
+
+    /// Cuts a node off or mends it. Whoever waits for an answer of it gets a network error; its statements go on, but
+    /// pushes from or to it fail with their next block.
+    pub fn set_reachable(&self, node: &Node, reachable: bool) {
+        let mut world = self.world();
+        if let Some(server) = world.servers.get_mut(&node.address()) {
+            server.reachable = reachable;
+        }
+        world.replicate();
+        drop(world);
+        self.lines.send_modify(|changes| *changes += 1);
+    }
+
+    /// Kills a server and starts it again: its statements are over, and what is displaced and still on its disk comes back
+    /// (facts file, T3).
+    pub fn restart(&self, node: &Node) {
+        self.world().restart(&node.address());
+        self.lines.send_modify(|changes| *changes += 1);
+    }
+
+    /// Whether a node's replicas fetch nothing from others until they are told to sync.
+    pub fn set_lagging(&self, node: &Node, lagging: bool) {
+        let mut world = self.world();
+        if let Some(server) = world.servers.get_mut(&node.address()) {
+            server.lagging = lagging;
+        }
+        world.replicate();
+    }
+
+    /// How many rows a push writes at a time (100).
+    pub fn set_block_rows(&self, rows: usize) {
+        self.world().block_rows = rows.max(1);
+    }
+
+    /// How long displaced parts stay (one second).
+    pub fn set_linger(&self, linger: Duration) {
+        self.world().linger = linger;
+    }
+
+    /// Adds rows to a table as one INSERT without deduplication.
+    ///
+    /// # Errors
+    /// As the server would answer.
+    pub fn insert(&self, node: &Node, name: &TableName, rows: Vec<Row>) -> Result<(), Kind> {
+        self.world().insert(&node.address(), name, rows, false)
+    }
+
+    /// The rows of a table, sorted; even of a node that is cut off.
+    ///
+    /// # Errors
+    /// As the server would answer.
+    pub fn rows(&self, node: &Node, name: &TableName) -> Result<Vec<Row>, Kind> {
+        let world = self.world();
+        let mut rows = world.rows(world.table(&node.address(), name)?);
+        rows.sort();
+        Ok(rows)
+    }
+
+    /// Every table of a node but those of the database `system`.
+    pub fn tables(&self, node: &Node) -> Vec<TableName> {
+        let world = self.world();
+        let databases = world.servers.get(&node.address()).into_iter().flat_map(|server| &server.databases);
+        let databases = databases.filter(|(database, _)| *database != "system");
+        databases.flat_map(|(database, of)| of.keys().map(move |table| TableName::new(database, table))).collect()
+    }
+
+    /// Merges the parts of a table, unless its merges are stopped.
+    ///
+    /// # Errors
+    /// As the server would answer.
+    pub fn merge(&self, node: &Node, name: &TableName) -> Result<(), Kind> {
+        self.world().merge(&node.address(), name)
+    }
+}

@@ -1,0 +1,129 @@
+//! Parts of tables, and what the replicas of one table share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::value::hash;
+use crate::model::PartitionId;
+
+/// The values of a table's stored columns, in their order, each as `toString` gives it.
+pub type Row = Vec<String>;
+
+/// A part. Never changed.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub number: u64,
+    pub id: PartitionId,
+    pub rows: Vec<Row>,
+}
+
+impl Part {
+    /// What a Replicated table knows a part by: its content, and how it came (by INSERT or by ATTACH).
+    fn block(&self, how: &str) -> String {
+        let texts = self.rows.iter().flat_map(|row| row.iter().map(String::as_str));
+        format!("{how}-{}-{}-{:016x}", self.id, self.rows.len(), hash(texts))
+    }
+}
+
+/// How rows come into a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Coming {
+    /// By INSERT; whether repetitions are looked for.
+    Insert { deduplicate: bool },
+    /// By ATTACH PARTITION, whose parts are always compared by content (facts file, T5).
+    Attach,
+    /// By REPLACE PARTITION or a merge.
+    Replace,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    removes: BTreeSet<u64>,
+    adds: Vec<Arc<Part>>,
+}
+
+/// The log of a table: of one that is not replicated, or of all replicas together. What a replica has is a function of
+/// the set of entries that it has done, whatever their order: an entry removes parts by number, done before or after.
+#[derive(Debug, Default)]
+pub(super) struct Shelf {
+    log: Vec<Entry>,
+    numbers: u64,
+    blocks: BTreeSet<String>,
+    /// Whether blocks are remembered at all.
+    pub replicated: bool,
+}
+
+/// Two equal parts came at once.
+#[derive(Debug)]
+pub(super) struct NodeExists;
+
+impl Shelf {
+    pub fn entries(&self) -> usize {
+        self.log.len()
+    }
+
+    /// The parts of a replica that has done these entries.
+    pub fn parts(&self, done: &BTreeSet<usize>) -> Vec<Arc<Part>> {
+        let entries = || done.iter().filter_map(|at| self.log.get(*at));
+        let removed: BTreeSet<u64> = entries().flat_map(|entry| entry.removes.iter().copied()).collect();
+        entries().flat_map(|entry| &entry.adds).filter(|part| !removed.contains(&part.number)).cloned().collect()
+    }
+
+    /// The parts of a replica that has done everything.
+    pub fn all(&self) -> Vec<Arc<Part>> {
+        self.parts(&(0..self.log.len()).collect())
+    }
+
+    /// Writes an entry; the index of it, or `None` when there was nothing to do. `removes`: whole partitions, with all that
+    /// any replica has of them, and single parts.
+    pub fn write(
+        &mut self,
+        partitions: &[PartitionId],
+        numbers: &[u64],
+        adds: Vec<(PartitionId, Vec<Row>)>,
+        coming: Coming,
+    ) -> Result<Option<usize>, NodeExists> {
+        let there = self.all();
+        let gone = there.iter().filter(|part| partitions.contains(&part.id) || numbers.contains(&part.number));
+        let mut entry = Entry { removes: gone.map(|part| part.number).collect(), adds: Vec::new() };
+        let how = match coming {
+            Coming::Insert { deduplicate: true } => Some("insert"),
+            Coming::Attach => Some("attach"),
+            Coming::Insert { .. } | Coming::Replace => None,
+        };
+        let mut blocks = BTreeSet::new();
+        for (id, rows) in adds {
+            let part = Part { number: self.numbers, id, rows };
+            if let Some(block) = how.filter(|_| self.replicated).map(|how| part.block(how)) {
+                if self.blocks.contains(&block) {
+                    continue;
+                }
+                if !blocks.insert(block) {
+                    return Err(NodeExists);
+                }
+            }
+            self.numbers += 1;
+            entry.adds.push(Arc::new(part));
+        }
+        // DROP and REPLACE of a partition forget its blocks.
+        let of = |block: &String, id: &PartitionId| {
+            ["insert", "attach"].iter().any(|how| block.starts_with(&format!("{how}-{id}-")))
+        };
+        self.blocks.retain(|block| !partitions.iter().any(|id| of(block, id)));
+        self.blocks.extend(blocks);
+        if entry.removes.is_empty() && entry.adds.is_empty() {
+            return Ok(None);
+        }
+        self.log.push(entry);
+        Ok(Some(self.log.len() - 1))
+    }
+}
+
+/// Rows by partition, one part each.
+pub(super) fn grouped(rows: Vec<(PartitionId, Row)>) -> Vec<(PartitionId, Vec<Row>)> {
+    let mut parts: BTreeMap<PartitionId, Vec<Row>> = BTreeMap::new();
+    for (id, row) in rows {
+        parts.entry(id).or_default().push(row);
+    }
+    parts.into_iter().collect()
+}
