@@ -164,7 +164,7 @@ impl Warehouse for HttpWarehouse {
     async fn zookeeper_children(&self, node: &Node, path: &str) -> Result<Option<Vec<String>>, Error> {
         let doing = format!("cannot look at {path} in the server's ZooKeeper");
         match self.rows(node, &doing, &sql::zookeeper_children(path), SHORT).await {
-            Err(error) if error.code() == Some(999) && error.to_string().contains("no node") => Ok(None),
+            Err(error) if error.code() == Some(999) && error.to_string().to_lowercase().contains("no node") => Ok(None),
             other => other.map(Some),
         }
     }
