@@ -1,9 +1,10 @@
 //! One attempt at a piece: staging tables, transfer, counts (design §3).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
+use tokio::time::Instant;
 
 use crate::cluster::{Error, Push};
 use crate::model::Node;

@@ -122,3 +122,43 @@ impl Fleet {
 fn key(node: &Node) -> String {
     format!("{}@{}", node.user, node.url())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::memory::MemoryWarehouse;
+    use crate::model::Secret;
+
+    fn node(host: &str) -> Node {
+        Node {
+            host: host.into(),
+            port: 9000,
+            http_port: 8123,
+            user: "default".into(),
+            password: Secret::default(),
+            secure: false,
+            default_database: None,
+        }
+    }
+
+    fn hosts(nodes: Vec<Arc<Node>>) -> Vec<String> {
+        nodes.iter().map(|node| node.host.clone()).collect()
+    }
+
+    #[test]
+    fn near_replicas_come_first_others_in_turn_and_those_that_failed_last() {
+        let fleet = Fleet::new(Arc::new(MemoryWarehouse::new()), "b.example".into());
+        let replicas = vec![node("a.example"), node("b.example"), node("c.example")];
+        let shard = Shard { weight: 1, internal_replication: true, replicas };
+        assert_eq!(hosts(fleet.in_order(&shard, 0)), ["b.example", "a.example", "c.example"]);
+        assert_eq!(hosts(fleet.in_order(&shard, 2)), ["b.example", "c.example", "a.example"]);
+        fleet.suspect(&node("b.example"));
+        assert_eq!(hosts(fleet.in_order(&shard, 0)), ["a.example", "c.example", "b.example"]);
+    }
+
+    #[test]
+    fn an_address_is_near_only_when_it_is_the_same() {
+        let fleet = Fleet::new(Arc::new(MemoryWarehouse::new()), "10".into());
+        assert!(!fleet.is_near(&node("10.0.0.1")) && fleet.is_near(&node("localhost")));
+    }
+}

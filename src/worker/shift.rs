@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 
 use crate::keeper::{Change, Error as KeeperError};
 use crate::protocol::{self, BatchRef, BatchState, Job, Next, PieceRef, PieceState};

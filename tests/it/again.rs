@@ -240,6 +240,21 @@ fn zookeeper_goes_away_for_a_moment() {
 }
 
 #[test]
+fn zookeeper_goes_away_for_longer_than_the_session() {
+    let scene = scene!(own LabSpec { clickhouse: 2, ..LabSpec::default() });
+    scene.short_sessions();
+    let task = slow(&scene);
+    let worker = scene.launch(&task).start();
+    wait_for_transfer(&scene);
+    scene.lab().zookeeper().kill_9().unwrap();
+    worker.says("all work in hand is given up; connecting again");
+    scene.lab().zookeeper().start().unwrap();
+    worker.ends().with(0);
+    scene.check_rows(&task, &task.tables[0], "1");
+    scene.check_nothing_left(&task);
+}
+
+#[test]
 fn the_source_is_restarted_while_rows_move() {
     let scene = scene!(own LabSpec { clickhouse: 2, ..LabSpec::default() });
     let task = slow(&scene);

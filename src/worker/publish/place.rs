@@ -1,9 +1,10 @@
 //! Putting what was gathered in place, and counting the target.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::try_join_all;
+use tokio::time::Instant;
 
 use crate::cluster::Placing;
 use crate::model::PartitionId;
