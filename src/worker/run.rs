@@ -121,12 +121,22 @@ pub async fn run(
     let session = launch.coordinator.session().await?;
     let fleet = || Fleet::new(launch.warehouse.clone(), launch.host.clone());
     let mut ledger = Ledger::new(session, &launch.task_path);
-    let mut accepted = match begin(&launch, &ledger, &fleet()).await? {
-        Begun::Finished(summary) => {
-            ledger.session().close().await;
-            return Ok(summary);
+    let mut accepted = loop {
+        match begin(&launch, &ledger, &fleet()).await {
+            Ok(Begun::Finished(summary)) => {
+                ledger.session().close().await;
+                return Ok(summary);
+            }
+            Ok(Begun::Accepted(accepted)) => break accepted,
+            Err(error) if error.is_session_lost() && !interrupt.is_finishing() => {
+                tracing::warn!("{error}; connecting again");
+                ledger = Ledger::new(reconnect(&launch, interrupt).await?, &launch.task_path);
+            }
+            Err(error) => {
+                ledger.session().close().await;
+                return Err(error);
+            }
         }
-        Begun::Accepted(accepted) => accepted,
     };
     started().await?;
     let mut first = true;
