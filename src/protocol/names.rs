@@ -68,9 +68,19 @@ impl TaskId {
         format!("{}t{}:p{}:", self.queries(), piece.table, piece.piece)
     }
 
+    /// Start of the ids of the statements of one attempt at a piece; no attempt's is the start of another's.
+    pub fn attempt_queries(&self, piece: PieceRef, attempt: u32) -> String {
+        format!("{}a{attempt}:", self.piece_queries(piece))
+    }
+
+    /// The attempt at a piece that a statement belongs to.
+    pub fn attempt_of_query(&self, piece: PieceRef, query_id: &str) -> Option<u32> {
+        query_id.strip_prefix(&self.piece_queries(piece))?.strip_prefix('a')?.split(':').next()?.parse().ok()
+    }
+
     /// The id of the statement that moves a piece's rows to one target node.
     pub fn query(&self, piece: PieceRef, attempt: u32, shard: usize, replica: usize) -> String {
-        format!("{}a{attempt}:s{shard}r{replica}", self.piece_queries(piece))
+        format!("{}s{shard}r{replica}", self.attempt_queries(piece, attempt))
     }
 }
 
@@ -94,6 +104,25 @@ pub enum BatchTable {
 }
 
 impl BatchTable {
+    /// Whether only dead attempts used it, as far as a publication knows that was made for these attempts: a publisher
+    /// that stood still for a while must not touch what a newer one has made (I4, I5).
+    pub fn is_older(self, publication: u32, recorded: impl Fn(usize) -> Option<u32>) -> bool {
+        match self {
+            Self::Assembly { publication: of } => of < publication,
+            Self::Staging { piece, attempt, .. } => recorded(piece).is_some_and(|recorded| attempt < recorded),
+        }
+    }
+
+    /// Whether it shows that a newer publication, or a newer attempt at a piece, is at work.
+    pub fn is_newer(self, publication: u32, recorded: impl Fn(usize) -> Option<u32>) -> bool {
+        match self {
+            Self::Assembly { publication: of } => of > publication,
+            Self::Staging { piece, attempt, publication: of } => {
+                of.is_some_and(|of| of > publication) || recorded(piece).is_none_or(|recorded| attempt > recorded)
+            }
+        }
+    }
+
     /// Reads a name of which the batch's prefix was cut off.
     pub fn parse(rest: &str) -> Option<Self> {
         if let Some(publication) = rest.strip_prefix("asm_u") {
@@ -125,6 +154,31 @@ mod tests {
             assert_eq!(name.strip_prefix(&prefix).and_then(BatchTable::parse), Some(table), "{name}");
         }
         assert_eq!(BatchTable::parse("something"), None);
+    }
+
+    #[test]
+    fn what_a_newer_attempt_made_is_known_as_such() {
+        let recorded = |piece: usize| (piece == 3).then_some(5);
+        let staging = |attempt, publication| BatchTable::Staging { piece: 3, attempt, publication };
+        for (table, older, newer) in [
+            (staging(4, None), true, false),
+            (staging(4, Some(1)), true, false),
+            (staging(5, Some(1)), false, false),
+            (staging(5, Some(3)), false, true),
+            (staging(6, None), false, true),
+            (BatchTable::Assembly { publication: 1 }, true, false),
+            (BatchTable::Assembly { publication: 3 }, false, true),
+        ] {
+            assert_eq!((table.is_older(2, recorded), table.is_newer(2, recorded)), (older, newer), "{table:?}");
+        }
+    }
+
+    #[test]
+    fn a_statement_tells_its_attempt() {
+        let (id, piece) = (TaskId("0f".into()), PieceRef { table: 1, piece: 2 });
+        assert_eq!(id.attempt_of_query(piece, &id.query(piece, 12, 0, 1)), Some(12));
+        assert_eq!(id.attempt_of_query(PieceRef { table: 1, piece: 23 }, &id.query(piece, 12, 0, 1)), None);
+        assert!(!id.query(piece, 12, 0, 0).starts_with(&id.attempt_queries(piece, 1)));
     }
 
     #[test]

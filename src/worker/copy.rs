@@ -1,5 +1,6 @@
 //! One attempt at a piece: staging tables, transfer, counts (design §3).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::cluster::{Error, Push};
 use crate::model::Node;
-use crate::protocol::{BatchRecord, BatchRef, Copied, PieceRef};
+use crate::protocol::{BatchRecord, BatchRef, BatchTable, Copied, PieceRef};
 
 use super::fault_point::fault_point;
 use super::site::{AttemptError, Site};
@@ -53,9 +54,10 @@ impl Attempt<'_> {
         Ok(copied)
     }
 
-    /// Ends the statements of this attempt that still run. Best effort: they can only touch its own tables.
+    /// Ends the statements of this attempt that still run, and of no newer one. Best effort: they can only touch its own
+    /// tables.
     pub async fn abandon(&self) {
-        let prefix = self.site.id.piece_queries(self.piece);
+        let prefix = self.site.id.attempt_queries(self.piece, self.number);
         let shard = self.site.source_shard(self.piece.table, self.plan().pieces[self.piece.piece].shard);
         join_all(shard.replicas.iter().map(|node| self.site.fleet.warehouse.kill(node, &prefix))).await;
     }
@@ -75,7 +77,7 @@ impl Attempt<'_> {
 
     /// Ends what earlier attempts left. Nothing hangs on it but disk space: their tables are theirs alone.
     async fn clear_earlier(&self, nodes: &[Vec<Arc<Node>>]) {
-        self.abandon().await;
+        self.end_earlier().await;
         let prefix = self.site.id.piece_tables(self.batch_ref(), self.piece);
         let own = self.staging();
         for node in nodes.iter().flatten() {
@@ -88,12 +90,38 @@ impl Attempt<'_> {
                 }
             };
             let settings = self.site.target_settings(node).await.unwrap_or_default();
-            for name in left.into_iter().filter(|name| name != &own.table) {
+            for name in left.into_iter().filter(|name| self.is_earlier(name)) {
                 if let Err(error) = warehouse.drop_table(node, &own.beside(name), &settings).await {
                     tracing::warn!("{error}; it stays until the task ends");
                 }
             }
         }
+    }
+
+    /// Whether a table is one of an earlier attempt. A later one may be there when this worker stood still for a while.
+    fn is_earlier(&self, name: &str) -> bool {
+        let rest = name.strip_prefix(&self.site.id.batch_tables(self.batch_ref()));
+        matches!(rest.and_then(BatchTable::parse), Some(BatchTable::Staging { attempt, .. }) if attempt < self.number)
+    }
+
+    /// Ends the statements of earlier attempts.
+    async fn end_earlier(&self) {
+        let (warehouse, id) = (&self.site.fleet.warehouse, &self.site.id);
+        let shard = self.site.source_shard(self.piece.table, self.plan().pieces[self.piece.piece].shard);
+        join_all(shard.replicas.iter().map(|node| async move {
+            let running = warehouse.running(node, &id.piece_queries(self.piece)).await.unwrap_or_default();
+            let earlier: BTreeSet<u32> = running
+                .iter()
+                .filter_map(|statement| id.attempt_of_query(self.piece, &statement.query_id))
+                .filter(|attempt| *attempt < self.number)
+                .collect();
+            for attempt in earlier {
+                if let Err(error) = warehouse.kill(node, &id.attempt_queries(self.piece, attempt)).await {
+                    tracing::warn!("{error}; it can only touch tables of its own attempt");
+                }
+            }
+        }))
+        .await;
     }
 
     async fn create_staging(&self, nodes: &[Vec<Arc<Node>>]) -> Result<(), AttemptError> {

@@ -392,7 +392,7 @@ async fn stop_statements(hands: &Hands) {
             if *worker == hands.site.worker {
                 let piece = protocol::PieceRef { table, piece };
                 let shard = hands.site.source_shard(table, hands.site.plans[table].pieces[piece.piece].shard);
-                let prefix = hands.site.id.piece_queries(piece);
+                let prefix = hands.site.id.attempt_queries(piece, record.attempt);
                 for node in &shard.replicas {
                     if let Err(error) = hands.site.fleet.warehouse.kill(node, &prefix).await {
                         tracing::warn!("{error}");

@@ -40,18 +40,25 @@ impl Publication<'_> {
         let settings = self.site.target_settings(node).await?;
         let mut newest: BTreeMap<usize, (Option<u32>, String)> = BTreeMap::new();
         for name in warehouse.tables_with_prefix(node, &target.database, &prefix).await? {
-            let recorded = |piece: usize, attempt: u32| {
-                self.pieces.iter().any(|(of, number, _)| of.piece == piece && *number == attempt)
-            };
-            match name.strip_prefix(&prefix).and_then(BatchTable::parse) {
-                Some(BatchTable::Staging { piece, attempt, publication }) if recorded(piece, attempt) => {
+            let recorded =
+                |piece: usize| self.pieces.iter().find(|(of, ..)| of.piece == piece).map(|(_, attempt, _)| *attempt);
+            let Some(table) = name.strip_prefix(&prefix).and_then(BatchTable::parse) else { continue };
+            if table.is_newer(self.number, recorded) {
+                return Err(AttemptError::Final(format!("{node}: a newer attempt is at work ({name})")));
+            }
+            if table.is_older(self.number, recorded) {
+                warehouse.drop_table(node, &target.beside(name), &settings).await?;
+                continue;
+            }
+            match table {
+                BatchTable::Staging { piece, publication, .. } => {
                     let entry = newest.entry(piece).or_insert((publication, name.clone()));
                     if publication > entry.0 {
                         *entry = (publication, name);
                     }
                 }
-                Some(_) => warehouse.drop_table(node, &target.beside(name), &settings).await?,
-                None => {}
+                // Our own, of which the making was not answered.
+                BatchTable::Assembly { .. } => warehouse.drop_table(node, &target.beside(name), &settings).await?,
             }
         }
         let mut renames = Vec::new();
