@@ -113,6 +113,8 @@ impl World {
                 safe_mode: false,
             },
             host: format!("w{number}"),
+            worker: format!("w{number}"),
+            dice: clickhouse_copier::worker::dice::Dice::seeded(number as u64),
         };
         let task = spawn_local(async move {
             let (_hand, interrupt) = Interrupt::by_hand();

@@ -9,6 +9,7 @@ use crate::cluster::http::HttpWarehouse;
 use crate::keeper::{Coordinator, ZooKeeperCoordinator, ZooKeeperOptions};
 use crate::report::Report;
 use crate::task::{KeeperConfig, SystemSecrets};
+use crate::worker::dice::Dice;
 use crate::worker::site::Conduct;
 use crate::worker::{self, Ending, Launch, RunError, Summary};
 
@@ -36,6 +37,7 @@ pub(super) async fn run(
         crate::task::Task::parse(text, &SystemSecrets)
             .map_err(|faults| Failure::new(Exit::BadInput, faults.in_file(file)))?;
     }
+    let (host, dice) = (gethostname::gethostname().to_string_lossy().into_owned(), Dice::fair());
     let launch = Launch {
         coordinator: Arc::new(coordinator(keeper)),
         warehouse: Arc::new(HttpWarehouse::default()),
@@ -53,7 +55,9 @@ pub(super) async fn run(
             jobs: options.jobs,
             safe_mode: options.safe_mode,
         },
-        host: gethostname::gethostname().to_string_lossy().into_owned(),
+        worker: format!("{host}-{}-{}", std::process::id(), dice.unique(4)),
+        host,
+        dice,
     };
     let started = async || {
         let places = logs.start(rotation).map_err(as_world)?;

@@ -188,6 +188,7 @@ impl Attempt<'_> {
     /// tell what came of it. A transfer that runs may take as long as it needs.
     async fn push(&self, push: &Push) -> Result<(), Error> {
         tokio::select! {
+            biased;
             done = self.site.fleet.warehouse.push(push) => match done {
                 Err(error) if error.is_unreachable() => {
                     if self.site.fleet.warehouse.running(&push.from, &push.query_id).await.is_err() {

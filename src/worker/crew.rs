@@ -59,9 +59,10 @@ pub async fn take_seat(
             told = true;
         }
         tokio::select! {
-            () = any(vec![places_change, description_change]) => {}
-            () = session.lost() => return Err(Error::SessionLost { place: worker.to_owned() }.into()),
+            biased;
             () = interrupt.finish() => return Ok(Seat::Interrupted),
+            () = session.lost() => return Err(Error::SessionLost { place: worker.to_owned() }.into()),
+            () = any(vec![places_change, description_change]) => {}
         }
     }
 }

@@ -26,11 +26,12 @@ pub async fn finish(hands: &Hands, interrupt: &Interrupt) -> Result<Vec<String>,
             break;
         }
         tokio::select! {
-            () = any(vec![claims]) => {}
+            biased;
+            () = interrupt.finish() => return Ok(Vec::new()),
             () = hands.ledger.session().lost() => {
                 return Err(KeeperError::SessionLost { place: hands.site.worker.clone() }.into());
             }
-            () = interrupt.finish() => return Ok(Vec::new()),
+            () = any(vec![claims]) => {}
         }
     }
     let left = clear(hands).await;

@@ -13,6 +13,7 @@
 
 pub mod copy;
 pub mod crew;
+pub mod dice;
 mod fault_point;
 pub mod finish;
 pub mod fleet;

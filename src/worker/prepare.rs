@@ -54,9 +54,10 @@ pub async fn prepare(
             told = true;
         }
         tokio::select! {
-            () = any(vec![claims, change]) => {}
-            () = ledger.session().lost() => return Err(KeeperError::SessionLost { place: worker.to_owned() }.into()),
+            biased;
             () = interrupt.finish() => return Ok(None),
+            () = ledger.session().lost() => return Err(KeeperError::SessionLost { place: worker.to_owned() }.into()),
+            () = any(vec![claims, change]) => {}
         }
     }
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::RngExt;
 use tokio::sync::Mutex;
 
 use crate::cluster::{self, Warehouse};
@@ -14,6 +13,7 @@ use crate::protocol::{self, TableBoard, TaskId, TaskRecord};
 use crate::task::{Faults, SecretSource, Task, differences};
 
 use super::crew::{self, Seat};
+use super::dice::Dice;
 use super::fault_point::fault_point;
 use super::finish;
 use super::fleet::Fleet;
@@ -43,6 +43,10 @@ pub struct Launch {
     pub conduct: Conduct,
     /// This machine's name.
     pub host: String,
+    /// This worker's name, which no other one has.
+    pub worker: String,
+    /// Its chance.
+    pub dice: Dice,
 }
 
 /// Why a run could not do its work.
@@ -117,7 +121,7 @@ pub async fn run(
     interrupt: &Interrupt,
     started: impl AsyncFnOnce() -> Result<(), RunError>,
 ) -> Result<Summary, RunError> {
-    let worker = format!("{}-{}-{:04x}", launch.host, std::process::id(), rand::rng().random::<u16>());
+    let worker = launch.worker.clone();
     let session = launch.coordinator.session().await?;
     let fleet = || Fleet::new(launch.warehouse.clone(), launch.host.clone());
     let mut ledger = Ledger::new(session, &launch.task_path);
@@ -204,7 +208,7 @@ async fn begin(launch: &Launch, ledger: &Ledger, fleet: &Fleet) -> Result<Begun,
     let surveys = survey(fleet, &task).await.map_err(RunError::from_faults)?;
     let record = TaskRecord {
         format: TaskRecord::FORMAT,
-        id: TaskId(format!("{:012x}", rand::rng().random::<u64>() >> 16)),
+        id: TaskId(launch.dice.unique(12)),
         inputs: task.plan_inputs(),
         planned: false,
         prepared: false,
@@ -299,8 +303,9 @@ async fn reconnect(launch: &Launch, interrupt: &Interrupt) -> Result<Arc<dyn cra
             Err(error @ KeeperError::Unreachable { .. }) => {
                 tracing::warn!("{error}; trying again in {:.1} s", pause.as_secs_f64());
                 tokio::select! {
-                    () = tokio::time::sleep(pause.mul_f64(rand::rng().random_range(0.5..1.0))) => {}
+                    biased;
                     () = interrupt.finish() => return Err(error.into()),
+                    () = tokio::time::sleep(launch.dice.jitter(pause)) => {}
                 }
                 pause = (pause * 2).min(Duration::from_secs(30));
             }
@@ -343,7 +348,15 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
                 prepare(&fleet, self.ledger, &accepted.task, surveys, conduct, self.worker, self.interrupt).await?;
             let Some(plans) = prepared else { return Ok(interrupted()) };
             let (task, id) = (accepted.task.clone(), accepted.record.id.clone());
-            let site = Arc::new(Site::new(fleet, task, id, plans, conduct.clone(), self.worker.to_owned()));
+            let site = Arc::new(Site::new(
+                fleet,
+                task,
+                id,
+                plans,
+                conduct.clone(),
+                self.worker.to_owned(),
+                self.launch.dice.clone(),
+            ));
             let mut cache = Cache::default();
             self.ledger.refresh(&mut cache, &site.plans).await?;
             for (table, board) in cache.boards.iter_mut().enumerate() {

@@ -90,13 +90,15 @@ impl Shift<'_> {
                 }
             }
             // Nothing is awaited inside the arms: a job that goes on must not wait for what another event needs.
+            // The most urgent first: a job may have ended because the session did.
             let event = tokio::select! {
-                Some(done) = running.join_next(), if !running.is_empty() => Event::Done(done),
-                () = fired(claims) => Event::Claims,
-                () = &mut description => Event::Description,
-                () = self.interrupt.finish(), if !self.interrupt.is_finishing() => Event::Finish,
+                biased;
                 () = self.interrupt.stop() => Event::Stop,
                 () = session.lost() => Event::Lost,
+                () = self.interrupt.finish(), if !self.interrupt.is_finishing() => Event::Finish,
+                Some(done) = running.join_next(), if !running.is_empty() => Event::Done(done),
+                () = &mut description => Event::Description,
+                () = fired(claims) => Event::Claims,
             };
             match event {
                 Event::Done(job) => {
@@ -193,8 +195,9 @@ impl Shift<'_> {
             let pause = self.hands.site.pause(LONG_PAUSE);
             tracing::warn!("{} jobs failed; they are tried afresh in {:.0} s", failed.len(), pause.as_secs_f64());
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                biased;
                 () = self.interrupt.finish() => return Ok(true),
+                () = tokio::time::sleep(pause) => {}
             }
         }
         let mut cache = self.hands.cache.lock().await;

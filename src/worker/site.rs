@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
-use rand::RngExt;
 
 use crate::cluster::{Error, Remedy, Settings};
 use crate::model::{Node, Shard, TableName};
@@ -14,6 +13,7 @@ use crate::protocol::{Failure, Policy, TaskId};
 use crate::sql::TableDefinition;
 use crate::task::{IfTargetNotEmpty, Task};
 
+use super::dice::Dice;
 use super::fleet::Fleet;
 
 /// How a worker was told to behave.
@@ -49,6 +49,7 @@ pub struct Site {
     pub conduct: Conduct,
     /// This worker's name.
     pub worker: String,
+    dice: Dice,
     task: Mutex<Arc<Task>>,
     targets: Mutex<HashMap<(usize, String), Arc<TableDefinition>>>,
 }
@@ -95,8 +96,10 @@ impl Site {
         plans: Vec<TablePlan>,
         conduct: Conduct,
         worker: String,
+        dice: Dice,
     ) -> Self {
-        Self { fleet, id, plans: Arc::new(plans), conduct, worker, task: Mutex::new(task), targets: Mutex::default() }
+        let (plans, task) = (Arc::new(plans), Mutex::new(task));
+        Self { fleet, id, plans, conduct, worker, dice, task, targets: Mutex::default() }
     }
 
     /// The task as it is now: settings may change while it runs.
@@ -212,12 +215,12 @@ impl Site {
     /// The pause before the next try: doubled each time up to a minute, and never the same for two workers.
     pub fn pause(&self, failures: u32) -> Duration {
         let doubled = self.conduct.retry_delay * 2u32.saturating_pow(failures.saturating_sub(1).min(10));
-        doubled.min(Duration::from_secs(60)).mul_f64(rand::rng().random_range(0.5..1.0))
+        self.dice.jitter(doubled.min(Duration::from_secs(60)))
     }
 
     /// Throws a die for `--copy-fault-probability` and its like.
     pub fn strikes(&self, probability: f64) -> bool {
-        probability > 0.0 && rand::rng().random_bool(probability.min(1.0))
+        self.dice.strikes(probability)
     }
 }
 
