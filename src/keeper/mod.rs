@@ -150,7 +150,8 @@ impl Op {
 pub struct Change(BoxFuture<'static, Result<(), Error>>);
 
 impl Change {
-    fn new(future: impl Future<Output = Result<(), Error>> + Send + 'static) -> Self {
+    /// A change that is there when `future` is.
+    pub fn new(future: impl Future<Output = Result<(), Error>> + Send + 'static) -> Self {
         Self(future.boxed())
     }
 

@@ -43,8 +43,14 @@ pub async fn prepare(
             return Ok(Some(plans));
         }
         if ledger.claim(CLAIM, worker).await? == Outcome::Done {
-            let surveys = surveys.take();
-            let done = plan_and_create(fleet, ledger, task, surveys, conduct, record.planned).await;
+            // The one who had the claim may have planned since the look: a second plan would wipe out the first, with all
+            // that is recorded of it.
+            let done = match ledger.task().await? {
+                Some(record) if !(record.planned && record.prepared) => {
+                    plan_and_create(fleet, ledger, task, surveys.take(), conduct, record.planned).await
+                }
+                _ => Ok(()),
+            };
             ledger.release(CLAIM).await?;
             done?;
             continue;

@@ -150,6 +150,27 @@ impl MemoryWarehouse {
         databases.flat_map(|(database, of)| of.keys().map(move |table| TableName::new(database, table))).collect()
     }
 
+    /// The tables of a node with their rows counted, even of a node that is cut off.
+    pub fn census(&self, node: &Node) -> BTreeMap<TableName, usize> {
+        let world = self.world();
+        let databases = world.servers.get(&node.address()).into_iter().flat_map(|server| &server.databases);
+        let tables = databases.flat_map(|(database, of)| of.iter().map(move |(name, table)| (database, name, table)));
+        let count = |table| world.parts(table).iter().map(|part| part.rows.len()).sum();
+        tables.map(|(database, name, table)| (TableName::new(database, name), count(table))).collect()
+    }
+
+    /// Grows whenever anything that a table holds, or its name, may have changed.
+    pub fn changes(&self) -> u64 {
+        self.world().changes
+    }
+
+    /// Ids of all statements that run on a node and have one.
+    pub fn statements(&self, node: &Node) -> Vec<String> {
+        let world = self.world();
+        let queries = world.servers.get(&node.address()).into_iter().flat_map(|server| server.queries.values());
+        queries.map(|query| query.id.clone()).filter(|id| !id.is_empty()).collect()
+    }
+
     /// Merges the parts of a table, unless its merges are stopped.
     ///
     /// # Errors

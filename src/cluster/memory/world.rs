@@ -47,12 +47,14 @@ pub(super) struct World {
     pub linger: Duration,
     /// Rows that a push sends at a time.
     pub block_rows: usize,
+    /// How often anything that a table holds, or its name, has changed.
+    pub changes: u64,
 }
 
 impl Default for World {
     fn default() -> Self {
         let (servers, shelves, paths) = Default::default();
-        World { servers, shelves, paths, numbers: 0, linger: Duration::from_secs(1), block_rows: 100 }
+        World { servers, shelves, paths, numbers: 0, linger: Duration::from_secs(1), block_rows: 100, changes: 0 }
     }
 }
 
@@ -148,6 +150,7 @@ impl World {
         let server = self.servers.get_mut(node).ok_or_else(|| Kind::Network("there is no such node".into()))?;
         let tables = server.databases.get_mut(&name.database).ok_or_else(|| no_database(&name.database))?;
         let Some(table) = tables.remove(&name.table) else { return Ok(()) };
+        self.changes += 1;
         let mut last = true;
         if let Some(replica) = &table.replica
             && let Some((_, names)) = self.paths.get_mut(&replica.path)
@@ -178,6 +181,7 @@ impl World {
                 table.definition.name = to.clone();
                 tables.insert(to.table.clone(), table);
             }
+            self.changes += 1;
         }
         Ok(())
     }
@@ -227,7 +231,9 @@ impl World {
         let table = self.table(node, name)?;
         let engine = &table.definition.engine;
         let never = "max_bytes_to_merge_at_max_space_in_pool = 1";
-        if table.merges_stopped || engine.clause(Clause::Settings).is_some_and(|text| text.contains(never)) {
+        // Replicas agree on merges: one that lags has not heard of the last.
+        let lags = self.shelves.get(&table.shelf).is_some_and(|shelf| table.done.len() < shelf.entries());
+        if lags || table.merges_stopped || engine.clause(Clause::Settings).is_some_and(|text| text.contains(never)) {
             return Ok(());
         }
         let keys = crate::sql::key_elements(&table.definition.sorting_key);
@@ -273,14 +279,18 @@ impl World {
         let table = self.table_mut(node, name)?;
         table.done.extend(entry);
         let after: BTreeSet<u64> = self.parts(self.table(node, name)?).iter().map(|part| part.number).collect();
-        let gone = before.into_iter().filter(|part| !after.contains(&part.number)).map(|part| (part, leaves));
-        self.table_mut(node, name)?.displaced.extend(gone);
+        // What was merged is covered by what it became, and does not come back.
+        if numbers.is_empty() {
+            let gone = before.into_iter().filter(|part| !after.contains(&part.number)).map(|part| (part, leaves));
+            self.table_mut(node, name)?.displaced.extend(gone);
+        }
         self.replicate();
         Ok(())
     }
 
     /// Every replica that does not lag catches up.
     pub fn replicate(&mut self) {
+        self.changes += 1;
         let live = self.servers.values_mut().filter(|server| server.reachable && !server.lagging);
         for table in live.flat_map(|server| server.databases.values_mut()).flat_map(BTreeMap::values_mut) {
             let entries = self.shelves.get(&table.shelf).map_or(0, Shelf::entries);
@@ -296,6 +306,7 @@ impl World {
         }
         let entries = self.shelves.get(&table.shelf).map_or(0, Shelf::entries);
         self.table_mut(node, name)?.done = (0..entries).collect();
+        self.changes += 1;
         Ok(())
     }
 

@@ -1,0 +1,321 @@
+//! What must hold at every instant (design §3), and what must hold in the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use clickhouse_copier::cluster::memory::Row;
+use clickhouse_copier::model::TableName;
+use clickhouse_copier::plan::TablePlan;
+use clickhouse_copier::protocol::{BatchRecord, BatchRef, BatchState, PieceRecord, PieceRef, TaskId, TaskRecord};
+use tokio::time::Instant;
+
+use crate::scene::{Before, Layout, Scene, node, partition_of, target};
+use crate::stage::{Broken, Stage, task_path};
+
+/// What is recorded of one task.
+#[derive(Default)]
+struct Records {
+    id: Option<TaskId>,
+    finished: bool,
+    plan: Option<TablePlan>,
+    batches: Vec<BatchRecord>,
+    pieces: Vec<PieceRecord>,
+}
+
+/// Knows what is right, and what it has seen.
+pub struct Check {
+    started: Instant,
+    /// What a partition of a target host may hold: as before, or as it is to be.
+    before: BTreeMap<(&'static str, String), Vec<Row>>,
+    after: BTreeMap<(&'static str, String), Vec<Row>>,
+    /// What a target shard gets of a partition.
+    expected: BTreeMap<(usize, String), Vec<Row>>,
+    shard_of: BTreeMap<&'static str, usize>,
+    restarted: BTreeSet<&'static str>,
+    records: Vec<Records>,
+    /// Commits of the coordinator, and changes of the servers, at the last look.
+    seen: (u64, u64),
+}
+
+fn sorted(mut rows: Vec<Row>) -> Vec<Row> {
+    rows.sort();
+    rows
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(data: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(data).map_err(|error| format!("a record is damaged: {error}"))
+}
+
+impl Check {
+    pub fn new(scene: &Scene) -> Self {
+        let (mut before, mut after, mut shard_of) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let expected = scene.expected();
+        for (shard, hosts) in scene.targets().into_iter().enumerate() {
+            for host in hosts {
+                shard_of.insert(host, shard);
+                for row in &scene.present[shard] {
+                    before.entry((host, partition_of(row))).or_insert_with(Vec::new).push(row.clone());
+                }
+                for ((_, partition), rows) in expected.iter().filter(|((of, _), _)| *of == shard) {
+                    let key = (host, partition.clone());
+                    let mut rows = rows.clone();
+                    if scene.before == Before::Append {
+                        rows.extend(before.get(&key).into_iter().flatten().cloned());
+                    }
+                    after.insert(key, sorted(rows));
+                }
+            }
+        }
+        before.values_mut().for_each(|rows| rows.sort());
+        // With `replace`, a partition of which this shard gets no row is emptied.
+        if scene.before == Before::Replace {
+            let copied: BTreeSet<&String> = expected.keys().map(|(_, partition)| partition).collect();
+            for key in before.keys().filter(|(_, partition)| copied.contains(partition)) {
+                after.entry(key.clone()).or_default();
+            }
+        }
+        let records = (0..scene.tasks()).map(|_| Records::default()).collect();
+        let (restarted, started) = (BTreeSet::new(), Instant::now());
+        Self { started, before, after, expected, shard_of, restarted, records, seen: (u64::MAX, u64::MAX) }
+    }
+
+    pub fn elapsed(&self) -> std::time::Duration {
+        self.started.elapsed()
+    }
+
+    /// Parts that a plain table had displaced may be back for a while (facts file, T3).
+    pub fn restarted(&mut self, host: &'static str) {
+        self.restarted.insert(host);
+    }
+
+    pub fn is_finished(&self, task: usize) -> bool {
+        self.records[task].finished
+    }
+
+    /// Rows of ours that a partition of a host is to have.
+    pub fn promised(&self, host: &str, partition: &str) -> u64 {
+        let of = |rows: &BTreeMap<(&'static str, String), Vec<Row>>| {
+            rows.iter().find(|((of, id), _)| *of == host && id == partition).map_or(0, |(_, rows)| rows.len() as u64)
+        };
+        of(&self.after)
+    }
+
+    /// The name of a table that all attempts share, as the last attempt would call it.
+    pub fn with_recorded_attempt(&self, task: usize, name: &str) -> String {
+        let piece = name.split('_').find_map(|part| part.strip_prefix('p')?.parse::<usize>().ok());
+        match piece.and_then(|piece| self.records[task].pieces.get(piece)) {
+            Some(record) => name.replace("_a0", &format!("_a{}", record.attempt)),
+            None => name.to_owned(),
+        }
+    }
+
+    pub fn look(&mut self, stage: &Stage) -> Result<(), String> {
+        let now = (stage.coordinator.commits(), stage.warehouse.changes());
+        if now == self.seen {
+            return Ok(());
+        }
+        let recorded = now.0 != self.seen.0;
+        if recorded {
+            self.read(stage)?;
+        }
+        self.targets(stage, now.1 != self.seen.1)?;
+        self.staged(stage, recorded)?;
+        self.seen = now;
+        Ok(())
+    }
+
+    /// Reads what is recorded, and sees that no attempt is given out twice and that nothing done is undone.
+    fn read(&mut self, stage: &Stage) -> Result<(), String> {
+        let tree = stage.coordinator.tree();
+        for (task, known) in self.records.iter_mut().enumerate() {
+            let root = task_path(task);
+            if let Some(stored) = tree.get(&format!("{root}/task")) {
+                let record: TaskRecord = parsed(&stored.data)?;
+                known.finished = record.finished;
+                known.id = Some(record.id);
+                if !record.planned {
+                    continue;
+                }
+            }
+            if known.plan.is_none() {
+                let Some(stored) = tree.get(&format!("{root}/plan/0.0")) else { continue };
+                let head = stored.data.iter().position(|byte| *byte == b'\n').ok_or("a plan without head")?;
+                known.plan = Some(parsed(&stored.data[head + 1..])?);
+            }
+            let plan = known.plan.as_ref().ok_or("no plan")?;
+            let mut batches = Vec::new();
+            for batch in 0..plan.batches.len() {
+                let stored = tree.get(&format!("{root}/batches/0.{batch}")).ok_or("a batch has no record")?;
+                batches.push(parsed::<BatchRecord>(&stored.data)?);
+            }
+            // So few pieces share one node.
+            let stored = tree.get(&format!("{root}/pieces/0.0")).ok_or("pieces have no records")?;
+            let pieces: Vec<PieceRecord> = parsed(&stored.data)?;
+            if pieces.len() != plan.pieces.len() || batches.len() != plan.batches.len() {
+                return Err(format!("{} pieces are planned, and {} recorded", plan.pieces.len(), pieces.len()));
+            }
+            for (old, new) in known.batches.iter().zip(&batches) {
+                if old.is_done() && new != old || new.publication < old.publication || new.generation < old.generation {
+                    return Err(format!("a batch went back from {old:?} to {new:?}"));
+                }
+            }
+            for (old, new) in known.pieces.iter().zip(&pieces) {
+                let counted_twice = old.copied() != new.copied() && new.copied().is_some() && old.copied().is_some();
+                if new.attempt < old.attempt || counted_twice && new.attempt == old.attempt {
+                    return Err(format!("a piece went back from {old:?} to {new:?}"));
+                }
+            }
+            (known.batches, known.pieces) = (batches, pieces);
+        }
+        Ok(())
+    }
+
+    /// I1 and I2: each partition of each target host is as it was or as it is to be, and as it is to be when that is
+    /// recorded (I3).
+    fn targets(&self, stage: &Stage, changed: bool) -> Result<(), String> {
+        let scene = &stage.scene;
+        let done = self.done();
+        if !changed && done.is_empty() {
+            return Ok(());
+        }
+        for host in self.shard_of.keys() {
+            let rows = stage.warehouse.rows(&node(host), &target()).unwrap_or_default();
+            let mut held: BTreeMap<String, Vec<Row>> = BTreeMap::new();
+            for row in rows {
+                held.entry(partition_of(&row)).or_default().push(row);
+            }
+            let none = Vec::new();
+            let keys = self.before.keys().chain(self.after.keys()).filter(|(of, _)| of == host);
+            let partitions: BTreeSet<&String> = keys.map(|(_, partition)| partition).chain(held.keys()).collect();
+            for partition in partitions {
+                let key = (*host, partition.clone());
+                let holds = held.get(partition).unwrap_or(&none);
+                let before = self.before.get(&key).unwrap_or(&none);
+                let after = self.after.get(&key);
+                if done.contains(&key) {
+                    if Some(holds) != after && !(after.is_none() && holds == before) {
+                        return Err(format!("I3: partition {partition} of {host} is done, and holds {holds:?}"));
+                    }
+                    continue;
+                }
+                let displaced = scene.before == Before::Replace
+                    && scene.layout != Layout::Replicated
+                    && self.restarted.contains(host)
+                    && !before.is_empty()
+                    && after.is_some();
+                if holds != before && Some(holds) != after && !displaced {
+                    return Err(format!("I1: partition {partition} of {host} holds {holds:?}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The partitions of hosts that are recorded as done.
+    fn done(&self) -> BTreeSet<(&'static str, String)> {
+        let mut done = BTreeSet::new();
+        for known in &self.records {
+            let Some(plan) = &known.plan else { continue };
+            for (number, batch) in known.batches.iter().enumerate().filter(|(_, batch)| batch.is_done()) {
+                for host in self.shard_of.keys() {
+                    if batch.nodes.iter().flatten().any(|address| address.split(':').next() == Some(host)) {
+                        let of = plan.partitions_of(number).iter().map(|partition| partition.name.clone());
+                        done.extend(of.map(|partition| (*host, partition)));
+                    }
+                }
+            }
+        }
+        done
+    }
+
+    /// I3 and I4: what is recorded as copied lies in a table of that attempt, all of it, until the batch is done; and all
+    /// pieces of a batch together are its rows.
+    fn staged(&self, stage: &Stage, recorded: bool) -> Result<(), String> {
+        let census: BTreeMap<&str, BTreeMap<TableName, usize>> =
+            self.shard_of.keys().map(|host| (*host, stage.warehouse.census(&node(host)))).collect();
+        for known in &self.records {
+            let (Some(plan), Some(id)) = (&known.plan, &known.id) else { continue };
+            for (number, batch) in known.batches.iter().enumerate().filter(|(_, batch)| !batch.is_done()) {
+                for (shard, addresses) in batch.nodes.iter().enumerate() {
+                    for address in addresses {
+                        let host = address.split(':').next().unwrap_or_default();
+                        let mut rows = Vec::new();
+                        let mut all = true;
+                        for piece in plan.batches[number].pieces.clone() {
+                            let record = &known.pieces[piece];
+                            let Some(copied) = record.copied().filter(|_| record.generation == batch.generation) else {
+                                all = false;
+                                continue;
+                            };
+                            let of = BatchRef { table: 0, batch: number };
+                            let attempt = if stage.broken == Some(Broken::Fencing) { 0 } else { record.attempt };
+                            let name = id.staging(of, PieceRef { table: 0, piece }, attempt);
+                            let taken = format!("{name}_u");
+                            let mut found = census[host]
+                                .iter()
+                                .filter(|(table, _)| table.table == name || table.table.starts_with(&taken));
+                            let (table, count) = match (found.next(), found.next()) {
+                                (Some((table, count)), None) => (table, *count as u64),
+                                (found, _) => {
+                                    let why = if found.is_some() { "there twice" } else { "gone" };
+                                    return Err(format!("I4: {name} is recorded, and {why} on {host}"));
+                                }
+                            };
+                            if count != copied.staged[shard] {
+                                let recorded = copied.staged[shard];
+                                return Err(format!("I3: {name} of {host} has {count} rows, recorded are {recorded}"));
+                            }
+                            if recorded {
+                                rows.extend(stage.warehouse.rows(&node(host), table).unwrap_or_default());
+                            }
+                        }
+                        if recorded && all {
+                            let partitions = plan.partitions_of(number).iter().map(|partition| &partition.name);
+                            let expected = partitions.flat_map(|partition| {
+                                self.expected.get(&(shard, partition.clone())).cloned().unwrap_or_default()
+                            });
+                            if sorted(rows) != sorted(expected.collect()) {
+                                return Err(format!("I3: batch {number} is copied, but {host} has other rows"));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// I6, and that a task that is finished has copied everything.
+    pub fn end(&self, stage: &Stage, task: usize, finished: bool) -> Result<(), String> {
+        let known = &self.records[task];
+        let undone = known.batches.iter().filter(|batch| !matches!(batch.state, BatchState::Done(_))).count();
+        if !finished {
+            return if undone > 0 || known.plan.is_none() || !known.finished {
+                Ok(())
+            } else {
+                Err("the task has failed, and nothing is missing".into())
+            };
+        }
+        if undone > 0 {
+            return Err(format!("the task is finished, and {undone} batches are not done"));
+        }
+        let id = known.id.as_ref().ok_or("a finished task without a record")?;
+        let (gone, orphans) = (stage.gone(), stage.orphans.lock().expect("nobody panics").clone());
+        for host in stage.scene.hosts().into_iter().filter(|host| !gone.contains(host)) {
+            let left: Vec<TableName> = stage.warehouse.tables(&node(host));
+            let mut left = left.into_iter().filter(|table| table.table.starts_with(&id.tables()));
+            if let Some(table) = left.find(|table| !orphans.contains(table)) {
+                return Err(format!("I6: {table} is left on {host}"));
+            }
+            let running = stage.warehouse.statements(&node(host));
+            if let Some(statement) = running.iter().find(|statement| statement.starts_with(&id.queries())) {
+                return Err(format!("I6: {statement} runs on {host}"));
+            }
+        }
+        let claims = format!("{}/claims/", task_path(task));
+        let active = format!("{}/task_active_workers/", task_path(task));
+        match stage.coordinator.tree().keys().find(|path| path.starts_with(&claims) || path.starts_with(&active)) {
+            Some(path) => Err(format!("I6: {path} is left")),
+            None => Ok(()),
+        }
+    }
+}

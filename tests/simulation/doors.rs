@@ -1,0 +1,474 @@
+//! The two doors as one worker sees them: every request goes through the stage, where its fate is drawn.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use clickhouse_copier::cluster::{
+    Error, Kind, PartSizes, Placing, Push, ReplicaState, Running, ServerFacts, Settings, Tally, Warehouse,
+};
+use clickhouse_copier::keeper::{Change, Coordinator, Error as KeeperError, Op, Session, Stored};
+use clickhouse_copier::model::{Node, PartitionId, PartitionValue, TableName};
+use clickhouse_copier::sql::{Column, KeyElement, Selection, TableDefinition};
+
+use crate::stage::{Actor, Broken, Fate, Request, Stage};
+
+/// How long a worker waits for a statement that does not arrive.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The coordinator of one worker.
+pub struct Coordination {
+    pub stage: Arc<Stage>,
+    pub actor: Arc<Actor>,
+}
+
+#[async_trait::async_trait]
+impl Coordinator for Coordination {
+    async fn session(&self) -> Result<Arc<dyn Session>, KeeperError> {
+        self.stage.pass(&self.actor, Request::Read, "session", "").await;
+        let inner = self.stage.coordinator.session().await?;
+        self.actor.keep(inner.clone());
+        self.actor.awake().await;
+        Ok(Arc::new(Sitting { stage: self.stage.clone(), actor: self.actor.clone(), inner }))
+    }
+
+    fn place(&self) -> String {
+        self.stage.coordinator.place()
+    }
+}
+
+struct Sitting {
+    stage: Arc<Stage>,
+    actor: Arc<Actor>,
+    inner: Arc<dyn Session>,
+}
+
+impl Sitting {
+    async fn read<T>(&self, what: &str, path: &str, read: impl Future<Output = T>) -> T {
+        self.stage.pass(&self.actor, Request::Read, what, path).await;
+        let answer = read.await;
+        self.actor.awake().await;
+        answer
+    }
+
+    fn change(&self, change: Change) -> Change {
+        let actor = self.actor.clone();
+        Change::new(async move {
+            let fired = change.fired().await;
+            actor.awake().await;
+            fired
+        })
+    }
+}
+
+#[async_trait::async_trait]
+impl Session for Sitting {
+    fn id(&self) -> String {
+        self.inner.id()
+    }
+
+    async fn get(&self, path: &str) -> Result<Option<Stored>, KeeperError> {
+        self.read("get", path, self.inner.get(path)).await
+    }
+
+    async fn get_many(&self, paths: &[String]) -> Result<Vec<Option<Stored>>, KeeperError> {
+        self.read("get_many", "", self.inner.get_many(paths)).await
+    }
+
+    async fn children(&self, path: &str) -> Result<Option<Vec<String>>, KeeperError> {
+        self.read("children", path, self.inner.children(path)).await
+    }
+
+    async fn watch(&self, path: &str) -> Result<(Option<Stored>, Change), KeeperError> {
+        let (stored, change) = self.read("watch", path, self.inner.watch(path)).await?;
+        Ok((stored, self.change(change)))
+    }
+
+    async fn watch_children(&self, path: &str) -> Result<(Option<Vec<String>>, Change), KeeperError> {
+        let (children, change) = self.read("watch_children", path, self.inner.watch_children(path)).await?;
+        Ok((children, self.change(change)))
+    }
+
+    async fn commit(&self, mut ops: Vec<Op>) -> Result<(), KeeperError> {
+        let path = ops.first().map_or("", Op::path).to_owned();
+        let fate = self.stage.pass(&self.actor, Request::Commit, "commit", &path).await;
+        if self.stage.broken == Some(Broken::Comparing) {
+            for op in &mut ops {
+                if let Op::Set { version, .. } = op {
+                    *version = None;
+                }
+            }
+        }
+        match fate {
+            Fate::LostReply => self.stage.coordinator.lose_next_reply(&self.inner.id()),
+            Fate::LostRequest => self.stage.coordinator.lose_next_request(&self.inner.id()),
+            _ => {}
+        }
+        let done = self.inner.commit(ops).await;
+        if fate == Fate::CrashAfter {
+            self.actor.crash().await;
+        }
+        self.stage.leave(&self.actor).await;
+        done
+    }
+
+    async fn lost(&self) {
+        self.inner.lost().await;
+        self.actor.awake().await;
+    }
+
+    fn is_lost(&self) -> bool {
+        self.inner.is_lost()
+    }
+
+    async fn close(&self) {
+        self.read("close", "", self.inner.close()).await;
+    }
+}
+
+/// The servers of one worker.
+pub struct Servers {
+    pub stage: Arc<Stage>,
+    pub actor: Arc<Actor>,
+    /// For [`Broken::Counting`]: what should be in each staging table.
+    pub promised: Mutex<BTreeMap<(String, TableName), u64>>,
+}
+
+/// Tables that are being made: nobody's, when their maker is not there any more when they are.
+struct Making<'a> {
+    stage: &'a Stage,
+    tables: Vec<TableName>,
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        self.stage.orphans.lock().expect("nobody panics").extend(self.tables.drain(..));
+    }
+}
+
+fn failed(node: &Node, what: &str, kind: Kind) -> Error {
+    Error { node: node.address(), doing: format!("cannot {what}"), kind }
+}
+
+impl Servers {
+    async fn ask<T>(
+        &self,
+        node: &Node,
+        what: &'static str,
+        ask: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let fate = self.stage.pass(&self.actor, Request::Question, what, &node.host).await;
+        if fate == Fate::LostRequest {
+            return Err(failed(node, what, Kind::Network("the request was lost".into())));
+        }
+        let done = ask.await;
+        if fate == Fate::CrashAfter {
+            self.actor.crash().await;
+        }
+        self.stage.leave(&self.actor).await;
+        if fate == Fate::LostReply {
+            return Err(failed(node, what, Kind::Network("the reply was lost".into())));
+        }
+        done
+    }
+
+    /// `makes`: tables that are there afterwards and were not before.
+    async fn act(
+        &self,
+        node: &Node,
+        what: &'static str,
+        makes: Vec<TableName>,
+        act: impl Future<Output = Result<(), Error>>,
+    ) -> Result<(), Error> {
+        let at = format!("{} {}", node.host, makes.first().map_or("", |table| &table.table));
+        let fate = self.stage.pass(&self.actor, Request::Deed, what, &at).await;
+        let mut making = Making { stage: &self.stage, tables: makes };
+        let done = match fate {
+            Fate::LostRequest => Err(failed(node, what, Kind::Network("the request was lost".into()))),
+            Fate::LostReply => act.await.and(Err(failed(node, what, Kind::Network("the reply was lost".into())))),
+            Fate::Late(delay) => {
+                let address = node.address();
+                let held = self.stage.warehouse.hold(move |it| it.deed == what && it.node == address);
+                tokio::spawn(async move {
+                    tokio::time::sleep(delay).await;
+                    held.release();
+                });
+                match tokio::time::timeout(PATIENCE, act).await {
+                    Ok(done) => done,
+                    Err(_) => {
+                        drop(making);
+                        making = Making { stage: &self.stage, tables: Vec::new() };
+                        Err(failed(node, what, Kind::Timeout(PATIENCE)))
+                    }
+                }
+            }
+            Fate::Good | Fate::CrashAfter => act.await,
+        };
+        if fate == Fate::CrashAfter {
+            self.actor.crash().await;
+        }
+        let made = std::mem::take(&mut making.tables);
+        if self.stage.is_finished(self.actor.task) {
+            self.actor.made_late.lock().expect("nobody panics").extend(made);
+        }
+        self.stage.leave(&self.actor).await;
+        done
+    }
+
+    fn inner(&self) -> &clickhouse_copier::cluster::memory::MemoryWarehouse {
+        &self.stage.warehouse
+    }
+
+    /// Without fencing, all attempts use the same tables, and publications do not take them.
+    fn named(&self, name: &TableName) -> TableName {
+        name.beside(self.text(&name.table))
+    }
+
+    fn text(&self, text: &str) -> String {
+        if self.stage.broken != Some(Broken::Fencing) || !text.contains("copier_") {
+            return text.to_owned();
+        }
+        let mut parts: Vec<String> = Vec::new();
+        for part in text.split('_') {
+            let numbered = |letter: char| {
+                let rest = part.strip_prefix(letter)?;
+                let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+                (digits > 0).then(|| rest[digits..].to_owned())
+            };
+            match (numbered('a'), numbered('u')) {
+                (Some(rest), _) => parts.push(format!("a0{rest}")),
+                // Of a staging table; an assembly keeps one.
+                (_, Some(_)) if parts.last().is_some_and(|last| last.starts_with("a0")) => {}
+                (_, Some(rest)) => parts.push(format!("u0{rest}")),
+                _ => parts.push(part.to_owned()),
+            }
+        }
+        parts.join("_")
+    }
+
+    fn lies(&self, name: &TableName) -> bool {
+        self.stage.broken == Some(Broken::Counting) && name.table.starts_with("copier_")
+    }
+}
+
+#[async_trait::async_trait]
+impl Warehouse for Servers {
+    async fn server(&self, node: &Node) -> Result<ServerFacts, Error> {
+        self.ask(node, "server", self.inner().server(node)).await
+    }
+
+    async fn database_exists(&self, node: &Node, database: &str) -> Result<bool, Error> {
+        self.ask(node, "database_exists", self.inner().database_exists(node, database)).await
+    }
+
+    async fn table(&self, node: &Node, name: &TableName) -> Result<Option<TableDefinition>, Error> {
+        self.ask(node, "table", self.inner().table(node, name)).await
+    }
+
+    async fn tables_with_prefix(&self, node: &Node, database: &str, prefix: &str) -> Result<Vec<String>, Error> {
+        let mut names =
+            self.ask(node, "tables_with_prefix", self.inner().tables_with_prefix(node, database, prefix)).await?;
+        if self.stage.broken == Some(Broken::Fencing) {
+            names.iter_mut().for_each(|name| *name = self.stage.with_recorded_attempt(self.actor.task, name));
+        }
+        Ok(names)
+    }
+
+    async fn replica_state(&self, node: &Node, name: &TableName) -> Result<Option<ReplicaState>, Error> {
+        self.ask(node, "replica_state", self.inner().replica_state(node, name)).await
+    }
+
+    async fn reaches(&self, from: &Node, to: &Node) -> Result<(), Error> {
+        self.ask(from, "reaches", self.inner().reaches(from, to)).await
+    }
+
+    async fn zookeeper_children(&self, node: &Node, path: &str) -> Result<Option<Vec<String>>, Error> {
+        self.ask(node, "zookeeper_children", self.inner().zookeeper_children(node, path)).await
+    }
+
+    async fn parts(&self, node: &Node, name: &TableName) -> Result<Vec<PartSizes>, Error> {
+        self.ask(node, "parts", self.inner().parts(node, name)).await
+    }
+
+    async fn displaced_parts(&self, node: &Node, name: &TableName, ids: &[PartitionId]) -> Result<u64, Error> {
+        self.ask(node, "displaced_parts", self.inner().displaced_parts(node, name, ids)).await
+    }
+
+    async fn tally(
+        &self,
+        node: &Node,
+        rows: &Selection,
+        key: &[KeyElement],
+        settings: &Settings,
+    ) -> Result<Vec<Tally>, Error> {
+        self.ask(node, "tally", self.inner().tally(node, rows, key, settings)).await
+    }
+
+    async fn rows_by_partition(
+        &self,
+        node: &Node,
+        name: &TableName,
+        only: Option<&[PartitionId]>,
+    ) -> Result<BTreeMap<PartitionId, u64>, Error> {
+        let name = &self.named(name);
+        let mut rows = self.ask(node, "rows_by_partition", self.inner().rows_by_partition(node, name, only)).await?;
+        if self.lies(name)
+            && let Some(promised) = self.promised.lock().expect("nobody panics").get(&(node.host.clone(), name.clone()))
+        {
+            rows = BTreeMap::from([(PartitionId("all".into()), *promised)]);
+        }
+        Ok(rows)
+    }
+
+    async fn values_by_partition(
+        &self,
+        node: &Node,
+        name: &TableName,
+        key: &[KeyElement],
+    ) -> Result<Vec<(PartitionId, PartitionValue, u64)>, Error> {
+        let name = &self.named(name);
+        let mut found =
+            self.ask(node, "values_by_partition", self.inner().values_by_partition(node, name, key)).await?;
+        if self.lies(name) {
+            for (id, _, rows) in &mut found {
+                *rows = self.stage.promised_rows(&node.host, &id.0);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn checksum(
+        &self,
+        node: &Node,
+        name: &TableName,
+        id: Option<&PartitionId>,
+        columns: &[Column],
+    ) -> Result<(u64, u64), Error> {
+        self.ask(node, "checksum", self.inner().checksum(node, &self.named(name), id, columns)).await
+    }
+
+    async fn sample_keys(
+        &self,
+        node: &Node,
+        rows: &Selection,
+        columns: &[KeyElement],
+        every: u64,
+        settings: &Settings,
+    ) -> Result<Vec<Vec<String>>, Error> {
+        self.ask(node, "sample_keys", self.inner().sample_keys(node, rows, columns, every, settings)).await
+    }
+
+    async fn types(&self, node: &Node, over: Option<&Selection>, expressions: &[String]) -> Result<Vec<String>, Error> {
+        self.ask(node, "types", self.inner().types(node, over, expressions)).await
+    }
+
+    async fn evaluate(&self, node: &Node, over: &Selection, expressions: &[String], rows: u64) -> Result<(), Error> {
+        self.ask(node, "evaluate", self.inner().evaluate(node, over, expressions, rows)).await
+    }
+
+    async fn running(&self, node: &Node, prefix: &str) -> Result<Vec<Running>, Error> {
+        self.ask(node, "running", self.inner().running(node, prefix)).await
+    }
+
+    async fn kill(&self, node: &Node, prefix: &str) -> Result<(), Error> {
+        self.act(node, "kill", Vec::new(), self.inner().kill(node, prefix)).await
+    }
+
+    async fn create_database(&self, node: &Node, database: &str, settings: &Settings) -> Result<(), Error> {
+        self.act(node, "create_database", Vec::new(), self.inner().create_database(node, database, settings)).await
+    }
+
+    async fn create_table(
+        &self,
+        node: &Node,
+        name: &TableName,
+        statement: &str,
+        settings: &Settings,
+    ) -> Result<(), Error> {
+        let (name, statement) = (self.named(name), self.text(statement));
+        if self.stage.broken == Some(Broken::Fencing) && name.table.starts_with("copier_") {
+            // As a tool without attempts would.
+            self.inner().drop_table(node, &name, settings).await?;
+        }
+        let create = self.inner().create_table(node, &name, &statement, settings);
+        self.act(node, "create_table", vec![name.clone()], create).await
+    }
+
+    async fn drop_table(&self, node: &Node, name: &TableName, settings: &Settings) -> Result<(), Error> {
+        self.act(node, "drop_table", Vec::new(), self.inner().drop_table(node, &self.named(name), settings)).await
+    }
+
+    async fn rename(&self, node: &Node, pairs: &[(TableName, TableName)]) -> Result<(), Error> {
+        let pairs: Vec<_> = pairs.iter().map(|(from, to)| (self.named(from), self.named(to))).collect();
+        let pairs: Vec<_> = pairs.into_iter().filter(|(from, to)| from != to).collect();
+        let makes = pairs.iter().map(|(_, to)| to.clone()).collect();
+        self.act(node, "rename", makes, self.inner().rename(node, &pairs)).await
+    }
+
+    async fn stop_merges(&self, node: &Node, name: &TableName) -> Result<(), Error> {
+        self.act(node, "stop_merges", Vec::new(), self.inner().stop_merges(node, &self.named(name))).await
+    }
+
+    async fn sync_replica(&self, node: &Node, name: &TableName) -> Result<(), Error> {
+        self.act(node, "sync_replica", Vec::new(), self.inner().sync_replica(node, name)).await
+    }
+
+    async fn place(
+        &self,
+        node: &Node,
+        placing: Placing,
+        into: &TableName,
+        from: &TableName,
+        ids: &[PartitionId],
+        settings: &Settings,
+    ) -> Result<(), Error> {
+        let (into, from) = (&self.named(into), &self.named(from));
+        let placing = if self.stage.broken == Some(Broken::Replacing) { Placing::Attach } else { placing };
+        let done = self.act(node, "place", Vec::new(), self.inner().place(node, placing, into, from, ids, settings));
+        done.await?;
+        if self.stage.broken == Some(Broken::StagingKept) && !into.table.starts_with("copier_") {
+            let batch: String = from.table.split_inclusive('_').take(4).collect();
+            for table in self.inner().tables_with_prefix(node, &from.database, &batch).await? {
+                self.inner().drop_table(node, &from.beside(table), settings).await?;
+            }
+            self.stage.look().await;
+        }
+        Ok(())
+    }
+
+    async fn drop_partitions(
+        &self,
+        node: &Node,
+        name: &TableName,
+        ids: &[PartitionId],
+        settings: &Settings,
+    ) -> Result<(), Error> {
+        self.act(node, "drop_partitions", Vec::new(), self.inner().drop_partitions(node, name, ids, settings)).await
+    }
+
+    async fn insert_partition(
+        &self,
+        node: &Node,
+        into: &TableName,
+        from: &TableName,
+        columns: &[String],
+        id: &PartitionId,
+        settings: &Settings,
+    ) -> Result<(), Error> {
+        let from = &self.named(from);
+        let insert = self.inner().insert_partition(node, into, from, columns, id, settings);
+        self.act(node, "insert_partition", Vec::new(), insert).await
+    }
+
+    async fn push(&self, push: &Push) -> Result<(), Error> {
+        let push = Push { into: self.named(&push.into), ..push.clone() };
+        let done = self.act(&push.from, "push", Vec::new(), self.inner().push(&push)).await;
+        if self.stage.broken == Some(Broken::Counting) {
+            let there = self.inner().tally(&push.from, &push.rows, &[], &push.settings).await?;
+            let key = (push.to.host.clone(), push.into.clone());
+            self.promised.lock().expect("nobody panics").insert(key, there.iter().map(|tally| tally.rows).sum());
+            return Ok(());
+        }
+        done
+    }
+}

@@ -1,0 +1,266 @@
+//! Real workers over the doubles of both doors: whatever happens to them, to the servers and to the coordinator, no row is
+//! lost or doubled.
+//!
+//! A seed decides what the world looks like ([`scene`]), what goes wrong in it and when ([`fates`]), and in which order
+//! everything happens: requests take their time, each another one, on tokio's paused clock. Each request of each worker
+//! goes through [`doors`]; what is there is checked after each of them ([`check`]: I1 to I6 of `protocol`).
+//!
+//! `SIMULATION_SEED=n` runs one seed alone and tells its faults, `SIMULATION_STEPS=1` its requests too;
+//! `SIMULATION_SEEDS=n` runs so many.
+
+mod check;
+mod doors;
+mod fates;
+mod scene;
+mod stage;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use clickhouse_copier::task::GivenSecrets;
+use clickhouse_copier::worker::dice::Dice;
+use clickhouse_copier::worker::site::Conduct;
+use clickhouse_copier::worker::{self, Ending, Interrupt, Launch, RunError};
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::sleep;
+
+use doors::{Coordination, Servers};
+use fates::{FAULTS, Fates, Fired};
+use scene::{Before, Scene, Second};
+use stage::{Actor, Broken, SESSION, Stage, task_path};
+
+const SEEDS: u64 = 10_000;
+/// So often a worker that ended is started again, before the last one that nothing happens to.
+const LIVES: usize = 4;
+
+/// What came of a seed.
+struct Outcome {
+    fired: Fired,
+    trace: (u64, u64),
+    /// Whether every task was finished.
+    finished: bool,
+}
+
+async fn work(
+    stage: Arc<Stage>,
+    task: usize,
+    name: String,
+    actor: Arc<Actor>,
+    interrupt: Interrupt,
+) -> Result<Ending, RunError> {
+    let seed = stage.fates().seed();
+    let launch = Launch {
+        coordinator: Arc::new(Coordination { stage: stage.clone(), actor: actor.clone() }),
+        warehouse: Arc::new(Servers { stage: stage.clone(), actor, promised: Mutex::default() }),
+        secrets: Arc::new(GivenSecrets::default()),
+        task_path: task_path(task),
+        description: Some((stage.scene.task(task, None), "task.xml".into())),
+        upload_force: false,
+        conduct: Conduct {
+            tries: 5,
+            publication_tries: 5,
+            rounds: 1,
+            retry_delay: Duration::from_millis(500),
+            copy_fault_probability: 0.0,
+            move_fault_probability: 0.0,
+            jobs: stage.scene.jobs,
+            safe_mode: false,
+        },
+        host: "here".into(),
+        worker: name,
+        dice: Dice::seeded(seed),
+    };
+    worker::run(launch, &interrupt, async || Ok(())).await.map(|summary| summary.ending)
+}
+
+/// One worker process, until it ends; what it said, unless it died.
+async fn live(stage: &Arc<Stage>, task: usize, name: String) -> Option<Result<Ending, RunError>> {
+    let (hand, interrupt) = Interrupt::by_hand();
+    let actor = Actor::new(name.clone(), task, hand);
+    stage.enter(&actor);
+    let mut work = spawn_local(work(stage.clone(), task, name, actor.clone(), interrupt));
+    tokio::select! {
+        biased;
+        ended = &mut work => {
+            stage.bury(&actor);
+            Some(ended.expect("no worker panics"))
+        }
+        () = actor.crashed() => {
+            work.abort();
+            let _ = work.await;
+            stage.bury(&actor);
+            let last_sign = stage.fates().between(Duration::ZERO, SESSION);
+            stage.expire_later(actor.session_ids(), last_sign);
+            None
+        }
+    }
+}
+
+/// A worker that somebody starts again when it has ended without the task being finished.
+async fn lives(stage: Arc<Stage>, task: usize, slot: usize) {
+    for life in 0..LIVES {
+        let ended = live(&stage, task, format!("w{task}.{slot}.{life}")).await;
+        if matches!(ended, Some(Ok(Ending::Finished | Ending::WasFinished))) {
+            return;
+        }
+        let pause = stage.fates().between(Duration::from_millis(10), Duration::from_secs(60));
+        sleep(pause).await;
+    }
+}
+
+async fn all(stage: &Arc<Stage>) -> Result<bool, String> {
+    let mut workers = Vec::new();
+    for task in 0..stage.scene.tasks() {
+        for slot in 0..stage.scene.workers {
+            workers.push(spawn_local(lives(stage.clone(), task, slot)));
+        }
+    }
+    for worker in workers {
+        worker.await.map_err(|panic| panic.to_string())?;
+    }
+    stage.heal().await;
+    let mut all_finished = true;
+    for task in 0..stage.scene.tasks() {
+        let ended = live(stage, task, format!("w{task}.last")).await;
+        let finished = matches!(ended, Some(Ok(Ending::Finished | Ending::WasFinished)));
+        all_finished &= finished;
+        stage.check_end(task, finished)?;
+        // Where a server is lost, or somebody else's rows are in the way, a task may say that it cannot go on.
+        let excused = !stage.gone().is_empty()
+            || stage.scene.second == Second::Same
+            || stage.scene.before == Before::Append && matches!(ended, Some(Ok(Ending::Partial)));
+        if !finished && !excused {
+            return Err(format!(
+                "the last worker of task {task} could not finish it: {ended:?}",
+                ended = ended.map(|ended| ended.map_err(|error| error.to_string()))
+            ));
+        }
+    }
+    Ok(all_finished)
+}
+
+fn simulate(seed: u64, broken: Option<Broken>) -> Result<Outcome, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .map_err(|error| error.to_string())?;
+    LocalSet::new().block_on(&runtime, async {
+        let scene = Scene::new(&mut Fates::part(seed, 0));
+        let stage = Stage::new(scene, Fates::new(Fates::part(seed, 1)), broken).await;
+        let mut verdict = stage.verdict.subscribe();
+        let finished = tokio::select! {
+            biased;
+            violated = verdict.wait_for(Option::is_some) => {
+                Err(violated.ok().and_then(|violation| violation.clone()).unwrap_or_default())
+            }
+            ended = all(&stage) => ended,
+        };
+        let finished = finished.map_err(|why| format!("seed {seed}: {why}\n  in {:?}", stage.scene))?;
+        let outcome = Outcome { fired: stage.fates().fired.clone(), trace: stage.trace(), finished };
+        Ok(outcome)
+    })
+}
+
+fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Runs seeds on all cores until one fails. Gives what fired, and how many seeds finished all their tasks.
+fn simulate_all(seeds: std::ops::Range<u64>, broken: Option<Broken>) -> Result<(Fired, u64), String> {
+    let next = AtomicU64::new(seeds.start);
+    let stop = AtomicBool::new(false);
+    let finished = AtomicU64::new(0);
+    let results = Mutex::new((Fired::new(), BTreeMap::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end || stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let outcome = simulate(seed, broken);
+                    let mut results = results.lock().expect("nobody panics");
+                    match outcome {
+                        Ok(outcome) => {
+                            finished.fetch_add(u64::from(outcome.finished), Ordering::Relaxed);
+                            outcome
+                                .fired
+                                .iter()
+                                .for_each(|(fault, count)| *results.0.entry(*fault).or_default() += count);
+                        }
+                        Err(why) => {
+                            stop.store(true, Ordering::Relaxed);
+                            results.1.insert(seed, why);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let (fired, failures) = results.into_inner().expect("nobody panics");
+    match failures.into_iter().next() {
+        Some((_, why)) => Err(why),
+        None => Ok((fired, finished.into_inner())),
+    }
+}
+
+#[test]
+fn whatever_happens_no_row_is_lost_or_doubled() {
+    if let Some(seed) = from_environment("SIMULATION_SEED") {
+        let outcome = simulate(seed, None).unwrap_or_else(|why| panic!("{why}"));
+        println!("{:?}, {} requests, finished: {}", outcome.fired, outcome.trace.1, outcome.finished);
+        return;
+    }
+    let seeds = from_environment("SIMULATION_SEEDS").unwrap_or(SEEDS);
+    let (fired, finished) = simulate_all(0..seeds, None).unwrap_or_else(|why| {
+        panic!("{why}\nrun it alone: SIMULATION_SEED=… cargo test --test simulation whatever -- --nocapture")
+    });
+    println!("{finished} of {seeds} seeds finished all tasks; {fired:?}");
+    let rare: Vec<_> = FAULTS.iter().filter(|fault| fired.get(fault).copied().unwrap_or(0) < seeds / 100).collect();
+    assert!(rare.is_empty(), "these faults hardly ever fire: {rare:?}");
+    assert!(finished > seeds * 3 / 4, "only {finished} of {seeds} seeds finish");
+}
+
+#[test]
+fn a_seed_is_the_same_run_every_time() {
+    for seed in 0..20 {
+        let trace = || simulate(seed, None).map(|outcome| outcome.trace).unwrap_or_else(|why| panic!("{why}"));
+        assert_eq!(trace(), trace(), "seed {seed}");
+    }
+}
+
+/// The tests of the test: without a guard, a seed fails.
+fn is_missed(broken: Broken, by: &str) {
+    let why = simulate_all(0..2_000, Some(broken)).err().unwrap_or_else(|| panic!("nobody misses {broken:?}"));
+    println!("{broken:?}: {why}");
+    assert!(why.contains(by), "{broken:?} is missed, but not by {by}: {why}");
+}
+
+#[test]
+fn comparing_versions_is_missed() {
+    is_missed(Broken::Comparing, "");
+}
+
+#[test]
+fn tables_of_an_attempt_alone_are_missed() {
+    is_missed(Broken::Fencing, "");
+}
+
+#[test]
+fn counting_is_missed() {
+    is_missed(Broken::Counting, "I3");
+}
+
+#[test]
+fn staging_tables_that_stay_are_missed() {
+    is_missed(Broken::StagingKept, "I4");
+}
+
+#[test]
+fn replacing_is_missed() {
+    is_missed(Broken::Replacing, "I1");
+}

@@ -1,0 +1,274 @@
+//! What a seed's world looks like before the first worker starts: servers, tables, rows, tasks.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use clickhouse_copier::cluster::Warehouse;
+use clickhouse_copier::cluster::memory::{MemoryWarehouse, Row};
+use clickhouse_copier::model::{Node, Secret, TableName};
+use rand::RngExt;
+use rand::rngs::StdRng;
+
+/// How the target keeps its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Two shards of one server each.
+    Plain,
+    /// Two shards; the first has two replicas that fetch from each other.
+    Replicated,
+    /// Two shards; the first has two servers that are written to one by one.
+    Twice,
+}
+
+/// What the task says about rows that are there before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    Fail,
+    Replace,
+    Append,
+}
+
+/// What a second task at another path does with the same target table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Second {
+    None,
+    /// The other partitions.
+    Disjoint,
+    /// The same again, as somebody who typed another path by mistake.
+    Same,
+}
+
+/// The world of one seed.
+#[derive(Debug, Clone)]
+pub struct Scene {
+    pub layout: Layout,
+    pub before: Before,
+    pub second: Second,
+    /// Whether each source shard has a second server with the same rows.
+    pub source_pair: bool,
+    pub splits: u32,
+    pub batch_bytes: u32,
+    pub workers: usize,
+    pub jobs: usize,
+    /// Rows by source shard.
+    pub rows: Vec<Vec<Row>>,
+    /// Rows that the target holds before, by target shard.
+    pub present: Vec<Vec<Row>>,
+}
+
+pub const SOURCE: (&str, &str) = ("a", "hits");
+pub const TARGET: (&str, &str) = ("b", "hits");
+const MONTHS: u32 = 3;
+const COLUMNS: &str = "(`d` Date, `id` UInt64)";
+
+pub fn node(host: &str) -> Node {
+    Node {
+        host: host.into(),
+        port: 9000,
+        http_port: 8123,
+        user: "default".into(),
+        password: Secret::default(),
+        secure: false,
+        default_database: None,
+    }
+}
+
+pub fn source() -> TableName {
+    TableName::new(SOURCE.0, SOURCE.1)
+}
+
+pub fn target() -> TableName {
+    TableName::new(TARGET.0, TARGET.1)
+}
+
+/// The month of a row, as the partition is named: `201801`.
+pub fn partition_of(row: &Row) -> String {
+    row[0][..7].replace('-', "")
+}
+
+/// The target shard of a row: slots 0 of 3 belong to the first shard, 1 and 2 to the second (design §3).
+pub fn shard_of(row: &Row) -> usize {
+    let id: u64 = row[1].parse().expect("ids are numbers");
+    usize::from(id % 3 != 0)
+}
+
+fn some_row(chance: &mut StdRng, month: u32) -> Row {
+    vec![format!("2018-{month:02}-{:02}", chance.random_range(1..4)), chance.random_range(0..60u32).to_string()]
+}
+
+impl Scene {
+    pub fn new(chance: &mut StdRng) -> Self {
+        let layout = match chance.random_range(0..3) {
+            0 => Layout::Replicated,
+            1 => Layout::Twice,
+            _ => Layout::Plain,
+        };
+        let before = match chance.random_range(0..5) {
+            0 => Before::Replace,
+            1 => Before::Append,
+            _ => Before::Fail,
+        };
+        let second = match chance.random_range(0..6) {
+            0 if before == Before::Fail => Second::Disjoint,
+            1 if before != Before::Append => Second::Same,
+            _ => Second::None,
+        };
+        let rows = (0..2)
+            .map(|_| {
+                let mut rows: Vec<Row> =
+                    (0..chance.random_range(8..16)).map(|n| some_row(chance, n % MONTHS + 1)).collect();
+                // Equal rows are rows.
+                rows.extend_from_within(0..2);
+                rows
+            })
+            .collect();
+        let mut present: Vec<Vec<Row>> = vec![Vec::new(), Vec::new()];
+        let mut others = Vec::new();
+        // A partition that no task copies is nobody's business.
+        others.extend((0..3).map(|_| some_row(chance, 9)));
+        if before != Before::Fail {
+            others.extend((0..5).map(|_| some_row(chance, 1)));
+        }
+        for row in others {
+            present[shard_of(&row)].push(row);
+        }
+        Self {
+            layout,
+            before,
+            second,
+            source_pair: chance.random_bool(0.3),
+            splits: chance.random_range(1..4),
+            batch_bytes: if chance.random_bool(0.5) { 1 } else { 100_000 },
+            workers: chance.random_range(1..4),
+            jobs: chance.random_range(1..4),
+            rows,
+            present,
+        }
+    }
+
+    /// The hosts of each source shard.
+    pub fn sources(&self) -> Vec<Vec<&'static str>> {
+        match self.source_pair {
+            true => vec![vec!["s1a", "s1b"], vec!["s2a", "s2b"]],
+            false => vec![vec!["s1a"], vec!["s2a"]],
+        }
+    }
+
+    /// The hosts of each target shard.
+    pub fn targets(&self) -> Vec<Vec<&'static str>> {
+        match self.layout {
+            Layout::Plain => vec![vec!["t1a"], vec!["t2a"]],
+            Layout::Replicated | Layout::Twice => vec![vec!["t1a", "t1b"], vec!["t2a"]],
+        }
+    }
+
+    pub fn hosts(&self) -> Vec<&'static str> {
+        self.sources().concat().into_iter().chain(self.targets().concat()).collect()
+    }
+
+    pub fn tasks(&self) -> usize {
+        if self.second == Second::None { 1 } else { 2 }
+    }
+
+    /// Whether a task copies a partition.
+    pub fn copies(&self, task: usize, partition: &str) -> bool {
+        match self.second {
+            Second::Disjoint => (partition == "201801") == (task == 0),
+            _ => true,
+        }
+    }
+
+    /// The rows that belong to a partition of a target shard when everything is copied, besides those of before.
+    pub fn expected(&self) -> BTreeMap<(usize, String), Vec<Row>> {
+        let mut expected: BTreeMap<(usize, String), Vec<Row>> = BTreeMap::new();
+        for row in self.rows.iter().flatten() {
+            expected.entry((shard_of(row), partition_of(row))).or_default().push(row.clone());
+        }
+        expected
+    }
+
+    /// The description of a task.
+    pub fn task(&self, task: usize, max_workers: Option<u32>) -> String {
+        let shard = |hosts: &Vec<&str>, rest: &str| {
+            let replicas: String = hosts.iter().map(|host| format!("<replica><host>{host}</host></replica>")).collect();
+            format!("<shard>{rest}{replicas}</shard>")
+        };
+        let sources: String = self.sources().iter().map(|hosts| shard(hosts, "")).collect();
+        let internal = match self.layout {
+            Layout::Twice => "<internal_replication>false</internal_replication>",
+            _ => "<internal_replication>true</internal_replication>",
+        };
+        let weight = |n: usize| format!("<weight>{}</weight>{internal}", n + 1);
+        let targets: String = self.targets().iter().enumerate().map(|(n, hosts)| shard(hosts, &weight(n))).collect();
+        let engine = match self.layout {
+            Layout::Replicated => "ReplicatedMergeTree('/tables/{shard}/hits', '{replica}')",
+            _ => "MergeTree",
+        };
+        let policy = match self.before {
+            Before::Fail => "fail",
+            Before::Replace => "replace",
+            Before::Append => "append",
+        };
+        let all = ["201801", "201802", "201803"];
+        let enabled: String = match self.second {
+            Second::Disjoint => {
+                let own = all.iter().filter(|partition| self.copies(task, partition));
+                let list: String = own.map(|partition| format!("<partition>{partition}</partition>")).collect();
+                format!("<enabled_partitions>{list}</enabled_partitions>")
+            }
+            _ => String::new(),
+        };
+        let limit = max_workers.map(|limit| format!("<max_workers>{limit}</max_workers>")).unwrap_or_default();
+        format!(
+            "<clickhouse>{limit}<remote_servers><src>{sources}</src><dst>{targets}</dst></remote_servers><tables><hits>
+            <cluster_pull>src</cluster_pull><database_pull>a</database_pull><table_pull>hits</table_pull>
+            <cluster_push>dst</cluster_push><database_push>b</database_push><table_push>hits</table_push>
+            <engine>ENGINE = {engine} PARTITION BY toYYYYMM(d) ORDER BY id</engine>
+            <sharding_key>id</sharding_key><number_of_splits>{}</number_of_splits>
+            <batch_bytes>{}</batch_bytes><if_target_not_empty>{policy}</if_target_not_empty>{enabled}
+            </hits></tables></clickhouse>",
+            self.splits, self.batch_bytes
+        )
+    }
+
+    /// The servers with what they hold before.
+    pub async fn servers(&self) -> MemoryWarehouse {
+        let warehouse = MemoryWarehouse::new();
+        warehouse.set_block_rows(3);
+        warehouse.set_linger(Duration::from_secs(2));
+        for (prefix, shards) in [("s", self.sources()), ("t", self.targets())] {
+            for (shard, hosts) in shards.iter().enumerate() {
+                for host in hosts {
+                    let shard = format!("{prefix}{shard}");
+                    warehouse.add_node(&node(host), &[("shard", &shard), ("replica", host)]);
+                }
+            }
+        }
+        let settings = Vec::new();
+        for (hosts, rows) in self.sources().iter().zip(&self.rows) {
+            for host in hosts {
+                let create =
+                    format!("CREATE TABLE a.hits {COLUMNS} ENGINE = MergeTree PARTITION BY toYYYYMM(d) ORDER BY id");
+                warehouse.create_database(&node(host), SOURCE.0, &settings).await.unwrap();
+                warehouse.create_table(&node(host), &source(), &create, &settings).await.unwrap();
+                warehouse.insert(&node(host), &source(), rows.clone()).unwrap();
+            }
+        }
+        let engine = match self.layout {
+            Layout::Replicated => "ReplicatedMergeTree('/tables/{shard}/hits', '{replica}')",
+            _ => "MergeTree",
+        };
+        for (hosts, rows) in self.targets().iter().zip(&self.present) {
+            for (n, host) in hosts.iter().enumerate() {
+                let create =
+                    format!("CREATE TABLE b.hits {COLUMNS} ENGINE = {engine} PARTITION BY toYYYYMM(d) ORDER BY id");
+                warehouse.create_database(&node(host), TARGET.0, &settings).await.unwrap();
+                warehouse.create_table(&node(host), &target(), &create, &settings).await.unwrap();
+                if n == 0 || self.layout == Layout::Twice {
+                    warehouse.insert(&node(host), &target(), rows.clone()).unwrap();
+                }
+            }
+        }
+        warehouse
+    }
+}

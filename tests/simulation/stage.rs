@@ -1,0 +1,413 @@
+//! Everything that a seed's workers share, and what faults do to it.
+
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use clickhouse_copier::cluster::memory::MemoryWarehouse;
+use clickhouse_copier::keeper::{Coordinator, MemoryCoordinator, Op, Session};
+use clickhouse_copier::model::TableName;
+use clickhouse_copier::worker::interrupt::Hand;
+use tokio::sync::watch;
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::check::Check;
+use crate::fates::{Fates, Fault};
+use crate::scene::{Layout, Scene, node};
+
+/// How long a session lives without a sign of life.
+pub const SESSION: Duration = Duration::from_secs(10);
+/// Many times as many requests as a copy with ten faults needs: more, and the workers go in circles.
+const MOST_STEPS: u64 = 60_000;
+
+/// A guard of the protocol that is taken away, to see that the simulation misses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broken {
+    /// Records are set without comparing versions.
+    Comparing,
+    /// All attempts at a piece, and all publications of a batch, use the same tables.
+    Fencing,
+    /// What is counted in staging tables is what should be there.
+    Counting,
+    /// Staging tables are dropped when their rows are in place, before that is recorded.
+    StagingKept,
+    /// ATTACH where REPLACE is meant.
+    Replacing,
+}
+
+/// A worker process.
+pub struct Actor {
+    pub name: String,
+    pub task: usize,
+    awake_at: Mutex<Instant>,
+    crashed: watch::Sender<bool>,
+    sessions: Mutex<Vec<Arc<dyn Session>>>,
+    hand: Mutex<Hand>,
+    /// Tables that it made when its task was finished already.
+    pub made_late: Mutex<BTreeSet<TableName>>,
+}
+
+/// What a request is about to meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Good,
+    LostRequest,
+    LostReply,
+    Late(Duration),
+    CrashAfter,
+}
+
+/// What a worker is about to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// Asks a server.
+    Question,
+    /// Changes something on a server.
+    Deed,
+    /// Reads from the coordinator.
+    Read,
+    /// Writes to it.
+    Commit,
+}
+
+/// A seed's world while it runs.
+pub struct Stage {
+    pub scene: Scene,
+    pub coordinator: MemoryCoordinator,
+    pub warehouse: MemoryWarehouse,
+    pub broken: Option<Broken>,
+    pub fates: Mutex<Fates>,
+    check: Mutex<Check>,
+    /// The first invariant that did not hold.
+    pub verdict: watch::Sender<Option<String>>,
+    actors: Mutex<Vec<Arc<Actor>>>,
+    gone: Mutex<BTreeSet<&'static str>>,
+    /// Tables that nobody waited for when they were made: only `cleanup` can know of them.
+    pub orphans: Mutex<BTreeSet<TableName>>,
+    trace: Mutex<(DefaultHasher, u64)>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("nobody panics while holding it")
+}
+
+impl Actor {
+    pub fn new(name: String, task: usize, hand: Hand) -> Arc<Self> {
+        Arc::new(Self {
+            name,
+            task,
+            awake_at: Mutex::new(Instant::now()),
+            crashed: watch::channel(false).0,
+            sessions: Mutex::default(),
+            hand: Mutex::new(hand),
+            made_late: Mutex::default(),
+        })
+    }
+
+    pub fn keep(&self, session: Arc<dyn Session>) {
+        lock(&self.sessions).push(session);
+    }
+
+    /// Returns when this worker is not standing still.
+    pub async fn awake(&self) {
+        loop {
+            let until = *lock(&self.awake_at);
+            if until <= Instant::now() {
+                return;
+            }
+            sleep_until(until).await;
+        }
+    }
+
+    pub async fn crashed(&self) {
+        let _ = self.crashed.subscribe().wait_for(|crashed| *crashed).await;
+    }
+
+    pub async fn crash(&self) -> ! {
+        self.crashed.send_replace(true);
+        std::future::pending().await
+    }
+
+    pub fn session_ids(&self) -> Vec<String> {
+        lock(&self.sessions).iter().map(|session| session.id()).collect()
+    }
+
+    pub fn forget_sessions(&self) {
+        lock(&self.sessions).clear();
+    }
+
+    fn stand_still(&self, pause: Duration) {
+        *lock(&self.awake_at) = Instant::now() + pause;
+    }
+}
+
+impl Stage {
+    pub async fn new(scene: Scene, fates: Fates, broken: Option<Broken>) -> Arc<Self> {
+        let warehouse = scene.servers().await;
+        Arc::new(Self {
+            coordinator: MemoryCoordinator::new(),
+            check: Mutex::new(Check::new(&scene)),
+            scene,
+            warehouse,
+            broken,
+            fates: Mutex::new(fates),
+            verdict: watch::channel(None).0,
+            actors: Mutex::default(),
+            gone: Mutex::default(),
+            orphans: Mutex::default(),
+            trace: Mutex::default(),
+        })
+    }
+
+    pub fn fates(&self) -> MutexGuard<'_, Fates> {
+        lock(&self.fates)
+    }
+
+    pub fn enter(&self, actor: &Arc<Actor>) {
+        lock(&self.actors).push(actor.clone());
+    }
+
+    pub fn gone(&self) -> BTreeSet<&'static str> {
+        lock(&self.gone).clone()
+    }
+
+    /// A number for everything that happened, in its order.
+    pub fn trace(&self) -> (u64, u64) {
+        let trace = lock(&self.trace);
+        (trace.0.finish(), trace.1)
+    }
+
+    /// A worker is about to send a request.
+    pub async fn pass(self: &Arc<Self>, actor: &Arc<Actor>, request: Request, what: &str, at: &str) -> Fate {
+        self.wait().await;
+        actor.awake().await;
+        self.note(actor, what, at);
+        let replicated = self.scene.layout == Layout::Replicated;
+        let fault = self.fates().draw(|fault| match fault {
+            Fault::LostReply | Fault::LostRequest => request != Request::Read,
+            Fault::LateStatement => request == Request::Deed,
+            Fault::Lag => replicated,
+            _ => true,
+        });
+        let Some(fault) = fault else { return Fate::Good };
+        if std::env::var("SIMULATION_SEED").is_ok() {
+            println!("  ** {fault:?} at {} {what} {at}", actor.name);
+        }
+        match fault {
+            Fault::Crash => actor.crash().await,
+            Fault::CrashAfter => Fate::CrashAfter,
+            Fault::LostReply => Fate::LostReply,
+            Fault::LostRequest => Fate::LostRequest,
+            Fault::LateStatement => {
+                Fate::Late(self.fates().between(Duration::from_millis(10), Duration::from_secs(90)))
+            }
+            other => {
+                self.happen(other, actor);
+                actor.awake().await;
+                Fate::Good
+            }
+        }
+    }
+
+    /// A request is answered, or was done without anybody waiting for it.
+    pub async fn leave(&self, actor: &Actor) {
+        actor.awake().await;
+        self.look().await;
+    }
+
+    /// Checks what must hold at every instant; the seed ends here when it does not.
+    pub async fn look(&self) {
+        let found = lock(&self.check).look(self);
+        if let Err(violation) = found {
+            self.verdict.send_if_modified(|verdict| {
+                verdict.is_none() && {
+                    *verdict = Some(violation);
+                    true
+                }
+            });
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Requests take their time, each another one.
+    async fn wait(&self) {
+        let (turns, pause) = {
+            let mut fates = self.fates();
+            if fates.below(3) == 0 { (0, fates.below(15) + 1) } else { (fates.below(4), 0) }
+        };
+        for _ in 0..turns {
+            yield_now().await;
+        }
+        if pause > 0 {
+            sleep(Duration::from_millis(pause.into())).await;
+        }
+    }
+
+    fn note(&self, actor: &Actor, what: &str, at: &str) {
+        let steps = {
+            let mut trace = lock(&self.trace);
+            (&actor.name, what, at).hash(&mut trace.0);
+            trace.1 += 1;
+            trace.1
+        };
+        if steps == MOST_STEPS {
+            self.verdict.send_replace(Some(format!("{steps} requests, and no end: the workers go in circles")));
+        }
+        if std::env::var("SIMULATION_STEPS").is_ok() {
+            println!("{:>9.3} {} {what} {at}", lock(&self.check).elapsed().as_secs_f64(), actor.name);
+        }
+    }
+
+    fn happen(self: &Arc<Self>, fault: Fault, actor: &Arc<Actor>) {
+        let seconds =
+            |fates: &mut Fates, least, most| fates.between(Duration::from_millis(least), Duration::from_millis(most));
+        let targets = self.scene.targets().concat();
+        match fault {
+            Fault::ShortPause => actor.stand_still(seconds(&mut self.fates(), 10, 9_000)),
+            Fault::LongPause => {
+                actor.stand_still(seconds(&mut self.fates(), 11_000, 600_000));
+                self.expire_later(actor.session_ids(), SESSION);
+            }
+            Fault::SessionExpired => self.expire_later(actor.session_ids(), Duration::ZERO),
+            Fault::NodeAway | Fault::NodeRestart => {
+                let hosts = self.scene.hosts();
+                let (host, away) = {
+                    let mut fates = self.fates();
+                    (*fates.pick(&hosts), seconds(&mut fates, 10, 120_000))
+                };
+                self.warehouse.set_reachable(&node(host), false);
+                if fault == Fault::NodeRestart {
+                    lock(&self.check).restarted(host);
+                    self.warehouse.restart(&node(host));
+                }
+                self.later(away, move |stage| {
+                    if !stage.gone().contains(host) {
+                        stage.warehouse.set_reachable(&node(host), true);
+                    }
+                });
+            }
+            Fault::NodeGone => {
+                let host = *self.fates().pick(&self.scene.hosts());
+                lock(&self.gone).insert(host);
+                self.warehouse.set_reachable(&node(host), false);
+            }
+            Fault::CoordinatorAway | Fault::CoordinatorAwayLong => {
+                let sessions = self.coordinator.sessions();
+                self.coordinator.set_reachable(false);
+                sessions.iter().for_each(|session| self.coordinator.cut(session));
+                let away = if fault == Fault::CoordinatorAway {
+                    let away = seconds(&mut self.fates(), 10, 9_000);
+                    self.later(away, move |stage| {
+                        sessions.iter().for_each(|session| stage.coordinator.mend(session));
+                    });
+                    away
+                } else {
+                    self.expire_later(sessions, SESSION);
+                    seconds(&mut self.fates(), 11_000, 100_000)
+                };
+                self.later(away, |stage| stage.coordinator.set_reachable(true));
+            }
+            Fault::MaxWorkers => {
+                let limit = self.fates().below(4);
+                let text = self.scene.task(actor.task, (limit > 0).then_some(limit));
+                self.describe(actor.task, text);
+            }
+            Fault::Finish => lock(&actor.hand).signal(),
+            Fault::Stop => {
+                lock(&actor.hand).signal();
+                lock(&actor.hand).signal();
+            }
+            Fault::Lag => {
+                let (host, lag) = {
+                    let mut fates = self.fates();
+                    (*fates.pick(&targets), seconds(&mut fates, 10, 60_000))
+                };
+                self.warehouse.set_lagging(&node(host), true);
+                self.later(lag, move |stage| stage.warehouse.set_lagging(&node(host), false));
+            }
+            Fault::Merge => {
+                let host = *self.fates().pick(&targets);
+                for table in self.warehouse.tables(&node(host)) {
+                    let _ = self.warehouse.merge(&node(host), &table);
+                }
+            }
+            Fault::Crash | Fault::CrashAfter | Fault::LostReply | Fault::LostRequest | Fault::LateStatement => {
+                unreachable!("these are the request's own")
+            }
+        }
+    }
+
+    /// Writes a task's description, as somebody at a console would.
+    fn describe(self: &Arc<Self>, task: usize, text: String) {
+        let coordinator = self.coordinator.clone();
+        tokio::spawn(async move {
+            let Ok(session) = coordinator.session().await else { return };
+            let _ = session.commit(vec![Op::set(format!("{}/description", task_path(task)), text, None)]).await;
+            session.close().await;
+        });
+    }
+
+    pub fn expire_later(self: &Arc<Self>, sessions: Vec<String>, after: Duration) {
+        let expire = move |stage: &Stage| sessions.iter().for_each(|session| stage.coordinator.expire(session));
+        if after.is_zero() { expire(self) } else { self.later(after, expire) }
+    }
+
+    fn later(self: &Arc<Self>, after: Duration, what: impl FnOnce(&Stage) + Send + 'static) {
+        let stage = self.clone();
+        tokio::spawn(async move {
+            sleep(after).await;
+            what(&stage);
+        });
+    }
+
+    /// Nothing more happens, and what can come back does.
+    pub async fn heal(self: &Arc<Self>) {
+        self.fates().end();
+        self.coordinator.set_reachable(true);
+        for actor in std::mem::take(&mut *lock(&self.actors)) {
+            self.expire_later(actor.session_ids(), Duration::ZERO);
+            actor.forget_sessions();
+        }
+        let gone = self.gone();
+        for host in self.scene.hosts().into_iter().filter(|host| !gone.contains(host)) {
+            self.warehouse.set_reachable(&node(host), true);
+            self.warehouse.set_lagging(&node(host), false);
+        }
+        for task in 0..self.scene.tasks() {
+            self.describe(task, self.scene.task(task, None));
+        }
+        // What was late has arrived by then, and what was cut off is back.
+        sleep(Duration::from_secs(700)).await;
+    }
+
+    /// Rows that a partition of a host is to have.
+    pub fn promised_rows(&self, host: &str, partition: &str) -> u64 {
+        lock(&self.check).promised(host, partition)
+    }
+
+    /// For [`Broken::Fencing`]: the name that a table would have.
+    pub fn with_recorded_attempt(&self, task: usize, name: &str) -> String {
+        lock(&self.check).with_recorded_attempt(task, name)
+    }
+
+    pub fn is_finished(&self, task: usize) -> bool {
+        lock(&self.check).is_finished(task)
+    }
+
+    /// A worker is dead, or will end as if it was: what it made after its task was finished is nobody's.
+    pub fn bury(&self, actor: &Actor) {
+        lock(&self.orphans).append(&mut lock(&actor.made_late));
+    }
+
+    /// What must hold in the end, of a task that says that it is finished or not.
+    pub fn check_end(&self, task: usize, finished: bool) -> Result<(), String> {
+        lock(&self.check).look(self)?;
+        lock(&self.check).end(self, task, finished)
+    }
+}
+
+pub fn task_path(task: usize) -> String {
+    format!("/copy/hits{task}")
+}
