@@ -8,6 +8,12 @@ use crate::crash::{PLAIN, REPLICATED, kill_at, task};
 use crate::harness::{Ended, Launch, Scene, Task, scene};
 use crate::zookeeper_hosts;
 
+/// The line of a list that a table has; nothing where it has none.
+fn line_of<'a>(listed: &'a Ended, table: &str) -> &'a str {
+    let named = |line: &&str| [" ", ":"].iter().any(|end| line.contains(&format!(".{table}{end}")));
+    listed.stdout.lines().find(named).unwrap_or_default()
+}
+
 /// The identity of a task that there is not.
 const OTHER: &str = "ba9876543210";
 
@@ -72,8 +78,7 @@ fn clean(scene: &Scene, engine: &str, point: &str, done: usize) {
     let listed = cleanup(scene, &task, &[]).run().with(0).reports(&["not finished", &status, "--remove", "run again"]);
     for (names, fate) in [(&left, "may go"), (&others, "stays")] {
         for name in names {
-            let line = listed.stdout.lines().find(|line| line.contains(&format!(".{name} ")));
-            assert!(line.is_some_and(|line| line.contains(fate)), "{name} {fate}:\n{}", listed.stdout);
+            assert!(line_of(&listed, name).contains(fate), "{name} {fate}:\n{}", listed.stdout);
         }
     }
     assert_eq!(like_ours(scene).len(), left.len() + others.len(), "a list removes nothing");
@@ -268,13 +273,10 @@ fn a_task_that_zookeeper_lost_is_cleaned_up_by_its_identity() {
 
     delete(&lost.path);
     let listed = with_file(&[]).run().with(0).reports(&["No task", "--task-id"]);
-    let line = |ended: &Ended, name: &str| {
-        ended.stdout.lines().find(|line| line.contains(&format!(".{name} "))).unwrap_or_default().to_owned()
-    };
-    assert!(line(&listed, &left[0]).contains(&format!("of another task, {lost_id}")), "{}", listed.stdout);
+    assert!(line_of(&listed, &left[0]).contains(&format!("of another task, {lost_id}")), "{}", listed.stdout);
     with_file(&["--remove"]).run().with(2).tells(&["nothing is removed", "--task-id"]);
     let listed = with_file(&["--task-id", &lost_id]).run().with(0).reports(&["whether it is dead is not known"]);
-    assert!(line(&listed, &left[0]).contains("may go"), "{}", listed.stdout);
+    assert!(line_of(&listed, &left[0]).contains("may go"), "{}", listed.stdout);
     assert_eq!(like_ours(&scene).len(), left.len() + others.len());
     with_file(&by_id).run().with(0);
     assert_eq!(like_ours(&scene), others);

@@ -149,10 +149,13 @@ impl Cleaner {
             let names = warehouse.tables_with_prefix(node, database, TaskId::ALL_TABLES).await?;
             let sized = futures::stream::iter(names).map(|name| async move {
                 let table = TableName::new(database, &name);
-                let parts = warehouse.parts(node, &table).await.ok();
-                let size = parts.map(|parts| {
-                    parts.iter().fold((0, 0), |(rows, bytes), part| (rows + part.rows, bytes + part.bytes))
-                });
+                // Only tables of tasks are known to be of a kind that says how large it is.
+                let size = match MadeTable::parse(&name) {
+                    Some(_) => warehouse.parts(node, &table).await.ok().map(|parts| {
+                        parts.iter().fold((0, 0), |(rows, bytes), part| (rows + part.rows, bytes + part.bytes))
+                    }),
+                    None => None,
+                };
                 Leftover {
                     node: node.clone(),
                     told: self.told_by_table(&name),

@@ -29,6 +29,8 @@
 
 mod look;
 mod remove;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -68,7 +68,7 @@ impl Cleaner {
     }
 
     /// Records that the staged rows of what is not done count no more. How many batches had some.
-    async fn give_up(&mut self) -> Result<usize, RunError> {
+    pub(super) async fn give_up(&mut self) -> Result<usize, RunError> {
         let batches = to_void(&self.cache.boards);
         for batch in &batches {
             let expected = self.cache.boards[batch.table].batches[batch.batch].clone();
@@ -81,7 +81,7 @@ impl Cleaner {
         Ok(batches.len())
     }
 
-    async fn clear(&self, found: &Findings, removal: &mut Removal) {
+    pub(super) async fn clear(&self, found: &Findings, removal: &mut Removal) {
         let mut by_node: BTreeMap<String, Vec<&Leftover>> = BTreeMap::new();
         for thing in found.removable() {
             by_node.entry(format!("{}@{}", thing.node.user, thing.node.url())).or_default().push(thing);
