@@ -89,6 +89,20 @@ fn help_is_no_error_and_names_each_flag() {
 }
 
 #[test]
+fn help_of_cleanup_has_examples_and_is_named_in_the_general_help() {
+    let output = Place::new().copier(&["cleanup", "--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    let help = String::from_utf8(output.stdout).expect("help is text");
+    for words in ["--config-file", "--task-path", "--task-file", "--remove", "--forget", "--task-id", "Examples:"] {
+        assert!(help.contains(words), "no {words}:\n{help}");
+    }
+    assert!(!help.contains("--jobs"), "{help}");
+    let output = Place::new().copier(&["--help"]);
+    let help = String::from_utf8(output.stdout).expect("help is text");
+    assert!(help.lines().any(|line| line.trim_start().starts_with("cleanup ")), "{help}");
+}
+
+#[test]
 fn the_version_is_printed() {
     let output = Place::new().copier(&["--version"]);
     assert_eq!(output.status.code(), Some(0));
@@ -125,7 +139,7 @@ fn a_wrong_command_line_is_one_line_and_exit_2_and_leaves_nothing_behind() {
         (&["--saef-mode"], &["--saef-mode", "--safe-mode"]),
         (&["--daemon", "--jobs=0"], &["--jobs"]),
     ];
-    let whole: [(&[&str], &[&str]); 12] = [
+    let whole: [(&[&str], &[&str]); 19] = [
         (&[], &["--config-file is missing"]),
         (&["run"], &["--config-file is missing"]),
         (&["--task-path=/task"], &["--config-file is missing"]),
@@ -137,6 +151,16 @@ fn a_wrong_command_line_is_one_line_and_exit_2_and_leaves_nothing_behind() {
         (&["--config=keeper.xml", "--task-path=/"], &["--task-path", "the root"]),
         (&["--config=keeper.xml", "--task-path=/a//b"], &["--task-path", "empty part"]),
         (&["conquer"], &["conquer"]),
+        (&["cleanup"], &["--config-file is missing"]),
+        (&["cleanup", "--config=keeper.xml"], &["--task-path is missing"]),
+        (&["cleanup", "--config=keeper.xml", "--task-path=/t", "--task-file=absent.xml"], &["--task-file absent.xml"]),
+        (&["cleanup", "--config=keeper.xml", "--task-path=/t", "--forget"], &["--remove"]),
+        (&["cleanup", "--config=keeper.xml", "--task-path=/t", "--task-id=mine"], &["--task-id", "twelve hexadecimal"]),
+        (
+            &["cleanup", "--config=keeper.xml", "--task-path=/t", "--remove", "--forget", "--task-id=0123456789ab"],
+            &["--task-id", "--forget"],
+        ),
+        (&["cleanup", "--config=keeper.xml", "--task-path=/t", "--jobs=1"], &["--jobs"]),
         (&["--config=keeper.xml", "run", "--task-path=/task"], &["run"]),
     ];
     let after_good = after_good.map(|(arguments, words)| ([&GOOD[..], arguments].concat(), words));

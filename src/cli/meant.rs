@@ -9,8 +9,9 @@ use thiserror::Error;
 
 use super::level::Level;
 use super::task_path::{self, TaskPathFault};
-use super::typed::Flags;
 pub use super::typed::LogFormat;
+use super::typed::{Address, CleanupFlags, Flags, Verb};
+use crate::protocol::TaskId;
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +20,8 @@ pub enum Invocation {
     Run(RunOptions),
     /// Print how far a task has come.
     Status(StatusOptions),
+    /// List what a dead task left, and remove it when told so.
+    Cleanup(CleanupOptions),
 }
 
 /// Everything that a run was told on the command line.
@@ -64,6 +67,25 @@ pub struct StatusOptions {
     /// The task's node: absolute, no slash at its end, no empty parts.
     pub task_path: String,
     /// What is logged. To standard error only: asking for the status leaves no folder behind.
+    pub log: LogOptions,
+}
+
+/// Everything that `cleanup` was told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CleanupOptions {
+    /// The XML file that says how to reach ZooKeeper. Existed when the command line was read.
+    pub keeper_config: PathBuf,
+    /// The task's node: absolute, no slash at its end, no empty parts.
+    pub task_path: String,
+    /// A task file that says which servers to look at. Existed when the command line was read; may be a pipe.
+    pub task_file: Option<PathBuf>,
+    /// Remove what may go.
+    pub remove: bool,
+    /// Then remove the task from ZooKeeper.
+    pub forget: bool,
+    /// Take this task instead of the one at the path.
+    pub task_id: Option<TaskId>,
+    /// What is logged. To standard error only.
     pub log: LogOptions,
 }
 
@@ -135,18 +157,49 @@ pub enum Fault {
     },
 }
 
-/// Checks the flags and says what they mean; the first fault ends it.
-pub(super) fn meaning(flags: Flags) -> Result<Invocation, Fault> {
-    let keeper_config = flags.config_file.ok_or(Fault::Missing {
+/// Checks the flags of a verb and says what they mean; the first fault ends it.
+pub(super) fn meaning(verb: Verb) -> Result<Invocation, Fault> {
+    match verb {
+        Verb::Run(flags) => run(flags),
+        Verb::Cleanup(flags) => cleanup(flags).map(Invocation::Cleanup),
+    }
+}
+
+/// The configuration file and the task's path, which every verb needs.
+fn addressed(address: Address) -> Result<(PathBuf, String), Fault> {
+    let keeper_config = address.config_file.ok_or(Fault::Missing {
         flag: "--config-file",
         purpose: "name the XML file that says how to reach ZooKeeper",
     })?;
     let keeper_config = existing_file("--config-file", &keeper_config)?;
-    let task_path = flags.task_path.ok_or(Fault::Missing {
+    let task_path = address.task_path.ok_or(Fault::Missing {
         flag: "--task-path",
         purpose: "name the node in ZooKeeper where the task lives, as in /clickhouse/copytasks/task1",
     })?;
-    let task_path = task_path::normalised(&task_path).map_err(Fault::TaskPath)?;
+    Ok((keeper_config, task_path::normalised(&task_path).map_err(Fault::TaskPath)?))
+}
+
+fn cleanup(flags: CleanupFlags) -> Result<CleanupOptions, Fault> {
+    let (keeper_config, task_path) = addressed(flags.address)?;
+    Ok(CleanupOptions {
+        keeper_config,
+        task_path,
+        task_file: flags.task_file.map(|path| existing_file("--task-file", &path)).transpose()?,
+        remove: flags.remove,
+        forget: flags.forget,
+        task_id: flags.task_id,
+        log: LogOptions {
+            level: flags.log_level,
+            format: flags.log_format,
+            base_dir: folder_or_nothing("--base-dir", Path::new("."))?,
+            file: None,
+            error_file: None,
+        },
+    })
+}
+
+fn run(flags: Flags) -> Result<Invocation, Fault> {
+    let (keeper_config, task_path) = addressed(flags.address)?;
     let log = LogOptions {
         level: flags.log_level,
         format: flags.log_format,

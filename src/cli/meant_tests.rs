@@ -134,3 +134,20 @@ fn status_copies_nothing() {
     let meant = invocation(&["clickhouse-copier", "-C", "Cargo.toml", "--task-path", "/t", "--status"]);
     assert!(matches!(meant, Invocation::Status(StatusOptions { task_path, .. }) if task_path == "/t"));
 }
+
+#[test]
+fn cleanup_only_lists_unless_told_to_remove() {
+    let cleanup = |arguments: &[&str]| {
+        let line = ["clickhouse-copier", "cleanup", "--conf", "Cargo.toml", "--task-path", "/t/"];
+        match invocation(&[&line[..], arguments].concat()) {
+            Invocation::Cleanup(options) => options,
+            other => panic!("{other:?}"),
+        }
+    };
+    let listing = cleanup(&[]);
+    assert_eq!((listing.task_path.as_str(), listing.remove, listing.forget), ("/t", false, false));
+    assert!(listing.keeper_config.ends_with("Cargo.toml") && listing.task_id.is_none());
+    let removing = cleanup(&["--remove", "--task-id", "0123456789ab"]);
+    assert!(removing.remove && removing.task_id == TaskId::parse("0123456789ab"));
+    assert!(cleanup(&["--remove", "--forget"]).forget);
+}

@@ -2,12 +2,13 @@
 //!
 //! A launch passes through these in order:
 //!
-//! 1. `typed`: the flags of the original copier and ours, as clap reads them;
+//! 1. `typed`: a verb with its flags, those of the original copier and ours, as clap reads them;
 //! 2. [`meant`]: the same as plain values, every one checked; nothing has been created yet;
 //! 3. [`daemon`]: with `--daemon`, the launch goes on in a child, and the parent waits until that child is at work;
 //! 4. [`logs`], [`pid_file`], [`interrupt`]: what surrounds a run;
 //! 5. [`perform`]: the run itself, and its [`Exit`].
 
+mod clean;
 pub mod daemon;
 mod exit;
 
@@ -25,7 +26,7 @@ use std::ffi::OsString;
 pub use crate::worker::Interrupt;
 pub use exit::{Exit, Failure};
 pub use level::Level;
-pub use meant::{Invocation, RunOptions, StatusOptions};
+pub use meant::{CleanupOptions, Invocation, RunOptions, StatusOptions};
 pub use perform::perform;
 
 /// The name people type and the first word of every message.
@@ -58,6 +59,6 @@ enum Refusal {
 }
 
 fn understand(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, Refusal> {
-    let flags = typed::parse(arguments)?;
-    meant::meaning(flags).map_err(|fault| Refusal::Wrong(exit::chain(&fault)))
+    let verb = typed::parse(arguments)?;
+    meant::meaning(verb).map_err(|fault| Refusal::Wrong(exit::chain(&fault)))
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::clean::cleanup;
 use super::daemon::{self, Readiness};
 use super::logs::Logs;
-use super::meant::{Invocation, RunOptions, StatusOptions};
+use super::meant::{Invocation, LogOptions, RunOptions};
 use super::pid_file::PidFile;
 use super::work::{run, status};
 use super::{Exit, Failure, Interrupt, PROGRAM};
@@ -19,7 +20,8 @@ const LAST_GRACE: Duration = Duration::from_secs(10);
 pub fn perform(invocation: Invocation) -> Exit {
     let outcome = match invocation {
         Invocation::Run(options) => perform_run(options),
-        Invocation::Status(options) => perform_status(options),
+        Invocation::Status(options) => perform_short(&options.log.clone(), |interrupt| status(options, interrupt)),
+        Invocation::Cleanup(options) => perform_short(&options.log.clone(), |interrupt| cleanup(options, interrupt)),
     };
     outcome.unwrap_or_else(|Unlogged(failure)| {
         eprintln!("{PROGRAM}: {failure}");
@@ -68,9 +70,13 @@ fn claim_and_run(options: RunOptions, logs: &Logs, readiness: &mut Readiness) ->
     in_runtime(|interrupt| run(options, logs, interrupt, readiness))
 }
 
-fn perform_status(options: StatusOptions) -> Result<Exit, Unlogged> {
-    let _logs = Logs::install(&options.log, true)?;
-    Ok(logged(in_runtime(|interrupt| status(options, interrupt))))
+/// What asks or does something once and leaves no folder with logs.
+fn perform_short<W: Future<Output = Result<Exit, Failure>>>(
+    log: &LogOptions,
+    work: impl FnOnce(Interrupt) -> W,
+) -> Result<Exit, Unlogged> {
+    let _logs = Logs::install(log, true)?;
+    Ok(logged(in_runtime(work)))
 }
 
 fn logged(outcome: Result<Exit, Failure>) -> Exit {

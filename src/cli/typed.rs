@@ -1,4 +1,5 @@
-//! The flags as they are typed. The names, forms and defaults of the original's flags are kept, so that scripts written
+//! The command line as it is typed: a verb, or none for `run`, and its flags. A verb is a variant of [`Verb`] with its
+//! flags as a type of its own; what all verbs share is flattened into each. The names, forms and defaults of the original's flags are kept, so that scripts written
 //! for it go on working; checks that need more than one value are in [`super::meant`].
 //!
 //! As with the original, a long flag may be shortened while it stays unambiguous, and takes its value after a blank
@@ -10,13 +11,15 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{Level, Refusal};
+use crate::protocol::TaskId;
 
 #[derive(Debug, Parser)]
 #[command(
     name = super::PROGRAM,
     version,
     about = "Copies and reshards ClickHouse tables between clusters: exactly once, verified, resumable",
-    override_usage = "clickhouse-copier [run] --config-file <FILE> --task-path <PATH> [OPTIONS]",
+    override_usage = "clickhouse-copier [run] --config-file <FILE> --task-path <PATH> [OPTIONS]\n       \
+                      clickhouse-copier cleanup --config-file <FILE> --task-path <PATH> [--remove [--forget]]",
     infer_long_args = true,
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
@@ -30,17 +33,40 @@ struct Line {
     flags: Flags,
 }
 
+/// What is to be done, with the flags that belong to it.
 #[derive(Debug, Subcommand)]
-enum Verb {
+pub(super) enum Verb {
     /// Copy what the task says; meant when no verb is given
     // Old pages of the original's documentation show `clickhouse-copier copier --daemon …`.
     #[command(alias = "copier", infer_long_args = true)]
     Run(Flags),
+    /// List what a dead task left on the servers, and remove it when told so
+    #[command(infer_long_args = true, after_help = CLEANUP_HELP)]
+    Cleanup(CleanupFlags),
 }
 
-/// What follows `run`.
+const CLEANUP_HELP: &str = "\
+Without --remove nothing is changed. While a worker is alive in the task nothing is removed. What is removed is copied \
+again when the task is run again; what is published stays.
+
+Examples:
+  What did the task leave?
+    clickhouse-copier cleanup --config keeper.xml --task-path /copy/hits
+  Remove it; the task can be run again:
+    clickhouse-copier cleanup --config keeper.xml --task-path /copy/hits --remove
+  Remove the task from ZooKeeper too:
+    clickhouse-copier cleanup --config keeper.xml --task-path /copy/hits --remove --forget
+  The task is gone from ZooKeeper already; its tables are named copier_<ID>_…:
+    clickhouse-copier cleanup --config keeper.xml --task-path /copy/hits --task-file task.xml --task-id 0123456789ab \
+--remove
+
+Exit codes: 0 listed, or everything removed; 1 refused or failed, nothing or only some of it is removed; \
+2 the command line or the task is wrong; 3 done but for servers that did not answer or things that could not be removed, \
+all named; 130 interrupted.";
+
+/// Which task: the same for every verb.
 #[derive(Debug, Args)]
-pub(super) struct Flags {
+pub(super) struct Address {
     /// How to reach ZooKeeper: an XML file with a <zookeeper> section
     #[arg(short = 'C', long = "config-file", visible_alias = "config", value_name = "FILE")]
     pub(super) config_file: Option<PathBuf>,
@@ -48,6 +74,44 @@ pub(super) struct Flags {
     /// The node in ZooKeeper where the task lives, as in /clickhouse/copytasks/task1
     #[arg(long, value_name = "PATH")]
     pub(super) task_path: Option<String>,
+}
+
+/// What follows `cleanup`.
+#[derive(Debug, Args)]
+pub(super) struct CleanupFlags {
+    #[command(flatten)]
+    pub(super) address: Address,
+
+    /// The task, where ZooKeeper has its description no more: it says which servers to look at
+    #[arg(long, value_name = "FILE")]
+    pub(super) task_file: Option<PathBuf>,
+
+    /// Remove what may go
+    #[arg(long)]
+    pub(super) remove: bool,
+
+    /// Then remove the task from ZooKeeper too
+    #[arg(long, requires = "remove")]
+    pub(super) forget: bool,
+
+    /// Take this task instead of the one at the path: one that ZooKeeper does not know any more
+    #[arg(long, value_name = "ID", value_parser = task_id, conflicts_with = "forget")]
+    pub(super) task_id: Option<TaskId>,
+
+    /// How much is said on standard error, as with run
+    #[arg(long, value_name = "LEVEL", default_value = "warning", value_parser = Level::named)]
+    pub(super) log_level: Level,
+
+    /// The form of a log line
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub(super) log_format: LogFormat,
+}
+
+/// What follows `run`.
+#[derive(Debug, Args)]
+pub(super) struct Flags {
+    #[command(flatten)]
+    pub(super) address: Address,
 
     /// Put this task file into ZooKeeper first, unless a task is there already
     #[arg(long, value_name = "FILE")]
@@ -149,9 +213,9 @@ pub enum LogFormat {
 }
 
 /// Reads a command line, its first argument being the program's name.
-pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Flags, Refusal> {
+pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, Refusal> {
     match Line::try_parse_from(arguments) {
-        Ok(Line { verb: Some(Verb::Run(flags)), .. } | Line { verb: None, flags }) => Ok(flags),
+        Ok(Line { verb, flags }) => Ok(verb.unwrap_or(Verb::Run(flags))),
         Err(error) if error.use_stderr() => Err(Refusal::Wrong(one_line(&error))),
         Err(help_or_version) => Err(Refusal::Shown(help_or_version.render().to_string())),
     }
@@ -187,6 +251,10 @@ fn probability(text: &str) -> Result<f64, String> {
         Ok(probability) if (0.0..=1.0).contains(&probability) => Ok(probability),
         _ => Err("a probability is a number from 0 to 1".to_owned()),
     }
+}
+
+fn task_id(text: &str) -> Result<TaskId, String> {
+    TaskId::parse(text).ok_or_else(|| "it is twelve hexadecimal digits, as in the names copier_<ID>_…".to_owned())
 }
 
 fn octal_mask(text: &str) -> Result<u32, String> {

@@ -121,13 +121,13 @@ fn tell(summary: &Summary, in_background: bool) -> Result<Exit, Failure> {
 }
 
 /// A reader of our standard output that went away is no reason to fail after the work is done.
-fn print(text: &str) {
+pub(super) fn print(text: &str) {
     if let Err(error) = writeln!(std::io::stdout(), "{text}") {
         tracing::debug!("cannot write to standard output: {error}");
     }
 }
 
-fn keeper_config(file: &Path) -> Result<KeeperConfig, Failure> {
+pub(super) fn keeper_config(file: &Path) -> Result<KeeperConfig, Failure> {
     let (config, warnings) = KeeperConfig::parse(&text(file)?, &SystemSecrets)
         .map_err(|faults| Failure::new(Exit::BadInput, faults.in_file(name(file))))?;
     for warning in warnings {
@@ -136,7 +136,7 @@ fn keeper_config(file: &Path) -> Result<KeeperConfig, Failure> {
     Ok(config)
 }
 
-fn coordinator(config: KeeperConfig) -> ZooKeeperCoordinator {
+pub(super) fn coordinator(config: KeeperConfig) -> ZooKeeperCoordinator {
     ZooKeeperCoordinator::new(ZooKeeperOptions {
         hosts: config.hosts,
         secure: config.secure,
@@ -154,12 +154,12 @@ fn rotation(config: &KeeperConfig) -> Rotation {
     }
 }
 
-fn text(file: &Path) -> Result<String, Failure> {
+pub(super) fn text(file: &Path) -> Result<String, Failure> {
     fs::read_to_string(file)
         .map_err(|error| Failure::new(Exit::BadInput, format!("cannot read {}: {error}", file.display())))
 }
 
-fn name(file: &Path) -> String {
+pub(super) fn name(file: &Path) -> String {
     file.display().to_string()
 }
 
@@ -167,7 +167,7 @@ fn as_world(error: impl std::error::Error) -> RunError {
     RunError::World(vec![error.to_string()])
 }
 
-fn failure(error: RunError) -> Failure {
+pub(super) fn failure(error: RunError) -> Failure {
     let exit = if matches!(error, RunError::Task(_)) { Exit::BadInput } else { Exit::Failed };
     Failure::new(exit, error)
 }

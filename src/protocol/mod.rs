@@ -25,12 +25,14 @@
 //! - The source holds still while a piece is copied. Where it does not, the counts differ and the piece is copied again.
 
 mod board;
+mod leftovers;
 mod names;
 mod publish;
 mod record;
 
 pub use board::{Job, Next, TableBoard, next};
-pub use names::{BatchRef, BatchTable, PieceRef, TaskId};
+pub use leftovers::{Alive, Reason, Verdict, judge_statement, judge_table, to_void};
+pub use names::{BatchRef, BatchTable, MadeStatement, MadeTable, PieceRef, TaskId};
 pub use publish::{PartitionFacts, Policy, Step, decide, is_complete};
 pub use record::{
     BatchRecord, BatchState, Copied, Failure, PartitionResult, PieceRecord, PieceState, Published, TaskRecord,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// What every table and statement of a task has in its name: random, made once when the task is created, so that a task
 /// that was deleted and made again at the same path shares nothing with its former self.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TaskId(pub String);
 
@@ -137,9 +137,104 @@ impl BatchTable {
     }
 }
 
+/// A table that a task made, from its whole name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MadeTable {
+    /// The task.
+    pub task: TaskId,
+    /// The batch.
+    pub batch: BatchRef,
+    /// What it is to that batch.
+    pub table: BatchTable,
+}
+
+/// A statement that a task began, from its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MadeStatement {
+    /// The task.
+    pub task: TaskId,
+    /// The piece.
+    pub piece: PieceRef,
+    /// The attempt at it.
+    pub attempt: u32,
+}
+
+impl TaskId {
+    /// Start of the names of all tables of all tasks.
+    pub const ALL_TABLES: &str = "copier_";
+    /// Start of the ids of all statements of all tasks.
+    pub const ALL_QUERIES: &str = "copier:";
+
+    /// Reads an identity as tasks are given it: twelve hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digit = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+        (text.len() == 12 && text.bytes().all(digit)).then(|| Self(text.to_owned()))
+    }
+}
+
+impl MadeTable {
+    /// Reads a table's name. `None` for every name that no task would give: a table of somebody whose name merely begins
+    /// like ours is not ours.
+    pub fn parse(name: &str) -> Option<Self> {
+        let (task, rest) = name.strip_prefix(TaskId::ALL_TABLES)?.split_once('_')?;
+        let task = TaskId::parse(task)?;
+        let (table, rest) = rest.strip_prefix('t')?.split_once("_b")?;
+        let (batch, rest) = rest.split_once('_')?;
+        let batch = BatchRef { table: table.parse().ok()?, batch: batch.parse().ok()? };
+        let made = Self { task, batch, table: BatchTable::parse(rest)? };
+        // Numbers can be written in more ways than ours (`+1`, `01`).
+        (made.name() == name).then_some(made)
+    }
+
+    /// The name that such a table has.
+    pub fn name(&self) -> String {
+        let piece = |piece| PieceRef { table: self.batch.table, piece };
+        match self.table {
+            BatchTable::Staging { piece: of, attempt, publication: None } => {
+                self.task.staging(self.batch, piece(of), attempt)
+            }
+            BatchTable::Staging { piece: of, attempt, publication: Some(publication) } => {
+                self.task.taken(self.batch, piece(of), attempt, publication)
+            }
+            BatchTable::Assembly { publication } => self.task.assembly(self.batch, publication),
+        }
+    }
+}
+
+impl MadeStatement {
+    /// Reads a statement's id; `None` for an id that no task would give.
+    pub fn parse(query_id: &str) -> Option<Self> {
+        let mut parts = query_id.strip_prefix(TaskId::ALL_QUERIES)?.split(':');
+        let task = TaskId::parse(parts.next()?)?;
+        let table = parts.next()?.strip_prefix('t')?.parse().ok()?;
+        let piece = PieceRef { table, piece: parts.next()?.strip_prefix('p')?.parse().ok()? };
+        let attempt = task.attempt_of_query(piece, query_id)?;
+        Some(Self { task, piece, attempt })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_whole_name_tells_its_task_and_a_name_like_ours_tells_nothing() {
+        let id = TaskId("0123456789ab".into());
+        let (batch, piece) = (BatchRef { table: 1, batch: 2 }, PieceRef { table: 1, piece: 34 });
+        for name in [id.staging(batch, piece, 5), id.taken(batch, piece, 5, 6), id.assembly(batch, 7)] {
+            let made = MadeTable::parse(&name);
+            assert_eq!(made.as_ref().map(|made| (&made.task, made.batch)), Some((&id, batch)), "{name}");
+            for other in [format!("{name}_old"), format!("{name}x"), format!(" {name}"), name.replace("t1", "t01")] {
+                assert_eq!(MadeTable::parse(&other), None, "{other}");
+            }
+        }
+        for other in ["copier_", "copier_notes", "copier_0123456789ab_mine", "copier_0123456789AB_t1_b2_asm_u7"] {
+            assert_eq!(MadeTable::parse(other), None, "{other}");
+        }
+        let made = MadeStatement { task: id.clone(), piece, attempt: 5 };
+        assert_eq!(MadeStatement::parse(&id.query(piece, 5, 0, 1)), Some(made));
+        assert_eq!(MadeStatement::parse("copier:mine"), None);
+    }
 
     #[test]
     fn a_name_tells_what_it_is() {

@@ -24,6 +24,10 @@ pub struct TaskRecord {
     pub prepared: bool,
     /// Whether everything is copied and nothing of ours is left on any server that answered.
     pub finished: bool,
+    /// Whether the task is being removed from the coordinator: nobody may work on it any more, since some of its records
+    /// may be gone.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub forgotten: bool,
 }
 
 impl TaskRecord {
@@ -208,6 +212,11 @@ impl BatchRecord {
     /// Other nodes are to hold it, since one of the old ones is lost: all its pieces are to be copied again.
     pub fn moved(&self, nodes: Vec<Vec<String>>) -> Self {
         Self { nodes, generation: self.generation + 1, failures: 0, state: self.not_published(), ..self.clone() }
+    }
+
+    /// Its staged rows are given up: all its pieces are to be copied again, to the same nodes.
+    pub fn void(&self) -> Self {
+        self.moved(self.nodes.clone())
     }
 
     fn not_published(&self) -> BatchState {

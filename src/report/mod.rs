@@ -1,5 +1,7 @@
 //! What happened, for people: the final report. Read-only; made from plans and records.
 
+mod leftovers;
+
 use std::fmt;
 
 use comfy_table::presets::ASCII_NO_BORDERS;
@@ -7,6 +9,8 @@ use comfy_table::{CellAlignment, LineStyle, Table};
 
 use crate::plan::TablePlan;
 use crate::protocol::{BatchState, PieceState, TableBoard};
+
+pub use leftovers::counted;
 
 /// So many partitions of a table are listed, besides those that are not as they should be.
 const LISTED: usize = 100;

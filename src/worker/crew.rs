@@ -1,19 +1,19 @@
-//! The workers of a task: at most `max_workers` have a place at once, the others wait for one.
+//! The workers of a task: at most `max_workers` have a place at once, the others wait for one. Who cleans up after dead
+//! workers takes all places at once, and nobody gets one until that is over.
 
 use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::select_all;
 
-use crate::keeper::{Change, Error, Op, Session, create_if_absent};
+use crate::keeper::{Change, Conflict, Error, Op, Session, create_if_absent};
 use crate::task::{SecretSource, Task};
 
 use super::interrupt::Interrupt;
-use super::ledger::{Ledger, LedgerError};
+use super::ledger::{Ledger, LedgerError, PLACES, PLACES_VERSION as VERSION};
 
-const PLACES: &str = "task_active_workers";
-/// Its version changes whenever a place is taken: two workers cannot both take the last one.
-const VERSION: &str = "task_active_workers_version";
+/// What the place of a cleaner begins with; no host, and so no worker, can be named like that.
+const CLEANER: &str = "cleanup@";
 
 /// What came of waiting for a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,13 +37,17 @@ pub async fn take_seat(
     loop {
         let (places, places_change) = session.watch_children(&ledger.path(PLACES)).await?;
         let (description, description_change) = ledger.watch_description().await?;
-        let places = places.unwrap_or_default();
+        let Some(places) = places else {
+            let path = ledger.path(PLACES);
+            return Err(LedgerError::Damaged { path, why: "it is gone: the task was deleted".into() });
+        };
         let limit = description.as_deref().map_or(u32::MAX, |text| max_workers(text, secrets)) as usize;
-        if places.len() < limit {
+        let cleaner = places.iter().find(|place| is_cleaner(place));
+        if places.len() < limit && cleaner.is_none() {
             let version = session.get(&ledger.path(VERSION)).await?.map(|stored| stored.version);
             let own = ledger.path(&format!("{PLACES}/{worker}"));
             let now = session.children(&ledger.path(PLACES)).await?.unwrap_or_default();
-            if now.len() >= limit {
+            if now.len() >= limit || now.iter().any(|place| is_cleaner(place)) {
                 continue;
             }
             let ops = vec![Op::set(ledger.path(VERSION), Vec::new(), version), Op::ephemeral(own.clone(), worker)];
@@ -55,7 +59,15 @@ pub async fn take_seat(
             }
         }
         if !told {
-            tracing::info!("{} workers are active, and max_workers is {limit}: waiting for a place", places.len());
+            match cleaner {
+                Some(cleaner) => tracing::info!("{cleaner} is cleaning up: waiting for its end"),
+                None => {
+                    tracing::info!(
+                        "{} workers are active, and max_workers is {limit}: waiting for a place",
+                        places.len()
+                    );
+                }
+            }
             told = true;
         }
         tokio::select! {
@@ -63,6 +75,42 @@ pub async fn take_seat(
             () = interrupt.finish() => return Ok(Seat::Interrupted),
             () = session.lost() => return Err(Error::SessionLost { place: worker.to_owned() }.into()),
             () = any(vec![places_change, description_change]) => {}
+        }
+    }
+}
+
+/// The place that a cleaner has, below the task's path.
+pub fn cleaner_place(cleaner: &str) -> String {
+    format!("{PLACES}/{CLEANER}{cleaner}")
+}
+
+fn is_cleaner(place: &str) -> bool {
+    place.starts_with(CLEANER)
+}
+
+/// Takes all places, if nobody has any and nobody claims anything. `false`: somebody is there.
+pub async fn take_all(ledger: &Ledger, cleaner: &str) -> Result<bool, LedgerError> {
+    let session = ledger.session();
+    let own = ledger.path(&cleaner_place(cleaner));
+    match create_if_absent(session.as_ref(), &ledger.path(VERSION), Vec::new()).await {
+        Ok(_) | Err(Error::Unknown { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    loop {
+        // A worker that takes a place after this changes the version.
+        let version = session.get(&ledger.path(VERSION)).await?.map(|stored| stored.version);
+        let now = places(ledger).await?;
+        if now.len() == 1 && session.get(&own).await?.is_some() {
+            return Ok(true);
+        }
+        if !now.is_empty() || !ledger.claim_holders().await?.is_empty() {
+            return Ok(false);
+        }
+        let ops = vec![Op::set(ledger.path(VERSION), Vec::new(), version), Op::ephemeral(own.clone(), cleaner)];
+        match session.commit(ops).await {
+            Ok(()) => return Ok(true),
+            Err(Error::Conflict { op: 0, why: Conflict::Version, .. } | Error::Unknown { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
     }
 }
@@ -102,7 +150,84 @@ pub fn session(ledger: &Ledger) -> Arc<dyn Session> {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Poll;
+
+    use crate::keeper::{Coordinator, MemoryCoordinator, ensure_path};
+    use crate::task::GivenSecrets;
+
     use super::*;
+
+    async fn ledger(coordinator: &MemoryCoordinator) -> Ledger {
+        let ledger = Ledger::new(coordinator.session().await.unwrap(), "/t");
+        for name in [PLACES, "claims"] {
+            ensure_path(ledger.session().as_ref(), &ledger.path(name)).await.unwrap();
+        }
+        ledger
+    }
+
+    #[tokio::test]
+    async fn a_cleaner_waits_for_nobody_and_everybody_waits_for_a_cleaner() {
+        let coordinator = MemoryCoordinator::new();
+        let (worker, cleaner) = (ledger(&coordinator).await, ledger(&coordinator).await);
+        let (_hand, interrupt) = Interrupt::by_hand();
+        let secrets = GivenSecrets::default();
+        let seat = || take_seat(&worker, "w", &secrets, &interrupt);
+
+        assert_eq!(seat().await.unwrap(), Seat::Taken);
+        assert!(!take_all(&cleaner, "c").await.unwrap());
+        leave_seat(&worker, "w").await;
+        worker.claim("planning", "w").await.unwrap();
+        assert!(!take_all(&cleaner, "c").await.unwrap(), "a claim is a worker too");
+        worker.release("planning").await.unwrap();
+
+        assert!(take_all(&cleaner, "c").await.unwrap());
+        let other = ledger(&coordinator).await;
+        assert!(!take_all(&other, "d").await.unwrap(), "one cleaner at a time");
+        let mut waiting = std::pin::pin!(seat());
+        assert!(futures::poll!(&mut waiting).is_pending());
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+            assert!(futures::poll!(&mut waiting).is_pending());
+        }
+        cleaner.session().close().await;
+        assert_eq!(waiting.await.unwrap(), Seat::Taken);
+    }
+
+    /// Whoever is faster, never both: the places are looked at by both before either takes one.
+    #[tokio::test]
+    async fn a_worker_and_a_cleaner_never_both_have_places() {
+        let (mut workers, mut cleaners) = (0, 0);
+        for lead in 0..24 {
+            let coordinator = MemoryCoordinator::new();
+            let (worker, cleaner) = (ledger(&coordinator).await, ledger(&coordinator).await);
+            let (_hand, interrupt) = Interrupt::by_hand();
+            let secrets = GivenSecrets::default();
+            let mut seat = std::pin::pin!(take_seat(&worker, "w", &secrets, &interrupt));
+            let mut all = std::pin::pin!(take_all(&cleaner, "c"));
+            // One goes `lead` steps ahead of the other; both then go on in turn.
+            let (mut seated, mut cleaned) = (None, None);
+            for step in 0..200 {
+                let worker_first = lead % 2 == 0;
+                if (worker_first || step > lead / 2)
+                    && seated.is_none()
+                    && let Poll::Ready(done) = futures::poll!(&mut seat)
+                {
+                    seated = Some(done.unwrap());
+                }
+                if (!worker_first || step > lead / 2)
+                    && cleaned.is_none()
+                    && let Poll::Ready(done) = futures::poll!(&mut all)
+                {
+                    cleaned = Some(done.unwrap());
+                }
+            }
+            let (seated, cleaned) = (seated.is_some(), cleaned.expect("a cleaner never waits"));
+            assert!(seated != cleaned, "lead {lead}: worker {seated}, cleaner {cleaned}");
+            workers += u32::from(seated);
+            cleaners += u32::from(cleaned);
+        }
+        assert!(workers > 0 && cleaners > 0, "{workers} {cleaners}");
+    }
 
     #[test]
     fn those_beyond_the_limit_leave_and_nobody_else() {

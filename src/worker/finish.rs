@@ -6,6 +6,7 @@ use futures::future::join_all;
 
 use crate::keeper::Error as KeeperError;
 use crate::model::Node;
+use crate::protocol::MadeTable;
 
 use super::RunError;
 use super::crew::any;
@@ -76,7 +77,8 @@ async fn clear_node(hands: &Hands, node: &Node, database: &str) -> Vec<String> {
     };
     let settings = hands.site.target_settings(node).await.unwrap_or_default();
     let mut left = Vec::new();
-    for name in names {
+    // A table that somebody made beside ours, a renamed one for instance, is not ours.
+    for name in names.into_iter().filter(|name| MadeTable::parse(name).is_some()) {
         let table = crate::model::TableName::new(database, name);
         if let Err(error) = warehouse.drop_table(node, &table, &settings).await {
             left.push(error.to_string());

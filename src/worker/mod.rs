@@ -9,8 +9,11 @@
 //! 5. [`shift`]: pieces and publications are claimed and worked on ([`jobs`]: [`copy`], [`publish`]);
 //! 6. [`finish`]: nothing of ours is left.
 //!
+//! Beside a run stands [`cleanup`]: what a task left whose workers are all dead.
+//!
 //! A lost session ends 3 to 6: everything in hand is dropped, and they begin again with a new session.
 
+pub mod cleanup;
 pub mod copy;
 pub mod crew;
 pub mod dice;

@@ -82,7 +82,8 @@ impl RunError {
         if task { Self::Task(lines.collect()) } else { Self::World(lines.collect()) }
     }
 
-    fn is_session_lost(&self) -> bool {
+    /// Whether a new session may help.
+    pub fn is_session_lost(&self) -> bool {
         matches!(self, Self::Ledger(error) if error.is_session_lost())
     }
 }
@@ -188,6 +189,12 @@ async fn begin(launch: &Launch, ledger: &Ledger, fleet: &Fleet) -> Result<Begun,
                 launch.task_path, record.format
             )]));
         }
+        if record.forgotten {
+            return Err(RunError::World(vec![format!(
+                "the task at {} is being forgotten: cleanup --remove --forget ends that",
+                launch.task_path
+            )]));
+        }
         return resume(launch, ledger, own, stored, record).await;
     }
     let (text, task) = match (&launch.description, own, stored) {
@@ -213,6 +220,7 @@ async fn begin(launch: &Launch, ledger: &Ledger, fleet: &Fleet) -> Result<Begun,
         planned: false,
         prepared: false,
         finished: false,
+        forgotten: false,
     };
     ledger.create_task(&text, &record).await?;
     if launch.upload_force {
@@ -271,7 +279,7 @@ async fn resume(
     Ok(Begun::Accepted(Accepted { task: Arc::new(task), record, surveys: None }))
 }
 
-fn parse(text: &str, file: &str, secrets: &dyn SecretSource) -> Result<Task, RunError> {
+pub(super) fn parse(text: &str, file: &str, secrets: &dyn SecretSource) -> Result<Task, RunError> {
     let parsed = Task::parse(text, secrets).map_err(|faults: Faults| {
         RunError::Task(faults.in_file(file).to_string().lines().map(str::to_owned).collect())
     })?;
@@ -282,7 +290,11 @@ fn parse(text: &str, file: &str, secrets: &dyn SecretSource) -> Result<Task, Run
 }
 
 /// A task that was edited in what the plan depends on is refused, and the difference is named.
-fn refuse_differences(place: &str, planned: &BTreeMap<String, String>, task: Option<&Task>) -> Result<(), RunError> {
+pub(super) fn refuse_differences(
+    place: &str,
+    planned: &BTreeMap<String, String>,
+    task: Option<&Task>,
+) -> Result<(), RunError> {
     let Some(task) = task else { return Ok(()) };
     let found = differences(planned, &task.plan_inputs());
     if found.is_empty() {

@@ -3,13 +3,13 @@
 use crate::copy::{BY_MONTH, COLUMNS, fill};
 use crate::harness::{Scene, Task, scene};
 
-const PLAIN: &str = BY_MONTH;
+pub const PLAIN: &str = BY_MONTH;
 /// `{shard}` is another one on each server of the shared laboratory.
-const REPLICATED: &str = "ENGINE = ReplicatedMergeTree('/tables/NAME/{shard}', '{replica}') \
+pub const REPLICATED: &str = "ENGINE = ReplicatedMergeTree('/tables/NAME/{shard}', '{replica}') \
                           PARTITION BY toYYYYMM(d) ORDER BY (d, id)";
 
 /// Two shards to two, three partitions, several pieces each.
-fn task(scene: &Scene, engine: &str, policy: &str) -> Task {
+pub fn task(scene: &Scene, engine: &str, policy: &str) -> Task {
     scene.short_sessions();
     fill(scene, &[0, 1], BY_MONTH, 6000, 3);
     let hits = scene.table("hits").engine(&engine.replace("NAME", scene.name())).sharding_key("id");
@@ -18,7 +18,7 @@ fn task(scene: &Scene, engine: &str, policy: &str) -> Task {
 }
 
 /// Workers that are killed at this point, one after the other.
-fn kill_at(scene: &Scene, task: &Task, point: &str, times: u32) {
+pub fn kill_at(scene: &Scene, task: &Task, point: &str, times: u32) {
     for _ in 0..times {
         let worker = scene.launch(task).args(&["--jobs", "1"]).stop_at(point).start();
         worker.reaches(point);

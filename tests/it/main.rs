@@ -5,6 +5,7 @@ mod harness;
 
 mod again;
 mod bad_input;
+mod cleanup;
 mod columns;
 mod copy;
 mod crash;

@@ -5,12 +5,14 @@
 //! | `description` | the XML of the task | once; by people to change settings and `max_workers` |
 //! | `status` | counts of partitions, as the original wrote them | after each batch |
 //! | `task_active_workers/<id>` | a worker that has a place, ephemeral | |
+//! | `task_active_workers_version` | nothing; its version changes with each place that is taken | |
 //! | `task` | [`TaskRecord`] | three times |
 //! | `plan/<table>.<chunk>` | [`TablePlan`] in chunks | once |
 //! | `pieces/<table>.<group>` | [`PieceRecord`]s of [`GROUP`] pieces | twice a piece |
 //! | `batches/<table>.<batch>` | [`BatchRecord`] | twice a batch |
 //! | `claims/…` | who copies or publishes what, ephemeral | with the record, in one commit |
 
+mod cleaning;
 mod plans;
 mod work;
 
@@ -22,6 +24,7 @@ use serde::de::DeserializeOwned;
 use crate::keeper::{Change, Conflict, Error, Op, Session, Stored, Version, ensure_path};
 use crate::protocol::TaskRecord;
 
+pub use cleaning::Forgotten;
 pub use work::{Cache, ClaimChange, status_text};
 
 /// So many pieces share a node: 300,000 pieces make fewer than 5,000 nodes.
@@ -133,7 +136,7 @@ impl Ledger {
 
     /// Makes the task: its nodes, its description and its record. Leaves them if they are there already.
     pub async fn create_task(&self, description: &str, record: &TaskRecord) -> Result<(), LedgerError> {
-        for name in ["plan", "pieces", "batches", "claims", "task_active_workers"] {
+        for name in ["plan", "pieces", "batches", "claims", PLACES] {
             ensure_path(self.session.as_ref(), &self.path(name)).await?;
         }
         crate::keeper::create_if_absent(self.session.as_ref(), &self.path("description"), description.into()).await?;
@@ -254,6 +257,10 @@ impl Ledger {
 }
 
 const TASK: &str = "task";
+/// The workers that have a place.
+pub(super) const PLACES: &str = "task_active_workers";
+/// Its version changes whenever a place is taken: two workers cannot both take the last one.
+pub(super) const PLACES_VERSION: &str = "task_active_workers_version";
 
 fn versioned<T: DeserializeOwned>(path: String, stored: Option<Stored>) -> Result<Versioned<T>, LedgerError> {
     let stored = stored.ok_or_else(|| LedgerError::Damaged { path: path.clone(), why: "it is gone".into() })?;

@@ -22,16 +22,25 @@ pub struct Launch<'a> {
     command: Command,
     task_path: String,
     task_file: Option<PathBuf>,
+    /// Whether it is a run, which keeps logs in a folder.
+    runs: bool,
 }
 
 impl<'a> Launch<'a> {
     pub(super) fn new(scene: &'a Scene, task_file: PathBuf) -> Launch<'a> {
         let command = Command::new(env!("CARGO_BIN_EXE_clickhouse-copier"));
-        Launch { scene, command, task_path: scene.task_path(), task_file: Some(task_file) }
+        Launch { scene, command, task_path: scene.task_path(), task_file: Some(task_file), runs: true }
     }
 
     pub fn args(mut self, arguments: &[&str]) -> Self {
         self.command.args(arguments);
+        self
+    }
+
+    /// Another verb than `run`; to be said before its arguments.
+    pub fn verb(mut self, verb: &str) -> Self {
+        self.command.arg(verb);
+        self.runs = false;
         self
     }
 
@@ -55,7 +64,10 @@ impl<'a> Launch<'a> {
     pub fn start(mut self) -> Worker {
         let dir = self.scene.dir();
         self.command.current_dir(dir).arg("--config").arg(self.scene.keeper_xml());
-        self.command.arg("--task-path").arg(&self.task_path).arg("--base-dir").arg(dir.join("logs"));
+        self.command.arg("--task-path").arg(&self.task_path);
+        if self.runs {
+            self.command.arg("--base-dir").arg(dir.join("logs"));
+        }
         if let Some(file) = &self.task_file {
             self.command.arg("--task-file").arg(file);
         }

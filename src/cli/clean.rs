@@ -1,0 +1,163 @@
+//! `cleanup`: what was found, what was done about it, and the exit code.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::cluster::http::HttpWarehouse;
+use crate::report::counted;
+use crate::task::SystemSecrets;
+use crate::worker::RunError;
+use crate::worker::cleanup::{Cleaner, Findings, Request, Standing};
+
+use super::meant::CleanupOptions;
+use super::work::{coordinator, failure, keeper_config, name, print, text};
+use super::{Exit, Failure, Interrupt, PROGRAM};
+
+/// Lists what a dead task left, and removes it when told so.
+pub(super) async fn cleanup(options: CleanupOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
+    let keeper = keeper_config(&options.keeper_config)?;
+    let description =
+        options.task_file.as_deref().map(|file| Ok::<_, Failure>((text(file)?, name(file)))).transpose()?;
+    let request = Request {
+        coordinator: Arc::new(coordinator(keeper)),
+        warehouse: Arc::new(HttpWarehouse::default()),
+        secrets: Arc::new(SystemSecrets),
+        task_path: options.task_path.clone(),
+        description,
+        task_id: options.task_id.clone(),
+        remove: options.remove,
+        host: gethostname::gethostname().to_string_lossy().into_owned(),
+    };
+    let mut cleaner = Cleaner::open(request).await.map_err(failure)?;
+    let outcome = tokio::select! {
+        outcome = look_and_remove(&mut cleaner, &options, &interrupt) => outcome.map_err(|error| {
+            if error.is_session_lost() {
+                tracing::warn!("the session was lost on the way; the same command goes on where this one stopped");
+            }
+            failure(error)
+        }),
+        () = interrupt.stop() => Ok(Exit::Interrupted),
+    };
+    cleaner.close().await;
+    outcome
+}
+
+async fn look_and_remove(
+    cleaner: &mut Cleaner,
+    options: &CleanupOptions,
+    interrupt: &Interrupt,
+) -> Result<Exit, RunError> {
+    let found = tokio::select! {
+        found = cleaner.look() => found?,
+        () = interrupt.finish() => return Ok(Exit::Interrupted),
+    };
+    print(found.to_string().trim_end());
+    let incomplete = if found.silent.is_empty() { Exit::Done } else { Exit::Partial };
+    if !options.remove {
+        print(&advice(&found, options));
+        return Ok(incomplete);
+    }
+    let removal = cleaner.remove(&found, interrupt).await?;
+    if removal.interrupted {
+        print("Interrupted: only some of it is removed. The same command goes on.");
+        return Ok(Exit::Interrupted);
+    }
+    print(removal.to_string().trim_end());
+    if removal.given_up > 0 {
+        print(&format!("{} will be copied again when the task is run again.", counted(removal.given_up, "batch")));
+    }
+    let everything = removal.failed.is_empty() && found.silent.is_empty();
+    if options.forget && everything {
+        cleaner.forget().await?;
+        print(&format!("The task is gone from {}.", options.task_path));
+        if let Standing::Unfinished { done, begun, .. } = found.standing
+            && done + begun > 0
+        {
+            print("What it had published stays in the target tables: a new task finds rows there.");
+        }
+        return Ok(Exit::Done);
+    }
+    if !everything {
+        let stays = if options.forget { "; the task is not forgotten before" } else { "" };
+        print(&format!("Not everything is removed{stays}: the same command tries again."));
+        return Ok(Exit::Partial);
+    }
+    print(standing(&found));
+    Ok(Exit::Done)
+}
+
+/// What a person can do after the list.
+fn advice(found: &Findings, options: &CleanupOptions) -> String {
+    let removable = found.removable().count();
+    if !found.holders.is_empty() {
+        return "Nothing can be removed while somebody is at work. A worker that was killed counts as alive until its session \
+                ends (session_timeout_ms)."
+            .to_owned();
+    }
+    let removing = format!("  {}", command(options, "--remove"));
+    match (removable, found.standing) {
+        (0, Standing::Absent) => {
+            "Nothing was looked for but tables of others: there is no task here. If one of those tasks is \
+                                  dead, --task-id says so."
+                .to_owned()
+        }
+        (0, Standing::Named) => "Nothing of the task is left on the servers that answered.".to_owned(),
+        (0, _) => format!("Nothing of the task is left on the servers that answered. {}", standing(found)),
+        (count, Standing::Named) => format!("{} may go. To remove them:\n{removing}", counted(count, "thing")),
+        (count, _) => format!("{} may go. To remove them:\n{removing}\n{}", counted(count, "thing"), standing(found)),
+    }
+}
+
+/// What becomes of the task in the coordinator.
+fn standing(found: &Findings) -> &'static str {
+    match found.standing {
+        Standing::Absent | Standing::Named => "",
+        Standing::HalfForgotten => "The task is half removed from the coordinator: --remove --forget removes the rest.",
+        Standing::Finished => "The task is finished; its record stays: --remove --forget removes it.",
+        Standing::NotPlanned | Standing::Unfinished { .. } => {
+            "The task stays in the coordinator and can be run again: it goes on where it stands. --remove --forget removes it \
+             there too."
+        }
+    }
+}
+
+fn command(options: &CleanupOptions, more: &str) -> String {
+    let mut line = format!(
+        "{PROGRAM} cleanup --config {} --task-path {}",
+        shell_word(&path(&options.keeper_config)),
+        shell_word(&options.task_path)
+    );
+    if let Some(file) = &options.task_file {
+        line += &format!(" --task-file {}", shell_word(&path(file)));
+    }
+    if let Some(id) = &options.task_id {
+        line += &format!(" --task-id {}", id.0);
+    }
+    format!("{line} {more}")
+}
+
+fn path(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// A text as one word of a shell's command line.
+fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=:@+,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shell_word;
+
+    #[test]
+    fn a_command_can_be_pasted_into_a_shell() {
+        assert_eq!(shell_word("/copy/hits-1"), "/copy/hits-1");
+        assert_eq!(shell_word("/my task's"), r"'/my task'\''s'");
+        assert_eq!(shell_word("$(reboot)"), "'$(reboot)'");
+    }
+}

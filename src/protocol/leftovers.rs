@@ -1,0 +1,299 @@
+//! What a task left on servers: may it go, and why.
+//!
+//! Pure: from a name, from what is recorded and from who is alive to a [`Verdict`]. Only what carries the task's own
+//! identity in a name that the task itself would have given may go; everything else stays, whoever it belongs to.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::board::TableBoard;
+use super::names::{BatchRef, BatchTable, MadeStatement, MadeTable, PieceRef, TaskId};
+use super::record::{BatchState, PieceState};
+
+/// Who works on the task, as the coordinator knows it: names of workers whose sessions live.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Alive(pub BTreeSet<String>);
+
+/// What is to become of a thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may go.
+    Goes(Reason),
+    /// It is the task's, and somebody alive may need it.
+    Held {
+        /// The worker that has it by the records; otherwise any of those alive.
+        by: String,
+    },
+    /// It is another task's.
+    OfAnother(TaskId),
+    /// It begins like a name of ours, and no task would give such a name.
+    NotOurs,
+}
+
+/// Why a thing may go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// The rows of its batch are in the target table and were counted there.
+    Published,
+    /// Its rows are recorded as copied and wait for being published. Nothing is lost with them but work: they are copied
+    /// again.
+    Waiting,
+    /// A newer attempt was given out.
+    Older {
+        /// The newest.
+        newest: u32,
+    },
+    /// The worker that had it is gone.
+    WorkerGone {
+        /// Its name.
+        worker: String,
+    },
+    /// The attempt failed.
+    Failed,
+    /// It was given up with its batch's staged rows.
+    GivenUp,
+    /// The records know no such attempt.
+    Unrecorded,
+    /// Nothing is known of the task but its name, which a person gave.
+    Named,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Published => f.write_str("its batch is published and counted"),
+            Self::Waiting => f.write_str("its rows are copied but not published; a later run copies them again"),
+            Self::Older { newest } => write!(f, "a newer attempt was begun (attempt {newest})"),
+            Self::WorkerGone { worker } => write!(f, "its worker is gone ({worker})"),
+            Self::Failed => f.write_str("the attempt failed"),
+            Self::GivenUp => f.write_str("it was given up: its batch is to be copied again"),
+            Self::Unrecorded => f.write_str("no record knows of it"),
+            Self::Named => f.write_str("its task was named with --task-id"),
+        }
+    }
+}
+
+/// Whether a table may go. `task` is the one that is cleaned up; `boards` its records, as far as they are known.
+pub fn judge_table(name: &str, task: Option<&TaskId>, boards: Option<&[TableBoard]>, alive: &Alive) -> Verdict {
+    let Some(made) = MadeTable::parse(name) else { return Verdict::NotOurs };
+    if task != Some(&made.task) {
+        return Verdict::OfAnother(made.task);
+    }
+    let reason = match (boards, made.table) {
+        (None, _) => Reason::Named,
+        (Some(boards), BatchTable::Assembly { publication }) => of_assembly(boards, made.batch, publication),
+        (Some(boards), BatchTable::Staging { piece, attempt, .. }) => {
+            of_attempt(boards, PieceRef { table: made.batch.table, piece }, attempt)
+        }
+    };
+    unless_held(reason, alive)
+}
+
+/// Whether a statement may be ended.
+pub fn judge_statement(query_id: &str, task: Option<&TaskId>, boards: Option<&[TableBoard]>, alive: &Alive) -> Verdict {
+    let Some(made) = MadeStatement::parse(query_id) else { return Verdict::NotOurs };
+    if task != Some(&made.task) {
+        return Verdict::OfAnother(made.task);
+    }
+    let reason = boards.map_or(Reason::Named, |boards| of_attempt(boards, made.piece, made.attempt));
+    unless_held(reason, alive)
+}
+
+/// While anybody is alive in the task, nothing of it is free: what one worker holds, another may take over at any moment.
+fn unless_held(reason: Reason, alive: &Alive) -> Verdict {
+    let named = match &reason {
+        Reason::WorkerGone { worker } => alive.0.get(worker),
+        _ => None,
+    };
+    match named.or(alive.0.first()) {
+        Some(by) => Verdict::Held { by: by.clone() },
+        None => Verdict::Goes(reason),
+    }
+}
+
+fn of_attempt(boards: &[TableBoard], piece: PieceRef, attempt: u32) -> Reason {
+    let Some(board) = boards.get(piece.table) else { return Reason::Unrecorded };
+    let Some(record) = board.pieces.get(piece.piece) else { return Reason::Unrecorded };
+    if board.batches[board.batch_of[piece.piece]].is_done() {
+        return Reason::Published;
+    }
+    if attempt > record.attempt {
+        return Reason::Unrecorded;
+    }
+    if attempt < record.attempt {
+        return Reason::Older { newest: record.attempt };
+    }
+    if record.generation < board.generation_of(piece.piece) {
+        return Reason::GivenUp;
+    }
+    match &record.state {
+        PieceState::Copied(_) => Reason::Waiting,
+        PieceState::Running { worker } => Reason::WorkerGone { worker: worker.clone() },
+        PieceState::Failed { .. } => Reason::Failed,
+        // A fresh start: the attempt before it failed.
+        PieceState::Pending => Reason::Failed,
+    }
+}
+
+fn of_assembly(boards: &[TableBoard], batch: BatchRef, publication: u32) -> Reason {
+    let Some(record) = boards.get(batch.table).and_then(|board| board.batches.get(batch.batch)) else {
+        return Reason::Unrecorded;
+    };
+    match &record.state {
+        BatchState::Done(_) => Reason::Published,
+        _ if publication > record.publication => Reason::Unrecorded,
+        _ if publication < record.publication => Reason::Older { newest: record.publication },
+        BatchState::Publishing { worker, .. } if !worker.is_empty() => Reason::WorkerGone { worker: worker.clone() },
+        BatchState::Failed { .. } => Reason::Failed,
+        BatchState::Copying | BatchState::Publishing { .. } => Reason::GivenUp,
+    }
+}
+
+/// The batches whose staged rows are recorded as given up before their tables are dropped: those that are not done and of
+/// which an attempt was begun that still counts.
+pub fn to_void(boards: &[TableBoard]) -> Vec<BatchRef> {
+    let mut found = Vec::new();
+    for (table, board) in boards.iter().enumerate() {
+        for (batch, record) in board.batches.iter().enumerate() {
+            let pieces = &board.pieces[board.pieces_of[batch].clone()];
+            let counts = pieces.iter().any(|piece| piece.attempt > 0 && piece.generation == record.generation);
+            if !record.is_done() && counts {
+                found.push(BatchRef { table, batch });
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::board::{Job, Next, next};
+    use super::super::record::{BatchRecord, Copied, PieceRecord, Published};
+    use super::*;
+
+    fn id() -> TaskId {
+        TaskId("0123456789ab".into())
+    }
+
+    fn batch(batch: usize) -> BatchRef {
+        BatchRef { table: 0, batch }
+    }
+
+    fn piece(piece: usize) -> PieceRef {
+        PieceRef { table: 0, piece }
+    }
+
+    /// Three batches of two pieces: one done; one publishing, by a worker w; one copying: piece 4 is w's, piece 5 failed.
+    fn board() -> TableBoard {
+        let at = |attempt, state| PieceRecord { attempt, state, ..Default::default() };
+        let copied = || PieceState::Copied(Copied::default());
+        let failed = PieceState::Failed { error: "e".into(), transient: true };
+        let running = PieceState::Running { worker: "w".into() };
+        let mut batches = vec![BatchRecord::new(vec![]); 3];
+        batches[0].state = BatchState::Done(Published::default());
+        batches[1] = batches[1].next_attempt("v").next_attempt("w");
+        TableBoard {
+            batches,
+            pieces_of: vec![0..2, 2..4, 4..6],
+            batch_of: vec![0, 0, 1, 1, 2, 2],
+            pieces: vec![
+                at(1, copied()),
+                at(1, copied()),
+                at(1, copied()),
+                at(3, copied()),
+                at(2, running),
+                at(1, failed),
+            ],
+            preference: (0..6).collect(),
+        }
+    }
+
+    fn reason(name: &str) -> Reason {
+        match judge_table(name, Some(&id()), Some(&[board()]), &Alive::default()) {
+            Verdict::Goes(reason) => reason,
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_table_of_a_dead_task_may_go_and_says_why() {
+        let gone = || Reason::WorkerGone { worker: "w".into() };
+        let id = id();
+        for (name, why) in [
+            (id.staging(batch(0), piece(0), 1), Reason::Published),
+            (id.assembly(batch(0), 1), Reason::Published),
+            (id.staging(batch(1), piece(2), 1), Reason::Waiting),
+            (id.taken(batch(1), piece(3), 3, 2), Reason::Waiting),
+            (id.staging(batch(1), piece(3), 2), Reason::Older { newest: 3 }),
+            (id.assembly(batch(1), 1), Reason::Older { newest: 2 }),
+            (id.assembly(batch(1), 2), gone()),
+            (id.staging(batch(2), piece(4), 2), gone()),
+            (id.staging(batch(2), piece(4), 3), Reason::Unrecorded),
+            (id.staging(batch(2), piece(5), 1), Reason::Failed),
+            (id.staging(batch(9), piece(99), 1), Reason::Unrecorded),
+        ] {
+            assert_eq!(reason(&name), why, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_the_tasks_stays() {
+        let other = TaskId("ba9876543210".into());
+        let judge = |name: &str, task: Option<&TaskId>| judge_table(name, task, Some(&[board()]), &Alive::default());
+        let theirs = other.staging(batch(0), piece(0), 1);
+        assert_eq!(judge(&theirs, Some(&id())), Verdict::OfAnother(other.clone()));
+        assert_eq!(judge(&theirs, None), Verdict::OfAnother(other.clone()));
+        for name in ["copier_notes", "copier_0123456789ab_mine", "copier_0123456789ab_t0_b0_p0_a1_old"] {
+            assert_eq!(judge(name, Some(&id())), Verdict::NotOurs, "{name}");
+        }
+        assert_eq!(judge_table(&theirs, Some(&other), None, &Alive::default()), Verdict::Goes(Reason::Named));
+        let statement = |query: &str| judge_statement(query, Some(&id()), Some(&[board()]), &Alive::default());
+        assert_eq!(statement(&other.query(piece(0), 1, 0, 0)), Verdict::OfAnother(other));
+        assert_eq!(statement("copier:somebody"), Verdict::NotOurs);
+        assert_eq!(statement(&id().query(piece(4), 1, 0, 0)), Verdict::Goes(Reason::Older { newest: 2 }));
+    }
+
+    #[test]
+    fn while_anybody_is_alive_nothing_goes() {
+        let alive = |names: &[&str]| Alive(names.iter().map(|name| (*name).to_owned()).collect());
+        let id = id();
+        for (name, by) in [
+            (id.staging(batch(0), piece(0), 1), "a"),
+            (id.staging(batch(2), piece(4), 2), "w"),
+            (id.staging(batch(2), piece(4), 1), "a"),
+        ] {
+            let verdict = judge_table(&name, Some(&id), Some(&[board()]), &alive(&["a", "w"]));
+            assert_eq!(verdict, Verdict::Held { by: by.into() }, "{name}");
+        }
+        let running = id.query(piece(4), 2, 0, 0);
+        let verdict = judge_statement(&running, Some(&id), Some(&[board()]), &alive(&["w"]));
+        assert_eq!(verdict, Verdict::Held { by: "w".into() });
+    }
+
+    #[test]
+    fn what_is_given_up_is_copied_again_under_new_names_and_what_is_done_is_not() {
+        let mut board = board();
+        assert_eq!(to_void(std::slice::from_ref(&board)), [batch(1), batch(2)]);
+        for of in to_void(std::slice::from_ref(&board)) {
+            board.batches[of.batch] = board.batches[of.batch].void();
+        }
+        assert_eq!(to_void(std::slice::from_ref(&board)), [], "once is enough");
+        let waiting = id().taken(batch(1), piece(3), 3, 2);
+        let verdict = judge_table(&waiting, Some(&id()), Some(&[board.clone()]), &Alive::default());
+        assert_eq!(verdict, Verdict::Goes(Reason::GivenUp));
+        let mut jobs = Vec::new();
+        while let Next::Claim(job) = next(std::slice::from_ref(&board), &Default::default()) {
+            jobs.push(job);
+            match job {
+                Job::Copy(PieceRef { piece, .. }) => {
+                    let record = board.pieces[piece].clone();
+                    board.pieces[piece] = record.next_attempt("x", board.generation_of(piece)).done(Copied::default());
+                    assert_eq!(board.pieces[piece].attempt, record.attempt + 1, "a name is never used again");
+                }
+                Job::Publish(of) => board.batches[of.batch].state = BatchState::Done(Published::default()),
+            }
+        }
+        let (copy, publish) = (|of| Job::Copy(piece(of)), |of| Job::Publish(batch(of)));
+        assert_eq!(jobs, [copy(2), copy(3), publish(1), copy(4), copy(5), publish(2)]);
+    }
+}
