@@ -1,7 +1,7 @@
 //! What is recorded in the coordinator. A record changes only by compare-and-set, and only in the ways that the methods
 //! here allow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -104,6 +104,10 @@ pub struct BatchRecord {
     /// The nodes that get the rows: for each target shard the addresses of its target nodes. Empty for a shard that gets
     /// none.
     pub nodes: Vec<Vec<String>>,
+    /// Nodes that held staged rows of it before others were chosen: what is left there counts for nothing, and must not be
+    /// published by somebody who has not heard of it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub former: Vec<String>,
     /// How often other nodes had to be chosen.
     #[serde(default, skip_serializing_if = "is_default")]
     pub generation: u32,
@@ -177,7 +181,15 @@ pub struct PartitionResult {
 impl BatchRecord {
     /// A batch of which nothing was done.
     pub fn new(nodes: Vec<Vec<String>>) -> Self {
-        Self { nodes, generation: 0, publication: 0, failures: 0, rounds: 0, state: BatchState::Copying }
+        Self {
+            nodes,
+            former: Vec::new(),
+            generation: 0,
+            publication: 0,
+            failures: 0,
+            rounds: 0,
+            state: BatchState::Copying,
+        }
     }
 
     /// The record of the next attempt at publishing, for the worker that has the claim.
@@ -211,7 +223,10 @@ impl BatchRecord {
 
     /// Other nodes are to hold it, since one of the old ones is lost: all its pieces are to be copied again.
     pub fn moved(&self, nodes: Vec<Vec<String>>) -> Self {
-        Self { nodes, generation: self.generation + 1, failures: 0, state: self.not_published(), ..self.clone() }
+        let held: BTreeSet<&String> = self.nodes.iter().flatten().chain(&self.former).collect();
+        let former = held.into_iter().filter(|node| !nodes.iter().flatten().any(|of| of == *node)).cloned().collect();
+        let state = self.not_published();
+        Self { nodes, former, generation: self.generation + 1, failures: 0, state, ..self.clone() }
     }
 
     /// Its staged rows are given up: all its pieces are to be copied again, to the same nodes.
@@ -320,6 +335,8 @@ mod tests {
         batch.state = BatchState::Publishing { worker: "w".into(), before: before.clone() };
         let moved = batch.moved(vec![vec!["b:9000".into()]]);
         assert_eq!((moved.generation, moved.before()), (1, before));
+        assert_eq!(moved.former, ["a:9000"]);
+        assert_eq!(moved.moved(vec![vec!["a:9000".into()]]).former, ["b:9000"], "a node can come back");
     }
 
     #[test]

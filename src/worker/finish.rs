@@ -91,6 +91,5 @@ async fn used(hands: &Hands, node: &Node) -> bool {
     let address = node.address();
     let cache = hands.cache.lock().await;
     let mut batches = cache.boards.iter().flat_map(|board| &board.batches);
-    // Of a batch that was moved to other nodes, the former ones are not recorded any more.
-    batches.any(|batch| batch.generation > 0 || batch.nodes.iter().flatten().any(|used| used == &address))
+    batches.any(|batch| batch.nodes.iter().flatten().chain(&batch.former).any(|used| used == &address))
 }

@@ -229,7 +229,14 @@ impl Hands {
                 Some((PieceRef { table: batch.table, piece }, record.attempt, copied))
             })
             .collect();
-        Publication { site: &self.site, batch, number: record.publication, record: record.clone(), pieces }
+        Publication {
+            site: &self.site,
+            ledger: &self.ledger,
+            batch,
+            number: record.publication,
+            record: record.clone(),
+            pieces,
+        }
     }
 
     /// Chooses other target nodes for a batch when one of its nodes is lost, with the rows that were staged there: all of it

@@ -15,6 +15,7 @@ use crate::task::{IfTargetNotEmpty, Task};
 
 use super::dice::Dice;
 use super::fleet::Fleet;
+use super::ledger::LedgerError;
 
 /// How a worker was told to behave.
 #[derive(Debug, Clone)]
@@ -60,6 +61,9 @@ pub enum AttemptError {
     /// A server said no.
     #[error(transparent)]
     Server(#[from] Error),
+    /// The coordinator could not be asked.
+    #[error(transparent)]
+    Coordinator(#[from] LedgerError),
     /// The servers' answers do not fit together.
     #[error("{0}")]
     Mismatch(String),
@@ -76,7 +80,7 @@ impl AttemptError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Server(error) => error.remedy() != Remedy::GiveUp,
-            Self::Mismatch(_) => true,
+            Self::Coordinator(_) | Self::Mismatch(_) => true,
             Self::StagingGone(_) | Self::Final(_) => false,
         }
     }

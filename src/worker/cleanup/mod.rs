@@ -35,8 +35,6 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rand::RngExt;
-
 use crate::cluster::Warehouse;
 use crate::keeper::Coordinator;
 use crate::model::{Node, TableName};
@@ -45,6 +43,7 @@ use crate::task::{SecretSource, Task};
 
 use super::RunError;
 use super::crew;
+use super::dice::Dice;
 use super::fleet::Fleet;
 use super::ledger::{Cache, Forgotten, Ledger};
 use super::run::{parse, refuse_differences};
@@ -225,7 +224,7 @@ impl Cleaner {
             }
         };
         let id = record.as_ref().map(|record| record.id.clone()).or_else(|| request.task_id.clone());
-        let name = format!("{}-{}-{:04x}", request.host, std::process::id(), rand::rng().random::<u16>());
+        let name = format!("{}-{}-{}", request.host, std::process::id(), Dice::fair().unique(4));
         let holds_places = request.remove && record.is_some() && crew::take_all(&ledger, &name).await?;
         Ok(Self {
             fleet: Fleet::new(request.warehouse.clone(), request.host.clone()),

@@ -13,6 +13,7 @@ use crate::task::GivenSecrets;
 use crate::worker::site::Conduct;
 use crate::worker::{Ending, Interrupt, Launch, RunError, run};
 
+use super::super::dice::Dice;
 use super::*;
 
 const TASK: &str = "<clickhouse><remote_servers>
@@ -78,6 +79,8 @@ impl World {
                 safe_mode: false,
             },
             host: "w".into(),
+            worker: "w".into(),
+            dice: Dice::seeded(1),
         };
         spawn_local(async move {
             let (_hand, interrupt) = Interrupt::by_hand();

@@ -164,6 +164,13 @@ impl Ledger {
         self.release(&claim_name(job)).await
     }
 
+    /// The record of a batch as it is now.
+    pub async fn batch(&self, batch: BatchRef) -> Result<BatchRecord, LedgerError> {
+        let path = self.batch_path(batch.table, batch.batch);
+        let stored = self.session.get(&path).await?;
+        Ok(versioned::<BatchRecord>(path, stored)?.value)
+    }
+
     /// Changes the record of a piece together with its claim. On [`Outcome::Lost`] the cache has what is there now.
     pub async fn change_piece(
         &self,

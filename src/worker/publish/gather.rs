@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 
 use crate::cluster::Placing;
 use crate::model::{Node, PartitionId, TableName};
@@ -21,6 +21,7 @@ impl Publication<'_> {
         let nodes = self.site.target_nodes(self.batch.table, &self.record.nodes)?;
         let places: Vec<(usize, &Arc<Node>)> =
             nodes.iter().enumerate().flat_map(|(shard, nodes)| nodes.iter().map(move |node| (shard, node))).collect();
+        join_all(self.former().iter().map(|node| self.clear_former(node))).await;
         let taken = try_join_all(places.iter().map(|(_, node)| self.take(node))).await?;
         fault_point("staging-renamed").await;
         let gathered =
@@ -29,6 +30,39 @@ impl Publication<'_> {
         self.check_partitions(&gathered)?;
         fault_point("gathered").await;
         Ok(gathered)
+    }
+
+    /// The nodes that held staged rows of the batch before others were chosen, as far as the task still names them.
+    fn former(&self) -> Vec<Arc<Node>> {
+        let task = self.site.task();
+        let nodes = task.target(&task.tables[self.batch.table]).nodes();
+        let former = nodes.filter(|(_, node)| self.record.former.contains(&node.address()));
+        former.map(|(_, node)| Arc::new(node.clone())).collect()
+    }
+
+    /// Drops what is left of the batch on a node that was given up, so that a publisher that stood still since then finds
+    /// nothing there to publish. Where the node does not answer, it finds the record changed.
+    async fn clear_former(&self, node: &Node) {
+        let warehouse = &self.site.fleet.warehouse;
+        let target = &self.site.plans[self.batch.table].target;
+        let prefix = self.site.id.batch_tables(self.batch);
+        let cleared = async {
+            let settings = self.site.target_settings(node).await?;
+            for name in warehouse.tables_with_prefix(node, &target.database, &prefix).await? {
+                let older = name.strip_prefix(&prefix).and_then(BatchTable::parse);
+                if older.is_some_and(|table| table.is_older(self.number, |piece| self.attempt_of(piece))) {
+                    warehouse.drop_table(node, &target.beside(name), &settings).await?;
+                }
+            }
+            Ok::<_, crate::cluster::Error>(())
+        };
+        if let Err(error) = cleared.await {
+            tracing::warn!("{error}; what is left there of the batch stays until the task ends");
+        }
+    }
+
+    fn attempt_of(&self, piece: usize) -> Option<u32> {
+        self.pieces.iter().find(|(of, ..)| of.piece == piece).map(|(_, attempt, _)| *attempt)
     }
 
     /// Renames the recorded staging tables to names of this attempt, so that an earlier publisher that thaws finds
@@ -40,8 +74,7 @@ impl Publication<'_> {
         let settings = self.site.target_settings(node).await?;
         let mut newest: BTreeMap<usize, (Option<u32>, String)> = BTreeMap::new();
         for name in warehouse.tables_with_prefix(node, &target.database, &prefix).await? {
-            let recorded =
-                |piece: usize| self.pieces.iter().find(|(of, ..)| of.piece == piece).map(|(_, attempt, _)| *attempt);
+            let recorded = |piece: usize| self.attempt_of(piece);
             let Some(table) = name.strip_prefix(&prefix).and_then(BatchTable::parse) else { continue };
             if table.is_newer(self.number, recorded) {
                 return Err(AttemptError::Final(format!("{node}: a newer attempt is at work ({name})")));

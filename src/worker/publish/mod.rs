@@ -14,6 +14,7 @@ use crate::model::{Node, PartitionId, PartitionValue, TableName};
 use crate::protocol::{BatchRecord, BatchRef, Copied, PartitionResult, PieceRef};
 use crate::sql::TableDefinition;
 
+use super::ledger::Ledger;
 use super::site::Site;
 
 /// So many partitions go into one ALTER (100 took 0.2 s on 18.16).
@@ -28,6 +29,8 @@ pub type Before = BTreeMap<String, BTreeMap<PartitionId, u64>>;
 pub struct Publication<'a> {
     /// What it works with.
     pub site: &'a Site,
+    /// Where it is recorded.
+    pub ledger: &'a Ledger,
     /// The batch.
     pub batch: BatchRef,
     /// Its number.

@@ -97,9 +97,11 @@ impl Publication<'_> {
             steps.iter().filter(|(_, (step, _))| *step == wanted).map(|(id, _)| id.clone()).collect()
         };
         for some in of(Step::Replace).chunks(PER_ALTER) {
+            self.still_ours().await?;
             warehouse.place(&part.node, Placing::Replace, table, &part.from, some, &settings).await?;
         }
         for some in of(Step::Drop).chunks(PER_ALTER) {
+            self.still_ours().await?;
             warehouse.drop_partitions(&part.node, table, some, &settings).await?;
         }
         self.append(part, &of(Step::Append), &steps, &settings).await?;
@@ -148,6 +150,7 @@ impl Publication<'_> {
         let warehouse = &self.site.fleet.warehouse;
         let table = &part.target.name;
         for some in ids.chunks(PER_ALTER) {
+            self.still_ours().await?;
             let attached = warehouse.place(&part.node, Placing::Attach, table, &part.from, some, settings).await;
             if !part.target.engine.is_replicated() {
                 attached?;
@@ -168,6 +171,16 @@ impl Publication<'_> {
                     warehouse.insert_partition(&part.node, table, &part.from, &columns, id, settings).await?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Looks at the record once more before rows of the target change. A newer attempt makes the tables of this one
+    /// unreachable by renaming them; but not on a node that was lost and is back, where nobody could.
+    async fn still_ours(&self) -> Result<(), AttemptError> {
+        let now = self.ledger.batch(self.batch).await?;
+        if now.is_done() || (now.publication, now.generation) != (self.number, self.record.generation) {
+            return Err(AttemptError::Final("another worker has taken over".into()));
         }
         Ok(())
     }
