@@ -5,8 +5,9 @@ Like the server: statements in the query string, the body or both; settings as p
 streamed, gzip where it is asked for; errors with the server's code, text, status and headers, also in the middle of a result;
 `system.processes` and KILL QUERY with the ids that the client gave.
 
-Unlike it: no `session_id`, no roles and grants (an account is readable, or also writable), no `compress` and `decompress`
-(ClickHouse's own framing), no progress headers; `queryID()` is the engine's own.
+Unlike it: no `session_id`, no INSERT … SELECT from `input()`, no roles and grants (an account is readable, or also writable), no `compress` and `decompress`
+(ClickHouse's own framing), no progress headers; `queryID()` and SHOW PROCESSLIST tell the engine's own ids. What is asked
+for and not there is error 48, never ignored.
 """
 
 import base64
@@ -22,7 +23,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from engine import Engine, EngineError, new_id
 from http_body import Answer, BrokenBody, RequestBody
-from statement import first_word, format_of, rows_of_insert
+from statement import first_word, format_of, reads_rows, rows_of_insert
 
 # How much text a statement may have, as the server's `max_query_size`: so far it is looked for the rows of an INSERT.
 STATEMENT = 262144
@@ -188,6 +189,9 @@ class Handler(BaseHTTPRequestHandler):
         text = text.strip().rstrip(b";")
         if not text:
             raise EngineError.named(62, "SYNTAX_ERROR", "Syntax error: Empty query")
+        if first_word(text) == "INSERT" and reads_rows(text):
+            # The engine would read nothing and call that success.
+            raise EngineError.named(48, "NOT_IMPLEMENTED", "input() is not supported by this laboratory's server")
         output_format = self.headers.get("X-ClickHouse-Format") or parameters.get("default_format") or "TabSeparated"
         named = format_of(text) if first_word(text) != "INSERT" else None
         headers["X-ClickHouse-Format"] = named or output_format

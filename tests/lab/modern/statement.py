@@ -69,6 +69,16 @@ def rows_of_insert(text):
     return None
 
 
+def reads_rows(text):
+    """Whether a statement takes rows of its request through `input(…)`."""
+    previous = ""
+    for found, _ in tokens(text):
+        if previous == "INPUT" and found[0] == b"(":
+            return True
+        previous = word(found)
+    return False
+
+
 def format_of(text):
     """The format that the end of a statement names, or None."""
     last = None

@@ -93,6 +93,8 @@ fn errors_have_the_servers_status_code_and_text() {
         (&[], "SELECT * FROM nowhere", 404, 60),
         (&[], "INSERT INTO nowhere VALUES (1)", 404, 60),
         (&[], "SELECT throwIf(1)", 500, 395),
+        (&[], "INSERT INTO FUNCTION null('n UInt8') SELECT * FROM input('n UInt8') FORMAT TSV\n1\n", 501, 48),
+        (&[("session_id", "1")], "SELECT 1", 501, 48),
         (&[("no_such_setting", "1")], "SELECT 1", 404, 115),
         (&[("not a setting", "1")], "SELECT 1", 404, 115),
         (&[("database", "nowhere")], "SELECT 1", 404, 81),
