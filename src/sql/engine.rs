@@ -170,7 +170,7 @@ impl Engine {
             .clauses
             .iter()
             .filter(|(clause, _)| !matches!(clause, Clause::Settings | Clause::Comment | Clause::Ttl))
-            .map(|(clause, text)| (clause.words(), text.clone()))
+            .map(|(clause, text)| (clause.words(), lex::without_directions(text)))
             .collect();
         let own = self.own_arguments();
         let columns = if self.is_old_syntax() {

@@ -15,7 +15,7 @@ use clickhouse_copier::cluster::{
     Error, Kind, PartSizes, Placing, Push, ReplicaState, Running, ServerFacts, Settings, Tally, Warehouse,
 };
 use clickhouse_copier::model::{Node, PartitionId, PartitionValue, Secret, TableName};
-use clickhouse_copier::sql::{self, Column, KeyElement, Selection, TableDefinition};
+use clickhouse_copier::sql::{self, Column, KeyElement, Relation, Selection, TableDefinition};
 use clickhouse_copier::warehouse_conformance;
 use lab::{ClickHouse, Lab};
 
@@ -283,6 +283,13 @@ async fn survives(
         table.columns.iter().filter(|c| c.default_kind.is_inserted()).map(|c| c.name.clone()).collect();
     let names: Vec<String> = stored.iter().map(|name| sql::quote::ident(name)).collect();
     server.query(&format!("INSERT INTO {a} ({}) SELECT {} FROM numbers(40)", names.join(", "), feature.row))?;
+    // Its keys are expressions that the server evaluates.
+    let all = Selection::all(Relation::plain(a.clone()));
+    for (_, key) in table.engine.expressions() {
+        if !sql::key_elements(&key).is_empty() {
+            warehouse.types(node, Some(&all), &[format!("({key})")]).await?;
+        }
+    }
     // The copy is described in the same words.
     warehouse.create_table(node, &b, &table.create(&b, &table.engine, true), settings).await?;
     let copy = warehouse.table(node, &b).await?.ok_or("no copy")?;
