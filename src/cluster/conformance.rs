@@ -16,6 +16,7 @@ macro_rules! warehouse_conformance {
         $crate::warehouse_conformance!($make:
             databases_and_tables_come_and_go,
             what_is_missing_or_there_already_is_told_by_its_code,
+            a_push_tells_what_is_missing,
             a_definition_comes_back_as_it_was_written,
             rows_are_counted_alike_in_every_way,
             a_push_lands_the_chosen_rows_on_their_shard,
@@ -24,6 +25,7 @@ macro_rules! warehouse_conformance {
             replace_from_nothing_empties,
             a_replicated_table_takes_the_same_part_once,
             expressions_have_types_or_codes,
+            a_node_reaches_another,
             a_statement_that_has_ended_is_not_running,
         );
     };
@@ -181,10 +183,16 @@ pub async fn what_is_missing_or_there_already_is_told_by_its_code(at: &Place<'_>
     }
     code(of.drop_partitions(node, &no, &[id("201801")], &none()).await, 60);
     code(of.insert_partition(node, &a, &no, &["d".into()], &id("201801"), &none()).await, 60);
+    assert!(of.parts(node, &no).await.unwrap().is_empty());
+}
+
+pub async fn a_push_tells_what_is_missing(at: &Place<'_>) {
+    at.databases().await;
+    let (of, node) = (at.of, &at.one);
+    let (a, no) = (at.create(node, "a", ENGINE).await, at.name("no"));
     code(of.push(&at.copy(&no, node, &a)).await, 60);
     // The other node's error 60 is hidden in the log of the attempts to connect.
     code(of.push(&at.copy(&a, node, &no)).await, 279);
-    assert!(of.parts(node, &no).await.unwrap().is_empty());
 }
 
 pub async fn a_definition_comes_back_as_it_was_written(at: &Place<'_>) {
@@ -416,9 +424,12 @@ pub async fn expressions_have_types_or_codes(at: &Place<'_>) {
     assert_eq!(of.types(&at.one, None, &list(&["(1)"])).await.unwrap(), ["UInt8"]);
     of.evaluate(&at.one, &all, &list(&["toUInt8(s)"]), 10).await.unwrap();
     code(of.evaluate(&at.one, &all, &list(&["toDate(s)", "nowhere"]), 10).await, 47);
-    of.reaches(&at.one, &at.two).await.unwrap();
     let facts = of.server(&at.one).await.unwrap();
     assert!(!facts.is_read_only() && facts.release() > (0, 0), "{facts:?}");
+}
+
+pub async fn a_node_reaches_another(at: &Place<'_>) {
+    at.of.reaches(&at.one, &at.two).await.unwrap();
 }
 
 pub async fn a_statement_that_has_ended_is_not_running(at: &Place<'_>) {

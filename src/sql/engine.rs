@@ -80,8 +80,14 @@ impl Engine {
             rest = tail;
         }
         let Some((name, mut rest)) = rest.split_first() else { return Err(EngineError::NoName) };
-        let name_text = name.text(&sql);
-        if name.token != Token::Word || name_text.starts_with(|c: char| c.is_ascii_digit()) {
+        // 26.x quotes a name that is also a keyword: ENGINE = `Null`.
+        let name_text = match name.token {
+            Token::Word => name.text(&sql),
+            Token::Quoted => name.text(&sql).trim_matches(['`', '"']),
+            _ => return Err(EngineError::NoName),
+        };
+        let is_name = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if name_text.is_empty() || !is_name(name_text) || name_text.starts_with(|c: char| c.is_ascii_digit()) {
             return Err(EngineError::NoName);
         }
         let mut arguments = None;
@@ -164,7 +170,7 @@ impl Engine {
             .clauses
             .iter()
             .filter(|(clause, _)| !matches!(clause, Clause::Settings | Clause::Comment | Clause::Ttl))
-            .map(|(clause, text)| (clause.words(), text.clone()))
+            .map(|(clause, text)| (clause.words(), lex::without_directions(text)))
             .collect();
         let own = self.own_arguments();
         let columns = if self.is_old_syntax() {
@@ -315,6 +321,7 @@ mod tests {
     #[test]
     fn an_engine_without_parentheses_or_clauses_is_one() {
         assert_eq!(parsed("Memory").to_string(), "Memory");
+        assert_eq!(parsed("`Null`").to_string(), "Null");
         assert_eq!(parsed("MergeTree ORDER BY tuple()").clause(Clause::OrderBy), Some("tuple()"));
         assert_eq!(parsed("MergeTree() ORDER BY a").arguments, Some(vec![]));
     }
@@ -324,6 +331,8 @@ mod tests {
         for (text, why) in [
             ("", "it does not start with the name of an engine"),
             ("('a')", "it does not start with the name of an engine"),
+            ("`a` b`", "a quote ` is not closed"),
+            ("`a b`", "it does not start with the name of an engine"),
             ("MergeTree(", "a bracket ( is not closed"),
             ("MergeTree ORDER BY", "ORDER BY is empty"),
             ("MergeTree ORDER BY a ORDER BY b", "ORDER BY is there twice"),

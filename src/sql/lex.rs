@@ -136,6 +136,24 @@ pub(crate) fn split_commas(sql: &str) -> Result<Vec<String>, LexError> {
     Ok(parts)
 }
 
+/// A sorting key without the directions of its elements: `(a, b DESC)` is `(a, b)`. Those are no part of an expression.
+pub(crate) fn without_directions(key: &str) -> String {
+    let Ok(found) = tokens(key) else { return key.to_owned() };
+    let ends_element = |next: Option<&Spanned>| next.is_none_or(|t| matches!(t.token, Token::Sign(',' | ')')));
+    // What follows a comma or a bracket is a column of that name.
+    let starts_element = |at: usize| at == 0 || matches!(found[at - 1].token, Token::Sign(',' | '('));
+    let mut out = String::with_capacity(key.len());
+    let mut copied = 0;
+    for (at, token) in found.iter().enumerate() {
+        let is_direction = token.is_word(key, "DESC") || token.is_word(key, "ASC");
+        if is_direction && ends_element(found.get(at + 1)) && !starts_element(at) {
+            out.push_str(key[copied..token.start].trim_end());
+            copied = token.end;
+        }
+    }
+    out + &key[copied..]
+}
+
 /// The text that a string literal stands for.
 pub(crate) fn unquote(literal: &str) -> String {
     let inside = literal.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')).unwrap_or(literal);
@@ -229,6 +247,19 @@ mod tests {
             assert_eq!(unquote(&super::super::quote::literal(text)), text);
         }
         assert_eq!(unquote("'it''s'"), "it's");
+    }
+
+    #[test]
+    fn directions_go_and_columns_of_their_names_stay() {
+        for (key, bare) in [
+            ("a", "a"),
+            ("a DESC", "a"),
+            ("(a, lower(b) DESC, c asc)", "(a, lower(b), c)"),
+            ("tuple(desc, `b` DESC)", "tuple(desc, `b`)"),
+            ("(desc DESC, asc)", "(desc, asc)"),
+        ] {
+            assert_eq!(without_directions(key), bare);
+        }
     }
 
     #[test]

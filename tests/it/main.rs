@@ -11,6 +11,7 @@ mod copy;
 mod crash;
 mod keeper;
 mod many;
+mod modern;
 mod policies;
 mod replicas;
 mod settings;

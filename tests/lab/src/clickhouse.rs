@@ -46,11 +46,15 @@ impl ClickHouse {
         file.push(dir.join("config.xml"));
         command.push(file);
 
-        let ip = config.ip;
+        Ok(Self::new("ClickHouse", dir, config.ip, command, &[TCP_PORT, INTERSERVER_PORT]))
+    }
+
+    /// A server that is ready when it answers `/ping` and these ports are open.
+    pub(crate) fn new(kind: &str, dir: &Path, ip: Ipv4Addr, command: Vec<OsString>, ports: &'static [u16]) -> Self {
         let ping = agent(PING_LIMIT);
-        let is_ready = Box::new(move || answers(&ping, ip));
-        let server = Server::new(format!("ClickHouse {ip}"), dir.into(), command, dir.join("error.log"), is_ready);
-        Ok(ClickHouse { server, host: ip.to_string(), agent: agent(QUERY_LIMIT), clusters: Mutex::default() })
+        let is_ready = Box::new(move || answers(&ping, ip, ports));
+        let server = Server::new(format!("{kind} {ip}"), dir.into(), command, dir.join("error.log"), is_ready);
+        ClickHouse { server, host: ip.to_string(), agent: agent(QUERY_LIMIT), clusters: Mutex::default() }
     }
 
     /// Its address, as in a task file's `<host>`. The ports are the default ones: 8123, 9000, 9009.
@@ -163,11 +167,11 @@ fn agent(limit: Duration) -> Agent {
     config.into()
 }
 
-/// Whether all three ports are open: HTTP is opened first, and a replica's first fetch needs the interserver port.
-fn answers(agent: &Agent, ip: Ipv4Addr) -> bool {
+/// Whether all ports are open: HTTP is opened first, and a replica's first fetch needs the interserver port.
+fn answers(agent: &Agent, ip: Ipv4Addr, ports: &[u16]) -> bool {
     let ping = agent.get(format!("http://{ip}:{HTTP_PORT}/ping")).call();
-    let open = |port| std::net::TcpStream::connect((ip, port)).is_ok();
-    ping.is_ok_and(|response| response.status() == 200) && [TCP_PORT, INTERSERVER_PORT].into_iter().all(open)
+    let open = |&port: &u16| std::net::TcpStream::connect((ip, port)).is_ok();
+    ping.is_ok_and(|response| response.status() == 200) && ports.iter().all(open)
 }
 
 /// Writes through a second file, so that a server that looks just then never reads half of it.

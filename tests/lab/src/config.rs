@@ -116,8 +116,8 @@ impl ServerConfig<'_> {
     }
 }
 
-/// `users.xml`: the four accounts that every laboratory has, and those of its spec.
-pub(crate) fn users_xml(more: &[User], profile: &[(String, String)], query_log: bool) -> String {
+/// The four accounts that every laboratory has, and those of its spec.
+pub(crate) fn accounts(more: &[User]) -> Vec<User> {
     let user = |name: &str, password: &str, readonly, databases: &[&str]| User {
         name: name.to_owned(),
         password: password.to_owned(),
@@ -130,7 +130,12 @@ pub(crate) fn users_xml(more: &[User], profile: &[(String, String)], query_log: 
         user("readonly", "", true, &[]),
         user("nodb", "", false, &["harmless"]),
     ];
-    let users: String = always.iter().chain(more).map(user_xml).collect();
+    always.into_iter().chain(more.iter().cloned()).collect()
+}
+
+/// `users.xml`.
+pub(crate) fn users_xml(more: &[User], profile: &[(String, String)], query_log: bool) -> String {
+    let users: String = accounts(more).iter().map(user_xml).collect();
     let (profile, query_log) = (settings(profile), u8::from(query_log));
     format!(
         "<yandex>

@@ -4,7 +4,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -49,7 +49,7 @@ pub fn install_missing() -> Result<(), LabError> {
             command.args(["-n", "env"]);
         }
         command.arg("DEBIAN_FRONTEND=noninteractive").arg(&apt_get).args(arguments);
-        run(command)
+        run(&mut command)
     };
     apt(&["update"])?;
     apt(&[&["install", "-y", "--no-install-recommends"], &PACKAGES[..]].concat())?;
@@ -70,6 +70,54 @@ pub fn original_copier() -> Result<PathBuf, LabError> {
     // Not through PATH: ours has the same name and may stand there.
     let path = Path::new("/usr/bin").join(COPIER);
     if path.is_file() { Ok(path) } else { Err(not_there(path.display())) }
+}
+
+/// The engine of the modern nodes. It is the engine of the package `chdb` 4.4.0, without what that needs for data frames.
+const ENGINE: &str = "chdb-core";
+/// ClickHouse 26.9.2.
+const ENGINE_VERSION: &str = "26.9.0";
+
+/// `python3`, and a folder with the embedded engine: fetched from PyPI once and kept in the user's cache, 0.5 GB.
+///
+/// # Errors
+/// [`LabError::Missing`] without Python or pip, [`LabError::Install`] with pip's output, [`LabError::File`].
+pub(crate) fn modern_engine() -> Result<(PathBuf, PathBuf), LabError> {
+    let advice = || format!("the modern nodes need Python 3.9 or later with pip, to fetch {ENGINE} {ENGINE_VERSION}");
+    let missing = |program: &str| LabError::Missing { program: program.to_owned(), advice: advice() };
+    let python = find("python3").ok_or_else(|| missing("python3"))?;
+    let cache = cache();
+    let engine = cache.join(format!("{ENGINE}-{ENGINE_VERSION}"));
+    if engine.is_dir() {
+        return Ok((python, engine));
+    }
+    let failed = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| LabError::File { action, path, source }
+    };
+    fs::create_dir_all(&cache).map_err(failed("create", &cache))?;
+    let path = cache.join("install.lock");
+    let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+    let lock = lock.map_err(failed("open", &path))?;
+    lock.lock().map_err(failed("lock", &path))?; // released when it is closed at the end
+    if engine.is_dir() {
+        return Ok((python, engine));
+    }
+    let mut pip = Command::new(&python);
+    run(pip.args(["-m", "pip", "--version"])).map_err(|_| missing("pip (python3 -m pip)"))?;
+    // Renamed when it is complete: what is there under its name can be used.
+    let new = tempfile::tempdir_in(&cache).map_err(failed("create a folder in", &cache))?;
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--no-deps", "--target"]);
+    run(pip.arg(new.path()).arg(format!("{ENGINE}=={ENGINE_VERSION}")))?;
+    fs::rename(new.path(), &engine).map_err(failed("rename", new.path()))?;
+    Ok((python, engine))
+}
+
+/// The folder that keeps what was fetched.
+fn cache() -> PathBuf {
+    let named = |name| env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let user = || named("XDG_CACHE_HOME").or_else(|| named("HOME").map(|home| home.join(".cache")));
+    user().unwrap_or_else(env::temp_dir).join("clickhouse-copier-lab")
 }
 
 /// The server's command line without its options: the binary named by `CLICKHOUSE_BIN` or a `clickhouse` on PATH, with
@@ -113,7 +161,7 @@ fn find(program: &str) -> Option<PathBuf> {
     folders.map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
-fn run(mut command: Command) -> Result<(), LabError> {
+fn run(command: &mut Command) -> Result<(), LabError> {
     let shown = format!("{command:?}");
     let output = match command.stdin(Stdio::null()).output() {
         Ok(output) if output.status.success() => return Ok(()),

@@ -10,7 +10,7 @@ use std::thread;
 use tempfile::TempDir;
 
 use crate::config::{ServerConfig, users_xml};
-use crate::{BlockLease, ClickHouse, Cluster, LabError, Macros, Shard, User, ZooKeeper, install_missing};
+use crate::{BlockLease, ClickHouse, Cluster, LabError, Macros, Shard, User, ZooKeeper, install_missing, modern};
 
 /// How many ClickHouse servers [`Lab::shared`] has: two shards of two replicas and a target of two, or two and three.
 pub const SHARED_SERVERS: usize = 6;
@@ -20,8 +20,10 @@ pub const SHARED_SERVERS: usize = 6;
 pub struct LabSpec {
     /// Whether there is a ZooKeeper server. Without it there are no Replicated tables.
     pub zookeeper: bool,
-    /// Number of ClickHouse servers, at most 100.
+    /// Number of ClickHouse servers, at most 99.
     pub clickhouse: usize,
+    /// Number of modern nodes (ClickHouse 26.9, see [`Lab::modern`]), at most 99.
+    pub modern: usize,
     /// Macros of servers by their index, where the default does not do.
     pub macros: BTreeMap<usize, Macros>,
     /// Accounts besides `default` (no password), `tester` ([`crate::ODD_PASSWORD`]), `readonly` (no password) and `nodb`
@@ -41,6 +43,7 @@ impl Default for LabSpec {
         LabSpec {
             zookeeper: true,
             clickhouse: 1,
+            modern: 0,
             macros: BTreeMap::new(),
             users: Vec::new(),
             settings: Vec::new(),
@@ -55,6 +58,7 @@ impl Default for LabSpec {
 pub struct Lab {
     // In the order in which they are to be dropped: servers, their files, their addresses.
     clickhouse: Vec<ClickHouse>,
+    modern: Vec<ClickHouse>,
     zookeeper: Option<ZooKeeper>,
     files: TempDir,
     _addresses: BlockLease,
@@ -76,13 +80,28 @@ impl Lab {
         }
     }
 
+    /// Two modern nodes that all tests of a process share, as [`Lab::shared`]: started by the first call, without ZooKeeper.
+    ///
+    /// # Panics
+    /// When they cannot be started; at once again for each later call.
+    pub fn shared_modern() -> &'static Lab {
+        static SHARED: OnceLock<Result<Lab, LabError>> = OnceLock::new();
+        let spec = || LabSpec { zookeeper: false, clickhouse: 0, modern: 2, ..LabSpec::default() };
+        match SHARED.get_or_init(|| Lab::start(spec())) {
+            Ok(lab) => lab,
+            Err(e) => panic!("no modern nodes: {}", with_causes(e)),
+        }
+    }
+
     /// Starts all servers at once and returns when all answer; installs what is missing.
     ///
     /// # Errors
     /// The first server's that failed, in the order of their indexes, ZooKeeper first; then none is left running.
     pub fn start(spec: LabSpec) -> Result<Lab, LabError> {
-        install_missing()?;
-        let addresses = BlockLease::take(spec.clickhouse)?;
+        if spec.zookeeper || spec.clickhouse > 0 {
+            install_missing()?;
+        }
+        let addresses = BlockLease::take(spec.clickhouse, spec.modern)?;
         let failed = |source| LabError::File { action: "create", path: env::temp_dir(), source };
         let keep = env::var_os("LAB_KEEP").is_some_and(|value| !value.is_empty());
         let mut files = tempfile::Builder::new();
@@ -97,7 +116,12 @@ impl Lab {
             false => None,
         };
         let clickhouse = prepare_clickhouse(&spec, &dir, &addresses)?;
-        let lab = Lab { clickhouse, zookeeper, files, _addresses: addresses };
+        let modern = (0..spec.modern)
+            .map(|index| {
+                modern::prepare(&folder(&dir, &format!("modern-{index}"))?, addresses.modern(index), &spec.users)
+            })
+            .collect::<Result<_, _>>()?;
+        let lab = Lab { clickhouse, modern, zookeeper, files, _addresses: addresses };
         lab.start_all()?;
         Ok(lab)
     }
@@ -111,7 +135,18 @@ impl Lab {
         &self.clickhouse[index]
     }
 
-    /// All ClickHouse servers.
+    /// The modern node with this index, counted from 0: ClickHouse 26.9 as the embedded engine chdb behind an HTTP front
+    /// that clients cannot tell from the server's. It has no native port, no Replicated tables, no clusters, and of the
+    /// accounts those that are not bound to databases.
+    ///
+    /// # Panics
+    /// When there are not so many.
+    #[must_use]
+    pub fn modern(&self, index: usize) -> &ClickHouse {
+        &self.modern[index]
+    }
+
+    /// All ClickHouse servers, without the modern nodes.
     #[must_use]
     pub fn servers(&self) -> &[ClickHouse] {
         &self.clickhouse
@@ -154,7 +189,7 @@ impl Lab {
 
     fn start_all(&self) -> Result<(), LabError> {
         thread::scope(|scope| {
-            let clickhouse = self.clickhouse.iter().map(|server| &**server);
+            let clickhouse = self.clickhouse.iter().chain(&self.modern).map(|server| &**server);
             let servers = self.zookeeper.iter().map(|server| &**server).chain(clickhouse);
             let starting: Vec<_> = servers.map(|server| scope.spawn(|| server.start())).collect();
             let ends: Vec<_> = starting.into_iter().map(thread::ScopedJoinHandle::join).collect();

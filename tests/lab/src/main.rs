@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use lab::{Lab, LabSpec};
 
-const USAGE: &str = "usage: lab up [NUMBER] [--no-zookeeper]
-Starts NUMBER ClickHouse servers (default: 1) and a ZooKeeper, prints their addresses, ends them when its standard
-input ends (Ctrl-D) or it is killed in whatever way.";
+const USAGE: &str = "usage: lab up [NUMBER] [--modern NUMBER] [--no-zookeeper]
+Starts NUMBER ClickHouse servers (default: 1), NUMBER modern nodes (default: 0) and a ZooKeeper, prints their addresses,
+ends them when its standard input ends (Ctrl-D) or it is killed in whatever way.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -31,9 +31,11 @@ fn parse(arguments: &[String]) -> Option<LabSpec> {
         return None;
     }
     let mut spec = LabSpec::default();
-    for argument in rest {
+    let mut rest = rest.iter();
+    while let Some(argument) = rest.next() {
         match argument.as_str() {
             "--no-zookeeper" => spec.zookeeper = false,
+            "--modern" => spec.modern = rest.next()?.parse().ok()?,
             number => spec.clickhouse = number.parse().ok()?,
         }
     }
@@ -41,7 +43,7 @@ fn parse(arguments: &[String]) -> Option<LabSpec> {
 }
 
 fn up(spec: LabSpec) -> Result<(), Box<dyn std::error::Error>> {
-    let zookeeper = spec.zookeeper;
+    let (zookeeper, modern) = (spec.zookeeper, spec.modern);
     let lab = Lab::start(spec)?;
     let mut out = io::stdout().lock();
     writeln!(out, "folder {}", lab.dir().display())?;
@@ -50,6 +52,9 @@ fn up(spec: LabSpec) -> Result<(), Box<dyn std::error::Error>> {
     }
     for server in lab.servers() {
         writeln!(out, "clickhouse {} pid {}", server.host(), server.pid().unwrap_or_default())?;
+    }
+    for node in (0..modern).map(|index| lab.modern(index)) {
+        writeln!(out, "modern {} pid {}", node.host(), node.pid().unwrap_or_default())?;
     }
     writeln!(out, "ready")?;
     out.flush()?;
