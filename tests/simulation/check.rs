@@ -298,7 +298,12 @@ impl Check {
         if undone > 0 {
             return Err(format!("the task is finished, and {undone} batches are not done"));
         }
-        let id = known.id.as_ref().ok_or("a finished task without a record")?;
+        self.nothing_left(stage, task)
+    }
+
+    /// No table, statement or ephemeral node of a task, but tables that nobody can know of.
+    pub fn nothing_left(&self, stage: &Stage, task: usize) -> Result<(), String> {
+        let Some(id) = &self.records[task].id else { return Ok(()) };
         let (gone, orphans) = (stage.gone(), stage.orphans.lock().expect("nobody panics").clone());
         for host in stage.scene.hosts().into_iter().filter(|host| !gone.contains(host)) {
             let left: Vec<TableName> = stage.warehouse.tables(&node(host));

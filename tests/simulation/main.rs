@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clickhouse_copier::task::GivenSecrets;
+use clickhouse_copier::worker::cleanup::{Cleaner, Request};
 use clickhouse_copier::worker::dice::Dice;
 use clickhouse_copier::worker::site::Conduct;
 use clickhouse_copier::worker::{self, Ending, Interrupt, Launch, RunError};
@@ -127,6 +128,7 @@ async fn all(stage: &Arc<Stage>) -> Result<bool, String> {
         let finished = matches!(ended, Some(Ok(Ending::Finished | Ending::WasFinished)));
         all_finished &= finished;
         stage.check_end(task, finished)?;
+        clean(stage, task).await?;
         // Where a server is lost, or somebody else's rows are in the way, a task may say that it cannot go on.
         let excused = !stage.gone().is_empty()
             || stage.scene.second == Second::Same
@@ -139,6 +141,32 @@ async fn all(stage: &Arc<Stage>) -> Result<bool, String> {
         }
     }
     Ok(all_finished)
+}
+
+/// Cleans up after a task: what late statements made goes, and nothing else.
+async fn clean(stage: &Arc<Stage>, task: usize) -> Result<(), String> {
+    let request = Request {
+        coordinator: Arc::new(stage.coordinator.clone()),
+        warehouse: Arc::new(stage.warehouse.clone()),
+        secrets: Arc::new(GivenSecrets::default()),
+        task_path: task_path(task),
+        description: Some((stage.scene.task(task, None), "task.xml".into())),
+        task_id: None,
+        remove: true,
+        host: "here".into(),
+    };
+    let (_hand, interrupt) = Interrupt::by_hand();
+    let failed = |error: RunError| format!("cleaning up after task {task}: {error}");
+    let mut cleaner = Cleaner::open(request).await.map_err(failed)?;
+    let found = cleaner.look().await.map_err(failed)?;
+    if found.id.is_some() {
+        let removed = cleaner.remove(&found, &interrupt).await.map_err(failed)?;
+        if !removed.failed.is_empty() {
+            return Err(format!("cleaning up after task {task}: {:?}", removed.failed));
+        }
+    }
+    cleaner.close().await;
+    stage.check_clean(task)
 }
 
 fn simulate(seed: u64, broken: Option<Broken>) -> Result<Outcome, String> {

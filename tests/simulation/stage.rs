@@ -406,6 +406,13 @@ impl Stage {
         lock(&self.check).look(self)?;
         lock(&self.check).end(self, task, finished)
     }
+
+    /// What must hold after a clean-up.
+    pub fn check_clean(&self, task: usize) -> Result<(), String> {
+        lock(&self.orphans).clear();
+        lock(&self.check).look(self)?;
+        lock(&self.check).nothing_left(self, task)
+    }
 }
 
 pub fn task_path(task: usize) -> String {
