@@ -60,7 +60,7 @@ pub async fn take_seat(
         }
         tokio::select! {
             () = any(vec![places_change, description_change]) => {}
-            () = session.lost() => return Err(Error::SessionLost { place: worker.to_owned() }.into()),
+            lost = session.lost() => return Err(lost.into()),
             () = interrupt.finish() => return Ok(Seat::Interrupted),
         }
     }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use futures::future::join_all;
 
-use crate::keeper::Error as KeeperError;
 use crate::model::Node;
 
 use super::RunError;
@@ -27,9 +26,7 @@ pub async fn finish(hands: &Hands, interrupt: &Interrupt) -> Result<Vec<String>,
         }
         tokio::select! {
             () = any(vec![claims]) => {}
-            () = hands.ledger.session().lost() => {
-                return Err(KeeperError::SessionLost { place: hands.site.worker.clone() }.into());
-            }
+            lost = hands.ledger.session().lost() => return Err(lost.into()),
             () = interrupt.finish() => return Ok(Vec::new()),
         }
     }

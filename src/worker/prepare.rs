@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use futures::future::{join_all, try_join_all};
 
-use crate::keeper::Error as KeeperError;
 use crate::model::Node;
 use crate::plan::TablePlan;
 use crate::protocol::BatchRecord;
@@ -55,7 +54,7 @@ pub async fn prepare(
         }
         tokio::select! {
             () = any(vec![claims, change]) => {}
-            () = ledger.session().lost() => return Err(KeeperError::SessionLost { place: worker.to_owned() }.into()),
+            lost = ledger.session().lost() => return Err(lost.into()),
             () = interrupt.finish() => return Ok(None),
         }
     }

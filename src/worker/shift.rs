@@ -96,7 +96,7 @@ impl Shift<'_> {
                 () = &mut description => Event::Description,
                 () = self.interrupt.finish(), if !self.interrupt.is_finishing() => Event::Finish,
                 () = self.interrupt.stop() => Event::Stop,
-                () = session.lost() => Event::Lost,
+                lost = session.lost() => Event::Lost(lost),
             };
             match event {
                 Event::Done(job) => {
@@ -113,7 +113,7 @@ impl Shift<'_> {
                     running.shutdown().await;
                     return Ok(ShiftEnd::Stopped);
                 }
-                Event::Lost => return Err(KeeperError::SessionLost { place: self.hands.site.worker.clone() }.into()),
+                Event::Lost(error) => return Err(error.into()),
             }
         }
     }
@@ -280,7 +280,7 @@ enum Event {
     Description,
     Finish,
     Stop,
-    Lost,
+    Lost(KeeperError),
 }
 
 async fn fired(change: Option<Change>) {

@@ -8,6 +8,7 @@ mod bad_input;
 mod columns;
 mod copy;
 mod crash;
+mod frozen;
 mod keeper;
 mod many;
 mod policies;
