@@ -13,10 +13,12 @@ mod keeper;
 mod many;
 mod policies;
 mod replicas;
+mod restarts;
 mod settings;
 mod sharding;
 mod status;
 mod warehouse;
+mod zookeeper_away;
 
 /// The ZooKeeper that all tests share.
 fn zookeeper_hosts() -> Vec<(String, u16)> {
