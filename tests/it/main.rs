@@ -11,6 +11,7 @@ mod crash;
 mod frozen;
 mod keeper;
 mod many;
+mod no_room;
 mod policies;
 mod replicas;
 mod restarts;
