@@ -65,11 +65,6 @@ fn frozen_at_every_point(scene: &Scene, engine: &str, policy: &str) {
 }
 
 #[test]
-fn thawed_when_others_have_finished() {
-    frozen_at_every_point(&scene!(), BY_MONTH, "fail");
-}
-
-#[test]
 fn thawed_when_others_have_finished_on_replicated_tables() {
     let scene = scene!();
     let path = format!("/tables/{}/NAME/{{shard}}", scene.name());
@@ -81,4 +76,70 @@ fn thawed_when_others_have_finished_on_replicated_tables() {
 #[test]
 fn thawed_when_others_have_finished_appending() {
     frozen_at_every_point(&scene!(), BY_MONTH, "append");
+}
+
+/// Where one worker is frozen, and where another one stands that has taken over from it when the first is thawed.
+const PAIRS: [(&str, &str); 10] = [
+    ("piece-claimed", "staging-created"),
+    ("staging-created", "staging-created"),
+    ("piece-verified", "piece-pushed"),
+    ("piece-verified", "gathered"),
+    ("publication-claimed", "gathered"),
+    ("publication-claimed", "placed"),
+    ("staging-renamed", "staging-renamed"),
+    ("staging-renamed", "gathered"),
+    ("gathered", "gathered"),
+    ("placed", "gathered"),
+];
+
+/// Whether a point is one at which a piece is in hand, and not a batch.
+fn at_a_piece(point: &str) -> bool {
+    point == "staging-created" || point.starts_with("piece-")
+}
+
+/// One piece, or one batch of two pieces; the first worker has it and freezes, the second takes it over and is held.
+fn thawed_in_the_middle(scene: &Scene, engine: &str, policy: &str) {
+    scene.short_sessions();
+    fill(scene, &[0, 1], BY_MONTH, 2000, 1);
+    let pair = |first: &str, second: &str| {
+        let name = format!("{first}_{second}").replace('-', "_");
+        let hits = scene.table(&name).from(&scene.src, "hits").engine(&engine.replace("NAME", &name));
+        let hits = hits.sharding_key("id").with("if_target_not_empty", policy);
+        let sources: &[&[usize]] = if at_a_piece(first) { &[&[0]] } else { &[&[0], &[1]] };
+        let task = scene.task(sources, &[&[2], &[3]]).at(&name).with(hits);
+        let start = |point| scene.launch(&task).args(&["--jobs", "1"]).freeze_at(point).start();
+        let frozen = start(first);
+        frozen.freezes_at(first);
+        let holder = start(second);
+        holder.freezes_at(second);
+        frozen.thaw();
+        frozen.says("connecting again");
+        holder.thaw();
+        for worker in [holder, frozen] {
+            worker.ends().with(0);
+        }
+        scene.check_rows(&task, &task.tables[0], "1");
+        scene.check_status(&task);
+        task
+    };
+    let tasks: Vec<Task> = std::thread::scope(|scope| {
+        let pairs: Vec<_> = PAIRS.iter().map(|(first, second)| scope.spawn(move || pair(first, second))).collect();
+        pairs.into_iter().map(|pair| pair.join().unwrap()).collect()
+    });
+    for task in &tasks {
+        scene.check_nothing_left(task);
+    }
+}
+
+#[test]
+fn thawed_while_another_is_at_the_same_work() {
+    thawed_in_the_middle(&scene!(), BY_MONTH, "fail");
+}
+
+#[test]
+fn thawed_while_another_is_at_the_same_work_on_replicated_tables() {
+    let scene = scene!();
+    let path = format!("/tables/{}/NAME/{{shard}}", scene.name());
+    let engine = format!("ReplicatedMergeTree('{path}', '{{replica}}') PARTITION BY toYYYYMM(d) ORDER BY (d, id)");
+    thawed_in_the_middle(&scene, &engine, "append");
 }
