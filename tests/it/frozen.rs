@@ -1,6 +1,8 @@
 //! A worker is frozen in each step of the protocol (SIGSTOP), for longer than its session lives. Others finish the task;
 //! then it is thawed, believes for a moment that nothing has happened, and must do no harm.
 
+use lab::LabSpec;
+
 use crate::copy::{BY_MONTH, fill};
 use crate::harness::{Scene, Task, Worker, scene};
 
@@ -92,54 +94,73 @@ const PAIRS: [(&str, &str); 10] = [
     ("placed", "gathered"),
 ];
 
-/// Whether a point is one at which a piece is in hand, and not a batch.
-fn at_a_piece(point: &str) -> bool {
-    point == "staging-created" || point.starts_with("piece-")
-}
-
-/// One piece, or one batch of two pieces; the first worker has it and freezes, the second takes it over and is held.
-fn thawed_in_the_middle(scene: &Scene, engine: &str, policy: &str) {
-    scene.short_sessions();
+/// One piece, so that both workers want the same, or where the first one has a batch in hand, one of two pieces.
+fn pairs(scene: &Scene, engine: &str, policy: &str) -> Vec<Task> {
     fill(scene, &[0, 1], BY_MONTH, 2000, 1);
-    let pair = |first: &str, second: &str| {
+    let task = |(first, second): &(&str, &str)| {
         let name = format!("{first}_{second}").replace('-', "_");
         let hits = scene.table(&name).from(&scene.src, "hits").engine(&engine.replace("NAME", &name));
         let hits = hits.sharding_key("id").with("if_target_not_empty", policy);
-        let sources: &[&[usize]] = if at_a_piece(first) { &[&[0]] } else { &[&[0], &[1]] };
-        let task = scene.task(sources, &[&[2], &[3]]).at(&name).with(hits);
-        let start = |point| scene.launch(&task).args(&["--jobs", "1"]).freeze_at(point).start();
-        let frozen = start(first);
-        frozen.freezes_at(first);
-        let holder = start(second);
-        holder.freezes_at(second);
-        frozen.thaw();
-        frozen.says("connecting again");
-        holder.thaw();
-        for worker in [holder, frozen] {
-            worker.ends().with(0);
-        }
-        scene.check_rows(&task, &task.tables[0], "1");
-        scene.check_status(&task);
-        task
+        let at_a_piece = *first == "staging-created" || first.starts_with("piece-");
+        let sources: &[&[usize]] = if at_a_piece { &[&[0]] } else { &[&[0], &[1]] };
+        scene.task(sources, &[&[2], &[3]]).at(&name).with(hits)
     };
-    let tasks: Vec<Task> = std::thread::scope(|scope| {
-        let pairs: Vec<_> = PAIRS.iter().map(|(first, second)| scope.spawn(move || pair(first, second))).collect();
-        pairs.into_iter().map(|pair| pair.join().unwrap()).collect()
-    });
+    PAIRS.iter().map(task).collect()
+}
+
+/// The first worker freezes, the second takes over and is held. ZooKeeper stands still while the first is thawed: it
+/// cannot know that its session is over, and does for a while what it can do without recording anything.
+fn thawed_in_the_middle(scene: &Scene, engine: &str, policy: &str) {
+    let tasks = pairs(scene, engine, policy);
+    let start = |(task, point): (&Task, &str)| scene.launch(task).args(&["--jobs", "1"]).freeze_at(point).start();
+    scene.short_sessions();
+    let first: Vec<Worker> = tasks.iter().zip(PAIRS.map(|pair| pair.0)).map(start).collect();
+    for (worker, (point, _)) in first.iter().zip(PAIRS) {
+        worker.freezes_at(point);
+    }
+    // These are to keep their sessions.
+    std::fs::write(scene.keeper_xml(), scene.keeper_text("")).unwrap();
+    let second: Vec<Worker> = tasks.iter().zip(PAIRS.map(|pair| pair.1)).map(start).collect();
+    for (worker, (_, point)) in second.iter().zip(PAIRS) {
+        worker.freezes_at(point);
+    }
+
+    scene.lab().zookeeper().freeze().unwrap();
+    for worker in &first {
+        worker.thaw();
+    }
+    for worker in &first {
+        worker.says("connecting again");
+    }
+    scene.lab().zookeeper().thaw().unwrap();
+    for worker in &second {
+        worker.thaw();
+    }
+    for (worker, pair) in second.into_iter().zip(PAIRS) {
+        let ended = worker.ends().with(0);
+        // Nobody took away what it had made; unless it was held for so long that its own session was over too.
+        let undisturbed = !ended.stderr.contains("is repeated") || ended.stderr.contains("is over");
+        assert!(undisturbed, "{pair:?}: {}", ended.stderr);
+    }
+    for worker in first {
+        worker.ends().with(0);
+    }
     for task in &tasks {
+        scene.check_rows(task, &task.tables[0], "1");
         scene.check_nothing_left(task);
+        scene.check_status(task);
     }
 }
 
 #[test]
 fn thawed_while_another_is_at_the_same_work() {
-    thawed_in_the_middle(&scene!(), BY_MONTH, "fail");
+    let scene = scene!(own LabSpec { clickhouse: 4, ..LabSpec::default() });
+    thawed_in_the_middle(&scene, BY_MONTH, "fail");
 }
 
 #[test]
 fn thawed_while_another_is_at_the_same_work_on_replicated_tables() {
-    let scene = scene!();
-    let path = format!("/tables/{}/NAME/{{shard}}", scene.name());
-    let engine = format!("ReplicatedMergeTree('{path}', '{{replica}}') PARTITION BY toYYYYMM(d) ORDER BY (d, id)");
-    thawed_in_the_middle(&scene, &engine, "append");
+    let scene = scene!(own LabSpec { clickhouse: 4, ..LabSpec::default() });
+    let engine = "ReplicatedMergeTree('/tables/NAME/{shard}', '{replica}') PARTITION BY toYYYYMM(d) ORDER BY (d, id)";
+    thawed_in_the_middle(&scene, engine, "append");
 }
