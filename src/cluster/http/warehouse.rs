@@ -124,8 +124,8 @@ impl Warehouse for HttpWarehouse {
         if exists != [1] {
             return Ok(None);
         }
-        let tables: Vec<TableRow> = self.rows(node, &doing, &sql::describe_table(name), SHORT).await?;
-        let columns: Vec<ColumnRow> = self.rows(node, &doing, &sql::describe_columns(name), SHORT).await?;
+        let tables: Vec<TableRow> = self.definitions(node, &doing, &sql::describe_table(name)).await?;
+        let columns: Vec<ColumnRow> = self.definitions(node, &doing, &sql::describe_columns(name)).await?;
         let Some(table) = tables.into_iter().next() else { return Ok(None) };
         let columns = columns
             .into_iter()
