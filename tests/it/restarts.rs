@@ -57,6 +57,9 @@ fn a_target_server_at_copy_at_gather_and_at_replace() {
     scene.server(3).start().unwrap();
     for (worker, (_, task)) in workers.into_iter().zip(&tasks) {
         worker.ends().with(0).tells(&["WARN", "failed and is repeated", scene.server(3).host()]);
+        scene.check_rows(task, &task.tables[0], "1");
+    }
+    for (_, task) in &tasks {
         scene.check(task);
     }
 }

@@ -145,7 +145,7 @@ impl Warehouse for HttpWarehouse {
 
     async fn tables_with_prefix(&self, node: &Node, database: &str, prefix: &str) -> Result<Vec<String>, Error> {
         let doing = format!("cannot list the tables of {database}");
-        self.rows(node, &doing, &sql::tables_with_prefix(database, prefix), SHORT).await
+        self.definitions(node, &doing, &sql::tables_with_prefix(database, prefix)).await
     }
 
     async fn replica_state(&self, node: &Node, name: &TableName) -> Result<Option<ReplicaState>, Error> {
