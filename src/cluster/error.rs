@@ -116,6 +116,8 @@ impl Error {
             291 | 497 => "the account needs access to this database",
             164 => "the account may only read",
             359 => "raise max_partition_size_to_drop and max_table_size_to_drop on this server",
+            75 | 243 => "if its disk is full, free space there",
+            225 | 242 | 999 => "is this server's own ZooKeeper in order? See system.replicas there",
             241 => "lower batch_bytes, or raise max_memory_usage in the settings of the task",
             _ => return None,
         })

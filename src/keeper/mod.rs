@@ -216,8 +216,8 @@ pub trait Session: Send + Sync {
     /// came while the answer was awaited: the commit may have been applied. [`Error::TooLarge`]: nothing was sent.
     async fn commit(&self, ops: Vec<Op>) -> Result<(), Error>;
 
-    /// Resolves when this session is over for good, however it ended.
-    async fn lost(&self);
+    /// Resolves when this session is over for good, however it ended, to [`Error::SessionLost`].
+    async fn lost(&self) -> Error;
 
     /// Whether this session is known to be over.
     fn is_lost(&self) -> bool;

@@ -145,7 +145,7 @@ impl fmt::Display for TableReport {
                 match (partition.target, &partition.error) {
                     (Some(_), _) if equal => "equal".into(),
                     (Some(_), _) => "fewer, see below".into(),
-                    (None, Some(error)) => format!("failed: {error}"),
+                    (None, Some(_)) => "failed, see below".into(),
                     (None, None) => "not done".into(),
                 },
             ]);
@@ -161,6 +161,12 @@ impl fmt::Display for TableReport {
         }
         if shared {
             writeln!(f, "* seconds of all partitions that were copied together with it")?;
+        }
+        // Errors are too long for a column.
+        for partition in &self.partitions {
+            if let (None, Some(error)) = (partition.target, &partition.error) {
+                writeln!(f, "{} failed: {error}", partition.name)?;
+            }
         }
         for remark in &self.remarks {
             writeln!(f, "note: {remark}")?;
@@ -194,7 +200,7 @@ mod tests {
         };
         let text = report.to_string();
         assert!(text.contains("201801") && text.contains("equal") && text.contains("1.2"), "{text}");
-        assert!(text.contains("failed: disk full") && text.contains("note: something"), "{text}");
+        assert!(text.contains("201802 failed: disk full") && text.contains("note: something"), "{text}");
         assert!(text.ends_with("1 of 2 partitions are published, 10 rows on the target."), "{text}");
     }
 }

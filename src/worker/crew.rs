@@ -73,7 +73,7 @@ pub async fn take_seat(
         tokio::select! {
             biased;
             () = interrupt.finish() => return Ok(Seat::Interrupted),
-            () = session.lost() => return Err(Error::SessionLost { place: worker.to_owned() }.into()),
+            lost = session.lost() => return Err(lost.into()),
             () = any(vec![places_change, description_change]) => {}
         }
     }

@@ -1,16 +1,29 @@
-//! Places where a test can stop a worker, by name.
+//! Places where a test can stop a worker, by name. Off unless the environment has one of
 //!
-//! With `CLICKHOUSE_COPIER_STOP_AT=<name>` in the environment a worker that comes to that place says so on standard error
-//! and stands still, its session alive, until somebody ends the process. Off otherwise.
+//! - `CLICKHOUSE_COPIER_STOP_AT=<name>`: a worker that comes to that place says so on standard error and stands still, its
+//!   session alive, until somebody ends the process;
+//! - `CLICKHOUSE_COPIER_FREEZE_AT=<name>`: the first time that it comes there it says so and stops as a whole, as by
+//!   SIGSTOP from outside: no sign of life reaches ZooKeeper, until somebody sends SIGCONT. Then it goes on from there.
 
-use std::sync::OnceLock;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::signal::{Signal, raise};
+
+static STOP_AT: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("CLICKHOUSE_COPIER_STOP_AT").ok());
+static FREEZE_AT: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("CLICKHOUSE_COPIER_FREEZE_AT").ok());
+static WAS_FROZEN: AtomicBool = AtomicBool::new(false);
 
 /// Stands still here if the environment says so.
 pub async fn fault_point(name: &str) {
-    static STOP_AT: OnceLock<Option<String>> = OnceLock::new();
-    let stop_at = STOP_AT.get_or_init(|| std::env::var("CLICKHOUSE_COPIER_STOP_AT").ok());
-    if stop_at.as_deref() == Some(name) {
+    if STOP_AT.as_deref() == Some(name) {
         eprintln!("fault point {name} reached");
         std::future::pending::<()>().await;
+    }
+    if FREEZE_AT.as_deref() == Some(name) && !WAS_FROZEN.swap(true, Ordering::Relaxed) {
+        eprintln!("fault point {name} reached");
+        if let Err(error) = raise(Signal::SIGSTOP) {
+            eprintln!("it cannot be stopped: {error}");
+        }
     }
 }

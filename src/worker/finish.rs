@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use futures::future::join_all;
 
-use crate::keeper::Error as KeeperError;
 use crate::model::Node;
 use crate::protocol::MadeTable;
 
@@ -29,9 +28,7 @@ pub async fn finish(hands: &Hands, interrupt: &Interrupt) -> Result<Vec<String>,
         tokio::select! {
             biased;
             () = interrupt.finish() => return Ok(Vec::new()),
-            () = hands.ledger.session().lost() => {
-                return Err(KeeperError::SessionLost { place: hands.site.worker.clone() }.into());
-            }
+            lost = hands.ledger.session().lost() => return Err(lost.into()),
             () = any(vec![claims]) => {}
         }
     }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use futures::future::{join_all, try_join_all};
 
-use crate::keeper::Error as KeeperError;
 use crate::model::Node;
 use crate::plan::TablePlan;
 use crate::protocol::BatchRecord;
@@ -62,7 +61,7 @@ pub async fn prepare(
         tokio::select! {
             biased;
             () = interrupt.finish() => return Ok(None),
-            () = ledger.session().lost() => return Err(KeeperError::SessionLost { place: worker.to_owned() }.into()),
+            lost = ledger.session().lost() => return Err(lost.into()),
             () = any(vec![claims, change]) => {}
         }
     }

@@ -67,6 +67,9 @@ impl Shift<'_> {
         let mut description = self.next_description().await?;
         let (mut last_status, mut status_due) = (Instant::now(), false);
         let session = crew::session(&self.hands.ledger);
+        if self.retry_failed {
+            self.revive(self.failed(true).await, true).await?;
+        }
         loop {
             let surplus = self.is_surplus().await?;
             let taking = !surplus && !self.interrupt.is_finishing();
@@ -94,7 +97,7 @@ impl Shift<'_> {
             let event = tokio::select! {
                 biased;
                 () = self.interrupt.stop() => Event::Stop,
-                () = session.lost() => Event::Lost,
+                lost = session.lost() => Event::Lost(lost),
                 () = self.interrupt.finish(), if !self.interrupt.is_finishing() => Event::Finish,
                 Some(done) = running.join_next(), if !running.is_empty() => Event::Done(done),
                 () = &mut description => Event::Description,
@@ -115,7 +118,7 @@ impl Shift<'_> {
                     running.shutdown().await;
                     return Ok(ShiftEnd::Stopped);
                 }
-                Event::Lost => return Err(KeeperError::SessionLost { place: self.hands.site.worker.clone() }.into()),
+                Event::Lost(error) => return Err(error.into()),
             }
         }
     }
@@ -162,11 +165,11 @@ impl Shift<'_> {
         Ok(crew::is_surplus(&places, &self.hands.site.worker, limit))
     }
 
-    /// The pieces and batches that failed and are to have another chance: once when the run begins all of them, later as
-    /// often as the rounds allow those that another try could help.
-    async fn failed(&self) -> Vec<Job> {
+    /// The pieces and batches that failed and are to have another chance: when the run begins all of them, later as often as
+    /// the rounds allow those that another try could help.
+    async fn failed(&self, all: bool) -> Vec<Job> {
         let rounds = self.hands.site.conduct.rounds;
-        let again = |transient: bool, had: u32| self.retry_failed || (transient && had + 1 < rounds);
+        let again = |transient: bool, had: u32| all || (transient && had + 1 < rounds);
         let cache = self.hands.cache.lock().await;
         let mut failed = Vec::new();
         for (table, board) in cache.boards.iter().enumerate() {
@@ -185,21 +188,24 @@ impl Shift<'_> {
     }
 
     /// Gives what failed another chance, after a pause. Whether there is something to do again.
-    async fn start_afresh(&mut self) -> Result<bool, LedgerError> {
-        let failed = self.failed().await;
-        let first = std::mem::take(&mut self.retry_failed);
+    async fn start_afresh(&self) -> Result<bool, LedgerError> {
+        let failed = self.failed(false).await;
         if failed.is_empty() {
             return Ok(false);
         }
-        if !first {
-            let pause = self.hands.site.pause(LONG_PAUSE);
-            tracing::warn!("{} jobs failed; they are tried afresh in {:.0} s", failed.len(), pause.as_secs_f64());
-            tokio::select! {
-                biased;
-                () = self.interrupt.finish() => return Ok(true),
-                () = tokio::time::sleep(pause) => {}
-            }
+        let pause = self.hands.site.pause(LONG_PAUSE);
+        tracing::warn!("{} jobs failed; they are tried afresh in {:.0} s", failed.len(), pause.as_secs_f64());
+        tokio::select! {
+            biased;
+            () = self.interrupt.finish() => return Ok(true),
+            () = tokio::time::sleep(pause) => {}
         }
+        self.revive(failed, false).await?;
+        Ok(true)
+    }
+
+    /// Makes failed jobs ones that nobody has begun. `new_run`: their rounds are counted from the beginning.
+    async fn revive(&self, failed: Vec<Job>, new_run: bool) -> Result<(), LedgerError> {
         let mut cache = self.hands.cache.lock().await;
         let (none, worker) = (ClaimChange::None, &self.hands.site.worker);
         for job in failed {
@@ -208,20 +214,20 @@ impl Shift<'_> {
                     let record = cache.boards[piece.table].pieces[piece.piece].clone();
                     // Unless another worker was faster.
                     if matches!(record.state, PieceState::Failed { .. }) {
-                        let next = record.fresh_start(first);
+                        let next = record.fresh_start(new_run);
                         self.hands.ledger.change_piece(&mut cache, piece, &record, next, none, worker).await?;
                     }
                 }
                 Job::Publish(batch) => {
                     let record = cache.boards[batch.table].batches[batch.batch].clone();
                     if matches!(record.state, BatchState::Failed { .. }) {
-                        let next = record.fresh_start(first);
+                        let next = record.fresh_start(new_run);
                         self.hands.ledger.change_batch(&mut cache, batch, &record, next, none, worker).await?;
                     }
                 }
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Takes over a changed description: settings and `max_workers`. What the plan depends on cannot change any more.
@@ -283,7 +289,7 @@ enum Event {
     Description,
     Finish,
     Stop,
-    Lost,
+    Lost(KeeperError),
 }
 
 async fn fired(change: Option<Change>) {

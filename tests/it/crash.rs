@@ -1,5 +1,7 @@
 //! A worker is killed with -9 in each step of the protocol; another one finishes, and the result is exact.
 
+use serde_json::Value;
+
 use crate::copy::{BY_MONTH, COLUMNS, fill};
 use crate::harness::{Scene, Task, scene};
 
@@ -173,4 +175,40 @@ fn staged_rows_that_are_fewer_than_recorded_are_not_published() {
     scene.ask(2, &format!("ALTER TABLE {dst}.{table} DROP PARTITION ID '{id}'"));
     scene.run(&task).with(0).tells(&["rows were staged", "are there"]);
     scene.check(&task);
+}
+
+/// All workers die at once, each somewhere else. What they have recorded and staged stays, however long it takes until
+/// somebody starts new ones: their sessions are over by then, and nothing else of them has an age.
+#[test]
+fn all_workers_are_killed_and_new_ones_go_on() {
+    let scene = scene!();
+    let task = task(&scene, PLAIN, "fail");
+    let points = ["piece-recorded", "piece-pushed", "publication-claimed"];
+    let stopped = points.map(|point| {
+        let worker = scene.launch(&task).args(&["--jobs", "1"]).stop_at(point).start();
+        worker.reaches(point);
+        worker
+    });
+    for worker in stopped {
+        worker.kill_9();
+    }
+    scene.eventually("no session of theirs is left", || match scene.children(&format!("{}/claims", task.path)) {
+        Some(names) if !names.is_empty() => Err(format!("{names:?}")),
+        _ => Ok(()),
+    });
+    let copied = |pieces: &[Value]| -> Vec<(usize, Value)> {
+        pieces.iter().cloned().enumerate().filter(|(_, piece)| !piece["s"]["c"].is_null()).collect()
+    };
+    let before = copied(&scene.pieces(&task));
+    assert!(before.len() > 1 && before.len() < scene.pieces(&task).len(), "{before:?}");
+    let new = [(); 2].map(|()| scene.launch(&task).without_task_file().start());
+    for worker in new {
+        worker.ends().with(0).tells(&["joining"]);
+    }
+    scene.check(&task);
+    // Nothing that was recorded has been copied again.
+    let after = scene.pieces(&task);
+    for (number, piece) in before {
+        assert_eq!(after[number], piece, "piece {number}");
+    }
 }

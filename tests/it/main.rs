@@ -9,15 +9,19 @@ mod cleanup;
 mod columns;
 mod copy;
 mod crash;
+mod frozen;
 mod keeper;
 mod many;
 mod modern;
+mod no_room;
 mod policies;
 mod replicas;
+mod restarts;
 mod settings;
 mod sharding;
 mod status;
 mod warehouse;
+mod zookeeper_away;
 
 /// The ZooKeeper that all tests share.
 fn zookeeper_hosts() -> Vec<(String, u16)> {

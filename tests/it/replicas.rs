@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use lab::{LabSpec, Macros};
 
 use crate::copy::{BY_MONTH, COLUMNS, fill, rows};
-use crate::harness::{Scene, scene};
+use crate::harness::{Scene, Task, Worker, scene};
 
 /// Two shards of two replicas, twice: servers 0 to 3 and 4 to 7. `{shard}` counts from 0 to 3.
 fn four_pairs() -> LabSpec {
@@ -75,6 +75,49 @@ fn a_replica_of_the_target_dies_in_the_middle() {
         scene.check_replicas(&task, table);
     }
     scene.check_status(&task);
+}
+
+/// It goes while a piece is copied, while the batch is gathered, put in place, and when that is done; and it does not come
+/// back. One worker of a task lives through it.
+#[test]
+fn a_replica_of_the_target_is_lost_for_good_at_copy_and_at_publication() {
+    let scene = scene!(own LabSpec { clickhouse: 3, ..LabSpec::default() });
+    fill(&scene, &[0], BY_MONTH, 5000, 1);
+    let path = "ReplicatedMergeTree('/tables/NAME', '{replica}') PARTITION BY toYYYYMM(d) ORDER BY id";
+    // Of one table the second replica fetches nothing: when the first has the rows in place and dies, nobody has them.
+    scene.on(&[1, 2], &format!("CREATE DATABASE {}", scene.dst));
+    let engine = path.replace("NAME", "unfetched");
+    scene.on(&[1, 2], &format!("CREATE TABLE {}.unfetched {COLUMNS} ENGINE = {engine}", scene.dst));
+    scene.ask(2, &format!("SYSTEM STOP FETCHES {}.unfetched", scene.dst));
+
+    let points = ["staging-created", "piece-recorded", "staging-renamed", "gathered", "placed", "placed"];
+    let names = ["created", "recorded", "renamed", "gathered", "placed", "unfetched"];
+    let tasks = names.map(|name| {
+        let hits = scene.table(name).from(&scene.src, "hits").engine(&path.replace("NAME", name));
+        scene.task(&[&[0]], &[&[1, 2]]).at(name).with(hits.with("number_of_splits", "2"))
+    });
+    let start = |(task, point): (&Task, &str)| {
+        scene.launch(task).args(&["--jobs", "1", "--retry-delay-ms", "100"]).freeze_at(point).start()
+    };
+    let workers: Vec<Worker> = tasks.iter().zip(points).map(start).collect();
+    for (worker, point) in workers.iter().zip(points) {
+        worker.freezes_at(point);
+    }
+    // The rows wait on the first replica.
+    let lost = scene.server(1);
+    lost.kill_9().unwrap();
+    for worker in &workers {
+        worker.thaw();
+    }
+    for (worker, name) in workers.into_iter().zip(names) {
+        let ended = worker.ends().with(0).tells(&["ERROR", "not everything is cleaned up", lost.host(), "copier_"]);
+        if name != "placed" {
+            ended.tells(&["WARN", lost.host(), "failed and is repeated"]).tells(&["WARN", "other nodes are chosen"]);
+        }
+    }
+    for task in &tasks {
+        scene.check(task);
+    }
 }
 
 #[test]

@@ -112,9 +112,10 @@ impl Session for Sitting {
         done
     }
 
-    async fn lost(&self) {
-        self.inner.lost().await;
+    async fn lost(&self) -> KeeperError {
+        let lost = self.inner.lost().await;
         self.actor.awake().await;
+        lost
     }
 
     fn is_lost(&self) -> bool {

@@ -19,6 +19,10 @@ const QUICK: Duration = Duration::from_secs(5);
 const SHORT: Duration = Duration::from_secs(60);
 /// A query that reads one or a few columns of a whole table.
 const COUNTING: Duration = Duration::from_secs(3600);
+/// How often definitions are looked at before a table that vanished is an error.
+const LOOKS: u32 = 5;
+const UNKNOWN_TABLE: u32 = 60;
+const FILE_DOESNT_EXIST: u32 = 107;
 
 /// The servers of a task, over HTTP.
 #[derive(Clone)]
@@ -76,6 +80,22 @@ impl HttpWarehouse {
             query = query.with_setting(name, value);
         }
         bounded(node, doing, limit, query.fetch_all::<T>()).await
+    }
+
+    /// Rows of a system table that tells tables or their definitions. 18.16 reads the definitions of the database's other
+    /// tables too, and fails with "unknown table" or "file doesn't exist" when one of them is dropped meanwhile, as staging
+    /// tables of other batches are: then looked again.
+    async fn definitions<T>(&self, node: &Node, doing: &str, sql: &str) -> Result<Vec<T>, Error>
+    where
+        T: clickhouse::RowOwned + clickhouse::RowRead,
+    {
+        for _ in 1..LOOKS {
+            match self.rows(node, doing, sql, SHORT).await {
+                Err(error) if matches!(error.code(), Some(UNKNOWN_TABLE | FILE_DOESNT_EXIST)) => {}
+                other => return other,
+            }
+        }
+        self.rows(node, doing, sql, SHORT).await
     }
 
     /// A result in a text format.

@@ -124,8 +124,8 @@ impl Warehouse for HttpWarehouse {
         if exists != [1] {
             return Ok(None);
         }
-        let tables: Vec<TableRow> = self.rows(node, &doing, &sql::describe_table(name), SHORT).await?;
-        let columns: Vec<ColumnRow> = self.rows(node, &doing, &sql::describe_columns(name), SHORT).await?;
+        let tables: Vec<TableRow> = self.definitions(node, &doing, &sql::describe_table(name)).await?;
+        let columns: Vec<ColumnRow> = self.definitions(node, &doing, &sql::describe_columns(name)).await?;
         let Some(table) = tables.into_iter().next() else { return Ok(None) };
         let columns = columns
             .into_iter()
@@ -145,7 +145,7 @@ impl Warehouse for HttpWarehouse {
 
     async fn tables_with_prefix(&self, node: &Node, database: &str, prefix: &str) -> Result<Vec<String>, Error> {
         let doing = format!("cannot list the tables of {database}");
-        self.rows(node, &doing, &sql::tables_with_prefix(database, prefix), SHORT).await
+        self.definitions(node, &doing, &sql::tables_with_prefix(database, prefix)).await
     }
 
     async fn replica_state(&self, node: &Node, name: &TableName) -> Result<Option<ReplicaState>, Error> {

@@ -113,9 +113,10 @@ impl Session for MemorySession {
         .await?
     }
 
-    async fn lost(&self) {
+    async fn lost(&self) -> Error {
         let mut line = self.line.clone();
         let _ = line.wait_for(|line| *line == Line::Over).await;
+        over()
     }
 
     fn is_lost(&self) -> bool {

@@ -79,7 +79,7 @@ impl ZooKeeperSession {
         tokio::select! {
             biased;
             answer = answer => Ok(answer),
-            () = self.lost() => Err(self.over()),
+            lost = self.lost() => Err(lost),
         }
     }
 
@@ -278,10 +278,11 @@ impl Session for ZooKeeperSession {
         }
     }
 
-    async fn lost(&self) {
+    async fn lost(&self) -> Error {
         let mut lost = self.lost.clone();
         // An error means that the guard is gone, which happens only with the runtime: over as well.
         let _ = lost.wait_for(|lost| *lost).await;
+        self.over()
     }
 
     fn is_lost(&self) -> bool {

@@ -7,7 +7,6 @@ use futures::future::join_all;
 use tokio::time::Instant;
 
 use crate::cluster::Settings;
-use crate::keeper::Error as KeeperError;
 use crate::model::Node;
 use crate::protocol::to_void;
 
@@ -32,9 +31,10 @@ impl Cleaner {
         fault_point("cleanup-recorded").await;
         let session = self.ledger.session().clone();
         tokio::select! {
-            () = self.clear(found, &mut removal) => {}
-            () = session.lost() => return Err(KeeperError::SessionLost { place: self.task_path.clone() }.into()),
+            biased;
+            lost = session.lost() => return Err(lost.into()),
             () = interrupt.finish() => removal.interrupted = true,
+            () = self.clear(found, &mut removal) => {}
         }
         Ok(removal)
     }

@@ -1,13 +1,19 @@
 //! Waiting until the other replicas of a target shard have what was published.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures::future::join_all;
 
+use crate::cluster::Error;
 use crate::model::{Node, PartitionId};
 
 use super::super::site::AttemptError;
 use super::{Gathered, Publication};
+
+/// How often the node that has the rows is looked at while others fetch them, and how many looks in a row may fail.
+const LOOK: Duration = Duration::from_secs(2);
+const BAD_LOOKS: u32 = 3;
 
 impl Publication<'_> {
     /// Waits until the other live replicas have what this one has.
@@ -47,7 +53,14 @@ impl Publication<'_> {
                 error.kind
             )));
         }
-        warehouse.sync_replica(node, table).await?;
+        tokio::select! {
+            biased;
+            synced = warehouse.sync_replica(node, table) => synced?,
+            // Nobody else may have what it would fetch: without this it waits for ever.
+            lost = self.until_lost(&part.node) => return Err(AttemptError::Mismatch(format!(
+                "{lost}: the rows were put in place there, and replica {node} of {table} does not have them yet"
+            ))),
+        }
         let theirs = warehouse.rows_by_partition(node, table, Some(ids)).await?;
         let shrinks = part.target.engine.merges_rows() || part.target.has_ttl();
         match counts.iter().find(|(id, rows)| theirs.get(id).copied().unwrap_or(0) != **rows) {
@@ -57,6 +70,19 @@ impl Publication<'_> {
                 part.node
             ))),
             _ => Ok(None),
+        }
+    }
+
+    /// Returns when a node has not answered a few times in a row, with what came instead.
+    async fn until_lost(&self, node: &Node) -> Error {
+        let mut silent = 0;
+        loop {
+            match self.site.fleet.warehouse.server(node).await {
+                Ok(_) => silent = 0,
+                Err(error) if silent + 1 == BAD_LOOKS => return error,
+                Err(_) => silent += 1,
+            }
+            tokio::time::sleep(LOOK).await;
         }
     }
 }

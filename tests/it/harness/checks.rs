@@ -160,6 +160,13 @@ impl Scene {
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
     }
 
+    /// The records of the pieces of a task's first table (at most 64 pieces).
+    #[track_caller]
+    pub fn pieces(&self, task: &Task) -> Vec<Value> {
+        let text = self.node(&format!("{}/pieces/0.0", task.path)).expect("the task is planned");
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
+    }
+
     /// The names of the children of a ZooKeeper node; `None` when there is no such node.
     pub fn children(&self, path: &str) -> Option<Vec<String>> {
         let sql = format!("SELECT name FROM system.zookeeper WHERE path = {} FORMAT TSVRaw", quote(path));

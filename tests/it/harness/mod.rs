@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 pub use checks::{Digest, quote, tick};
 pub use task::{Table, Task};
-pub use worker::{Ended, Launch};
+pub use worker::{Ended, Launch, Worker};
 
 /// A scene named after the test that asks for it: on the shared laboratory, or on one of its own with
 /// `scene!(own LabSpec { … })`, for tests that kill or freeze servers.
@@ -123,7 +123,12 @@ impl Scene {
 
     /// A `keeper.xml` for the laboratory's ZooKeeper with more elements in `<zookeeper>`.
     pub fn keeper_text(&self, more: &str) -> String {
-        let hosts = self.lab().zookeeper().hosts();
+        self.keeper_text_of(self.lab(), more)
+    }
+
+    /// The same for another laboratory's, so that workers and servers don't have the same ZooKeeper.
+    pub fn keeper_text_of(&self, lab: &Lab, more: &str) -> String {
+        let hosts = lab.zookeeper().hosts();
         let (host, port) = hosts.split_once(':').unwrap();
         let node = format!("<node><host>{host}</host><port>{port}</port></node>");
         format!("<clickhouse><zookeeper>{node}{more}</zookeeper></clickhouse>")

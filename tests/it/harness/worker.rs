@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::Scene;
@@ -61,6 +62,12 @@ impl<'a> Launch<'a> {
         self
     }
 
+    /// The first time that the worker comes to this point it stops as a whole, as by SIGSTOP; see [`Worker::freezes_at`].
+    pub fn freeze_at(mut self, point: &str) -> Self {
+        self.command.env("CLICKHOUSE_COPIER_FREEZE_AT", point);
+        self
+    }
+
     pub fn start(mut self) -> Worker {
         let dir = self.scene.dir();
         self.command.current_dir(dir).arg("--config").arg(self.scene.keeper_xml());
@@ -102,6 +109,24 @@ impl Worker {
     /// Waits until the worker stands still at a fault point.
     pub fn reaches(&self, point: &str) {
         self.says(&format!("fault point {point} reached"));
+    }
+
+    /// Waits until the worker has stopped as a whole at a fault point.
+    pub fn freezes_at(&self, point: &str) {
+        self.reaches(point);
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        let status = waitpid(pid, Some(WaitPidFlag::WUNTRACED)).unwrap();
+        assert!(matches!(status, WaitStatus::Stopped(..)), "{status:?} at {point}:\n{}", tail(&self.err.text()));
+    }
+
+    /// Lets a frozen worker go on.
+    pub fn thaw(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    /// What it has said on standard error so far.
+    pub fn said(&self) -> String {
+        self.err.text()
     }
 
     pub fn kill_9(mut self) {

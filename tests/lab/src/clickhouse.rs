@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use ureq::http::HeaderValue;
 
 use crate::addresses::{HTTP_PORT, INTERSERVER_PORT, TCP_PORT};
 use crate::config::{Cluster, ServerConfig, clusters_xml};
-use crate::{LabError, Server, install};
+use crate::{LabError, Server, disk, install};
 
 /// How long a query may take. Long, since a test may wait for a slow one on a busy machine; finite, since it may have
 /// frozen the server.
@@ -45,6 +45,11 @@ impl ClickHouse {
         let mut file = OsString::from("--config-file=");
         file.push(dir.join("config.xml"));
         command.push(file);
+        if let Some(mib) = config.small_disk {
+            let data = data(dir);
+            fs::create_dir(&data).map_err(|source| LabError::File { action: "create", path: data.clone(), source })?;
+            command = disk::on_small_disk(mib, &data, command);
+        }
 
         Ok(Self::new("ClickHouse", dir, config.ip, command, &[TCP_PORT, INTERSERVER_PORT]))
     }
@@ -132,6 +137,22 @@ impl ClickHouse {
         Err(LabError::Query { host: self.host.clone(), status, text: text.trim_end().to_owned(), sql: shown() })
     }
 
+    /// Takes up the space on the server's small disk (see [`crate::LabSpec::small_disks`]) until so many bytes are free.
+    ///
+    /// # Errors
+    /// [`LabError::File`], [`LabError::NotRunning`].
+    pub fn fill_disk(&self, leave: u64) -> Result<(), LabError> {
+        disk::fill(&self.server, &data(self.dir()), leave)
+    }
+
+    /// Gives that space back.
+    ///
+    /// # Errors
+    /// As [`ClickHouse::fill_disk`].
+    pub fn free_disk(&self) -> Result<(), LabError> {
+        disk::free(&self.server, &data(self.dir()))
+    }
+
     /// Adds a cluster to the server's `<remote_servers>`, or replaces the one of that name; others stay. When this returns,
     /// a running server uses it (`SYSTEM RELOAD CONFIG`, 30 ms; by itself the server looks every two seconds).
     ///
@@ -154,6 +175,11 @@ impl Deref for ClickHouse {
     fn deref(&self) -> &Server {
         &self.server
     }
+}
+
+/// Where a server's data are, below its folder.
+fn data(dir: &Path) -> PathBuf {
+    dir.join("data")
 }
 
 /// A client without a pool: after a kill, a connection kept from before would fail the first query to the new server.

@@ -64,6 +64,7 @@ pub(crate) struct ServerConfig<'a> {
     pub(crate) macros: Macros,
     pub(crate) merge_tree: &'a [(String, String)],
     pub(crate) query_log: bool,
+    pub(crate) small_disk: Option<u32>,
 }
 
 impl ServerConfig<'_> {

@@ -35,6 +35,9 @@ pub struct LabSpec {
     pub merge_tree: Vec<(String, String)>,
     /// Whether the servers keep `system.query_log`.
     pub query_log: bool,
+    /// Servers by their index whose data lie on a small disk of their own, and its MiB: see [`ClickHouse::fill_disk`]. It is
+    /// empty after each start.
+    pub small_disks: BTreeMap<usize, u32>,
 }
 
 impl Default for LabSpec {
@@ -49,6 +52,7 @@ impl Default for LabSpec {
             settings: Vec::new(),
             merge_tree: Vec::new(),
             query_log: false,
+            small_disks: BTreeMap::new(),
         }
     }
 }
@@ -210,6 +214,7 @@ fn prepare_clickhouse(spec: &LabSpec, dir: &Path, addresses: &BlockLease) -> Res
             macros: spec.macros.get(&index).cloned().unwrap_or_else(macros),
             merge_tree: &spec.merge_tree,
             query_log: spec.query_log,
+            small_disk: spec.small_disks.get(&index).copied(),
         };
         ClickHouse::prepare(&config, &users)
     };

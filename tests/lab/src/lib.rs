@@ -34,6 +34,7 @@
 mod addresses;
 mod clickhouse;
 mod config;
+mod disk;
 mod error;
 mod install;
 mod laboratory;

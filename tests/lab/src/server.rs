@@ -123,6 +123,11 @@ impl Server {
         self.running(&self.slot()).ok().map(Process::pid)
     }
 
+    /// The same, for what needs it to run.
+    pub(crate) fn running_pid(&self) -> Result<u32, LabError> {
+        self.running(&self.slot()).map(Process::pid)
+    }
+
     /// The server's folder: configuration, data, logs.
     #[must_use]
     pub fn dir(&self) -> &Path {

@@ -1,0 +1,166 @@
+//! A worker is frozen in each step of the protocol (SIGSTOP), for longer than its session lives. Others finish the task;
+//! then it is thawed, believes for a moment that nothing has happened, and must do no harm.
+
+use lab::LabSpec;
+
+use crate::copy::{BY_MONTH, fill};
+use crate::harness::{Scene, Task, Worker, scene};
+
+/// Every step, in the order of the protocol.
+const POINTS: [&str; 15] = [
+    "task-created",
+    "plan-stored",
+    "tables-created",
+    "piece-claimed",
+    "staging-created",
+    "piece-pushed",
+    "piece-verified",
+    "piece-recorded",
+    "publication-claimed",
+    "staging-renamed",
+    "gathered",
+    "placed",
+    "publication-verified",
+    "batch-recorded",
+    "staging-dropped",
+];
+
+/// A task for each point, all of them at once, so that the end of a session is waited for once. Tables of two shards go to
+/// two shards, two partitions of two pieces each from a shard.
+fn tasks(scene: &Scene, engine: &str, policy: &str) -> Vec<(&'static str, Task)> {
+    scene.short_sessions();
+    fill(scene, &[0, 1], BY_MONTH, 2000, 2);
+    let task = |point: &&'static str| {
+        let name = point.replace('-', "_");
+        let hits = scene.table(&name).from(&scene.src, "hits").engine(&engine.replace("NAME", &name));
+        let hits = hits.sharding_key("id").with("number_of_splits", "2").with("batch_bytes", "1");
+        let hits = hits.with("if_target_not_empty", policy);
+        (*point, scene.task(&[&[0], &[1]], &[&[2], &[3]]).at(&name).with(hits))
+    };
+    POINTS.iter().map(task).collect()
+}
+
+fn frozen_at_every_point(scene: &Scene, engine: &str, policy: &str) {
+    let tasks = tasks(scene, engine, policy);
+    let start = |(point, task): &(&str, Task)| scene.launch(task).args(&["--jobs", "1"]).freeze_at(point).start();
+    let frozen: Vec<Worker> = tasks.iter().map(start).collect();
+    for ((point, _), worker) in tasks.iter().zip(&frozen) {
+        worker.freezes_at(point);
+    }
+    let others: Vec<Worker> = tasks.iter().map(|(_, task)| scene.launch(task).start()).collect();
+    for (other, (_, task)) in others.into_iter().zip(&tasks) {
+        other.ends().with(0);
+        scene.check_rows(task, &task.tables[0], "1");
+    }
+
+    for worker in &frozen {
+        worker.thaw();
+    }
+    let zookeeper = scene.lab().zookeeper().hosts();
+    for worker in frozen {
+        // What it is told first after its sleep, and what came of the task meanwhile.
+        worker.ends().with(0).tells(&[&zookeeper, "is over", "connecting again"]).tells(&["the task is finished"]);
+    }
+    for (_, task) in &tasks {
+        scene.check(task);
+    }
+}
+
+#[test]
+fn thawed_when_others_have_finished_on_replicated_tables() {
+    let scene = scene!();
+    let path = format!("/tables/{}/NAME/{{shard}}", scene.name());
+    let engine = format!("ReplicatedMergeTree('{path}', '{{replica}}') PARTITION BY toYYYYMM(d) ORDER BY (d, id)");
+    frozen_at_every_point(&scene, &engine, "fail");
+}
+
+/// The policy that cannot be idempotent: what a thawed worker adds must not be there twice.
+#[test]
+fn thawed_when_others_have_finished_appending() {
+    frozen_at_every_point(&scene!(), BY_MONTH, "append");
+}
+
+/// Where one worker is frozen, and where another one stands that has taken over from it when the first is thawed.
+const PAIRS: [(&str, &str); 10] = [
+    ("piece-claimed", "staging-created"),
+    ("staging-created", "staging-created"),
+    ("piece-verified", "piece-pushed"),
+    ("piece-verified", "gathered"),
+    ("publication-claimed", "gathered"),
+    ("publication-claimed", "placed"),
+    ("staging-renamed", "staging-renamed"),
+    ("staging-renamed", "gathered"),
+    ("gathered", "gathered"),
+    ("placed", "gathered"),
+];
+
+/// One piece, so that both workers want the same, or where the first one has a batch in hand, one of two pieces.
+fn pairs(scene: &Scene, engine: &str, policy: &str) -> Vec<Task> {
+    fill(scene, &[0, 1], BY_MONTH, 2000, 1);
+    let task = |(first, second): &(&str, &str)| {
+        let name = format!("{first}_{second}").replace('-', "_");
+        let hits = scene.table(&name).from(&scene.src, "hits").engine(&engine.replace("NAME", &name));
+        let hits = hits.sharding_key("id").with("if_target_not_empty", policy);
+        let at_a_piece = *first == "staging-created" || first.starts_with("piece-");
+        let sources: &[&[usize]] = if at_a_piece { &[&[0]] } else { &[&[0], &[1]] };
+        scene.task(sources, &[&[2], &[3]]).at(&name).with(hits)
+    };
+    PAIRS.iter().map(task).collect()
+}
+
+/// The first worker freezes, the second takes over and is held. ZooKeeper stands still while the first is thawed: it
+/// cannot know that its session is over, and does for a while what it can do without recording anything.
+fn thawed_in_the_middle(scene: &Scene, engine: &str, policy: &str) {
+    let tasks = pairs(scene, engine, policy);
+    let start = |(task, point): (&Task, &str)| scene.launch(task).args(&["--jobs", "1"]).freeze_at(point).start();
+    scene.short_sessions();
+    let first: Vec<Worker> = tasks.iter().zip(PAIRS.map(|pair| pair.0)).map(start).collect();
+    for (worker, (point, _)) in first.iter().zip(PAIRS) {
+        worker.freezes_at(point);
+    }
+    // These are to keep their sessions.
+    std::fs::write(scene.keeper_xml(), scene.keeper_text("")).unwrap();
+    let second: Vec<Worker> = tasks.iter().zip(PAIRS.map(|pair| pair.1)).map(start).collect();
+    for (worker, (_, point)) in second.iter().zip(PAIRS) {
+        worker.freezes_at(point);
+    }
+
+    scene.lab().zookeeper().freeze().unwrap();
+    for worker in &first {
+        worker.thaw();
+    }
+    for worker in &first {
+        worker.says("connecting again");
+    }
+    scene.lab().zookeeper().thaw().unwrap();
+    for worker in &second {
+        worker.thaw();
+    }
+    for (worker, pair) in second.into_iter().zip(PAIRS) {
+        let ended = worker.ends().with(0);
+        // Nobody took away what it had made; unless it was held for so long that its own session was over too.
+        let undisturbed = !ended.stderr.contains("is repeated") || ended.stderr.contains("is over");
+        assert!(undisturbed, "{pair:?}: {}", ended.stderr);
+    }
+    for worker in first {
+        worker.ends().with(0);
+    }
+    for task in &tasks {
+        scene.check_rows(task, &task.tables[0], "1");
+        scene.check_nothing_left(task);
+        scene.check_status(task);
+    }
+}
+
+#[test]
+fn thawed_while_another_is_at_the_same_work() {
+    let scene = scene!(own LabSpec { clickhouse: 4, ..LabSpec::default() });
+    thawed_in_the_middle(&scene, BY_MONTH, "fail");
+}
+
+#[test]
+fn thawed_while_another_is_at_the_same_work_on_replicated_tables() {
+    let scene = scene!(own LabSpec { clickhouse: 4, ..LabSpec::default() });
+    let engine = "ReplicatedMergeTree('/tables/NAME/{shard}', '{replica}') PARTITION BY toYYYYMM(d) ORDER BY (d, id)";
+    thawed_in_the_middle(&scene, engine, "append");
+}

@@ -1,0 +1,114 @@
+//! A server is killed with -9 while rows are copied, gathered or put in place, and started again when the worker has
+//! complained. (While a transfer runs: see `again`.)
+
+use lab::LabSpec;
+
+use crate::copy::{BY_MONTH, fill};
+use crate::harness::{Scene, Task, Worker, scene};
+
+const REPLICATED: &str =
+    "ReplicatedMergeTree('/tables/NAME/{shard}', '{replica}') PARTITION BY toYYYYMM(d) ORDER BY (d, id)";
+
+/// Where a worker is held: before the transfer, before the rows that arrived are counted, before the staged rows are
+/// gathered, before they are put in place.
+const POINTS: [&str; 4] = ["staging-created", "piece-pushed", "staging-renamed", "gathered"];
+
+/// Two source servers (0, 1), two target servers (2, 3).
+fn four() -> LabSpec {
+    LabSpec { clickhouse: 4, query_log: true, ..LabSpec::default() }
+}
+
+/// For each point a task with a plain and one with a Replicated target: one batch of two source shards, two pieces each.
+fn tasks(scene: &Scene) -> Vec<(&'static str, Task)> {
+    fill(scene, &[0, 1], BY_MONTH, 3000, 1);
+    let task = |point: &'static str, kind: &str, engine: &str| {
+        let name = format!("{}_{kind}", point.replace('-', "_"));
+        let hits = scene.table(&name).from(&scene.src, "hits").engine(&engine.replace("NAME", &name));
+        let hits = hits.sharding_key("id").with("number_of_splits", "2");
+        (point, scene.task(&[&[0], &[1]], &[&[2], &[3]]).at(&name).with(hits))
+    };
+    POINTS.iter().flat_map(|point| [task(point, "plain", BY_MONTH), task(point, "replicated", REPLICATED)]).collect()
+}
+
+/// Workers that are held at their points, one for each task.
+fn held(scene: &Scene, tasks: &[(&str, Task)]) -> Vec<Worker> {
+    let start = |(point, task): &(&str, Task)| {
+        scene.launch(task).args(&["--jobs", "1", "--retry-delay-ms", "300"]).freeze_at(point).start()
+    };
+    let workers: Vec<Worker> = tasks.iter().map(start).collect();
+    for ((point, _), worker) in tasks.iter().zip(&workers) {
+        worker.freezes_at(point);
+    }
+    workers
+}
+
+#[test]
+fn a_target_server_at_copy_at_gather_and_at_replace() {
+    let scene = scene!(own four());
+    let tasks = tasks(&scene);
+    let workers = held(&scene, &tasks);
+    scene.server(3).kill_9().unwrap();
+    for worker in &workers {
+        worker.thaw();
+    }
+    for worker in &workers {
+        worker.says("failed and is repeated");
+    }
+    scene.server(3).start().unwrap();
+    for (worker, (_, task)) in workers.into_iter().zip(&tasks) {
+        worker.ends().with(0).tells(&["WARN", "failed and is repeated", scene.server(3).host()]);
+        scene.check_rows(task, &task.tables[0], "1");
+    }
+    for (_, task) in &tasks {
+        scene.check(task);
+    }
+}
+
+#[test]
+fn a_source_server_at_copy_at_gather_and_at_replace() {
+    let scene = scene!(own four());
+    let tasks = tasks(&scene);
+    let workers = held(&scene, &tasks);
+    scene.server(1).kill_9().unwrap();
+    for worker in &workers {
+        worker.thaw();
+    }
+    let mut waiting = Vec::new();
+    for (worker, (point, _)) in workers.into_iter().zip(&tasks) {
+        if matches!(*point, "staging-renamed" | "gathered") {
+            // Nothing is wanted of the source any more.
+            let ended = worker.ends().with(0);
+            assert!(!ended.stderr.contains("failed and is repeated"), "{point}: {}", ended.stderr);
+        } else {
+            worker.says("failed and is repeated");
+            waiting.push(worker);
+        }
+    }
+    scene.server(1).start().unwrap();
+    for worker in waiting {
+        worker.ends().with(0).tells(&["WARN", "failed and is repeated", scene.server(1).host()]);
+    }
+    for (_, task) in &tasks {
+        scene.check(task);
+    }
+}
+
+/// The rows are in place and the target's server dies before the worker has recorded that: what was put in place is found
+/// there, and what could not be dropped is dropped by the next run.
+#[test]
+fn a_target_server_after_the_rows_are_in_place() {
+    let scene = scene!(own four());
+    fill(&scene, &[0, 1], BY_MONTH, 3000, 1);
+    let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id");
+    let task = scene.task(&[&[0], &[1]], &[&[2], &[3]]).with(hits);
+    let worker = scene.launch(&task).args(&["--jobs", "1"]).freeze_at("placed").start();
+    worker.freezes_at("placed");
+    scene.server(3).kill_9().unwrap();
+    worker.thaw();
+    let host = scene.server(3).host();
+    worker.ends().with(0).tells(&["not everything is cleaned up", host, "may be left there"]);
+    scene.server(3).start().unwrap();
+    scene.check_rows(&task, &task.tables[0], "1");
+    scene.run(&task).with(0);
+    scene.check(&task);
+}

@@ -1,0 +1,81 @@
+//! ZooKeeper is away, for a moment and for longer than the workers' sessions.
+
+use std::time::Duration;
+
+use lab::LabSpec;
+
+use crate::again::{slow, wait_for_transfer};
+use crate::harness::{Scene, Worker, scene};
+
+fn two() -> LabSpec {
+    LabSpec { clickhouse: 2, query_log: true, ..LabSpec::default() }
+}
+
+/// It stands still for a second, then it is killed and started again: nobody notices.
+#[test]
+fn for_a_moment() {
+    let scene = scene!(own two());
+    let task = slow(&scene);
+    let workers = [(); 2].map(|()| scene.launch(&task).start());
+    wait_for_transfer(&scene);
+    let zookeeper = scene.lab().zookeeper();
+    zookeeper.freeze().unwrap();
+    // This long is it away; nothing tells when a second is over.
+    std::thread::sleep(Duration::from_secs(1));
+    zookeeper.thaw().unwrap();
+    zookeeper.kill_9().unwrap();
+    zookeeper.start().unwrap();
+    for worker in workers {
+        let ended = worker.ends().with(0);
+        for word in ["is over", "connecting", "attempt 2", "ERROR"] {
+            assert!(!ended.stderr.contains(word), "{word}: {}", ended.stderr);
+        }
+    }
+    scene.check_rows(&task, &task.tables[0], "1");
+    scene.check_nothing_left(&task);
+    for piece in scene.pieces(&task) {
+        assert_eq!(piece["a"], 1, "{piece}");
+    }
+}
+
+/// How many statements have begun on the servers so far that touch the scene's databases.
+fn begun(scene: &Scene) -> u64 {
+    scene.on(&[0, 1], "SYSTEM FLUSH LOGS");
+    let sql = format!(
+        "SELECT count() FROM system.query_log WHERE toInt8(type) = 1 AND position(query, '{}') + position(query, '{}') > 0 \
+         AND position(query, 'query_log') = 0",
+        scene.src, scene.dst
+    );
+    scene.sum(&[0, 1], &sql)
+}
+
+/// The workers stop at once when their sessions are over, wait for as long as it takes, and come back by themselves.
+#[test]
+fn for_longer_than_the_session() {
+    let scene = scene!(own two());
+    scene.short_sessions();
+    let task = slow(&scene);
+    let workers = [(); 2].map(|()| scene.launch(&task).start());
+    wait_for_transfer(&scene);
+    scene.lab().zookeeper().kill_9().unwrap();
+    for worker in &workers {
+        worker.says("connecting again");
+    }
+    let before = begun(&scene);
+    assert!(before > 0);
+    scene.eventually("both have tried to come back a few times", || {
+        let tries = |worker: &Worker| worker.said().matches("trying again in").count();
+        let tries = workers.each_ref().map(tries);
+        if tries.iter().all(|tries| *tries >= 4) { Ok(()) } else { Err(format!("{tries:?}")) }
+    });
+    assert_eq!(begun(&scene), before, "statements began while there was no session");
+    scene.lab().zookeeper().start().unwrap();
+    let zookeeper = scene.lab().zookeeper().hosts();
+    for worker in workers {
+        let words = [&zookeeper, "is over", "all work in hand is given up"];
+        worker.ends().with(0).tells(&words).tells(&[&zookeeper, "Connection refused", "trying again"]);
+    }
+    scene.check_rows(&task, &task.tables[0], "1");
+    scene.check_nothing_left(&task);
+    scene.check_status(&task);
+}
