@@ -15,10 +15,13 @@ use crate::stage::{Broken, Stage, task_path};
 #[derive(Default)]
 struct Records {
     id: Option<TaskId>,
+    planned: bool,
     finished: bool,
     plan: Option<TablePlan>,
     batches: Vec<BatchRecord>,
     pieces: Vec<PieceRecord>,
+    /// What was read last, by path.
+    texts: BTreeMap<String, Vec<u8>>,
 }
 
 /// Knows what is right, and what it has seen.
@@ -34,6 +37,9 @@ pub struct Check {
     records: Vec<Records>,
     /// Commits of the coordinator, and changes of the servers, at the last look.
     seen: (u64, u64),
+    /// The parts of each target host's table, and what was done, at the last look.
+    held: BTreeMap<&'static str, Vec<u64>>,
+    done: BTreeSet<(&'static str, String)>,
 }
 
 fn sorted(mut rows: Vec<Row>) -> Vec<Row> {
@@ -75,7 +81,18 @@ impl Check {
         }
         let records = (0..scene.tasks()).map(|_| Records::default()).collect();
         let (restarted, started) = (BTreeSet::new(), Instant::now());
-        Self { started, before, after, expected, shard_of, restarted, records, seen: (u64::MAX, u64::MAX) }
+        Self {
+            started,
+            before,
+            after,
+            expected,
+            shard_of,
+            restarted,
+            records,
+            seen: (u64::MAX, u64::MAX),
+            held: BTreeMap::new(),
+            done: BTreeSet::new(),
+        }
     }
 
     pub fn elapsed(&self) -> std::time::Duration {
@@ -117,7 +134,7 @@ impl Check {
         if recorded {
             self.read(stage)?;
         }
-        self.targets(stage, now.1 != self.seen.1)?;
+        self.targets(stage)?;
         self.staged(stage, recorded)?;
         self.seen = now;
         Ok(())
@@ -125,31 +142,42 @@ impl Check {
 
     /// Reads what is recorded, and sees that no attempt is given out twice and that nothing done is undone.
     fn read(&mut self, stage: &Stage) -> Result<(), String> {
-        let tree = stage.coordinator.tree();
         for (task, known) in self.records.iter_mut().enumerate() {
             let root = task_path(task);
-            if let Some(stored) = tree.get(&format!("{root}/task")) {
-                let record: TaskRecord = parsed(&stored.data)?;
+            // What has changed since the last look.
+            let mut changed = |path: String| {
+                let stored = stage.coordinator.peek(&format!("{root}/{path}"))?.data;
+                let old = known.texts.insert(path, stored.clone());
+                (old.as_ref() != Some(&stored)).then_some(stored)
+            };
+            if let Some(stored) = changed("task".into()) {
+                let record: TaskRecord = parsed(&stored)?;
+                known.planned = record.planned;
                 known.finished = record.finished;
                 known.id = Some(record.id);
-                if !record.planned {
-                    continue;
-                }
+            }
+            if !known.planned {
+                continue;
             }
             if known.plan.is_none() {
-                let Some(stored) = tree.get(&format!("{root}/plan/0.0")) else { continue };
+                let stored = stage.coordinator.peek(&format!("{root}/plan/0.0")).ok_or("planned without a plan")?;
                 let head = stored.data.iter().position(|byte| *byte == b'\n').ok_or("a plan without head")?;
                 known.plan = Some(parsed(&stored.data[head + 1..])?);
             }
             let plan = known.plan.as_ref().ok_or("no plan")?;
             let mut batches = Vec::new();
             for batch in 0..plan.batches.len() {
-                let stored = tree.get(&format!("{root}/batches/0.{batch}")).ok_or("a batch has no record")?;
-                batches.push(parsed::<BatchRecord>(&stored.data)?);
+                batches.push(match (changed(format!("batches/0.{batch}")), known.batches.get(batch)) {
+                    (Some(stored), _) => parsed::<BatchRecord>(&stored)?,
+                    (None, Some(known)) => known.clone(),
+                    (None, None) => return Err(format!("batch {batch} has no record")),
+                });
             }
             // So few pieces share one node.
-            let stored = tree.get(&format!("{root}/pieces/0.0")).ok_or("pieces have no records")?;
-            let pieces: Vec<PieceRecord> = parsed(&stored.data)?;
+            let pieces: Vec<PieceRecord> = match changed("pieces/0.0".into()) {
+                Some(stored) => parsed(&stored)?,
+                None => known.pieces.clone(),
+            };
             if pieces.len() != plan.pieces.len() || batches.len() != plan.batches.len() {
                 return Err(format!("{} pieces are planned, and {} recorded", plan.pieces.len(), pieces.len()));
             }
@@ -171,13 +199,16 @@ impl Check {
 
     /// I1 and I2: each partition of each target host is as it was or as it is to be, and as it is to be when that is
     /// recorded (I3).
-    fn targets(&self, stage: &Stage, changed: bool) -> Result<(), String> {
+    fn targets(&mut self, stage: &Stage) -> Result<(), String> {
         let scene = &stage.scene;
         let done = self.done();
-        if !changed && done.is_empty() {
-            return Ok(());
-        }
+        let newly_done = done != self.done;
         for host in self.shard_of.keys() {
+            let parts = stage.warehouse.part_numbers(&node(host), &target());
+            if !newly_done && self.held.get(host) == Some(&parts) {
+                continue;
+            }
+            self.held.insert(host, parts);
             let rows = stage.warehouse.rows(&node(host), &target()).unwrap_or_default();
             let mut held: BTreeMap<String, Vec<Row>> = BTreeMap::new();
             for row in rows {
@@ -207,6 +238,7 @@ impl Check {
                 }
             }
         }
+        self.done = done;
         Ok(())
     }
 
@@ -298,13 +330,13 @@ impl Check {
         if undone > 0 {
             return Err(format!("the task is finished, and {undone} batches are not done"));
         }
-        self.nothing_left(stage, task)
+        self.nothing_left(stage, task, &stage.orphans.lock().expect("nobody panics"))
     }
 
     /// No table, statement or ephemeral node of a task, but tables that nobody can know of.
-    pub fn nothing_left(&self, stage: &Stage, task: usize) -> Result<(), String> {
+    pub fn nothing_left(&self, stage: &Stage, task: usize, orphans: &BTreeSet<TableName>) -> Result<(), String> {
         let Some(id) = &self.records[task].id else { return Ok(()) };
-        let (gone, orphans) = (stage.gone(), stage.orphans.lock().expect("nobody panics").clone());
+        let gone = stage.gone();
         for host in stage.scene.hosts().into_iter().filter(|host| !gone.contains(host)) {
             let left: Vec<TableName> = stage.warehouse.tables(&node(host));
             let mut left = left.into_iter().filter(|table| table.table.starts_with(&id.tables()));

@@ -409,9 +409,9 @@ impl Stage {
 
     /// What must hold after a clean-up.
     pub fn check_clean(&self, task: usize) -> Result<(), String> {
-        lock(&self.orphans).clear();
-        lock(&self.check).look(self)?;
-        lock(&self.check).nothing_left(self, task)
+        let mut check = lock(&self.check);
+        check.look(self)?;
+        check.nothing_left(self, task, &BTreeSet::new())
     }
 }
 

@@ -159,6 +159,13 @@ impl MemoryWarehouse {
         tables.map(|(database, name, table)| (TableName::new(database, name), count(table))).collect()
     }
 
+    /// Numbers of the active parts of a table: they tell whether its rows have changed.
+    pub fn part_numbers(&self, node: &Node, name: &TableName) -> Vec<u64> {
+        let world = self.world();
+        let parts = world.table(&node.address(), name).map(|table| world.parts(table)).unwrap_or_default();
+        parts.iter().map(|part| part.number).collect()
+    }
+
     /// Grows whenever anything that a table holds, or its name, may have changed.
     pub fn changes(&self) -> u64 {
         self.world().changes

@@ -118,6 +118,11 @@ impl MemoryCoordinator {
         self.lock().tree.all()
     }
 
+    /// A node as it is, without a session.
+    pub fn peek(&self, path: &str) -> Option<Stored> {
+        self.lock().tree.get(path)
+    }
+
     /// How many commits were applied so far.
     pub fn commits(&self) -> u64 {
         self.lock().commits
