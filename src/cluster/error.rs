@@ -43,6 +43,8 @@ pub enum Remedy {
     Retry,
     /// The same with fewer rows at once.
     Smaller,
+    /// The same on another replica: what this one has is damaged or missing.
+    Elsewhere,
     /// Nothing that we could do: a person must.
     GiveUp,
 }
@@ -104,6 +106,8 @@ impl Error {
                 // a staging table that is not there any more: made again by the next attempt
                 60 | 218 | 219 => Remedy::Retry,
                 241 => Remedy::Smaller,
+                // files that cannot be opened or are not there, checksums and data that do not fit: this replica's own
+                40 | 76 | 88 | 107 | 117 | 226 | 246 | 271 => Remedy::Elsewhere,
                 _ => Remedy::GiveUp,
             },
         }
@@ -118,6 +122,7 @@ impl Error {
             359 => "raise max_partition_size_to_drop and max_table_size_to_drop on this server",
             75 | 243 => "if its disk is full, free space there",
             225 | 242 | 999 => "is this server's own ZooKeeper in order? See system.replicas there",
+            40 | 76 | 88 | 107 | 117 | 226 | 246 | 271 => "CHECK TABLE on this server tells which part is damaged",
             241 => "lower batch_bytes, or raise max_memory_usage in the settings of the task",
             _ => return None,
         })
@@ -127,6 +132,27 @@ impl Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_are_classed_by_the_servers_code() {
+        let of = |code| Error {
+            node: "n".into(),
+            doing: "cannot".into(),
+            kind: Kind::Server { code, message: "words that say nothing".into() },
+        };
+        // network and time-outs, too busy, too many parts, locks, the server's own ZooKeeper
+        for code in [159, 209, 210, 279, 202, 252, 473, 517, 999, 242, 225] {
+            assert_eq!(of(code).remedy(), Remedy::Retry, "{code}");
+        }
+        assert_eq!(of(241).remedy(), Remedy::Smaller);
+        for code in [40, 107, 246] {
+            assert_eq!(of(code).remedy(), Remedy::Elsewhere, "{code}");
+        }
+        // an unknown column, a syntax error, a wrong password, a setting that is not known, a limit of the task
+        for code in [47, 62, 193, 516, 115, 158] {
+            assert_eq!(of(code).remedy(), Remedy::GiveUp, "{code}");
+        }
+    }
 
     #[test]
     fn an_error_reads_as_one_sentence() {

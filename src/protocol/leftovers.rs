@@ -248,9 +248,9 @@ mod tests {
         }
         assert_eq!(judge_table(&theirs, Some(&other), None, &Alive::default()), Verdict::Goes(Reason::Named));
         let statement = |query: &str| judge_statement(query, Some(&id()), Some(&[board()]), &Alive::default());
-        assert_eq!(statement(&other.query(piece(0), 1, 0, 0)), Verdict::OfAnother(other));
+        assert_eq!(statement(&other.query(piece(0), 1, 0, 0, 0)), Verdict::OfAnother(other));
         assert_eq!(statement("copier:somebody"), Verdict::NotOurs);
-        assert_eq!(statement(&id().query(piece(4), 1, 0, 0)), Verdict::Goes(Reason::Older { newest: 2 }));
+        assert_eq!(statement(&id().query(piece(4), 1, 0, 0, 0)), Verdict::Goes(Reason::Older { newest: 2 }));
     }
 
     #[test]
@@ -265,7 +265,7 @@ mod tests {
             let verdict = judge_table(&name, Some(&id), Some(&[board()]), &alive(&["a", "w"]));
             assert_eq!(verdict, Verdict::Held { by: by.into() }, "{name}");
         }
-        let running = id.query(piece(4), 2, 0, 0);
+        let running = id.query(piece(4), 2, 0, 0, 0);
         let verdict = judge_statement(&running, Some(&id), Some(&[board()]), &alive(&["w"]));
         assert_eq!(verdict, Verdict::Held { by: "w".into() });
     }

@@ -2,27 +2,48 @@
 //!
 //! A piece goes `pending → running(attempt, worker) → copied(rows)`, a batch `copying → publishing(attempt, worker) → done(rows)`.
 //! Every transition is a compare-and-set of a record in the coordinator, made together with taking or giving back the
-//! claim, an ephemeral node.
-//!
-//! The nodes that hold a batch's staged rows are recorded with a generation. When one of them is lost, others are chosen
-//! under the next generation, and what was copied for an older one is void.
+//! claim, an ephemeral node, and through the session that holds it. The nodes that hold a batch's staged rows are recorded
+//! with a generation: when one of them is lost, others are chosen under the next generation, and what was copied for an
+//! older one is void.
 //!
 //! # Guarantees
-//! - **I1** A target partition holds, of this task, nothing or exactly the selected rows, each once: it is filled by one
-//!   `REPLACE PARTITION` from a table whose rows were counted. (`append`: by one `ATTACH`, guarded by counts.)
-//! - **I2** A partition that held rows of others is left as it was unless the task says what to do with it.
-//! - **I3** Nothing is `copied` or `done` that was not counted by query on the nodes that hold it.
-//! - **I4** Staged rows of a recorded attempt exist until the batch is `done`: they are dropped after that was recorded.
-//! - **I5** A statement of an older attempt can only touch tables that only that attempt used: every attempt has tables
-//!   of its own, and a publication first renames the staging tables to names of its own.
-//! - **I6** A finished task leaves no table, no statement and no ephemeral node.
+//! They hold at every instant, whatever crashes, stands still and goes on, arrives late or is lost. `tests/simulation`
+//! checks them after each request of thousands of runs, and misses each guard that is taken away.
+//!
+//! - **I1** *A target partition holds, of this task, nothing or exactly the selected rows, each once.* Rows come into it by
+//!   `REPLACE PARTITION` only, atomic on a node, from a table whose rows were counted and that only one attempt at
+//!   publishing has a name for. Doing it again gives the same. (`append`: by `ATTACH`, after what was there was recorded; the
+//!   count decides whether it was done, and where it cannot, the task stops and says so.)
+//! - **I2** *A partition that held rows of others before is left as it was unless the task says what to do with it.* It is
+//!   looked at when the task is planned and again right before its rows would change ([`decide`]).
+//! - **I3** *Nothing is `copied` or `done` that was not counted on the nodes that hold it*, by query, after the last
+//!   statement of that attempt has ended or was given up. No answer is never a zero.
+//! - **I4** *Staged rows of a recorded attempt exist until the batch is `done`.* Whoever drops tables drops those of
+//!   attempts that it knows to be older than the recorded ones ([`BatchTable::is_older`]), or those of a batch that is
+//!   recorded as `done` or void. `done` comes first, the drop after it.
+//! - **I5** *A statement of an older attempt, arriving at any later time, can only touch tables that only that attempt used.*
+//!   Attempts are given out by compare-and-set and never twice; names contain them. An attempt at publishing first renames
+//!   the recorded staging tables to names of its own: what an earlier one had in hand is then gone from under its names,
+//!   on every node that holds rows of the batch. A publisher also reads the record once more right before rows change.
+//! - **I6** *A finished task leaves no table, no statement and no ephemeral node* on any server that answers; what does not
+//!   answer is named, and the task is not recorded as finished. What a dead worker's late statement makes after that,
+//!   `cleanup` finds by its name ([`judge_table`]).
 //!
 //! # Assumptions
-//! - A claim is a hint, not a mutex: two workers may believe that they hold the same one. Attempts differ then, and
-//!   only one of them can record its result.
-//! - `RENAME TABLE` and `REPLACE PARTITION … FROM` are atomic on a node. A publication whose tables were renamed away
-//!   fails at its next statement; one `REPLACE` that is already running when that happens has the same rows.
-//! - The source holds still while a piece is copied. Where it does not, the counts differ and the piece is copied again.
+//! - *The coordinator* is linearizable for writes, and a commit of a session that is over does nothing. A claim is a hint, not
+//!   a mutex: two workers may believe that they hold the same one. Their attempts differ then, and only one can record.
+//! - *A server* does `RENAME TABLE`, and `REPLACE PARTITION … FROM` for each partition, at one instant, and keeps what it has
+//!   answered for. On plain MergeTree, parts that REPLACE displaced come back if the server is killed within seconds (facts
+//!   file, T3): until a batch whose partitions held rows before is `done`, such a partition may hold both. `done` waits
+//!   until the displaced parts are gone.
+//! - *A node that was given up* and comes back has no newer attempt's renames. What is left there is dropped before the batch
+//!   is `done`, if it answers by then. If it does not, a publisher would have to stand still between its last look at the
+//!   record and its REPLACE, for as long as the node is away, and find its connection alive afterwards: then the rows of the
+//!   older generation, which were counted too, would replace the newer ones on that node.
+//! - *The source* holds still while a piece is copied. Where it does not, the counts differ and the piece is copied again;
+//!   a change that keeps the count goes unseen unless content is compared.
+//! - *Another task* into the same partitions is somebody else: with `fail`, whoever looks second finds rows and stops. Two that
+//!   look in the same instant both find nothing, and the later REPLACE stays.
 
 mod board;
 mod leftovers;

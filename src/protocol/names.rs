@@ -78,9 +78,10 @@ impl TaskId {
         query_id.strip_prefix(&self.piece_queries(piece))?.strip_prefix('a')?.split(':').next()?.parse().ok()
     }
 
-    /// The id of the statement that moves a piece's rows to one target node.
-    pub fn query(&self, piece: PieceRef, attempt: u32, shard: usize, replica: usize) -> String {
-        format!("{}s{shard}r{replica}", self.attempt_queries(piece, attempt))
+    /// The id of a statement that moves rows of a piece to one target node: the `part`th, where one would be too large.
+    pub fn query(&self, piece: PieceRef, attempt: u32, shard: usize, replica: usize, part: usize) -> String {
+        let part = if part > 0 { format!("n{part}") } else { String::new() };
+        format!("{}s{shard}r{replica}{part}", self.attempt_queries(piece, attempt))
     }
 }
 
@@ -232,7 +233,7 @@ mod tests {
             assert_eq!(MadeTable::parse(other), None, "{other}");
         }
         let made = MadeStatement { task: id.clone(), piece, attempt: 5 };
-        assert_eq!(MadeStatement::parse(&id.query(piece, 5, 0, 1)), Some(made));
+        assert_eq!(MadeStatement::parse(&id.query(piece, 5, 0, 1, 0)), Some(made));
         assert_eq!(MadeStatement::parse("copier:mine"), None);
     }
 
@@ -271,9 +272,9 @@ mod tests {
     #[test]
     fn a_statement_tells_its_attempt() {
         let (id, piece) = (TaskId("0f".into()), PieceRef { table: 1, piece: 2 });
-        assert_eq!(id.attempt_of_query(piece, &id.query(piece, 12, 0, 1)), Some(12));
-        assert_eq!(id.attempt_of_query(PieceRef { table: 1, piece: 23 }, &id.query(piece, 12, 0, 1)), None);
-        assert!(!id.query(piece, 12, 0, 0).starts_with(&id.attempt_queries(piece, 1)));
+        assert_eq!(id.attempt_of_query(piece, &id.query(piece, 12, 0, 1, 0)), Some(12));
+        assert_eq!(id.attempt_of_query(PieceRef { table: 1, piece: 23 }, &id.query(piece, 12, 0, 1, 0)), None);
+        assert!(!id.query(piece, 12, 0, 0, 0).starts_with(&id.attempt_queries(piece, 1)));
     }
 
     #[test]

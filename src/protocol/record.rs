@@ -50,6 +50,9 @@ pub struct PieceRecord {
     /// The generation of the batch's target nodes that the last attempt was for: what was copied for an older one is void.
     #[serde(rename = "v", default, skip_serializing_if = "is_default")]
     pub generation: u32,
+    /// How often attempts ran out of memory: the next one moves fewer rows at once.
+    #[serde(rename = "m", default, skip_serializing_if = "is_default")]
+    pub narrow: u32,
     /// Where it stands.
     #[serde(rename = "s")]
     pub state: PieceState,
@@ -209,7 +212,7 @@ impl BatchRecord {
         if again {
             base.next_attempt(worker)
         } else {
-            let Failure { error, transient } = failure;
+            let Failure { error, transient, .. } = failure;
             Self { state: BatchState::Failed { error, transient, before: self.before() }, ..base }
         }
     }
@@ -281,11 +284,12 @@ impl PieceRecord {
     pub fn after_failure(&self, worker: &str, failure: Failure, limit: u32) -> Self {
         let failures = self.failures + 1;
         let again = failure.transient && failures < limit;
-        let base = Self { failures, ..self.clone() };
+        let narrow = self.narrow + u32::from(failure.too_large);
+        let base = Self { failures, narrow, ..self.clone() };
         if again {
             base.next_attempt(worker, self.generation)
         } else {
-            let Failure { error, transient } = failure;
+            let Failure { error, transient, .. } = failure;
             Self { state: PieceState::Failed { error, transient }, ..base }
         }
     }
@@ -304,6 +308,8 @@ pub struct Failure {
     pub error: String,
     /// Whether another try could help.
     pub transient: bool,
+    /// Whether it moved more at once than a server could take.
+    pub too_large: bool,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -315,7 +321,7 @@ mod tests {
     use super::*;
 
     fn failure(transient: bool) -> Failure {
-        Failure { error: "e".into(), transient }
+        Failure { error: "e".into(), transient, too_large: false }
     }
 
     #[test]
@@ -337,6 +343,14 @@ mod tests {
         assert_eq!((moved.generation, moved.before()), (1, before));
         assert_eq!(moved.former, ["a:9000"]);
         assert_eq!(moved.moved(vec![vec!["a:9000".into()]]).former, ["b:9000"], "a node can come back");
+    }
+
+    #[test]
+    fn what_was_too_large_is_narrower_the_next_time_whoever_takes_it() {
+        let first = PieceRecord::default().next_attempt("a", 0);
+        let second = first.after_failure("a", Failure { too_large: true, ..failure(true) }, 3);
+        let third = second.after_failure("a", failure(true), 3).next_attempt("b", 1);
+        assert_eq!((first.narrow, second.narrow, third.narrow), (0, 1, 1));
     }
 
     #[test]

@@ -331,6 +331,18 @@ impl Selection {
         Self { relation, partitions: None, slice: None, slots: None }
     }
 
+    /// The same rows in up to `count` selections of whole partitions; a single partition stays one.
+    pub fn parted(self, count: usize) -> Vec<Self> {
+        let Some(filter) = self.partitions.as_ref().filter(|filter| filter.values.len() > 1 && count > 1) else {
+            return vec![self];
+        };
+        let part = |values: &[PartitionValue]| {
+            let partitions = Some(PartitionFilter { values: values.to_vec(), ..filter.clone() });
+            Self { partitions, ..self.clone() }
+        };
+        filter.values.chunks(filter.values.len().div_ceil(count)).map(part).collect()
+    }
+
     /// What is asked of the relation's rows, besides its own condition.
     pub(crate) fn conditions(&self) -> Vec<String> {
         let mut conditions: Vec<String> = Vec::new();

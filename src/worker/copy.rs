@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::{join_all, try_join_all};
 use tokio::time::Instant;
 
-use crate::cluster::{Error, Push};
+use crate::cluster::{Error, Push, Remedy};
 use crate::model::Node;
 use crate::protocol::{BatchRecord, BatchRef, BatchTable, Copied, PieceRef};
 
@@ -26,6 +26,8 @@ pub struct Attempt<'a> {
     pub piece: PieceRef,
     /// Its number.
     pub number: u32,
+    /// How often attempts before it ran out of memory.
+    pub narrow: u32,
     /// The record of its batch.
     pub batch: &'a BatchRecord,
 }
@@ -43,15 +45,35 @@ impl Attempt<'_> {
         self.create_staging(&nodes).await?;
         fault_point("staging-created").await;
         let source = self.source().await?;
-        self.transfer(&source, &nodes).await?;
+        let copied = self.copy_from(&source, &nodes).await;
+        let mut copied = copied.map_err(|error| self.blame(&source, error))?;
+        fault_point("piece-verified").await;
+        copied.millis = started.elapsed().as_millis() as u64;
+        Ok(copied)
+    }
+
+    async fn copy_from(&self, source: &Arc<Node>, nodes: &[Vec<Arc<Node>>]) -> Result<Copied, AttemptError> {
+        self.transfer(source, nodes).await?;
         fault_point("piece-pushed").await;
         if self.site.strikes(self.site.conduct.copy_fault_probability) {
             return Err(AttemptError::Mismatch("a fault was wished for by --copy-fault-probability".into()));
         }
-        let mut copied = self.verify(&source, &nodes).await?;
-        fault_point("piece-verified").await;
-        copied.millis = started.elapsed().as_millis() as u64;
-        Ok(copied)
+        self.verify(source, nodes).await
+    }
+
+    /// Another replica of the source is asked first the next time; where there is none, what is wrong with this one's data
+    /// will not go away.
+    fn blame(&self, source: &Node, error: AttemptError) -> AttemptError {
+        let AttemptError::Server(of) = &error else { return error };
+        if of.node != source.address() {
+            return error;
+        }
+        self.site.fleet.suspect(source);
+        let shard = self.site.source_shard(self.piece.table, self.plan().pieces[self.piece.piece].shard);
+        if of.remedy() == Remedy::Elsewhere && shard.replicas.len() < 2 {
+            return AttemptError::Final(of.to_string());
+        }
+        error
     }
 
     /// Ends the statements of this attempt that still run, and of no newer one. Best effort: they can only touch its own
@@ -165,20 +187,20 @@ impl Attempt<'_> {
         let plan = self.plan();
         for shard in plan.target_shards() {
             for (replica, node) in nodes[shard].iter().enumerate() {
-                let push = Push {
-                    from: source.clone(),
-                    to: node.clone(),
-                    into: self.staging(),
-                    values: plan.reading.values.clone(),
-                    rows: plan.rows_for(self.piece.piece, shard),
-                    query_id: self.site.id.query(self.piece, self.number, shard, replica),
-                    settings: self.site.push_settings(source, node).await?,
-                };
-                self.push(&push).await.inspect_err(|error| {
-                    if error.is_unreachable() {
-                        self.site.fleet.suspect(source);
-                    }
-                })?;
+                let settings = self.site.push_settings(source, node, self.narrow).await?;
+                let parts = plan.rows_for(self.piece.piece, shard).parted(1 << self.narrow.min(8));
+                for (part, rows) in parts.into_iter().enumerate() {
+                    let push = Push {
+                        from: source.clone(),
+                        to: node.clone(),
+                        into: self.staging(),
+                        values: plan.reading.values.clone(),
+                        rows,
+                        query_id: self.site.id.query(self.piece, self.number, shard, replica, part),
+                        settings: settings.clone(),
+                    };
+                    self.push(&push).await?;
+                }
             }
         }
         Ok(())

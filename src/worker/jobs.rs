@@ -91,7 +91,7 @@ impl Hands {
             let number = record.attempt;
             let batch = self.cache.lock().await.boards[piece.table].batches[of.batch].clone();
             tracing::debug!("{name}: attempt {number} begins");
-            let attempt = Attempt { site: &self.site, piece, number, batch: &batch };
+            let attempt = Attempt { site: &self.site, piece, number, narrow: record.narrow, batch: &batch };
             let next = match attempt.perform().await {
                 Ok(copied) => {
                     let rows: u64 = copied.staged.iter().sum();

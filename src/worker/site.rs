@@ -55,7 +55,17 @@ pub struct Site {
     targets: Mutex<HashMap<(usize, String), Arc<TableDefinition>>>,
 }
 
-/// An attempt that failed.
+/// An attempt that failed. What becomes of it:
+///
+/// | what failed | what is done |
+/// | --- | --- |
+/// | a server, for a while ([`Remedy::Retry`]) | another attempt, after a pause that grows to a minute, never equal for two workers |
+/// | a server's memory ([`Remedy::Smaller`]) | another attempt that moves less at once |
+/// | one replica's data ([`Remedy::Elsewhere`]), or a replica of the source that does not answer | another attempt, on another replica |
+/// | a target node for good, or its staged rows | other nodes are chosen, and the batch is copied again |
+/// | the coordinator | everything in hand is dropped; a new session, and everything is read again |
+/// | anything else that a server says ([`Remedy::GiveUp`]) | no further try: the partition has failed, everything else goes on |
+/// | a record that cannot be read | the run ends |
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AttemptError {
     /// A server said no.
@@ -87,7 +97,8 @@ impl AttemptError {
 
     /// As it is recorded.
     pub fn failure(&self) -> Failure {
-        Failure { error: self.to_string(), transient: self.is_transient() }
+        let too_large = matches!(self, Self::Server(error) if error.remedy() == Remedy::Smaller);
+        Failure { error: self.to_string(), transient: self.is_transient(), too_large }
     }
 }
 
@@ -197,12 +208,13 @@ impl Site {
         self.fleet.settings(node, &wanted).await
     }
 
-    /// Settings for a push from one node to another.
-    pub async fn push_settings(&self, from: &Node, to: &Node) -> Result<Settings, Error> {
+    /// Settings for a push from one node to another; `narrow` as in [`narrower`].
+    pub async fn push_settings(&self, from: &Node, to: &Node, narrow: u32) -> Result<Settings, Error> {
         let mut wanted = defaults(PUSH_DEFAULTS);
         let task = self.task();
         wanted.extend(task.settings.for_pull());
         wanted.extend(task.settings.for_push());
+        narrower(&mut wanted, narrow);
         self.fleet.settings_for_both(from, to, &wanted).await
     }
 
@@ -266,6 +278,46 @@ const TARGET_DEFAULTS: &[(&str, &str)] = &[
     ("allow_suspicious_primary_key", "1"),
 ];
 
+/// What a server holds in memory for one INSERT … SELECT, at 18.16's defaults: blocks as read, for each thread, and blocks
+/// as they are sent and written.
+const BUFFERS: &[(&str, u64, u64)] = &[
+    ("max_block_size", 65_536, 512),
+    ("min_insert_block_size_rows", 1_048_576, 8_192),
+    ("min_insert_block_size_bytes", 268_435_456, 1_048_576),
+    ("max_threads", 4, 1),
+];
+
+/// Makes a statement take less memory: each time that attempts ran out of it, a quarter of what was allowed before.
+fn narrower(wanted: &mut std::collections::BTreeMap<String, String>, narrow: u32) {
+    if narrow == 0 {
+        return;
+    }
+    for (name, usual, least) in BUFFERS {
+        let allowed = (usual >> (2 * narrow).min(63)).max(*least);
+        let given = wanted.get(*name).and_then(|text| text.parse::<u64>().ok()).filter(|given| *given > 0);
+        wanted.insert((*name).to_owned(), allowed.min(given.unwrap_or(u64::MAX)).to_string());
+    }
+}
+
 fn defaults(pairs: &[(&str, &str)]) -> std::collections::BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ran_out_of_memory_gets_smaller_buffers_and_never_larger_ones_than_the_task_says() {
+        let task = || std::collections::BTreeMap::from([("max_block_size".to_owned(), "1000".to_owned())]);
+        let narrowed = |narrow| {
+            let mut wanted = task();
+            narrower(&mut wanted, narrow);
+            wanted
+        };
+        assert_eq!(narrowed(0), task());
+        assert_eq!((narrowed(1)["max_block_size"].as_str(), narrowed(1)["max_threads"].as_str()), ("1000", "1"));
+        assert_eq!(narrowed(2)["min_insert_block_size_bytes"], "16777216");
+        assert_eq!((narrowed(99)["max_block_size"].as_str(), narrowed(99)["max_threads"].as_str()), ("512", "1"));
+    }
 }

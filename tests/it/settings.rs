@@ -136,3 +136,24 @@ fn a_plain_port_is_not_taken_for_a_secure_one() {
     let ended = scene.launch_text(&task.xml().replacen("</host>", secure, 1)).run().with(1);
     ended.tells(&[scene.server(0).host()]);
 }
+
+/// Wide rows, so that what a server gathers before it writes does not fit into what it may use.
+#[test]
+fn a_transfer_that_runs_out_of_memory_moves_less_at_once_the_next_time() {
+    let scene = scene!();
+    scene.on(&[0], &format!("CREATE DATABASE IF NOT EXISTS {}", scene.src));
+    let columns = "d Date, id UInt64, text String";
+    scene.on(
+        &[0],
+        &format!("CREATE TABLE {}.hits ({columns}) ENGINE = MergeTree PARTITION BY toYYYYMM(d) ORDER BY id", scene.src),
+    );
+    let rows = "toDate('2018-01-15') + (number % 3) * 31, number, \
+                arrayStringConcat(arrayMap(x -> concat(toString(number + x), '{}'), range(20)))";
+    let rows = rows.replace("{}", &"wide ".repeat(20));
+    scene.on(&[0], &format!("INSERT INTO {}.hits SELECT {rows} FROM numbers(60000)", scene.src));
+    let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
+    let task = task.more("<settings><max_memory_usage>100000000</max_memory_usage></settings>");
+    let ended = scene.launch(&task).args(&["--retry-delay-ms=100"]).run().with(0);
+    ended.tells(&["WARN", "code 241", "is repeated"]);
+    scene.check(&task);
+}

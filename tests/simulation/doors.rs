@@ -187,6 +187,7 @@ impl Servers {
         let done = match fate {
             Fate::LostRequest => Err(failed(node, what, Kind::Network("the request was lost".into()))),
             Fate::LostReply => act.await.and(Err(failed(node, what, Kind::Network("the reply was lost".into())))),
+            Fate::Refused(code) => Err(failed(node, what, Kind::Server { code, message: "not now".into() })),
             Fate::Late(delay) => {
                 let address = node.address();
                 let held = self.stage.warehouse.hold(move |it| it.deed == what && it.node == address);

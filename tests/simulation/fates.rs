@@ -24,6 +24,8 @@ pub enum Fault {
     LostReply,
     /// The request is lost.
     LostRequest,
+    /// A server refuses a statement for now: too busy, no memory, a lock.
+    Refused,
     /// A statement arrives long after its sender stopped waiting for it.
     LateStatement,
     /// A server does not answer for a while; what runs on it goes on.
@@ -48,7 +50,7 @@ pub enum Fault {
     Merge,
 }
 
-pub const FAULTS: [Fault; 18] = [
+pub const FAULTS: [Fault; 19] = [
     Fault::Crash,
     Fault::CrashAfter,
     Fault::ShortPause,
@@ -56,6 +58,7 @@ pub const FAULTS: [Fault; 18] = [
     Fault::SessionExpired,
     Fault::LostReply,
     Fault::LostRequest,
+    Fault::Refused,
     Fault::LateStatement,
     Fault::NodeAway,
     Fault::NodeRestart,

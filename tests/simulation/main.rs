@@ -6,7 +6,7 @@
 //! goes through [`doors`]; what is there is checked after each of them ([`check`]: I1 to I6 of `protocol`).
 //!
 //! `SIMULATION_SEED=n` runs one seed alone and tells its faults, `SIMULATION_STEPS=1` its requests too;
-//! `SIMULATION_SEEDS=n` runs so many.
+//! `SIMULATION_SEEDS=n` runs so many, from `SIMULATION_FROM=n` on.
 
 mod check;
 mod doors;
@@ -244,7 +244,8 @@ fn whatever_happens_no_row_is_lost_or_doubled() {
         return;
     }
     let seeds = from_environment("SIMULATION_SEEDS").unwrap_or(SEEDS);
-    let (fired, finished) = simulate_all(0..seeds, None).unwrap_or_else(|why| {
+    let from = from_environment("SIMULATION_FROM").unwrap_or(0);
+    let (fired, finished) = simulate_all(from..from + seeds, None).unwrap_or_else(|why| {
         panic!("{why}\nrun it alone: SIMULATION_SEED=… cargo test --test simulation whatever -- --nocapture")
     });
     println!("{finished} of {seeds} seeds finished all tasks; {fired:?}");

@@ -55,6 +55,7 @@ pub enum Fate {
     Good,
     LostRequest,
     LostReply,
+    Refused(u32),
     Late(Duration),
     CrashAfter,
 }
@@ -187,7 +188,7 @@ impl Stage {
         let replicated = self.scene.layout == Layout::Replicated;
         let fault = self.fates().draw(|fault| match fault {
             Fault::LostReply | Fault::LostRequest => request != Request::Read,
-            Fault::LateStatement => request == Request::Deed,
+            Fault::LateStatement | Fault::Refused => request == Request::Deed,
             Fault::Lag => replicated,
             _ => true,
         });
@@ -200,6 +201,7 @@ impl Stage {
             Fault::CrashAfter => Fate::CrashAfter,
             Fault::LostReply => Fate::LostReply,
             Fault::LostRequest => Fate::LostRequest,
+            Fault::Refused => Fate::Refused(*self.fates().pick(&[202, 241, 252, 473, 999])),
             Fault::LateStatement => {
                 Fate::Late(self.fates().between(Duration::from_millis(10), Duration::from_secs(90)))
             }
@@ -333,9 +335,12 @@ impl Stage {
                     let _ = self.warehouse.merge(&node(host), &table);
                 }
             }
-            Fault::Crash | Fault::CrashAfter | Fault::LostReply | Fault::LostRequest | Fault::LateStatement => {
-                unreachable!("these are the request's own")
-            }
+            Fault::Crash
+            | Fault::CrashAfter
+            | Fault::LostReply
+            | Fault::LostRequest
+            | Fault::Refused
+            | Fault::LateStatement => unreachable!("these are the request's own"),
         }
     }
 

@@ -69,11 +69,6 @@ impl Shelf {
         entries().flat_map(|entry| &entry.adds).filter(|part| !removed.contains(&part.number)).cloned().collect()
     }
 
-    /// The parts of a replica that has done everything.
-    pub fn all(&self) -> Vec<Arc<Part>> {
-        self.parts(&(0..self.log.len()).collect())
-    }
-
     /// Writes an entry; the index of it, or `None` when there was nothing to do. `removes`: whole partitions, with all that
     /// any replica has of them, and single parts.
     pub fn write(
@@ -83,8 +78,9 @@ impl Shelf {
         adds: Vec<(PartitionId, Vec<Row>)>,
         coming: Coming,
     ) -> Result<Option<usize>, NodeExists> {
-        let there = self.all();
-        let gone = there.iter().filter(|part| partitions.contains(&part.id) || numbers.contains(&part.number));
+        // Of a partition all that was ever there: a replica that lags may have what was merged since.
+        let there = self.log.iter().flat_map(|entry| &entry.adds);
+        let gone = there.filter(|part| partitions.contains(&part.id) || numbers.contains(&part.number));
         let mut entry = Entry { removes: gone.map(|part| part.number).collect(), adds: Vec::new() };
         let how = match coming {
             Coming::Insert { deduplicate: true } => Some("insert"),
