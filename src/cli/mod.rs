@@ -5,8 +5,8 @@
 //! 1. `typed`: a verb with its flags, those of the original copier and ours, as clap reads them;
 //! 2. [`meant`]: the same as plain values, every one checked; nothing has been created yet;
 //! 3. [`daemon`]: with `--daemon`, the launch goes on in a child, and the parent waits until that child is at work;
-//! 4. [`logs`], [`pid_file`], [`interrupt`]: what surrounds a run;
-//! 5. [`perform`]: the run itself, and its [`Exit`].
+//! 4. [`logs`], [`pid_file`], [`Interrupt`]: what surrounds a run;
+//! 5. `perform`: the run itself, and its [`Exit`].
 
 mod clean;
 pub mod daemon;

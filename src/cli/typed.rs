@@ -67,7 +67,7 @@ all named; 130 interrupted.";
 /// Which task: the same for every verb.
 #[derive(Debug, Args)]
 pub(super) struct Address {
-    /// How to reach ZooKeeper: an XML file with a <zookeeper> section
+    /// How to reach ZooKeeper: an XML file with a section zookeeper
     #[arg(short = 'C', long = "config-file", visible_alias = "config", value_name = "FILE")]
     pub(super) config_file: Option<PathBuf>,
 

@@ -2,7 +2,7 @@
 //!
 //! A run goes through these, and a reader can follow them in this order:
 //!
-//! 1. [`begin`](run): the task is read, compared with what is recorded at its path, and created there if it is new;
+//! 1. `run`: the task is read, compared with what is recorded at its path, and created there if it is new;
 //! 2. [`survey`]: what is there on both clusters, and whether the task fits it; creates nothing;
 //! 3. [`crew`]: a place among the workers;
 //! 4. [`prepare`]: one worker plans ([`planner`]) and makes the target tables;

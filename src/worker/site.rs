@@ -208,7 +208,7 @@ impl Site {
         self.fleet.settings(node, &wanted).await
     }
 
-    /// Settings for a push from one node to another; `narrow` as in [`narrower`].
+    /// Settings for a push from one node to another; `narrow` says how often it ran out of memory.
     pub async fn push_settings(&self, from: &Node, to: &Node, narrow: u32) -> Result<Settings, Error> {
         let mut wanted = defaults(PUSH_DEFAULTS);
         let task = self.task();

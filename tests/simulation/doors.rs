@@ -173,15 +173,15 @@ impl Servers {
         done
     }
 
-    /// `makes`: tables that are there afterwards and were not before.
+    /// `of`: what the double says the statement is about. `makes`: tables that are there afterwards and were not before.
     async fn act(
         &self,
         node: &Node,
-        what: &'static str,
+        (what, of): (&'static str, String),
         makes: Vec<TableName>,
         act: impl Future<Output = Result<(), Error>>,
     ) -> Result<(), Error> {
-        let at = format!("{} {}", node.host, makes.first().map_or("", |table| &table.table));
+        let at = format!("{} {of}", node.host);
         let fate = self.stage.pass(&self.actor, Request::Deed, what, &at).await;
         let mut making = Making { stage: &self.stage, tables: makes };
         let done = match fate {
@@ -190,7 +190,7 @@ impl Servers {
             Fate::Refused(code) => Err(failed(node, what, Kind::Server { code, message: "not now".into() })),
             Fate::Late(delay) => {
                 let address = node.address();
-                let held = self.stage.warehouse.hold(move |it| it.deed == what && it.node == address);
+                let held = self.stage.warehouse.hold(move |it| it.deed == what && it.of == of && it.node == address);
                 tokio::spawn(async move {
                     tokio::time::sleep(delay).await;
                     held.release();
@@ -373,11 +373,17 @@ impl Warehouse for Servers {
     }
 
     async fn kill(&self, node: &Node, prefix: &str) -> Result<(), Error> {
-        self.act(node, "kill", Vec::new(), self.inner().kill(node, prefix)).await
+        self.act(node, ("kill", prefix.to_owned()), Vec::new(), self.inner().kill(node, prefix)).await
     }
 
     async fn create_database(&self, node: &Node, database: &str, settings: &Settings) -> Result<(), Error> {
-        self.act(node, "create_database", Vec::new(), self.inner().create_database(node, database, settings)).await
+        self.act(
+            node,
+            ("create_database", database.to_owned()),
+            Vec::new(),
+            self.inner().create_database(node, database, settings),
+        )
+        .await
     }
 
     async fn create_table(
@@ -393,26 +399,39 @@ impl Warehouse for Servers {
             self.inner().drop_table(node, &name, settings).await?;
         }
         let create = self.inner().create_table(node, &name, &statement, settings);
-        self.act(node, "create_table", vec![name.clone()], create).await
+        self.act(node, ("create_table", name.to_string()), vec![name.clone()], create).await
     }
 
     async fn drop_table(&self, node: &Node, name: &TableName, settings: &Settings) -> Result<(), Error> {
-        self.act(node, "drop_table", Vec::new(), self.inner().drop_table(node, &self.named(name), settings)).await
+        self.act(
+            node,
+            ("drop_table", self.named(name).to_string()),
+            Vec::new(),
+            self.inner().drop_table(node, &self.named(name), settings),
+        )
+        .await
     }
 
     async fn rename(&self, node: &Node, pairs: &[(TableName, TableName)]) -> Result<(), Error> {
         let pairs: Vec<_> = pairs.iter().map(|(from, to)| (self.named(from), self.named(to))).collect();
         let pairs: Vec<_> = pairs.into_iter().filter(|(from, to)| from != to).collect();
+        let Some(of) = pairs.first().map(|(from, _)| from.to_string()) else { return Ok(()) };
         let makes = pairs.iter().map(|(_, to)| to.clone()).collect();
-        self.act(node, "rename", makes, self.inner().rename(node, &pairs)).await
+        self.act(node, ("rename", of), makes, self.inner().rename(node, &pairs)).await
     }
 
     async fn stop_merges(&self, node: &Node, name: &TableName) -> Result<(), Error> {
-        self.act(node, "stop_merges", Vec::new(), self.inner().stop_merges(node, &self.named(name))).await
+        self.act(
+            node,
+            ("stop_merges", self.named(name).to_string()),
+            Vec::new(),
+            self.inner().stop_merges(node, &self.named(name)),
+        )
+        .await
     }
 
     async fn sync_replica(&self, node: &Node, name: &TableName) -> Result<(), Error> {
-        self.act(node, "sync_replica", Vec::new(), self.inner().sync_replica(node, name)).await
+        self.act(node, ("sync_replica", name.to_string()), Vec::new(), self.inner().sync_replica(node, name)).await
     }
 
     async fn place(
@@ -426,7 +445,12 @@ impl Warehouse for Servers {
     ) -> Result<(), Error> {
         let (into, from) = (&self.named(into), &self.named(from));
         let placing = if self.stage.broken == Some(Broken::Replacing) { Placing::Attach } else { placing };
-        let done = self.act(node, "place", Vec::new(), self.inner().place(node, placing, into, from, ids, settings));
+        let done = self.act(
+            node,
+            ("place", into.to_string()),
+            Vec::new(),
+            self.inner().place(node, placing, into, from, ids, settings),
+        );
         done.await?;
         if self.stage.broken == Some(Broken::StagingKept) && !into.table.starts_with("copier_") {
             let batch: String = from.table.split_inclusive('_').take(4).collect();
@@ -445,7 +469,13 @@ impl Warehouse for Servers {
         ids: &[PartitionId],
         settings: &Settings,
     ) -> Result<(), Error> {
-        self.act(node, "drop_partitions", Vec::new(), self.inner().drop_partitions(node, name, ids, settings)).await
+        self.act(
+            node,
+            ("drop_partitions", name.to_string()),
+            Vec::new(),
+            self.inner().drop_partitions(node, name, ids, settings),
+        )
+        .await
     }
 
     async fn insert_partition(
@@ -459,12 +489,12 @@ impl Warehouse for Servers {
     ) -> Result<(), Error> {
         let from = &self.named(from);
         let insert = self.inner().insert_partition(node, into, from, columns, id, settings);
-        self.act(node, "insert_partition", Vec::new(), insert).await
+        self.act(node, ("insert_partition", into.to_string()), Vec::new(), insert).await
     }
 
     async fn push(&self, push: &Push) -> Result<(), Error> {
         let push = Push { into: self.named(&push.into), ..push.clone() };
-        let done = self.act(&push.from, "push", Vec::new(), self.inner().push(&push)).await;
+        let done = self.act(&push.from, ("push", push.into.to_string()), Vec::new(), self.inner().push(&push)).await;
         if self.stage.broken == Some(Broken::Counting) {
             let there = self.inner().tally(&push.from, &push.rows, &[], &push.settings).await?;
             let key = (push.to.host.clone(), push.into.clone());

@@ -186,7 +186,10 @@ fn simulate(seed: u64, broken: Option<Broken>) -> Result<Outcome, String> {
             }
             ended = all(&stage) => ended,
         };
-        let finished = finished.map_err(|why| format!("seed {seed}: {why}\n  in {:?}", stage.scene))?;
+        let finished = finished.map_err(|why| format!(
+            "seed {seed}: {why}\n  in {:?}\nrun it alone: SIMULATION_SEED={seed} cargo test --test simulation whatever -- --nocapture",
+            stage.scene
+        ))?;
         let outcome = Outcome { fired: stage.fates().fired.clone(), trace: stage.trace(), finished };
         Ok(outcome)
     })
@@ -245,9 +248,7 @@ fn whatever_happens_no_row_is_lost_or_doubled() {
     }
     let seeds = from_environment("SIMULATION_SEEDS").unwrap_or(SEEDS);
     let from = from_environment("SIMULATION_FROM").unwrap_or(0);
-    let (fired, finished) = simulate_all(from..from + seeds, None).unwrap_or_else(|why| {
-        panic!("{why}\nrun it alone: SIMULATION_SEED=… cargo test --test simulation whatever -- --nocapture")
-    });
+    let (fired, finished) = simulate_all(from..from + seeds, None).unwrap_or_else(|why| panic!("{why}"));
     println!("{finished} of {seeds} seeds finished all tasks; {fired:?}");
     let rare: Vec<_> = FAULTS.iter().filter(|fault| fired.get(fault).copied().unwrap_or(0) < seeds / 100).collect();
     assert!(rare.is_empty(), "these faults hardly ever fire: {rare:?}");

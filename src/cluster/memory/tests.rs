@@ -173,6 +173,31 @@ async fn displaced_parts_stay_for_a_while_and_come_back_after_a_restart() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_merged_does_not_come_back_after_a_restart() {
+    let scene = scene("MergeTree PARTITION BY m ORDER BY id").await;
+    for id in ["1", "2"] {
+        scene.memory.insert(&scene.one, &scene.b, vec![vec!["0".into(), id.into()]]).unwrap();
+    }
+    scene.memory.merge(&scene.one, &scene.b).unwrap();
+    scene.memory.restart(&scene.one);
+    assert_eq!(scene.rows(&scene.one, &scene.b), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_lags_merges_nothing_and_replaces_also_what_others_merged() {
+    let scene = scene(REPLICATED).await;
+    for id in ["1", "2"] {
+        scene.memory.insert(&scene.one, &scene.b, vec![vec!["0".into(), id.into()]]).unwrap();
+    }
+    scene.memory.set_lagging(&scene.two, true);
+    scene.memory.merge(&scene.one, &scene.b).unwrap();
+    scene.memory.merge(&scene.two, &scene.b).unwrap();
+    let zero = [PartitionId("0".into())];
+    scene.memory.drop_partitions(&scene.two, &scene.b, &zero, &Settings::new()).await.unwrap();
+    assert_eq!((scene.rows(&scene.one, &scene.b), scene.rows(&scene.two, &scene.b)), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lagging_replica_gets_rows_when_it_is_told_to_sync() {
     let scene = scene(REPLICATED).await;
     scene.memory.set_lagging(&scene.two, true);

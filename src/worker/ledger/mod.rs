@@ -7,9 +7,9 @@
 //! | `task_active_workers/<id>` | a worker that has a place, ephemeral | |
 //! | `task_active_workers_version` | nothing; its version changes with each place that is taken | |
 //! | `task` | [`TaskRecord`] | three times |
-//! | `plan/<table>.<chunk>` | [`TablePlan`] in chunks | once |
-//! | `pieces/<table>.<group>` | [`PieceRecord`]s of [`GROUP`] pieces | twice a piece |
-//! | `batches/<table>.<batch>` | [`BatchRecord`] | twice a batch |
+//! | `plan/<table>.<chunk>` | [`TablePlan`](crate::plan::TablePlan) in chunks | once |
+//! | `pieces/<table>.<group>` | [`PieceRecord`](crate::protocol::PieceRecord)s of 64 pieces | twice a piece |
+//! | `batches/<table>.<batch>` | [`BatchRecord`](crate::protocol::BatchRecord) | twice a batch |
 //! | `claims/…` | who copies or publishes what, ephemeral | with the record, in one commit |
 
 mod cleaning;
