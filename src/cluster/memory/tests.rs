@@ -3,8 +3,8 @@ use std::time::Duration;
 use futures::FutureExt;
 
 use super::*;
-use crate::cluster::{Error, Placing, Push, Settings, Warehouse};
-use crate::model::{PartitionId, Secret};
+use crate::cluster::{Error, Placing, Settings, Transfer, Warehouse};
+use crate::model::{PartitionId, Secret, Way};
 use crate::sql::{Relation, Selection};
 
 fn node(number: u16) -> Arc<Node> {
@@ -55,15 +55,19 @@ async fn scene(engine: &str) -> Scene {
 }
 
 impl Scene {
-    fn push(&self) -> Push {
-        Push {
+    fn push(&self) -> Transfer {
+        Transfer {
+            way: Way::Push,
             from: self.one.clone(),
             to: self.two.clone(),
             into: self.b.clone(),
+            columns: vec!["m".into(), "id".into()],
             values: vec!["`m`".into(), "id".into()],
             rows: Selection::all(Relation::plain(self.a.clone())),
             query_id: "q1:a".into(),
-            settings: Settings::new(),
+            at_source: Settings::new(),
+            at_target: Settings::new(),
+            compress: true,
         }
     }
 
@@ -93,7 +97,7 @@ const PLAIN: &str = "MergeTree PARTITION BY m ORDER BY id";
 async fn a_push_goes_on_after_its_sender_has_gone() {
     let scene = scene(PLAIN).await;
     let push = scene.push();
-    let mut sent = scene.memory.push(&push);
+    let mut sent = scene.memory.transfer(&push);
     while scene.memory.running(&scene.one, "q1").await.unwrap().is_empty() {
         assert!((&mut sent).now_or_never().is_none());
     }
@@ -107,7 +111,7 @@ async fn a_killed_push_leaves_what_it_wrote() {
     let scene = scene(PLAIN).await;
     scene.memory.set_block_rows(1);
     let (memory, push) = (scene.memory.clone(), scene.push());
-    let sent = tokio::spawn(async move { memory.push(&push).await });
+    let sent = tokio::spawn(async move { memory.transfer(&push).await });
     scene.until_running(true).await;
     scene.memory.kill(&scene.one, "q1:").await.unwrap();
     assert_eq!(sent.await.unwrap().unwrap_err().code(), Some(394));
@@ -119,7 +123,7 @@ async fn a_held_statement_arrives_late() {
     let scene = scene(PLAIN).await;
     let mut held = scene.memory.hold(|statement| statement.deed == "push");
     let (memory, push) = (scene.memory.clone(), scene.push());
-    let sent = tokio::spawn(async move { memory.push(&push).await });
+    let sent = tokio::spawn(async move { memory.transfer(&push).await });
     held.sent().await;
     scene.memory.set_reachable(&scene.one, false);
     assert!(sent.await.unwrap().unwrap_err().is_unreachable());
@@ -149,9 +153,9 @@ async fn a_node_that_is_cut_off_answers_nothing_and_takes_nothing() {
     let scene = scene(PLAIN).await;
     scene.memory.set_reachable(&scene.two, false);
     assert!(scene.memory.server(&scene.two).await.unwrap_err().is_unreachable());
-    assert_eq!(scene.memory.push(&scene.push()).await.unwrap_err().code(), Some(279));
+    assert_eq!(scene.memory.transfer(&scene.push()).await.unwrap_err().code(), Some(279));
     scene.memory.set_reachable(&scene.two, true);
-    scene.memory.push(&scene.push()).await.unwrap();
+    scene.memory.transfer(&scene.push()).await.unwrap();
     assert_eq!(scene.rows(&scene.two, &scene.b), 10);
 }
 
