@@ -17,6 +17,7 @@ mod replicas;
 mod settings;
 mod sharding;
 mod status;
+mod transfers;
 mod warehouse;
 
 /// The ZooKeeper that all tests share.
