@@ -36,14 +36,9 @@ impl IfTargetNotEmpty {
     }
 }
 
-/// What `<transfer>` can say; `clone` is known and refused.
-const TRANSFERS: [(&str, Option<Option<Way>>); 5] = [
-    ("auto", Some(None)),
-    ("push", Some(Some(Way::Push))),
-    ("pull", Some(Some(Way::Pull))),
-    ("relay", Some(Some(Way::Relay))),
-    ("clone", None),
-];
+/// What `<transfer>` can say; no way is `auto`.
+const TRANSFERS: [(&str, Option<Way>); 4] =
+    [("auto", None), ("push", Some(Way::Push)), ("pull", Some(Way::Pull)), ("relay", Some(Way::Relay))];
 
 /// One element of `<tables>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -256,16 +251,13 @@ fn policies(scope: &Scope<'_>, inherited: Policies) -> Policies {
 }
 
 fn transfer(scope: &Scope<'_>, inherited: Policies) -> Option<Way> {
-    match scope.text(POLICIES[3]).and_then(|text| text.choice(&TRANSFERS)) {
-        Some(Some(written)) => written,
-        Some(None) => {
-            if let Some(element) = scope.child(POLICIES[3]) {
-                element.fault(Problem::NoClone);
-            }
-            None
-        }
-        None => inherited.transfer,
+    let Some(text) = scope.text(POLICIES[3]) else { return inherited.transfer };
+    // Planned, and written in some tasks: its fault says more than that it is unknown.
+    if text.trimmed().eq_ignore_ascii_case("clone") {
+        text.fault(Problem::NoClone);
+        return None;
     }
+    text.choice(&TRANSFERS).unwrap_or_default()
 }
 
 /// Host names are the same in any case.

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use clickhouse_copier::cluster::http::HttpWarehouse;
-use clickhouse_copier::cluster::{Placing, Settings, Warehouse};
-use clickhouse_copier::model::{Node, PartitionId, Secret, TableName};
+use clickhouse_copier::cluster::{Placing, Settings, Transfer, Warehouse};
+use clickhouse_copier::model::{Node, PartitionId, Secret, TableName, Way};
 use clickhouse_copier::sql::{self, Column, Relation, Selection};
 use clickhouse_copier::warehouse_conformance;
 use lab::{ClickHouse, Lab};
@@ -61,6 +61,36 @@ async fn a_replace_from_nothing_is_refused() {
         warehouse.place(&node, Placing::Replace, &a, &empty, &[PartitionId("1".into())], &Settings::new()).await;
     assert_eq!(refused.as_ref().unwrap_err().code(), Some(36), "{refused:?}");
     assert_eq!(server.value(&format!("SELECT count() FROM {database}.a")).unwrap(), "20");
+}
+
+/// Between 18.16 and this one, the ways to say so have changed twice (facts file, §10).
+#[tokio::test]
+async fn an_error_in_the_middle_of_a_relay_is_the_sources_own() {
+    let (warehouse, [one, two], database) = modern("broken_relay").await;
+    for node in [0, 1] {
+        let server = Lab::shared_modern().modern(node);
+        server.query(&format!("CREATE DATABASE {database}")).unwrap();
+        server.query(&format!("CREATE TABLE {database}.t (n UInt64) ENGINE = MergeTree ORDER BY n")).unwrap();
+    }
+    let from = Lab::shared_modern().modern(0);
+    from.query(&format!("INSERT INTO {database}.t SELECT number FROM numbers(2000000)")).unwrap();
+    let name = TableName::new(&database, "t");
+    let transfer = |value: &str| Transfer {
+        way: Way::Relay,
+        from: one.clone(),
+        to: two.clone(),
+        into: name.clone(),
+        columns: vec!["n".into()],
+        values: vec![value.to_owned()],
+        rows: Selection::all(Relation::plain(name.clone())),
+        query_id: format!("{database}:{}", value.len()),
+        at_source: vec![("max_block_size".into(), "10000".into()), ("max_threads".into(), "1".into())],
+        at_target: Settings::new(),
+        compress: true,
+    };
+    let failed = warehouse.transfer(&transfer("n + throwIf(n = 1900000)")).await.unwrap_err();
+    assert_eq!((failed.code(), failed.node.as_str()), (Some(395), one.to_string().as_str()), "{failed}");
+    warehouse.transfer(&transfer("n")).await.unwrap();
 }
 
 /// A table with what 18.16 has not.

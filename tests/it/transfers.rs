@@ -1,5 +1,7 @@
 //! The ways of rows: by the source's server, by the target's, through the worker; which is chosen; and streams that break.
 
+use nix::sys::signal::Signal;
+
 use lab::{ClickHouse, Cluster, Lab, LabSpec, Shard};
 
 use crate::columns::{EVERY_TYPE, EVERY_VALUE};
@@ -231,6 +233,50 @@ fn servers_that_die_in_the_middle_of_a_relay_cost_attempts() {
     scene.check_nothing_left(&task);
 }
 
+/// Statements of attempts that nobody waits for run on the target of a pull, and on both servers of a relay.
+fn is_ended_with_its_worker(scene: &Scene, way: &str, servers: &[usize]) {
+    scene.short_sessions();
+    fill(scene, &[0], BY_MONTH, 50_000, 1);
+    let task = with_computed(scene, scene.server(1), SLOW).with(scene.table("hits").with("transfer", way));
+    // Far longer than the test has patience.
+    let task = task.more("<settings_pull><max_block_size>50</max_block_size></settings_pull>");
+    let running = |attempt: &str| {
+        let sql =
+            format!("SELECT count() FROM system.processes WHERE query_id LIKE 'copier:%{attempt}%' AND elapsed > 1");
+        // The source's own part of a pull has an id that the server gave it.
+        let ours = format!("{sql} AND position(query, '{}') > 0", scene.database(""));
+        servers.iter().map(|server| scene.ask(*server, &ours).parse::<u64>().unwrap()).sum::<u64>()
+    };
+    let until = |attempt: &str, wanted: bool| {
+        scene.eventually(&format!("statements of {attempt} run: {wanted}"), || match running(attempt) {
+            0 if wanted => Err("none".into()),
+            1.. if !wanted => Err("some".into()),
+            _ => Ok(()),
+        });
+    };
+    let first = scene.launch(&task).start();
+    until(":a1:", true);
+    first.kill_9();
+    let second = scene.launch(&task).start();
+    until(":a2:", true);
+    until(":a1:", false);
+    second.signal(Signal::SIGINT);
+    second.says("a second signal");
+    second.signal(Signal::SIGINT);
+    second.ends().with(130);
+    until(":a2:", false);
+}
+
+#[test]
+fn a_pull_is_ended_with_its_worker() {
+    is_ended_with_its_worker(&scene!(), "pull", &[1]);
+}
+
+#[test]
+fn a_relay_is_ended_with_its_worker() {
+    is_ended_with_its_worker(&scene!(), "relay", &[0, 1]);
+}
+
 /// The peak of a worker that has relayed so many rows of about a hundred bytes.
 fn peak(scene: &Scene, name: &str, count: u64) -> u64 {
     let hashes = |from: u64| (from..from + 5).map(|n| format!("toString(cityHash64(number, {n}))")).collect::<Vec<_>>();
@@ -251,8 +297,8 @@ fn peak(scene: &Scene, name: &str, count: u64) -> u64 {
 #[test]
 fn a_relay_takes_the_same_memory_however_large_the_table_is() {
     let scene = scene!();
-    let (small, large) = (peak(&scene, "small", 200_000), peak(&scene, "large", 4_000_000));
-    println!("peak of the worker: {} KiB for 20 MB, {} KiB for 400 MB", small >> 10, large >> 10);
+    let (small, large) = (peak(&scene, "small", 200_000), peak(&scene, "large", 3_000_000));
+    println!("peak of the worker: {} KiB for 20 MB, {} KiB for 300 MB", small >> 10, large >> 10);
     assert!(large < 64 << 20, "{large}");
     assert!(large < small + (16 << 20), "{small} and {large}");
 }

@@ -119,6 +119,47 @@ async fn a_killed_push_leaves_what_it_wrote() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_relay_ends_with_its_sender_and_a_pull_goes_on() {
+    for (way, whole) in [(Way::Relay, false), (Way::Pull, true)] {
+        let scene = scene(PLAIN).await;
+        scene.memory.set_block_rows(1);
+        let transfer = Transfer { way, ..scene.push() };
+        let mut sent = scene.memory.transfer(&transfer);
+        while scene.rows(&scene.two, &scene.b) == 0 {
+            assert!((&mut sent).now_or_never().is_none());
+            tokio::task::yield_now().await;
+        }
+        let ids = scene.memory.statements(&scene.one);
+        assert_eq!(ids, if whole { vec![] } else { vec![transfer.reading_id()] });
+        drop(sent);
+        while !scene.memory.statements(&scene.two).is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert!(scene.memory.statements(&scene.one).is_empty());
+        assert_eq!(scene.rows(&scene.two, &scene.b) == 10, whole);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn walls_and_accounts_that_may_only_read_stop_their_ways() {
+    let scene = scene(PLAIN).await;
+    let outcome = async |way| {
+        let query_id = format!("q:{way}");
+        scene.memory.transfer(&Transfer { way, query_id, ..scene.push() }).await.map_err(|error| error.code())
+    };
+    scene.memory.set_wall(&scene.one, &scene.two, true);
+    assert_eq!(outcome(Way::Push).await, Err(Some(279)));
+    assert_eq!(outcome(Way::Pull).await, Ok(()));
+    scene.memory.set_wall(&scene.two, &scene.one, true);
+    assert_eq!(outcome(Way::Pull).await, Err(Some(279)));
+    assert_eq!(outcome(Way::Relay).await, Ok(()));
+    scene.memory.set_wall(&scene.one, &scene.two, false);
+    scene.memory.set_read_only(&scene.one, true);
+    assert_eq!(outcome(Way::Push).await, Err(Some(164)));
+    assert_eq!(outcome(Way::Relay).await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_held_statement_arrives_late() {
     let scene = scene(PLAIN).await;
     let mut held = scene.memory.hold(|statement| statement.deed == "push");
