@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use clickhouse_copier::model::{Cluster, Secret, TableName};
+use clickhouse_copier::model::{Cluster, Secret, TableName, Way};
 use clickhouse_copier::task::{
     Faults, GivenSecrets, IfTargetNotEmpty, KeeperConfig, LogLevel, Parsed, Task, Warning, differences,
 };
@@ -99,6 +99,9 @@ fn every_sample_parses_without_a_warning() {
     assert_eq!(job("restore.xml").target, TableName::new("web_restored", "hits"));
 
     assert_eq!(job("if-target-not-empty.xml").if_target_not_empty, IfTargetNotEmpty::Replace);
+    let transfer = job("transfer.xml");
+    assert_eq!((transfer.transfer, transfer.relay_compression), (Some(Way::Relay), false));
+    assert_eq!((simple.tables[0].transfer, simple.tables[0].relay_compression), (None, true));
     let batches = job("batch-bytes.xml");
     assert_eq!((batches.batch_bytes, batches.number_of_splits), (256 << 20, 4));
     assert_eq!(first_node(&tasks["secure.xml"].clusters[1]).url(), "https://target-1.example:18443/");
@@ -287,6 +290,16 @@ fn each_fault_names_its_element() {
             table("<batch_bytes>big</batch_bytes>"),
             format!(
                 "{HITS}/batch_bytes: must be a number of bytes above 0, such as 1073741824, 512M or 1GiB, but is 'big'"
+            ),
+        ),
+        (
+            table("<transfer>fetch</transfer>"),
+            format!("{HITS}/transfer: must be one of auto, push, pull, relay, but is 'fetch'"),
+        ),
+        (
+            table("<transfer>clone</transfer>"),
+            format!(
+                "{HITS}/transfer: clone (parts as files) is not there yet: leave the element out, or write auto, push, pull or relay"
             ),
         ),
         (

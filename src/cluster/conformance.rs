@@ -5,21 +5,25 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::*;
+use crate::model::Way;
 use crate::sql::{DefaultKind, Expression, PartitionFilter, Relation, Slice, SlotFilter, SlotWidth, quote};
 
 /// The tests of the suite for one implementation. Takes the name of an `async fn(test: &str) -> (impl Warehouse,
-/// [Arc<Node>; 2], String)` that gives a warehouse, two of its nodes, and a database of which nothing exists yet.
+/// [Arc<Node>; 2], String)` that gives a warehouse, two of its nodes, and a database of which nothing exists yet. Before a list
+/// of tests stand the ways of transfer that work between the nodes.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! warehouse_conformance {
     ($make:ident) => {
-        $crate::warehouse_conformance!($make:
+        $crate::warehouse_conformance!($make, [Push, Pull, Relay]:
             databases_and_tables_come_and_go,
             what_is_missing_or_there_already_is_told_by_its_code,
-            a_push_tells_what_is_missing,
+            a_transfer_tells_what_is_missing,
+            a_transfer_gives_each_column_its_value,
+            a_transfer_of_nothing_is_done,
             a_definition_comes_back_as_it_was_written,
             rows_are_counted_alike_in_every_way,
-            a_push_lands_the_chosen_rows_on_their_shard,
+            a_transfer_lands_the_chosen_rows_on_their_shard,
             slices_hold_every_row_once,
             attach_adds_and_replace_takes_the_place,
             replace_from_nothing_empties,
@@ -29,17 +33,18 @@ macro_rules! warehouse_conformance {
             a_statement_that_has_ended_is_not_running,
         );
     };
-    ($make:ident: $($test:ident,)*) => {
+    ($make:ident, $ways:tt: $($test:ident,)*) => {
         $(
             #[tokio::test]
             async fn $test() {
                 let (warehouse, [one, two], database) = $make(stringify!($test)).await;
                 $crate::cluster::conformance::$test(&$crate::cluster::conformance::Place {
-                    of: &warehouse, one, two, database,
+                    of: &warehouse, one, two, database, ways: &$crate::warehouse_conformance!(@ways $ways),
                 }).await;
             }
         )*
     };
+    (@ways [$($way:ident),*]) => { [$($crate::model::Way::$way),*] };
 }
 
 /// Where a test of the suite works.
@@ -48,6 +53,8 @@ pub struct Place<'a> {
     pub one: Arc<Node>,
     pub two: Arc<Node>,
     pub database: String,
+    /// The ways that work; tables are filled by the first.
+    pub ways: &'a [Way],
 }
 
 const COLUMNS: &str = "(`d` Date, `id` UInt32, `s` String DEFAULT 'none')";
@@ -88,16 +95,20 @@ impl Place<'_> {
         name
     }
 
-    /// A push of all rows of a table of the first node.
-    fn copy(&self, from: &TableName, to: &Arc<Node>, into: &TableName) -> Push {
-        Push {
+    /// A transfer of all rows of a table of the first node.
+    fn copy(&self, from: &TableName, to: &Arc<Node>, into: &TableName) -> Transfer {
+        Transfer {
+            way: self.ways[0],
             from: self.one.clone(),
             to: to.clone(),
             into: into.clone(),
+            columns: ["d", "id", "s"].map(str::to_owned).into(),
             values: ["`d`", "`id`", "`s`"].map(str::to_owned).into(),
             rows: Selection::all(Relation::plain(from.clone())),
             query_id: format!("{}:{}:{}", self.database, into.table, to.port),
-            settings: none(),
+            at_source: none(),
+            at_target: none(),
+            compress: true,
         }
     }
 
@@ -120,9 +131,9 @@ impl Place<'_> {
             format!("toUInt32({number})"),
             format!("toString({number})"),
         ];
-        let mut push = Push { values, ..self.copy(&seed, &self.one, into) };
-        push.query_id += &format!(":{number}");
-        self.of.push(&push).await.unwrap();
+        let mut transfer = Transfer { values, ..self.copy(&seed, &self.one, into) };
+        transfer.query_id += &format!(":{number}");
+        self.of.transfer(&transfer).await.unwrap();
     }
 
     async fn rows(&self, node: &Node, table: &TableName) -> Vec<(String, u64)> {
@@ -186,13 +197,49 @@ pub async fn what_is_missing_or_there_already_is_told_by_its_code(at: &Place<'_>
     assert!(of.parts(node, &no).await.unwrap().is_empty());
 }
 
-pub async fn a_push_tells_what_is_missing(at: &Place<'_>) {
+/// Whoever looks for a table at another server hides that server's error 60 in the log of its attempts to connect.
+pub async fn a_transfer_tells_what_is_missing(at: &Place<'_>) {
     at.databases().await;
     let (of, node) = (at.of, &at.one);
     let (a, no) = (at.create(node, "a", ENGINE).await, at.name("no"));
-    code(of.push(&at.copy(&no, node, &a)).await, 60);
-    // The other node's error 60 is hidden in the log of the attempts to connect.
-    code(of.push(&at.copy(&a, node, &no)).await, 279);
+    at.add(&a, 0).await;
+    for &way in at.ways {
+        let (source, target) = match way {
+            Way::Push => (60, 279),
+            Way::Pull => (279, 60),
+            Way::Relay => (60, 60),
+        };
+        code(of.transfer(&Transfer { way, ..at.copy(&no, node, &a) }).await, source);
+        code(of.transfer(&Transfer { way, ..at.copy(&a, node, &no) }).await, target);
+    }
+}
+
+/// By its place, whatever its name is in the source; and conditions see the source's columns.
+pub async fn a_transfer_gives_each_column_its_value(at: &Place<'_>) {
+    at.databases().await;
+    let a = at.filled("a", 6).await;
+    for &way in at.ways {
+        let b = at.create(&at.two, &format!("b_{way}"), ENGINE).await;
+        let values = ["toDate('2018-03-01')", "toUInt32(toUInt32(s) + 100)", "toString(id)"].map(str::to_owned).into();
+        let mut transfer = Transfer { way, values, ..at.copy(&a, &at.two, &b) };
+        transfer.rows.relation.condition = Some(Expression::parse("id < 3 AND s != '1'").unwrap());
+        at.of.transfer(&transfer).await.unwrap();
+        let columns = ["id", "s"].map(|name| KeyElement { expression: name.into(), type_name: "String".into() });
+        let rows = at.of.tally(&at.two, &Selection::all(Relation::plain(b)), &columns, &none()).await.unwrap();
+        let mut rows: Vec<String> = rows.into_iter().map(|tally| tally.value.0.join("=")).collect();
+        rows.sort();
+        assert_eq!(rows, ["100=0", "102=2"], "{way}");
+    }
+}
+
+pub async fn a_transfer_of_nothing_is_done(at: &Place<'_>) {
+    at.databases().await;
+    let a = at.create(&at.one, "a", ENGINE).await;
+    for &way in at.ways {
+        let b = at.create(&at.two, &format!("b_{way}"), ENGINE).await;
+        at.of.transfer(&Transfer { way, ..at.copy(&a, &at.two, &b) }).await.unwrap();
+        assert!(at.rows(&at.two, &b).await.is_empty(), "{way}");
+    }
 }
 
 pub async fn a_definition_comes_back_as_it_was_written(at: &Place<'_>) {
@@ -221,7 +268,8 @@ pub async fn a_definition_comes_back_as_it_was_written(at: &Place<'_>) {
     assert_eq!(staged.engine.name, "MergeTree");
     let seed = TableName::new("system", "one");
     let values = ["'x'", "toUInt32(5)", "toDate('2018-03-01')"].map(str::to_owned).into();
-    of.push(&Push { values, ..at.copy(&seed, &at.one, &at.name("st")) }).await.unwrap();
+    let columns = order.into();
+    of.transfer(&Transfer { columns, values, ..at.copy(&seed, &at.one, &at.name("st")) }).await.unwrap();
     of.place(&at.one, Placing::Replace, &a, &at.name("st"), &[id("201803")], &none()).await.unwrap();
     let sum = async |name: &TableName| of.checksum(&at.one, name, None, &found.columns).await.unwrap();
     let moved = sum(&a).await;
@@ -267,7 +315,7 @@ pub async fn rows_are_counted_alike_in_every_way(at: &Place<'_>) {
     assert_ne!(january.1, february.1);
     assert_eq!(of.checksum(&at.one, &a, Some(&id("201803")), &columns).await.unwrap(), (0, 0));
     let b = at.create(&at.two, "b", ENGINE).await;
-    of.push(&at.copy(&a, &at.two, &b)).await.unwrap();
+    of.transfer(&at.copy(&a, &at.two, &b)).await.unwrap();
     assert_eq!(of.checksum(&at.two, &b, None, &columns).await.unwrap(), both);
     let empty = at.create(&at.one, "empty", ENGINE).await;
     let nothing = Selection::all(Relation::plain(empty));
@@ -275,35 +323,38 @@ pub async fn rows_are_counted_alike_in_every_way(at: &Place<'_>) {
     assert!(of.tally(&at.one, &nothing, &month(), &none()).await.unwrap().is_empty());
 }
 
-pub async fn a_push_lands_the_chosen_rows_on_their_shard(at: &Place<'_>) {
+pub async fn a_transfer_lands_the_chosen_rows_on_their_shard(at: &Place<'_>) {
     at.databases().await;
     let of = at.of;
     let a = at.filled("a", 12).await;
     let key = Expression::parse("id % 3").unwrap();
     let filter = PartitionFilter { elements: month(), values: vec![PartitionValue(vec!["201801".into()])] };
-    let mut landed = 0;
-    for (node, slots) in [(&at.one, 0..1), (&at.two, 1..3)] {
-        let b = at.create(node, "b", ENGINE).await;
-        let mut push = at.copy(&a, node, &b);
-        push.rows.partitions = Some(filter.clone());
-        push.rows.slots = Some(SlotFilter { key: key.clone(), width: SlotWidth(32), total: 3, slots: slots.clone() });
-        push.rows.relation.condition = Some(Expression::parse("id < 10 OR s = 'never'").unwrap());
-        let selected: u64 =
-            of.tally(&at.one, &push.rows, &month(), &none()).await.unwrap().iter().map(|tally| tally.rows).sum();
-        of.push(&push).await.unwrap();
-        // 0, 2, 4, 6, 8 are in January: 0 and 6 on the first slot.
-        let expected = if slots.start == 0 { 2 } else { 3 };
-        assert_eq!(selected, expected);
-        assert_eq!(at.rows(node, &b).await, counts(&[("201801", expected)]));
-        let every = Selection::all(Relation::plain(b));
-        let ids = [KeyElement { expression: "id".into(), type_name: "UInt32".into() }];
-        let found = of.tally(node, &every, &ids, &none()).await.unwrap();
-        let found: BTreeSet<String> = found.into_iter().map(|tally| tally.value.0.concat()).collect();
-        let wanted: &[&str] = if slots.start == 0 { &["0", "6"] } else { &["2", "4", "8"] };
-        assert_eq!(found, wanted.iter().map(|text| (*text).to_owned()).collect());
-        landed += found.len();
+    for &way in at.ways {
+        let mut landed = 0;
+        for (node, slots) in [(&at.one, 0..1), (&at.two, 1..3)] {
+            let b = at.create(node, &format!("b_{way}"), ENGINE).await;
+            let mut transfer = Transfer { way, ..at.copy(&a, node, &b) };
+            transfer.rows.partitions = Some(filter.clone());
+            let slots_of = |slots| SlotFilter { key: key.clone(), width: SlotWidth(32), total: 3, slots };
+            transfer.rows.slots = Some(slots_of(slots.clone()));
+            transfer.rows.relation.condition = Some(Expression::parse("id < 10 OR s = 'never'").unwrap());
+            let tallies = of.tally(&at.one, &transfer.rows, &month(), &none()).await.unwrap();
+            let selected: u64 = tallies.iter().map(|tally| tally.rows).sum();
+            of.transfer(&transfer).await.unwrap();
+            // 0, 2, 4, 6, 8 are in January: 0 and 6 on the first slot.
+            let expected = if slots.start == 0 { 2 } else { 3 };
+            assert_eq!(selected, expected);
+            assert_eq!(at.rows(node, &b).await, counts(&[("201801", expected)]), "{way}");
+            let every = Selection::all(Relation::plain(b));
+            let ids = [KeyElement { expression: "id".into(), type_name: "UInt32".into() }];
+            let found = of.tally(node, &every, &ids, &none()).await.unwrap();
+            let found: BTreeSet<String> = found.into_iter().map(|tally| tally.value.0.concat()).collect();
+            let wanted: &[&str] = if slots.start == 0 { &["0", "6"] } else { &["2", "4", "8"] };
+            assert_eq!(found, wanted.iter().map(|text| (*text).to_owned()).collect(), "{way}");
+            landed += found.len();
+        }
+        assert_eq!(landed, 5);
     }
-    assert_eq!(landed, 5);
 }
 
 pub async fn slices_hold_every_row_once(at: &Place<'_>) {
@@ -441,7 +492,7 @@ pub async fn a_statement_that_has_ended_is_not_running(at: &Place<'_>) {
     // Nothing to end is no error.
     of.kill(&at.one, &prefix).await.unwrap();
     let b = at.create(&at.one, "b", ENGINE).await;
-    of.push(&at.copy(&a, &at.one, &b)).await.unwrap();
-    of.push(&at.copy(&a, &at.one, &b)).await.unwrap();
+    of.transfer(&at.copy(&a, &at.one, &b)).await.unwrap();
+    of.transfer(&at.copy(&a, &at.one, &b)).await.unwrap();
     assert_eq!(at.rows(&at.one, &b).await, counts(&[("201801", 2)]));
 }

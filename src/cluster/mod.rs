@@ -7,7 +7,7 @@
 //! - A request that was sent may go on after its future was dropped or its connection broke: only looking tells.
 //!
 //! # Timeouts
-//! Everything but [`Warehouse::push`] and the statements on partitions has a bound of its own (see [`http`]). Those run
+//! Everything but [`Warehouse::transfer`] and the statements on partitions has a bound of its own (see [`http`]). Those run
 //! as long as they must; the caller decides when to give up.
 
 #[doc(hidden)]
@@ -16,9 +16,9 @@ pub mod conformance;
 mod error;
 pub mod http;
 pub mod memory;
+mod transfer;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -26,6 +26,7 @@ use crate::model::{Node, PartitionId, PartitionValue, TableName};
 use crate::sql::{Column, KeyElement, Selection, TableDefinition};
 
 pub use error::{Error, Kind, Remedy};
+pub use transfer::Transfer;
 
 /// What a server says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,25 +109,6 @@ pub struct ReplicaState {
 
 /// Settings for one statement, already known to the server that gets them.
 pub type Settings = Vec<(String, String)>;
-
-/// The transfer of some rows from a source node to one target node.
-#[derive(Debug, Clone)]
-pub struct Push {
-    /// The node that gets the statement.
-    pub from: Arc<Node>,
-    /// The node that gets the rows.
-    pub to: Arc<Node>,
-    /// The staging table there.
-    pub into: TableName,
-    /// The values of the staging table's columns, in its order, as expressions over the rows.
-    pub values: Vec<String>,
-    /// The rows.
-    pub rows: Selection,
-    /// The statement's id at the source.
-    pub query_id: String,
-    /// Settings that both servers know.
-    pub settings: Settings,
-}
 
 /// How partitions of one table get into another on the same node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -253,6 +235,9 @@ pub trait Warehouse: Send + Sync {
         id: &PartitionId,
         settings: &Settings,
     ) -> Result<(), Error>;
-    /// Moves rows from server to server. No bound on its time. Dropping the future does not end the statement.
-    async fn push(&self, push: &Push) -> Result<(), Error>;
+    /// Moves rows from one server to another. No bound on its time.
+    ///
+    /// Dropping the future does not end the statement of a push or a pull. It breaks a relay off: nothing more is read or
+    /// written, what is written already may stay.
+    async fn transfer(&self, transfer: &Transfer) -> Result<(), Error>;
 }

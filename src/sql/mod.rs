@@ -12,6 +12,7 @@ mod lex;
 pub mod quote;
 mod select;
 mod statements;
+mod transfers;
 
 pub use checksum::row_hash;
 pub use definition::{Column, DefaultKind, DefinitionError, TableDefinition};
@@ -21,6 +22,7 @@ pub use select::{
     KeyElement, PartitionFilter, Relation, Selection, Slice, SliceBound, SlotFilter, SlotWidth, key_elements,
 };
 pub use statements::*;
+pub use transfers::*;
 
 /// The elements of a literal (`202001`, `'a'`) or of a tuple of literals, without their quotes; an error is a sentence.
 pub fn unquoted_elements(text: &str) -> Result<Vec<String>, String> {

@@ -157,27 +157,54 @@ impl Relation {
         Self { table, columns: None, raw: Vec::new(), condition: None }
     }
 
-    /// `FROM … [WHERE …]` with more conditions.
+    /// `FROM … [WHERE …]` with more conditions; `table` is the table as a FROM has it, or a function that reads it.
     ///
-    /// Two levels of subquery where columns are replaced: an alias would be seen by a condition of the same level.
-    fn from(&self, conditions: &[String]) -> String {
-        let mut all = Vec::new();
-        let from = match &self.columns {
-            None => {
-                all.extend(self.condition.iter().map(|c| format!("({c})")));
-                table(&self.table)
-            }
-            Some(columns) => {
-                let columns: Vec<String> =
-                    columns.iter().map(|(name, expression)| format!("{expression} AS {}", ident(name))).collect();
-                let condition = self.condition.as_ref().map(|c| format!(" WHERE ({c})")).unwrap_or_default();
-                let raw = super::quote::idents(self.raw.iter().map(String::as_str));
-                format!("(SELECT {} FROM (SELECT {raw} FROM {}{condition}))", columns.join(", "), table(&self.table))
-            }
+    /// Two levels of subquery where columns are replaced: an alias would be seen by a condition of the same level. A
+    /// condition that means the same in the innermost level stands there, next to the table: only there an old server
+    /// skips by its index, and sends it on to another server (measured on 18.16).
+    fn from(&self, table: &str, conditions: &[String]) -> String {
+        let Some(columns) = &self.columns else {
+            let all = self.condition.iter().map(|c| format!("({c})")).chain(conditions.iter().cloned());
+            return filtered(table, &all.collect::<Vec<_>>());
         };
-        all.extend(conditions.iter().cloned());
-        if all.is_empty() { format!("FROM {from}") } else { format!("FROM {from} WHERE {}", all.join(" AND ")) }
+        let (inner, outer): (Vec<&String>, Vec<&String>) = conditions.iter().partition(|c| self.gives_as_it_is(c));
+        let inner: Vec<String> =
+            self.condition.iter().map(|c| format!("({c})")).chain(inner.into_iter().cloned()).collect();
+        let columns: Vec<String> =
+            columns.iter().map(|(name, expression)| format!("{expression} AS {}", ident(name))).collect();
+        let raw = super::quote::idents(self.raw.iter().map(String::as_str));
+        let rows = format!("(SELECT {} FROM (SELECT {raw} {}))", columns.join(", "), filtered(table, &inner));
+        filtered(&rows, &outer.into_iter().cloned().collect::<Vec<_>>())
     }
+
+    /// Whether a text means the same over the table as over the relation: no name in it is that of a replaced column.
+    pub fn gives_as_it_is(&self, text: &str) -> bool {
+        let Some(columns) = &self.columns else { return true };
+        let Ok(found) = lex::tokens(text) else { return false };
+        let names = |token: &lex::Spanned| matches!(token.token, lex::Token::Word | lex::Token::Quoted);
+        let replaced = |written: &str| {
+            columns.iter().any(|(name, expression)| {
+                let same = *expression == ident(name) && self.raw.contains(name);
+                let quoted = written == ident(name) || written == format!("\"{name}\"");
+                // The name of a column of a Nested has a dot, and its parts are words of their own.
+                !same && (quoted || name.split('.').any(|part| part == written))
+            })
+        };
+        // A quoted name that is escaped in another way than ours could be any column's.
+        let odd = |written: &str| written.contains('\\') || written.starts_with('"');
+        !found
+            .iter()
+            .filter(|token| names(token))
+            .map(|t| t.text(text))
+            .any(|written| replaced(written) || odd(written))
+    }
+}
+
+fn filtered(from: &str, conditions: &[String]) -> String {
+    if conditions.is_empty() {
+        return format!("FROM {from}");
+    }
+    format!("FROM {from} WHERE {}", conditions.join(" AND "))
 }
 
 /// Some partitions of the target's key.
@@ -354,7 +381,18 @@ impl Selection {
 
     /// `SELECT … FROM … WHERE …`; `what` is made in this room.
     pub(super) fn select(&self, what: &str) -> String {
-        format!("SELECT {what} {}", self.relation.from(&self.conditions()))
+        self.select_from(&table(&self.relation.table), what)
+    }
+
+    /// The same over something else that has the table's rows; it is made in this room.
+    pub(super) fn select_from(&self, from: &str, what: &str) -> String {
+        format!("SELECT {what} {}", self.relation.from(from, &self.conditions()))
+    }
+
+    /// Whether a server that reads the table from another one has it filter the rows there: then only those travel that are
+    /// wanted.
+    pub fn filters_at_the_table(&self) -> bool {
+        self.conditions().iter().all(|condition| self.relation.gives_as_it_is(condition))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The statements. Each function gives one, and says what its result looks like.
 
-use crate::model::{Node, PartitionId, TableName};
+use crate::model::{PartitionId, TableName};
 
 use super::definition::Column;
 use super::quote::{ident, idents, literal, table};
@@ -223,35 +223,6 @@ pub fn sync_replica(name: &TableName) -> String {
     format!("SYSTEM SYNC REPLICA {}", table(name))
 }
 
-/// The push of a piece to one target node: the rows travel from server to server.
-///
-/// The address names exactly one node: `a|b` would write to both, whatever the cluster says (facts file, T6). There is no
-/// list of columns behind the function: 18.16 takes it for a second list of arguments (code 42). So `values` are for all
-/// columns of the table, in its order.
-pub fn push(to: &Node, into: &TableName, values: &[String], selection: &Selection) -> String {
-    let function = if to.secure { "remoteSecure" } else { "remote" };
-    format!(
-        "INSERT INTO FUNCTION {function}({}, {}, {}, {}, {}) {}",
-        literal(&to.address()),
-        literal(&into.database),
-        literal(&into.table),
-        literal(&to.user),
-        literal(to.password.expose()),
-        selection.select(&values.join(", "))
-    )
-}
-
-/// One row, read from another server with the account that a push would use.
-pub fn reach(to: &Node) -> String {
-    let function = if to.secure { "remoteSecure" } else { "remote" };
-    format!(
-        "SELECT dummy FROM {function}({}, 'system', 'one', {}, {})",
-        literal(&to.address()),
-        literal(&to.user),
-        literal(to.password.expose())
-    )
-}
-
 /// Copies partitions within a server by reading and writing rows.
 pub fn insert_partition(into: &TableName, from: &TableName, columns: &[String], id: &PartitionId) -> String {
     let names = idents(columns.iter().map(String::as_str));
@@ -270,31 +241,6 @@ fn id_list(ids: &[PartitionId]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Secret;
-    use crate::sql::{Relation, Selection};
-
-    #[test]
-    fn a_push_names_one_node_and_the_columns_to_select() {
-        let node = Node {
-            host: "10.0.0.1".into(),
-            port: 9000,
-            http_port: 8123,
-            user: "u".into(),
-            password: Secret::new("p'w"),
-            secure: false,
-            default_database: None,
-        };
-        let text = push(
-            &node,
-            &TableName::new("d", "s"),
-            &["`a`".into(), "toMonday(d)".into()],
-            &Selection::all(Relation::plain(TableName::new("d", "t"))),
-        );
-        assert_eq!(
-            text,
-            r"INSERT INTO FUNCTION remote('10.0.0.1:9000', 'd', 's', 'u', 'p\'w') SELECT `a`, toMonday(d) FROM `d`.`t`"
-        );
-    }
 
     #[test]
     fn one_alter_carries_many_partitions() {

@@ -137,6 +137,9 @@ pub enum Problem {
     /// Two elements that contradict each other.
     #[error("contradicts <{0}> of the same element")]
     Contradiction(&'static str),
+    /// A transfer that is planned and not there.
+    #[error("clone (parts as files) is not there yet: leave the element out, or write auto, push, pull or relay")]
+    NoClone,
     /// The chroot of ZooKeeper.
     #[error("must start with /, but is {0}")]
     NotAPath(String),

@@ -71,6 +71,8 @@ const ROOT: Vocabulary = Vocabulary {
         tables::POLICIES[0],
         tables::POLICIES[1],
         tables::POLICIES[2],
+        tables::POLICIES[3],
+        tables::POLICIES[4],
     ],
     without_effect: &[
         ("zookeeper", "it belongs to the file that --config names"),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use super::fault::Problem;
 use super::partitions;
 use super::walk::{Scope, Text, Vocabulary, closest};
-use crate::model::{Cluster, Node, TableName};
+use crate::model::{Cluster, Node, TableName, Way};
 
 /// What to do with a target partition that holds rows of others before the copy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,6 +35,10 @@ impl IfTargetNotEmpty {
         }
     }
 }
+
+/// What `<transfer>` can say; no way is `auto`.
+const TRANSFERS: [(&str, Option<Way>); 4] =
+    [("auto", None), ("push", Some(Way::Push)), ("pull", Some(Way::Pull)), ("relay", Some(Way::Relay))];
 
 /// One element of `<tables>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,11 +70,20 @@ pub struct TableJob {
     pub if_target_not_empty: IfTargetNotEmpty,
     /// Whether ALIAS and MATERIALIZED columns are transferred as data.
     pub copy_alias_and_materialized: bool,
+    /// `<transfer>`: how rows travel; `None` is `auto`. The plan does not depend on it: it may change while the task runs.
+    pub transfer: Option<Way>,
+    /// `<relay_compression>`: whether a relay asks for compressed rows; it does unless told otherwise.
+    pub relay_compression: bool,
 }
 
 /// Elements that stand at a table, or at the task for all its tables (where many users of the original put them).
-pub(super) const POLICIES: [&str; 3] =
-    ["if_target_not_empty", "allow_to_drop_target_partitions", "allow_to_copy_alias_and_materialized_columns"];
+pub(super) const POLICIES: [&str; 5] = [
+    "if_target_not_empty",
+    "allow_to_drop_target_partitions",
+    "allow_to_copy_alias_and_materialized_columns",
+    "transfer",
+    "relay_compression",
+];
 
 const TABLE: Vocabulary = Vocabulary {
     known: &[
@@ -89,6 +102,8 @@ const TABLE: Vocabulary = Vocabulary {
         POLICIES[0],
         POLICIES[1],
         POLICIES[2],
+        POLICIES[3],
+        POLICIES[4],
     ],
     without_effect: &[],
     attributes: &[],
@@ -100,12 +115,24 @@ const DEFAULT_BATCH_BYTES: u64 = 1 << 30;
 struct Policies {
     if_target_not_empty: IfTargetNotEmpty,
     copy_alias_and_materialized: bool,
+    transfer: Option<Way>,
+    relay_compression: bool,
+}
+
+impl Default for Policies {
+    fn default() -> Self {
+        Self {
+            if_target_not_empty: IfTargetNotEmpty::default(),
+            copy_alias_and_materialized: false,
+            transfer: None,
+            relay_compression: true,
+        }
+    }
 }
 
 /// The table jobs in the order written; complete only when no fault was found.
 pub(super) fn read(root: &Scope<'_>, tables: &Scope<'_>, clusters: &[Cluster]) -> Vec<TableJob> {
-    let unwritten = Policies { if_target_not_empty: IfTargetNotEmpty::default(), copy_alias_and_materialized: false };
-    let of_task = policies(root, unwritten);
+    let of_task = policies(root, Policies::default());
     tables.attributes(&[]);
     tables.no_text();
     let mut jobs = Vec::new();
@@ -168,6 +195,8 @@ fn table(scope: &Scope<'_>, clusters: &[Cluster], of_task: Policies) -> Option<T
         batch_bytes,
         if_target_not_empty: policies.if_target_not_empty,
         copy_alias_and_materialized: policies.copy_alias_and_materialized,
+        transfer: policies.transfer,
+        relay_compression: policies.relay_compression,
     })
 }
 
@@ -212,7 +241,23 @@ fn policies(scope: &Scope<'_>, inherited: Policies) -> Policies {
         (None, _, inherited) => inherited,
     };
     let copy_alias_and_materialized = scope.boolean(POLICIES[2]).unwrap_or(inherited.copy_alias_and_materialized);
-    Policies { if_target_not_empty, copy_alias_and_materialized }
+    let relay_compression = scope.boolean(POLICIES[4]).unwrap_or(inherited.relay_compression);
+    Policies {
+        if_target_not_empty,
+        copy_alias_and_materialized,
+        transfer: transfer(scope, inherited),
+        relay_compression,
+    }
+}
+
+fn transfer(scope: &Scope<'_>, inherited: Policies) -> Option<Way> {
+    let Some(text) = scope.text(POLICIES[3]) else { return inherited.transfer };
+    // Planned, and written in some tasks: its fault says more than that it is unknown.
+    if text.trimmed().eq_ignore_ascii_case("clone") {
+        text.fault(Problem::NoClone);
+        return None;
+    }
+    text.choice(&TRANSFERS).unwrap_or_default()
 }
 
 /// Host names are the same in any case.

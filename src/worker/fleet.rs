@@ -8,6 +8,8 @@ use futures::future::join_all;
 use crate::cluster::{Error, ServerFacts, Settings, Warehouse};
 use crate::model::{Cluster, Node, Shard};
 
+use super::ways::Ways;
+
 /// What is known of the nodes. Cheap to share; a node that did not answer is asked again when it is needed again.
 pub struct Fleet {
     /// The door.
@@ -16,12 +18,14 @@ pub struct Fleet {
     /// Nodes that failed lately come last.
     suspects: Mutex<HashMap<String, u32>>,
     own_host: String,
+    /// How rows can travel between them.
+    pub(super) ways: Ways,
 }
 
 impl Fleet {
     /// Of nodes that nobody was asked about yet.
     pub fn new(warehouse: Arc<dyn Warehouse>, own_host: String) -> Self {
-        Self { warehouse, facts: Mutex::default(), suspects: Mutex::default(), own_host }
+        Self { warehouse, facts: Mutex::default(), suspects: Mutex::default(), own_host, ways: Ways::default() }
     }
 
     /// What a node is. Asks it the first time.

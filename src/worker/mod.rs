@@ -30,6 +30,7 @@ mod run;
 pub mod shift;
 pub mod site;
 pub mod survey;
+mod ways;
 
 pub use interrupt::Interrupt;
 pub use run::{Ending, Launch, RunError, Summary, run};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::sync::Mutex;
 
 use crate::cluster::{self, Warehouse};
@@ -257,7 +258,7 @@ async fn resume(
             refuse_differences(&launch.task_path, &record.inputs, Some(&task))?;
             if own.is_some() && given.as_ref().is_some_and(|(text, _)| *text != stored) {
                 tracing::warn!(
-                    "the task file differs from the task stored at {place} in what may be changed (settings, max_workers); \
+                    "the task file differs from the task stored at {place} in what may be changed (settings, transfer, max_workers); \
                      the stored one is used: --task-upload-force replaces it"
                 );
             }
@@ -416,12 +417,12 @@ async fn stop_statements(hands: &Hands) {
             let protocol::PieceState::Running { worker } = &record.state else { continue };
             if *worker == hands.site.worker {
                 let piece = protocol::PieceRef { table, piece };
-                let shard = hands.site.source_shard(table, hands.site.plans[table].pieces[piece.piece].shard);
+                let batch = hands.site.plans[table].pieces[piece.piece].batch;
+                let nodes = hands.site.statement_nodes(piece, &board.batches[batch].nodes);
                 let prefix = hands.site.id.attempt_queries(piece, record.attempt);
-                for node in &shard.replicas {
-                    if let Err(error) = hands.site.fleet.warehouse.kill(node, &prefix).await {
-                        tracing::warn!("{error}");
-                    }
+                let killed = join_all(nodes.iter().map(|node| hands.site.fleet.warehouse.kill(node, &prefix))).await;
+                for error in killed.into_iter().filter_map(Result::err) {
+                    tracing::warn!("{error}");
                 }
             }
         }

@@ -237,7 +237,9 @@ impl Shift<'_> {
             return;
         };
         if let Some(task) = changed_task(text, self.secrets, self.inputs) {
-            tracing::info!("the description of the task has changed: its settings and max_workers apply from now on");
+            tracing::info!(
+                "the description of the task has changed: its settings, transfer and max_workers apply from now on"
+            );
             self.hands.site.set_task(Arc::new(task));
         }
     }

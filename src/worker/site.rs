@@ -7,9 +7,9 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use crate::cluster::{Error, Remedy, Settings};
-use crate::model::{Node, Shard, TableName};
+use crate::model::{Node, Shard, TableName, Way};
 use crate::plan::TablePlan;
-use crate::protocol::{Failure, Policy, TaskId};
+use crate::protocol::{Failure, PieceRef, Policy, TaskId};
 use crate::sql::TableDefinition;
 use crate::task::{IfTargetNotEmpty, Task};
 
@@ -208,14 +208,47 @@ impl Site {
         self.fleet.settings(node, &wanted).await
     }
 
-    /// Settings for a push from one node to another; `narrow` says how often it ran out of memory.
-    pub async fn push_settings(&self, from: &Node, to: &Node, narrow: u32) -> Result<Settings, Error> {
-        let mut wanted = defaults(PUSH_DEFAULTS);
+    /// Settings for the statements of a transfer that run on the source node, and for those on the target node. One
+    /// statement that reads and writes has the settings of both sections; where they differ, those for writing. `narrow` says
+    /// how often such statements ran out of memory.
+    pub async fn transfer_settings(
+        &self,
+        way: Way,
+        from: &Node,
+        to: &Node,
+        narrow: u32,
+    ) -> Result<(Settings, Settings), Error> {
         let task = self.task();
+        let mut wanted = defaults(TRANSFER_DEFAULTS);
+        if way == Way::Relay {
+            wanted.extend(defaults(RELAY_DEFAULTS));
+            let (mut reading, mut writing) = (wanted.clone(), wanted);
+            reading.extend(task.settings.for_pull());
+            writing.extend(task.settings.for_push());
+            narrower(&mut reading, narrow);
+            narrower(&mut writing, narrow);
+            return Ok((self.fleet.settings(from, &reading).await?, self.fleet.settings(to, &writing).await?));
+        }
         wanted.extend(task.settings.for_pull());
         wanted.extend(task.settings.for_push());
         narrower(&mut wanted, narrow);
-        self.fleet.settings_for_both(from, to, &wanted).await
+        Ok(match way {
+            Way::Pull => (Settings::new(), self.fleet.settings_for_both(to, from, &wanted).await?),
+            _ => (self.fleet.settings_for_both(from, to, &wanted).await?, Settings::new()),
+        })
+    }
+
+    /// Every node on which an attempt at a piece may have left a statement, whatever way its rows took: the replicas of the
+    /// piece's source shard, and the target nodes of its batch.
+    pub fn statement_nodes(&self, piece: PieceRef, targets: &[Vec<String>]) -> Vec<Arc<Node>> {
+        let shard = self.source_shard(piece.table, self.plans[piece.table].pieces[piece.piece].shard);
+        let mut nodes: Vec<Arc<Node>> = shard.replicas.into_iter().map(Arc::new).collect();
+        for node in self.target_nodes(piece.table, targets).unwrap_or_default().into_iter().flatten() {
+            if nodes.iter().all(|known| known.url() != node.url()) {
+                nodes.push(node);
+            }
+        }
+        nodes
     }
 
     /// Settings for a statement that only reads the source.
@@ -247,7 +280,7 @@ pub fn effective(policy: IfTargetNotEmpty, safe_mode: bool) -> IfTargetNotEmpty 
 
 /// The original's connections failed on links slower than 50 ms; blocks may hold any number of partitions; what goes into
 /// staging is not merged on its way (facts file, §2).
-const PUSH_DEFAULTS: &[(&str, &str)] = &[
+const TRANSFER_DEFAULTS: &[(&str, &str)] = &[
     ("connect_timeout_with_failover_ms", "5000"),
     ("connect_timeout_with_failover_secure_ms", "5000"),
     ("max_partitions_per_insert_block", "0"),
@@ -255,6 +288,14 @@ const PUSH_DEFAULTS: &[(&str, &str)] = &[
     ("optimize_on_insert", "0"),
     ("parallel_distributed_insert_select", "0"),
     ("max_execution_time", "0"),
+];
+
+/// The servers of a relay wait for each other through the worker, and the rows are stored when the server says so.
+const RELAY_DEFAULTS: &[(&str, &str)] = &[
+    ("http_send_timeout", "3600"),
+    ("http_receive_timeout", "3600"),
+    ("async_insert", "0"),
+    ("insert_deduplicate", "0"),
 ];
 
 /// Equal rows are rows: nothing of ours may be taken for a repetition (facts file, T1). Large partitions may be moved and

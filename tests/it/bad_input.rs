@@ -363,6 +363,7 @@ fn accounts() {
         let account = format!("{host}<user>{user}</user><password>{password}</password>");
         format!("{before}{}", after.replacen(&host, &account, 1))
     };
+    let pushed = |text: String| text.replace("</hits>", "<transfer>push</transfer></hits>");
     let cases: [(&str, String, usize, &[&str]); 7] = [
         ("wrong password at the source", at("source", 0, "tester", "sesame-open"), 0, &["password"]),
         ("wrong password at the target", at("target", 2, "tester", "sesame-open"), 2, &["password"]),
@@ -370,7 +371,7 @@ fn accounts() {
         ("no grant at the source", at("source", 0, "nodb", ""), 0, &["denied"]),
         ("no grant at the target", at("target", 2, "nodb", ""), 2, &["denied"]),
         ("read-only at the target", at("target", 2, "readonly", ""), 2, &["readonly"]),
-        ("read-only at the source", at("source", 0, "readonly", ""), 0, &["readonly"]),
+        ("told to push, and read-only at the source", pushed(at("source", 0, "readonly", "")), 0, &["readonly"]),
     ];
     for (name, text, server, words) in cases {
         let words: Vec<&str> = words.iter().copied().chain([scene.server(server).host()]).collect();

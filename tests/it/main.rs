@@ -20,6 +20,7 @@ mod restarts;
 mod settings;
 mod sharding;
 mod status;
+mod transfers;
 mod warehouse;
 mod zookeeper_away;
 

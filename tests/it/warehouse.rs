@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clickhouse_copier::cluster::http::HttpWarehouse;
-use clickhouse_copier::cluster::{Push, Settings, Warehouse};
-use clickhouse_copier::model::{Node, Secret, TableName};
+use clickhouse_copier::cluster::{Settings, Transfer, Warehouse};
+use clickhouse_copier::model::{Node, Secret, TableName, Way};
 use clickhouse_copier::sql::{Relation, Selection};
 use clickhouse_copier::warehouse_conformance;
 use lab::Lab;
@@ -49,29 +49,33 @@ async fn a_push_goes_on_without_its_sender_until_it_is_killed() {
     let into = TableName::new(&database, "into");
     let statement = format!("CREATE TABLE {into} (n UInt64) ENGINE = Null");
     warehouse.create_table(&two, &into, &statement, &none).await.unwrap();
-    let push = |number: u32| Push {
+    let push = |number: u32| Transfer {
+        way: Way::Push,
         from: one.clone(),
         to: two.clone(),
         into: into.clone(),
+        columns: vec!["n".into()],
         values: vec!["number".into()],
         rows: Selection::all(Relation::plain(TableName::new("system", "numbers"))),
         query_id: format!("{database}:{number}"),
-        settings: none.clone(),
+        at_source: none.clone(),
+        at_target: none.clone(),
+        compress: true,
     };
     let sent = tokio::spawn({
         let (warehouse, push) = (warehouse.clone(), push(1));
-        async move { warehouse.push(&push).await }
+        async move { warehouse.transfer(&push).await }
     });
     let (first, second) = (format!("{database}:1"), format!("{database}:2"));
     until_running(&warehouse, &one, &first, true).await;
     sent.abort();
     assert!(sent.await.unwrap_err().is_cancelled());
     // An id that is in use is refused, so the first one goes on.
-    let again = warehouse.push(&push(1)).await;
+    let again = warehouse.transfer(&push(1)).await;
     assert_eq!(again.as_ref().unwrap_err().code(), Some(216), "{again:?}");
     let watched = tokio::spawn({
         let (warehouse, push) = (warehouse.clone(), push(2));
-        async move { warehouse.push(&push).await }
+        async move { warehouse.transfer(&push).await }
     });
     until_running(&warehouse, &one, &second, true).await;
     warehouse.kill(&one, &first).await.unwrap();

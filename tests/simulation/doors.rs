@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clickhouse_copier::cluster::{
-    Error, Kind, PartSizes, Placing, Push, ReplicaState, Running, ServerFacts, Settings, Tally, Warehouse,
+    Error, Kind, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally, Transfer, Warehouse,
 };
 use clickhouse_copier::keeper::{Change, Coordinator, Error as KeeperError, Op, Session, Stored};
-use clickhouse_copier::model::{Node, PartitionId, PartitionValue, TableName};
+use clickhouse_copier::model::{Node, PartitionId, PartitionValue, TableName, Way};
 use clickhouse_copier::sql::{Column, KeyElement, Selection, TableDefinition};
 
 use crate::stage::{Actor, Broken, Fate, Request, Stage};
@@ -492,12 +492,19 @@ impl Warehouse for Servers {
         self.act(node, ("insert_partition", into.to_string()), Vec::new(), insert).await
     }
 
-    async fn push(&self, push: &Push) -> Result<(), Error> {
-        let push = Push { into: self.named(&push.into), ..push.clone() };
-        let done = self.act(&push.from, ("push", push.into.to_string()), Vec::new(), self.inner().push(&push)).await;
+    async fn transfer(&self, transfer: &Transfer) -> Result<(), Error> {
+        let transfer = Transfer { into: self.named(&transfer.into), ..transfer.clone() };
+        // Where its writing statement arrives.
+        let (node, what) = match transfer.way {
+            Way::Push => (&transfer.from, "push"),
+            Way::Pull => (&transfer.to, "pull"),
+            Way::Relay => (&transfer.to, "relay"),
+        };
+        let done =
+            self.act(node, (what, transfer.into.to_string()), Vec::new(), self.inner().transfer(&transfer)).await;
         if self.stage.broken == Some(Broken::Counting) {
-            let there = self.inner().tally(&push.from, &push.rows, &[], &push.settings).await?;
-            let key = (push.to.host.clone(), push.into.clone());
+            let there = self.inner().tally(&transfer.from, &transfer.rows, &[], &Settings::new()).await?;
+            let key = (transfer.to.host.clone(), transfer.into.clone());
             self.promised.lock().expect("nobody panics").insert(key, there.iter().map(|tally| tally.rows).sum());
             return Ok(());
         }

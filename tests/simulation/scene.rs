@@ -38,6 +38,19 @@ pub enum Second {
     Same,
 }
 
+/// How rows may travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Travel {
+    /// As the task says: `push`, `pull`, `relay`; or nothing, and everything works.
+    Told(&'static str),
+    /// Nothing is said, and the source's accounts may only read.
+    ReadOnly,
+    /// Nothing is said, and no source server gets through to a target server.
+    Wall,
+    /// Nothing is said, and neither side gets through to the other.
+    Walls,
+}
+
 /// The world of one seed.
 #[derive(Debug, Clone)]
 pub struct Scene {
@@ -46,6 +59,7 @@ pub struct Scene {
     pub second: Second,
     /// Whether each source shard has a second server with the same rows.
     pub source_pair: bool,
+    pub travel: Travel,
     pub splits: u32,
     pub batch_bytes: u32,
     pub workers: usize,
@@ -89,7 +103,7 @@ pub fn partition_of(row: &Row) -> String {
 /// The target shard of a row: slots 0 of 3 belong to the first shard, 1 and 2 to the second (design §3).
 pub fn shard_of(row: &Row) -> usize {
     let id: u64 = row[1].parse().expect("ids are numbers");
-    if id.is_multiple_of(3) { 0 } else { 1 }
+    usize::from(!id.is_multiple_of(3))
 }
 
 fn some_row(chance: &mut StdRng, month: u32) -> Row {
@@ -137,6 +151,15 @@ impl Scene {
             before,
             second,
             source_pair: chance.random_bool(0.3),
+            travel: match chance.random_range(0..8) {
+                0 => Travel::ReadOnly,
+                1 => Travel::Wall,
+                2 => Travel::Walls,
+                3 => Travel::Told("push"),
+                4 => Travel::Told("pull"),
+                5 => Travel::Told("relay"),
+                _ => Travel::Told("auto"),
+            },
             splits: chance.random_range(1..4),
             batch_bytes: if chance.random_bool(0.5) { 1 } else { 100_000 },
             workers: chance.random_range(1..4),
@@ -218,6 +241,10 @@ impl Scene {
             }
             _ => String::new(),
         };
+        let transfer = match self.travel {
+            Travel::Told(word) => word,
+            _ => "auto",
+        };
         let limit = max_workers.map(|limit| format!("<max_workers>{limit}</max_workers>")).unwrap_or_default();
         format!(
             "<clickhouse>{limit}<remote_servers><src>{sources}</src><dst>{targets}</dst></remote_servers><tables><hits>
@@ -225,7 +252,7 @@ impl Scene {
             <cluster_push>dst</cluster_push><database_push>b</database_push><table_push>hits</table_push>
             <engine>ENGINE = {engine} PARTITION BY toYYYYMM(d) ORDER BY id</engine>
             <sharding_key>id</sharding_key><number_of_splits>{}</number_of_splits>
-            <batch_bytes>{}</batch_bytes><if_target_not_empty>{policy}</if_target_not_empty>{enabled}
+            <batch_bytes>{}</batch_bytes><if_target_not_empty>{policy}</if_target_not_empty>{enabled}<transfer>{transfer}</transfer>
             </hits></tables></clickhouse>",
             self.splits, self.batch_bytes
         )
@@ -252,6 +279,15 @@ impl Scene {
                 warehouse.create_database(&node(host), SOURCE.0, &settings).await.unwrap();
                 warehouse.create_table(&node(host), &source(), &create, &settings).await.unwrap();
                 warehouse.insert(&node(host), &source(), rows.clone()).unwrap();
+            }
+        }
+        let (sources, targets) = (self.sources().concat(), self.targets().concat());
+        for source in &sources {
+            warehouse.set_read_only(&node(source), self.travel == Travel::ReadOnly);
+            for target in &targets {
+                let wall = matches!(self.travel, Travel::Wall | Travel::Walls);
+                warehouse.set_wall(&node(source), &node(target), wall);
+                warehouse.set_wall(&node(target), &node(source), self.travel == Travel::Walls);
             }
         }
         let engine = match self.layout {

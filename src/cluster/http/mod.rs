@@ -1,5 +1,7 @@
 //! ClickHouse over HTTP, through the official client.
 
+mod frames;
+mod relay;
 mod warehouse;
 
 use std::collections::BTreeMap;
@@ -172,7 +174,17 @@ fn server_error(text: &str) -> Kind {
         .trim_start_matches("DB::Exception: ");
     let message = message.split(", e.what()").next().unwrap_or(message);
     let message = message.split(". Stack trace").next().unwrap_or(message);
-    Kind::Server { code, message: hide_passwords(&first_line(message)) }
+    Kind::Server { code, message: hide_passwords(&telling_line(message)) }
+}
+
+/// The first line; where that only announces a log of attempts to connect, what went wrong in the first of them.
+fn telling_line(message: &str) -> String {
+    let first = first_line(message);
+    let attempt = message.lines().skip(1).find(|line| line.starts_with("Code: ")).filter(|_| first.ends_with("Log:"));
+    match attempt {
+        Some(attempt) => format!("{} {}", first.trim_end_matches(" Log:"), first_line(attempt)),
+        None => first,
+    }
 }
 
 /// A server before 22.12 repeats the statement in its error, and with it the password of `remote()` (facts file, §11).

@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use clickhouse::Row;
 use serde::Deserialize;
 
-use crate::model::{Node, PartitionId, PartitionValue, TableName};
+use crate::model::{Node, PartitionId, PartitionValue, TableName, Way};
 use crate::sql::{self, Column, DefaultKind, KeyElement, Selection, TableDefinition};
 
 use super::super::{
-    Error, Kind, PartSizes, Placing, Push, ReplicaState, Running, ServerFacts, Settings, Tally, Warehouse,
+    Error, Kind, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally, Transfer, Warehouse,
 };
 use super::{COUNTING, Header, HttpWarehouse, QUICK, SHORT, TextPair, pairs};
 
@@ -379,9 +379,13 @@ impl Warehouse for HttpWarehouse {
         self.execute(node, &doing, &sql::insert_partition(into, from, columns, id), settings, None, None).await
     }
 
-    async fn push(&self, push: &Push) -> Result<(), Error> {
-        let doing = format!("cannot copy rows of {} to {} of {}", push.rows.relation.table, push.into, push.to);
-        let statement = sql::push(&push.to, &push.into, &push.values, &push.rows);
-        self.execute(&push.from, &doing, &statement, &push.settings, None, Some(&push.query_id)).await
+    async fn transfer(&self, transfer: &Transfer) -> Result<(), Error> {
+        let Transfer { from, to, into, columns, values, rows, .. } = transfer;
+        let (node, statement, settings) = match transfer.way {
+            Way::Push => (from, sql::push(to, into, values, rows), &transfer.at_source),
+            Way::Pull => (to, sql::pull(from, into, columns, values, rows), &transfer.at_target),
+            Way::Relay => return self.relay(transfer).await,
+        };
+        self.execute(node, &transfer.doing(), &statement, settings, None, Some(&transfer.query_id)).await
     }
 }

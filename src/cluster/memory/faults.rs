@@ -11,7 +11,7 @@ use super::MemoryWarehouse;
 pub struct Statement {
     /// The node that gets it.
     pub node: String,
-    /// The method of the door: `push`, `place`, `drop_table`, …
+    /// The method of the door, or the way of a transfer: `push`, `pull`, `relay`, `place`, `drop_table`, …
     pub deed: &'static str,
     /// What it is about: the table that changes, or the database.
     pub of: String,

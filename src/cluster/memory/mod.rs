@@ -3,7 +3,8 @@
 //!
 //! # What it is like
 //! - Every deed is a task of its own: it goes on when the future of its caller was dropped, and it may be held back and
-//!   arrive late ([`MemoryWarehouse::hold`]). A push reads its rows at once, and writes them block by block.
+//!   arrive late ([`MemoryWarehouse::hold`]). A transfer reads its rows at once, and writes them block by block. A relay
+//!   ends when its caller has gone, after the block that was on its way.
 //! - Nothing is random, and time is tokio's.
 //! - Replicas of a Replicated table share a log, as real ones do; the order in which a replica catches up does not matter.
 //!
@@ -113,7 +114,24 @@ impl MemoryWarehouse {
         world.replicate();
     }
 
-    /// How many rows a push writes at a time (100).
+    /// Raises a wall before a node's native port, or takes it away: another node cannot connect to it, we can.
+    pub fn set_wall(&self, from: &Node, to: &Node, stands: bool) {
+        let (mut world, pair) = (self.world(), (from.address(), to.address()));
+        if stands {
+            world.walls.insert(pair);
+        } else {
+            world.walls.remove(&pair);
+        }
+    }
+
+    /// Whether our account on a node may only read.
+    pub fn set_read_only(&self, node: &Node, only: bool) {
+        if let Some(server) = self.world().servers.get_mut(&node.address()) {
+            server.settings.insert("readonly".into(), u8::from(only).to_string());
+        }
+    }
+
+    /// How many rows a transfer writes at a time (100).
     pub fn set_block_rows(&self, rows: usize) {
         self.world().block_rows = rows.max(1);
     }

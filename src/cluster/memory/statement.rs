@@ -9,9 +9,9 @@ use super::faults::Statement;
 use super::parts::Row;
 use super::table::{Chooser, over};
 use super::value::refused;
-use super::world::{Query, World, deduplicates};
-use crate::cluster::{Error, Kind, Push};
-use crate::model::Node;
+use super::world::{Query, World, deduplicates, refused_by};
+use crate::cluster::{Error, Kind, Transfer};
+use crate::model::{Node, Way};
 
 fn killed() -> Kind {
     refused(394, "Query was cancelled")
@@ -100,7 +100,7 @@ impl MemoryWarehouse {
             yield_now().await;
             let done = match Arrived::arrive(memory, &statement) {
                 Ok(arrived) => {
-                    let done = work.work(&arrived).await;
+                    let done = work.work(&arrived, &answer).await;
                     arrived.leave();
                     done
                 }
@@ -129,69 +129,127 @@ impl MemoryWarehouse {
         }
     }
 
-    pub(super) async fn send(&self, push: Push, doing: String) -> Result<(), Error> {
-        let query_id = push.query_id.clone();
-        let statement = Statement { node: push.from.address(), deed: "push", of: push.into.to_string(), query_id };
-        self.run(statement, doing, PushWork(push)).await
+    pub(super) async fn send(&self, transfer: Transfer) -> Result<(), Error> {
+        let (node, deed) = match transfer.way {
+            Way::Push => (&transfer.from, "push"),
+            Way::Pull => (&transfer.to, "pull"),
+            Way::Relay => (&transfer.to, "relay"),
+        };
+        let (of, query_id) = (transfer.into.to_string(), transfer.query_id.clone());
+        let statement = Statement { node: node.address(), deed, of, query_id };
+        let doing = format!(
+            "cannot {deed} rows of {} to {of} of {}",
+            transfer.rows.relation.table,
+            transfer.to,
+            of = statement.of
+        );
+        self.run(statement, doing, Moving(transfer)).await
     }
 }
 
+/// Where the answer goes; closed when nobody waits for it.
+type Asker = oneshot::Sender<Result<(), Kind>>;
+
 /// What a statement does once it has arrived.
 pub(super) trait AsyncWork {
-    fn work(self, arrived: &Arrived) -> impl Future<Output = Result<(), Kind>> + Send;
+    fn work(self, arrived: &Arrived, asker: &Asker) -> impl Future<Output = Result<(), Kind>> + Send;
 }
 
 struct OneStep<F>(F);
 
 impl<F: FnOnce(&mut World) -> Result<(), Kind> + Send> AsyncWork for OneStep<F> {
-    async fn work(self, arrived: &Arrived) -> Result<(), Kind> {
+    async fn work(self, arrived: &Arrived, _: &Asker) -> Result<(), Kind> {
         arrived.step(self.0)
     }
 }
 
-struct PushWork(Push);
+struct Moving(Transfer);
 
-impl AsyncWork for PushWork {
+impl AsyncWork for Moving {
     /// Reads all rows at one instant, and writes them block by block. What was written stays when it fails.
-    async fn work(self, arrived: &Arrived) -> Result<(), Kind> {
-        let push = &self.0;
-        let to = push.to.address();
-        let (rows, block) = arrived.step(|world| Ok((selected(world, push)?, world.block_rows)))?;
-        let deduplicate = deduplicates(&push.settings);
+    async fn work(self, arrived: &Arrived, asker: &Asker) -> Result<(), Kind> {
+        let transfer = &self.0;
+        let read = || {
+            let of = transfer.rows.relation.table.to_string();
+            let (node, query_id) = (transfer.from.address(), transfer.reading_id());
+            Arrived::arrive(arrived.memory.clone(), &Statement { node, deed: "read", of, query_id })
+        };
+        let reading = if transfer.way == Way::Relay { Some(read()?) } else { None };
+        let done = self.write(arrived, reading.as_ref(), asker).await;
+        if let Some(reading) = reading {
+            reading.leave();
+        }
+        done
+    }
+}
+
+impl Moving {
+    async fn write(&self, arrived: &Arrived, reading: Option<&Arrived>, asker: &Asker) -> Result<(), Kind> {
+        let transfer = &self.0;
+        let to = transfer.to.address();
+        let (rows, block) = arrived.step(|world| {
+            if transfer.way == Way::Push {
+                world.may_write(&transfer.from.address())?;
+            }
+            world.may_write(&to)?;
+            Ok((selected(world, transfer)?, world.block_rows))
+        })?;
+        let deduplicate =
+            deduplicates(if transfer.way == Way::Push { &transfer.at_source } else { &transfer.at_target });
         for rows in rows.chunks(block) {
             yield_now().await;
+            if let Some(reading) = reading {
+                reading.step(|_| Ok(()))?;
+            }
             arrived.step(|world| {
-                let reach = |world: &mut World, node: &str| world.server(node).map(drop);
-                reach(world, &push.from.address()).and_then(|()| reach(world, &to)).map_err(|_| refused_by(&to))?;
-                world.insert(&to, &push.into, rows.to_vec(), deduplicate)?;
+                connected(world, transfer)?;
+                world.insert(&to, &transfer.into, rows.to_vec(), deduplicate)?;
                 let server = world.servers.get_mut(&arrived.node);
                 if let Some(query) = server.and_then(|server| server.queries.get_mut(&arrived.number)) {
                     query.rows += rows.len() as u64;
                 }
                 Ok(())
             })?;
+            if reading.is_some() && asker.is_closed() {
+                return Err(Kind::Network("the sender has gone".into()));
+            }
         }
         yield_now().await;
         arrived.step(|_| Ok(()))
     }
 }
 
-pub(super) fn refused_by(node: &str) -> Kind {
-    refused(279, format!("All connection tries failed ({node})"))
+/// Whether the rows can travel now.
+fn connected(world: &mut World, transfer: &Transfer) -> Result<(), Kind> {
+    let (from, to) = (transfer.from.address(), transfer.to.address());
+    match transfer.way {
+        Way::Push => {
+            // A sender that is cut off reaches nobody.
+            world.server(&from).map(drop).map_err(|_| refused_by(&to))?;
+            world.speaks(&from, &to)
+        }
+        Way::Pull => {
+            world.server(&to).map(drop).map_err(|_| refused_by(&from))?;
+            world.speaks(&to, &from)
+        }
+        Way::Relay => world.server(&from).map(drop).and_then(|()| world.server(&to).map(drop)),
+    }
 }
 
-/// The rows of a push as the target stores them.
-fn selected(world: &mut World, push: &Push) -> Result<Vec<Row>, Kind> {
-    let source = world.table(&push.from.address(), &push.rows.relation.table)?;
-    let chooser = Chooser::new(&push.rows)?;
+/// The rows of a transfer as the target stores them.
+fn selected(world: &mut World, transfer: &Transfer) -> Result<Vec<Row>, Kind> {
+    connected(world, transfer)?;
+    let (from, to) = (transfer.from.address(), transfer.to.address());
+    // A server that finds no table at another one tells of attempts to connect (measured on 18.16).
+    let source = world.table(&from, &transfer.rows.relation.table);
+    let source = if transfer.way == Way::Pull { source.map_err(|_| refused_by(&from))? } else { source? };
+    let chooser = Chooser::new(&transfer.rows)?;
     chooser.types(source)?;
-    let values = push.values.iter().map(|text| super::expression::parse(text)).collect::<Result<Vec<_>, _>>()?;
-    let to = push.to.address();
-    world.servers.get(&to).filter(|server| server.reachable).ok_or_else(|| refused_by(&to))?;
-    // A source that finds no table tells of attempts to connect (measured on 18.16).
-    let target = world.table(&to, &push.into).map_err(|_| refused_by(&to))?;
+    let values = transfer.values.iter().map(|text| super::expression::parse(text)).collect::<Result<Vec<_>, _>>()?;
+    let target = world.table(&to, &transfer.into);
+    let target = if transfer.way == Way::Push { target.map_err(|_| refused_by(&to))? } else { target? };
     let names: Vec<String> = target.stored().map(|column| column.name.clone()).collect();
-    if names.len() != values.len() {
+    if names.len() != values.len() || (transfer.way != Way::Push && names != transfer.columns) {
         return Err(refused(20, "Number of columns doesn't match"));
     }
     let mut rows = Vec::new();

@@ -3,8 +3,8 @@ use std::time::Duration;
 use futures::FutureExt;
 
 use super::*;
-use crate::cluster::{Error, Placing, Push, Settings, Warehouse};
-use crate::model::{PartitionId, Secret};
+use crate::cluster::{Error, Placing, Settings, Transfer, Warehouse};
+use crate::model::{PartitionId, Secret, Way};
 use crate::sql::{Relation, Selection};
 
 fn node(number: u16) -> Arc<Node> {
@@ -55,15 +55,19 @@ async fn scene(engine: &str) -> Scene {
 }
 
 impl Scene {
-    fn push(&self) -> Push {
-        Push {
+    fn push(&self) -> Transfer {
+        Transfer {
+            way: Way::Push,
             from: self.one.clone(),
             to: self.two.clone(),
             into: self.b.clone(),
+            columns: vec!["m".into(), "id".into()],
             values: vec!["`m`".into(), "id".into()],
             rows: Selection::all(Relation::plain(self.a.clone())),
             query_id: "q1:a".into(),
-            settings: Settings::new(),
+            at_source: Settings::new(),
+            at_target: Settings::new(),
+            compress: true,
         }
     }
 
@@ -93,7 +97,7 @@ const PLAIN: &str = "MergeTree PARTITION BY m ORDER BY id";
 async fn a_push_goes_on_after_its_sender_has_gone() {
     let scene = scene(PLAIN).await;
     let push = scene.push();
-    let mut sent = scene.memory.push(&push);
+    let mut sent = scene.memory.transfer(&push);
     while scene.memory.running(&scene.one, "q1").await.unwrap().is_empty() {
         assert!((&mut sent).now_or_never().is_none());
     }
@@ -107,7 +111,7 @@ async fn a_killed_push_leaves_what_it_wrote() {
     let scene = scene(PLAIN).await;
     scene.memory.set_block_rows(1);
     let (memory, push) = (scene.memory.clone(), scene.push());
-    let sent = tokio::spawn(async move { memory.push(&push).await });
+    let sent = tokio::spawn(async move { memory.transfer(&push).await });
     scene.until_running(true).await;
     scene.memory.kill(&scene.one, "q1:").await.unwrap();
     assert_eq!(sent.await.unwrap().unwrap_err().code(), Some(394));
@@ -115,11 +119,52 @@ async fn a_killed_push_leaves_what_it_wrote() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_relay_ends_with_its_sender_and_a_pull_goes_on() {
+    for (way, whole) in [(Way::Relay, false), (Way::Pull, true)] {
+        let scene = scene(PLAIN).await;
+        scene.memory.set_block_rows(1);
+        let transfer = Transfer { way, ..scene.push() };
+        let mut sent = scene.memory.transfer(&transfer);
+        while scene.rows(&scene.two, &scene.b) == 0 {
+            assert!((&mut sent).now_or_never().is_none());
+            tokio::task::yield_now().await;
+        }
+        let ids = scene.memory.statements(&scene.one);
+        assert_eq!(ids, if whole { vec![] } else { vec![transfer.reading_id()] });
+        drop(sent);
+        while !scene.memory.statements(&scene.two).is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert!(scene.memory.statements(&scene.one).is_empty());
+        assert_eq!(scene.rows(&scene.two, &scene.b) == 10, whole);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn walls_and_accounts_that_may_only_read_stop_their_ways() {
+    let scene = scene(PLAIN).await;
+    let outcome = async |way| {
+        let query_id = format!("q:{way}");
+        scene.memory.transfer(&Transfer { way, query_id, ..scene.push() }).await.map_err(|error| error.code())
+    };
+    scene.memory.set_wall(&scene.one, &scene.two, true);
+    assert_eq!(outcome(Way::Push).await, Err(Some(279)));
+    assert_eq!(outcome(Way::Pull).await, Ok(()));
+    scene.memory.set_wall(&scene.two, &scene.one, true);
+    assert_eq!(outcome(Way::Pull).await, Err(Some(279)));
+    assert_eq!(outcome(Way::Relay).await, Ok(()));
+    scene.memory.set_wall(&scene.one, &scene.two, false);
+    scene.memory.set_read_only(&scene.one, true);
+    assert_eq!(outcome(Way::Push).await, Err(Some(164)));
+    assert_eq!(outcome(Way::Relay).await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_held_statement_arrives_late() {
     let scene = scene(PLAIN).await;
     let mut held = scene.memory.hold(|statement| statement.deed == "push");
     let (memory, push) = (scene.memory.clone(), scene.push());
-    let sent = tokio::spawn(async move { memory.push(&push).await });
+    let sent = tokio::spawn(async move { memory.transfer(&push).await });
     held.sent().await;
     scene.memory.set_reachable(&scene.one, false);
     assert!(sent.await.unwrap().unwrap_err().is_unreachable());
@@ -149,9 +194,9 @@ async fn a_node_that_is_cut_off_answers_nothing_and_takes_nothing() {
     let scene = scene(PLAIN).await;
     scene.memory.set_reachable(&scene.two, false);
     assert!(scene.memory.server(&scene.two).await.unwrap_err().is_unreachable());
-    assert_eq!(scene.memory.push(&scene.push()).await.unwrap_err().code(), Some(279));
+    assert_eq!(scene.memory.transfer(&scene.push()).await.unwrap_err().code(), Some(279));
     scene.memory.set_reachable(&scene.two, true);
-    scene.memory.push(&scene.push()).await.unwrap();
+    scene.memory.transfer(&scene.push()).await.unwrap();
     assert_eq!(scene.rows(&scene.two, &scene.b), 10);
 }
 

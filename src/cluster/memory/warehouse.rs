@@ -6,12 +6,11 @@ use async_trait::async_trait;
 
 use super::MemoryWarehouse;
 use super::expression::parse;
-use super::statement::refused_by;
 use super::table::{Chooser, Named, over};
 use super::value::{hash, refused, type_of};
 use super::world::{World, deduplicates};
 use crate::cluster::{
-    Error, Kind, PartSizes, Placing, Push, ReplicaState, Running, ServerFacts, Settings, Tally, Warehouse,
+    Error, Kind, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally, Transfer, Warehouse,
 };
 use crate::model::{Node, PartitionId, PartitionValue, TableName};
 use crate::sql::{Column, KeyElement, Selection, TableDefinition};
@@ -80,7 +79,11 @@ impl Warehouse for MemoryWarehouse {
     async fn reaches(&self, from: &Node, to: &Node) -> Result<(), Error> {
         let doing = format!("cannot speak to {to} from there");
         let to = to.address();
-        self.question(from, doing, |world, _| world.server(&to).map(drop).map_err(|_| refused_by(&to))).await
+        self.question(from, doing, |world, from| {
+            world.may_write(from).map_err(|_| refused(164, "Table functions are forbidden in readonly mode"))?;
+            world.speaks(from, &to)
+        })
+        .await
     }
 
     async fn zookeeper_children(&self, node: &Node, path: &str) -> Result<Option<Vec<String>>, Error> {
@@ -402,8 +405,7 @@ impl Warehouse for MemoryWarehouse {
         .await
     }
 
-    async fn push(&self, push: &Push) -> Result<(), Error> {
-        let doing = format!("cannot copy rows of {} to {} of {}", push.rows.relation.table, push.into, push.to);
-        self.send(push.clone(), doing).await
+    async fn transfer(&self, transfer: &Transfer) -> Result<(), Error> {
+        self.send(transfer.clone()).await
     }
 }

@@ -49,13 +49,20 @@ pub(super) struct World {
     pub block_rows: usize,
     /// How often anything that a table holds, or its name, has changed.
     pub changes: u64,
+    /// Pairs of nodes of which the first cannot connect to the second over the native protocol.
+    pub walls: BTreeSet<(String, String)>,
 }
 
 impl Default for World {
     fn default() -> Self {
         let (servers, shelves, paths) = Default::default();
-        World { servers, shelves, paths, numbers: 0, linger: Duration::from_secs(1), block_rows: 100, changes: 0 }
+        let (linger, walls) = (Duration::from_secs(1), BTreeSet::new());
+        World { servers, shelves, paths, numbers: 0, linger, block_rows: 100, changes: 0, walls }
     }
+}
+
+pub(super) fn refused_by(node: &str) -> Kind {
+    refused(279, format!("All connection tries failed ({node})"))
 }
 
 fn no_table(name: &TableName) -> Kind {
@@ -83,6 +90,23 @@ impl World {
             Some(server) if server.reachable => Ok(server),
             Some(_) => Err(Kind::Network("the node is unreachable".into())),
             None => Err(Kind::Network("there is no such node".into())),
+        }
+    }
+
+    /// Whether a node can speak to another over the native protocol. A source that finds no table there tells of attempts to
+    /// connect too (measured on 18.16).
+    pub fn speaks(&self, from: &str, to: &str) -> Result<(), Kind> {
+        let live = self.servers.get(to).is_some_and(|server| server.reachable);
+        let open = !self.walls.contains(&(from.to_owned(), to.to_owned()));
+        if live && open { Ok(()) } else { Err(refused_by(to)) }
+    }
+
+    /// An account that may only read writes nothing, and uses no table functions.
+    pub fn may_write(&self, node: &str) -> Result<(), Kind> {
+        let settings = self.servers.get(node).map(|server| &server.settings);
+        match settings.and_then(|settings| settings.get("readonly")).map(String::as_str) {
+            None | Some("0") => Ok(()),
+            Some(_) => Err(refused(164, "Cannot insert into table in readonly mode")),
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::future::join_all;
 
 use crate::cluster::Error;
-use crate::model::Node;
+use crate::model::{Node, Way};
 use crate::sql::TableDefinition;
 
 use super::{Fault, Holders, Surveyor};
@@ -51,37 +51,67 @@ impl Surveyor<'_> {
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
-    /// Whether the source may write, and speaks to the targets.
-    pub(super) async fn can_push(&self, sources: &Holders, targets: &Holders) -> Result<(), Vec<Fault>> {
+    /// Whether rows can travel as the task says; where it leaves that to us, what we would choose, in remarks.
+    pub(super) async fn can_transfer(
+        &self,
+        sources: &Holders,
+        targets: &Holders,
+        filtered: bool,
+        remarks: &mut Vec<String>,
+    ) -> Result<(), Vec<Fault>> {
         let mut faults = Vec::new();
-        for shard in sources {
-            let Some(node) = shard.first() else { continue };
-            match self.fleet.facts(node).await {
-                Ok(facts) if facts.is_read_only() => faults.push(self.world(&format!(
-                    "{node}: user {} may only read, but the source server sends the rows (INSERT INTO FUNCTION remote)",
-                    node.user
-                ))),
-                Ok(_) => {
-                    let reached = join_all(targets.iter().map(|replicas| self.any_reached(node, replicas))).await;
-                    faults.extend(
-                        reached.into_iter().filter_map(Result::err).map(|error| self.world(&error.to_string())),
-                    );
+        let mut found_ways: BTreeMap<Way, (String, usize)> = BTreeMap::new();
+        for from in sources.iter().filter_map(|shard| shard.first()) {
+            let found = join_all(targets.iter().map(|replicas| self.between(from, replicas, filtered))).await;
+            for answer in found {
+                match answer {
+                    Ok(None) => {}
+                    Ok(Some((way, remark))) => found_ways.entry(way).or_insert((remark, 0)).1 += 1,
+                    Err(problem) => {
+                        let fault = self.world(&problem);
+                        if !faults.contains(&fault) {
+                            faults.push(fault);
+                        }
+                    }
                 }
-                Err(error) => faults.push(self.world(&error.to_string())),
             }
         }
+        // A line for each pair would be very many.
+        remarks.extend(found_ways.into_values().map(|(remark, pairs)| match pairs {
+            1 => remark,
+            more => format!("{remark} (so, or likewise, between {more} pairs of nodes)"),
+        }));
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
-    async fn any_reached(&self, from: &Node, replicas: &[Arc<Node>]) -> Result<(), Error> {
-        let mut first = None;
+    /// A remark, or a fault, about the way to a shard's replicas: one that it works for is enough.
+    async fn between(
+        &self,
+        from: &Node,
+        replicas: &[Arc<Node>],
+        filtered: bool,
+    ) -> Result<Option<(Way, String)>, String> {
+        let text = |error: Error| error.to_string();
+        let Some(first) = replicas.first() else { return Ok(None) };
+        let Some(way) = self.job.transfer else {
+            let choice = self.fleet.way(from, first, None, filtered).await.map_err(text)?;
+            let told = |since| (choice.way, format!("transfer: {} from {from} to {first}, since {since}", choice.way));
+            return Ok(choice.since.map(told));
+        };
+        let mut against = None;
         for to in replicas {
-            match self.fleet.warehouse.reaches(from, to).await {
-                Ok(()) => return Ok(()),
-                Err(error) => first = first.or(Some(error)),
+            let found = match way {
+                Way::Push => self.fleet.against_push(from, to).await.map_err(text)?,
+                Way::Pull => self.fleet.against_pull(from, to).await.map_err(text)?,
+                Way::Relay => None,
+            };
+            match found {
+                None => return Ok(None),
+                found => against = against.or(found),
             }
         }
-        first.map_or(Ok(()), Err)
+        let of = against.unwrap_or_default();
+        Err(format!("{way} does not work: {of}. Without <transfer> the worker looks for another way"))
     }
 
     /// Whether tables can be made on the targets.

@@ -177,9 +177,10 @@ impl Surveyor<'_> {
         if !target_exists {
             self.check_paths(&target, &existing.missing).await?;
         }
-        let push = self.can_push(&sources, &targets).await;
+        let filtered = self.filters_at_the_source(&relation, &key, sharding.as_ref());
+        let travel = self.can_transfer(&sources, &targets, filtered, &mut remarks).await;
         let space = self.may_write(&targets).await;
-        both(push, space)?;
+        both(travel, space)?;
         Ok(Survey {
             job: self.at,
             source,
@@ -196,6 +197,12 @@ impl Surveyor<'_> {
             replicated,
             remarks,
         })
+    }
+
+    /// Whether the source could filter the rows of a pull, as far as it can be told before they are cut into pieces.
+    fn filters_at_the_source(&self, relation: &Relation, key: &[KeyElement], sharding: Option<&Sharding>) -> bool {
+        let expressions = key.iter().map(|element| &element.expression).chain(sharding.map(|sharding| &sharding.key));
+        expressions.into_iter().all(|expression| relation.gives_as_it_is(expression))
     }
 
     pub(super) fn task(&self, element: &str, problem: &str) -> Fault {

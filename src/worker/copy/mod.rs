@@ -1,22 +1,20 @@
 //! One attempt at a piece: staging tables, transfer, counts (design §3).
 
+mod transfer;
+mod verify;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
 use tokio::time::Instant;
 
-use crate::cluster::{Error, Push, Remedy};
+use crate::cluster::Remedy;
 use crate::model::Node;
 use crate::protocol::{BatchRecord, BatchRef, BatchTable, Copied, PieceRef};
 
 use super::fault_point::fault_point;
 use super::site::{AttemptError, Site};
-
-/// How often a running transfer is looked at, and how many looks in a row may fail.
-const LOOK: Duration = Duration::from_secs(5);
-const BAD_LOOKS: u32 = 12;
 
 /// An attempt at a piece.
 pub struct Attempt<'a> {
@@ -80,8 +78,8 @@ impl Attempt<'_> {
     /// tables.
     pub async fn abandon(&self) {
         let prefix = self.site.id.attempt_queries(self.piece, self.number);
-        let shard = self.site.source_shard(self.piece.table, self.plan().pieces[self.piece.piece].shard);
-        join_all(shard.replicas.iter().map(|node| self.site.fleet.warehouse.kill(node, &prefix))).await;
+        let nodes = self.site.statement_nodes(self.piece, &self.batch.nodes);
+        join_all(nodes.iter().map(|node| self.site.fleet.warehouse.kill(node, &prefix))).await;
     }
 
     fn plan(&self) -> &crate::plan::TablePlan {
@@ -129,8 +127,8 @@ impl Attempt<'_> {
     /// Ends the statements of earlier attempts.
     async fn end_earlier(&self) {
         let (warehouse, id) = (&self.site.fleet.warehouse, &self.site.id);
-        let shard = self.site.source_shard(self.piece.table, self.plan().pieces[self.piece.piece].shard);
-        join_all(shard.replicas.iter().map(|node| async move {
+        let nodes = self.site.statement_nodes(self.piece, &self.batch.nodes);
+        join_all(nodes.iter().map(|node| async move {
             let running = warehouse.running(node, &id.piece_queries(self.piece)).await.unwrap_or_default();
             let earlier: BTreeSet<u32> = running
                 .iter()
@@ -181,125 +179,5 @@ impl Attempt<'_> {
             }
         }
         Err(first.map_or_else(|| AttemptError::Final("the source shard has no replica".into()), AttemptError::Server))
-    }
-
-    async fn transfer(&self, source: &Arc<Node>, nodes: &[Vec<Arc<Node>>]) -> Result<(), AttemptError> {
-        let plan = self.plan();
-        for shard in plan.target_shards() {
-            for (replica, node) in nodes[shard].iter().enumerate() {
-                let settings = self.site.push_settings(source, node, self.narrow).await?;
-                let parts = plan.rows_for(self.piece.piece, shard).parted(1 << self.narrow.min(8));
-                for (part, rows) in parts.into_iter().enumerate() {
-                    let push = Push {
-                        from: source.clone(),
-                        to: node.clone(),
-                        into: self.staging(),
-                        values: plan.reading.values.clone(),
-                        rows,
-                        query_id: self.site.id.query(self.piece, self.number, shard, replica, part),
-                        settings: settings.clone(),
-                    };
-                    self.push(&push).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// One statement, to its end. Where the connection breaks, the server goes on: its end is awaited then, and the counts
-    /// tell what came of it. A transfer that runs may take as long as it needs.
-    async fn push(&self, push: &Push) -> Result<(), Error> {
-        tokio::select! {
-            biased;
-            done = self.site.fleet.warehouse.push(push) => match done {
-                Err(error) if error.is_unreachable() => {
-                    if self.site.fleet.warehouse.running(&push.from, &push.query_id).await.is_err() {
-                        return Err(error);
-                    }
-                    tracing::warn!("{error}; the statement may go on: waiting for its end");
-                }
-                done => return done,
-            },
-            gone = self.until_gone(push) => return gone,
-        }
-        self.until_gone(push).await
-    }
-
-    /// Returns when a statement does not run any more, or its node has not answered for a while.
-    async fn until_gone(&self, push: &Push) -> Result<(), Error> {
-        let mut silent = 0;
-        let mut absent = 0;
-        loop {
-            tokio::time::sleep(LOOK).await;
-            match self.site.fleet.warehouse.running(&push.from, &push.query_id).await {
-                Ok(running) if running.is_empty() => absent += 1,
-                Ok(_) => (silent, absent) = (0, 0),
-                Err(error) if silent + 1 == BAD_LOOKS => return Err(error),
-                Err(_) => silent += 1,
-            }
-            // An answer may be on its way when the statement is seen no more.
-            if absent == 2 {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Rows selected at the source must equal rows staged, over all target shards; and replicas that are written to one
-    /// by one must have the same (I3).
-    async fn verify(&self, source: &Arc<Node>, nodes: &[Vec<Arc<Node>>]) -> Result<Copied, AttemptError> {
-        let plan = self.plan();
-        let piece = &plan.pieces[self.piece.piece];
-        let warehouse = &self.site.fleet.warehouse;
-        let settings = self.site.source_settings(source).await?;
-        let rows = plan.rows_of(self.piece.piece);
-        let tallies = warehouse.tally(source, &rows, &plan.key, &settings).await?;
-        let mut selected = vec![0; plan.batches[piece.batch].partitions.len()];
-        for tally in &tallies {
-            let Some(at) = plan.position_in(piece.batch, &tally.value) else {
-                return Err(AttemptError::Final(format!(
-                    "{source}: the source gives rows of partition {:?}, which was not asked for",
-                    tally.shown
-                )));
-            };
-            selected[at] = tally.rows;
-        }
-        let total: u64 = selected.iter().sum();
-        let staging = self.staging();
-        let mut staged = vec![0; nodes.len()];
-        for shard in plan.target_shards() {
-            for (replica, node) in nodes[shard].iter().enumerate() {
-                let rows: u64 = warehouse.rows_by_partition(node, &staging, None).await?.values().sum();
-                if replica > 0 && rows != staged[shard] {
-                    return Err(AttemptError::Mismatch(format!(
-                        "{} got {} rows and {node} {rows}, but both are to hold the same",
-                        nodes[shard][0], staged[shard]
-                    )));
-                }
-                staged[shard] = rows;
-            }
-        }
-        let arrived: u64 = staged.iter().sum();
-        if total != arrived {
-            return Err(AttemptError::Mismatch(format!(
-                "{source} has {total} rows to copy now, and {arrived} arrived: did the source change meanwhile?"
-            )));
-        }
-        let replicas = self.site.source_shard(self.piece.table, piece.shard).replicas.len();
-        if self.number == 1 && piece.slice.is_none() && total < piece.rows && replicas > 1 {
-            self.site.fleet.suspect(source);
-            return Err(AttemptError::Mismatch(format!(
-                "{source} has {total} rows, but {} were seen when the task was planned: trying another replica",
-                piece.rows
-            )));
-        }
-        if piece.slice.is_none() && total != piece.rows {
-            tracing::warn!(
-                "{source}: {} had {} rows in piece {} when the task was planned, and {total} now",
-                plan.source,
-                piece.rows,
-                self.piece.piece
-            );
-        }
-        Ok(Copied { selected, staged, millis: 0 })
     }
 }

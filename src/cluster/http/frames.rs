@@ -1,0 +1,156 @@
+//! The end of a stream of rows that passes through: whether it is whole, and what a server that failed in the middle wrote
+//! there.
+//!
+//! Old servers end a stream that failed like a good one, with the error's text behind the rows (facts file, T8), within the
+//! last compressed frame or without any. Text behind Native rows is never taken for rows: the target refuses it. What is
+//! found here says why.
+
+/// A compressed frame: 16 bytes of checksum, the method, both sizes, and the data. ClickHouse's own framing, since ever.
+const CHECKSUM: usize = 16;
+const HEADER: usize = 9;
+const NONE: u8 = 0x02;
+const LZ4: u8 = 0x82;
+const ZSTD: u8 = 0x90;
+
+/// How much of the end is kept.
+const KEPT: usize = 16 << 10;
+/// Blocks are far smaller (`max_compress_block_size` is 1 MiB); who says otherwise does not speak of a frame.
+const LARGEST: usize = 1 << 30;
+
+/// Watches a stream go by, in constant memory: its end, or its last frame.
+#[derive(Debug)]
+pub(super) struct Watch {
+    framed: bool,
+    /// The last [`KEPT`] bytes of a plain stream; of a framed one, the frame that is under way.
+    under_way: Vec<u8>,
+    /// The last whole frame.
+    last: Vec<u8>,
+    /// Whether what goes by is no frame.
+    broken: bool,
+}
+
+impl Watch {
+    pub(super) fn new(framed: bool) -> Self {
+        Self { framed, under_way: Vec::new(), last: Vec::new(), broken: false }
+    }
+
+    /// Takes note of what goes by.
+    pub(super) fn see(&mut self, mut bytes: &[u8]) {
+        if !self.framed || self.broken {
+            return self.keep(bytes);
+        }
+        while !bytes.is_empty() {
+            let wanted = match self.frame_length() {
+                Some(Some(length)) => length,
+                Some(None) => CHECKSUM + HEADER,
+                None => {
+                    self.broken = true;
+                    return self.keep(bytes);
+                }
+            };
+            let (now, rest) = bytes.split_at(bytes.len().min(wanted - self.under_way.len()));
+            self.under_way.extend_from_slice(now);
+            bytes = rest;
+            if matches!(self.frame_length(), Some(Some(length)) if length == self.under_way.len()) {
+                std::mem::swap(&mut self.last, &mut self.under_way);
+                self.under_way.clear();
+            }
+        }
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        self.under_way.extend_from_slice(bytes);
+        if self.under_way.len() > 2 * KEPT {
+            self.under_way.drain(..self.under_way.len() - KEPT);
+        }
+    }
+
+    /// The length of the frame under way; inside: `None` while too little of it is there; outside: `None` when it is none.
+    fn frame_length(&self) -> Option<Option<usize>> {
+        let Some(header) = self.under_way.get(CHECKSUM..CHECKSUM + HEADER) else { return Some(None) };
+        let length = u32::from_le_bytes([header[1], header[2], header[3], header[4]]) as usize;
+        let known = matches!(header[0], NONE | LZ4 | ZSTD) && (HEADER..LARGEST).contains(&length);
+        known.then_some(Some(CHECKSUM + length))
+    }
+
+    /// Whether a stream that ends here is whole, as far as its frames tell.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.framed || (!self.broken && self.under_way.is_empty())
+    }
+
+    /// The error that the stream ends with, if it looks like one.
+    pub(super) fn error(&self) -> Option<String> {
+        let end = if self.framed && !self.broken && self.under_way.is_empty() {
+            let data = &self.last.get(CHECKSUM + HEADER..)?;
+            match self.last[CHECKSUM] {
+                NONE => data.to_vec(),
+                LZ4 => {
+                    let sizes = &self.last[CHECKSUM..CHECKSUM + HEADER];
+                    let size = u32::from_le_bytes([sizes[5], sizes[6], sizes[7], sizes[8]]) as usize;
+                    lz4_flex::block::decompress(data, size.min(LARGEST)).ok()?
+                }
+                _ => return None,
+            }
+        } else {
+            self.under_way.clone()
+        };
+        let end = String::from_utf8_lossy(&end[end.len().saturating_sub(KEPT)..]).into_owned();
+        let text = &end[end.rfind("Code: ")?..];
+        text.contains("DB::").then(|| text.trim_end().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "Code: 395, e.displayText() = DB::Exception: no, e.what() = DB::Exception\n";
+
+    fn frame(method: u8, data: &[u8]) -> Vec<u8> {
+        let packed = if method == LZ4 { lz4_flex::block::compress(data) } else { data.to_vec() };
+        let sizes = [(packed.len() + HEADER) as u32, data.len() as u32].map(u32::to_le_bytes);
+        [vec![7; CHECKSUM], vec![method], sizes.concat(), packed].concat()
+    }
+
+    /// A stream that arrives in pieces of some length.
+    fn watched(framed: bool, stream: &[u8], piece: usize) -> Watch {
+        let mut watch = Watch::new(framed);
+        stream.chunks(piece).for_each(|bytes| watch.see(bytes));
+        watch
+    }
+
+    #[test]
+    fn an_error_at_the_end_is_found_however_it_is_wrapped_and_cut() {
+        let (rows, failed) = (vec![b'x'; 100_000], [&[b'x'; 1000], TEXT.as_bytes()].concat());
+        let plain = [rows.clone(), TEXT.into()].concat();
+        let lz4 = [frame(LZ4, &rows), frame(LZ4, &failed)].concat();
+        let none = [frame(LZ4, &rows), frame(NONE, &failed)].concat();
+        // Newer servers write it behind the frames.
+        let behind = [frame(LZ4, &rows), TEXT.into()].concat();
+        for (framed, stream, whole) in
+            [(false, plain, true), (true, lz4, true), (true, none, true), (true, behind, false)]
+        {
+            for piece in [1, 24, 25, 4096, 1 << 20] {
+                let watch = watched(framed, &stream, piece);
+                assert_eq!(watch.error().as_deref(), Some(TEXT.trim_end()), "{framed} {piece}");
+                assert_eq!(watch.is_whole(), whole, "{framed} {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_that_is_cut_off_is_no_end() {
+        let stream = [frame(LZ4, &[b'x'; 5000]), frame(ZSTD, b"opaque")].concat();
+        assert!(watched(true, &stream, 7).is_whole());
+        assert_eq!(watched(true, &stream, 7).error(), None);
+        for cut in [1, 10, stream.len() - 20] {
+            assert!(!watched(true, &stream[..stream.len() - cut], 7).is_whole(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn no_more_is_kept_than_needed() {
+        let watch = watched(false, &vec![b'x'; 10 << 20], 1 << 16);
+        assert!(watch.under_way.capacity() < 1 << 18, "{}", watch.under_way.capacity());
+    }
+}

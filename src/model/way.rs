@@ -1,0 +1,31 @@
+//! How rows get from a source node to a target node.
+
+use std::fmt;
+
+/// Who carries the rows (design §5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Way {
+    /// The source server sends them: `INSERT INTO FUNCTION remote(…) SELECT …` runs there.
+    Push,
+    /// The target server fetches them: `INSERT INTO … SELECT … FROM remote(…)` runs there.
+    Pull,
+    /// The worker reads them from one server over HTTP and writes them to the other.
+    Relay,
+}
+
+impl Way {
+    /// The word as a task file has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Pull => "pull",
+            Self::Relay => "relay",
+        }
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

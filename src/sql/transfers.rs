@@ -1,0 +1,147 @@
+//! The statements that move rows from one server to another.
+//!
+//! An address in `remote()` names exactly one node: `a|b` in an INSERT would write to both, whatever the cluster says (facts
+//! file, T6).
+
+use crate::model::{Node, TableName};
+
+use super::quote::{ident, idents, literal, table};
+use super::select::Selection;
+
+/// The push of a piece to one target node: the rows travel from server to server.
+///
+/// There is no list of columns behind the function: 18.16 takes it for a second list of arguments (code 42). So `values` are
+/// for all columns of the table, in its order.
+pub fn push(to: &Node, into: &TableName, values: &[String], selection: &Selection) -> String {
+    format!("INSERT INTO FUNCTION {} {}", remote(to, into), selection.select(&values.join(", ")))
+}
+
+/// The pull of a piece by its target node. The source evaluates the conditions and the values (measured on 18.16), as far as
+/// [`Selection::filters_at_the_table`].
+pub fn pull(from: &Node, into: &TableName, columns: &[String], values: &[String], selection: &Selection) -> String {
+    format!(
+        "INSERT INTO {} ({}) {}",
+        table(into),
+        idents(columns.iter().map(String::as_str)),
+        selection.select_from(&remote(from, &selection.relation.table), &values.join(", "))
+    )
+}
+
+/// What a relay reads. Rows in Native format find their columns by name, so the values get the names of the target's, in a
+/// query around the one that computes them: there an alias would hide the source's column of that name.
+pub fn relay_from(columns: &[String], values: &[String], selection: &Selection) -> String {
+    let named = |(number, value): (usize, &String)| format!("{value} AS `relayed {number}`");
+    let inner: Vec<String> = values.iter().enumerate().map(named).collect();
+    let renamed = |(number, name): (usize, &String)| format!("`relayed {number}` AS {}", ident(name));
+    let outer: Vec<String> = columns.iter().enumerate().map(renamed).collect();
+    format!("SELECT {} FROM ({})", outer.join(", "), selection.select(&inner.join(", ")))
+}
+
+/// Where a relay writes. It stands in the address of the request, whose length old servers limit (16 KiB), so it lists no
+/// columns: those of the rows are those of the table.
+pub fn relay_into(into: &TableName) -> String {
+    format!("INSERT INTO {} FORMAT Native", table(into))
+}
+
+/// One row, read from another server with the account that a push or a pull would use.
+pub fn reach(to: &Node) -> String {
+    format!("SELECT dummy FROM {}", remote(to, &TableName::new("system", "one")))
+}
+
+/// A table of another server.
+fn remote(of: &Node, name: &TableName) -> String {
+    format!(
+        "{}({}, {}, {}, {}, {})",
+        if of.secure { "remoteSecure" } else { "remote" },
+        literal(&of.address()),
+        literal(&name.database),
+        literal(&name.table),
+        literal(&of.user),
+        literal(of.password.expose())
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Secret;
+    use crate::sql::{Expression, KeyElement, PartitionFilter, Relation};
+
+    fn node() -> Node {
+        Node {
+            host: "10.0.0.1".into(),
+            port: 9000,
+            http_port: 8123,
+            user: "u".into(),
+            password: Secret::new("p'w"),
+            secure: false,
+            default_database: None,
+        }
+    }
+
+    fn values() -> [String; 2] {
+        ["`a`".into(), "toMonday(d)".into()]
+    }
+
+    fn all() -> Selection {
+        Selection::all(Relation::plain(TableName::new("d", "t")))
+    }
+
+    #[test]
+    fn a_push_names_one_node_and_the_columns_to_select() {
+        assert_eq!(
+            push(&node(), &TableName::new("d", "s"), &values(), &all()),
+            r"INSERT INTO FUNCTION remote('10.0.0.1:9000', 'd', 's', 'u', 'p\'w') SELECT `a`, toMonday(d) FROM `d`.`t`"
+        );
+    }
+
+    #[test]
+    fn a_pull_reads_the_source_through_its_node() {
+        let node = Node { secure: true, ..node() };
+        let columns = ["a".to_owned(), "m".to_owned()];
+        assert_eq!(
+            pull(&node, &TableName::new("d", "s"), &columns, &values(), &all()),
+            r"INSERT INTO `d`.`s` (`a`, `m`) SELECT `a`, toMonday(d) FROM remoteSecure('10.0.0.1:9000', 'd', 't', 'u', 'p\'w')"
+        );
+    }
+
+    #[test]
+    fn a_relay_names_its_values_where_no_condition_sees_the_names() {
+        let columns = ["d".to_owned(), "a".to_owned()];
+        let mut rows = all();
+        rows.relation.condition = Some(Expression::parse("a > 1").unwrap());
+        assert_eq!(
+            relay_from(&columns, &values(), &rows),
+            "SELECT `relayed 0` AS `d`, `relayed 1` AS `a` FROM (SELECT `a` AS `relayed 0`, toMonday(d) AS `relayed 1` \
+             FROM `d`.`t` WHERE (a > 1))"
+        );
+    }
+
+    /// Conditions on columns that the relation gives as they are stand next to the table, others around the subquery.
+    #[test]
+    fn a_condition_stands_as_near_to_the_table_as_its_meaning_allows() {
+        let column = |name: &str, expression: &str| (name.to_owned(), expression.to_owned());
+        let mut rows = all();
+        rows.relation.columns = Some(vec![column("d", "`d`"), column("a", "CAST(`a` AS String)")]);
+        rows.relation.raw = vec!["d".into(), "a".into()];
+        let element = |expression: &str| KeyElement { expression: expression.into(), type_name: "UInt32".into() };
+        let filter = |expression: &str| PartitionFilter {
+            elements: vec![element(expression)],
+            values: vec![crate::model::PartitionValue(vec!["1".into()])],
+        };
+        rows.partitions = Some(filter("toYYYYMM(d)"));
+        assert!(rows.filters_at_the_table());
+        let inner = "FROM (SELECT `d`, CAST(`a` AS String) AS `a` FROM (SELECT `d`, `a` FROM `d`.`t`";
+        let inner = inner.replace("SELECT `d`, CAST", "SELECT `d` AS `d`, CAST");
+        assert_eq!(rows.select("1"), format!("SELECT 1 {inner} WHERE (toYYYYMM(d)) = 1))"));
+        for replaced in ["a", "`a`", "f(a, 1)", r"`\x61`", "\"a\""] {
+            rows.partitions = Some(filter(replaced));
+            assert!(!rows.filters_at_the_table(), "{replaced}");
+            assert_eq!(rows.select("1"), format!("SELECT 1 {inner})) WHERE ({replaced}) = 1"));
+        }
+        // A column that only the relation has is none of the table's.
+        rows.relation.raw.retain(|name| name != "d");
+        rows.partitions = Some(filter("d"));
+        assert!(!rows.filters_at_the_table());
+    }
+}

@@ -1,0 +1,213 @@
+//! Which way rows travel between two nodes where the task leaves that to us (`<transfer>auto`), and why.
+//!
+//! Push where push works; pull where the source's account may not write, or the source does not get through to the target,
+//! and the target does to the source; else relay, which needs nothing but the HTTP ports that a worker needs anyway. What a
+//! server answered is asked once for each pair of nodes, and again after a transfer between them failed.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
+
+use crate::cluster::{Error, Remedy};
+use crate::model::{Node, Way};
+
+use super::fleet::Fleet;
+
+/// The way that was chosen, and why it is not the usual one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// The way.
+    pub way: Way,
+    /// What is against the ways before it; none for a push, or when the task says it.
+    pub since: Option<String>,
+}
+
+/// What is known of pairs of nodes. Keys are addresses with accounts.
+#[derive(Debug, Default)]
+pub struct Ways(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// What the first answered when it was told to read from the second.
+    reached: HashMap<(String, String), Result<(), String>>,
+    /// Ways from the first to the second that a server refused, and what it said.
+    refused: HashMap<(String, String, Way), String>,
+    /// What was logged.
+    said: HashSet<String>,
+}
+
+impl Ways {
+    fn known<T>(&self, ask: impl FnOnce(&mut Known) -> T) -> T {
+        ask(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether a line is new.
+    pub fn is_news(&self, line: &str) -> bool {
+        self.known(|known| known.said.insert(line.to_owned()))
+    }
+}
+
+impl Fleet {
+    /// The way from a source node to a target node. `filtered`: whether the source would filter the rows of a pull, see
+    /// [`Selection::filters_at_the_table`](crate::sql::Selection::filters_at_the_table).
+    ///
+    /// # Errors
+    /// When a node that must be asked does not answer: that says nothing about ways.
+    pub async fn way(&self, from: &Node, to: &Node, wanted: Option<Way>, filtered: bool) -> Result<Choice, Error> {
+        if let Some(way) = wanted {
+            return Ok(Choice { way, since: None });
+        }
+        let Some(no_push) = self.against_push(from, to).await? else {
+            return Ok(Choice { way: Way::Push, since: None });
+        };
+        let no_pull = match filtered {
+            true => self.against_pull(from, to).await?,
+            false => Some(format!("{to} would have to fetch all rows of the table to filter them")),
+        };
+        Ok(match no_pull {
+            None => Choice { way: Way::Pull, since: Some(no_push) },
+            Some(no_pull) => Choice { way: Way::Relay, since: Some(format!("{no_push}; and {no_pull}")) },
+        })
+    }
+
+    /// What keeps a source from sending rows to a target.
+    pub async fn against_push(&self, from: &Node, to: &Node) -> Result<Option<String>, Error> {
+        if self.facts(from).await?.is_read_only() {
+            return Ok(Some(format!("user {} may only read at {from}", from.user)));
+        }
+        self.against(Way::Push, (from, to), from, to).await
+    }
+
+    /// What keeps a target from fetching rows from a source.
+    pub async fn against_pull(&self, from: &Node, to: &Node) -> Result<Option<String>, Error> {
+        self.against(Way::Pull, (from, to), to, from).await
+    }
+
+    async fn against(
+        &self,
+        way: Way,
+        (from, to): (&Node, &Node),
+        asking: &Node,
+        asked: &Node,
+    ) -> Result<Option<String>, Error> {
+        let refused = (account(from), account(to), way);
+        if let Some(why) = self.ways.known(|known| known.refused.get(&refused).cloned()) {
+            return Ok(Some(why));
+        }
+        let pair = (account(asking), account(asked));
+        let reached = match self.ways.known(|known| known.reached.get(&pair).cloned()) {
+            Some(known) => known,
+            None => {
+                let answer = match self.warehouse.reaches(asking, asked).await {
+                    Err(error) if error.is_unreachable() => return Err(error),
+                    answer => answer.map_err(|error| error.kind.to_string()),
+                };
+                self.ways.known(|known| known.reached.insert(pair, answer.clone()));
+                answer
+            }
+        };
+        Ok(reached.err().map(|why| format!("{asked} cannot be reached from {asking}: {why}")))
+    }
+
+    /// Takes note that a transfer failed: what is between the nodes is asked anew for the next attempt. Whether that may take
+    /// another way, although the server's answer was a final one.
+    pub fn failed(&self, from: &Node, to: &Node, way: Way, error: &Error) -> bool {
+        let pairs = [(account(from), account(to)), (account(to), account(from))];
+        // Not allowed, or a word of the protocol or a setting that the other server does not know.
+        let refused = way != Way::Relay && (error.is_denied() || matches!(error.code(), Some(99..=102 | 115)));
+        self.ways.known(|known| {
+            pairs.iter().for_each(|pair| drop(known.reached.remove(pair)));
+            if refused {
+                let key = (account(from), account(to), way);
+                known.refused.insert(key, format!("a {way} was refused: {error}"));
+            }
+        });
+        refused && error.remedy() == Remedy::GiveUp
+    }
+}
+
+/// A server with one of its accounts, as other servers know it.
+fn account(node: &Node) -> String {
+    format!("{}@{}{}", node.user, node.address(), if node.secure { " secure" } else { "" })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::cluster::Kind;
+    use crate::cluster::memory::MemoryWarehouse;
+    use crate::model::Secret;
+
+    fn node(host: &str) -> Node {
+        Node {
+            host: host.into(),
+            port: 9000,
+            http_port: 8123,
+            user: "default".into(),
+            password: Secret::default(),
+            secure: false,
+            default_database: None,
+        }
+    }
+
+    fn world() -> (MemoryWarehouse, Fleet, Node, Node) {
+        let (memory, from, to) = (MemoryWarehouse::new(), node("s"), node("t"));
+        [&from, &to].into_iter().for_each(|node| memory.add_node(node, &[]));
+        (memory.clone(), Fleet::new(Arc::new(memory), "w".into()), from, to)
+    }
+
+    /// Read-only source, wall before the target, wall before the source, filter at the source; the way and words of the
+    /// reason.
+    #[tokio::test]
+    async fn the_first_way_that_works_is_taken() {
+        for (read_only, target_wall, source_wall, filtered, way, words) in [
+            (false, false, false, true, Way::Push, ""),
+            (false, false, true, false, Way::Push, ""),
+            (true, false, false, true, Way::Pull, "user default may only read at s:9000"),
+            (false, true, false, true, Way::Pull, "t:9000 cannot be reached from s:9000: code 279"),
+            (false, true, true, true, Way::Relay, "s:9000 cannot be reached from t:9000: code 279"),
+            (true, false, true, true, Way::Relay, "may only read at s:9000; and s:9000 cannot be reached"),
+            (true, false, false, false, Way::Relay, "t:9000 would have to fetch all rows"),
+        ] {
+            let (memory, fleet, from, to) = world();
+            memory.set_read_only(&from, read_only);
+            memory.set_wall(&from, &to, target_wall);
+            memory.set_wall(&to, &from, source_wall);
+            let choice = fleet.way(&from, &to, None, filtered).await.unwrap();
+            assert_eq!(choice.way, way, "{choice:?}");
+            assert!(choice.since.unwrap_or_default().contains(words), "{way}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_changes_in_the_middle_is_seen_after_a_failure_only() {
+        let (memory, fleet, from, to) = world();
+        let error = |code| Error {
+            node: from.to_string(),
+            doing: "cannot push".into(),
+            kind: Kind::Server { code, message: "no".into() },
+        };
+        let way = async || fleet.way(&from, &to, None, true).await.unwrap().way;
+        assert_eq!(way().await, Way::Push);
+        memory.set_wall(&from, &to, true);
+        assert_eq!(way().await, Way::Push);
+        assert!(!fleet.failed(&from, &to, Way::Push, &error(279)));
+        assert_eq!(way().await, Way::Pull);
+        memory.set_wall(&from, &to, false);
+        assert!(!fleet.failed(&from, &to, Way::Pull, &error(279)));
+        assert_eq!(way().await, Way::Push);
+        // An account that may read through a table function, and not write through one.
+        assert!(fleet.failed(&from, &to, Way::Push, &error(497)));
+        assert_eq!(way().await, Way::Pull);
+        assert!(!fleet.failed(&from, &to, Way::Relay, &error(497)));
+    }
+
+    #[tokio::test]
+    async fn a_node_that_does_not_answer_says_nothing_about_ways() {
+        let (memory, fleet, from, to) = world();
+        fleet.facts(&from).await.unwrap();
+        memory.set_reachable(&from, false);
+        assert!(fleet.way(&from, &to, None, true).await.unwrap_err().is_unreachable());
+    }
+}

@@ -1,0 +1,304 @@
+//! The ways of rows: by the source's server, by the target's, through the worker; which is chosen; and streams that break.
+
+use nix::sys::signal::Signal;
+
+use lab::{ClickHouse, Cluster, Lab, LabSpec, Shard};
+
+use crate::columns::{EVERY_TYPE, EVERY_VALUE};
+use crate::copy::{BY_MONTH, fill, rows};
+use crate::harness::{Ended, Scene, Table, Task, scene};
+
+/// How many transfers of the scene's finished on some servers whose statement is like this.
+fn finished(scene: &Scene, servers: &[usize], like: &str) -> u64 {
+    scene.on(servers, "SYSTEM FLUSH LOGS");
+    let sql = format!(
+        "SELECT count() FROM system.query_log WHERE toInt8(type) = 2 AND query_id LIKE 'copier:%' AND query LIKE '{like}' \
+         AND position(query, '{}') > 0",
+        scene.dst
+    );
+    scene.sum(servers, &sql)
+}
+
+/// Two shards to three with every type; the way is asked for, or found.
+fn every_type(scene: &Scene, table: Table) -> (Task, Ended) {
+    let columns = "(d, id, s, n, a, u, dec, e, f, nest.x, nest.y, t, fl, aa, tu, nu, c)";
+    for server in [0, 1] {
+        scene.ask(server, &format!("CREATE TABLE {}.hits {EVERY_TYPE} {BY_MONTH}", scene.src));
+        let values = EVERY_VALUE.replace("LIMIT 3000", if server == 0 { "LIMIT 3000" } else { "LIMIT 3000, 2500" });
+        scene.ask(server, &format!("INSERT INTO {}.hits {columns} {values}", scene.src));
+    }
+    let task = scene.task(&[&[0], &[1]], &[&[2], &[3], &[4]]).with(table.sharding_key("intHash32(id)"));
+    let task = task.weights(&[1, 2, 1]);
+    let ended = scene.run(&task).with(0);
+    scene.check(&task);
+    (task, ended)
+}
+
+#[test]
+fn push_is_what_is_done_when_nothing_is_said() {
+    let scene = scene!();
+    let (_, ended) = every_type(&scene, scene.table("hits"));
+    assert!(!ended.stderr.contains("transfer:"), "{}", ended.stderr);
+    assert!(finished(&scene, &[0, 1], "INSERT INTO FUNCTION%") >= 6);
+}
+
+#[test]
+fn pull_runs_on_the_targets() {
+    let scene = scene!();
+    every_type(&scene, scene.table("hits").with("transfer", "pull"));
+    assert!(finished(&scene, &[2, 3, 4], "INSERT INTO%FROM remote(%") >= 6);
+    assert_eq!(finished(&scene, &[0, 1], "INSERT%"), 0);
+}
+
+#[test]
+fn a_relay_goes_through_the_worker_compressed() {
+    let scene = scene!();
+    every_type(&scene, scene.table("hits").with("transfer", "relay"));
+    assert!(finished(&scene, &[2, 3, 4], "INSERT INTO%FORMAT Native%") >= 6);
+    assert_eq!(finished(&scene, &[0, 1, 2, 3, 4], "%remote(%"), 0);
+}
+
+#[test]
+fn a_relay_goes_through_the_worker_uncompressed() {
+    let scene = scene!();
+    every_type(&scene, scene.table("hits").with("transfer", "relay").with("relay_compression", "0"));
+}
+
+/// Columns of other types, and a key of one of them: the source cannot filter what is pulled, and it comes out right.
+#[test]
+fn every_way_converts_alike() {
+    let scene = scene!();
+    fill(&scene, &[0], BY_MONTH, 20_000, 2);
+    let (columns, target) = ("(d Date, id UInt32, s String, v Int64)", |way: &str| format!("{}.{way}", scene.dst));
+    scene.ask(1, &format!("CREATE DATABASE {}", scene.dst));
+    let mut task = scene.task(&[&[0]], &[&[1]]);
+    for way in ["push", "pull", "relay"] {
+        let engine = "ENGINE = MergeTree PARTITION BY intDiv(v, 250) ORDER BY (d, id)";
+        scene.ask(1, &format!("CREATE TABLE {} {columns} {engine}", target(way)));
+        let table = scene.table(way).from(&scene.src, "hits").with("transfer", way);
+        task = task.with(table.with("where_condition", "v % 3 != 1"));
+    }
+    scene.run(&task).with(0);
+    let row = "cityHash64(d, toUInt64(id), s, toInt32(v))";
+    let wanted = scene.digest(&[0], row, &format!("{}.hits WHERE v % 3 != 1", scene.src));
+    for way in ["push", "pull", "relay"] {
+        assert_eq!(scene.digest(&[1], row, &target(way)), wanted, "{way}");
+    }
+    scene.check_nothing_left(&task);
+}
+
+#[test]
+fn a_source_account_that_may_only_read_is_pulled_from() {
+    let scene = scene!();
+    fill(&scene, &[0, 1], BY_MONTH, 5000, 2);
+    let mut task = scene.task(&[&[0], &[1]], &[&[2], &[3]]).with(scene.table("hits").sharding_key("id"));
+    task.source_account = Some(("readonly".into(), String::new()));
+    let ended = scene.run(&task).with(0).tells(&["transfer: pull", "user readonly may only read"]);
+    ended.reports(&["transfer: pull"]);
+    scene.check(&task);
+    // Told to push all the same, it does not begin.
+    let table = scene.table("hits").to(&scene.database("other"), "hits").with("transfer", "push").sharding_key("id");
+    let told = Task { tables: vec![table], ..task }.at("push");
+    scene.run(&told).with(1).tells(&["push does not work", "may only read"]);
+}
+
+/// Nobody listens on port 9; HTTP works.
+fn unreachable(task: &Task, hosts: &[&str]) -> String {
+    hosts
+        .iter()
+        .fold(task.xml(), |xml, host| xml.replace(&format!("{host}</host>"), &format!("{host}</host><port>9</port>")))
+}
+
+#[test]
+fn a_wall_before_the_target_is_pulled_through() {
+    let scene = scene!();
+    fill(&scene, &[0], BY_MONTH, 5000, 2);
+    let task = scene.task(&[&[0]], &[&[2]]).with(scene.table("hits"));
+    let target = scene.server(2).host();
+    let ended = scene.launch_text(&unreachable(&task, &[target])).run().with(0);
+    ended.tells(&["transfer: pull", &format!("{target}:9 cannot be reached from"), "Connection refused"]);
+    scene.check(&task);
+}
+
+#[test]
+fn walls_on_both_sides_are_relayed_around_even_for_an_account_that_may_only_read() {
+    let scene = scene!();
+    fill(&scene, &[0], BY_MONTH, 5000, 2);
+    let mut task = scene.task(&[&[0]], &[&[2], &[3]]).with(scene.table("hits").sharding_key("id"));
+    task.source_account = Some(("readonly".into(), String::new()));
+    let hosts = [0, 2, 3].map(|server| scene.server(server).host());
+    let ended = scene.launch_text(&unreachable(&task, &hosts)).run().with(0);
+    ended.tells(&["transfer: relay", "may only read", "Connection refused"]);
+    scene.check(&task);
+}
+
+fn cluster_of(name: &str, servers: &[&ClickHouse]) -> Cluster {
+    let shard = |server: &&ClickHouse| Shard {
+        weight: 1,
+        internal_replication: false,
+        replicas: vec![server.host().to_owned()],
+    };
+    Cluster { name: name.to_owned(), shards: servers.iter().map(shard).collect() }
+}
+
+/// Neither version understands the other's native protocol, and the modern node has none at all.
+#[test]
+fn versions_that_do_not_understand_each_other_are_relayed_between() {
+    let scene = scene!();
+    let (old, new) = (scene.server(0), [0, 1].map(|index| Lab::shared_modern().modern(index)));
+    let columns = "(d Date, id UInt64, s String, n Nullable(Int32), a Array(String), dec Decimal(18, 4), fl Float64, \
+                   t DateTime('UTC'), f FixedString(3), e Enum8('a' = 1, 'b' = 2))";
+    let values = "SELECT toDate('2018-01-01') + number % 60, number, if(number % 5 = 0, 'x\\0', toString(number)), \
+                  if(number % 3 = 0, NULL, toInt32(number)), [toString(number), ''], toDecimal64(number, 4) / 3, number / 7, \
+                  toDateTime('2018-01-01 00:00:00', 'UTC') + number, 'ab', if(number % 2 = 0, 'a', 'b') \
+                  FROM system.numbers LIMIT 5000";
+    let row = "cityHash64(d, id, s, ifNull(n, toInt32(-1)), isNull(n), a, reinterpretAsString(dec), fl, t, f, e)";
+    let digest = |servers: &[&ClickHouse], table: &str| {
+        let ask = |server: &&ClickHouse| {
+            let answer = server.value(&format!("SELECT count(), sum({row}) FROM {table}")).unwrap();
+            let (rows, sum) = answer.split_once('\t').unwrap();
+            (rows.parse::<u64>().unwrap(), sum.parse::<u64>().unwrap())
+        };
+        servers.iter().map(ask).fold((0, 0u64), |(rows, sum), more| (rows + more.0, sum.wrapping_add(more.1)))
+    };
+    new[0].query(&format!("CREATE DATABASE {}", scene.src)).unwrap();
+    for server in [old, new[0]] {
+        server.query(&format!("CREATE TABLE {}.hits {columns} {BY_MONTH}", scene.src)).unwrap();
+        server.query(&format!("INSERT INTO {}.hits {values}", scene.src)).unwrap();
+    }
+    let wanted = digest(&[old], &format!("{}.hits", scene.src));
+    assert_eq!(wanted, digest(&[new[0]], &format!("{}.hits", scene.src)));
+    for (name, from, to) in [
+        ("up", vec![old], new.to_vec()),
+        ("down", vec![new[0]], vec![scene.server(1), scene.server(2)]),
+        ("across", vec![new[0]], vec![new[1]]),
+    ] {
+        let dst = scene.database(name);
+        let table = scene.table("hits").to(&dst, "hits").sharding_key("id").engine(BY_MONTH);
+        let (source, target) = (cluster_of("source", &from), cluster_of("target", &to));
+        let task = Task::new(scene.task_path(), source, target).with(table).at(name);
+        scene.run(&task).with(0).tells(&["transfer: relay", "cannot be reached from"]);
+        assert_eq!(digest(&to, &format!("{dst}.hits")), wanted, "{name}");
+    }
+}
+
+/// A target column that its server computes when rows are staged, from the source's columns: only the transfer sees it.
+fn with_computed(scene: &Scene, target: &ClickHouse, expression: &str) -> Task {
+    let columns = format!("(d Date, id UInt64, s String, v Int32, m UInt8 MATERIALIZED {expression})");
+    target.query(&format!("CREATE DATABASE {}", scene.dst)).unwrap();
+    target.query(&format!("CREATE TABLE {}.hits {columns} {BY_MONTH}", scene.dst)).unwrap();
+    scene.task(&[&[0]], &[&[1]])
+}
+
+/// Status 200 and many blocks first, then the error's text behind them.
+#[test]
+fn an_error_in_the_middle_of_a_relay_is_told_and_never_success() {
+    for (number, compression) in ["1", "0"].into_iter().enumerate() {
+        let scene = scene!();
+        scene.ask(0, &format!("CREATE TABLE {}.hits (d Date, id UInt64, s String, v Int32) {BY_MONTH}", scene.src));
+        scene.ask(0, &format!("INSERT INTO {}.hits {}", scene.src, rows(0, 400_000, 1)));
+        let task = with_computed(&scene, scene.server(1), "throwIf(id = 399000)");
+        let table = scene.table("hits").with("transfer", "relay").with("relay_compression", compression);
+        let task = task.with(table).at(&format!("{number}"));
+        let ended = scene.launch(&task).args(&["--max-table-tries=1", "--retry-delay-ms=1", "--jobs=1"]).run();
+        assert!([1, 3].contains(&ended.status.code().unwrap()), "{}", ended.stderr);
+        ended.tells(&["cannot relay rows", scene.server(0).host(), "code 395", "throwIf"]);
+        assert_eq!(scene.ask(1, &format!("SELECT count() FROM {}.hits", scene.dst)), "0");
+    }
+}
+
+/// A tenth of a second for each of fifty blocks.
+const SLOW: &str = "sleep(0.1)";
+
+#[test]
+fn servers_that_die_in_the_middle_of_a_relay_cost_attempts() {
+    let scene = scene!(own LabSpec { clickhouse: 3, ..LabSpec::default() });
+    fill(&scene, &[0], BY_MONTH, 50_000, 1);
+    let task = with_computed(&scene, scene.server(1), SLOW).with(scene.table("hits").with("transfer", "relay"));
+    let task = task.more("<settings_pull><max_block_size>1000</max_block_size></settings_pull>");
+    let worker = scene.launch(&task).args(&["--max-shard-partition-tries=20", "--retry-delay-ms=500"]).start();
+    for server in [0, 1] {
+        scene.eventually("rows are on their way", || {
+            // Of the source: a server that has just been started again answers a little later.
+            let sql = "SELECT count() FROM system.processes WHERE query_id LIKE 'copier:%:read' AND read_rows > 3000";
+            let seen = scene.server(0).query(sql).map_err(|error| error.to_string())?;
+            if seen.trim() == "0" { Err(seen) } else { Ok(()) }
+        });
+        scene.server(server).kill_9().unwrap();
+        worker.says(&format!("attempt {} failed", server + 1));
+        scene.server(server).start().unwrap();
+    }
+    worker.ends().with(0);
+    scene.check_rows(&task, &task.tables[0], "1");
+    scene.check_nothing_left(&task);
+}
+
+/// Statements of attempts that nobody waits for run on the target of a pull, and on both servers of a relay.
+fn is_ended_with_its_worker(scene: &Scene, way: &str, servers: &[usize]) {
+    scene.short_sessions();
+    fill(scene, &[0], BY_MONTH, 50_000, 1);
+    let task = with_computed(scene, scene.server(1), SLOW).with(scene.table("hits").with("transfer", way));
+    // Far longer than the test has patience.
+    let task = task.more("<settings_pull><max_block_size>50</max_block_size></settings_pull>");
+    let running = |attempt: &str| {
+        let sql =
+            format!("SELECT count() FROM system.processes WHERE query_id LIKE 'copier:%{attempt}%' AND elapsed > 1");
+        // The source's own part of a pull has an id that the server gave it.
+        let ours = format!("{sql} AND position(query, '{}') > 0", scene.database(""));
+        servers.iter().map(|server| scene.ask(*server, &ours).parse::<u64>().unwrap()).sum::<u64>()
+    };
+    let until = |attempt: &str, wanted: bool| {
+        scene.eventually(&format!("statements of {attempt} run: {wanted}"), || match running(attempt) {
+            0 if wanted => Err("none".into()),
+            1.. if !wanted => Err("some".into()),
+            _ => Ok(()),
+        });
+    };
+    let first = scene.launch(&task).start();
+    until(":a1:", true);
+    first.kill_9();
+    let second = scene.launch(&task).start();
+    until(":a2:", true);
+    until(":a1:", false);
+    second.signal(Signal::SIGINT);
+    second.says("a second signal");
+    second.signal(Signal::SIGINT);
+    second.ends().with(130);
+    until(":a2:", false);
+}
+
+#[test]
+fn a_pull_is_ended_with_its_worker() {
+    is_ended_with_its_worker(&scene!(), "pull", &[1]);
+}
+
+#[test]
+fn a_relay_is_ended_with_its_worker() {
+    is_ended_with_its_worker(&scene!(), "relay", &[0, 1]);
+}
+
+/// The peak of a worker that has relayed so many rows of about a hundred bytes.
+fn peak(scene: &Scene, name: &str, count: u64) -> u64 {
+    let hashes = |from: u64| (from..from + 5).map(|n| format!("toString(cityHash64(number, {n}))")).collect::<Vec<_>>();
+    let text = format!("concat({})", hashes(0).join(", "));
+    scene.ask(0, &format!("CREATE TABLE {}.{name} (id UInt64, s String) ENGINE = MergeTree ORDER BY id", scene.src));
+    scene.ask(0, &format!("INSERT INTO {}.{name} SELECT number, {text} FROM system.numbers LIMIT {count}", scene.src));
+    let task = scene.task(&[&[0]], &[&[1]]).with(scene.table(name).with("transfer", "relay")).at(name);
+    let worker = scene.launch(&task).args(&["--jobs=1"]).stop_at("piece-pushed").start();
+    worker.reaches("piece-pushed");
+    let staged = scene.ask(1, &format!("SELECT sum(rows) FROM system.parts WHERE database = '{}'", scene.dst));
+    assert_eq!(staged, count.to_string());
+    let peak = worker.peak_memory();
+    worker.kill_9();
+    scene.ask(1, &format!("DROP DATABASE {}", scene.dst));
+    peak
+}
+
+#[test]
+fn a_relay_takes_the_same_memory_however_large_the_table_is() {
+    let scene = scene!();
+    let (small, large) = (peak(&scene, "small", 200_000), peak(&scene, "large", 3_000_000));
+    println!("peak of the worker: {} KiB for 20 MB, {} KiB for 300 MB", small >> 10, large >> 10);
+    assert!(large < 64 << 20, "{large}");
+    assert!(large < small + (16 << 20), "{small} and {large}");
+}
