@@ -82,6 +82,17 @@ pub struct Tally {
     pub rows: u64,
 }
 
+/// What the rows with a value of the key are, in two numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Digest {
+    /// The value.
+    pub value: PartitionValue,
+    /// Rows, counted by query.
+    pub rows: u64,
+    /// The sum of their hashes.
+    pub sum: u64,
+}
+
 /// A statement that runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Running {
@@ -189,6 +200,16 @@ pub trait Warehouse: Send + Sync {
         id: Option<&PartitionId>,
         columns: &[Column],
     ) -> Result<(u64, u64), Error>;
+    /// Rows and checksum for each value of a key, in one reading; the checksum is the sum of a hash (see
+    /// [`values_hash`](crate::sql::values_hash)).
+    async fn digest(
+        &self,
+        node: &Node,
+        rows: &Selection,
+        key: &[KeyElement],
+        hash: &str,
+        settings: &Settings,
+    ) -> Result<Vec<Digest>, Error>;
     /// Keys of about one row in `every`, sorted.
     async fn sample_keys(
         &self,

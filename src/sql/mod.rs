@@ -13,7 +13,7 @@ pub mod quote;
 mod select;
 mod statements;
 
-pub use checksum::row_hash;
+pub use checksum::{is_hashed_by_text, row_hash, values_hash};
 pub use definition::{Column, DefaultKind, DefinitionError, TableDefinition};
 pub use engine::{Clause, Engine, EngineError};
 pub use expression::{Expression, ExpressionError};

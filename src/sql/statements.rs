@@ -101,6 +101,16 @@ pub fn tally(selection: &Selection, elements: &[KeyElement]) -> String {
     selection.select(&format!("{values}, {shown}, {ids}, toUInt64(count())")) + &group
 }
 
+/// `[values], rows, checksum` for each value of a key among some rows; the checksum is the sum of a hash, an expression over
+/// the rows. Without a key one line for all of them.
+pub fn digest(selection: &Selection, elements: &[KeyElement], hash: &str) -> String {
+    let values: Vec<String> = elements.iter().map(KeyElement::value).collect();
+    let values = if values.is_empty() { "emptyArrayString()".to_owned() } else { format!("[{}]", values.join(", ")) };
+    let key: Vec<&str> = elements.iter().map(|e| e.expression.as_str()).collect();
+    let group = if key.is_empty() { String::new() } else { format!(" GROUP BY {}", key.join(", ")) };
+    selection.select(&format!("{values}, toUInt64(count()), sum({hash})")) + &group
+}
+
 /// `partition_id, rows` of a MergeTree table, by query.
 pub fn rows_by_partition(name: &TableName, only: Option<&[PartitionId]>) -> String {
     let condition = only.map(|ids| format!(" WHERE _partition_id IN ({})", id_list(ids))).unwrap_or_default();

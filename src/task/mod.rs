@@ -30,7 +30,7 @@ pub use inputs::differences;
 pub use keeper::{KeeperConfig, LogLevel, LoggerConfig};
 pub use secrets::{GivenSecrets, SecretSource, SystemSecrets};
 pub use settings::Settings;
-pub use tables::{IfTargetNotEmpty, TableJob};
+pub use tables::{IfTargetNotEmpty, TableJob, Verify};
 
 use crate::model::Cluster;
 use walk::{Scope, Vocabulary};
@@ -71,6 +71,7 @@ const ROOT: Vocabulary = Vocabulary {
         tables::POLICIES[0],
         tables::POLICIES[1],
         tables::POLICIES[2],
+        tables::POLICIES[3],
     ],
     without_effect: &[
         ("zookeeper", "it belongs to the file that --config names"),

@@ -36,6 +36,32 @@ impl IfTargetNotEmpty {
     }
 }
 
+/// How it is checked that what arrived is what was selected.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Verify {
+    /// The rows selected at the source are counted after the transfer, and compared with those that arrived.
+    #[default]
+    Count,
+    /// Their contents are compared too, by a checksum, once more on the target.
+    Checksum,
+    /// What arrived is counted; the source is asked only where that is not what was counted when the task was planned.
+    None,
+}
+
+impl Verify {
+    const WORDS: [(&'static str, Self); 3] =
+        [("count", Self::Count), ("checksum", Self::Checksum), ("none", Self::None)];
+
+    /// The word as a task file has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Count => "count",
+            Self::Checksum => "checksum",
+            Self::None => "none",
+        }
+    }
+}
+
 /// One element of `<tables>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableJob {
@@ -66,11 +92,17 @@ pub struct TableJob {
     pub if_target_not_empty: IfTargetNotEmpty,
     /// Whether ALIAS and MATERIALIZED columns are transferred as data.
     pub copy_alias_and_materialized: bool,
+    /// How what arrived is checked: as this table says, or else the task, or else [`Verify::Count`].
+    pub verify: Verify,
 }
 
 /// Elements that stand at a table, or at the task for all its tables (where many users of the original put them).
-pub(super) const POLICIES: [&str; 3] =
-    ["if_target_not_empty", "allow_to_drop_target_partitions", "allow_to_copy_alias_and_materialized_columns"];
+pub(super) const POLICIES: [&str; 4] = [
+    "if_target_not_empty",
+    "allow_to_drop_target_partitions",
+    "allow_to_copy_alias_and_materialized_columns",
+    "verify",
+];
 
 const TABLE: Vocabulary = Vocabulary {
     known: &[
@@ -89,6 +121,7 @@ const TABLE: Vocabulary = Vocabulary {
         POLICIES[0],
         POLICIES[1],
         POLICIES[2],
+        POLICIES[3],
     ],
     without_effect: &[],
     attributes: &[],
@@ -100,11 +133,16 @@ const DEFAULT_BATCH_BYTES: u64 = 1 << 30;
 struct Policies {
     if_target_not_empty: IfTargetNotEmpty,
     copy_alias_and_materialized: bool,
+    verify: Verify,
 }
 
 /// The table jobs in the order written; complete only when no fault was found.
 pub(super) fn read(root: &Scope<'_>, tables: &Scope<'_>, clusters: &[Cluster]) -> Vec<TableJob> {
-    let unwritten = Policies { if_target_not_empty: IfTargetNotEmpty::default(), copy_alias_and_materialized: false };
+    let unwritten = Policies {
+        if_target_not_empty: IfTargetNotEmpty::default(),
+        copy_alias_and_materialized: false,
+        verify: Verify::default(),
+    };
     let of_task = policies(root, unwritten);
     tables.attributes(&[]);
     tables.no_text();
@@ -168,6 +206,7 @@ fn table(scope: &Scope<'_>, clusters: &[Cluster], of_task: Policies) -> Option<T
         batch_bytes,
         if_target_not_empty: policies.if_target_not_empty,
         copy_alias_and_materialized: policies.copy_alias_and_materialized,
+        verify: policies.verify,
     })
 }
 
@@ -212,7 +251,8 @@ fn policies(scope: &Scope<'_>, inherited: Policies) -> Policies {
         (None, _, inherited) => inherited,
     };
     let copy_alias_and_materialized = scope.boolean(POLICIES[2]).unwrap_or(inherited.copy_alias_and_materialized);
-    Policies { if_target_not_empty, copy_alias_and_materialized }
+    let verify = scope.text(POLICIES[3]).and_then(|text| text.choice(&Verify::WORDS)).unwrap_or(inherited.verify);
+    Policies { if_target_not_empty, copy_alias_and_materialized, verify }
 }
 
 /// Host names are the same in any case.

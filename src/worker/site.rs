@@ -11,7 +11,7 @@ use crate::model::{Node, Shard, TableName};
 use crate::plan::TablePlan;
 use crate::protocol::{Failure, Policy, TaskId};
 use crate::sql::TableDefinition;
-use crate::task::{IfTargetNotEmpty, Task};
+use crate::task::{IfTargetNotEmpty, Task, Verify};
 
 use super::dice::Dice;
 use super::fleet::Fleet;
@@ -188,6 +188,11 @@ impl Site {
             IfTargetNotEmpty::Append => Policy::Append,
             IfTargetNotEmpty::Skip => Policy::Skip,
         }
+    }
+
+    /// How what arrived is to be checked.
+    pub fn verify(&self, table: usize) -> Verify {
+        self.task().tables[table].verify
     }
 
     /// Settings for our statements on a target node: the task's, and what lets them pass whatever the server's limits.

@@ -3,7 +3,7 @@
 use crate::copy::{BY_MONTH, COLUMNS, fill, rows};
 use crate::harness::{Scene, Table, quote, scene, tick};
 
-const EVERY_TYPE: &str = r"(
+pub const EVERY_TYPE: &str = r"(
     d Date,
     id UInt64,
     s String DEFAULT concat('id ', toString(id)) COMMENT 'it\'s a \\ comment',
@@ -24,7 +24,7 @@ const EVERY_TYPE: &str = r"(
     al String ALIAS concat(s, '!') COMMENT 'made up'
 )";
 
-const EVERY_VALUE: &str = r"SELECT toDate('2018-01-01') + number % 60, number, if(number % 5 = 0, 'x\0\t\n\\', toString(number)),
+pub const EVERY_VALUE: &str = r"SELECT toDate('2018-01-01') + number % 60, number, if(number % 5 = 0, 'x\0\t\n\\', toString(number)),
     if(number % 3 = 0, NULL, toInt32(number) - 700), [NULL, toString(number), '\''],
     toUUID('61f0c404-5cb3-11e7-907b-a6006ad3dba0'), toDecimal64(number, 4) / 3, if(number % 2 = 0, 'a', 'it\'s'),
     if(number % 2 = 0, 'abc', 'z'), [toUInt8(number % 256), 2], ['x', toString(number)],

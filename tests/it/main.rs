@@ -17,6 +17,7 @@ mod replicas;
 mod settings;
 mod sharding;
 mod status;
+mod verify;
 mod warehouse;
 
 /// The ZooKeeper that all tests share.

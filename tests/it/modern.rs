@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use clickhouse::{Client, Compression};
 use clickhouse_copier::cluster::http::HttpWarehouse;
 use clickhouse_copier::cluster::{
-    Error, Kind, PartSizes, Placing, Push, ReplicaState, Running, ServerFacts, Settings, Tally, Warehouse,
+    Digest, Error, Kind, PartSizes, Placing, Push, ReplicaState, Running, ServerFacts, Settings, Tally, Warehouse,
 };
 use clickhouse_copier::model::{Node, PartitionId, PartitionValue, Secret, TableName};
 use clickhouse_copier::sql::{self, Column, KeyElement, Relation, Selection, TableDefinition};
@@ -56,6 +56,7 @@ all_but_push! {
     rows_by_partition(node: &Node, name: &TableName, only: Option<&[PartitionId]>) -> BTreeMap<PartitionId, u64>;
     values_by_partition(node: &Node, name: &TableName, key: &[KeyElement]) -> Vec<(PartitionId, PartitionValue, u64)>;
     checksum(node: &Node, name: &TableName, id: Option<&PartitionId>, columns: &[Column]) -> (u64, u64);
+    digest(node: &Node, rows: &Selection, key: &[KeyElement], hash: &str, settings: &Settings) -> Vec<Digest>;
     sample_keys(node: &Node, rows: &Selection, columns: &[KeyElement], every: u64, settings: &Settings) -> Vec<Vec<String>>;
     types(node: &Node, over: Option<&Selection>, expressions: &[String]) -> Vec<String>;
     evaluate(node: &Node, over: &Selection, expressions: &[String], rows: u64) -> ();

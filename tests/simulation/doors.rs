@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clickhouse_copier::cluster::{
-    Error, Kind, PartSizes, Placing, Push, ReplicaState, Running, ServerFacts, Settings, Tally, Warehouse,
+    Digest, Error, Kind, PartSizes, Placing, Push, ReplicaState, Running, ServerFacts, Settings, Tally, Warehouse,
 };
 use clickhouse_copier::keeper::{Change, Coordinator, Error as KeeperError, Op, Session, Stored};
 use clickhouse_copier::model::{Node, PartitionId, PartitionValue, TableName};
@@ -345,6 +345,19 @@ impl Warehouse for Servers {
         columns: &[Column],
     ) -> Result<(u64, u64), Error> {
         self.ask(node, "checksum", self.inner().checksum(node, &self.named(name), id, columns)).await
+    }
+
+    async fn digest(
+        &self,
+        node: &Node,
+        rows: &Selection,
+        key: &[KeyElement],
+        hash: &str,
+        settings: &Settings,
+    ) -> Result<Vec<Digest>, Error> {
+        let mut rows = rows.clone();
+        rows.relation.table = self.named(&rows.relation.table);
+        self.ask(node, "digest", self.inner().digest(node, &rows, key, hash, settings)).await
     }
 
     async fn sample_keys(

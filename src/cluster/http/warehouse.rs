@@ -10,7 +10,7 @@ use crate::model::{Node, PartitionId, PartitionValue, TableName};
 use crate::sql::{self, Column, DefaultKind, KeyElement, Selection, TableDefinition};
 
 use super::super::{
-    Error, Kind, PartSizes, Placing, Push, ReplicaState, Running, ServerFacts, Settings, Tally, Warehouse,
+    Digest, Error, Kind, PartSizes, Placing, Push, ReplicaState, Running, ServerFacts, Settings, Tally, Warehouse,
 };
 use super::{COUNTING, Header, HttpWarehouse, QUICK, SHORT, TextPair, pairs};
 
@@ -51,6 +51,13 @@ struct TallyRow {
     shown: Vec<String>,
     ids: Vec<String>,
     rows: u64,
+}
+
+#[derive(Row, Deserialize)]
+struct DigestRow {
+    values: Vec<String>,
+    rows: u64,
+    sum: u64,
 }
 
 #[derive(Row, Deserialize)]
@@ -239,6 +246,21 @@ impl Warehouse for HttpWarehouse {
         let doing = format!("cannot compute the checksum of {name}");
         let rows: Vec<ChecksumRow> = self.rows(node, &doing, &sql::checksum(name, id, columns), COUNTING).await?;
         Ok(rows.into_iter().fold((0, 0), |(rows, sum), row| (rows + row.rows, sum.wrapping_add(row.sum))))
+    }
+
+    async fn digest(
+        &self,
+        node: &Node,
+        rows: &Selection,
+        key: &[KeyElement],
+        hash: &str,
+        settings: &Settings,
+    ) -> Result<Vec<Digest>, Error> {
+        let doing = format!("cannot compute the checksum of rows of {}", rows.relation.table);
+        let statement = sql::digest(rows, key, hash);
+        let found: Vec<DigestRow> = self.rows_with(node, &doing, &statement, COUNTING, settings).await?;
+        let digest = |row: DigestRow| Digest { value: PartitionValue(row.values), rows: row.rows, sum: row.sum };
+        Ok(found.into_iter().map(digest).filter(|digest| digest.rows > 0).collect())
     }
 
     async fn sample_keys(

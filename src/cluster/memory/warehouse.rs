@@ -11,7 +11,7 @@ use super::table::{Chooser, Named, over};
 use super::value::{hash, refused, type_of};
 use super::world::{World, deduplicates};
 use crate::cluster::{
-    Error, Kind, PartSizes, Placing, Push, ReplicaState, Running, ServerFacts, Settings, Tally, Warehouse,
+    Digest, Error, Kind, PartSizes, Placing, Push, ReplicaState, Running, ServerFacts, Settings, Tally, Warehouse,
 };
 use crate::model::{Node, PartitionId, PartitionValue, TableName};
 use crate::sql::{Column, KeyElement, Selection, TableDefinition};
@@ -217,6 +217,32 @@ impl Warehouse for MemoryWarehouse {
                 }
             }
             Ok((rows, sum))
+        })
+        .await
+    }
+
+    async fn digest(
+        &self,
+        node: &Node,
+        rows: &Selection,
+        key: &[KeyElement],
+        hash: &str,
+        _: &Settings,
+    ) -> Result<Vec<Digest>, Error> {
+        let doing = format!("cannot compute the checksum of rows of {}", rows.relation.table);
+        self.question(node, doing, |world, node| {
+            let hash = parse(hash)?;
+            let mut found: BTreeMap<Vec<String>, Digest> = BTreeMap::new();
+            for row in chosen(world, node, rows)? {
+                let value = texts(key.iter().map(KeyElement::value), &row)?;
+                let new = Digest { value: PartitionValue(value.clone()), rows: 0, sum: 0 };
+                let entry = found.entry(value).or_insert(new);
+                let number = over(&hash, &row)?.text();
+                let number: u64 = number.parse().map_err(|_| refused(43, "the hash is no number"))?;
+                entry.rows += 1;
+                entry.sum = entry.sum.wrapping_add(number);
+            }
+            Ok(found.into_values().collect())
         })
         .await
     }

@@ -11,7 +11,7 @@ use futures::future::join_all;
 use crate::model::{Cluster, Node};
 use crate::plan::{Reading, Sharding, match_columns};
 use crate::sql::{KeyElement, Relation, TableDefinition};
-use crate::task::{IfTargetNotEmpty, TableJob, Task};
+use crate::task::{IfTargetNotEmpty, TableJob, Task, Verify};
 
 use super::fleet::Fleet;
 
@@ -167,6 +167,9 @@ impl Surveyor<'_> {
         if reading.columns.is_some() {
             let at = existing.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
             self.check_conversion(node, &relation, &reading, &source, &target, &at).await?;
+        }
+        if self.job.verify == Verify::Checksum {
+            self.check_hashes(node, &relation, &reading, &columns, &target, &mut remarks).await?;
         }
         let (key, sharding) = both(
             self.keys(node, &relation, &target).await,
