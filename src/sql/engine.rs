@@ -223,10 +223,16 @@ fn kept_settings(text: &str) -> Vec<String> {
             || name.starts_with("min_bytes_for_wide")
             || name.starts_with("min_rows_for_wide")
             || name.starts_with("allow_")
+            || name.starts_with("add_minmax_index_for_")
             || matches!(
                 name,
                 "storage_policy"
                     | "disk"
+                    | "min_compress_block_size"
+                    | "max_compress_block_size"
+                    | "ratio_of_defaults_for_sparse_serialization"
+                    | "enable_block_number_column"
+                    | "enable_block_offset_column"
                     | "enable_mixed_granularity_parts"
                     | "use_minimalistic_part_header_in_zookeeper"
             )

@@ -10,8 +10,10 @@ mod engine;
 mod expression;
 mod lex;
 pub mod quote;
+mod replication;
 mod select;
 mod statements;
+mod syntax;
 
 pub use checksum::{is_hashed_by_text, row_hash, values_hash};
 pub use definition::{Column, DefaultKind, DefinitionError, TableDefinition};
@@ -21,6 +23,7 @@ pub use select::{
     KeyElement, PartitionFilter, Relation, Selection, Slice, SliceBound, SlotFilter, SlotWidth, key_elements,
 };
 pub use statements::*;
+pub use syntax::Syntax;
 
 /// The elements of a literal (`202001`, `'a'`) or of a tuple of literals, without their quotes; an error is a sentence.
 pub fn unquoted_elements(text: &str) -> Result<Vec<String>, String> {

@@ -13,9 +13,9 @@ pub const SETTINGS: &str = "SELECT toString(name), toString(value) FROM system.s
 /// `macro, substitution`.
 pub const MACROS: &str = "SELECT toString(macro), toString(substitution) FROM system.macros";
 
-/// One row when there is such a database.
-pub fn database_exists(database: &str) -> String {
-    format!("SELECT toString(name) FROM system.databases WHERE name = {}", literal(database))
+/// `engine` of a database; no row when there is no such one.
+pub fn database_engine(database: &str) -> String {
+    format!("SELECT toString(engine) FROM system.databases WHERE name = {}", literal(database))
 }
 
 /// Fails when the account may not look into the database: `system.tables` would only hide it.
@@ -67,11 +67,20 @@ pub fn zookeeper_children(path: &str) -> String {
     format!("SELECT toString(name) FROM system.zookeeper WHERE path = {}", literal(path))
 }
 
-/// `partition_id, partition, rows, uncompressed bytes` of the active parts. What the parts say, not what a query would count.
-pub fn parts(name: &TableName) -> String {
+/// Names of the columns of a table of the server itself, which differ between versions. None where the account may not look.
+pub fn system_columns(table: &str) -> String {
+    format!("SELECT toString(name) FROM system.columns WHERE database = 'system' AND table = {}", literal(table))
+}
+
+/// `partition_id, partition, rows, uncompressed bytes, whether rows were deleted` of the active parts. What the parts say,
+/// not what a query would count: a part with lightweight deletes says how many rows it had before.
+///
+/// `deletes`: whether the server knows of such parts (`has_lightweight_delete`, 22.9 and later).
+pub fn parts(name: &TableName, deletes: bool) -> String {
+    let deleted = if deletes { "toUInt8(max(has_lightweight_delete))" } else { "toUInt8(0)" };
     format!(
-        "SELECT toString(partition_id), toString(any(partition)), toUInt64(sum(rows)), toUInt64(sum(data_uncompressed_bytes)) \
-         FROM system.parts WHERE active AND database = {} AND table = {} GROUP BY partition_id",
+        "SELECT toString(partition_id), toString(any(partition)), toUInt64(sum(rows)), toUInt64(sum(data_uncompressed_bytes)), \
+         {deleted} FROM system.parts WHERE active AND database = {} AND table = {} GROUP BY partition_id",
         literal(&name.database),
         literal(&name.table)
     )

@@ -1,13 +1,13 @@
 //! What every job of a worker works with.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
 
 use crate::cluster::{Error, Remedy, Settings};
-use crate::model::{Node, Shard, TableName};
+use crate::model::{Node, Shard, TableName, lay_over};
 use crate::plan::TablePlan;
 use crate::protocol::{Failure, Policy, TaskId};
 use crate::sql::TableDefinition;
@@ -197,17 +197,15 @@ impl Site {
 
     /// Settings for our statements on a target node: the task's, and what lets them pass whatever the server's limits.
     pub async fn target_settings(&self, node: &Node) -> Result<Settings, Error> {
-        let mut wanted = defaults(TARGET_DEFAULTS);
-        wanted.extend(self.task().settings.for_push());
-        self.fleet.settings(node, &wanted).await
+        self.fleet.settings(node, &target_wishes(&self.task())).await
     }
 
     /// Settings for a push from one node to another.
     pub async fn push_settings(&self, from: &Node, to: &Node) -> Result<Settings, Error> {
         let mut wanted = defaults(PUSH_DEFAULTS);
         let task = self.task();
-        wanted.extend(task.settings.for_pull());
-        wanted.extend(task.settings.for_push());
+        lay_over(&mut wanted, task.settings.for_pull());
+        lay_over(&mut wanted, task.settings.for_push());
         self.fleet.settings_for_both(from, to, &wanted).await
     }
 
@@ -256,21 +254,69 @@ const TARGET_DEFAULTS: &[(&str, &str)] = &[
     ("insert_deduplicate", "0"),
     ("deduplicate_insert", "disable"),
     ("deduplicate_insert_select", "disable"),
-    ("replication_alter_partitions_sync", "1"),
+    ("alter_sync", "1"),
     ("max_partition_size_to_drop", "0"),
     ("max_table_size_to_drop", "0"),
     ("max_partitions_per_insert_block", "0"),
     ("optimize_on_insert", "0"),
-    ("allow_deprecated_syntax_for_merge_tree", "1"),
-    ("allow_experimental_low_cardinality_type", "1"),
-    ("allow_suspicious_low_cardinality_types", "1"),
-    ("allow_suspicious_codecs", "1"),
-    ("allow_suspicious_fixed_string_types", "1"),
-    ("allow_suspicious_indices", "1"),
-    ("allow_suspicious_ttl_expressions", "1"),
-    ("allow_suspicious_primary_key", "1"),
 ];
 
-fn defaults(pairs: &[(&str, &str)]) -> std::collections::BTreeMap<String, String> {
+/// A table that is there must be made again as it is, whatever a server only warns of, or once took for an experiment. Each
+/// is sent to the servers that know it.
+const DEFINITION_DEFAULTS: &[(&str, &str)] = &[
+    // else Nested columns that are stored as one come back as several
+    ("flatten_nested", "0"),
+    ("allow_deprecated_syntax_for_merge_tree", "1"),
+    // types, by the versions in which they were experiments
+    ("allow_experimental_decimal_type", "1"),
+    ("allow_experimental_low_cardinality_type", "1"),
+    ("allow_experimental_bigint_types", "1"),
+    ("allow_experimental_map_type", "1"),
+    ("allow_experimental_geo_types", "1"),
+    ("allow_experimental_object_type", "1"),
+    ("allow_experimental_json_type", "1"),
+    ("allow_experimental_variant_type", "1"),
+    ("allow_experimental_dynamic_type", "1"),
+    ("allow_experimental_bfloat16_type", "1"),
+    ("allow_experimental_qbit_type", "1"),
+    ("enable_time_time64_type", "1"),
+    ("enable_nullable_tuple_type", "1"),
+    ("allow_suspicious_low_cardinality_types", "1"),
+    ("allow_suspicious_fixed_string_types", "1"),
+    ("allow_suspicious_variant_types", "1"),
+    // indices, projections, statistics
+    ("allow_experimental_data_skipping_indices", "1"),
+    ("allow_experimental_projection_optimization", "1"),
+    ("allow_experimental_inverted_index", "1"),
+    ("allow_experimental_annoy_index", "1"),
+    ("allow_experimental_usearch_index", "1"),
+    ("allow_experimental_vector_similarity_index", "1"),
+    ("enable_full_text_index", "1"),
+    ("allow_statistics", "1"),
+    ("allow_suspicious_indices", "1"),
+    ("allow_minmax_index_for_json", "1"),
+    ("allow_create_index_without_type", "1"),
+    // codecs, keys, TTL
+    ("allow_suspicious_codecs", "1"),
+    ("allow_experimental_codecs", "1"),
+    ("enable_deflate_qpl_codec", "1"),
+    ("enable_zstd_qat_codec", "1"),
+    ("enable_alp_codec", "1"),
+    ("enable_quantized_codec", "1"),
+    ("enable_sz3_codec", "1"),
+    ("enable_zxc_codec", "1"),
+    ("allow_suspicious_primary_key", "1"),
+    ("allow_suspicious_ttl_expressions", "1"),
+];
+
+/// Settings for statements on a target node, before it is asked which of them it knows: ours, and the task's over them.
+pub fn target_wishes(task: &Task) -> BTreeMap<String, String> {
+    let mut wanted = defaults(TARGET_DEFAULTS);
+    wanted.extend(defaults(DEFINITION_DEFAULTS));
+    lay_over(&mut wanted, task.settings.for_push());
+    wanted
+}
+
+fn defaults(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }

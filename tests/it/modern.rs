@@ -44,7 +44,7 @@ macro_rules! all_but_push {
 
 all_but_push! {
     server(node: &Node) -> ServerFacts;
-    database_exists(node: &Node, database: &str) -> bool;
+    database_engine(node: &Node, database: &str) -> Option<String>;
     table(node: &Node, name: &TableName) -> Option<TableDefinition>;
     tables_with_prefix(node: &Node, database: &str, prefix: &str) -> Vec<String>;
     replica_state(node: &Node, name: &TableName) -> Option<ReplicaState>;
@@ -292,13 +292,14 @@ async fn survives(
         }
     }
     // The copy is described in the same words.
-    warehouse.create_table(node, &b, &table.create(&b, &table.engine, true), settings).await?;
+    warehouse.create_table(node, &b, &table.create(&b, &table.engine), settings).await?;
     let copy = warehouse.table(node, &b).await?.ok_or("no copy")?;
     for (what, same) in [
         ("engine", copy.engine == table.engine),
         ("columns", copy.columns == table.columns),
         ("declarations", copy.declarations == table.declarations),
         ("sorting key", copy.sorting_key == table.sorting_key),
+        ("comment", copy.comment == table.comment && copy.comment.is_some() == feature.engine.contains("COMMENT")),
     ] {
         if !same {
             return Err(format!("{what} differs:\n{table:?}\n{copy:?}").into());

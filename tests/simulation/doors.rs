@@ -257,8 +257,8 @@ impl Warehouse for Servers {
         self.ask(node, "server", self.inner().server(node)).await
     }
 
-    async fn database_exists(&self, node: &Node, database: &str) -> Result<bool, Error> {
-        self.ask(node, "database_exists", self.inner().database_exists(node, database)).await
+    async fn database_engine(&self, node: &Node, database: &str) -> Result<Option<String>, Error> {
+        self.ask(node, "database_engine", self.inner().database_engine(node, database)).await
     }
 
     async fn table(&self, node: &Node, name: &TableName) -> Result<Option<TableDefinition>, Error> {

@@ -37,6 +37,7 @@ struct PartsRow {
     name: String,
     rows: u64,
     bytes: u64,
+    deleted: u8,
 }
 
 #[derive(Row, Deserialize)]
@@ -115,10 +116,10 @@ impl Warehouse for HttpWarehouse {
         Ok(ServerFacts { version, settings: pairs(settings), macros: pairs(macros) })
     }
 
-    async fn database_exists(&self, node: &Node, database: &str) -> Result<bool, Error> {
+    async fn database_engine(&self, node: &Node, database: &str) -> Result<Option<String>, Error> {
         let doing = format!("cannot look for database {database}");
-        let rows: Vec<String> = self.rows(node, &doing, &sql::database_exists(database), SHORT).await?;
-        Ok(!rows.is_empty())
+        let rows: Vec<String> = self.rows(node, &doing, &sql::database_engine(database), SHORT).await?;
+        Ok(rows.into_iter().next())
     }
 
     async fn table(&self, node: &Node, name: &TableName) -> Result<Option<TableDefinition>, Error> {
@@ -178,9 +179,16 @@ impl Warehouse for HttpWarehouse {
 
     async fn parts(&self, node: &Node, name: &TableName) -> Result<Vec<PartSizes>, Error> {
         let doing = format!("cannot read the parts of {name}");
-        let rows: Vec<PartsRow> = self.rows(node, &doing, &sql::parts(name), SHORT).await?;
-        let sizes =
-            |row: PartsRow| PartSizes { id: PartitionId(row.id), name: row.name, rows: row.rows, bytes: row.bytes };
+        let columns: Vec<String> = self.rows(node, &doing, &sql::system_columns("parts"), SHORT).await?;
+        let deletes = columns.iter().any(|column| column == "has_lightweight_delete");
+        let rows: Vec<PartsRow> = self.rows(node, &doing, &sql::parts(name, deletes), SHORT).await?;
+        let sizes = |row: PartsRow| PartSizes {
+            id: PartitionId(row.id),
+            name: row.name,
+            rows: row.rows,
+            bytes: row.bytes,
+            exact: row.deleted == 0,
+        };
         Ok(rows.into_iter().map(sizes).collect())
     }
 

@@ -43,9 +43,10 @@ impl Warehouse for MemoryWarehouse {
         .await
     }
 
-    async fn database_exists(&self, node: &Node, database: &str) -> Result<bool, Error> {
+    async fn database_engine(&self, node: &Node, database: &str) -> Result<Option<String>, Error> {
         let doing = format!("cannot look for database {database}");
-        self.question(node, doing, |world, node| Ok(world.server(node)?.databases.contains_key(database))).await
+        let engine = |known: bool| known.then(|| "Ordinary".to_owned());
+        self.question(node, doing, |world, node| Ok(engine(world.server(node)?.databases.contains_key(database)))).await
     }
 
     async fn table(&self, node: &Node, name: &TableName) -> Result<Option<TableDefinition>, Error> {
@@ -99,7 +100,13 @@ impl Warehouse for MemoryWarehouse {
             let mut sizes: BTreeMap<PartitionId, PartSizes> = BTreeMap::new();
             for part in world.parts(table) {
                 let Some(first) = part.rows.first() else { continue };
-                let new = PartSizes { id: part.id.clone(), name: table.partition_name(first)?, rows: 0, bytes: 0 };
+                let new = PartSizes {
+                    id: part.id.clone(),
+                    name: table.partition_name(first)?,
+                    rows: 0,
+                    bytes: 0,
+                    exact: true,
+                };
                 let entry = sizes.entry(part.id.clone()).or_insert(new);
                 entry.rows += part.rows.len() as u64;
                 entry.bytes += part.rows.iter().flatten().map(|text| text.len() as u64).sum::<u64>();
