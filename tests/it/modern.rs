@@ -228,7 +228,7 @@ pub const FEATURES: &[Feature] = &[
         columns: "d Date, n UInt64, v Variant(UInt8, UInt16), av Array(Variant(Date, DateTime)), g Geometry, \
                   mn Map(LowCardinality(String), Nullable(Decimal(18, 3))), tn Tuple(a Nullable(UUID), b Tuple(c Decimal(9, 2)))",
         engine: MONTHLY,
-        row: "toDate('2024-01-15') + number, number, toUInt16(number), [toDate('2024-01-01')::Variant(Date, DateTime)], \
+        row: "toDate('2024-01-15') + number, number, toUInt16(number), [toDate('2024-01-01')], \
               (1., 2.)::Point, map('a', NULL, 'b', 1.5), (NULL, tuple(2.5))",
     },
     Feature {
