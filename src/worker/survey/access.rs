@@ -21,6 +21,7 @@ impl Surveyor<'_> {
         target: &TableDefinition,
         targets: &Holders,
         missing: &[Arc<Node>],
+        source: (&TableDefinition, &Holders),
     ) -> Result<(), Vec<Fault>> {
         if !target.engine.is_replicated() || missing.is_empty() {
             return Ok(());
@@ -51,17 +52,25 @@ impl Surveyor<'_> {
             faults.push(self.task("engine", &format!("{} cannot be made: {problem}", target.name)));
         }
         if faults.is_empty() {
+            let shards = &self.task.target(self.job).shards;
+            let (source, holders) = source;
+            let mut of_source = Vec::new();
+            for node in holders.iter().flatten().filter(|_| source.engine.is_replicated()) {
+                match self.seat(source, node).await {
+                    Ok(seat) => of_source.extend(seat),
+                    Err(fault) => faults.push(fault),
+                }
+            }
             for seat in seats.iter().filter(|seat| seat.is_new) {
                 let path = format!("{}/replicas", seat.path);
                 // An account that may not look there has made no mistake by that.
                 let Ok(Some(there)) = self.fleet.warehouse.zookeeper_children(&seat.node, &path).await else {
                     continue;
                 };
-                faults.extend(
-                    seat.strangers(&seats, &there).map(|problem| {
-                        self.world(&format!("{}: {} cannot be made: {problem}", seat.node, target.name))
-                    }),
-                );
+                let silent = shards[seat.shard].replicas.len().saturating_sub(targets[seat.shard].len());
+                if let Some(problem) = seat.strangers(&seats, &there, silent, &of_source) {
+                    faults.push(self.world(&format!("{}: {} cannot be made: {problem}", seat.node, target.name)));
+                }
             }
         }
         if faults.is_empty() { Ok(()) } else { Err(faults) }
@@ -162,8 +171,15 @@ struct Seat {
 }
 
 impl Seat {
-    /// What is wrong with the replicas that live at the path of a new one already.
-    fn strangers(&self, seats: &[Seat], there: &[String]) -> Option<String> {
+    /// What is wrong with the replicas that live at the path of a new one already. They may be those of nodes of the shard
+    /// that do not answer, so many as there are of such, unless one of them is a replica of the source's table.
+    fn strangers(
+        &self,
+        seats: &[Seat],
+        there: &[String],
+        silent: usize,
+        of_source: &[(String, String)],
+    ) -> Option<String> {
         let Self { path, replica, .. } = self;
         if there.contains(replica) {
             return Some(format!(
@@ -173,7 +189,8 @@ impl Seat {
         }
         // A replica of the same shard that is there already says that the path is this table's.
         let at_home = seats.iter().any(|seat| !seat.is_new && seat.shard == self.shard && seat.path == *path);
-        (!at_home && !there.is_empty()).then(|| {
+        let is_sources = of_source.iter().any(|(at, named)| at == path && there.contains(named));
+        (is_sources || (!at_home && there.len() > silent)).then(|| {
             format!(
                 "at its path {path} in ZooKeeper live replicas of another table already ({}), which it would join. Is that the \
                  source table's path? Give <engine> a path of its own",
@@ -276,15 +293,19 @@ mod tests {
     fn a_new_replica_joins_only_its_own_table() {
         let there = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let new = [seat(0, "/t", "a", true)];
-        assert_eq!(new[0].strangers(&new, &[]), None);
-        let joins = new[0].strangers(&new, &there(&["z"])).unwrap();
+        assert_eq!(new[0].strangers(&new, &[], 0, &[]), None);
+        let joins = new[0].strangers(&new, &there(&["z"]), 0, &[]).unwrap();
         assert!(joins.contains("live replicas of another table already (z)"), "{joins}");
-        let taken = new[0].strangers(&new, &there(&["a"])).unwrap();
+        let taken = new[0].strangers(&new, &there(&["a"]), 0, &[]).unwrap();
         assert!(taken.contains("replica a exists already"), "{taken}");
         // Beside a live one of its shard there may be others that do not answer.
         let beside = [seat(0, "/t", "b", false), seat(0, "/t", "a", true)];
-        assert_eq!(beside[1].strangers(&beside, &there(&["b", "dead"])), None);
+        assert_eq!(beside[1].strangers(&beside, &there(&["b", "dead"]), 0, &[]), None);
+        // All others of its shard are dead: their replicas may be there, but not the source's.
+        assert_eq!(new[0].strangers(&new, &there(&["dead"]), 1, &[]), None);
+        let of_source = [("/t".to_owned(), "dead".to_owned())];
+        assert!(new[0].strangers(&new, &there(&["dead"]), 1, &of_source).is_some());
         let of_another_shard = [seat(1, "/t", "b", false), seat(0, "/t", "a", true)];
-        assert!(of_another_shard[1].strangers(&of_another_shard, &there(&["b"])).is_some());
+        assert!(of_another_shard[1].strangers(&of_another_shard, &there(&["b"]), 0, &[]).is_some());
     }
 }

@@ -190,7 +190,7 @@ impl Surveyor<'_> {
         )?;
         let enabled = self.enabled(&key)?;
         let replicated = self.replicated(&target, &mut remarks);
-        self.check_paths(&target, &targets, &existing.missing).await?;
+        self.check_paths(&target, &targets, &existing.missing, (&source, &sources)).await?;
         let push = self.can_push(&sources, &targets).await;
         let space = self.may_write(&targets).await;
         both(push, space)?;
