@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clickhouse_copier::model::{Cluster, Secret, TableName, Way};
 use clickhouse_copier::task::{
-    Faults, GivenSecrets, IfTargetNotEmpty, KeeperConfig, LogLevel, Parsed, Task, Warning, differences,
+    Faults, GivenSecrets, IfTargetNotEmpty, KeeperConfig, LogLevel, Parsed, Task, Verify, Warning, differences,
 };
 use proptest::prelude::*;
 
@@ -102,6 +102,7 @@ fn every_sample_parses_without_a_warning() {
     let transfer = job("transfer.xml");
     assert_eq!((transfer.transfer, transfer.relay_compression), (Some(Way::Relay), false));
     assert_eq!((simple.tables[0].transfer, simple.tables[0].relay_compression), (None, true));
+    assert_eq!(job("verify.xml").verify, Verify::Count);
     let batches = job("batch-bytes.xml");
     assert_eq!((batches.batch_bytes, batches.number_of_splits), (256 << 20, 4));
     assert_eq!(first_node(&tasks["secure.xml"].clusters[1]).url(), "https://target-1.example:18443/");
@@ -184,6 +185,25 @@ fn a_policy_of_the_task_holds_for_tables_that_have_none() {
         let task = good(&task(ONE, &target, of_task, of_table));
         assert_eq!(task.tables[0].if_target_not_empty, expected, "{of_task} {of_table}");
     }
+}
+
+#[test]
+fn what_is_verified_is_said_for_a_table_or_for_all_and_is_part_of_the_plan() {
+    let verified = |of_task: &str, of_table: &str| good(&task(ONE, &ONE.replace("a.e", "z.e"), of_task, of_table));
+    for (of_task, of_table, expected) in [
+        ("", "", Verify::Count),
+        ("<verify>checksum</verify>", "", Verify::Checksum),
+        ("<verify>checksum</verify>", "<verify>None</verify>", Verify::None),
+    ] {
+        assert_eq!(verified(of_task, of_table).tables[0].verify, expected, "{of_task} {of_table}");
+    }
+    let (before, after) = (verified("", ""), verified("", "<verify>checksum</verify>"));
+    assert_eq!(
+        differences(&before.plan_inputs(), &after.plan_inputs()),
+        ["tables/hits/verify was added (\"checksum\")"]
+    );
+    let wrong = parse(&table("<verify>md5</verify>")).unwrap_err().to_string();
+    assert!(wrong.contains("hits/verify") && wrong.contains("count, checksum, none"), "{wrong}");
 }
 
 #[test]

@@ -148,12 +148,12 @@ fn counts(pairs: &[(&str, u64)]) -> Vec<(String, u64)> {
 
 pub async fn databases_and_tables_come_and_go(at: &Place<'_>) {
     let (of, node) = (at.of, &at.one);
-    assert!(!of.database_exists(node, &at.database).await.unwrap());
+    assert_eq!(of.database_engine(node, &at.database).await.unwrap(), None);
     assert_eq!(of.table(node, &at.name("a")).await.unwrap(), None);
     assert!(of.tables_with_prefix(node, &at.database, "").await.unwrap().is_empty());
     at.databases().await;
     of.create_database(node, &at.database, &none()).await.unwrap();
-    assert!(of.database_exists(node, &at.database).await.unwrap());
+    assert!(of.database_engine(node, &at.database).await.unwrap().is_some());
     assert_eq!(of.table(node, &at.name("a")).await.unwrap(), None);
     let a = at.create(node, "a", ENGINE).await;
     let ab = at.create(node, "ab", ENGINE).await;
@@ -256,7 +256,7 @@ pub async fn a_definition_comes_back_as_it_was_written(at: &Place<'_>) {
     let last = found.column("s").unwrap();
     assert_eq!((last.default_kind, last.default_expression.as_str()), (DefaultKind::Default, "'none'"));
     // What is made of it is a table like it, and a staging table whose partitions fit.
-    let again = found.create(&at.name("b"), &found.engine, true);
+    let again = found.create(&at.name("b"), &found.engine);
     of.create_table(&at.two, &at.name("b"), &again, &none()).await.unwrap();
     let copy = of.table(&at.two, &at.name("b")).await.unwrap().unwrap();
     assert_eq!((copy.engine, copy.columns), (found.engine.clone(), found.columns.clone()));

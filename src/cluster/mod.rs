@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
-use crate::model::{Node, PartitionId, PartitionValue, TableName};
+use crate::model::{Node, PartitionId, PartitionValue, TableName, setting_names};
 use crate::sql::{Column, KeyElement, Selection, TableDefinition};
 
 pub use error::{Error, Kind, Remedy};
@@ -51,9 +51,15 @@ impl ServerFacts {
         self.settings.get("readonly").is_some_and(|value| value != "0")
     }
 
-    /// Those of the wanted settings that this server knows: an unknown one is an error there.
+    /// The name by which this server knows a setting: the one given, or the other one of a setting that was renamed.
+    pub fn setting_name<'a>(&self, name: &'a str) -> Option<&'a str> {
+        setting_names(name).find(|name| self.settings.contains_key(*name))
+    }
+
+    /// Those of the wanted settings that this server knows, by its name for them: an unknown one is an error there.
     pub fn known(&self, wanted: &[(String, String)]) -> Settings {
-        wanted.iter().filter(|(name, _)| self.settings.contains_key(name)).cloned().collect()
+        let known = |(name, value): &(String, String)| Some((self.setting_name(name)?.to_owned(), value.clone()));
+        wanted.iter().filter_map(known).collect::<BTreeMap<_, _>>().into_iter().collect()
     }
 }
 
@@ -68,6 +74,8 @@ pub struct PartSizes {
     pub rows: u64,
     /// Uncompressed bytes of the active parts.
     pub bytes: u64,
+    /// Whether a query would find as many rows: not where some were deleted and are still in the parts.
+    pub exact: bool,
 }
 
 /// How many rows have a value of the key.
@@ -81,6 +89,17 @@ pub struct Tally {
     pub id: Option<PartitionId>,
     /// Rows, counted by query.
     pub rows: u64,
+}
+
+/// What the rows with a value of the key are, in two numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Digest {
+    /// The value.
+    pub value: PartitionValue,
+    /// Rows, counted by query.
+    pub rows: u64,
+    /// The sum of their hashes.
+    pub sum: u64,
 }
 
 /// A statement that runs.
@@ -125,8 +144,8 @@ pub enum Placing {
 pub trait Warehouse: Send + Sync {
     /// What the server is.
     async fn server(&self, node: &Node) -> Result<ServerFacts, Error>;
-    /// Whether there is such a database.
-    async fn database_exists(&self, node: &Node, database: &str) -> Result<bool, Error>;
+    /// The engine of a database (`Ordinary`, `Atomic`, `Replicated`, …); `None` when there is no such one.
+    async fn database_engine(&self, node: &Node, database: &str) -> Result<Option<String>, Error>;
     /// A table's definition; `None` when there is no such table. An error when the account may not know.
     async fn table(&self, node: &Node, name: &TableName) -> Result<Option<TableDefinition>, Error>;
     /// Names of the tables of a database that start with a prefix.
@@ -171,6 +190,16 @@ pub trait Warehouse: Send + Sync {
         id: Option<&PartitionId>,
         columns: &[Column],
     ) -> Result<(u64, u64), Error>;
+    /// Rows and checksum for each value of a key, in one reading; the checksum is the sum of a hash (see
+    /// [`values_hash`](crate::sql::values_hash)).
+    async fn digest(
+        &self,
+        node: &Node,
+        rows: &Selection,
+        key: &[KeyElement],
+        hash: &str,
+        settings: &Settings,
+    ) -> Result<Vec<Digest>, Error>;
     /// Keys of about one row in `every`, sorted.
     async fn sample_keys(
         &self,

@@ -3,11 +3,13 @@
 mod cluster;
 mod partition;
 mod secret;
+mod setting;
 mod table;
 mod way;
 
 pub use cluster::{Cluster, Node, Shard};
 pub use partition::{PartitionId, PartitionValue};
 pub use secret::Secret;
+pub use setting::{lay_over, renamed_settings, setting_names};
 pub use table::TableName;
 pub use way::Way;

@@ -121,6 +121,15 @@ pub struct PiecePlan {
 }
 
 impl Reading {
+    /// Whether a transferred column has the same value each time its row is read: not so for `DEFAULT now()` of a column that
+    /// only the target has.
+    pub fn is_steady(&self, column: usize) -> bool {
+        let Some(value) = self.values.get(column) else { return false };
+        let seen = self.columns.iter().flatten().find(|(name, _)| crate::sql::quote::ident(name) == *value);
+        let expression = seen.map_or(value, |(_, expression)| expression);
+        Expression::parse(expression).is_ok_and(|expression| expression.is_function_of_the_row())
+    }
+
     /// The relation over a table.
     pub fn relation(&self, table: &TableName) -> Relation {
         Relation {

@@ -96,6 +96,9 @@ pub struct Copied {
     /// Rows staged, for each target shard.
     #[serde(rename = "g")]
     pub staged: Vec<u64>,
+    /// Checksums of the rows selected, for each partition as in `selected`; empty where only counts were compared.
+    #[serde(rename = "k", default, skip_serializing_if = "is_default")]
+    pub checksums: Vec<u64>,
     /// Milliseconds that it took.
     #[serde(rename = "ms")]
     pub millis: u64,
@@ -179,6 +182,9 @@ pub struct PartitionResult {
     /// Of them on the target, counted after publishing, over all shards.
     #[serde(rename = "t")]
     pub target: u64,
+    /// The checksum of those rows, where contents were compared.
+    #[serde(rename = "k", default, skip_serializing_if = "is_default")]
+    pub checksum: Option<u64>,
 }
 
 impl BatchRecord {

@@ -44,6 +44,8 @@ pub struct PartitionReport {
     pub selected: u64,
     /// Rows of this task on the target; `None` when it is not published.
     pub target: Option<u64>,
+    /// Whether the contents of both sides were compared, and not only counted.
+    pub compared: bool,
     /// Milliseconds spent on its batch, by all workers together.
     pub millis: u64,
     /// How many partitions that batch has.
@@ -98,6 +100,7 @@ impl TableReport {
                     name: partition.name.clone(),
                     selected: result.map_or(partition.rows, |result| result.selected),
                     target: result.map(|result| result.target),
+                    compared: result.is_some_and(|result| result.checksum.is_some()),
                     millis: copying + published.map_or(0, |published| published.millis),
                     together: of.partitions.len(),
                     retries,
@@ -143,6 +146,7 @@ impl fmt::Display for TableReport {
                 format!("{:.1}{mark}", partition.millis as f64 / 1000.0),
                 partition.retries.to_string(),
                 match (partition.target, &partition.error) {
+                    (Some(_), _) if equal && partition.compared => "equal, checksum too".into(),
                     (Some(_), _) if equal => "equal".into(),
                     (Some(_), _) => "fewer, see below".into(),
                     (None, Some(_)) => "failed, see below".into(),
@@ -185,6 +189,7 @@ mod tests {
             name: name.into(),
             selected: 10,
             target,
+            compared: name == "201801",
             millis: 1234,
             together: 1,
             retries: 2,
@@ -199,7 +204,7 @@ mod tests {
             }],
         };
         let text = report.to_string();
-        assert!(text.contains("201801") && text.contains("equal") && text.contains("1.2"), "{text}");
+        assert!(text.contains("201801") && text.contains("equal, checksum too") && text.contains("1.2"), "{text}");
         assert!(text.contains("201802 failed: disk full") && text.contains("note: something"), "{text}");
         assert!(text.ends_with("1 of 2 partitions are published, 10 rows on the target."), "{text}");
     }

@@ -56,6 +56,8 @@ pub struct TableDefinition {
     pub sorting_key: String,
     /// The declarations between the brackets of CREATE TABLE, one each: columns, indices, projections, constraints.
     pub declarations: Vec<String>,
+    /// The table's own comment, as the literal that it was written as. (`engine_full` does not have it on any version.)
+    pub comment: Option<String>,
 }
 
 /// Why a server's description of a table could not be understood.
@@ -95,7 +97,8 @@ impl TableDefinition {
             Engine::parse(engine_full).map_err(|source| DefinitionError::Engine { table: name.clone(), source })?;
         let declarations = declarations(create_query)
             .map_err(|why| DefinitionError::Create { table: name.clone(), why: why.to_string() })?;
-        Ok(Self { name, engine, columns, sorting_key: sorting_key.to_owned(), declarations })
+        let comment = own_comment(create_query);
+        Ok(Self { name, engine, columns, sorting_key: sorting_key.to_owned(), declarations, comment })
     }
 
     /// A column by its name.
@@ -109,16 +112,14 @@ impl TableDefinition {
             || self.declarations.iter().any(|text| &without_clause(text, "TTL") != text)
     }
 
-    /// The statement that makes a table with these declarations and another name and engine.
-    ///
-    /// `comments`: 18.16 cannot make a Replicated table whose columns have comments (facts file, T10).
-    pub fn create(&self, name: &TableName, engine: &Engine, comments: bool) -> String {
-        let declarations: Vec<String> = if comments {
-            self.declarations.clone()
-        } else {
-            self.declarations.iter().map(|text| without_clause(text, "COMMENT")).collect()
+    /// The statement that makes a table with these declarations and this comment, and another name and engine.
+    pub fn create(&self, name: &TableName, engine: &Engine) -> String {
+        let comment = match &self.comment {
+            Some(comment) if engine.clause(Clause::Comment).is_none() => format!(" COMMENT {comment}"),
+            _ => String::new(),
         };
-        format!("CREATE TABLE IF NOT EXISTS {} ({}) ENGINE = {engine}", quote::table(name), declarations.join(", "))
+        let declarations = self.declarations.join(", ");
+        format!("CREATE TABLE IF NOT EXISTS {} ({declarations}) ENGINE = {engine}{comment}", quote::table(name))
     }
 
     /// The statement that makes a staging table for this one: its stored columns in a given order, each a plain column
@@ -141,7 +142,7 @@ impl TableDefinition {
 
 /// Whether a declaration is that of a column. Columns of a Nested one have a dot in their names, which 18.16 prints
 /// without quotes: `n.x`.
-fn declares(declaration: &str, column: &str) -> bool {
+pub(super) fn declares(declaration: &str, column: &str) -> bool {
     let Ok(found) = lex::tokens(declaration) else { return false };
     let name = &declaration[found.first().map_or(0, |t| t.start)..name_end(&found)];
     name == column || name == quote::ident(column)
@@ -175,7 +176,18 @@ fn declarations(create_query: &str) -> Result<Vec<String>, lex::LexError> {
     lex::split_commas(&create_query[found[open].end..close.start])
 }
 
-fn starts_with_word(declaration: &str, word: &str) -> bool {
+/// The literal of `… ENGINE = … COMMENT '…'`, which comes last.
+fn own_comment(create_query: &str) -> Option<String> {
+    let found = lex::tokens(create_query).ok()?;
+    let engine = found.iter().position(|t| t.depth == 0 && t.is_word(create_query, "ENGINE"))?;
+    let of_comment = |pair: &&[lex::Spanned]| {
+        pair[0].depth == 0 && pair[0].is_word(create_query, "COMMENT") && pair[1].token == Token::Text
+    };
+    let comment = found[engine..].windows(2).find(of_comment)?;
+    Some(comment[1].text(create_query).to_owned())
+}
+
+pub(super) fn starts_with_word(declaration: &str, word: &str) -> bool {
     lex::tokens(declaration).is_ok_and(|found| found.first().is_some_and(|t| t.is_word(declaration, word)))
 }
 
@@ -199,8 +211,8 @@ fn as_plain(declaration: &str) -> String {
     }
 }
 
-/// A column's declaration without its `COMMENT '…'` or its `TTL …`.
-fn without_clause(declaration: &str, clause: &str) -> String {
+/// A column's declaration without its `COMMENT '…'`, its `CODEC(…)` or its `TTL …`.
+pub(super) fn without_clause(declaration: &str, clause: &str) -> String {
     let Ok(found) = lex::tokens(declaration) else { return declaration.to_owned() };
     // The first token is the column's own name, which may be that very word.
     let Some(at) = found.iter().skip(1).position(|t| t.depth == 0 && t.is_word(declaration, clause)).map(|at| at + 1)
@@ -209,6 +221,10 @@ fn without_clause(declaration: &str, clause: &str) -> String {
     };
     let end = match clause {
         "COMMENT" => found.get(at + 1).map_or(declaration.len(), |t| t.end),
+        "CODEC" => found[at..]
+            .iter()
+            .find(|t| t.depth == 0 && t.token == Token::Sign(')'))
+            .map_or(declaration.len(), |t| t.end),
         _ => declaration.len(),
     };
     format!("{}{}", &declaration[..found[at].start], &declaration[end..]).trim().to_owned()
@@ -232,9 +248,9 @@ mod tests {
         let table = definition(create, engine);
         assert_eq!(table.declarations.len(), 5);
         assert_eq!(
-            table.create(&TableName::new("x", "y"), &Engine::parse("Log").unwrap(), false),
+            table.create(&TableName::new("x", "y"), &Engine::parse("Log").unwrap()),
             "CREATE TABLE IF NOT EXISTS `x`.`y` (`d` Date, `s` String DEFAULT 'a,)' CODEC(ZSTD(3)) TTL d + toIntervalDay(1), \
-             comment String, INDEX i s TYPE minmax GRANULARITY 1, CONSTRAINT c CHECK s != '') ENGINE = Log"
+             comment String COMMENT 'it''s', INDEX i s TYPE minmax GRANULARITY 1, CONSTRAINT c CHECK s != '') ENGINE = Log"
         );
         assert!(table.has_ttl());
         let columns: Vec<String> = ["comment", "s", "d"].map(str::to_owned).into();
@@ -252,6 +268,18 @@ mod tests {
         assert!(declares("n.x Array(UInt8)", "n.x") && declares("`n.x` Array(UInt8)", "n.x"));
         assert!(!declares("n.x Array(UInt8)", "n") && !declares("n Int8", "n.x"));
         assert_eq!(as_plain("n.x Array(UInt8) DEFAULT [1]"), "n.x Array(UInt8)");
+    }
+
+    #[test]
+    fn a_tables_own_comment_is_kept_unless_the_engine_has_another() {
+        let create = "CREATE TABLE d.t (`comment` String COMMENT 'of a column') ENGINE = MergeTree ORDER BY comment \
+                      SETTINGS index_granularity = 8192 COMMENT 'a table; it\\'s'";
+        let table = definition(create, "MergeTree ORDER BY comment SETTINGS index_granularity = 8192");
+        assert_eq!(table.comment.as_deref(), Some(r"'a table; it\'s'"));
+        let made = |engine: &str| table.create(&TableName::new("x", "y"), &Engine::parse(engine).unwrap());
+        assert!(made("Log").ends_with(r"ENGINE = Log COMMENT 'a table; it\'s'"), "{}", made("Log"));
+        assert!(made("Log COMMENT 'x'").ends_with("ENGINE = Log COMMENT 'x'"), "{}", made("Log COMMENT 'x'"));
+        assert_eq!(definition("CREATE TABLE d.t (c String COMMENT 'x') ENGINE = Log", "Log").comment, None);
     }
 
     #[test]

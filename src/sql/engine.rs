@@ -223,10 +223,16 @@ fn kept_settings(text: &str) -> Vec<String> {
             || name.starts_with("min_bytes_for_wide")
             || name.starts_with("min_rows_for_wide")
             || name.starts_with("allow_")
+            || name.starts_with("add_minmax_index_for_")
             || matches!(
                 name,
                 "storage_policy"
                     | "disk"
+                    | "min_compress_block_size"
+                    | "max_compress_block_size"
+                    | "ratio_of_defaults_for_sparse_serialization"
+                    | "enable_block_number_column"
+                    | "enable_block_offset_column"
                     | "enable_mixed_granularity_parts"
                     | "use_minimalistic_part_header_in_zookeeper"
             )
@@ -241,7 +247,9 @@ fn kept_settings(text: &str) -> Vec<String> {
 fn read_clauses(sql: &str, tokens: &[Spanned]) -> Result<Vec<(Clause, String)>, EngineError> {
     let mut starts: Vec<(usize, usize, Clause)> = Vec::new();
     for at in 0..tokens.len() {
-        if tokens[at].depth != 0 {
+        // What comes right after the words of a clause is its value: ORDER BY comment, which 18.16 prints without quotes.
+        let is_value = starts.last().is_some_and(|(_, from, _)| at <= *from);
+        if tokens[at].depth != 0 || is_value {
             continue;
         }
         let clause = Clause::ALL.iter().find(|(_, words)| {
@@ -324,6 +332,9 @@ mod tests {
         assert_eq!(parsed("`Null`").to_string(), "Null");
         assert_eq!(parsed("MergeTree ORDER BY tuple()").clause(Clause::OrderBy), Some("tuple()"));
         assert_eq!(parsed("MergeTree() ORDER BY a").arguments, Some(vec![]));
+        let named = parsed("MergeTree PARTITION BY ttl ORDER BY comment SETTINGS index_granularity = 8192");
+        assert_eq!((named.clause(Clause::OrderBy), named.clause(Clause::Comment)), (Some("comment"), None));
+        assert_eq!((named.clause(Clause::PartitionBy), named.clause(Clause::Ttl)), (Some("ttl"), None));
     }
 
     #[test]

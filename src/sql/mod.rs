@@ -10,11 +10,13 @@ mod engine;
 mod expression;
 mod lex;
 pub mod quote;
+mod replication;
 mod select;
 mod statements;
+mod syntax;
 mod transfers;
 
-pub use checksum::row_hash;
+pub use checksum::{is_hashed_by_text, row_hash, values_hash};
 pub use definition::{Column, DefaultKind, DefinitionError, TableDefinition};
 pub use engine::{Clause, Engine, EngineError};
 pub use expression::{Expression, ExpressionError};
@@ -22,6 +24,7 @@ pub use select::{
     KeyElement, PartitionFilter, Relation, Selection, Slice, SliceBound, SlotFilter, SlotWidth, key_elements,
 };
 pub use statements::*;
+pub use syntax::Syntax;
 pub use transfers::*;
 
 /// The elements of a literal (`202001`, `'a'`) or of a tuple of literals, without their quotes; an error is a sentence.

@@ -13,9 +13,9 @@ pub const SETTINGS: &str = "SELECT toString(name), toString(value) FROM system.s
 /// `macro, substitution`.
 pub const MACROS: &str = "SELECT toString(macro), toString(substitution) FROM system.macros";
 
-/// One row when there is such a database.
-pub fn database_exists(database: &str) -> String {
-    format!("SELECT toString(name) FROM system.databases WHERE name = {}", literal(database))
+/// `engine` of a database; no row when there is no such one.
+pub fn database_engine(database: &str) -> String {
+    format!("SELECT toString(engine) FROM system.databases WHERE name = {}", literal(database))
 }
 
 /// Fails when the account may not look into the database: `system.tables` would only hide it.
@@ -67,11 +67,20 @@ pub fn zookeeper_children(path: &str) -> String {
     format!("SELECT toString(name) FROM system.zookeeper WHERE path = {}", literal(path))
 }
 
-/// `partition_id, partition, rows, uncompressed bytes` of the active parts. What the parts say, not what a query would count.
-pub fn parts(name: &TableName) -> String {
+/// Names of the columns of a table of the server itself, which differ between versions. None where the account may not look.
+pub fn system_columns(table: &str) -> String {
+    format!("SELECT toString(name) FROM system.columns WHERE database = 'system' AND table = {}", literal(table))
+}
+
+/// `partition_id, partition, rows, uncompressed bytes, whether rows were deleted` of the active parts. What the parts say,
+/// not what a query would count: a part with lightweight deletes says how many rows it had before.
+///
+/// `deletes`: whether the server knows of such parts (`has_lightweight_delete`, 22.9 and later).
+pub fn parts(name: &TableName, deletes: bool) -> String {
+    let deleted = if deletes { "toUInt8(max(has_lightweight_delete))" } else { "toUInt8(0)" };
     format!(
-        "SELECT toString(partition_id), toString(any(partition)), toUInt64(sum(rows)), toUInt64(sum(data_uncompressed_bytes)) \
-         FROM system.parts WHERE active AND database = {} AND table = {} GROUP BY partition_id",
+        "SELECT toString(partition_id), toString(any(partition)), toUInt64(sum(rows)), toUInt64(sum(data_uncompressed_bytes)), \
+         {deleted} FROM system.parts WHERE active AND database = {} AND table = {} GROUP BY partition_id",
         literal(&name.database),
         literal(&name.table)
     )
@@ -99,6 +108,16 @@ pub fn tally(selection: &Selection, elements: &[KeyElement]) -> String {
     let group = if key.is_empty() { String::new() } else { format!(" GROUP BY {}", key.join(", ")) };
     // An unpartitioned table without rows gives one row of zero, all others none.
     selection.select(&format!("{values}, {shown}, {ids}, toUInt64(count())")) + &group
+}
+
+/// `[values], rows, checksum` for each value of a key among some rows; the checksum is the sum of a hash, an expression over
+/// the rows. Without a key one line for all of them.
+pub fn digest(selection: &Selection, elements: &[KeyElement], hash: &str) -> String {
+    let values: Vec<String> = elements.iter().map(KeyElement::value).collect();
+    let values = if values.is_empty() { "emptyArrayString()".to_owned() } else { format!("[{}]", values.join(", ")) };
+    let key: Vec<&str> = elements.iter().map(|e| e.expression.as_str()).collect();
+    let group = if key.is_empty() { String::new() } else { format!(" GROUP BY {}", key.join(", ")) };
+    selection.select(&format!("{values}, toUInt64(count()), sum({hash})")) + &group
 }
 
 /// `partition_id, rows` of a MergeTree table, by query.

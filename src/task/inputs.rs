@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{TableJob, Task};
+use super::{TableJob, Task, Verify};
 use crate::model::Cluster;
 
 impl Task {
@@ -43,6 +43,8 @@ impl Task {
             "allow_to_copy_alias_and_materialized_columns",
             Some(u8::from(job.copy_alias_and_materialized).to_string()),
         );
+        // Nothing for the default: tasks that were stored before there was a choice are the same.
+        put("verify", (job.verify != Verify::default()).then(|| job.verify.as_str().to_owned()));
     }
 }
 

@@ -30,7 +30,7 @@ pub use inputs::differences;
 pub use keeper::{KeeperConfig, LogLevel, LoggerConfig};
 pub use secrets::{GivenSecrets, SecretSource, SystemSecrets};
 pub use settings::Settings;
-pub use tables::{IfTargetNotEmpty, TableJob};
+pub use tables::{IfTargetNotEmpty, TableJob, Verify};
 
 use crate::model::Cluster;
 use walk::{Scope, Vocabulary};
@@ -73,6 +73,7 @@ const ROOT: Vocabulary = Vocabulary {
         tables::POLICIES[2],
         tables::POLICIES[3],
         tables::POLICIES[4],
+        tables::POLICIES[5],
     ],
     without_effect: &[
         ("zookeeper", "it belongs to the file that --config names"),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::fault::Notice;
 use super::walk::Scope;
+use crate::model::lay_over;
 
 /// Settings of ClickHouse by name, as written; the server says what it knows and takes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,7 +34,7 @@ impl Settings {
 
 fn overlaid(under: &BTreeMap<String, String>, over: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut all = under.clone();
-    all.extend(over.clone());
+    lay_over(&mut all, over.clone());
     all
 }
 

@@ -39,6 +39,31 @@ impl IfTargetNotEmpty {
 /// What `<transfer>` can say; no way is `auto`.
 const TRANSFERS: [(&str, Option<Way>); 4] =
     [("auto", None), ("push", Some(Way::Push)), ("pull", Some(Way::Pull)), ("relay", Some(Way::Relay))];
+/// How it is checked that what arrived is what was selected.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Verify {
+    /// The rows selected at the source are counted after the transfer, and compared with those that arrived.
+    #[default]
+    Count,
+    /// Their contents are compared too, by a checksum, once more on the target.
+    Checksum,
+    /// What arrived is counted; the source is asked only where that is not what was counted when the task was planned.
+    None,
+}
+
+impl Verify {
+    const WORDS: [(&'static str, Self); 3] =
+        [("count", Self::Count), ("checksum", Self::Checksum), ("none", Self::None)];
+
+    /// The word as a task file has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Count => "count",
+            Self::Checksum => "checksum",
+            Self::None => "none",
+        }
+    }
+}
 
 /// One element of `<tables>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,15 +99,18 @@ pub struct TableJob {
     pub transfer: Option<Way>,
     /// `<relay_compression>`: whether a relay asks for compressed rows; it does unless told otherwise.
     pub relay_compression: bool,
+    /// How what arrived is checked: as this table says, or else the task, or else [`Verify::Count`].
+    pub verify: Verify,
 }
 
 /// Elements that stand at a table, or at the task for all its tables (where many users of the original put them).
-pub(super) const POLICIES: [&str; 5] = [
+pub(super) const POLICIES: [&str; 6] = [
     "if_target_not_empty",
     "allow_to_drop_target_partitions",
     "allow_to_copy_alias_and_materialized_columns",
     "transfer",
     "relay_compression",
+    "verify",
 ];
 
 const TABLE: Vocabulary = Vocabulary {
@@ -104,6 +132,7 @@ const TABLE: Vocabulary = Vocabulary {
         POLICIES[2],
         POLICIES[3],
         POLICIES[4],
+        POLICIES[5],
     ],
     without_effect: &[],
     attributes: &[],
@@ -117,6 +146,7 @@ struct Policies {
     copy_alias_and_materialized: bool,
     transfer: Option<Way>,
     relay_compression: bool,
+    verify: Verify,
 }
 
 impl Default for Policies {
@@ -126,6 +156,7 @@ impl Default for Policies {
             copy_alias_and_materialized: false,
             transfer: None,
             relay_compression: true,
+            verify: Verify::default(),
         }
     }
 }
@@ -197,6 +228,7 @@ fn table(scope: &Scope<'_>, clusters: &[Cluster], of_task: Policies) -> Option<T
         copy_alias_and_materialized: policies.copy_alias_and_materialized,
         transfer: policies.transfer,
         relay_compression: policies.relay_compression,
+        verify: policies.verify,
     })
 }
 
@@ -242,11 +274,13 @@ fn policies(scope: &Scope<'_>, inherited: Policies) -> Policies {
     };
     let copy_alias_and_materialized = scope.boolean(POLICIES[2]).unwrap_or(inherited.copy_alias_and_materialized);
     let relay_compression = scope.boolean(POLICIES[4]).unwrap_or(inherited.relay_compression);
+    let verify = scope.text(POLICIES[5]).and_then(|text| text.choice(&Verify::WORDS)).unwrap_or(inherited.verify);
     Policies {
         if_target_not_empty,
         copy_alias_and_materialized,
         transfer: transfer(scope, inherited),
         relay_compression,
+        verify,
     }
 }
 

@@ -1,12 +1,12 @@
 //! The nodes of a task's clusters: which of them answer, what they are, and in which order to ask them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::join_all;
 
 use crate::cluster::{Error, ServerFacts, Settings, Warehouse};
-use crate::model::{Cluster, Node, Shard};
+use crate::model::{Cluster, Node, Shard, setting_names};
 
 use super::ways::Ways;
 
@@ -110,9 +110,14 @@ impl Fleet {
         second: &Node,
         wanted: impl IntoIterator<Item = (&'a String, &'a String)>,
     ) -> Result<Settings, Error> {
-        let known = self.settings(first, wanted).await?;
-        let facts = self.facts(second).await?;
-        Ok(known.into_iter().filter(|(name, _)| facts.settings.contains_key(name)).collect())
+        let (sender, facts) = (self.facts(first).await?, self.facts(second).await?);
+        let known_to_both = |name: &&str| sender.settings.contains_key(*name) && facts.settings.contains_key(*name);
+        // A name that only one of them has for a setting is no use.
+        let named = |(name, value): (&String, &String)| {
+            Some((setting_names(name).find(known_to_both)?.to_owned(), value.clone()))
+        };
+        let wanted: BTreeMap<String, String> = wanted.into_iter().filter_map(named).collect();
+        self.settings(first, &wanted).await
     }
 
     /// The node with an address, in a shard.

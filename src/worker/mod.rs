@@ -6,7 +6,8 @@
 //! 2. [`survey`]: what is there on both clusters, and whether the task fits it; creates nothing;
 //! 3. [`crew`]: a place among the workers;
 //! 4. [`prepare`]: one worker plans ([`planner`]) and makes the target tables;
-//! 5. [`shift`]: pieces and publications are claimed and worked on ([`jobs`]: [`copy`], [`publish`]);
+//! 5. [`shift`]: pieces and publications are claimed and worked on ([`jobs`]: [`copy`], [`publish`]), and what
+//!    arrived is compared with what was selected (`verify`);
 //! 6. [`finish`]: nothing of ours is left.
 //!
 //! Beside a run stands [`cleanup`]: what a task left whose workers are all dead.
@@ -30,6 +31,7 @@ mod run;
 pub mod shift;
 pub mod site;
 pub mod survey;
+mod verify;
 mod ways;
 
 pub use interrupt::Interrupt;

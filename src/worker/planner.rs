@@ -116,6 +116,7 @@ impl Planner<'_> {
         let parts =
             if source.engine.is_merge_tree() { self.fleet.warehouse.parts(node, &source.name).await? } else { vec![] };
         if self.parts_are_exact()
+            && parts.iter().all(|part| part.exact)
             && let Some(tallies) = parts
                 .iter()
                 .map(|part| Some((self.tally_of_part(&part.name, &part.id, part.rows)?, part.bytes)))

@@ -7,6 +7,7 @@ use futures::future::{join_all, try_join_all};
 use crate::model::Node;
 use crate::plan::TablePlan;
 use crate::protocol::BatchRecord;
+use crate::sql::Syntax;
 use crate::task::Task;
 
 use super::RunError;
@@ -16,7 +17,7 @@ use super::fleet::Fleet;
 use super::interrupt::Interrupt;
 use super::ledger::{Ledger, Outcome};
 use super::planner;
-use super::site::{Conduct, effective};
+use super::site::{Conduct, effective, target_wishes};
 use super::survey::{Survey, survey};
 
 const CLAIM: &str = "planning";
@@ -143,27 +144,25 @@ async fn create_targets(fleet: &Fleet, task: &Task, survey: &Survey) -> Result<(
 async fn create_target(fleet: &Fleet, task: &Task, survey: &Survey, node: &Node) -> Result<(), RunError> {
     let target = &survey.target;
     let facts = fleet.facts(node).await?;
-    let mut wanted: std::collections::BTreeMap<String, String> =
-        [("allow_deprecated_syntax_for_merge_tree", "1"), ("allow_experimental_low_cardinality_type", "1")]
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
-    wanted.extend(task.settings.for_push());
-    let settings = fleet.settings(node, &wanted).await?;
-    if !fleet.warehouse.database_exists(node, &target.name.database).await? {
+    let settings = fleet.settings(node, &target_wishes(task)).await?;
+    let database = fleet.warehouse.database_engine(node, &target.name.database).await?;
+    if database.is_none() {
         fleet.warehouse.create_database(node, &target.name.database, &settings).await?;
     }
-    // 18.x cannot make a Replicated table whose columns have comments, and its ALTER … COMMENT COLUMN on one removes the
-    // column (measured on 18.16.1; facts file, T10).
-    let without_comments = facts.release() < (19, 0) && target.engine.is_replicated();
-    let statement = target.create(&target.name, &target.engine, !without_comments);
+    let (fitting, left_out) = target.within(Syntax::of(facts.release()));
+    let engine = match database.as_deref() {
+        Some("Replicated") => fitting.engine.without_replica_arguments(),
+        _ => fitting.engine.clone(),
+    };
+    let statement = fitting.create(&target.name, &engine);
     fleet.warehouse.create_table(node, &target.name, &statement, &settings).await?;
     tracing::info!("{node}: created table {}", target.name);
-    if without_comments && target.columns.iter().any(|column| !column.comment.is_empty()) {
+    if !left_out.is_empty() {
         tracing::warn!(
-            "{node}: ClickHouse {} cannot keep comments of columns in a Replicated table: {} has none",
+            "{node}: ClickHouse {} does not know everything that the definition of {} has; left out: {}",
             facts.version,
-            target.name
+            target.name,
+            left_out.join(", ")
         );
     }
     Ok(())

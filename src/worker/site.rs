@@ -1,17 +1,17 @@
 //! What every job of a worker works with.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
 
 use crate::cluster::{Error, Remedy, Settings};
-use crate::model::{Node, Shard, TableName, Way};
+use crate::model::{Node, Shard, TableName, Way, lay_over};
 use crate::plan::TablePlan;
 use crate::protocol::{Failure, PieceRef, Policy, TaskId};
 use crate::sql::TableDefinition;
-use crate::task::{IfTargetNotEmpty, Task};
+use crate::task::{IfTargetNotEmpty, Task, Verify};
 
 use super::dice::Dice;
 use super::fleet::Fleet;
@@ -201,11 +201,14 @@ impl Site {
         }
     }
 
+    /// How what arrived is to be checked.
+    pub fn verify(&self, table: usize) -> Verify {
+        self.task().tables[table].verify
+    }
+
     /// Settings for our statements on a target node: the task's, and what lets them pass whatever the server's limits.
     pub async fn target_settings(&self, node: &Node) -> Result<Settings, Error> {
-        let mut wanted = defaults(TARGET_DEFAULTS);
-        wanted.extend(self.task().settings.for_push());
-        self.fleet.settings(node, &wanted).await
+        self.fleet.settings(node, &target_wishes(&self.task())).await
     }
 
     /// Settings for the statements of a transfer that run on the source node, and for those on the target node. One
@@ -223,14 +226,14 @@ impl Site {
         if way == Way::Relay {
             wanted.extend(defaults(RELAY_DEFAULTS));
             let (mut reading, mut writing) = (wanted.clone(), wanted);
-            reading.extend(task.settings.for_pull());
-            writing.extend(task.settings.for_push());
+            lay_over(&mut reading, task.settings.for_pull());
+            lay_over(&mut writing, task.settings.for_push());
             narrower(&mut reading, narrow);
             narrower(&mut writing, narrow);
             return Ok((self.fleet.settings(from, &reading).await?, self.fleet.settings(to, &writing).await?));
         }
-        wanted.extend(task.settings.for_pull());
-        wanted.extend(task.settings.for_push());
+        lay_over(&mut wanted, task.settings.for_pull());
+        lay_over(&mut wanted, task.settings.for_push());
         narrower(&mut wanted, narrow);
         Ok(match way {
             Way::Pull => (Settings::new(), self.fleet.settings_for_both(to, from, &wanted).await?),
@@ -304,19 +307,11 @@ const TARGET_DEFAULTS: &[(&str, &str)] = &[
     ("insert_deduplicate", "0"),
     ("deduplicate_insert", "disable"),
     ("deduplicate_insert_select", "disable"),
-    ("replication_alter_partitions_sync", "1"),
+    ("alter_sync", "1"),
     ("max_partition_size_to_drop", "0"),
     ("max_table_size_to_drop", "0"),
     ("max_partitions_per_insert_block", "0"),
     ("optimize_on_insert", "0"),
-    ("allow_deprecated_syntax_for_merge_tree", "1"),
-    ("allow_experimental_low_cardinality_type", "1"),
-    ("allow_suspicious_low_cardinality_types", "1"),
-    ("allow_suspicious_codecs", "1"),
-    ("allow_suspicious_fixed_string_types", "1"),
-    ("allow_suspicious_indices", "1"),
-    ("allow_suspicious_ttl_expressions", "1"),
-    ("allow_suspicious_primary_key", "1"),
 ];
 
 /// What a server holds in memory for one INSERT … SELECT, at 18.16's defaults: blocks as read, for each thread, and blocks
@@ -329,7 +324,7 @@ const BUFFERS: &[(&str, u64, u64)] = &[
 ];
 
 /// Makes a statement take less memory: each time that attempts ran out of it, a quarter of what was allowed before.
-fn narrower(wanted: &mut std::collections::BTreeMap<String, String>, narrow: u32) {
+fn narrower(wanted: &mut BTreeMap<String, String>, narrow: u32) {
     if narrow == 0 {
         return;
     }
@@ -340,7 +335,63 @@ fn narrower(wanted: &mut std::collections::BTreeMap<String, String>, narrow: u32
     }
 }
 
-fn defaults(pairs: &[(&str, &str)]) -> std::collections::BTreeMap<String, String> {
+/// A table that is there must be made again as it is, whatever a server only warns of, or once took for an experiment. Each
+/// is sent to the servers that know it.
+const DEFINITION_DEFAULTS: &[(&str, &str)] = &[
+    // else Nested columns that are stored as one come back as several
+    ("flatten_nested", "0"),
+    ("allow_deprecated_syntax_for_merge_tree", "1"),
+    // types, by the versions in which they were experiments
+    ("allow_experimental_decimal_type", "1"),
+    ("allow_experimental_low_cardinality_type", "1"),
+    ("allow_experimental_bigint_types", "1"),
+    ("allow_experimental_map_type", "1"),
+    ("allow_experimental_geo_types", "1"),
+    ("allow_experimental_object_type", "1"),
+    ("allow_experimental_json_type", "1"),
+    ("allow_experimental_variant_type", "1"),
+    ("allow_experimental_dynamic_type", "1"),
+    ("allow_experimental_bfloat16_type", "1"),
+    ("allow_experimental_qbit_type", "1"),
+    ("enable_time_time64_type", "1"),
+    ("enable_nullable_tuple_type", "1"),
+    ("allow_suspicious_low_cardinality_types", "1"),
+    ("allow_suspicious_fixed_string_types", "1"),
+    ("allow_suspicious_variant_types", "1"),
+    // indices, projections, statistics
+    ("allow_experimental_data_skipping_indices", "1"),
+    ("allow_experimental_projection_optimization", "1"),
+    ("allow_experimental_inverted_index", "1"),
+    ("allow_experimental_annoy_index", "1"),
+    ("allow_experimental_usearch_index", "1"),
+    ("allow_experimental_vector_similarity_index", "1"),
+    ("enable_full_text_index", "1"),
+    ("allow_statistics", "1"),
+    ("allow_suspicious_indices", "1"),
+    ("allow_minmax_index_for_json", "1"),
+    ("allow_create_index_without_type", "1"),
+    // codecs, keys, TTL
+    ("allow_suspicious_codecs", "1"),
+    ("allow_experimental_codecs", "1"),
+    ("enable_deflate_qpl_codec", "1"),
+    ("enable_zstd_qat_codec", "1"),
+    ("enable_alp_codec", "1"),
+    ("enable_quantized_codec", "1"),
+    ("enable_sz3_codec", "1"),
+    ("enable_zxc_codec", "1"),
+    ("allow_suspicious_primary_key", "1"),
+    ("allow_suspicious_ttl_expressions", "1"),
+];
+
+/// Settings for statements on a target node, before it is asked which of them it knows: ours, and the task's over them.
+pub fn target_wishes(task: &Task) -> BTreeMap<String, String> {
+    let mut wanted = defaults(TARGET_DEFAULTS);
+    wanted.extend(defaults(DEFINITION_DEFAULTS));
+    lay_over(&mut wanted, task.settings.for_push());
+    wanted
+}
+
+fn defaults(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 

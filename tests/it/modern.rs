@@ -10,10 +10,12 @@ use clickhouse_copier::cluster::http::HttpWarehouse;
 use clickhouse_copier::cluster::{Placing, Settings, Transfer, Warehouse};
 use clickhouse_copier::model::{Node, PartitionId, Secret, TableName, Way};
 use clickhouse_copier::sql::{self, Column, Relation, Selection};
+use clickhouse_copier::task::{GivenSecrets, Task};
 use clickhouse_copier::warehouse_conformance;
+use clickhouse_copier::worker::site::target_wishes;
 use lab::{ClickHouse, Lab};
 
-fn node_of(server: &ClickHouse) -> Arc<Node> {
+pub fn node_of(server: &ClickHouse) -> Arc<Node> {
     Arc::new(Node {
         host: server.host().to_owned(),
         port: 9000,
@@ -94,17 +96,17 @@ async fn an_error_in_the_middle_of_a_relay_is_the_sources_own() {
 }
 
 /// A table with what 18.16 has not.
-struct Feature {
-    name: &'static str,
-    columns: &'static str,
-    engine: &'static str,
+pub struct Feature {
+    pub name: &'static str,
+    pub columns: &'static str,
+    pub engine: &'static str,
     /// A row, as a SELECT over `number`.
-    row: &'static str,
+    pub row: &'static str,
 }
 
 const MONTHLY: &str = "MergeTree PARTITION BY toYYYYMM(d) ORDER BY (d, n)";
 
-const FEATURES: &[Feature] = &[
+pub const FEATURES: &[Feature] = &[
     Feature {
         name: "types",
         columns: "d Date, n UInt64, lc LowCardinality(String), lcn LowCardinality(Nullable(String)), m Map(String, Array(UInt8)), \
@@ -140,6 +142,14 @@ const FEATURES: &[Feature] = &[
         columns: "d Date, n UInt64, lc LowCardinality(UInt8), f FixedString(300), c Int32 CODEC(Delta(4), LZ4, ZSTD(1))",
         engine: MONTHLY,
         row: "toDate('2024-01-15') + number, number, 1, 'f', 1",
+    },
+    Feature {
+        name: "variants",
+        columns: "d Date, n UInt64, v Variant(UInt8, UInt16), av Array(Variant(Date, DateTime)), g Geometry, \
+                  mn Map(LowCardinality(String), Nullable(Decimal(18, 3))), tn Tuple(a Nullable(UUID), b Tuple(c Decimal(9, 2)))",
+        engine: MONTHLY,
+        row: "toDate('2024-01-15') + number, number, toUInt16(number), [toDate('2024-01-01')], \
+              (1., 2.)::Point, map('a', NULL, 'b', 1.5), (NULL, tuple(2.5))",
     },
     Feature {
         name: "states",
@@ -194,19 +204,23 @@ const FEATURES: &[Feature] = &[
     },
 ];
 
-/// What a statement that repeats a definition needs: Nested columns as they are written, and what the server only warns of.
-fn as_written() -> Settings {
-    let names =
-        ["allow_suspicious_low_cardinality_types", "allow_suspicious_fixed_string_types", "allow_suspicious_codecs"];
-    let allowed = names.map(|name| (name.to_owned(), "1".to_owned()));
-    allowed.into_iter().chain([("flatten_nested".to_owned(), "0".to_owned())]).collect()
+/// What the program sends with a statement that repeats a definition.
+pub async fn as_written(warehouse: &dyn Warehouse, node: &Node) -> Settings {
+    let replica = format!("<shard><replica><host>{}</host></replica></shard>", node.host);
+    let xml = format!(
+        "<clickhouse><remote_servers><a>{replica}</a></remote_servers><tables><t><cluster_pull>a</cluster_pull>\
+         <database_pull>a</database_pull><table_pull>a</table_pull><cluster_push>a</cluster_push>\
+         <database_push>a</database_push><table_push>b</table_push></t></tables></clickhouse>"
+    );
+    let task = Task::parse(&xml, &GivenSecrets::default()).unwrap().task;
+    warehouse.server(node).await.unwrap().known(&target_wishes(&task).into_iter().collect::<Vec<_>>())
 }
 
 /// What is made of a definition holds the same, and its parts fit.
 #[tokio::test]
 async fn definitions_survive_with_everything_they_have() {
     let (warehouse, [node, _], database) = modern("features").await;
-    let (server, settings) = (Lab::shared_modern().modern(0), as_written());
+    let (server, settings) = (Lab::shared_modern().modern(0), as_written(&warehouse, &node).await);
     server.query(&format!("CREATE DATABASE {database}")).unwrap();
     let mut failures = Vec::new();
     for feature in FEATURES {
@@ -245,13 +259,14 @@ async fn survives(
         }
     }
     // The copy is described in the same words.
-    warehouse.create_table(node, &b, &table.create(&b, &table.engine, true), settings).await?;
+    warehouse.create_table(node, &b, &table.create(&b, &table.engine), settings).await?;
     let copy = warehouse.table(node, &b).await?.ok_or("no copy")?;
     for (what, same) in [
         ("engine", copy.engine == table.engine),
         ("columns", copy.columns == table.columns),
         ("declarations", copy.declarations == table.declarations),
         ("sorting key", copy.sorting_key == table.sorting_key),
+        ("comment", copy.comment == table.comment && copy.comment.is_some() == feature.engine.contains("COMMENT")),
     ] {
         if !same {
             return Err(format!("{what} differs:\n{table:?}\n{copy:?}").into());

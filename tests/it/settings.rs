@@ -53,6 +53,30 @@ fn settings_that_the_servers_do_not_know_are_not_sent() {
     scene.check(&task);
 }
 
+/// The names of today's versions, which 18.16 does not have yet.
+#[test]
+fn a_renamed_setting_is_sent_by_the_name_that_the_server_knows() {
+    let scene = scene!();
+    fill(&scene, &[0], BY_MONTH, 5000, 2);
+    let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
+    let task = task.more(
+        "<settings><distributed_background_insert_timeout>123</distributed_background_insert_timeout></settings>\
+         <settings_push><insert_distributed_timeout>321</insert_distributed_timeout><alter_sync>2</alter_sync></settings_push>",
+    );
+    scene.run(&task).with(0).tells(&["alter_sync is called replication_alter_partitions_sync on ClickHouse 18.16"]);
+    scene.check(&task);
+    // Of one setting by two names, the part of the task that is for this statement counts.
+    assert!(transfers_with(&scene, "insert_distributed_timeout", "321") > 0);
+    assert_eq!(transfers_with(&scene, "insert_distributed_timeout", "123"), 0);
+    scene.on(&[1], "SYSTEM FLUSH LOGS");
+    let altered = format!(
+        "SELECT count() FROM system.query_log WHERE toInt8(type) = 2 AND query LIKE 'ALTER TABLE%REPLACE%' \
+         AND position(query, '{}') > 0 AND Settings.Values[indexOf(Settings.Names, 'replication_alter_partitions_sync')] = '2'",
+        scene.dst
+    );
+    assert!(scene.sum(&[1], &altered) > 0);
+}
+
 #[test]
 fn what_a_limit_forbids_fails_by_its_name() {
     let scene = scene!();

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clickhouse_copier::cluster::{
-    Error, Kind, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally, Transfer, Warehouse,
+    Digest, Error, Kind, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally, Transfer, Warehouse,
 };
 use clickhouse_copier::keeper::{Change, Coordinator, Error as KeeperError, Op, Session, Stored};
 use clickhouse_copier::model::{Node, PartitionId, PartitionValue, TableName, Way};
@@ -259,8 +259,8 @@ impl Warehouse for Servers {
         self.ask(node, "server", self.inner().server(node)).await
     }
 
-    async fn database_exists(&self, node: &Node, database: &str) -> Result<bool, Error> {
-        self.ask(node, "database_exists", self.inner().database_exists(node, database)).await
+    async fn database_engine(&self, node: &Node, database: &str) -> Result<Option<String>, Error> {
+        self.ask(node, "database_engine", self.inner().database_engine(node, database)).await
     }
 
     async fn table(&self, node: &Node, name: &TableName) -> Result<Option<TableDefinition>, Error> {
@@ -347,6 +347,19 @@ impl Warehouse for Servers {
         columns: &[Column],
     ) -> Result<(u64, u64), Error> {
         self.ask(node, "checksum", self.inner().checksum(node, &self.named(name), id, columns)).await
+    }
+
+    async fn digest(
+        &self,
+        node: &Node,
+        rows: &Selection,
+        key: &[KeyElement],
+        hash: &str,
+        settings: &Settings,
+    ) -> Result<Vec<Digest>, Error> {
+        let mut rows = rows.clone();
+        rows.relation.table = self.named(&rows.relation.table);
+        self.ask(node, "digest", self.inner().digest(node, &rows, key, hash, settings)).await
     }
 
     async fn sample_keys(

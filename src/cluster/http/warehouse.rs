@@ -10,7 +10,7 @@ use crate::model::{Node, PartitionId, PartitionValue, TableName, Way};
 use crate::sql::{self, Column, DefaultKind, KeyElement, Selection, TableDefinition};
 
 use super::super::{
-    Error, Kind, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally, Transfer, Warehouse,
+    Digest, Error, Kind, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally, Transfer, Warehouse,
 };
 use super::{COUNTING, Header, HttpWarehouse, QUICK, SHORT, TextPair, pairs};
 
@@ -37,6 +37,7 @@ struct PartsRow {
     name: String,
     rows: u64,
     bytes: u64,
+    deleted: u8,
 }
 
 #[derive(Row, Deserialize)]
@@ -51,6 +52,13 @@ struct TallyRow {
     shown: Vec<String>,
     ids: Vec<String>,
     rows: u64,
+}
+
+#[derive(Row, Deserialize)]
+struct DigestRow {
+    values: Vec<String>,
+    rows: u64,
+    sum: u64,
 }
 
 #[derive(Row, Deserialize)]
@@ -108,10 +116,10 @@ impl Warehouse for HttpWarehouse {
         Ok(ServerFacts { version, settings: pairs(settings), macros: pairs(macros) })
     }
 
-    async fn database_exists(&self, node: &Node, database: &str) -> Result<bool, Error> {
+    async fn database_engine(&self, node: &Node, database: &str) -> Result<Option<String>, Error> {
         let doing = format!("cannot look for database {database}");
-        let rows: Vec<String> = self.rows(node, &doing, &sql::database_exists(database), SHORT).await?;
-        Ok(!rows.is_empty())
+        let rows: Vec<String> = self.rows(node, &doing, &sql::database_engine(database), SHORT).await?;
+        Ok(rows.into_iter().next())
     }
 
     async fn table(&self, node: &Node, name: &TableName) -> Result<Option<TableDefinition>, Error> {
@@ -171,9 +179,16 @@ impl Warehouse for HttpWarehouse {
 
     async fn parts(&self, node: &Node, name: &TableName) -> Result<Vec<PartSizes>, Error> {
         let doing = format!("cannot read the parts of {name}");
-        let rows: Vec<PartsRow> = self.rows(node, &doing, &sql::parts(name), SHORT).await?;
-        let sizes =
-            |row: PartsRow| PartSizes { id: PartitionId(row.id), name: row.name, rows: row.rows, bytes: row.bytes };
+        let columns: Vec<String> = self.rows(node, &doing, &sql::system_columns("parts"), SHORT).await?;
+        let deletes = columns.iter().any(|column| column == "has_lightweight_delete");
+        let rows: Vec<PartsRow> = self.rows(node, &doing, &sql::parts(name, deletes), SHORT).await?;
+        let sizes = |row: PartsRow| PartSizes {
+            id: PartitionId(row.id),
+            name: row.name,
+            rows: row.rows,
+            bytes: row.bytes,
+            exact: row.deleted == 0,
+        };
         Ok(rows.into_iter().map(sizes).collect())
     }
 
@@ -239,6 +254,21 @@ impl Warehouse for HttpWarehouse {
         let doing = format!("cannot compute the checksum of {name}");
         let rows: Vec<ChecksumRow> = self.rows(node, &doing, &sql::checksum(name, id, columns), COUNTING).await?;
         Ok(rows.into_iter().fold((0, 0), |(rows, sum), row| (rows + row.rows, sum.wrapping_add(row.sum))))
+    }
+
+    async fn digest(
+        &self,
+        node: &Node,
+        rows: &Selection,
+        key: &[KeyElement],
+        hash: &str,
+        settings: &Settings,
+    ) -> Result<Vec<Digest>, Error> {
+        let doing = format!("cannot compute the checksum of rows of {}", rows.relation.table);
+        let statement = sql::digest(rows, key, hash);
+        let found: Vec<DigestRow> = self.rows_with(node, &doing, &statement, COUNTING, settings).await?;
+        let digest = |row: DigestRow| Digest { value: PartitionValue(row.values), rows: row.rows, sum: row.sum };
+        Ok(found.into_iter().map(digest).filter(|digest| digest.rows > 0).collect())
     }
 
     async fn sample_keys(

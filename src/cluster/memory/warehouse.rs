@@ -10,7 +10,7 @@ use super::table::{Chooser, Named, over};
 use super::value::{hash, refused, type_of};
 use super::world::{World, deduplicates};
 use crate::cluster::{
-    Error, Kind, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally, Transfer, Warehouse,
+    Digest, Error, Kind, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally, Transfer, Warehouse,
 };
 use crate::model::{Node, PartitionId, PartitionValue, TableName};
 use crate::sql::{Column, KeyElement, Selection, TableDefinition};
@@ -42,9 +42,10 @@ impl Warehouse for MemoryWarehouse {
         .await
     }
 
-    async fn database_exists(&self, node: &Node, database: &str) -> Result<bool, Error> {
+    async fn database_engine(&self, node: &Node, database: &str) -> Result<Option<String>, Error> {
         let doing = format!("cannot look for database {database}");
-        self.question(node, doing, |world, node| Ok(world.server(node)?.databases.contains_key(database))).await
+        let engine = |known: bool| known.then(|| "Ordinary".to_owned());
+        self.question(node, doing, |world, node| Ok(engine(world.server(node)?.databases.contains_key(database)))).await
     }
 
     async fn table(&self, node: &Node, name: &TableName) -> Result<Option<TableDefinition>, Error> {
@@ -102,7 +103,13 @@ impl Warehouse for MemoryWarehouse {
             let mut sizes: BTreeMap<PartitionId, PartSizes> = BTreeMap::new();
             for part in world.parts(table) {
                 let Some(first) = part.rows.first() else { continue };
-                let new = PartSizes { id: part.id.clone(), name: table.partition_name(first)?, rows: 0, bytes: 0 };
+                let new = PartSizes {
+                    id: part.id.clone(),
+                    name: table.partition_name(first)?,
+                    rows: 0,
+                    bytes: 0,
+                    exact: true,
+                };
                 let entry = sizes.entry(part.id.clone()).or_insert(new);
                 entry.rows += part.rows.len() as u64;
                 entry.bytes += part.rows.iter().flatten().map(|text| text.len() as u64).sum::<u64>();
@@ -220,6 +227,32 @@ impl Warehouse for MemoryWarehouse {
                 }
             }
             Ok((rows, sum))
+        })
+        .await
+    }
+
+    async fn digest(
+        &self,
+        node: &Node,
+        rows: &Selection,
+        key: &[KeyElement],
+        hash: &str,
+        _: &Settings,
+    ) -> Result<Vec<Digest>, Error> {
+        let doing = format!("cannot compute the checksum of rows of {}", rows.relation.table);
+        self.question(node, doing, |world, node| {
+            let hash = parse(hash)?;
+            let mut found: BTreeMap<Vec<String>, Digest> = BTreeMap::new();
+            for row in chosen(world, node, rows)? {
+                let value = texts(key.iter().map(KeyElement::value), &row)?;
+                let new = Digest { value: PartitionValue(value.clone()), rows: 0, sum: 0 };
+                let entry = found.entry(value).or_insert(new);
+                let number = over(&hash, &row)?.text();
+                let number: u64 = number.parse().map_err(|_| refused(43, "the hash is no number"))?;
+                entry.rows += 1;
+                entry.sum = entry.sum.wrapping_add(number);
+            }
+            Ok(found.into_values().collect())
         })
         .await
     }

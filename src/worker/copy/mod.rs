@@ -1,7 +1,6 @@
 //! One attempt at a piece: staging tables, transfer, counts (design §3).
 
 mod transfer;
-mod verify;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -82,7 +81,7 @@ impl Attempt<'_> {
         join_all(nodes.iter().map(|node| self.site.fleet.warehouse.kill(node, &prefix))).await;
     }
 
-    fn plan(&self) -> &crate::plan::TablePlan {
+    pub(super) fn plan(&self) -> &crate::plan::TablePlan {
         &self.site.plans[self.piece.table]
     }
 
@@ -90,7 +89,7 @@ impl Attempt<'_> {
         BatchRef { table: self.piece.table, batch: self.plan().pieces[self.piece.piece].batch }
     }
 
-    fn staging(&self) -> crate::model::TableName {
+    pub(super) fn staging(&self) -> crate::model::TableName {
         let name = self.site.id.staging(self.batch_ref(), self.piece, self.number);
         self.site.beside_target(self.piece.table, name)
     }

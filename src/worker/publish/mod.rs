@@ -43,17 +43,17 @@ pub struct Publication<'a> {
 
 /// What waits on one target node.
 pub struct Gathered {
-    shard: usize,
-    node: Arc<Node>,
-    target: Arc<TableDefinition>,
+    pub(super) shard: usize,
+    pub(super) node: Arc<Node>,
+    pub(super) target: Arc<TableDefinition>,
     /// The table that holds all of the batch's rows for this node.
-    from: TableName,
+    pub(super) from: TableName,
     /// Every table of the batch there, to be dropped at the end.
     tables: Vec<TableName>,
     /// Rows by partition, counted.
     staged: BTreeMap<PartitionId, u64>,
     /// What value each partition has.
-    values: BTreeMap<PartitionId, PartitionValue>,
+    pub(super) values: BTreeMap<PartitionId, PartitionValue>,
 }
 
 impl Publication<'_> {
@@ -72,10 +72,12 @@ impl Publication<'_> {
         gathered: &[Gathered],
         counted: &[(BTreeMap<PartitionId, u64>, Vec<String>)],
         before: &Before,
+        checksums: Option<Vec<u64>>,
     ) -> Vec<PartitionResult> {
         let plan = &self.site.plans[self.batch.table];
-        let mut results: Vec<PartitionResult> =
-            self.selected().into_iter().map(|selected| PartitionResult { selected, target: 0 }).collect();
+        let checksum = |at: usize| checksums.as_ref().and_then(|sums| sums.get(at)).copied();
+        let result = |(at, selected)| PartitionResult { selected, target: 0, checksum: checksum(at) };
+        let mut results: Vec<PartitionResult> = self.selected().into_iter().enumerate().map(result).collect();
         let mut seen = BTreeSet::new();
         for (part, (counts, _)) in gathered.iter().zip(counted).filter(|(part, _)| seen.insert(part.shard)) {
             for (id, value) in &part.values {

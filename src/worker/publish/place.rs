@@ -39,6 +39,13 @@ impl Publication<'_> {
         if fault && self.site.strikes(0.5) {
             return Err(wished());
         }
+        // Wrong contents are best found before they are in place; where merges, a TTL or rows of others would hide them in the
+        // target, that is the only time.
+        let on_target = self.compares_target(gathered);
+        let mut checksums = None;
+        if !on_target {
+            checksums = self.check_contents(gathered, false).await?;
+        }
         let counted = try_join_all(gathered.iter().map(|part| self.place_on(part, &everywhere, before))).await?;
         fault_point("placed").await;
         if fault {
@@ -49,8 +56,11 @@ impl Publication<'_> {
             remarks.extend(more.iter().cloned());
             remarks.extend(self.check_replicas(part, counts).await?);
         }
+        if on_target {
+            checksums = self.check_contents(gathered, true).await?;
+        }
         fault_point("publication-verified").await;
-        let partitions = self.results(gathered, &counted, before);
+        let partitions = self.results(gathered, &counted, before, checksums);
         Ok(Published {
             partitions,
             millis: started.elapsed().as_millis() as u64,

@@ -13,42 +13,98 @@ use crate::sql::TableDefinition;
 use super::{Fault, Holders, Surveyor};
 
 impl Surveyor<'_> {
-    /// Macros in the path of a Replicated table must be known where it is made, and nobody else may live at that path.
-    pub(super) async fn check_paths(&self, target: &TableDefinition, nodes: &[Arc<Node>]) -> Result<(), Vec<Fault>> {
-        let Some((path, replica)) = target.engine.replica_arguments() else { return Ok(()) };
+    /// Replicas of a table meet at a path in ZooKeeper, and nowhere else: macros in it must be known where the table is made;
+    /// each shard needs a path of its own; and nobody else may live there, or the new table would join theirs (the source's,
+    /// with the source's path), fetch its rows, and hand on what is done to it.
+    pub(super) async fn check_paths(
+        &self,
+        target: &TableDefinition,
+        targets: &Holders,
+        missing: &[Arc<Node>],
+        source: (&TableDefinition, &Holders),
+    ) -> Result<(), Vec<Fault>> {
+        if !target.engine.is_replicated() || missing.is_empty() {
+            return Ok(());
+        }
+        if target.engine.has_open_identity() {
+            return Err(vec![self.world(&format!(
+                "{} is missing on {}, and its path in ZooKeeper on the other nodes has {{uuid}}, which ClickHouse alone fills \
+                 in: make the table there yourself",
+                target.name, missing[0]
+            ))]);
+        }
         let mut faults = Vec::new();
-        for node in nodes {
-            let facts = self.fleet.facts(node).await.map_err(|error| vec![self.world(&error.to_string())])?;
-            let expanded = |text: &str| expand(text.trim_matches('\''), &facts.macros, target);
-            match (expanded(path), expanded(replica)) {
-                (Ok(path), Ok(replica)) => {
-                    let Some(path) = path else { continue };
-                    if !path.starts_with('/') {
-                        faults.push(
-                            self.task("engine", &format!("the path {path} of the Replicated table must start with /")),
-                        );
-                        continue;
+        let mut seats: Vec<Seat> = Vec::new();
+        for (shard, nodes) in targets.iter().enumerate() {
+            for node in nodes {
+                let is_new = missing.iter().any(|other| other.address() == node.address());
+                let seat = if is_new { self.new_seat(target, node).await } else { self.seat(target, node).await };
+                match seat {
+                    Ok(Some((path, replica))) => {
+                        seats.push(Seat { shard, node: node.clone(), path, replica, is_new });
                     }
-                    let taken = self.fleet.warehouse.zookeeper_children(node, &format!("{path}/replicas")).await;
-                    if let (Ok(Some(there)), Some(replica)) = (taken, replica)
-                        && there.contains(&replica)
-                    {
-                        faults.push(self.world(&format!(
-                            "{node}: {} cannot be made: replica {replica} exists already at {path} in ZooKeeper. Is that the \
-                             source table's path? Give <engine> a path of its own",
-                            target.name
-                        )));
-                    }
+                    Ok(None) => {}
+                    Err(fault) => faults.push(fault),
                 }
-                (Err(missing), _) | (_, Err(missing)) => {
-                    faults.push(self.world(&format!(
-                        "{node}: the server has no macro {{{missing}}}, which the engine of {} uses",
-                        target.name
-                    )));
+            }
+        }
+        for problem in conflicts(&seats) {
+            faults.push(self.task("engine", &format!("{} cannot be made: {problem}", target.name)));
+        }
+        if faults.is_empty() {
+            let shards = &self.task.target(self.job).shards;
+            let (source, holders) = source;
+            let mut of_source = Vec::new();
+            for node in holders.iter().flatten().filter(|_| source.engine.is_replicated()) {
+                match self.seat(source, node).await {
+                    Ok(seat) => of_source.extend(seat),
+                    Err(fault) => faults.push(fault),
+                }
+            }
+            for seat in seats.iter().filter(|seat| seat.is_new) {
+                let path = format!("{}/replicas", seat.path);
+                // An account that may not look there has made no mistake by that.
+                let Ok(Some(there)) = self.fleet.warehouse.zookeeper_children(&seat.node, &path).await else {
+                    continue;
+                };
+                let silent = shards[seat.shard].replicas.len().saturating_sub(targets[seat.shard].len());
+                if let Some(problem) = seat.strangers(&seats, &there, silent, &of_source) {
+                    faults.push(self.world(&format!("{}: {} cannot be made: {problem}", seat.node, target.name)));
                 }
             }
         }
         if faults.is_empty() { Ok(()) } else { Err(faults) }
+    }
+
+    /// Where the replica that a node has lives.
+    async fn seat(&self, target: &TableDefinition, node: &Node) -> Result<Option<(String, String)>, Fault> {
+        let state = self.fleet.warehouse.replica_state(node, &target.name).await;
+        let state = state.map_err(|error| self.world(&error.to_string()))?;
+        Ok(state.map(|state| (state.path, state.name)))
+    }
+
+    /// Where the replica that is to be made on a node would live; `None` where the database says.
+    async fn new_seat(&self, target: &TableDefinition, node: &Node) -> Result<Option<(String, String)>, Fault> {
+        let Some((path, replica)) = target.engine.replica_arguments() else { return Ok(None) };
+        let world = |error: Error| self.world(&error.to_string());
+        let database = self.fleet.warehouse.database_engine(node, &target.name.database).await.map_err(world)?;
+        if database.as_deref() == Some("Replicated") {
+            return Ok(None);
+        }
+        let facts = self.fleet.facts(node).await.map_err(world)?;
+        let expanded = |text: &str| {
+            expand(&unquoted(text), &facts.macros, target).map_err(|missing| {
+                self.world(&format!(
+                    "{node}: the server has no macro {{{missing}}}, which the engine of {} uses",
+                    target.name
+                ))
+            })
+        };
+        let (path, replica) = (expanded(path)?, expanded(replica)?);
+        if !path.starts_with('/') {
+            return Err(self.task("engine", &format!("the path {path} of the Replicated table must start with /")));
+        }
+        Ok(Some((path, replica)))
     }
 
     /// Whether rows can travel as the task says; where it leaves that to us, what we would choose, in remarks.
@@ -135,15 +191,84 @@ impl Surveyor<'_> {
     }
 }
 
-/// A path with its macros in place; `None` where one of them is known to the server alone. `Err`: the macro it lacks.
-fn expand(text: &str, macros: &BTreeMap<String, String>, table: &TableDefinition) -> Result<Option<String>, String> {
+/// Where a replica lives, or is to live.
+struct Seat {
+    shard: usize,
+    node: Arc<Node>,
+    path: String,
+    replica: String,
+    is_new: bool,
+}
+
+impl Seat {
+    /// What is wrong with the replicas that live at the path of a new one already. They may be those of nodes of the shard
+    /// that do not answer, so many as there are of such, unless one of them is a replica of the source's table.
+    fn strangers(
+        &self,
+        seats: &[Seat],
+        there: &[String],
+        silent: usize,
+        of_source: &[(String, String)],
+    ) -> Option<String> {
+        let Self { path, replica, .. } = self;
+        if there.contains(replica) {
+            return Some(format!(
+                "replica {replica} exists already at {path} in ZooKeeper. Is that the source table's path? Give <engine> a path \
+                 of its own"
+            ));
+        }
+        // A replica of the same shard that is there already says that the path is this table's.
+        let at_home = seats.iter().any(|seat| !seat.is_new && seat.shard == self.shard && seat.path == *path);
+        let is_sources = of_source.iter().any(|(at, named)| at == path && there.contains(named));
+        (is_sources || (!at_home && there.len() > silent)).then(|| {
+            format!(
+                "at its path {path} in ZooKeeper live replicas of another table already ({}), which it would join. Is that the \
+                 source table's path? Give <engine> a path of its own",
+                there.join(", ")
+            )
+        })
+    }
+}
+
+/// Which of the replicas cannot be what they are to be beside the others. Only such as are to be made are spoken of.
+fn conflicts(seats: &[Seat]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (at, seat) in seats.iter().enumerate() {
+        let others = seats[..at].iter().filter(|other| (other.is_new || seat.is_new) && other.path == seat.path);
+        for other in others {
+            if other.shard != seat.shard {
+                problems.push(format!(
+                    "shards {} and {} would have the same path {} in ZooKeeper, and be replicas of each other: put a macro that \
+                     differs between shards into it, such as {{shard}}",
+                    other.shard + 1,
+                    seat.shard + 1,
+                    seat.path
+                ));
+            } else if other.replica == seat.replica {
+                problems.push(format!(
+                    "{} and {} would both be replica {} at {} in ZooKeeper: use a macro that differs between them, such as \
+                     {{replica}}",
+                    other.node, seat.node, seat.replica, seat.path
+                ));
+            }
+        }
+    }
+    problems.dedup();
+    problems
+}
+
+fn unquoted(literal: &str) -> String {
+    crate::sql::unquoted_elements(literal).ok().and_then(|texts| texts.into_iter().next()).unwrap_or_default()
+}
+
+/// A path with its macros in place. `Err`: the macro that the server lacks.
+fn expand(text: &str, macros: &BTreeMap<String, String>, table: &TableDefinition) -> Result<String, String> {
     let mut out = String::new();
     let mut rest = text;
     while let Some(open) = rest.find('{') {
         let Some(close) = rest[open..].find('}').map(|at| open + at) else { break };
         out.push_str(&rest[..open]);
         match &rest[open + 1..close] {
-            "uuid" => return Ok(None),
             "database" => out.push_str(&table.name.database),
             "table" => out.push_str(&table.name.table),
             name => out.push_str(macros.get(name).ok_or_else(|| name.to_owned())?),
@@ -151,7 +276,7 @@ fn expand(text: &str, macros: &BTreeMap<String, String>, table: &TableDefinition
         rest = &rest[close + 1..];
     }
     out.push_str(rest);
-    Ok(Some(out))
+    Ok(out)
 }
 
 #[cfg(test)]
@@ -165,8 +290,52 @@ mod tests {
         let table = TableDefinition::read(TableName::new("d", "t"), engine, "", Vec::new(), "").unwrap();
         let macros = BTreeMap::from([("shard".to_owned(), "7".to_owned())]);
         let expanded = |text| expand(text, &macros, &table);
-        assert_eq!(expanded("/x/{shard}/{database}.{table}"), Ok(Some("/x/7/d.t".to_owned())));
-        assert_eq!(expanded("/x/{uuid}"), Ok(None));
+        assert_eq!(expanded("/x/{shard}/{database}.{table}"), Ok("/x/7/d.t".to_owned()));
         assert_eq!(expanded("/x/{replica}"), Err("replica".to_owned()));
+    }
+
+    fn seat(shard: usize, path: &str, replica: &str, is_new: bool) -> Seat {
+        let node = Arc::new(Node {
+            host: format!("{shard}{replica}.example"),
+            port: 9000,
+            http_port: 8123,
+            user: "default".into(),
+            password: Default::default(),
+            secure: false,
+            default_database: None,
+        });
+        Seat { shard, node, path: path.into(), replica: replica.into(), is_new }
+    }
+
+    #[test]
+    fn shards_that_would_be_replicas_of_each_other_are_refused() {
+        let fine = [seat(0, "/t/1", "a", true), seat(0, "/t/1", "b", true), seat(1, "/t/2", "a", true)];
+        assert_eq!(conflicts(&fine), Vec::<String>::new());
+        let shared = conflicts(&[seat(0, "/t", "a", false), seat(1, "/t", "b", true)]);
+        assert!(shared[0].contains("shards 1 and 2 would have the same path /t"), "{shared:?}");
+        let twice = conflicts(&[seat(0, "/t", "a", true), seat(0, "/t", "a", true)]);
+        assert!(twice[0].contains("would both be replica a at /t"), "{twice:?}");
+        // What is there is not ours to judge.
+        assert_eq!(conflicts(&[seat(0, "/t", "a", false), seat(1, "/t", "b", false)]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_new_replica_joins_only_its_own_table() {
+        let there = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let new = [seat(0, "/t", "a", true)];
+        assert_eq!(new[0].strangers(&new, &[], 0, &[]), None);
+        let joins = new[0].strangers(&new, &there(&["z"]), 0, &[]).unwrap();
+        assert!(joins.contains("live replicas of another table already (z)"), "{joins}");
+        let taken = new[0].strangers(&new, &there(&["a"]), 0, &[]).unwrap();
+        assert!(taken.contains("replica a exists already"), "{taken}");
+        // Beside a live one of its shard there may be others that do not answer.
+        let beside = [seat(0, "/t", "b", false), seat(0, "/t", "a", true)];
+        assert_eq!(beside[1].strangers(&beside, &there(&["b", "dead"]), 0, &[]), None);
+        // All others of its shard are dead: their replicas may be there, but not the source's.
+        assert_eq!(new[0].strangers(&new, &there(&["dead"]), 1, &[]), None);
+        let of_source = [("/t".to_owned(), "dead".to_owned())];
+        assert!(new[0].strangers(&new, &there(&["dead"]), 1, &of_source).is_some());
+        let of_another_shard = [seat(1, "/t", "b", false), seat(0, "/t", "a", true)];
+        assert!(of_another_shard[1].strangers(&of_another_shard, &there(&["b"]), 0, &[]).is_some());
     }
 }

@@ -1,7 +1,7 @@
 //! The expressions that the task wrote: engine, condition, keys; what the source's server says of them.
 
 use crate::model::Node;
-use crate::plan::{Sharding, parse_partition};
+use crate::plan::{Reading, Sharding, parse_partition};
 use crate::sql::{self, Engine, Expression, KeyElement, Relation, Selection, SlotWidth, TableDefinition, key_elements};
 
 use super::{Fault, Surveyor};
@@ -127,6 +127,41 @@ impl Surveyor<'_> {
         ));
         self.types(node, Some(&rows), std::slice::from_ref(&hash), "sharding_key").await?;
         Ok(Some(Sharding { key: hash, width: SlotWidth(64), total, slots }))
+    }
+
+    /// Whether the source can compute the checksum of what is transferred; a word on what is compared by a text only.
+    pub(super) async fn check_hashes(
+        &self,
+        node: &Node,
+        relation: &Relation,
+        reading: &Reading,
+        columns: &[String],
+        target: &TableDefinition,
+        remarks: &mut Vec<String>,
+    ) -> Result<(), Vec<Fault>> {
+        let typed = columns.iter().enumerate().filter_map(|(at, name)| Some((at, target.column(name)?)));
+        let (steady, other): (Vec<_>, Vec<_>) = typed.partition(|(at, _)| reading.is_steady(*at));
+        let values = steady.iter().map(|(at, column)| (reading.values[*at].as_str(), column.type_name.as_str()));
+        let hash = sql::values_hash(values);
+        let rows = Selection::all(relation.clone());
+        self.types(node, Some(&rows), &[hash], "verify").await?;
+        if !other.is_empty() {
+            let named: Vec<&str> = other.iter().map(|(_, column)| column.name.as_str()).collect();
+            remarks.push(format!(
+                "verify: columns with another value each time they are read are not compared: {}",
+                named.join(", ")
+            ));
+        }
+        let by_text = steady.iter().filter(|(_, column)| sql::is_hashed_by_text(&column.type_name));
+        let named: Vec<String> = by_text.map(|(_, column)| format!("{} ({})", column.name, column.type_name)).collect();
+        if !named.is_empty() {
+            remarks.push(format!(
+                "verify: these columns are compared by their text, or by the result of an aggregate function, since no hash of \
+                 them is the same on every version: {}",
+                named.join(", ")
+            ));
+        }
+        Ok(())
     }
 
     pub(super) fn enabled(&self, key: &[KeyElement]) -> Result<Option<Vec<Vec<String>>>, Vec<Fault>> {

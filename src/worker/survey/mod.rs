@@ -4,14 +4,16 @@ mod access;
 mod keys;
 mod tables;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::future::join_all;
+use sha2::{Digest, Sha256};
 
 use crate::model::{Cluster, Node};
 use crate::plan::{Reading, Sharding, match_columns};
 use crate::sql::{KeyElement, Relation, TableDefinition};
-use crate::task::{IfTargetNotEmpty, TableJob, Task};
+use crate::task::{IfTargetNotEmpty, TableJob, Task, Verify};
 
 use super::fleet::Fleet;
 
@@ -114,18 +116,28 @@ fn shared_targets(task: &Task) -> Vec<Fault> {
     faults
 }
 
-/// A setting that no server knows is sent to none: a person may have mistyped it.
+/// A setting that no server knows is sent to none: a person may have mistyped it. One that a server knows by another name
+/// is sent under that.
 async fn warn_of_unknown_settings(fleet: &Fleet, task: &Task) {
-    let mut unknown: Vec<String> =
+    let names: BTreeSet<String> =
         task.settings.for_pull().into_keys().chain(task.settings.for_push().into_keys()).collect();
-    for (_, node) in task.clusters.iter().flat_map(Cluster::nodes) {
-        if let Some(facts) = fleet.known_facts(node) {
-            unknown.retain(|name| !facts.settings.contains_key(name));
+    let nodes = task.clusters.iter().flat_map(Cluster::nodes);
+    let facts: Vec<_> = nodes.filter_map(|(_, node)| fleet.known_facts(node)).collect();
+    for name in names {
+        let called: BTreeSet<&str> = facts.iter().filter_map(|facts| facts.setting_name(&name)).collect();
+        if called.is_empty() {
+            tracing::warn!("settings: no server of the task knows {name}: it is not sent");
         }
-    }
-    unknown.dedup();
-    for name in unknown {
-        tracing::warn!("settings: no server of the task knows {name}: it is not sent");
+        if let Some(other) = called.into_iter().find(|other| *other != name) {
+            let mut versions: Vec<&str> = facts
+                .iter()
+                .filter(|facts| facts.setting_name(&name) == Some(other))
+                .map(|facts| facts.version.as_str())
+                .collect();
+            versions.sort_unstable();
+            versions.dedup();
+            tracing::info!("settings: {name} is called {other} on ClickHouse {}", versions.join(", "));
+        }
     }
 }
 
@@ -144,9 +156,10 @@ impl Surveyor<'_> {
             tokio::join!(self.holders(self.task.source(self.job)), self.holders(self.task.target(self.job)));
         let (sources, targets) = both(source_side, target_side)?;
         let ((source, sources), engine) = both(self.source(sources, &mut remarks).await, self.engine())?;
+        let uuid = new_identity(self.task, self.job);
         let engine = match engine {
-            Some(engine) => engine,
-            None => source.engine.clone(),
+            Some(engine) => engine.for_new_table(&self.job.target, &uuid, false),
+            None => source.engine.for_new_table(&self.job.target, &uuid, true),
         };
         let existing = self.existing_target(&targets).await?;
         let target_exists = existing.definition.is_some();
@@ -168,15 +181,16 @@ impl Surveyor<'_> {
             let at = existing.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
             self.check_conversion(node, &relation, &reading, &source, &target, &at).await?;
         }
+        if self.job.verify == Verify::Checksum {
+            self.check_hashes(node, &relation, &reading, &columns, &target, &mut remarks).await?;
+        }
         let (key, sharding) = both(
             self.keys(node, &relation, &target).await,
             self.sharding(node, &relation, &source, &columns, &mut remarks).await,
         )?;
         let enabled = self.enabled(&key)?;
         let replicated = self.replicated(&target, &mut remarks);
-        if !target_exists {
-            self.check_paths(&target, &existing.missing).await?;
-        }
+        self.check_paths(&target, &targets, &existing.missing, (&source, &sources)).await?;
         let filtered = self.filters_at_the_source(&relation, &key, sharding.as_ref());
         let travel = self.can_transfer(&sources, &targets, filtered, &mut remarks).await;
         let space = self.may_write(&targets).await;
@@ -212,6 +226,17 @@ impl Surveyor<'_> {
     pub(super) fn world(&self, problem: &str) -> Fault {
         Fault::World(format!("table {}: {problem}", self.job.name))
     }
+}
+
+/// The identity of a table that the task makes, for a path with `{uuid}`: the same each time the task is read, and another
+/// one for each table and each cluster.
+fn new_identity(task: &Task, job: &TableJob) -> String {
+    let mut hash = Sha256::new_with_prefix(job.name.as_bytes());
+    for (path, value) in task.plan_inputs() {
+        hash.update(format!("\n{path}={value}").as_bytes());
+    }
+    let digits: String = hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    [0..8, 8..12, 12..16, 16..20, 20..32].map(|group| &digits[group]).join("-")
 }
 
 /// Both results, or the faults of both.

@@ -1,0 +1,67 @@
+//! Settings of ClickHouse that were renamed. A server knows some of a setting's names: which, `system.settings` tells.
+
+use std::collections::BTreeMap;
+
+/// Old name, new name. Newer servers know both (`system.settings.alias_for`, checked on 26.9), older ones the old only.
+const RENAMED: &[(&str, &str)] = &[
+    ("replication_alter_partitions_sync", "alter_sync"),          // 23.x
+    ("insert_distributed_sync", "distributed_foreground_insert"), // 23.11, like those below
+    ("insert_distributed_timeout", "distributed_background_insert_timeout"),
+    ("distributed_directory_monitor_sleep_time_ms", "distributed_background_insert_sleep_time_ms"),
+    ("distributed_directory_monitor_max_sleep_time_ms", "distributed_background_insert_max_sleep_time_ms"),
+    ("distributed_directory_monitor_batch_inserts", "distributed_background_insert_batch"),
+    ("distributed_directory_monitor_split_batch_on_failure", "distributed_background_insert_split_batch_on_failure"),
+    ("max_insert_block_size", "max_insert_block_size_rows"),
+    ("async_insert_busy_timeout_ms", "async_insert_busy_timeout_max_ms"),
+    ("allow_experimental_projection_optimization", "optimize_use_projections"),
+    ("allow_experimental_lightweight_delete", "enable_lightweight_delete"),
+    ("allow_experimental_time_time64_type", "enable_time_time64_type"),
+    ("allow_experimental_nullable_tuple_type", "enable_nullable_tuple_type"),
+    ("allow_experimental_full_text_index", "enable_full_text_index"),
+    ("allow_experimental_statistics", "allow_statistics"),
+];
+
+/// The pairs of names of renamed settings, the older first.
+pub fn renamed_settings() -> impl Iterator<Item = (&'static str, &'static str)> {
+    RENAMED.iter().copied()
+}
+
+/// The names of a setting: the one given, then the other one, if it was renamed.
+pub fn setting_names(name: &str) -> impl Iterator<Item = &str> {
+    let other = RENAMED.iter().find_map(|(old, new)| match name {
+        name if name == *old => Some(*new),
+        name if name == *new => Some(*old),
+        _ => None,
+    });
+    std::iter::once(name).chain(other)
+}
+
+/// Settings with others over them: what is set there by either of its names is not set here by the other one.
+pub fn lay_over(under: &mut BTreeMap<String, String>, over: BTreeMap<String, String>) {
+    for name in over.keys() {
+        for other in setting_names(name) {
+            under.remove(other);
+        }
+    }
+    under.extend(over);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_under_its_other_name_is_the_same_setting() {
+        assert_eq!(
+            setting_names("alter_sync").collect::<Vec<_>>(),
+            ["alter_sync", "replication_alter_partitions_sync"]
+        );
+        assert_eq!(setting_names("max_threads").collect::<Vec<_>>(), ["max_threads"]);
+        let map = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let mut under = map(&[("replication_alter_partitions_sync", "1"), ("max_threads", "1")]);
+        lay_over(&mut under, map(&[("alter_sync", "2")]));
+        assert_eq!(under, map(&[("alter_sync", "2"), ("max_threads", "1")]));
+    }
+}

@@ -1,0 +1,133 @@
+//! Where the replicas of a table meet: the path in ZooKeeper and the replica's name among an engine's arguments.
+
+use crate::model::TableName;
+
+use super::engine::Engine;
+use super::lex;
+use super::quote::literal;
+
+/// ClickHouse's own default (`default_replica_path`, `default_replica_name`), with the identity that we give the table.
+const DEFAULT_PATH: &str = "/clickhouse/tables/{uuid}/{shard}";
+const DEFAULT_REPLICA: &str = "{replica}";
+
+impl Engine {
+    /// The engine for a table that is to be made, with path and replica written out; others than Replicated as they are.
+    ///
+    /// `{database}`, `{table}` and `{uuid}` are put in here: not every version knows the first two, and the last stands for
+    /// one table on one server only, unless the statement runs `ON CLUSTER`, while all replicas must meet at one path.
+    /// Macros of the servers (`{shard}`, `{replica}`, …) stay. Without arguments the path is ClickHouse's default one.
+    ///
+    /// `uuid` is the new table's identity. `taken_over`: the engine is that of the source's table. An identity in its path
+    /// (`{uuid}` that its server has put in) is the source's own and gives way to the new one: with it, the target's replicas
+    /// would join the source's table.
+    pub fn for_new_table(&self, name: &TableName, uuid: &str, taken_over: bool) -> Engine {
+        if !self.is_replicated() {
+            return self.clone();
+        }
+        let filled = |text: &str| {
+            let text = lex::unquote(text);
+            let text = if taken_over { with_identity(&text, uuid) } else { text };
+            let text = text.replace("{uuid}", uuid);
+            literal(&text.replace("{database}", &name.database).replace("{table}", &name.table))
+        };
+        let mut arguments = self.arguments.clone().unwrap_or_default();
+        if self.replica_arguments().is_some() {
+            arguments[0] = filled(&arguments[0]);
+            arguments[1] = filled(&arguments[1]);
+        } else if !arguments.iter().any(|argument| argument.starts_with('\'')) {
+            arguments.splice(0..0, [filled(DEFAULT_PATH), filled(DEFAULT_REPLICA)]);
+        }
+        Engine { arguments: Some(arguments), ..self.clone() }
+    }
+
+    /// The engine for a table in a database of engine Replicated, which gives it its path and refuses another one.
+    pub fn without_replica_arguments(&self) -> Engine {
+        if self.replica_arguments().is_none() {
+            return self.clone();
+        }
+        let rest: Vec<String> = self.arguments.iter().flatten().skip(2).cloned().collect();
+        Engine { arguments: (!rest.is_empty()).then_some(rest), ..self.clone() }
+    }
+
+    /// Whether only a server can tell where its replicas meet.
+    pub fn has_open_identity(&self) -> bool {
+        self.replica_arguments().is_some_and(|(path, replica)| path.contains("{uuid}") || replica.contains("{uuid}"))
+    }
+}
+
+/// A text with every UUID in it replaced.
+fn with_identity(text: &str, uuid: &str) -> String {
+    const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
+    let is_uuid = |piece: &str| {
+        let groups: Vec<&str> = piece.split('-').collect();
+        groups.len() == GROUPS.len()
+            && groups
+                .iter()
+                .zip(GROUPS)
+                .all(|(group, length)| group.len() == length && group.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    };
+    let pieces: Vec<&str> = text.split('/').map(|piece| if is_uuid(piece) { uuid } else { piece }).collect();
+    pieces.join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UUID: &str = "00112233-4455-6677-8899-aabbccddeeff";
+    const THEIRS: &str = "0f1e2d3c-1111-2222-3333-444455556666";
+
+    fn made(engine: &str, taken_over: bool) -> String {
+        Engine::parse(engine).unwrap().for_new_table(&TableName::new("d", "it's"), UUID, taken_over).to_string()
+    }
+
+    #[test]
+    fn what_stands_for_the_table_is_written_out_and_macros_of_servers_stay() {
+        for (engine, expected) in [
+            ("MergeTree ORDER BY a", "MergeTree ORDER BY a".to_owned()),
+            (
+                "ReplicatedMergeTree('/t/{shard}/{database}.{table}', '{replica}') ORDER BY a",
+                r"ReplicatedMergeTree('/t/{shard}/d.it\'s', '{replica}') ORDER BY a".to_owned(),
+            ),
+            (
+                "ReplicatedReplacingMergeTree('/t/{uuid}/{layer}-{shard}', 'r_{replica}', v) ORDER BY a",
+                format!("ReplicatedReplacingMergeTree('/t/{UUID}/{{layer}}-{{shard}}', 'r_{{replica}}', v) ORDER BY a"),
+            ),
+            (
+                "ReplicatedMergeTree ORDER BY a",
+                format!("ReplicatedMergeTree('/clickhouse/tables/{UUID}/{{shard}}', '{{replica}}') ORDER BY a"),
+            ),
+            (
+                "ReplicatedReplacingMergeTree(v) ORDER BY a",
+                format!(
+                    "ReplicatedReplacingMergeTree('/clickhouse/tables/{UUID}/{{shard}}', '{{replica}}', v) ORDER BY a"
+                ),
+            ),
+            (
+                "ReplicatedMergeTree('/t/{shard}', '{replica}', d, (a), 8192)",
+                "ReplicatedMergeTree('/t/{shard}', '{replica}', d, (a), 8192)".to_owned(),
+            ),
+            // The server says what is wrong with it.
+            ("ReplicatedMergeTree('/t') ORDER BY a", "ReplicatedMergeTree('/t') ORDER BY a".to_owned()),
+        ] {
+            assert_eq!(made(engine, false), expected);
+        }
+    }
+
+    #[test]
+    fn the_identity_of_the_sources_table_is_never_taken_over() {
+        let engine = format!("ReplicatedMergeTree('/clickhouse/tables/{THEIRS}/{{shard}}', '{{replica}}') ORDER BY a");
+        let ours = format!("ReplicatedMergeTree('/clickhouse/tables/{UUID}/{{shard}}', '{{replica}}') ORDER BY a");
+        assert_eq!(made(&engine, true), ours);
+        // What the task says is what is done.
+        assert_eq!(made(&engine, false), engine);
+    }
+
+    #[test]
+    fn a_replicated_database_gives_the_path() {
+        let stripped = |text: &str| Engine::parse(text).unwrap().without_replica_arguments().to_string();
+        assert_eq!(stripped("ReplicatedMergeTree('/p', 'r') ORDER BY a"), "ReplicatedMergeTree ORDER BY a");
+        assert_eq!(stripped("ReplicatedSummingMergeTree('/p', 'r', x)"), "ReplicatedSummingMergeTree(x)");
+        assert_eq!(stripped("ReplacingMergeTree(v)"), "ReplacingMergeTree(v)");
+    }
+}

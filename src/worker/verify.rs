@@ -1,0 +1,358 @@
+//! Whether what arrived is what was selected: counts always, contents where the task asks for them (`<verify>`).
+//!
+//! # Guarantees
+//! - What is recorded as copied was counted on the nodes that hold it, whatever the task says (I3).
+//! - With `count` and `checksum` the source is asked again after the transfer: the same filter, the same values as were
+//!   transferred. With `none` only where something else arrived than was counted when the task was planned, or where the
+//!   plan has but an estimate (a slice).
+//! - With `checksum` the sums are recorded with the piece, and compared once more when its batch is published: on the target
+//!   where nothing may remove rows there or add some, else on the gathered tables, right before they are put in place.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::cluster::{Digest, Settings};
+use crate::model::{Node, PartitionValue, TableName};
+use crate::plan::TablePlan;
+use crate::protocol::{Copied, Policy};
+use crate::sql::{self, KeyElement, PartitionFilter, Relation, Selection, TableDefinition, quote};
+use crate::task::Verify;
+
+use super::copy::Attempt;
+use super::publish::{Gathered, Publication};
+use super::site::AttemptError;
+
+/// Rows of a table, and the sum of their hashes where it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Measure {
+    rows: u64,
+    sum: u64,
+}
+
+impl Measure {
+    fn of(digests: &[Digest]) -> Self {
+        let nothing = Self { rows: 0, sum: 0 };
+        digests.iter().fold(nothing, |all, digest| all.and(Self { rows: digest.rows, sum: digest.sum }))
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self { rows: self.rows + other.rows, sum: self.sum.wrapping_add(other.sum) }
+    }
+}
+
+/// What the source says after the transfer, for each partition of the batch.
+struct Selected {
+    rows: Vec<u64>,
+    sums: Vec<u64>,
+}
+
+/// The columns that are compared.
+struct Hashes {
+    columns: Vec<Compared>,
+}
+
+struct Compared {
+    /// Quoted.
+    name: String,
+    /// Its type in the target.
+    type_name: String,
+    /// The value that was transferred, as an expression over the source.
+    value: String,
+}
+
+impl Hashes {
+    /// `None` where the target lacks a column.
+    fn of(plan: &TablePlan, target: &TableDefinition) -> Option<Self> {
+        let steady = plan.columns.iter().enumerate().filter(|(at, _)| plan.reading.is_steady(*at));
+        let compared = |(at, name): (usize, &String)| {
+            let type_name = target.column(name)?.type_name.clone();
+            Some(Compared { name: quote::ident(name), type_name, value: plan.reading.values[at].clone() })
+        };
+        steady.map(compared).collect::<Option<_>>().map(|columns| Self { columns })
+    }
+
+    /// Over a staging, assembly or target table.
+    fn there(&self) -> String {
+        sql::values_hash(self.columns.iter().map(|of| (of.name.as_str(), of.type_name.as_str())))
+    }
+
+    /// Over the source.
+    fn at_source(&self) -> String {
+        sql::values_hash(self.columns.iter().map(|of| (of.value.as_str(), of.type_name.as_str())))
+    }
+}
+
+impl Attempt<'_> {
+    /// Rows selected at the source must equal rows staged, over all target shards; and replicas that are written to one
+    /// by one must have the same (I3).
+    ///
+    /// # Errors
+    /// [`AttemptError::Mismatch`] where they do not: the piece is copied again.
+    pub(super) async fn verify(&self, source: &Arc<Node>, nodes: &[Vec<Arc<Node>>]) -> Result<Copied, AttemptError> {
+        let plan = self.plan();
+        let piece = &plan.pieces[self.piece.piece];
+        let verify = self.site.verify(self.piece.table);
+        let hashes = self.hashes(nodes, verify).await?;
+        let shards = self.measure_staged(nodes, hashes.as_ref()).await?;
+        let arrived = shards.iter().fold(Measure { rows: 0, sum: 0 }, |all, shard| all.and(*shard));
+        let staged = shards.iter().map(|shard| shard.rows).collect();
+        if verify == Verify::None
+            && piece.slice.is_none()
+            && arrived.rows == piece.rows
+            && let Some(selected) = self.selected_as_staged(nodes).await?
+        {
+            return Ok(Copied { selected, staged, checksums: Vec::new(), millis: 0 });
+        }
+        let selected = self.select_again(source, hashes.as_ref()).await?;
+        let total: u64 = selected.rows.iter().sum();
+        if total != arrived.rows {
+            return Err(AttemptError::Mismatch(format!(
+                "{source} has {total} rows to copy now, and {} arrived: did the source change meanwhile?",
+                arrived.rows
+            )));
+        }
+        if let Some(hashes) = &hashes {
+            let sum = selected.sums.iter().fold(0u64, |all, sum| all.wrapping_add(*sum));
+            if sum != arrived.sum {
+                return Err(AttemptError::Mismatch(format!(
+                    "{source} has {total} rows to copy with checksum {sum:016x}, and as many arrived with {:016x}{}: did the \
+                     source change meanwhile?",
+                    arrived.sum,
+                    self.differing_column(source, nodes, hashes).await
+                )));
+            }
+        }
+        let replicas = self.site.source_shard(self.piece.table, piece.shard).replicas.len();
+        if self.number == 1 && piece.slice.is_none() && total < piece.rows && replicas > 1 {
+            self.site.fleet.suspect(source);
+            return Err(AttemptError::Mismatch(format!(
+                "{source} has {total} rows, but {} were seen when the task was planned: trying another replica",
+                piece.rows
+            )));
+        }
+        if piece.slice.is_none() && total != piece.rows {
+            tracing::warn!(
+                "{source}: {} had {} rows in piece {} when the task was planned, and {total} now",
+                plan.source,
+                piece.rows,
+                self.piece.piece
+            );
+        }
+        Ok(Copied { selected: selected.rows, staged, checksums: selected.sums, millis: 0 })
+    }
+
+    /// What is to be hashed, where the task asks for checksums.
+    async fn hashes(&self, nodes: &[Vec<Arc<Node>>], verify: Verify) -> Result<Option<Hashes>, AttemptError> {
+        let Some(node) = nodes.iter().flatten().next().filter(|_| verify == Verify::Checksum) else { return Ok(None) };
+        let target = self.site.target(self.piece.table, node).await?;
+        Hashes::of(self.plan(), &target).map(Some).ok_or_else(|| self.site.lacks(self.piece.table, node))
+    }
+
+    /// What waits on each target shard.
+    async fn measure_staged(
+        &self,
+        nodes: &[Vec<Arc<Node>>],
+        hashes: Option<&Hashes>,
+    ) -> Result<Vec<Measure>, AttemptError> {
+        let mut shards = vec![Measure { rows: 0, sum: 0 }; nodes.len()];
+        for shard in self.plan().target_shards() {
+            for (replica, node) in nodes[shard].iter().enumerate() {
+                let found = self.measure_staged_on(node, hashes.map(Hashes::there).as_deref()).await?;
+                let first = shards[shard];
+                if replica > 0 && found != first {
+                    let what =
+                        if found.rows == first.rows { " with another checksum".to_owned() } else { String::new() };
+                    return Err(AttemptError::Mismatch(format!(
+                        "{} got {} rows and {node} {}{what}, but both are to hold the same",
+                        nodes[shard][0], first.rows, found.rows
+                    )));
+                }
+                shards[shard] = found;
+            }
+        }
+        Ok(shards)
+    }
+
+    async fn measure_staged_on(&self, node: &Node, hash: Option<&str>) -> Result<Measure, AttemptError> {
+        let (warehouse, staging) = (&self.site.fleet.warehouse, self.staging());
+        let Some(hash) = hash else {
+            let rows = warehouse.rows_by_partition(node, &staging, None).await?.values().sum();
+            return Ok(Measure { rows, sum: 0 });
+        };
+        let all = Selection::all(Relation::plain(staging));
+        Ok(Measure::of(&warehouse.digest(node, &all, &[], hash, &Settings::new()).await?))
+    }
+
+    /// The rows of each partition by what was staged of it; `None` where a partition there has no counterpart by name.
+    async fn selected_as_staged(&self, nodes: &[Vec<Arc<Node>>]) -> Result<Option<Vec<u64>>, AttemptError> {
+        let plan = self.plan();
+        let batch = plan.pieces[self.piece.piece].batch;
+        let mut selected = vec![0; plan.batches[batch].partitions.len()];
+        for node in nodes.iter().filter_map(|replicas| replicas.first()) {
+            let staged = self.site.fleet.warehouse.values_by_partition(node, &self.staging(), &plan.key).await?;
+            for (_, value, rows) in staged {
+                match plan.position_in(batch, &value) {
+                    Some(at) => selected[at] += rows,
+                    None => return Ok(None),
+                }
+            }
+        }
+        Ok(Some(selected))
+    }
+
+    /// Counts, and hashes where it is asked for, the rows of the piece at the source.
+    async fn select_again(&self, source: &Arc<Node>, hashes: Option<&Hashes>) -> Result<Selected, AttemptError> {
+        let plan = self.plan();
+        let batch = plan.pieces[self.piece.piece].batch;
+        let partitions = plan.batches[batch].partitions.len();
+        let (warehouse, rows) = (&self.site.fleet.warehouse, plan.rows_of(self.piece.piece));
+        let settings = self.site.source_settings(source).await?;
+        let found: Vec<Digest> = match hashes {
+            Some(hashes) => warehouse.digest(source, &rows, &plan.key, &hashes.at_source(), &settings).await?,
+            None => {
+                let tallies = warehouse.tally(source, &rows, &plan.key, &settings).await?;
+                tallies.into_iter().map(|tally| Digest { value: tally.value, rows: tally.rows, sum: 0 }).collect()
+            }
+        };
+        let sums = if hashes.is_some() { vec![0u64; partitions] } else { Vec::new() };
+        let mut selected = Selected { rows: vec![0; partitions], sums };
+        for digest in found {
+            let Some(at) = plan.position_in(batch, &digest.value) else {
+                return Err(AttemptError::Final(format!(
+                    "{source}: the source gives rows of partition {:?}, which was not asked for",
+                    digest.value.0
+                )));
+            };
+            selected.rows[at] = digest.rows;
+            if let Some(sum) = selected.sums.get_mut(at) {
+                *sum = digest.sum;
+            }
+        }
+        Ok(selected)
+    }
+
+    /// For the message of a mismatch: the first column whose own checksum differs, if that can be found out.
+    async fn differing_column(&self, source: &Arc<Node>, nodes: &[Vec<Arc<Node>>], all: &Hashes) -> String {
+        let plan = self.plan();
+        let warehouse = &self.site.fleet.warehouse;
+        let Ok(settings) = self.site.source_settings(source).await else { return String::new() };
+        let rows = plan.rows_of(self.piece.piece);
+        for Compared { name, type_name, value } in &all.columns {
+            let there = sql::values_hash([(name.as_str(), type_name.as_str())]);
+            let hash = sql::values_hash([(value.as_str(), type_name.as_str())]);
+            let Ok(selected) = warehouse.digest(source, &rows, &[], &hash, &settings).await else { break };
+            let mut staged = Measure { rows: 0, sum: 0 };
+            for node in nodes.iter().filter_map(|replicas| replicas.first()) {
+                let Ok(found) = self.measure_staged_on(node, Some(&there)).await else { return String::new() };
+                staged = staged.and(found);
+            }
+            if Measure::of(&selected) != staged {
+                return format!(" (column {name} differs)");
+            }
+        }
+        String::new()
+    }
+}
+
+impl Publication<'_> {
+    /// Where the contents of the batch are compared.
+    ///
+    /// Only where nothing but our rows may be in the target, and nothing may remove some of them, is it compared there.
+    pub(super) fn compares_target(&self, gathered: &[Gathered]) -> bool {
+        let own = matches!(self.site.policy(self.batch.table), Policy::Fail | Policy::Replace);
+        own && gathered.iter().all(|part| !part.target.engine.merges_rows() && !part.target.has_ttl())
+    }
+
+    /// Compares the contents of each partition with what was recorded when its pieces were copied. Gives the checksums, in
+    /// the plan's order, or nothing where the task asks for none.
+    ///
+    /// # Errors
+    /// [`AttemptError::StagingGone`] where gathered rows are not the recorded ones, [`AttemptError::Mismatch`] where those of
+    /// the target are not.
+    pub(super) async fn check_contents(
+        &self,
+        gathered: &[Gathered],
+        on_target: bool,
+    ) -> Result<Option<Vec<u64>>, AttemptError> {
+        if self.site.verify(self.batch.table) != Verify::Checksum {
+            return Ok(None);
+        }
+        let plan = &self.site.plans[self.batch.table];
+        let mut recorded = vec![0u64; plan.batches[self.batch.batch].partitions.len()];
+        for (_, _, copied) in &self.pieces {
+            for (sum, of_piece) in recorded.iter_mut().zip(&copied.checksums) {
+                *sum = sum.wrapping_add(*of_piece);
+            }
+        }
+        let values: BTreeSet<&PartitionValue> = gathered.iter().flat_map(|part| part.values.values()).collect();
+        if values.is_empty() {
+            return Ok(Some(recorded));
+        }
+        let filter = PartitionFilter { elements: plan.key.clone(), values: values.into_iter().cloned().collect() };
+        let mut found: BTreeMap<PartitionValue, u64> = BTreeMap::new();
+        let mut shards: BTreeMap<usize, (&Gathered, Vec<Digest>)> = BTreeMap::new();
+        for part in gathered {
+            let hashes = Hashes::of(plan, &part.target).ok_or_else(|| self.site.lacks(self.batch.table, &part.node))?;
+            let table = if on_target { &part.target.name } else { &part.from };
+            let digests = self.digest_on(&part.node, table, &filter, &plan.key, &hashes).await?;
+            if let Some((first, of_first)) = shards.get(&part.shard) {
+                if *of_first != digests {
+                    return Err(AttemptError::Mismatch(format!(
+                        "{} and {} are to hold the same rows in {table}, but their checksums differ",
+                        first.node, part.node
+                    )));
+                }
+                continue;
+            }
+            for digest in &digests {
+                let sum = found.entry(digest.value.clone()).or_default();
+                *sum = sum.wrapping_add(digest.sum);
+            }
+            shards.insert(part.shard, (part, digests));
+        }
+        match self.first_difference(&recorded, &found) {
+            None => Ok(Some(recorded)),
+            Some(what) if on_target => Err(AttemptError::Mismatch(format!(
+                "{what} of {} has as many rows as were copied, but with other contents",
+                plan.target
+            ))),
+            Some(what) => Err(AttemptError::StagingGone(format!(
+                "the staged rows of {what} are not those that were copied: their checksum differs"
+            ))),
+        }
+    }
+
+    async fn digest_on(
+        &self,
+        node: &Node,
+        table: &TableName,
+        filter: &PartitionFilter,
+        key: &[KeyElement],
+        hashes: &Hashes,
+    ) -> Result<Vec<Digest>, AttemptError> {
+        let rows = Selection { partitions: Some(filter.clone()), ..Selection::all(Relation::plain(table.clone())) };
+        let warehouse = &self.site.fleet.warehouse;
+        let mut digests = warehouse.digest(node, &rows, key, &hashes.there(), &Settings::new()).await?;
+        digests.sort_by(|a, b| a.value.cmp(&b.value));
+        Ok(digests)
+    }
+
+    /// The name of a partition whose checksum is not the recorded one. Where texts of values differ between versions, only
+    /// the sums of all of them can be compared.
+    fn first_difference(&self, recorded: &[u64], found: &BTreeMap<PartitionValue, u64>) -> Option<String> {
+        let plan = &self.site.plans[self.batch.table];
+        let mut sums = vec![0u64; recorded.len()];
+        for (value, sum) in found {
+            match plan.position_in(self.batch.batch, value) {
+                Some(at) => sums[at] = *sum,
+                None => {
+                    let all = |sums: &mut dyn Iterator<Item = u64>| sums.fold(0u64, u64::wrapping_add);
+                    let same = all(&mut recorded.iter().copied()) == all(&mut found.values().copied());
+                    return (!same).then(|| "a partition".to_owned());
+                }
+            }
+        }
+        let named = plan.partitions_of(self.batch.batch).iter().zip(recorded.iter().zip(&sums));
+        named.into_iter().find(|(_, (a, b))| a != b).map(|(partition, _)| format!("partition {}", partition.name))
+    }
+}

@@ -1,0 +1,263 @@
+//! Whole copies to and from 26.9, by a worker inside of the test: production code on real servers, but for the coordinator,
+//! which is the double. The node has no native port: rows travel by relay.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clickhouse_copier::cluster::http::HttpWarehouse;
+use clickhouse_copier::cluster::{Placing, Settings, Warehouse};
+use clickhouse_copier::keeper::MemoryCoordinator;
+use clickhouse_copier::model::{PartitionId, TableName, renamed_settings};
+use clickhouse_copier::report::Report;
+use clickhouse_copier::sql;
+use clickhouse_copier::task::GivenSecrets;
+use clickhouse_copier::worker::dice::Dice;
+use clickhouse_copier::worker::interrupt::Interrupt;
+use clickhouse_copier::worker::site::Conduct;
+use clickhouse_copier::worker::{Ending, Launch, run};
+use lab::{ClickHouse, Lab};
+
+use crate::columns::{EVERY_TYPE, EVERY_VALUE};
+use crate::copy::BY_MONTH;
+use crate::merging::Merging;
+use crate::modern::{FEATURES, as_written, node_of};
+
+/// A table job with elements of its own, from database `it_features__NAME` to `it_features__NAME_copy`.
+fn job(database: &str, table: &str, more: &str) -> String {
+    format!(
+        "<{table}><cluster_pull>source</cluster_pull><database_pull>{database}</database_pull><table_pull>{table}</table_pull>\
+         <cluster_push>target</cluster_push><database_push>{database}_copy</database_push><table_push>{table}</table_push>\
+         {more}</{table}>"
+    )
+}
+
+/// Databases of a test, made anew: the one that is copied from, and none with the copy's name.
+fn databases(source: &ClickHouse, target: &ClickHouse, name: &str) -> String {
+    let database = format!("it_features__{name}");
+    for server in [source, target] {
+        for name in [database.clone(), format!("{database}_copy")] {
+            server.query(&format!("DROP DATABASE IF EXISTS {name}")).unwrap();
+        }
+    }
+    source.query(&format!("CREATE DATABASE {database}")).unwrap();
+    database
+}
+
+/// Runs a worker over a task to its end; every partition must be published.
+async fn copy(source: &ClickHouse, target: &ClickHouse, tables: &str) -> Report {
+    copy_by(HttpWarehouse::default(), source, target, tables).await
+}
+
+async fn copy_by(
+    warehouse: impl Warehouse + 'static,
+    source: &ClickHouse,
+    target: &ClickHouse,
+    tables: &str,
+) -> Report {
+    let cluster = |name: &str, server: &ClickHouse| {
+        let host = server.host();
+        format!("<{name}><shard><replica><host>{host}</host></replica></shard></{name}>")
+    };
+    let xml = format!(
+        "<clickhouse><remote_servers>{}{}</remote_servers><verify>checksum</verify><tables>{tables}</tables></clickhouse>",
+        cluster("source", source),
+        cluster("target", target)
+    );
+    let launch = Launch {
+        coordinator: Arc::new(MemoryCoordinator::new()),
+        warehouse: Arc::new(warehouse),
+        secrets: Arc::new(GivenSecrets::default()),
+        task_path: "/task".into(),
+        description: Some((xml, "task.xml".into())),
+        upload_force: false,
+        conduct: Conduct {
+            tries: 1,
+            publication_tries: 1,
+            rounds: 0,
+            retry_delay: Duration::from_millis(100),
+            copy_fault_probability: 0.0,
+            move_fault_probability: 0.0,
+            jobs: 2,
+            safe_mode: false,
+        },
+        host: "here".into(),
+        worker: "worker".into(),
+        dice: Dice::seeded(1),
+    };
+    let (_hand, interrupt) = Interrupt::by_hand();
+    let summary = run(launch, &interrupt, async || Ok(())).await.unwrap_or_else(|error| panic!("{error}"));
+    let report = Report::of(&summary.plans, &summary.boards);
+    assert_eq!(summary.ending, Ending::Finished, "{report}");
+    report
+}
+
+/// A task's own checks are not all there is: both sides are looked at from outside.
+async fn assert_equal(source: &ClickHouse, target: &ClickHouse, database: &str, table: &str) {
+    let warehouse = HttpWarehouse::default();
+    let (a, b) = (TableName::new(database, table), TableName::new(format!("{database}_copy"), table));
+    let columns = warehouse.table(&node_of(source), &a).await.unwrap().unwrap().columns;
+    let wanted = warehouse.checksum(&node_of(source), &a, None, &columns).await.unwrap();
+    assert_eq!(warehouse.checksum(&node_of(target), &b, None, &columns).await.unwrap(), wanted, "{table}");
+}
+
+#[tokio::test]
+async fn tables_of_today_arrive_whole() {
+    let lab = Lab::shared_modern();
+    let (source, target) = (lab.modern(0), lab.modern(1));
+    let database = databases(source, target, "today");
+    let warehouse = HttpWarehouse::default();
+    let settings = as_written(&warehouse, &node_of(source)).await;
+    let mut jobs = String::new();
+    for feature in FEATURES {
+        let name = TableName::new(&database, feature.name);
+        let create = format!("CREATE TABLE {name} ({}) ENGINE = {}", feature.columns, feature.engine);
+        if feature.name == "nested" {
+            source.query(&create).unwrap(); // flattened
+        } else {
+            warehouse.create_table(&node_of(source), &name, &create, &settings).await.unwrap();
+        }
+        let columns = warehouse.table(&node_of(source), &name).await.unwrap().unwrap().columns;
+        let stored = columns.iter().filter(|column| column.default_kind.is_inserted());
+        let stored: Vec<String> = stored.map(|column| sql::quote::ident(&column.name)).collect();
+        let rows = format!("SELECT {} FROM numbers(40)", feature.row);
+        source.query(&format!("INSERT INTO {name} ({}) {rows}", stored.join(", "))).unwrap();
+        jobs.push_str(&job(&database, feature.name, "<number_of_splits>2</number_of_splits>"));
+    }
+    let report = copy(source, target, &jobs).await;
+    for (feature, table) in FEATURES.iter().zip(&report.tables) {
+        let all =
+            table.partitions.iter().all(|partition| partition.compared && partition.target == Some(partition.selected));
+        assert!(all && !table.partitions.is_empty(), "{table}");
+        let name = |database: &str| TableName::new(database, feature.name);
+        let there = warehouse.table(&node_of(target), &name(&format!("{database}_copy"))).await.unwrap().unwrap();
+        let here = warehouse.table(&node_of(source), &name(&database)).await.unwrap().unwrap();
+        assert_eq!((there.engine, there.columns), (here.engine, here.columns), "{}", feature.name);
+        assert_eq!((there.declarations, there.comment), (here.declarations, here.comment), "{}", feature.name);
+        assert_equal(source, target, &database, feature.name).await;
+    }
+    let remarks = report.tables[0].remarks.join("\n");
+    assert!(remarks.contains("by their text") && remarks.contains("j (JSON)"), "{remarks}");
+}
+
+#[tokio::test]
+async fn from_18_16_to_today() {
+    let (source, target) = (Lab::shared().clickhouse(0), Lab::shared_modern().modern(0));
+    let database = databases(source, target, "up");
+    source.query(&format!("CREATE TABLE {database}.hits {EVERY_TYPE} {BY_MONTH}")).unwrap();
+    let columns = "(d, id, s, n, a, u, dec, e, f, nest.x, nest.y, t, fl, aa, tu, nu, c)";
+    source.query(&format!("INSERT INTO {database}.hits {columns} {EVERY_VALUE}")).unwrap();
+    let old = "(d Date, u UInt32, x UInt64) ENGINE = SummingMergeTree(d, intHash32(u), (u, intHash32(u)), 1024, (x))";
+    source.query(&format!("CREATE TABLE {database}.old {old}")).unwrap();
+    let rows = "SELECT toDate('2018-01-01') + number % 60, number, number FROM system.numbers LIMIT 1000";
+    source.query(&format!("INSERT INTO {database}.old {rows}")).unwrap();
+    let jobs = job(&database, "hits", "<number_of_splits>3</number_of_splits>") + &job(&database, "old", "");
+    let report = copy(source, target, &jobs).await;
+    assert_eq!(report.rows(), 4000, "{report}");
+    assert_equal(source, target, &database, "hits").await;
+    assert_equal(source, target, &database, "old").await;
+}
+
+#[tokio::test]
+async fn from_today_to_18_16() {
+    let (source, target) = (Lab::shared_modern().modern(0), Lab::shared().clickhouse(1));
+    let database = databases(source, target, "down");
+    // What 18.16 knows, in a table with much that it does not.
+    let columns = "d Date CODEC(Delta(2), ZSTD(3)), id UInt64 COMMENT 'it\\'s', s String DEFAULT 'x' TTL d + INTERVAL 100 YEAR, \
+                   n Nullable(Int32), a Array(Nullable(String)), u UUID, dec Decimal(18, 4), e Enum8('a' = 1, 'b' = 2), \
+                   t DateTime, fl Float64, tu Tuple(UInt8, String), nu Nullable(UUID), m UInt64 MATERIALIZED id * 2, \
+                   INDEX i s TYPE minmax GRANULARITY 1, PROJECTION p (SELECT d, sum(id) GROUP BY d), CONSTRAINT c CHECK id >= 0";
+    let engine = "MergeTree PARTITION BY toYYYYMM(d) ORDER BY (d, id) TTL d + INTERVAL 100 YEAR COMMENT 'of the table'";
+    source.query(&format!("CREATE TABLE {database}.hits ({columns}) ENGINE = {engine}")).unwrap();
+    let rows = "SELECT toDate('2018-01-01') + number % 60, number, toString(number), if(number % 3 = 0, NULL, -number), \
+                [NULL, toString(number)], generateUUIDv4(), number / 3, 'b', toDateTime('2018-01-01 00:00:00', 'UTC') + number, \
+                if(number = 7, nan, number / 7), (1, 'x'), if(number % 4 = 0, NULL, generateUUIDv4()) FROM numbers(3000)";
+    source.query(&format!("INSERT INTO {database}.hits {rows}")).unwrap();
+    let report = copy(source, target, &job(&database, "hits", "")).await;
+    assert_eq!(report.rows(), 3000, "{report}");
+    assert!(report.tables[0].partitions.iter().all(|partition| partition.compared), "{report}");
+    assert_equal(source, target, &database, "hits").await;
+}
+
+/// Rows that were deleted and are still in the parts.
+#[tokio::test]
+async fn deleted_rows_do_not_come_back_to_life() {
+    let lab = Lab::shared_modern();
+    let (source, target) = (lab.modern(0), lab.modern(1));
+    let database = databases(source, target, "deleted");
+    let columns = "(d Date, n UInt64) ENGINE = MergeTree PARTITION BY toYYYYMM(d) ORDER BY n";
+    source.query(&format!("CREATE TABLE {database}.hits {columns}")).unwrap();
+    source
+        .query(&format!(
+            "INSERT INTO {database}.hits SELECT toDate('2024-01-01') + number % 90, number FROM numbers(9000)"
+        ))
+        .unwrap();
+    source.query(&format!("DELETE FROM {database}.hits WHERE n % 3 = 0 OR toYYYYMM(d) = 202402")).unwrap();
+    let warehouse = HttpWarehouse::default();
+    let name = TableName::new(&database, "hits");
+    let parts = warehouse.parts(&node_of(source), &name).await.unwrap();
+    assert!(parts.iter().any(|part| part.rows > 0 && !part.exact), "{parts:?}");
+    let alive: u64 = source.value(&format!("SELECT count() FROM {database}.hits")).unwrap().parse().unwrap();
+    // An Ordinary database, as old servers have them.
+    let ordinary = format!("CREATE DATABASE {database}_copy ENGINE = Ordinary");
+    target.query_with(&[("allow_deprecated_database_ordinary", "1")], &ordinary).unwrap();
+    let report = copy(source, target, &job(&database, "hits", "")).await;
+    // Planned as they are: February is no partition any more.
+    assert_eq!((report.rows(), report.tables[0].partitions.len()), (alive, 2), "{report}");
+    assert_equal(source, target, &database, "hits").await;
+    // Rows deleted from a staging table stay so where its parts go.
+    let [staging, attached] = ["staging", "attached"].map(|table| name.beside(table));
+    let definition = warehouse.table(&node_of(source), &name).await.unwrap().unwrap();
+    let statement = definition.create_staging(&staging, &["d".into(), "n".into()]).unwrap();
+    warehouse.create_table(&node_of(source), &staging, &statement, &Settings::new()).await.unwrap();
+    source.query(&format!("CREATE TABLE {attached} {columns}")).unwrap();
+    source.query(&format!("INSERT INTO {staging} SELECT toDate('2024-01-01'), number FROM numbers(100)")).unwrap();
+    source.query(&format!("DELETE FROM {staging} WHERE n >= 10")).unwrap();
+    let ids = [PartitionId("202401".into())];
+    for placing in [Placing::Attach, Placing::Replace] {
+        warehouse.place(&node_of(source), placing, &attached, &staging, &ids, &Settings::new()).await.unwrap();
+        let found = source.value(&format!("SELECT count(), sum(n) FROM {attached}")).unwrap();
+        assert_eq!(found, "10\t45", "{placing:?}");
+    }
+    source.query(&format!("OPTIMIZE TABLE {attached} FINAL")).unwrap();
+    assert_eq!(source.value(&format!("SELECT count(), sum(n) FROM {attached}")).unwrap(), "10\t45");
+}
+
+#[tokio::test]
+async fn what_a_ttl_of_the_target_removes_is_no_loss() {
+    let lab = Lab::shared_modern();
+    let (source, target) = (lab.modern(0), lab.modern(1));
+    let database = databases(source, target, "ttl");
+    let columns = "(d Date, n UInt64, s String)";
+    let engine = "ENGINE = MergeTree PARTITION BY n % 2 ORDER BY n";
+    source.query(&format!("CREATE TABLE {database}.hits {columns} {engine}")).unwrap();
+    // Of each partition, half is long expired.
+    let rows = "SELECT if(number % 4 < 2, toDate('2001-01-01'), today()), number, toString(number) FROM numbers(1000)";
+    source.query(&format!("INSERT INTO {database}.hits {rows}")).unwrap();
+    target.query(&format!("CREATE DATABASE {database}_copy")).unwrap();
+    let ttl = "TTL d + INTERVAL 1 YEAR SETTINGS merge_with_ttl_timeout = 0";
+    target.query(&format!("CREATE TABLE {database}_copy.hits {columns} {engine} {ttl}")).unwrap();
+    // What a TTL removes is gone before anybody counts.
+    let warehouse = Merging::of(&format!("{database}_copy"));
+    let report = copy_by(warehouse, source, target, &job(&database, "hits", "")).await;
+    // Staged whole, compared whole, and then the table did as it was told.
+    let text = report.to_string();
+    assert!(text.contains("TTL") && text.contains("removed 250 of 500 rows"), "{text}");
+    let counts: BTreeMap<&str, Option<u64>> =
+        report.tables[0].partitions.iter().map(|partition| (partition.name.as_str(), partition.target)).collect();
+    assert_eq!(counts, BTreeMap::from([("0", Some(250)), ("1", Some(250))]), "{text}");
+    assert!(report.tables[0].partitions.iter().all(|partition| partition.selected == 500 && partition.compared));
+    let left = format!("SELECT count(), min(d) = today() FROM {database}_copy.hits");
+    assert_eq!(target.value(&left).unwrap(), "500\t1");
+}
+
+/// What we hold to be names of one setting, the server holds so too.
+#[test]
+fn renamed_settings_are_aliases_on_the_server() {
+    let server = Lab::shared_modern().modern(0);
+    for (old, new) in renamed_settings() {
+        let of = |name: &str, of: &str| format!("name = '{name}' AND alias_for = '{of}'");
+        let sql = format!("SELECT count() FROM system.settings WHERE {} OR {}", of(old, new), of(new, old));
+        assert_eq!(server.value(&sql).unwrap(), "1", "{old} and {new}");
+    }
+}

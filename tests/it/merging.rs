@@ -1,0 +1,84 @@
+//! The door to the servers, where tables are merged as soon as partitions are put into them: what a TTL removes is gone
+//! before anybody counts.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use clickhouse_copier::cluster::http::HttpWarehouse;
+use clickhouse_copier::cluster::{
+    Digest, Error, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally, Transfer, Warehouse,
+};
+use clickhouse_copier::model::{Node, PartitionId, PartitionValue, TableName};
+use clickhouse_copier::sql::{Column, KeyElement, Selection, TableDefinition};
+
+/// The production warehouse, but for that.
+pub struct Merging {
+    door: HttpWarehouse,
+    database: String,
+}
+
+impl Merging {
+    /// Of the tables of one database.
+    pub fn of(database: &str) -> Self {
+        Self { door: HttpWarehouse::default(), database: database.to_owned() }
+    }
+}
+
+macro_rules! all_but_place {
+    ($($name:ident($($argument:ident: $type:ty),*) -> $out:ty;)*) => {
+        #[async_trait]
+        impl Warehouse for Merging {
+            $(async fn $name(&self, $($argument: $type),*) -> Result<$out, Error> {
+                self.door.$name($($argument),*).await
+            })*
+
+            async fn place(
+                &self,
+                node: &Node,
+                placing: Placing,
+                into: &TableName,
+                from: &TableName,
+                ids: &[PartitionId],
+                settings: &Settings,
+            ) -> Result<(), Error> {
+                self.door.place(node, placing, into, from, ids, settings).await?;
+                if into.database == self.database && !into.table.starts_with("copier_") {
+                    let merge = format!("OPTIMIZE TABLE {into} FINAL");
+                    self.door.create_table(node, into, &merge, settings).await?;
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+all_but_place! {
+    server(node: &Node) -> ServerFacts;
+    database_engine(node: &Node, database: &str) -> Option<String>;
+    table(node: &Node, name: &TableName) -> Option<TableDefinition>;
+    tables_with_prefix(node: &Node, database: &str, prefix: &str) -> Vec<String>;
+    replica_state(node: &Node, name: &TableName) -> Option<ReplicaState>;
+    reaches(from: &Node, to: &Node) -> ();
+    zookeeper_children(node: &Node, path: &str) -> Option<Vec<String>>;
+    parts(node: &Node, name: &TableName) -> Vec<PartSizes>;
+    displaced_parts(node: &Node, name: &TableName, ids: &[PartitionId]) -> u64;
+    tally(node: &Node, rows: &Selection, key: &[KeyElement], settings: &Settings) -> Vec<Tally>;
+    rows_by_partition(node: &Node, name: &TableName, only: Option<&[PartitionId]>) -> BTreeMap<PartitionId, u64>;
+    values_by_partition(node: &Node, name: &TableName, key: &[KeyElement]) -> Vec<(PartitionId, PartitionValue, u64)>;
+    checksum(node: &Node, name: &TableName, id: Option<&PartitionId>, columns: &[Column]) -> (u64, u64);
+    digest(node: &Node, rows: &Selection, key: &[KeyElement], hash: &str, settings: &Settings) -> Vec<Digest>;
+    sample_keys(node: &Node, rows: &Selection, columns: &[KeyElement], every: u64, settings: &Settings) -> Vec<Vec<String>>;
+    types(node: &Node, over: Option<&Selection>, expressions: &[String]) -> Vec<String>;
+    evaluate(node: &Node, over: &Selection, expressions: &[String], rows: u64) -> ();
+    running(node: &Node, prefix: &str) -> Vec<Running>;
+    kill(node: &Node, prefix: &str) -> ();
+    create_database(node: &Node, database: &str, settings: &Settings) -> ();
+    create_table(node: &Node, name: &TableName, statement: &str, settings: &Settings) -> ();
+    drop_table(node: &Node, name: &TableName, settings: &Settings) -> ();
+    rename(node: &Node, pairs: &[(TableName, TableName)]) -> ();
+    stop_merges(node: &Node, name: &TableName) -> ();
+    sync_replica(node: &Node, name: &TableName) -> ();
+    drop_partitions(node: &Node, name: &TableName, ids: &[PartitionId], settings: &Settings) -> ();
+    transfer(transfer: &Transfer) -> ();
+    insert_partition(node: &Node, into: &TableName, from: &TableName, columns: &[String], id: &PartitionId, settings: &Settings) -> ();
+}
