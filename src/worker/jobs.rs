@@ -200,8 +200,10 @@ impl Hands {
             Err(error) => return Ok(Err(error)),
         };
         let mut before = record.before();
-        if self.site.policy(batch.table) == Policy::Append && before.is_empty() {
-            before = match publication.look_before(&gathered).await {
+        if self.site.policy(batch.table) == Policy::Append
+            && gathered.iter().any(|part| !before.contains_key(&part.address()))
+        {
+            before = match publication.look_before(&gathered, &before).await {
                 Ok(before) => before,
                 Err(error) => return Ok(Err(error)),
             };

@@ -29,7 +29,7 @@ use tokio::time::sleep;
 
 use doors::{Coordination, Servers};
 use fates::{FAULTS, Fates, Fired};
-use scene::{Before, Scene, Second};
+use scene::{Scene, Second};
 use stage::{Actor, Broken, SESSION, Stage, task_path};
 
 const SEEDS: u64 = 10_000;
@@ -130,9 +130,7 @@ async fn all(stage: &Arc<Stage>) -> Result<bool, String> {
         stage.check_end(task, finished)?;
         clean(stage, task).await?;
         // Where a server is lost, or somebody else's rows are in the way, a task may say that it cannot go on.
-        let excused = !stage.gone().is_empty()
-            || stage.scene.second == Second::Same
-            || stage.scene.before == Before::Append && matches!(ended, Some(Ok(Ending::Partial)));
+        let excused = !stage.gone().is_empty() || stage.scene.second == Second::Same;
         if !finished && !excused {
             return Err(format!(
                 "the last worker of task {task} could not finish it: {ended:?}",
@@ -263,21 +261,27 @@ fn a_seed_is_the_same_run_every_time() {
     }
 }
 
-/// The tests of the test: without a guard, a seed fails.
+/// The tests of the test: without a guard, a seed fails, and says which invariant does not hold.
 fn is_missed(broken: Broken, by: &str) {
-    let why = simulate_all(0..2_000, Some(broken)).err().unwrap_or_else(|| panic!("nobody misses {broken:?}"));
-    println!("{broken:?}: {why}");
-    assert!(why.contains(by), "{broken:?} is missed, but not by {by}: {why}");
+    let mut others = 0;
+    for seed in 0..500 {
+        match simulate(seed, Some(broken)) {
+            Err(why) if why.contains(by) => return println!("{broken:?}: {why}"),
+            Err(_) => others += 1,
+            Ok(_) => {}
+        }
+    }
+    panic!("without {broken:?}, {by} is never violated ({others} seeds fail otherwise)");
 }
 
 #[test]
 fn comparing_versions_is_missed() {
-    is_missed(Broken::Comparing, "");
+    is_missed(Broken::Comparing, "went back");
 }
 
 #[test]
 fn tables_of_an_attempt_alone_are_missed() {
-    is_missed(Broken::Fencing, "");
+    is_missed(Broken::Fencing, "I4");
 }
 
 #[test]

@@ -60,6 +60,8 @@ pub struct Scene {
     /// Whether each source shard has a second server with the same rows.
     pub source_pair: bool,
     pub travel: Travel,
+    /// How what arrived is checked.
+    pub verify: &'static str,
     pub splits: u32,
     pub batch_bytes: u32,
     pub workers: usize,
@@ -160,6 +162,7 @@ impl Scene {
                 5 => Travel::Told("relay"),
                 _ => Travel::Told("auto"),
             },
+            verify: ["count", "count", "checksum", "none"][chance.random_range(0..4)],
             splits: chance.random_range(1..4),
             batch_bytes: if chance.random_bool(0.5) { 1 } else { 100_000 },
             workers: chance.random_range(1..4),
@@ -251,10 +254,10 @@ impl Scene {
             <cluster_pull>src</cluster_pull><database_pull>a</database_pull><table_pull>hits</table_pull>
             <cluster_push>dst</cluster_push><database_push>b</database_push><table_push>hits</table_push>
             <engine>ENGINE = {engine} PARTITION BY toYYYYMM(d) ORDER BY id</engine>
-            <sharding_key>id</sharding_key><number_of_splits>{}</number_of_splits>
+            <sharding_key>id</sharding_key><number_of_splits>{}</number_of_splits><verify>{}</verify>
             <batch_bytes>{}</batch_bytes><if_target_not_empty>{policy}</if_target_not_empty>{enabled}<transfer>{transfer}</transfer>
             </hits></tables></clickhouse>",
-            self.splits, self.batch_bytes
+            self.splits, self.verify, self.batch_bytes
         )
     }
 

@@ -21,6 +21,8 @@ use super::site::Site;
 const PER_ALTER: usize = 100;
 /// How long to wait until displaced parts are gone; 18.16 takes about ten seconds.
 const DISPLACED_LIMIT: Duration = Duration::from_secs(900);
+/// How long a replica may take to fetch what others had, before an `append` cannot go on there.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(120);
 
 /// Rows that partitions held before the first row of ours was added, by the address of the node.
 pub type Before = BTreeMap<String, BTreeMap<PartitionId, u64>>;
@@ -54,6 +56,13 @@ pub struct Gathered {
     staged: BTreeMap<PartitionId, u64>,
     /// What value each partition has.
     pub(super) values: BTreeMap<PartitionId, PartitionValue>,
+}
+
+impl Gathered {
+    /// The address of its node.
+    pub fn address(&self) -> String {
+        self.node.address()
+    }
 }
 
 impl Publication<'_> {

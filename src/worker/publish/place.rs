@@ -12,27 +12,57 @@ use crate::protocol::{PartitionFacts, Policy, Published, Step, decide, is_comple
 
 use super::super::fault_point::fault_point;
 use super::super::site::AttemptError;
-use super::{Before, DISPLACED_LIMIT, Gathered, PER_ALTER, Publication};
+use super::{Before, CATCH_UP_LIMIT, DISPLACED_LIMIT, Gathered, PER_ALTER, Publication};
 
 impl Publication<'_> {
-    /// For `append`: what the partitions hold before the first row is added.
-    pub async fn look_before(&self, gathered: &[Gathered]) -> Result<Before, AttemptError> {
-        let looks = gathered.iter().map(|part| async {
-            let ids: Vec<PartitionId> = part.staged.keys().cloned().collect();
+    /// For `append`: what the partitions held before the first row was added, on every node that is to get rows. `known` is
+    /// what was recorded; a batch that has moved is to be added on nodes that are not in it.
+    pub async fn look_before(&self, gathered: &[Gathered], known: &Before) -> Result<Before, AttemptError> {
+        let ids = partitions(gathered);
+        let ids = ids.as_slice();
+        let looks = gathered.iter().filter(|part| !known.contains_key(&part.node.address())).map(|part| async {
+            if let Some(rows) = self.of_another_replica(part, known) {
+                self.catch_up(part).await?;
+                return Ok((part.node.address(), rows));
+            }
             let mut rows: BTreeMap<PartitionId, u64> = ids.iter().map(|id| (id.clone(), 0)).collect();
-            rows.extend(self.site.fleet.warehouse.rows_by_partition(&part.node, &part.target.name, Some(&ids)).await?);
+            rows.extend(self.site.fleet.warehouse.rows_by_partition(&part.node, &part.target.name, Some(ids)).await?);
             Ok::<_, AttemptError>((part.node.address(), rows))
         });
-        Ok(try_join_all(looks).await?.into_iter().collect())
+        let mut before = known.clone();
+        before.extend(try_join_all(looks).await?);
+        Ok(before)
+    }
+
+    /// Replicas of a Replicated table hold the same: what one held before, all did.
+    fn of_another_replica(&self, part: &Gathered, known: &Before) -> Option<BTreeMap<PartitionId, u64>> {
+        if !part.target.engine.is_replicated() {
+            return None;
+        }
+        let task = self.site.task();
+        let shard = &task.target(&task.tables[self.batch.table]).shards[part.shard];
+        shard.replicas.iter().find_map(|node| known.get(&node.address()).cloned())
+    }
+
+    /// Rows that were added on a replica that is lost may be on their way here: until they are, their number tells nothing.
+    async fn catch_up(&self, part: &Gathered) -> Result<(), AttemptError> {
+        let caught_up = self.site.fleet.warehouse.sync_replica(&part.node, &part.target.name);
+        match tokio::time::timeout(CATCH_UP_LIMIT, caught_up).await {
+            Ok(done) => Ok(done?),
+            Err(_) => Err(AttemptError::Mismatch(format!(
+                "{}: {} has not fetched everything from its other replicas within {} s: it cannot be told whether rows were \
+                 added there",
+                part.node,
+                part.target.name,
+                CATCH_UP_LIMIT.as_secs()
+            ))),
+        }
     }
 
     /// Puts what was gathered in place, and counts the target.
     pub async fn place(&self, gathered: &[Gathered], before: &Before) -> Result<Published, AttemptError> {
         let started = Instant::now();
-        let mut everywhere: BTreeSet<PartitionId> = BTreeSet::new();
-        for part in gathered {
-            everywhere.extend(part.staged.keys().cloned());
-        }
+        let everywhere = partitions(gathered);
         let fault = self.site.strikes(self.site.conduct.move_fault_probability);
         let wished = || AttemptError::Mismatch("a fault was wished for by --move-fault-probability".into());
         // A wished fault comes before the rows are in place or after, as a real one would.
@@ -71,7 +101,7 @@ impl Publication<'_> {
     async fn place_on(
         &self,
         part: &Gathered,
-        everywhere: &BTreeSet<PartitionId>,
+        ids: &[PartitionId],
         before: &Before,
     ) -> Result<(BTreeMap<PartitionId, u64>, Vec<String>), AttemptError> {
         let site = self.site;
@@ -79,16 +109,17 @@ impl Publication<'_> {
         let table = &part.target.name;
         let policy = site.policy(self.batch.table);
         let settings = site.target_settings(&part.node).await?;
-        let ids: Vec<PartitionId> = everywhere.iter().cloned().collect();
-        let present = warehouse.rows_by_partition(&part.node, table, Some(&ids)).await?;
+        let present = warehouse.rows_by_partition(&part.node, table, Some(ids)).await?;
         let mut steps: BTreeMap<PartitionId, (Step, PartitionFacts)> = BTreeMap::new();
-        for id in &ids {
+        for id in ids {
             let mut facts = PartitionFacts {
                 staged: part.staged.get(id).copied().unwrap_or(0),
                 present: present.get(id).copied().unwrap_or(0),
                 same: None,
-                before: (policy == Policy::Append)
-                    .then(|| before.get(&part.node.address()).and_then(|rows| rows.get(id)).copied().unwrap_or(0)),
+                before: before
+                    .get(&part.node.address())
+                    .filter(|_| policy == Policy::Append)
+                    .and_then(|rows| rows.get(id).copied()),
                 retried: self.number > 1,
                 merges_rows: part.target.engine.merges_rows(),
                 expires: part.target.has_ttl(),
@@ -121,7 +152,7 @@ impl Publication<'_> {
             .map(|(id, _)| id.clone())
             .collect();
         self.await_displaced(part, &displaced).await?;
-        let counts = warehouse.rows_by_partition(&part.node, table, Some(&ids)).await?;
+        let counts = warehouse.rows_by_partition(&part.node, table, Some(ids)).await?;
         let mut remarks = Vec::new();
         for (id, (step, facts)) in &steps {
             let counted = counts.get(id).copied().unwrap_or(0);
@@ -229,4 +260,10 @@ impl Publication<'_> {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     }
+}
+
+/// The partitions of which any node has rows to be put in place.
+fn partitions(gathered: &[Gathered]) -> Vec<PartitionId> {
+    let all: BTreeSet<&PartitionId> = gathered.iter().flat_map(|part| part.staged.keys()).collect();
+    all.into_iter().cloned().collect()
 }
