@@ -74,7 +74,6 @@ pub struct Scene {
 
 pub const SOURCE: (&str, &str) = ("a", "hits");
 pub const TARGET: (&str, &str) = ("b", "hits");
-const MONTHS: u32 = 3;
 const COLUMNS: &str = "(`d` Date, `id` UInt64)";
 
 pub fn node(host: &str) -> Node {
@@ -129,10 +128,11 @@ impl Scene {
             1 if before != Before::Append => Second::Same,
             _ => Second::None,
         };
+        let months = chance.random_range(2..4);
         let rows = (0..2)
             .map(|_| {
                 let mut rows: Vec<Row> =
-                    (0..chance.random_range(8..16)).map(|n| some_row(chance, n % MONTHS + 1)).collect();
+                    (0..chance.random_range(6..12)).map(|n| some_row(chance, n % months + 1)).collect();
                 // Equal rows are rows.
                 rows.extend_from_within(0..2);
                 rows
@@ -163,7 +163,7 @@ impl Scene {
                 _ => Travel::Told("auto"),
             },
             verify: ["count", "count", "checksum", "none"][chance.random_range(0..4)],
-            splits: chance.random_range(1..4),
+            splits: chance.random_range(1..3),
             batch_bytes: if chance.random_bool(0.5) { 1 } else { 100_000 },
             workers: chance.random_range(1..4),
             jobs: chance.random_range(1..4),
