@@ -10,6 +10,7 @@ mod engine;
 mod expression;
 mod lex;
 pub mod quote;
+mod remote;
 mod select;
 mod statements;
 
@@ -17,6 +18,7 @@ pub use checksum::row_hash;
 pub use definition::{Column, DefaultKind, DefinitionError, TableDefinition};
 pub use engine::{Clause, Engine, EngineError};
 pub use expression::{Expression, ExpressionError};
+pub use remote::remote;
 pub use select::{
     KeyElement, PartitionFilter, Relation, Selection, Slice, SliceBound, SlotFilter, SlotWidth, key_elements,
 };

@@ -4,6 +4,7 @@ use crate::model::{Node, PartitionId, TableName};
 
 use super::definition::Column;
 use super::quote::{ident, idents, literal, table};
+use super::remote::remote;
 use super::select::{KeyElement, Selection};
 
 /// `version`, `timezone`.
@@ -229,27 +230,12 @@ pub fn sync_replica(name: &TableName) -> String {
 /// list of columns behind the function: 18.16 takes it for a second list of arguments (code 42). So `values` are for all
 /// columns of the table, in its order.
 pub fn push(to: &Node, into: &TableName, values: &[String], selection: &Selection) -> String {
-    let function = if to.secure { "remoteSecure" } else { "remote" };
-    format!(
-        "INSERT INTO FUNCTION {function}({}, {}, {}, {}, {}) {}",
-        literal(&to.address()),
-        literal(&into.database),
-        literal(&into.table),
-        literal(&to.user),
-        literal(to.password.expose()),
-        selection.select(&values.join(", "))
-    )
+    format!("INSERT INTO FUNCTION {} {}", remote(to, into), selection.select(&values.join(", ")))
 }
 
 /// One row, read from another server with the account that a push would use.
 pub fn reach(to: &Node) -> String {
-    let function = if to.secure { "remoteSecure" } else { "remote" };
-    format!(
-        "SELECT dummy FROM {function}({}, 'system', 'one', {}, {})",
-        literal(&to.address()),
-        literal(&to.user),
-        literal(to.password.expose())
-    )
+    format!("SELECT dummy FROM {}", remote(to, &TableName::new("system", "one")))
 }
 
 /// Copies partitions within a server by reading and writing rows.
@@ -283,6 +269,7 @@ mod tests {
             password: Secret::new("p'w"),
             secure: false,
             default_database: None,
+            named_collection: None,
         };
         let text = push(
             &node,

@@ -14,7 +14,7 @@ use clickhouse_copier::cluster::http::HttpWarehouse;
 use clickhouse_copier::cluster::{
     Error, Kind, PartSizes, Placing, Push, ReplicaState, Running, ServerFacts, Settings, Tally, Warehouse,
 };
-use clickhouse_copier::model::{Node, PartitionId, PartitionValue, Secret, TableName};
+use clickhouse_copier::model::{Node, PartitionId, PartitionValue, Secret, TableName, Tls};
 use clickhouse_copier::sql::{self, Column, KeyElement, Relation, Selection, TableDefinition};
 use clickhouse_copier::warehouse_conformance;
 use lab::{ClickHouse, Lab};
@@ -101,12 +101,17 @@ fn node_of(server: &ClickHouse) -> Arc<Node> {
         password: Secret::default(),
         secure: false,
         default_database: None,
+        named_collection: None,
     })
 }
 
 async fn modern(test: &str) -> (Relayed, [Arc<Node>; 2], String) {
     let lab = Lab::shared_modern();
-    (Relayed(HttpWarehouse::default()), [0, 1].map(|index| node_of(lab.modern(index))), format!("it_modern__{test}"))
+    (
+        Relayed(HttpWarehouse::new(&Tls::default()).unwrap()),
+        [0, 1].map(|index| node_of(lab.modern(index))),
+        format!("it_modern__{test}"),
+    )
 }
 
 warehouse_conformance!(modern:
