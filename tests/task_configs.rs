@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use clickhouse_copier::model::{Cluster, Secret, TableName, Way};
+use clickhouse_copier::model::{Cluster, Secret, TableName, Tls, Way};
 use clickhouse_copier::task::{
     Faults, GivenSecrets, IfTargetNotEmpty, KeeperConfig, LogLevel, Parsed, Task, Verify, Warning, differences,
 };
@@ -108,6 +108,8 @@ fn every_sample_parses_without_a_warning() {
     assert_eq!(first_node(&tasks["secure.xml"].clusters[1]).url(), "https://target-1.example:18443/");
     assert_eq!(first_node(&tasks["password-from-env.xml"].clusters[0]).password, Secret::new(" c0&pier "));
     assert_eq!(first_node(&tasks["password-file.xml"].clusters[0]).password, Secret::new("from file "));
+    let named = first_node(&tasks["named-collection.xml"].clusters[1]);
+    assert_eq!(named.named_collection.as_deref(), Some("copy_target"));
     assert_eq!(job("enabled-partitions.xml").enabled_partitions.unwrap(), ["201801", "201802"]);
     let settings = &tasks["settings.xml"].settings;
     assert!(settings.pull_readonly);
@@ -515,6 +517,59 @@ fn a_keeper_file_says_where_zookeeper_is() {
         ),
     ] {
         assert_eq!(parse(xml).unwrap_err().to_string(), expected, "{xml}");
+    }
+}
+
+#[test]
+fn a_keeper_file_says_whom_to_trust_over_tls() {
+    let parse = |xml: &str| {
+        let mut secrets = secrets();
+        secrets.files.insert("ca.pem".into(), "-----BEGIN CERTIFICATE-----".into());
+        secrets.files.insert("key.pem".into(), "-----BEGIN EC PRIVATE KEY-----".into());
+        let node = "<zookeeper><node><host>a</host></node></zookeeper>";
+        KeeperConfig::parse(&format!("<yandex>{node}<openSSL>{xml}</openSSL></yandex>"), &secrets)
+    };
+    let tls = |client: &str| parse(&format!("<client>{client}</client>")).unwrap().0.tls;
+    assert_eq!(tls(""), Tls::default());
+    let own = tls(
+        "<caConfig> ca.pem </caConfig><certificateFile>ca.pem</certificateFile><privateKeyFile>key.pem</privateKeyFile>",
+    );
+    assert!(own.verify && !own.trusts_system() && own.identity.is_some());
+    assert!(!format!("{own:?}").contains("EC PRIVATE"), "{own:?}");
+    assert!(tls("<caConfig>ca.pem</caConfig><loadDefaultCAFile>true</loadDefaultCAFile>").trusts_system());
+    for (client, verify) in [
+        ("<verificationMode>relaxed</verificationMode>", true),
+        ("<verificationMode>NONE</verificationMode>", false),
+        ("<invalidCertificateHandler><name>RejectCertificateHandler</name></invalidCertificateHandler>", true),
+        ("<invalidCertificateHandler><name>AcceptCertificateHandler</name></invalidCertificateHandler>", false),
+    ] {
+        assert_eq!(tls(client).verify, verify, "{client}");
+    }
+    // What is not honoured is told.
+    let (_, warnings) = parse(
+        "<server><certificateFile>x</certificateFile></server><client><cipherList>ALL</cipherList><caFile>x</caFile>\
+         <disableProtocols>sslv2</disableProtocols><verificationMode>none</verificationMode></client>",
+    )
+    .unwrap();
+    assert_eq!(
+        shown(&warnings),
+        [
+            "/yandex/openSSL/server: has no effect: the copier is a client only",
+            "/yandex/openSSL/client/cipherList: has no effect: the library's ciphers are used",
+            "/yandex/openSSL/client/caFile: unknown element, ignored",
+            "/yandex/openSSL/client/disableProtocols: has no effect: TLS 1.2 and 1.3 are spoken, nothing older",
+            "/yandex/openSSL/client/verificationMode: certificates of servers are not checked: whoever stands between can pose \
+             as a server, and read passwords and rows",
+        ]
+    );
+}
+
+#[test]
+fn a_host_is_one_host() {
+    for host in ["a|b", "a{1..3}", "a,b", "a/b", "u@a", "a'b", "a b"] {
+        let keeper = format!("<yandex><zookeeper><node><host>{host}</host></node></zookeeper></yandex>");
+        let faults = KeeperConfig::parse(&keeper, &secrets()).unwrap_err().to_string();
+        assert!(faults.contains(&format!("must be the name or address of one host, but is '{host}'")), "{faults}");
     }
 }
 

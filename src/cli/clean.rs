@@ -3,14 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::cluster::http::HttpWarehouse;
 use crate::report::counted;
 use crate::task::SystemSecrets;
 use crate::worker::RunError;
 use crate::worker::cleanup::{Cleaner, Findings, Request, Standing};
 
 use super::meant::CleanupOptions;
-use super::work::{coordinator, failure, keeper_config, name, print, text};
+use super::work::{coordinator, failure, keeper_config, name, print, text, warehouse};
 use super::{Exit, Failure, Interrupt, PROGRAM};
 
 /// Lists what a dead task left, and removes it when told so.
@@ -19,8 +18,8 @@ pub(super) async fn cleanup(options: CleanupOptions, interrupt: Interrupt) -> Re
     let description =
         options.task_file.as_deref().map(|file| Ok::<_, Failure>((text(file)?, name(file)))).transpose()?;
     let request = Request {
+        warehouse: Arc::new(warehouse(&keeper)?),
         coordinator: Arc::new(coordinator(keeper)),
-        warehouse: Arc::new(HttpWarehouse::default()),
         secrets: Arc::new(SystemSecrets),
         task_path: options.task_path.clone(),
         description,

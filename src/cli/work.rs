@@ -39,8 +39,8 @@ pub(super) async fn run(
     }
     let (host, dice) = (gethostname::gethostname().to_string_lossy().into_owned(), Dice::fair());
     let launch = Launch {
+        warehouse: Arc::new(warehouse(&keeper)?),
         coordinator: Arc::new(coordinator(keeper)),
-        warehouse: Arc::new(HttpWarehouse::default()),
         secrets: Arc::new(SystemSecrets),
         task_path: options.task_path.clone(),
         description,
@@ -136,10 +136,16 @@ pub(super) fn keeper_config(file: &Path) -> Result<KeeperConfig, Failure> {
     Ok(config)
 }
 
+/// The door to ClickHouse. Certificates that cannot be used are a fault of the configuration.
+pub(super) fn warehouse(config: &KeeperConfig) -> Result<HttpWarehouse, Failure> {
+    HttpWarehouse::new(&config.tls).map_err(|error| Failure::new(Exit::BadInput, error))
+}
+
 pub(super) fn coordinator(config: KeeperConfig) -> ZooKeeperCoordinator {
     ZooKeeperCoordinator::new(ZooKeeperOptions {
         hosts: config.hosts,
         secure: config.secure,
+        tls: config.tls,
         session_timeout: config.session_timeout,
         root: config.root,
         identity: config.identity,

@@ -28,6 +28,9 @@ pub enum Kind {
     /// No connection, or it broke.
     #[error("no answer: {0}")]
     Network(String),
+    /// TLS came to nothing: the text says why, and what to do.
+    #[error("no answer: {0}")]
+    Tls(String),
     /// Nothing came in time.
     #[error("no answer within {} s", .0.as_secs())]
     Timeout(Duration),
@@ -60,7 +63,7 @@ impl Error {
 
     /// Whether the node could not be spoken to at all.
     pub fn is_unreachable(&self) -> bool {
-        matches!(self.kind, Kind::Network(_) | Kind::Timeout(_))
+        matches!(self.kind, Kind::Network(_) | Kind::Tls(_) | Kind::Timeout(_))
     }
 
     /// Whether the account may not do this (wrong password, database denied, read-only, no grant).
@@ -72,6 +75,8 @@ impl Error {
     pub fn remedy(&self) -> Remedy {
         match &self.kind {
             Kind::Network(_) | Kind::Timeout(_) => Remedy::Retry,
+            // A certificate does not mend by itself; that of another replica may be good.
+            Kind::Tls(_) => Remedy::Elsewhere,
             Kind::Answer(_) => Remedy::GiveUp,
             Kind::Server { code, .. } => match code {
                 // network, time-outs, too many queries, too many parts, locks, concurrent ALTER, the server's own ZooKeeper
@@ -116,6 +121,10 @@ impl Error {
     /// What a person can do about it.
     fn advice(&self) -> Option<&'static str> {
         Some(match self.code()? {
+            46 if self.kind.to_string().contains("remoteSecure") => {
+                "servers before 19.1 cannot speak TLS to others: leave <secure> out on the other side, or write another \
+                 <transfer>"
+            }
             192..=194 | 516 => "check user and password of this replica in the task",
             291 | 497 => "the account needs access to this database",
             164 => "the account may only read",

@@ -41,6 +41,9 @@ pub struct Node {
     pub secure: bool,
     /// The database of tables that name none.
     pub default_database: Option<String>,
+    /// Under which named collection the servers that exchange rows with this one keep its address and account, so that no
+    /// password stands in a statement. We ourselves use the account above.
+    pub named_collection: Option<String>,
 }
 
 impl Cluster {
@@ -110,6 +113,7 @@ mod tests {
             password: Secret::default(),
             secure: true,
             default_database: None,
+            named_collection: None,
         };
         assert_eq!((node.address().as_str(), node.url().as_str()), ("[::1]:9440", "https://[::1]:8443/"));
     }

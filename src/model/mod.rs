@@ -5,6 +5,7 @@ mod partition;
 mod secret;
 mod setting;
 mod table;
+mod tls;
 mod way;
 
 pub use cluster::{Cluster, Node, Shard};
@@ -12,4 +13,5 @@ pub use partition::{PartitionId, PartitionValue};
 pub use secret::Secret;
 pub use setting::{lay_over, renamed_settings, setting_names};
 pub use table::TableName;
+pub use tls::{Identity, Tls};
 pub use way::Way;

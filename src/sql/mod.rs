@@ -10,6 +10,7 @@ mod engine;
 mod expression;
 mod lex;
 pub mod quote;
+mod remote;
 mod replication;
 mod select;
 mod statements;
@@ -20,6 +21,7 @@ pub use checksum::{is_hashed_by_text, row_hash, values_hash};
 pub use definition::{Column, DefaultKind, DefinitionError, TableDefinition};
 pub use engine::{Clause, Engine, EngineError};
 pub use expression::{Expression, ExpressionError};
+pub use remote::remote;
 pub use select::{
     KeyElement, PartitionFilter, Relation, Selection, Slice, SliceBound, SlotFilter, SlotWidth, key_elements,
 };

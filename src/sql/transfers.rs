@@ -5,7 +5,8 @@
 
 use crate::model::{Node, TableName};
 
-use super::quote::{ident, idents, literal, table};
+use super::quote::{ident, idents, table};
+use super::remote::remote;
 use super::select::Selection;
 
 /// The push of a piece to one target node: the rows travel from server to server.
@@ -48,19 +49,6 @@ pub fn reach(to: &Node) -> String {
     format!("SELECT dummy FROM {}", remote(to, &TableName::new("system", "one")))
 }
 
-/// A table of another server.
-fn remote(of: &Node, name: &TableName) -> String {
-    format!(
-        "{}({}, {}, {}, {}, {})",
-        if of.secure { "remoteSecure" } else { "remote" },
-        literal(&of.address()),
-        literal(&name.database),
-        literal(&name.table),
-        literal(&of.user),
-        literal(of.password.expose())
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,6 +64,7 @@ mod tests {
             password: Secret::new("p'w"),
             secure: false,
             default_database: None,
+            named_collection: None,
         }
     }
 

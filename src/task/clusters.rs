@@ -8,7 +8,17 @@ use super::xml::trim;
 use crate::model::{Cluster, Node, Secret, Shard};
 
 const NODE: Vocabulary = Vocabulary {
-    known: &["host", "port", "http_port", "user", "password", "password_file", "secure", "default_database"],
+    known: &[
+        "host",
+        "port",
+        "http_port",
+        "user",
+        "password",
+        "password_file",
+        "secure",
+        "default_database",
+        "named_collection",
+    ],
     without_effect: &[
         ("compression", "servers choose the compression between themselves"),
         ("priority", "any live replica will do; near ones come first"),
@@ -30,6 +40,7 @@ const SHARD_NODE: Vocabulary = Vocabulary {
         "password_file",
         "secure",
         "default_database",
+        "named_collection",
     ],
     ..NODE
 };
@@ -137,14 +148,25 @@ fn node(scope: &Scope<'_>, ports: Ports) -> Node {
     let secure = scope.boolean("secure").unwrap_or(false);
     let (port, http_port) = if secure { (ports.secure, 8443) } else { (ports.plain, 8123) };
     Node {
-        host: scope.required("host").map(|text| text.trimmed().to_owned()).unwrap_or_default(),
+        host: host(scope),
         port: scope.port("port", port),
         http_port: scope.port("http_port", http_port),
         user: scope.optional("user").unwrap_or_else(|| "default".to_owned()),
         password: password(scope),
         secure,
         default_database: scope.optional("default_database"),
+        named_collection: scope.optional("named_collection"),
     }
+}
+
+/// A host's name or address. `remote()` would take a list or a pattern for several nodes, and a URL more still.
+pub(super) fn host(scope: &Scope<'_>) -> String {
+    let Some(text) = scope.required("host") else { return String::new() };
+    let host = text.trimmed();
+    if !host.chars().all(|c| c.is_alphanumeric() || "-._:[]".contains(c)) {
+        text.fault(Problem::Host(text.shown()));
+    }
+    host.to_owned()
 }
 
 /// Blanks of a written password count, as they did in the original; of a file only the line's end does not.

@@ -67,6 +67,20 @@ pub enum Problem {
     /// An element has a text of its own and takes one from somewhere else too.
     #[error("is given twice: here and by {0}")]
     TwoSources(&'static str),
+    /// A list of hosts, a pattern, a URL.
+    #[error("must be the name or address of one host, but is {0}")]
+    Host(String),
+    /// A PEM file without what is looked for in it.
+    #[error("{path} holds no {what} in PEM form")]
+    NotPem {
+        /// The path as written.
+        path: String,
+        /// "certificate" or "private key".
+        what: &'static str,
+    },
+    /// `<loadDefaultCAFile>false` without a `<caConfig>`.
+    #[error("no certificate authority is left to trust: write <caConfig>, or leave this out")]
+    NoAuthority,
     /// `password_file` can't be read.
     #[error("cannot read {path}: {why}")]
     Unreadable {
@@ -184,6 +198,14 @@ pub enum Notice {
     /// Every worker would wait.
     #[error("is 0: every worker waits until it is raised")]
     NobodyWorks,
+    /// Certificates are not checked, as written.
+    #[error(
+        "certificates of servers are not checked: whoever stands between can pose as a server, and read passwords and rows"
+    )]
+    Unverified,
+    /// The library that speaks to ZooKeeper always checks.
+    #[error("ZooKeeper's certificates are checked all the same")]
+    CheckedAllTheSame,
     /// `readonly` where writing is the purpose.
     #[error("readonly is ignored here: rows could not be written with it")]
     ReadonlyPush,

@@ -6,7 +6,7 @@ use super::fault::{Faults, Notice, Problem, Warning};
 use super::secrets::SecretSource;
 use super::values;
 use super::walk::{Scope, Vocabulary, closest, document};
-use crate::model::Secret;
+use crate::model::{Secret, Tls};
 
 /// The file that `--config` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct KeeperConfig {
     pub root: Option<String>,
     /// `user:password` for digest authentication.
     pub identity: Option<Secret>,
+    /// Whom to trust over TLS, and who we are there; for ClickHouse too.
+    pub tls: Tls,
     /// What to log, and where.
     pub logger: LoggerConfig,
 }
@@ -76,7 +78,7 @@ impl LogLevel {
     ];
 }
 
-const ROOT: &[&str] = &["zookeeper", "logger"];
+const ROOT: &[&str] = &["zookeeper", "logger", "openSSL"];
 
 const ZOOKEEPER: Vocabulary = Vocabulary {
     known: &["session_timeout_ms", "operation_timeout_ms", "root", "identity"],
@@ -133,7 +135,12 @@ impl KeeperConfig {
                 root.fault(Problem::Missing("zookeeper"));
                 return None;
             };
-            Some(keeper(&zookeeper, logger))
+            let tls = root.child("openSSL").map(|scope| super::tls::read(&scope)).unwrap_or_default();
+            let keeper = keeper(&zookeeper, logger, tls);
+            if keeper.secure && !keeper.tls.verify {
+                zookeeper.warn(Notice::CheckedAllTheSame);
+            }
+            Some(keeper)
         })
     }
 }
@@ -158,14 +165,13 @@ fn root_vocabulary(root: &Scope<'_>) {
     }
 }
 
-fn keeper(scope: &Scope<'_>, logger: LoggerConfig) -> KeeperConfig {
+fn keeper(scope: &Scope<'_>, logger: LoggerConfig, tls: Tls) -> KeeperConfig {
     let mut hosts = Vec::new();
     let mut secures = Vec::new();
     let children = scope.children();
     for node in children.iter().filter(|child| child.name().starts_with("node")) {
         node.only(NODE);
-        let host = node.required("host").map(|text| text.trimmed().to_owned()).unwrap_or_default();
-        hosts.push((host, node.port("port", 2181)));
+        hosts.push((super::clusters::host(node), node.port("port", 2181)));
         secures.push(node.boolean("secure").unwrap_or(false));
     }
     vocabulary_beside_nodes(scope, &children);
@@ -184,6 +190,7 @@ fn keeper(scope: &Scope<'_>, logger: LoggerConfig) -> KeeperConfig {
         operation_timeout: milliseconds("operation_timeout_ms", 10_000),
         root: chroot(scope),
         identity: identity(scope),
+        tls,
         logger,
     }
 }

@@ -8,9 +8,10 @@
 //! - `walk`, `values`: a walker over the tree that knows the path, collects faults, and reads numbers and booleans.
 //! - `clusters`, `tables`, `partitions`, `settings`: one part of the file each.
 //! - `inputs`: what a plan depends on ([`Task::plan_inputs`], [`differences`]).
-//! - `keeper`: the other file, [`KeeperConfig`].
+//! - `keeper`, `tls`: the other file, [`KeeperConfig`].
 //!
-//! Nothing here does I/O but [`SystemSecrets`], through which `from_env` and `<password_file>` are read. Whether the
+//! Nothing here does I/O but [`SystemSecrets`], through which `from_env`, `<password_file>` and certificates are read,
+//! and [`system_authorities`]. Whether the
 //! SQL of `engine`, `sharding_key` and `where_condition` makes sense is for others to say.
 
 mod clusters;
@@ -21,6 +22,7 @@ mod partitions;
 mod secrets;
 mod settings;
 mod tables;
+mod tls;
 mod values;
 mod walk;
 mod xml;
@@ -31,6 +33,7 @@ pub use keeper::{KeeperConfig, LogLevel, LoggerConfig};
 pub use secrets::{GivenSecrets, SecretSource, SystemSecrets};
 pub use settings::Settings;
 pub use tables::{IfTargetNotEmpty, TableJob, Verify};
+pub use tls::system_authorities;
 
 use crate::model::Cluster;
 use walk::{Scope, Vocabulary};

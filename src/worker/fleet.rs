@@ -147,6 +147,7 @@ mod tests {
             password: Secret::default(),
             secure: false,
             default_database: None,
+            named_collection: None,
         }
     }
 

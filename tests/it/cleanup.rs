@@ -246,6 +246,7 @@ async fn delete(path: &str) {
     let options = ZooKeeperOptions {
         hosts: zookeeper_hosts(),
         secure: false,
+        tls: clickhouse_copier::model::Tls::default(),
         session_timeout: std::time::Duration::from_secs(20),
         root: None,
         identity: None,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clickhouse_copier::cluster::http::HttpWarehouse;
 use clickhouse_copier::cluster::{Placing, Settings, Warehouse};
 use clickhouse_copier::keeper::MemoryCoordinator;
-use clickhouse_copier::model::{PartitionId, TableName, renamed_settings};
+use clickhouse_copier::model::{PartitionId, TableName, Tls, renamed_settings};
 use clickhouse_copier::report::Report;
 use clickhouse_copier::sql;
 use clickhouse_copier::task::GivenSecrets;
@@ -46,7 +46,7 @@ fn databases(source: &ClickHouse, target: &ClickHouse, name: &str) -> String {
 
 /// Runs a worker over a task to its end; every partition must be published.
 async fn copy(source: &ClickHouse, target: &ClickHouse, tables: &str) -> Report {
-    copy_by(HttpWarehouse::default(), source, target, tables).await
+    copy_by(HttpWarehouse::new(&Tls::default()).unwrap(), source, target, tables).await
 }
 
 async fn copy_by(
@@ -94,7 +94,7 @@ async fn copy_by(
 
 /// A task's own checks are not all there is: both sides are looked at from outside.
 async fn assert_equal(source: &ClickHouse, target: &ClickHouse, database: &str, table: &str) {
-    let warehouse = HttpWarehouse::default();
+    let warehouse = HttpWarehouse::new(&Tls::default()).unwrap();
     let (a, b) = (TableName::new(database, table), TableName::new(format!("{database}_copy"), table));
     let columns = warehouse.table(&node_of(source), &a).await.unwrap().unwrap().columns;
     let wanted = warehouse.checksum(&node_of(source), &a, None, &columns).await.unwrap();
@@ -106,7 +106,7 @@ async fn tables_of_today_arrive_whole() {
     let lab = Lab::shared_modern();
     let (source, target) = (lab.modern(0), lab.modern(1));
     let database = databases(source, target, "today");
-    let warehouse = HttpWarehouse::default();
+    let warehouse = HttpWarehouse::new(&Tls::default()).unwrap();
     let settings = as_written(&warehouse, &node_of(source)).await;
     let mut jobs = String::new();
     for feature in FEATURES {
@@ -193,7 +193,7 @@ async fn deleted_rows_do_not_come_back_to_life() {
         ))
         .unwrap();
     source.query(&format!("DELETE FROM {database}.hits WHERE n % 3 = 0 OR toYYYYMM(d) = 202402")).unwrap();
-    let warehouse = HttpWarehouse::default();
+    let warehouse = HttpWarehouse::new(&Tls::default()).unwrap();
     let name = TableName::new(&database, "hits");
     let parts = warehouse.parts(&node_of(source), &name).await.unwrap();
     assert!(parts.iter().any(|part| part.rows > 0 && !part.exact), "{parts:?}");

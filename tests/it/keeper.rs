@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use clickhouse_copier::keeper::{Coordinator, Error, Op, Session, ZooKeeperCoordinator, ZooKeeperOptions};
 use clickhouse_copier::keeper_conformance;
-use clickhouse_copier::model::Secret;
+use clickhouse_copier::model::{Secret, Tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,7 +19,14 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 fn options(hosts: Vec<(String, u16)>, test: &str) -> ZooKeeperOptions {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let root = format!("/it/keeper/{test}-{}-{}", std::process::id(), since.as_nanos());
-    ZooKeeperOptions { hosts, secure: false, session_timeout: TIMEOUT, root: Some(root), identity: None }
+    ZooKeeperOptions {
+        hosts,
+        secure: false,
+        tls: Tls::default(),
+        session_timeout: TIMEOUT,
+        root: Some(root),
+        identity: None,
+    }
 }
 
 async fn zookeeper(test: &str) -> (ZooKeeperCoordinator, String) {

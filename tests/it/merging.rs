@@ -8,7 +8,7 @@ use clickhouse_copier::cluster::http::HttpWarehouse;
 use clickhouse_copier::cluster::{
     Digest, Error, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally, Transfer, Warehouse,
 };
-use clickhouse_copier::model::{Node, PartitionId, PartitionValue, TableName};
+use clickhouse_copier::model::{Node, PartitionId, PartitionValue, TableName, Tls};
 use clickhouse_copier::sql::{Column, KeyElement, Selection, TableDefinition};
 
 /// The production warehouse, but for that.
@@ -20,7 +20,7 @@ pub struct Merging {
 impl Merging {
     /// Of the tables of one database.
     pub fn of(database: &str) -> Self {
-        Self { door: HttpWarehouse::default(), database: database.to_owned() }
+        Self { door: HttpWarehouse::new(&Tls::default()).unwrap(), database: database.to_owned() }
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use clickhouse_copier::cluster::http::HttpWarehouse;
 use clickhouse_copier::cluster::{Placing, Settings, Transfer, Warehouse};
-use clickhouse_copier::model::{Node, PartitionId, Secret, TableName, Way};
+use clickhouse_copier::model::{Node, PartitionId, Secret, TableName, Tls, Way};
 use clickhouse_copier::sql::{self, Column, Relation, Selection};
 use clickhouse_copier::task::{GivenSecrets, Task};
 use clickhouse_copier::warehouse_conformance;
@@ -24,12 +24,17 @@ pub fn node_of(server: &ClickHouse) -> Arc<Node> {
         password: Secret::default(),
         secure: false,
         default_database: None,
+        named_collection: None,
     })
 }
 
 async fn modern(test: &str) -> (HttpWarehouse, [Arc<Node>; 2], String) {
     let lab = Lab::shared_modern();
-    (HttpWarehouse::default(), [0, 1].map(|index| node_of(lab.modern(index))), format!("it_modern__{test}"))
+    (
+        HttpWarehouse::new(&Tls::default()).unwrap(),
+        [0, 1].map(|index| node_of(lab.modern(index))),
+        format!("it_modern__{test}"),
+    )
 }
 
 warehouse_conformance!(modern, [Relay]:

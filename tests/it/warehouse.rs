@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use clickhouse_copier::cluster::http::HttpWarehouse;
 use clickhouse_copier::cluster::{Settings, Transfer, Warehouse};
-use clickhouse_copier::model::{Node, Secret, TableName, Way};
+use clickhouse_copier::model::{Node, Secret, TableName, Tls, Way};
 use clickhouse_copier::sql::{Relation, Selection};
 use clickhouse_copier::warehouse_conformance;
 use lab::Lab;
@@ -24,9 +24,10 @@ async fn servers(test: &str) -> (HttpWarehouse, [Arc<Node>; 2], String) {
             password: Secret::default(),
             secure: false,
             default_database: None,
+            named_collection: None,
         })
     });
-    (HttpWarehouse::default(), nodes, database)
+    (HttpWarehouse::new(&Tls::default()).unwrap(), nodes, database)
 }
 
 warehouse_conformance!(servers);

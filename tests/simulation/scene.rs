@@ -85,6 +85,7 @@ pub fn node(host: &str) -> Node {
         password: Secret::default(),
         secure: false,
         default_database: None,
+        named_collection: None,
     }
 }
 

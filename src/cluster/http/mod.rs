@@ -1,7 +1,9 @@
 //! ClickHouse over HTTP, through the official client.
 
+mod account;
 mod frames;
 mod relay;
+mod tls;
 mod warehouse;
 
 use std::collections::BTreeMap;
@@ -9,11 +11,15 @@ use std::future::Future;
 use std::time::Duration;
 
 use clickhouse::{Client, Compression, Row};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 
-use crate::model::Node;
+use crate::model::{Node, Tls};
 
 use super::{Error, Kind, Settings};
+
+pub use tls::TlsError;
 
 /// What nothing hangs on: a frozen node must not hold others up.
 const QUICK: Duration = Duration::from_secs(5);
@@ -23,6 +29,10 @@ const SHORT: Duration = Duration::from_secs(60);
 const COUNTING: Duration = Duration::from_secs(3600);
 /// How often definitions are looked at before a table that vanished is an error.
 const LOOKS: u32 = 5;
+/// How often a silent connection is asked whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+/// After how long an idle connection is closed: before the server does, which waits three seconds unless told else.
+const IDLE: Duration = Duration::from_secs(2);
 const UNKNOWN_TABLE: u32 = 60;
 const FILE_DOESNT_EXIST: u32 = 107;
 
@@ -33,25 +43,23 @@ pub struct HttpWarehouse {
     connect_timeout: Duration,
 }
 
-impl Default for HttpWarehouse {
-    fn default() -> Self {
-        Self::new(Duration::from_secs(5))
-    }
-}
+/// How long the first answer of a node may take before the node counts as unreachable.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl HttpWarehouse {
-    /// `connect_timeout`: how long the first answer of a node may take before the node counts as unreachable.
-    pub fn new(connect_timeout: Duration) -> Self {
-        Self { client: Client::default().with_compression(Compression::None).with_validation(false), connect_timeout }
+    /// Connects as the configuration says, over HTTPS where a node is `secure`.
+    ///
+    /// # Errors
+    /// Certificates or keys that cannot be used.
+    pub fn new(tls: &Tls) -> Result<Self, TlsError> {
+        let http = HttpClient::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(tls::connector(tls)?);
+        let client = Client::with_http_client(http).with_compression(Compression::None).with_validation(false);
+        Ok(Self { client, connect_timeout: CONNECT_TIMEOUT })
     }
 
     fn client(&self, node: &Node) -> Client {
-        self.client
-            .clone()
-            .with_url(node.url())
-            .with_user(node.user.clone())
-            .with_password(node.password.expose())
-            .with_product_info("clickhouse-copier", env!("CARGO_PKG_VERSION"))
+        let client = self.client.clone().with_url(node.url());
+        account::enter(client, node).with_product_info("clickhouse-copier", env!("CARGO_PKG_VERSION"))
     }
 
     /// Rows of a result that has the shape of `T`, whatever the version.
@@ -153,9 +161,12 @@ fn translated(node: &Node, doing: &str, error: clickhouse::error::Error) -> Erro
     use clickhouse::error::Error as E;
     let kind = match error {
         E::BadResponse(text) => server_error(&text),
-        E::Network(cause) => Kind::Network(deepest(cause.as_ref())),
+        E::Network(cause) => match tls::trouble(cause.as_ref()) {
+            Some(why) => Kind::Tls(why),
+            None => Kind::Network(deepest(cause.as_ref())),
+        },
         E::TimedOut => Kind::Network("the connection timed out".into()),
-        other => Kind::Answer(first_line(&other.to_string())),
+        other => Kind::Answer(hide_passwords(&first_line(&other.to_string()))),
     };
     Error { node: node.to_string(), doing: doing.to_owned(), kind }
 }
@@ -164,10 +175,12 @@ fn translated(node: &Node, doing: &str, error: clickhouse::error::Error) -> Erro
 /// `Code: N. DB::Exception: TEXT (NAME) (version …)` (later); facts file, §10.
 fn server_error(text: &str) -> Kind {
     let Some(rest) = text.find("Code: ").map(|at| &text[at + 6..]) else {
-        return Kind::Answer(first_line(text));
+        return Kind::Answer(hide_passwords(&first_line(text)));
     };
     let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-    let Ok(code) = rest[..digits].parse() else { return Kind::Answer(first_line(text)) };
+    let Ok(code) = rest[..digits].parse() else {
+        return Kind::Answer(hide_passwords(&first_line(text)));
+    };
     let message = rest[digits..]
         .trim_start_matches(['.', ',', ' '])
         .trim_start_matches("e.displayText() = ")

@@ -16,6 +16,7 @@ fn node(number: u16) -> Arc<Node> {
         password: Secret::default(),
         secure: false,
         default_database: None,
+        named_collection: None,
     })
 }
 

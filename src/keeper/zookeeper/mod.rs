@@ -17,7 +17,8 @@ use zookeeper_client as zk;
 
 use self::session::ZooKeeperSession;
 use super::{Coordinator, Error, Session, path};
-use crate::model::Secret;
+use crate::model::{Secret, Tls};
+use crate::task::system_authorities;
 
 /// The longest that making a session may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -27,9 +28,10 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 pub struct ZooKeeperOptions {
     /// The servers of one ensemble.
     pub hosts: Vec<(String, u16)>,
-    /// TLS. The servers' certificates are checked against the system's authorities, or the file that `SSL_CERT_FILE`
-    /// names.
+    /// Whether to speak TLS.
     pub secure: bool,
+    /// Whom to trust then. The servers' certificates are always checked: the client knows nothing else.
+    pub tls: Tls,
     /// After how long without a sign of life the servers end our session. They may settle on another: the coordinator
     /// uses theirs.
     pub session_timeout: Duration,
@@ -76,14 +78,27 @@ impl ZooKeeperCoordinator {
             connector = connector.with_auth("digest", identity.expose().as_bytes());
         }
         if self.options.secure {
-            let bundle = openssl_probe::probe().cert_file;
-            let bundle = bundle.ok_or_else(|| self.refused("no certificate authorities found; set SSL_CERT_FILE"))?;
-            let of_bundle = |error: &dyn std::fmt::Display| self.refused(format!("{}: {error}", bundle.display()));
-            let pem = std::fs::read_to_string(&bundle).map_err(|error| of_bundle(&error))?;
-            let tls = zk::TlsOptions::default().with_pem_ca(&pem).map_err(|error| of_bundle(&error))?;
-            connector = connector.with_tls(tls);
+            connector = connector.with_tls(self.tls()?);
         }
         Ok(connector)
+    }
+
+    fn tls(&self) -> Result<zk::TlsOptions, Error> {
+        let Tls { authorities, identity, .. } = &self.options.tls;
+        let mut options = zk::TlsOptions::default();
+        if let Some(pem) = authorities {
+            options = options.with_pem_ca(pem).map_err(|error| self.refused(format!("<caConfig>: {error}")))?;
+        }
+        if self.options.tls.trusts_system() {
+            let pem = system_authorities().map_err(|error| self.refused(error))?;
+            options = options.with_pem_ca(&pem).map_err(|error| self.refused(format!("SSL_CERT_FILE: {error}")))?;
+        }
+        if let Some(identity) = identity {
+            options = options.with_pem_identity(&identity.certificates, identity.key.expose()).map_err(|_| {
+                self.refused("<certificateFile> and <privateKeyFile> are not a certificate and its key")
+            })?;
+        }
+        Ok(options)
     }
 
     /// A client whose paths start at the root, which exists.
@@ -107,7 +122,7 @@ impl ZooKeeperCoordinator {
                 Ok(Err(error)) => error.to_string(),
                 Ok(Ok(_)) if self.options.secure => {
                     "it takes connections but gives no session over TLS (is this its secure port, is its certificate \
-                     for this host and known to the authorities in SSL_CERT_FILE, does the ensemble have a quorum?)"
+                     for this host and known to the authorities of <caConfig> or SSL_CERT_FILE, does the ensemble have a quorum?)"
                         .to_owned()
                 }
                 Ok(Ok(_)) => {

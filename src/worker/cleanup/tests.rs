@@ -35,6 +35,7 @@ fn node(host: &str) -> Node {
         password: Secret::default(),
         secure: false,
         default_database: None,
+        named_collection: None,
     }
 }
 

@@ -303,6 +303,7 @@ mod tests {
             password: Default::default(),
             secure: false,
             default_database: None,
+            named_collection: None,
         });
         Seat { shard, node, path: path.into(), replica: replica.into(), is_new }
     }

@@ -38,6 +38,12 @@ impl<'a> Launch<'a> {
         self
     }
 
+    /// A variable of its environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
     /// Another verb than `run`; to be said before its arguments.
     pub fn verb(mut self, verb: &str) -> Self {
         self.command.arg(verb);
@@ -127,6 +133,17 @@ impl Worker {
     /// What it has said on standard error so far.
     pub fn said(&self) -> String {
         self.err.text()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills it; what it had said until then on both streams.
+    pub fn killed(mut self) -> String {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.err.text() + &self.out.text()
     }
 
     pub fn kill_9(mut self) {

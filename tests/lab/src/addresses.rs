@@ -19,8 +19,11 @@ const ZOOKEEPER: u8 = 200;
 pub(crate) const MOST_SERVERS: usize = 99;
 
 pub(crate) const ZOOKEEPER_PORT: u16 = 2181;
+pub(crate) const ZOOKEEPER_SECURE_PORT: u16 = 2281;
 pub(crate) const HTTP_PORT: u16 = 8123;
+pub(crate) const HTTPS_PORT: u16 = 8443;
 pub(crate) const TCP_PORT: u16 = 9000;
+pub(crate) const TCP_SECURE_PORT: u16 = 9440;
 pub(crate) const INTERSERVER_PORT: u16 = 9009;
 
 /// A block of addresses `127.0.N.*` that belongs to one laboratory until this is dropped.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use quick_xml::escape::escape;
 
-use crate::addresses::{HTTP_PORT, INTERSERVER_PORT, TCP_PORT, ZOOKEEPER_PORT};
+use crate::addresses::{HTTP_PORT, HTTPS_PORT, INTERSERVER_PORT, TCP_PORT, TCP_SECURE_PORT, ZOOKEEPER_PORT};
 
 /// The password of the user `tester`: quotes, a backslash, XML's and URLs' special signs, a letter outside ASCII, a blank.
 pub const ODD_PASSWORD: &str = r#"p'a"ss\w%&<ö> #1"#;
@@ -65,6 +65,8 @@ pub(crate) struct ServerConfig<'a> {
     pub(crate) merge_tree: &'a [(String, String)],
     pub(crate) query_log: bool,
     pub(crate) small_disk: Option<u32>,
+    /// The `<openSSL>` of a server that speaks TLS.
+    pub(crate) openssl: Option<String>,
 }
 
 impl ServerConfig<'_> {
@@ -103,6 +105,11 @@ impl ServerConfig<'_> {
         if let Some(zookeeper) = self.zookeeper {
             let node = format!("<node><host>{zookeeper}</host><port>{ZOOKEEPER_PORT}</port></node>");
             line(&mut xml, format_args!("<zookeeper>{node}<session_timeout_ms>10000</session_timeout_ms></zookeeper>"));
+        }
+        if let Some(openssl) = &self.openssl {
+            let ports =
+                format!("<https_port>{HTTPS_PORT}</https_port><tcp_port_secure>{TCP_SECURE_PORT}</tcp_port_secure>");
+            line(&mut xml, format_args!("{ports}{openssl}"));
         }
         if !self.merge_tree.is_empty() {
             line(&mut xml, format_args!("<merge_tree>{}</merge_tree>", settings(self.merge_tree)));

@@ -17,6 +17,9 @@ pub enum LabError {
         /// Why it failed.
         source: io::Error,
     },
+    /// A certificate could not be made.
+    #[error("make a certificate")]
+    Certificate(#[source] rcgen::Error),
     /// Every block of loopback addresses is leased, or has a foreign listener.
     #[error("no free block of loopback addresses in 127.0.{first}.* … 127.0.{last}.*; the last one tried: {reason}")]
     NoFreeBlock {

@@ -16,6 +16,8 @@ const COPIER: &str = "clickhouse-copier";
 const ZOOKEEPER_JAR: &str = "/usr/share/java/zookeeper.jar";
 /// Logs to stderr; ZooKeeper's package leaves the choice of a logger to its start script.
 const LOGGER_JAR: &str = "/usr/share/java/slf4j-simple.jar";
+/// What its TLS needs besides and its manifest does not name; comes with it.
+const CODEC_JAR: &str = "/usr/share/java/netty-codec.jar";
 
 /// Installs the Debian packages clickhouse-server, clickhouse-client, clickhouse-tools and zookeeper when one of their
 /// programs is absent; returns at once when all are there. Takes root or a `sudo` that asks nothing. Of several
@@ -136,7 +138,7 @@ pub(crate) fn clickhouse_server() -> Result<Vec<OsString>, LabError> {
 /// `java` and ZooKeeper's class path.
 pub(crate) fn zookeeper() -> Result<(OsString, OsString), LabError> {
     let java = find("java").ok_or_else(|| not_there("java"))?;
-    Ok((java.into(), format!("{ZOOKEEPER_JAR}:{LOGGER_JAR}").into()))
+    Ok((java.into(), format!("{ZOOKEEPER_JAR}:{LOGGER_JAR}:{CODEC_JAR}").into()))
 }
 
 /// The first thing that a laboratory needs and that is not there.

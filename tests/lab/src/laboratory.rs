@@ -10,7 +10,10 @@ use std::thread;
 use tempfile::TempDir;
 
 use crate::config::{ServerConfig, users_xml};
-use crate::{BlockLease, ClickHouse, Cluster, LabError, Macros, Shard, User, ZooKeeper, install_missing, modern};
+use crate::tls::{AUTHORITY_FILE, Authority, authority};
+use crate::{
+    BlockLease, Certificate, ClickHouse, Cluster, LabError, Macros, Shard, User, ZooKeeper, install_missing, modern,
+};
 
 /// How many ClickHouse servers [`Lab::shared`] has: two shards of two replicas and a target of two, or two and three.
 pub const SHARED_SERVERS: usize = 6;
@@ -38,6 +41,9 @@ pub struct LabSpec {
     /// Servers by their index whose data lie on a small disk of their own, and its MiB: see [`ClickHouse::fill_disk`]. It is
     /// empty after each start.
     pub small_disks: BTreeMap<usize, u32>,
+    /// ClickHouse servers by their index that speak TLS beside the plain protocols (8443 and 9440, as by default), and what
+    /// they show: see [`Lab::authority`].
+    pub secure: BTreeMap<usize, Certificate>,
 }
 
 impl Default for LabSpec {
@@ -53,9 +59,14 @@ impl Default for LabSpec {
             merge_tree: Vec::new(),
             query_log: false,
             small_disks: BTreeMap::new(),
+            secure: BTreeMap::new(),
         }
     }
 }
+
+/// Folders of the authority that signs the servers' certificates, and of one that does not.
+const AUTHORITY: &str = "authority";
+const STRANGER: &str = "stranger";
 
 /// Running servers. Dropped, it kills them and removes their files (not with `LAB_KEEP` in the environment).
 #[derive(Debug)]
@@ -115,11 +126,17 @@ impl Lab {
             eprintln!("LAB_KEEP: the laboratory's files stay in {}", dir.display());
         }
 
+        let own = if spec.secure.is_empty() {
+            None
+        } else {
+            authority(&dir, STRANGER)?;
+            Some(authority(&dir, AUTHORITY)?)
+        };
         let zookeeper = match spec.zookeeper {
-            true => Some(ZooKeeper::prepare(&folder(&dir, "zookeeper")?, addresses.zookeeper())?),
+            true => Some(ZooKeeper::prepare(&folder(&dir, "zookeeper")?, addresses.zookeeper(), own.as_ref())?),
             false => None,
         };
-        let clickhouse = prepare_clickhouse(&spec, &dir, &addresses)?;
+        let clickhouse = prepare_clickhouse(&spec, &dir, &addresses, own.as_ref())?;
         let modern = (0..spec.modern)
             .map(|index| {
                 modern::prepare(&folder(&dir, &format!("modern-{index}"))?, addresses.modern(index), &spec.users)
@@ -148,6 +165,18 @@ impl Lab {
     #[must_use]
     pub fn modern(&self, index: usize) -> &ClickHouse {
         &self.modern[index]
+    }
+
+    /// The certificate (PEM) of the authority that signed those of the servers in [`LabSpec::secure`].
+    #[must_use]
+    pub fn authority(&self) -> PathBuf {
+        self.files.path().join(AUTHORITY).join(AUTHORITY_FILE)
+    }
+
+    /// The certificate of an authority that signed none of them.
+    #[must_use]
+    pub fn stranger(&self) -> PathBuf {
+        self.files.path().join(STRANGER).join(AUTHORITY_FILE)
     }
 
     /// All ClickHouse servers, without the modern nodes.
@@ -202,19 +231,33 @@ impl Lab {
     }
 }
 
-fn prepare_clickhouse(spec: &LabSpec, dir: &Path, addresses: &BlockLease) -> Result<Vec<ClickHouse>, LabError> {
+fn prepare_clickhouse(
+    spec: &LabSpec,
+    root: &Path,
+    addresses: &BlockLease,
+    authority: Option<&Authority>,
+) -> Result<Vec<ClickHouse>, LabError> {
     let users = users_xml(&spec.users, &spec.settings, spec.query_log);
     let server = |index: usize| {
         let ip = addresses.clickhouse(index);
         let macros = || Macros { shard: index.to_string(), replica: ip.to_string() };
+        let dir = folder(root, &format!("clickhouse-{index}"))?;
+        let openssl = match (authority, spec.secure.get(&index)) {
+            (Some(authority), Some(&certificate)) => {
+                authority.sign(&dir, ip, certificate)?;
+                Some(authority.server_xml(&dir))
+            }
+            _ => None,
+        };
         let config = ServerConfig {
-            dir: &folder(dir, &format!("clickhouse-{index}"))?,
+            dir: &dir,
             ip,
             zookeeper: spec.zookeeper.then(|| addresses.zookeeper()),
             macros: spec.macros.get(&index).cloned().unwrap_or_else(macros),
             merge_tree: &spec.merge_tree,
             query_log: spec.query_log,
             small_disk: spec.small_disks.get(&index).copied(),
+            openssl,
         };
         ClickHouse::prepare(&config, &users)
     };

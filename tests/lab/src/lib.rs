@@ -41,6 +41,7 @@ mod laboratory;
 mod modern;
 mod process;
 mod server;
+mod tls;
 mod zookeeper;
 
 pub use addresses::BlockLease;
@@ -50,4 +51,5 @@ pub use error::LabError;
 pub use install::{install_missing, original_copier};
 pub use laboratory::{Lab, LabSpec, SHARED_SERVERS};
 pub use server::Server;
+pub use tls::Certificate;
 pub use zookeeper::ZooKeeper;

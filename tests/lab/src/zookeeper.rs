@@ -8,8 +8,9 @@ use std::ops::Deref;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::addresses::ZOOKEEPER_PORT;
+use crate::addresses::{ZOOKEEPER_PORT, ZOOKEEPER_SECURE_PORT};
 use crate::clickhouse::write;
+use crate::tls::{Authority, Certificate};
 use crate::{LabError, Server, install};
 
 /// How long `srvr` may take while the server starts.
@@ -39,10 +40,12 @@ pub struct ZooKeeper {
 
 impl ZooKeeper {
     /// Writes the configuration into `dir`, starts nothing.
-    pub(crate) fn prepare(dir: &Path, ip: Ipv4Addr) -> Result<Self, LabError> {
+    ///
+    /// With an authority it speaks TLS too, on port 2281.
+    pub(crate) fn prepare(dir: &Path, ip: Ipv4Addr, authority: Option<&Authority>) -> Result<Self, LabError> {
         let data = dir.join("data");
         fs::create_dir_all(&data).map_err(|source| LabError::File { action: "create", path: data.clone(), source })?;
-        let config = format!(
+        let mut config = format!(
             "dataDir={}
 clientPort={ZOOKEEPER_PORT}
 clientPortAddress={ip}
@@ -55,6 +58,23 @@ admin.enableServer=false
 ",
             data.display()
         );
+        if let Some(authority) = authority {
+            authority.sign(dir, ip, Certificate::Good)?;
+            let (key, store) = (authority.key_and_certificate(dir)?, authority.file());
+            config += &format!(
+                "secureClientPort={ZOOKEEPER_SECURE_PORT}
+secureClientPortAddress={ip}
+serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory
+ssl.keyStore.location={}
+ssl.keyStore.type=PEM
+ssl.trustStore.location={}
+ssl.trustStore.type=PEM
+ssl.clientAuth=none
+",
+                key.display(),
+                store.display()
+            );
+        }
         let file = dir.join("zoo.cfg");
         write(&file, &config)?;
 

@@ -1,0 +1,135 @@
+//! `<openSSL><client>`: whom to trust and who we are, in the words of the original's configuration file (and of every
+//! ClickHouse server's).
+
+use std::io;
+
+use super::fault::{Notice, Problem};
+use super::walk::{Scope, Text, Vocabulary};
+use crate::model::{Identity, Secret, Tls};
+
+const OPENSSL: Vocabulary = Vocabulary {
+    known: &["client"],
+    without_effect: &[("server", "the copier is a client only"), ("fips", "the library decides")],
+    attributes: &[],
+};
+
+const OLD_PROTOCOLS: &str = "TLS 1.2 and 1.3 are spoken, nothing older";
+const SESSIONS: &str = "sessions are resumed as the library sees fit";
+const CIPHERS: &str = "the library's ciphers are used";
+
+const CLIENT: Vocabulary = Vocabulary {
+    known: &[
+        "caConfig",
+        "loadDefaultCAFile",
+        "verificationMode",
+        "certificateFile",
+        "privateKeyFile",
+        "invalidCertificateHandler",
+    ],
+    without_effect: &[
+        ("extendedVerification", "the host's name is checked whenever the certificate is"),
+        ("verificationDepth", "chains are as long as the library takes them"),
+        ("privateKeyPassphraseHandler", "the key must have no passphrase"),
+        ("disableProtocols", OLD_PROTOCOLS),
+        ("requireTLSv1", OLD_PROTOCOLS),
+        ("requireTLSv1_1", OLD_PROTOCOLS),
+        ("requireTLSv1_2", OLD_PROTOCOLS),
+        ("cacheSessions", SESSIONS),
+        ("sessionIdContext", SESSIONS),
+        ("sessionCacheSize", SESSIONS),
+        ("sessionTimeout", SESSIONS),
+        ("preferServerCiphers", CIPHERS),
+        ("cipherList", CIPHERS),
+        ("cipherSuites", CIPHERS),
+        ("dhParamsFile", CIPHERS),
+        ("ecdhCurve", CIPHERS),
+        ("fips", CIPHERS),
+    ],
+    attributes: &[],
+};
+
+/// Poco's modes. All that check anything check the same here.
+const MODES: [(&str, bool); 4] = [("none", false), ("relaxed", true), ("strict", true), ("once", true)];
+/// Whether an invalid certificate is taken. On a console Poco asks a person.
+const HANDLERS: [(&str, bool); 3] =
+    [("AcceptCertificateHandler", true), ("RejectCertificateHandler", false), ("ConsoleCertificateHandler", false)];
+
+pub(super) fn read(scope: &Scope<'_>) -> Tls {
+    scope.only(OPENSSL);
+    scope.child("client").map(|client| read_client(&client)).unwrap_or_default()
+}
+
+fn read_client(scope: &Scope<'_>) -> Tls {
+    scope.only(CLIENT);
+    let authorities = pem(scope, "caConfig", "certificate", "CERTIFICATE-----");
+    let system = scope.boolean("loadDefaultCAFile");
+    if system == Some(false)
+        && scope.child("caConfig").is_none()
+        && let Some(element) = scope.child("loadDefaultCAFile")
+    {
+        element.fault(Problem::NoAuthority);
+    }
+    let mut verify = true;
+    for unchecked in [mode_of(scope), handler_of(scope)].into_iter().flatten() {
+        unchecked.warn(Notice::Unverified);
+        verify = false;
+    }
+    Tls { authorities, system_too: system == Some(true), verify, identity: identity(scope) }
+}
+
+/// The element that says that nothing is checked.
+fn mode_of<'c>(scope: &Scope<'c>) -> Option<Scope<'c>> {
+    let text = scope.text("verificationMode")?;
+    let checked = text.choice(&MODES)?;
+    (!checked).then_some(text.scope)
+}
+
+fn handler_of<'c>(scope: &Scope<'c>) -> Option<Scope<'c>> {
+    let handler = scope.child("invalidCertificateHandler")?;
+    handler.only(Vocabulary { known: &["name"], ..Vocabulary::default() });
+    let text = handler.text("name")?;
+    text.choice(&HANDLERS)?.then_some(text.scope)
+}
+
+fn identity(scope: &Scope<'_>) -> Option<Identity> {
+    let certificates = pem(scope, "certificateFile", "certificate", "CERTIFICATE-----");
+    let key = pem(scope, "privateKeyFile", "private key", "PRIVATE KEY-----");
+    for (one, other) in [("certificateFile", "privateKeyFile"), ("privateKeyFile", "certificateFile")] {
+        if scope.child(one).is_some() && scope.child(other).is_none() {
+            scope.fault(Problem::Missing(other));
+        }
+    }
+    Some(Identity { certificates: certificates?, key: Secret::new(key?) })
+}
+
+/// The content of the file that an element names. Whether it is good is for the TLS library to say.
+fn pem(scope: &Scope<'_>, name: &str, what: &'static str, mark: &str) -> Option<String> {
+    let text: Text<'_> = scope.text(name)?;
+    let path = text.trimmed();
+    if path.is_empty() {
+        text.fault(Problem::Empty);
+        return None;
+    }
+    match scope.cx.secrets.read_file(path) {
+        Ok(content) if content.contains(mark) => Some(content),
+        Ok(_) => {
+            text.fault(Problem::NotPem { path: path.to_owned(), what });
+            None
+        }
+        Err(error) => {
+            text.fault(Problem::Unreadable { path: path.to_owned(), why: error.to_string() });
+            None
+        }
+    }
+}
+
+/// The certificate authorities of this machine, as PEM: the file that `SSL_CERT_FILE` names, or the system's bundle.
+///
+/// # Errors
+/// Whatever the operating system answers; [`io::ErrorKind::NotFound`] when there is no such file.
+pub fn system_authorities() -> io::Result<String> {
+    let none = || io::Error::new(io::ErrorKind::NotFound, "no certificate authorities found; set SSL_CERT_FILE");
+    let bundle = openssl_probe::probe().cert_file.ok_or_else(none)?;
+    std::fs::read_to_string(&bundle)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", bundle.display())))
+}

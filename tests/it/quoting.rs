@@ -1,0 +1,164 @@
+//! Names and literals of any text: what the server takes them for, on the oldest and the newest version.
+
+use std::collections::BTreeSet;
+
+use clickhouse_copier::cluster::Warehouse;
+use clickhouse_copier::cluster::http::HttpWarehouse;
+use clickhouse_copier::model::{Node, Secret, TableName, Tls};
+use clickhouse_copier::sql;
+use clickhouse_copier::sql::quote::{ident, literal};
+use lab::{ClickHouse, Lab};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+/// A server of each version.
+fn engines() -> [&'static ClickHouse; 2] {
+    [Lab::shared().clickhouse(0), Lab::shared_modern().modern(0)]
+}
+
+/// Texts of any characters, more often of those that mean something to somebody.
+fn texts(lengths: std::ops::Range<usize>, count: usize) -> impl Strategy<Value = Vec<String>> {
+    let sign = prop_oneof![
+        6 => prop::sample::select("'\"`\\{}|,;%_/#-*()=$?\n\r\t\0\u{1b} abnNxu0é€日😀\u{2028}\u{feff}".chars().collect::<Vec<_>>()),
+        1 => any::<char>(),
+    ];
+    let text = prop::collection::vec(sign, lengths).prop_map(|signs| signs.into_iter().collect::<String>());
+    prop::collection::vec(text, count)
+}
+
+/// Runs a property on some batches: each asks a server once.
+fn batches<S: Strategy>(count: u32, of: &S, property: impl Fn(S::Value) -> Result<(), TestCaseError>)
+where
+    S::Value: std::fmt::Debug,
+{
+    let config = Config { cases: count, failure_persistence: None, ..Config::default() };
+    TestRunner::new(config).run(of, property).unwrap();
+}
+
+fn hex(text: &str) -> String {
+    text.bytes().map(|byte| format!("{byte:02X}")).collect()
+}
+
+#[test]
+fn a_literal_is_the_text_it_was_made_of() {
+    for server in engines() {
+        batches(5, &texts(0..30, 200), |texts| {
+            let literals: Vec<String> = texts.iter().map(|text| literal(text)).collect();
+            let list = literals.join(", ");
+            let found = server.query(&format!("SELECT hex(arrayJoin([{list}]))")).unwrap();
+            let wanted: Vec<String> = texts.iter().map(|text| hex(text)).collect();
+            prop_assert_eq!(found.lines().collect::<Vec<_>>(), wanted, "{}", server.host());
+            // Each is in the list of all, and a neighbour of it is not.
+            let outside = format!("SELECT {} IN ({list}), {} IN ({list})", literals[0], literal("not among them"));
+            prop_assert_eq!(server.value(&outside).unwrap(), "1\t0");
+            Ok(())
+        });
+    }
+}
+
+#[test]
+fn a_column_has_the_name_that_was_quoted() {
+    for server in engines() {
+        let database = "it_quoting__columns";
+        server.query(&format!("DROP DATABASE IF EXISTS {database}")).unwrap();
+        server.query(&format!("CREATE DATABASE {database}")).unwrap();
+        batches(5, &texts(1..20, 60), |names| {
+            let names: BTreeSet<String> = names.into_iter().collect();
+            let columns: Vec<String> = names.iter().map(|name| format!("{} UInt8", ident(name))).collect();
+            server.query(&format!("DROP TABLE IF EXISTS {database}.t")).unwrap();
+            server.query(&format!("CREATE TABLE {database}.t ({}) ENGINE = Memory", columns.join(", "))).unwrap();
+            let asked = format!("SELECT hex(name) FROM system.columns WHERE database = '{database}' AND table = 't'");
+            let found = server.query(&asked).unwrap();
+            let found: BTreeSet<String> = found.lines().map(str::to_owned).collect();
+            prop_assert_eq!(found, names.iter().map(|name| hex(name)).collect::<BTreeSet<_>>(), "{}", server.host());
+            let idents = sql::quote::idents(names.iter().map(String::as_str));
+            prop_assert_eq!(server.query(&format!("SELECT {idents} FROM {database}.t")).unwrap(), "");
+            Ok(())
+        });
+        server.query(&format!("DROP DATABASE {database}")).unwrap();
+    }
+}
+
+#[test]
+fn statements_touch_the_table_they_name_and_no_other() {
+    for server in engines() {
+        let database = "it_quoting__tables '`\\ é%_";
+        let drop_database = format!("DROP DATABASE IF EXISTS {}", ident(database));
+        server.query(&drop_database).unwrap();
+        server.query(&sql::create_database(database)).unwrap();
+        let list = format!("SELECT hex(name) FROM system.tables WHERE database = {}", literal(database));
+        let tables = || -> BTreeSet<String> { server.query(&list).unwrap().lines().map(str::to_owned).collect() };
+        let bystander = TableName::new(database, "bystander");
+        server.query(&format!("CREATE TABLE {} (n UInt8) ENGINE = Memory", sql::quote::table(&bystander))).unwrap();
+        // A name is a file's, too: so long and no longer.
+        batches(3, &texts(1..12, 20), |names| {
+            let names: BTreeSet<String> = names.into_iter().collect();
+            let mut there = BTreeSet::from([hex("bystander")]);
+            for name in &names {
+                let name = TableName::new(database, name);
+                server.query(&format!("CREATE TABLE {} (n UInt8) ENGINE = Memory", sql::quote::table(&name))).unwrap();
+                there.insert(hex(&name.table));
+                prop_assert_eq!(tables(), there.clone(), "{} {:?}", server.host(), name);
+                prop_assert_eq!(server.value(&sql::table_exists(&name)).unwrap(), "1");
+                let described = server.query(&sql::describe_columns(&name)).unwrap();
+                prop_assert!(described.starts_with("n\tUInt8"), "{described}");
+            }
+            // What begins like a name is found by exactly that, however much it looks like a pattern.
+            let beginnings: Vec<String> = names.iter().map(|name| name.chars().take(2).collect()).collect();
+            for prefix in beginnings {
+                let found =
+                    server.query(&format!("SELECT count() FROM ({})", sql::tables_with_prefix(database, &prefix)));
+                let wanted = names.iter().filter(|name| name.starts_with(&prefix)).count()
+                    + usize::from("bystander".starts_with(&prefix));
+                let found = found.unwrap();
+                prop_assert_eq!(found.trim_end(), wanted.to_string(), "{} {:?}", server.host(), prefix);
+            }
+            for name in &names {
+                server.query(&sql::drop_table(&TableName::new(database, name))).unwrap();
+                there.remove(&hex(name));
+                prop_assert_eq!(tables(), there.clone(), "{} {:?}", server.host(), name);
+            }
+            Ok(())
+        });
+        server.query(&drop_database).unwrap();
+    }
+}
+
+#[test]
+fn a_prefix_is_not_a_pattern() {
+    for server in engines() {
+        let database = "it_quoting__prefix";
+        server.query(&format!("DROP DATABASE IF EXISTS {database}")).unwrap();
+        server.query(&format!("CREATE DATABASE {database}")).unwrap();
+        for name in ["a_b", "axb", "a%b", "a\\_b"] {
+            server.query(&format!("CREATE TABLE {database}.{} (n UInt8) ENGINE = Memory", ident(name))).unwrap();
+        }
+        for (prefix, found) in [("a_", "a_b"), ("a%", "a%b"), ("a\\", "a\\_b"), ("%", "")] {
+            let answer = server.query(&format!("{} FORMAT TSVRaw", sql::tables_with_prefix(database, prefix))).unwrap();
+            assert_eq!(answer.trim_end(), found, "{prefix}");
+        }
+        server.query(&format!("DROP DATABASE {database}")).unwrap();
+    }
+}
+
+/// A statement's id goes into the URL and into conditions. One that looks like a pattern or ends a literal finds nothing else:
+/// not the statement that asks, whose id the server makes.
+#[tokio::test]
+async fn an_id_finds_the_statements_that_begin_so_and_no_other() {
+    let warehouse = HttpWarehouse::new(&Tls::default()).unwrap();
+    for server in engines() {
+        let node = Node {
+            host: server.host().to_owned(),
+            port: 9000,
+            http_port: 8123,
+            user: "default".into(),
+            password: Secret::default(),
+            secure: false,
+            default_database: None,
+            named_collection: None,
+        };
+        for prefix in ["%", "_", "') OR (1", "it:\\", "it:&x=1#"] {
+            assert_eq!(warehouse.running(&node, prefix).await.unwrap(), [], "{prefix}");
+        }
+    }
+}
