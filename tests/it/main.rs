@@ -13,6 +13,7 @@ mod features;
 mod frozen;
 mod keeper;
 mod many;
+mod matrix;
 mod merging;
 mod modern;
 mod no_room;

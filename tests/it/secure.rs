@@ -91,7 +91,7 @@ fn certificates_are_checked_against_an_authority_of_our_own() {
 }
 
 #[test]
-fn an_old_source_cannot_speak_tls_to_a_target_and_that_is_said_before_anything_is_made() {
+fn an_old_source_cannot_speak_tls_to_a_target_which_pulls_then() {
     let scene =
         scene!(own LabSpec { clickhouse: 2, secure: BTreeMap::from([(1, Certificate::Good)]), ..LabSpec::default() });
     let table = format!("{}.hits", scene.src);
@@ -101,8 +101,13 @@ fn an_old_source_cannot_speak_tls_to_a_target_and_that_is_said_before_anything_i
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
     let target = scene.server(1).host();
     let xml = task.xml().replace(&format!("{target}</host>"), &format!("{target}</host><secure>1</secure>"));
-    scene.launch_text(&xml).run().with(1).tells(&[target, "remoteSecure", "before 19.1"]);
+    // Told to push all the same, it says so before anything is made.
+    let push = xml.replace("<hits>", "<hits><transfer>push</transfer>");
+    assert_ne!(push, xml);
+    scene.launch_text(&push).run().with(1).tells(&[target, "push does not work", "remoteSecure"]);
     assert_eq!(scene.ask(1, &format!("SELECT count() FROM system.databases WHERE name = '{}'", scene.dst)), "0");
+    scene.launch_text(&xml).run().with(0).tells(&["transfer: pull", "remoteSecure"]);
+    scene.check(&task);
 }
 
 #[test]
