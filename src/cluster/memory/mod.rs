@@ -34,7 +34,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::model::{Node, TableName};
 
@@ -52,7 +52,7 @@ pub struct MemoryWarehouse {
     world: Arc<Mutex<World>>,
     faults: Arc<Mutex<Faults>>,
     /// Changes whenever a node is cut off or restarted.
-    lines: Arc<watch::Sender<u64>>,
+    lines: Arc<Notify>,
 }
 
 impl MemoryWarehouse {
@@ -95,14 +95,14 @@ impl MemoryWarehouse {
         }
         world.replicate();
         drop(world);
-        self.lines.send_modify(|changes| *changes += 1);
+        self.lines.notify_waiters();
     }
 
     /// Kills a server and starts it again: its statements are over, and what is displaced and still on its disk comes back
     /// (facts file, T3).
     pub fn restart(&self, node: &Node) {
         self.world().restart(&node.address());
-        self.lines.send_modify(|changes| *changes += 1);
+        self.lines.notify_waiters();
     }
 
     /// Whether a node's replicas fetch nothing from others until they are told to sync.

@@ -90,7 +90,8 @@ impl MemoryWarehouse {
         let failed = |kind| Error { node: node.clone(), doing: doing.clone(), kind };
         yield_now().await;
         let life = self.world().server(&node).map_err(failed)?.life;
-        let mut lines = self.lines.subscribe();
+        // Those who wait are told in the order in which they came.
+        let mut cut = std::pin::pin!(self.lines.notified());
         let mut fate = self.faults().fate(&statement);
         let loses_reply = fate.loses_reply;
         let (answer, mut answered) = oneshot::channel();
@@ -119,7 +120,8 @@ impl MemoryWarehouse {
                     }
                     return done.map_err(failed);
                 }
-                _ = lines.changed() => {
+                () = &mut cut => {
+                    cut.set(self.lines.notified());
                     let now = self.world().server(&node).map(|server| server.life);
                     if now.map_err(failed)? != life {
                         return Err(failed(Kind::Network("the connection broke".into())));

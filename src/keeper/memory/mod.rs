@@ -4,6 +4,7 @@
 //! one thread the interleaving is the runtime's alone. Nothing expires by itself: a session that is [cut
 //! off](MemoryCoordinator::cut) waits until the test mends or expires it.
 
+mod line;
 mod session;
 mod tree;
 
@@ -11,8 +12,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
+use self::line::{Line, State};
 use self::session::MemorySession;
 use self::tree::{Done, Tree};
 use super::{Coordinator, Error, Op, Session, Stored, path};
@@ -23,15 +25,6 @@ const PLACE: &str = "memory";
 #[derive(Clone)]
 pub struct MemoryCoordinator {
     shared: Arc<Mutex<Shared>>,
-}
-
-/// What a session may do just now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Line {
-    Up,
-    /// Operations wait, and so do watches that fired.
-    Cut,
-    Over,
 }
 
 /// A fault waiting for a commit.
@@ -55,7 +48,7 @@ struct Shared {
     reachable: bool,
     made: u64,
     commits: u64,
-    lines: HashMap<String, watch::Sender<Line>>,
+    lines: HashMap<String, Arc<Line>>,
     faults: HashMap<String, Fault>,
     watches: HashMap<(Watched, String), Vec<Watch>>,
 }
@@ -88,12 +81,12 @@ impl MemoryCoordinator {
 
     /// Cuts a session's connection: operations, and watches that fire, wait until it is mended or expired.
     pub fn cut(&self, session: &str) {
-        self.lock().turn(session, Line::Cut);
+        self.lock().turn(session, State::Cut);
     }
 
     /// Brings the connection back.
     pub fn mend(&self, session: &str) {
-        self.lock().turn(session, Line::Up);
+        self.lock().turn(session, State::Up);
     }
 
     /// The session's next commit is applied and answers [`Error::Unknown`].
@@ -150,10 +143,10 @@ impl Coordinator for MemoryCoordinator {
         }
         shared.made += 1;
         let id = format!("{:#x}", shared.made);
-        let (line, seen) = watch::channel(Line::Up);
-        shared.lines.insert(id.clone(), line);
+        let line = Arc::new(Line::up());
+        shared.lines.insert(id.clone(), line.clone());
         drop(shared);
-        Ok(Arc::new(MemorySession::new(self.clone(), id, seen)))
+        Ok(Arc::new(MemorySession::new(self.clone(), id, line)))
     }
 
     fn place(&self) -> String {
@@ -162,15 +155,15 @@ impl Coordinator for MemoryCoordinator {
 }
 
 impl Shared {
-    fn turn(&mut self, session: &str, to: Line) {
+    fn turn(&mut self, session: &str, to: State) {
         if let Some(line) = self.lines.get(session) {
-            line.send_replace(to);
+            line.turn(to);
         }
     }
 
     fn end(&mut self, session: &str) {
         let Some(line) = self.lines.remove(session) else { return };
-        line.send_replace(Line::Over);
+        line.turn(State::Over);
         self.faults.remove(session);
         for watches in self.watches.values_mut() {
             watches.retain(|(owner, _)| owner != session);

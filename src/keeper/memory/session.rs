@@ -1,36 +1,37 @@
 //! One session of the double.
 
-use async_trait::async_trait;
-use tokio::sync::{oneshot, watch};
+use std::sync::Arc;
 
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+
+use super::line::{Line, State};
 use super::tree::Misfit;
-use super::{Fault, Line, MemoryCoordinator, PLACE, Shared, Watched};
+use super::{Fault, MemoryCoordinator, PLACE, Shared, Watched};
 use crate::keeper::{Change, Error, Op, Session, Stored, check_commit, path};
 
 pub(super) struct MemorySession {
     coordinator: MemoryCoordinator,
     id: String,
-    line: watch::Receiver<Line>,
+    line: Arc<Line>,
 }
 
 impl MemorySession {
-    pub(super) fn new(coordinator: MemoryCoordinator, id: String, line: watch::Receiver<Line>) -> Self {
+    pub(super) fn new(coordinator: MemoryCoordinator, id: String, line: Arc<Line>) -> Self {
         Self { coordinator, id, line }
     }
 
     /// Acts on the shared tree at a moment when the connection is up.
     async fn act<T>(&self, act: impl FnOnce(&mut Shared) -> T) -> Result<T, Error> {
         tokio::task::yield_now().await;
-        let mut line = self.line.clone();
         loop {
-            // The coordinator keeps the other end until the session is over.
-            let _ = line.wait_for(|line| *line != Line::Cut).await;
+            self.line.until(|line| line != State::Cut).await;
             let mut shared = self.coordinator.lock();
             // Under the lock nobody can cut or expire it.
-            match *self.line.borrow() {
-                Line::Up => return Ok(act(&mut shared)),
-                Line::Over => return Err(over()),
-                Line::Cut => {}
+            match self.line.now() {
+                State::Up => return Ok(act(&mut shared)),
+                State::Over => return Err(over()),
+                State::Cut => {}
             }
         }
     }
@@ -41,10 +42,10 @@ impl MemorySession {
     }
 
     fn change(&self, fired: oneshot::Receiver<()>) -> Change {
-        let mut line = self.line.clone();
+        let line = self.line.clone();
         Change::new(async move {
             let fired = fired.await;
-            let up = line.wait_for(|line| *line != Line::Cut).await.is_ok_and(|line| *line == Line::Up);
+            let up = line.until(|line| line != State::Cut).await == State::Up;
             if fired.is_ok() && up { Ok(()) } else { Err(over()) }
         })
     }
@@ -114,13 +115,12 @@ impl Session for MemorySession {
     }
 
     async fn lost(&self) -> Error {
-        let mut line = self.line.clone();
-        let _ = line.wait_for(|line| *line == Line::Over).await;
+        self.line.until(|line| line == State::Over).await;
         over()
     }
 
     fn is_lost(&self) -> bool {
-        *self.line.borrow() == Line::Over
+        self.line.now() == State::Over
     }
 
     async fn close(&self) {
