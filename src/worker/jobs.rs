@@ -216,6 +216,7 @@ impl Hands {
                 return Ok(Err(AttemptError::Final("another worker has taken over".into())));
             }
             *record = next;
+            fault_point("before-recorded").await;
         }
         Ok(publication.place(&gathered, &before).await.map(|published| (published, gathered)))
     }

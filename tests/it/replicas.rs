@@ -120,6 +120,31 @@ fn a_replica_of_the_target_is_lost_for_good_at_copy_and_at_publication() {
     }
 }
 
+/// As many rows are there before as are to be added: where one were taken for the other, none would be added.
+#[test]
+fn a_replica_that_is_lost_before_rows_are_appended_costs_none() {
+    let scene = scene!(own LabSpec { clickhouse: 3, ..LabSpec::default() });
+    fill(&scene, &[0], BY_MONTH, 5000, 1);
+    let engine = "ReplicatedMergeTree('/tables/hits', '{replica}') PARTITION BY toYYYYMM(d) ORDER BY id";
+    let target = format!("{}.hits", scene.dst);
+    scene.on(&[1, 2], &format!("CREATE DATABASE {}", scene.dst));
+    scene.on(&[1, 2], &format!("CREATE TABLE {target} {COLUMNS} ENGINE = {engine}"));
+    scene.ask(1, &format!("INSERT INTO {target} {}", rows(100_000, 5000, 1)));
+    scene.ask(2, &format!("SYSTEM SYNC REPLICA {target}"));
+    let hits = scene.table("hits").engine(engine).with("if_target_not_empty", "append");
+    let task = scene.task(&[&[0]], &[&[1, 2]]).with(hits);
+    let worker = scene.launch(&task).args(&["--retry-delay-ms", "100"]).freeze_at("before-recorded").start();
+    worker.freezes_at("before-recorded");
+    let lost = scene.server(1);
+    lost.kill_9().unwrap();
+    worker.thaw();
+    worker.ends().with(0).tells(&["WARN", lost.host(), "failed and is repeated"]).tells(&["other nodes are chosen"]);
+    let row = scene.row_hash(2, &(scene.dst.clone(), "hits".to_owned()));
+    let added = format!("{target} WHERE id < 100000");
+    assert_eq!(scene.digest(&[2], &row, &added), scene.digest(&[0], &row, &format!("{}.hits", scene.src)));
+    assert_eq!(scene.ask(2, &format!("SELECT count() FROM {target}")).trim(), "10000");
+}
+
 #[test]
 fn a_shard_without_a_live_replica_is_named() {
     let scene = scene!(own LabSpec { clickhouse: 3, ..LabSpec::default() });
