@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// A request to a node that failed.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{node}: {doing}: {kind}{}", self.advice().map(|a| format!(" ({a})")).unwrap_or_default())]
+#[error("{node}: {doing}: {}", self.reason())]
 pub struct Error {
     /// The node that was asked.
     pub node: String,
@@ -115,6 +115,14 @@ impl Error {
                 40 | 76 | 88 | 107 | 117 | 226 | 246 | 271 => Remedy::Elsewhere,
                 _ => Remedy::GiveUp,
             },
+        }
+    }
+
+    /// What came of it, with what a person can do about it.
+    pub fn reason(&self) -> String {
+        match self.advice() {
+            Some(advice) => format!("{} ({advice})", self.kind),
+            None => self.kind.to_string(),
         }
     }
 

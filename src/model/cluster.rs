@@ -65,6 +65,20 @@ impl Cluster {
 }
 
 impl Node {
+    /// A replica of which nothing is known but its host: usual ports, no TLS, the account `default` without a password.
+    pub fn new(host: impl Into<String>) -> Self {
+        Self {
+            host: host.into(),
+            port: 9000,
+            http_port: 8123,
+            user: "default".into(),
+            password: Secret::default(),
+            secure: false,
+            default_database: None,
+            named_collection: None,
+        }
+    }
+
     /// `host:port` of the native protocol, brackets around an IPv6 address: what `remote()` takes, and the
     /// node's name in records and messages.
     pub fn address(&self) -> String {
@@ -105,16 +119,7 @@ mod tests {
 
     #[test]
     fn an_ipv6_address_gets_brackets() {
-        let node = Node {
-            host: "::1".into(),
-            port: 9440,
-            http_port: 8443,
-            user: "u".into(),
-            password: Secret::default(),
-            secure: true,
-            default_database: None,
-            named_collection: None,
-        };
+        let node = Node { port: 9440, http_port: 8443, secure: true, ..Node::new("::1") };
         assert_eq!((node.address().as_str(), node.url().as_str()), ("[::1]:9440", "https://[::1]:8443/"));
     }
 }

@@ -31,16 +31,8 @@ mod tests {
 
     #[test]
     fn an_account_stands_in_the_statement_only_without_a_named_collection() {
-        let mut node = Node {
-            host: "10.0.0.1".into(),
-            port: 9440,
-            http_port: 8443,
-            user: "u".into(),
-            password: Secret::new("p'w"),
-            secure: true,
-            default_database: None,
-            named_collection: None,
-        };
+        let mut node =
+            Node { port: 9440, user: "u".into(), password: Secret::new("p'w"), secure: true, ..Node::new("10.0.0.1") };
         let table = TableName::new("d", "it's");
         assert_eq!(remote(&node, &table), r"remoteSecure('10.0.0.1:9440', 'd', 'it\'s', 'u', 'p\'w')");
         node.named_collection = Some("target `1`".into());

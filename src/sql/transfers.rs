@@ -56,16 +56,7 @@ mod tests {
     use crate::sql::{Expression, KeyElement, PartitionFilter, Relation};
 
     fn node() -> Node {
-        Node {
-            host: "10.0.0.1".into(),
-            port: 9000,
-            http_port: 8123,
-            user: "u".into(),
-            password: Secret::new("p'w"),
-            secure: false,
-            default_database: None,
-            named_collection: None,
-        }
+        Node { user: "u".into(), password: Secret::new("p'w"), ..Node::new("10.0.0.1") }
     }
 
     fn values() -> [String; 2] {

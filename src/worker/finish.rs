@@ -43,18 +43,19 @@ pub async fn finish(hands: &Hands, interrupt: &Interrupt) -> Result<Vec<String>,
 /// Ends statements and drops tables of the task everywhere. Gives a line for what could not be.
 async fn clear(hands: &Hands) -> Vec<String> {
     let task = hands.site.task();
-    let mut sources: BTreeMap<String, Node> = BTreeMap::new();
+    let mut nodes: BTreeMap<String, Node> = BTreeMap::new();
     let mut targets: BTreeMap<(String, String), Node> = BTreeMap::new();
     for (job, plan) in task.tables.iter().zip(hands.site.plans.iter()) {
-        for (_, node) in task.source(job).nodes() {
-            sources.insert(node.url(), node.clone());
+        for (_, node) in task.source(job).nodes().chain(task.target(job).nodes()) {
+            nodes.insert(node.url(), node.clone());
         }
         for (_, node) in task.target(job).nodes() {
             targets.insert((node.url(), plan.target.database.clone()), node.clone());
         }
     }
+    // A push runs on the source, a pull on the target, a relay on both.
     let queries = hands.site.id.queries();
-    join_all(sources.values().map(|node| hands.site.fleet.warehouse.kill(node, &queries))).await;
+    join_all(nodes.values().map(|node| hands.site.fleet.warehouse.kill(node, &queries))).await;
     let cleared = join_all(targets.iter().map(|((_, database), node)| clear_node(hands, node, database))).await;
     cleared.into_iter().flatten().collect()
 }

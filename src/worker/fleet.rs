@@ -136,19 +136,9 @@ fn key(node: &Node) -> String {
 mod tests {
     use super::*;
     use crate::cluster::memory::MemoryWarehouse;
-    use crate::model::Secret;
 
     fn node(host: &str) -> Node {
-        Node {
-            host: host.into(),
-            port: 9000,
-            http_port: 8123,
-            user: "default".into(),
-            password: Secret::default(),
-            secure: false,
-            default_database: None,
-            named_collection: None,
-        }
+        Node::new(host)
     }
 
     fn hosts(nodes: Vec<Arc<Node>>) -> Vec<String> {

@@ -99,7 +99,7 @@ impl Fleet {
             None => {
                 let answer = match self.warehouse.reaches(asking, asked).await {
                     Err(error) if error.is_unreachable() => return Err(error),
-                    answer => answer.map_err(|error| error.kind.to_string()),
+                    answer => answer.map_err(|error| error.reason()),
                 };
                 self.ways.known(|known| known.reached.insert(pair, answer.clone()));
                 answer
@@ -137,19 +137,9 @@ mod tests {
     use super::*;
     use crate::cluster::Kind;
     use crate::cluster::memory::MemoryWarehouse;
-    use crate::model::Secret;
 
     fn node(host: &str) -> Node {
-        Node {
-            host: host.into(),
-            port: 9000,
-            http_port: 8123,
-            user: "default".into(),
-            password: Secret::default(),
-            secure: false,
-            default_database: None,
-            named_collection: None,
-        }
+        Node::new(host)
     }
 
     fn world() -> (MemoryWarehouse, Fleet, Node, Node) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use clickhouse_copier::cluster::http::HttpWarehouse;
 use clickhouse_copier::cluster::{Placing, Settings, Transfer, Warehouse};
-use clickhouse_copier::model::{Node, PartitionId, Secret, TableName, Tls, Way};
+use clickhouse_copier::model::{Node, PartitionId, TableName, Tls, Way};
 use clickhouse_copier::sql::{self, Column, Relation, Selection};
 use clickhouse_copier::task::{GivenSecrets, Task};
 use clickhouse_copier::warehouse_conformance;
@@ -16,16 +16,7 @@ use clickhouse_copier::worker::site::target_wishes;
 use lab::{ClickHouse, Lab};
 
 pub fn node_of(server: &ClickHouse) -> Arc<Node> {
-    Arc::new(Node {
-        host: server.host().to_owned(),
-        port: 9000,
-        http_port: 8123,
-        user: "default".into(),
-        password: Secret::default(),
-        secure: false,
-        default_database: None,
-        named_collection: None,
-    })
+    Arc::new(Node::new(server.host()))
 }
 
 async fn modern(test: &str) -> (HttpWarehouse, [Arc<Node>; 2], String) {

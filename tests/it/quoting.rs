@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use clickhouse_copier::cluster::Warehouse;
 use clickhouse_copier::cluster::http::HttpWarehouse;
-use clickhouse_copier::model::{Node, Secret, TableName, Tls};
+use clickhouse_copier::model::{Node, TableName, Tls};
 use clickhouse_copier::sql;
 use clickhouse_copier::sql::quote::{ident, literal};
 use lab::{ClickHouse, Lab};
@@ -147,16 +147,7 @@ fn a_prefix_is_not_a_pattern() {
 async fn an_id_finds_the_statements_that_begin_so_and_no_other() {
     let warehouse = HttpWarehouse::new(&Tls::default()).unwrap();
     for server in engines() {
-        let node = Node {
-            host: server.host().to_owned(),
-            port: 9000,
-            http_port: 8123,
-            user: "default".into(),
-            password: Secret::default(),
-            secure: false,
-            default_database: None,
-            named_collection: None,
-        };
+        let node = Node::new(server.host());
         for prefix in ["%", "_", "') OR (1", "it:\\", "it:&x=1#"] {
             assert_eq!(warehouse.running(&node, prefix).await.unwrap(), [], "{prefix}");
         }

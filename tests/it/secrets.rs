@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clickhouse_copier::cluster::Warehouse;
 use clickhouse_copier::cluster::http::HttpWarehouse;
-use clickhouse_copier::model::{Node, Secret, TableName, Tls};
+use clickhouse_copier::model::{Node, TableName, Tls};
 use clickhouse_copier::sql;
 use lab::{Lab, LabSpec, User};
 use quick_xml::escape::escape;
@@ -248,16 +248,7 @@ async fn a_named_collection_stands_for_address_and_account() {
     server
         .query(&format!("CREATE NAMED COLLECTION {quoted} AS host = '{address}', user = 'u', password = 'hush-named'"))
         .unwrap();
-    let node = |collection: &str| Node {
-        host: server.host().to_owned(),
-        port: 9000,
-        http_port: 8123,
-        user: "default".into(),
-        password: Secret::default(),
-        secure: false,
-        default_database: None,
-        named_collection: Some(collection.into()),
-    };
+    let node = |collection: &str| Node { named_collection: Some(collection.into()), ..Node::new(server.host()) };
     let warehouse = HttpWarehouse::new(&Tls::default()).unwrap();
     let error = warehouse.reaches(&node("default"), &node(name)).await.unwrap_err();
     assert!(matches!(error.code(), Some(210 | 279 | 519)), "{error}");

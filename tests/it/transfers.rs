@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use lab::{ClickHouse, Cluster, Lab, LabSpec, Shard};
+use lab::{ClickHouse, LabSpec};
 
 use crate::columns::{EVERY_TYPE, EVERY_VALUE};
 use crate::copy::{BY_MONTH, fill, rows};
@@ -130,56 +130,6 @@ fn walls_on_both_sides_are_relayed_around_even_for_an_account_that_may_only_read
     let ended = scene.launch_text(&unreachable(&task, &hosts)).run().with(0);
     ended.tells(&["transfer: relay", "may only read", "Connection refused"]);
     scene.check(&task);
-}
-
-fn cluster_of(name: &str, servers: &[&ClickHouse]) -> Cluster {
-    let shard = |server: &&ClickHouse| Shard {
-        weight: 1,
-        internal_replication: false,
-        replicas: vec![server.host().to_owned()],
-    };
-    Cluster { name: name.to_owned(), shards: servers.iter().map(shard).collect() }
-}
-
-/// Neither version understands the other's native protocol, and the modern node has none at all.
-#[test]
-fn versions_that_do_not_understand_each_other_are_relayed_between() {
-    let scene = scene!();
-    let (old, new) = (scene.server(0), [0, 1].map(|index| Lab::shared_modern().modern(index)));
-    let columns = "(d Date, id UInt64, s String, n Nullable(Int32), a Array(String), dec Decimal(18, 4), fl Float64, \
-                   t DateTime('UTC'), f FixedString(3), e Enum8('a' = 1, 'b' = 2))";
-    let values = "SELECT toDate('2018-01-01') + number % 60, number, if(number % 5 = 0, 'x\\0', toString(number)), \
-                  if(number % 3 = 0, NULL, toInt32(number)), [toString(number), ''], toDecimal64(number, 4) / 3, number / 7, \
-                  toDateTime('2018-01-01 00:00:00', 'UTC') + number, 'ab', if(number % 2 = 0, 'a', 'b') \
-                  FROM system.numbers LIMIT 5000";
-    let row = "cityHash64(d, id, s, ifNull(n, toInt32(-1)), isNull(n), a, reinterpretAsString(dec), fl, t, f, e)";
-    let digest = |servers: &[&ClickHouse], table: &str| {
-        let ask = |server: &&ClickHouse| {
-            let answer = server.value(&format!("SELECT count(), sum({row}) FROM {table}")).unwrap();
-            let (rows, sum) = answer.split_once('\t').unwrap();
-            (rows.parse::<u64>().unwrap(), sum.parse::<u64>().unwrap())
-        };
-        servers.iter().map(ask).fold((0, 0u64), |(rows, sum), more| (rows + more.0, sum.wrapping_add(more.1)))
-    };
-    new[0].query(&format!("CREATE DATABASE {}", scene.src)).unwrap();
-    for server in [old, new[0]] {
-        server.query(&format!("CREATE TABLE {}.hits {columns} {BY_MONTH}", scene.src)).unwrap();
-        server.query(&format!("INSERT INTO {}.hits {values}", scene.src)).unwrap();
-    }
-    let wanted = digest(&[old], &format!("{}.hits", scene.src));
-    assert_eq!(wanted, digest(&[new[0]], &format!("{}.hits", scene.src)));
-    for (name, from, to) in [
-        ("up", vec![old], new.to_vec()),
-        ("down", vec![new[0]], vec![scene.server(1), scene.server(2)]),
-        ("across", vec![new[0]], vec![new[1]]),
-    ] {
-        let dst = scene.database(name);
-        let table = scene.table("hits").to(&dst, "hits").sharding_key("id").engine(BY_MONTH);
-        let (source, target) = (cluster_of("source", &from), cluster_of("target", &to));
-        let task = Task::new(scene.task_path(), source, target).with(table).at(name);
-        scene.run(&task).with(0).tells(&["transfer: relay", "cannot be reached from"]);
-        assert_eq!(digest(&to, &format!("{dst}.hits")), wanted, "{name}");
-    }
 }
 
 /// A target column that its server computes when rows are staged, from the source's columns: only the transfer sees it.

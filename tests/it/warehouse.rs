@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use clickhouse_copier::cluster::http::HttpWarehouse;
 use clickhouse_copier::cluster::{Settings, Transfer, Warehouse};
-use clickhouse_copier::model::{Node, Secret, TableName, Tls, Way};
+use clickhouse_copier::model::{Node, TableName, Tls, Way};
 use clickhouse_copier::sql::{Relation, Selection};
 use clickhouse_copier::warehouse_conformance;
 use lab::Lab;
@@ -16,16 +16,7 @@ async fn servers(test: &str) -> (HttpWarehouse, [Arc<Node>; 2], String) {
     let nodes = [0, 1].map(|index| {
         let server = lab.clickhouse(index);
         server.query(&format!("DROP DATABASE IF EXISTS {database}")).unwrap();
-        Arc::new(Node {
-            host: server.host().to_owned(),
-            port: 9000,
-            http_port: 8123,
-            user: "default".into(),
-            password: Secret::default(),
-            secure: false,
-            default_database: None,
-            named_collection: None,
-        })
+        Arc::new(Node::new(server.host()))
     });
     (HttpWarehouse::new(&Tls::default()).unwrap(), nodes, database)
 }

@@ -3,15 +3,16 @@
 //!
 //! A seed decides what the world looks like ([`scene`]), what goes wrong in it and when ([`fates`]), and in which order
 //! everything happens: requests take their time, each another one, on tokio's paused clock. Each request of each worker
-//! goes through [`doors`]; what is there is checked after each of them ([`check`]: I1 to I6 of `protocol`).
+//! goes through [`coordination`] or [`servers`]; what is there is checked after each of them ([`check`]: I1 to I6 of `protocol`).
 //!
 //! `SIMULATION_SEED=n` runs one seed alone and tells its faults, `SIMULATION_STEPS=1` its requests too;
 //! `SIMULATION_SEEDS=n` runs so many, from `SIMULATION_FROM=n` on.
 
 mod check;
-mod doors;
+mod coordination;
 mod fates;
 mod scene;
+mod servers;
 mod stage;
 
 use std::collections::BTreeMap;
@@ -27,9 +28,10 @@ use clickhouse_copier::worker::{self, Ending, Interrupt, Launch, RunError};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::sleep;
 
-use doors::{Coordination, Servers};
+use coordination::Coordination;
 use fates::{FAULTS, Fates, Fired};
 use scene::{Scene, Second};
+use servers::Servers;
 use stage::{Actor, Broken, SESSION, Stage, task_path};
 
 const SEEDS: u64 = 10_000;

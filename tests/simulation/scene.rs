@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clickhouse_copier::cluster::Warehouse;
 use clickhouse_copier::cluster::memory::{MemoryWarehouse, Row};
-use clickhouse_copier::model::{Node, Secret, TableName};
+use clickhouse_copier::model::{Node, TableName};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
@@ -77,16 +77,7 @@ pub const TARGET: (&str, &str) = ("b", "hits");
 const COLUMNS: &str = "(`d` Date, `id` UInt64)";
 
 pub fn node(host: &str) -> Node {
-    Node {
-        host: host.into(),
-        port: 9000,
-        http_port: 8123,
-        user: "default".into(),
-        password: Secret::default(),
-        secure: false,
-        default_database: None,
-        named_collection: None,
-    }
+    Node::new(host)
 }
 
 pub fn source() -> TableName {

@@ -4,20 +4,11 @@ use futures::FutureExt;
 
 use super::*;
 use crate::cluster::{Error, Placing, Settings, Transfer, Warehouse};
-use crate::model::{PartitionId, Secret, Way};
+use crate::model::{PartitionId, Way};
 use crate::sql::{Relation, Selection};
 
 fn node(number: u16) -> Arc<Node> {
-    Arc::new(Node {
-        host: format!("n{number}"),
-        port: 9000,
-        http_port: 8123,
-        user: "default".into(),
-        password: Secret::default(),
-        secure: false,
-        default_database: None,
-        named_collection: None,
-    })
+    Arc::new(Node::new(format!("n{number}")))
 }
 
 async fn conformer(test: &str) -> (MemoryWarehouse, [Arc<Node>; 2], String) {

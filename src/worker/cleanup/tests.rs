@@ -8,7 +8,7 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local, yield_now};
 use crate::cluster::Warehouse;
 use crate::cluster::memory::MemoryWarehouse;
 use crate::keeper::MemoryCoordinator;
-use crate::model::{Node, Secret, TableName};
+use crate::model::{Node, TableName};
 use crate::task::GivenSecrets;
 use crate::worker::site::Conduct;
 use crate::worker::{Ending, Interrupt, Launch, RunError, run};
@@ -27,16 +27,7 @@ const TASK: &str = "<clickhouse><remote_servers>
     </hits></tables></clickhouse>";
 
 fn node(host: &str) -> Node {
-    Node {
-        host: host.into(),
-        port: 9000,
-        http_port: 8123,
-        user: "default".into(),
-        password: Secret::default(),
-        secure: false,
-        default_database: None,
-        named_collection: None,
-    }
+    Node::new(host)
 }
 
 struct World {

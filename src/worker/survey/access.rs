@@ -295,16 +295,7 @@ mod tests {
     }
 
     fn seat(shard: usize, path: &str, replica: &str, is_new: bool) -> Seat {
-        let node = Arc::new(Node {
-            host: format!("{shard}{replica}.example"),
-            port: 9000,
-            http_port: 8123,
-            user: "default".into(),
-            password: Default::default(),
-            secure: false,
-            default_database: None,
-            named_collection: None,
-        });
+        let node = Arc::new(Node::new(format!("{shard}{replica}.example")));
         Seat { shard, node, path: path.into(), replica: replica.into(), is_new }
     }
 
