@@ -8,6 +8,7 @@ mod checksum;
 mod definition;
 mod engine;
 mod expression;
+mod key;
 mod lex;
 pub mod quote;
 mod remote;
@@ -21,10 +22,9 @@ pub use checksum::{is_hashed_by_text, row_hash, values_hash};
 pub use definition::{Column, DefaultKind, DefinitionError, TableDefinition};
 pub use engine::{Clause, Engine, EngineError};
 pub use expression::{Expression, ExpressionError};
+pub use key::{KeyElement, key_elements};
 pub use remote::remote;
-pub use select::{
-    KeyElement, PartitionFilter, Relation, Selection, Slice, SliceBound, SlotFilter, SlotWidth, key_elements,
-};
+pub use select::{PartitionFilter, Relation, Selection, Slice, SliceBound, SlotFilter, SlotWidth};
 pub use statements::*;
 pub use syntax::Syntax;
 pub use transfers::*;

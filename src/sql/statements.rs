@@ -3,8 +3,9 @@
 use crate::model::{PartitionId, TableName};
 
 use super::definition::Column;
+use super::key::KeyElement;
 use super::quote::{ident, idents, literal, table};
-use super::select::{KeyElement, Selection};
+use super::select::Selection;
 
 /// `version`, `timezone`.
 pub const SERVER: &str = "SELECT version(), timezone()";

@@ -33,6 +33,7 @@ pub mod site;
 pub mod survey;
 mod verify;
 mod ways;
+pub mod wishes;
 
 pub use interrupt::Interrupt;
 pub use run::{Ending, Launch, RunError, Summary, run};

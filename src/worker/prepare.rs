@@ -17,8 +17,9 @@ use super::fleet::Fleet;
 use super::interrupt::Interrupt;
 use super::ledger::{Ledger, Outcome};
 use super::planner;
-use super::site::{Conduct, effective, target_wishes};
+use super::site::{Conduct, effective};
 use super::survey::{Survey, survey};
+use super::wishes::target_wishes;
 
 const CLAIM: &str = "planning";
 

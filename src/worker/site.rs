@@ -1,6 +1,6 @@
 //! What every job of a worker works with.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::task::{IfTargetNotEmpty, Task, Verify};
 use super::dice::Dice;
 use super::fleet::Fleet;
 use super::ledger::LedgerError;
+use super::wishes::{RELAY_DEFAULTS, TRANSFER_DEFAULTS, defaults, narrower, target_wishes};
 
 /// How a worker was told to behave.
 #[derive(Debug, Clone)]
@@ -279,137 +280,4 @@ impl Site {
 /// `--safe-mode` lets nothing be dropped that was there before.
 pub fn effective(policy: IfTargetNotEmpty, safe_mode: bool) -> IfTargetNotEmpty {
     if safe_mode && policy == IfTargetNotEmpty::Replace { IfTargetNotEmpty::Fail } else { policy }
-}
-
-/// The original's connections failed on links slower than 50 ms; blocks may hold any number of partitions; what goes into
-/// staging is not merged on its way (facts file, §2).
-const TRANSFER_DEFAULTS: &[(&str, &str)] = &[
-    ("connect_timeout_with_failover_ms", "5000"),
-    ("connect_timeout_with_failover_secure_ms", "5000"),
-    ("max_partitions_per_insert_block", "0"),
-    ("throw_on_max_partitions_per_insert_block", "0"),
-    ("optimize_on_insert", "0"),
-    ("parallel_distributed_insert_select", "0"),
-    ("max_execution_time", "0"),
-];
-
-/// The servers of a relay wait for each other through the worker, and the rows are stored when the server says so.
-const RELAY_DEFAULTS: &[(&str, &str)] = &[
-    ("http_send_timeout", "3600"),
-    ("http_receive_timeout", "3600"),
-    ("async_insert", "0"),
-    ("insert_deduplicate", "0"),
-];
-
-/// Equal rows are rows: nothing of ours may be taken for a repetition (facts file, T1). Large partitions may be moved and
-/// dropped. REPLACE waits for this replica; the others are looked at by ourselves.
-const TARGET_DEFAULTS: &[(&str, &str)] = &[
-    ("insert_deduplicate", "0"),
-    ("deduplicate_insert", "disable"),
-    ("deduplicate_insert_select", "disable"),
-    ("alter_sync", "1"),
-    ("max_partition_size_to_drop", "0"),
-    ("max_table_size_to_drop", "0"),
-    ("max_partitions_per_insert_block", "0"),
-    ("optimize_on_insert", "0"),
-];
-
-/// What a server holds in memory for one INSERT … SELECT, at 18.16's defaults: blocks as read, for each thread, and blocks
-/// as they are sent and written.
-const BUFFERS: &[(&str, u64, u64)] = &[
-    ("max_block_size", 65_536, 512),
-    ("min_insert_block_size_rows", 1_048_576, 8_192),
-    ("min_insert_block_size_bytes", 268_435_456, 1_048_576),
-    ("max_threads", 4, 1),
-];
-
-/// Makes a statement take less memory: each time that attempts ran out of it, a quarter of what was allowed before.
-fn narrower(wanted: &mut BTreeMap<String, String>, narrow: u32) {
-    if narrow == 0 {
-        return;
-    }
-    for (name, usual, least) in BUFFERS {
-        let allowed = (usual >> (2 * narrow).min(63)).max(*least);
-        let given = wanted.get(*name).and_then(|text| text.parse::<u64>().ok()).filter(|given| *given > 0);
-        wanted.insert((*name).to_owned(), allowed.min(given.unwrap_or(u64::MAX)).to_string());
-    }
-}
-
-/// A table that is there must be made again as it is, whatever a server only warns of, or once took for an experiment. Each
-/// is sent to the servers that know it.
-const DEFINITION_DEFAULTS: &[(&str, &str)] = &[
-    // else Nested columns that are stored as one come back as several
-    ("flatten_nested", "0"),
-    ("allow_deprecated_syntax_for_merge_tree", "1"),
-    // types, by the versions in which they were experiments
-    ("allow_experimental_decimal_type", "1"),
-    ("allow_experimental_low_cardinality_type", "1"),
-    ("allow_experimental_bigint_types", "1"),
-    ("allow_experimental_map_type", "1"),
-    ("allow_experimental_geo_types", "1"),
-    ("allow_experimental_object_type", "1"),
-    ("allow_experimental_json_type", "1"),
-    ("allow_experimental_variant_type", "1"),
-    ("allow_experimental_dynamic_type", "1"),
-    ("allow_experimental_bfloat16_type", "1"),
-    ("allow_experimental_qbit_type", "1"),
-    ("enable_time_time64_type", "1"),
-    ("enable_nullable_tuple_type", "1"),
-    ("allow_suspicious_low_cardinality_types", "1"),
-    ("allow_suspicious_fixed_string_types", "1"),
-    ("allow_suspicious_variant_types", "1"),
-    // indices, projections, statistics
-    ("allow_experimental_data_skipping_indices", "1"),
-    ("allow_experimental_projection_optimization", "1"),
-    ("allow_experimental_inverted_index", "1"),
-    ("allow_experimental_annoy_index", "1"),
-    ("allow_experimental_usearch_index", "1"),
-    ("allow_experimental_vector_similarity_index", "1"),
-    ("enable_full_text_index", "1"),
-    ("allow_statistics", "1"),
-    ("allow_suspicious_indices", "1"),
-    ("allow_minmax_index_for_json", "1"),
-    ("allow_create_index_without_type", "1"),
-    // codecs, keys, TTL
-    ("allow_suspicious_codecs", "1"),
-    ("allow_experimental_codecs", "1"),
-    ("enable_deflate_qpl_codec", "1"),
-    ("enable_zstd_qat_codec", "1"),
-    ("enable_alp_codec", "1"),
-    ("enable_quantized_codec", "1"),
-    ("enable_sz3_codec", "1"),
-    ("enable_zxc_codec", "1"),
-    ("allow_suspicious_primary_key", "1"),
-    ("allow_suspicious_ttl_expressions", "1"),
-];
-
-/// Settings for statements on a target node, before it is asked which of them it knows: ours, and the task's over them.
-pub fn target_wishes(task: &Task) -> BTreeMap<String, String> {
-    let mut wanted = defaults(TARGET_DEFAULTS);
-    wanted.extend(defaults(DEFINITION_DEFAULTS));
-    lay_over(&mut wanted, task.settings.for_push());
-    wanted
-}
-
-fn defaults(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_ran_out_of_memory_gets_smaller_buffers_and_never_larger_ones_than_the_task_says() {
-        let task = || std::collections::BTreeMap::from([("max_block_size".to_owned(), "1000".to_owned())]);
-        let narrowed = |narrow| {
-            let mut wanted = task();
-            narrower(&mut wanted, narrow);
-            wanted
-        };
-        assert_eq!(narrowed(0), task());
-        assert_eq!((narrowed(1)["max_block_size"].as_str(), narrowed(1)["max_threads"].as_str()), ("1000", "1"));
-        assert_eq!(narrowed(2)["min_insert_block_size_bytes"], "16777216");
-        assert_eq!((narrowed(99)["max_block_size"].as_str(), narrowed(99)["max_threads"].as_str()), ("512", "1"));
-    }
 }

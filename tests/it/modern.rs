@@ -12,7 +12,7 @@ use clickhouse_copier::model::{Node, PartitionId, TableName, Tls, Way};
 use clickhouse_copier::sql::{self, Column, Relation, Selection};
 use clickhouse_copier::task::{GivenSecrets, Task};
 use clickhouse_copier::warehouse_conformance;
-use clickhouse_copier::worker::site::target_wishes;
+use clickhouse_copier::worker::wishes::target_wishes;
 use lab::{ClickHouse, Lab};
 
 pub fn node_of(server: &ClickHouse) -> Arc<Node> {
