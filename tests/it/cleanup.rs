@@ -42,7 +42,7 @@ fn like_ours(scene: &Scene) -> Vec<String> {
     scene.lines(&[2, 3], &format!("SHOW TABLES FROM {} LIKE 'copier\\_%'", scene.dst))
 }
 
-fn id(scene: &Scene, task: &Task) -> String {
+pub fn id(scene: &Scene, task: &Task) -> String {
     let record = scene.node(&format!("{}/task", task.path)).expect("the task is recorded");
     let record: serde_json::Value = serde_json::from_str(&record).unwrap();
     record["id"].as_str().expect("it has an identity").to_owned()

@@ -227,6 +227,34 @@ fn a_relay_is_ended_with_its_worker() {
     is_ended_with_its_worker(&scene!(), "relay", &[0, 1]);
 }
 
+/// A statement of an attempt that nobody waits for any more, on a target, where a pull has its own.
+#[test]
+fn what_still_runs_on_a_target_ends_with_the_task() {
+    let scene = scene!();
+    fill(&scene, &[0], BY_MONTH, 1000, 1);
+    let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits").with("transfer", "pull"));
+    let worker = scene.launch(&task).freeze_at("staging-dropped").start();
+    worker.freezes_at("staging-dropped");
+    let left = format!("copier:{}:t0:p0:a1:s0r0", crate::cleanup::id(&scene, &task));
+    let server = scene.server(1);
+    std::thread::scope(|scope| {
+        let endless = "SELECT count() FROM system.numbers";
+        let settings = [("query_id", left.as_str()), ("max_execution_time", "30")];
+        let ended = scope.spawn(move || server.query_with(&settings, endless).unwrap_err().to_string());
+        scene.eventually("the statement runs", || {
+            match scene.ask(1, &format!("SELECT count() FROM system.processes WHERE query_id = '{left}'")).as_str() {
+                "1" => Ok(()),
+                other => Err(other.to_owned()),
+            }
+        });
+        worker.thaw();
+        worker.ends().with(0);
+        // Killed, and not at the end of its own time.
+        let ended = ended.join().unwrap();
+        assert!(ended.contains("Code: 394"), "{ended}");
+    });
+}
+
 /// The peak of a worker that has relayed so many rows of about a hundred bytes.
 fn peak(scene: &Scene, name: &str, count: u64) -> u64 {
     let hashes = |from: u64| (from..from + 5).map(|n| format!("toString(cityHash64(number, {n}))")).collect::<Vec<_>>();
