@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::model::Way;
-use crate::sql::{DefaultKind, Expression, PartitionFilter, Relation, Slice, SlotFilter, SlotWidth, quote};
+use crate::sql::{DefaultKind, Expression, PartitionFilter, Relation, Slice, SlotFilter, SlotKey, SlotWidth, quote};
 
 /// The tests of the suite for one implementation. Takes the name of an `async fn(test: &str) -> (impl Warehouse,
 /// [Arc<Node>; 2], String)` that gives a warehouse, two of its nodes, and a database of which nothing exists yet. Before a list
@@ -24,6 +24,7 @@ macro_rules! warehouse_conformance {
             a_definition_comes_back_as_it_was_written,
             rows_are_counted_alike_in_every_way,
             a_transfer_lands_the_chosen_rows_on_their_shard,
+            a_relay_deals_each_row_to_its_slot,
             slices_hold_every_row_once,
             attach_adds_and_replace_takes_the_place,
             replace_from_nothing_empties,
@@ -100,14 +101,13 @@ impl Place<'_> {
         Transfer {
             way: self.ways[0],
             from: self.one.clone(),
-            to: to.clone(),
+            to: vec![Destination::of_all(to, format!("{}:{}:{}", self.database, into.table, to.port))],
+            dealt: None,
             into: into.clone(),
             columns: ["d", "id", "s"].map(str::to_owned).into(),
             values: ["`d`", "`id`", "`s`"].map(str::to_owned).into(),
             rows: Selection::all(Relation::plain(from.clone())),
-            query_id: format!("{}:{}:{}", self.database, into.table, to.port),
             at_source: none(),
-            at_target: none(),
             compress: true,
         }
     }
@@ -132,7 +132,7 @@ impl Place<'_> {
             format!("toString({number})"),
         ];
         let mut transfer = Transfer { values, ..self.copy(&seed, &self.one, into) };
-        transfer.query_id += &format!(":{number}");
+        transfer.to[0].query_id += &format!(":{number}");
         self.of.transfer(&transfer).await.unwrap();
     }
 
@@ -327,7 +327,7 @@ pub async fn a_transfer_lands_the_chosen_rows_on_their_shard(at: &Place<'_>) {
     at.databases().await;
     let of = at.of;
     let a = at.filled("a", 12).await;
-    let key = Expression::parse("id % 3").unwrap();
+    let key = SlotKey { key: Expression::parse("id % 3").unwrap(), width: SlotWidth(32), total: 3 };
     let filter = PartitionFilter { elements: month(), values: vec![PartitionValue(vec!["201801".into()])] };
     for &way in at.ways {
         let mut landed = 0;
@@ -335,8 +335,7 @@ pub async fn a_transfer_lands_the_chosen_rows_on_their_shard(at: &Place<'_>) {
             let b = at.create(node, &format!("b_{way}"), ENGINE).await;
             let mut transfer = Transfer { way, ..at.copy(&a, node, &b) };
             transfer.rows.partitions = Some(filter.clone());
-            let slots_of = |slots| SlotFilter { key: key.clone(), width: SlotWidth(32), total: 3, slots };
-            transfer.rows.slots = Some(slots_of(slots.clone()));
+            transfer.rows.slots = Some(SlotFilter { key: key.clone(), slots: slots.clone() });
             transfer.rows.relation.condition = Some(Expression::parse("id < 10 OR s = 'never'").unwrap());
             let tallies = of.tally(&at.one, &transfer.rows, &month(), &none()).await.unwrap();
             let selected: u64 = tallies.iter().map(|tally| tally.rows).sum();
@@ -355,6 +354,45 @@ pub async fn a_transfer_lands_the_chosen_rows_on_their_shard(at: &Place<'_>) {
         }
         assert_eq!(landed, 5);
     }
+}
+
+pub async fn a_relay_deals_each_row_to_its_slot(at: &Place<'_>) {
+    at.databases().await;
+    let of = at.of;
+    let a = at.filled("a", 12).await;
+    let mut tables = Vec::new();
+    for node in [&at.one, &at.two] {
+        tables.push(at.create(node, "b", ENGINE).await);
+    }
+    let key = SlotKey { key: Expression::parse("id").unwrap(), width: SlotWidth(32), total: 3 };
+    let to = |node, slots| Destination { slots, ..Destination::of_all(node, format!("{}:{node}", at.database)) };
+    for compress in [true, false] {
+        let transfer = Transfer {
+            way: Way::Relay,
+            dealt: Some(key.clone()),
+            to: vec![to(&at.one, 0..1), to(&at.two, 1..3)],
+            compress,
+            ..at.copy(&a, &at.two, &tables[1])
+        };
+        of.transfer(&transfer).await.unwrap();
+    }
+    // Twice: 0, 3, 6, 9 there, the others here; odd ids are in February.
+    assert_eq!(at.rows(&at.one, &tables[0]).await, counts(&[("201801", 4), ("201802", 4)]));
+    assert_eq!(at.rows(&at.two, &tables[1]).await, counts(&[("201801", 8), ("201802", 8)]));
+    let every = Selection::all(Relation::plain(tables[0].clone()));
+    let ids = [KeyElement { expression: "id".into(), type_name: "UInt32".into() }];
+    let found = of.tally(&at.one, &every, &ids, &none()).await.unwrap();
+    let found: BTreeSet<String> = found.into_iter().map(|tally| tally.value.0.concat()).collect();
+    assert_eq!(found, ["0", "3", "6", "9"].map(str::to_owned).into());
+    // One of the targets has no such table: nobody gets what is not counted as an error.
+    of.drop_table(&at.two, &tables[1], &none()).await.unwrap();
+    let transfer = Transfer {
+        way: Way::Relay,
+        dealt: Some(key),
+        to: vec![to(&at.one, 0..1), to(&at.two, 1..3)],
+        ..at.copy(&a, &at.two, &tables[1])
+    };
+    code(of.transfer(&transfer).await, 60);
 }
 
 pub async fn slices_hold_every_row_once(at: &Place<'_>) {

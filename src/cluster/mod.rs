@@ -16,6 +16,7 @@ pub mod conformance;
 mod error;
 pub mod http;
 pub mod memory;
+mod native;
 mod transfer;
 
 use std::collections::BTreeMap;
@@ -26,7 +27,8 @@ use crate::model::{Node, PartitionId, PartitionValue, TableName, setting_names};
 use crate::sql::{Column, KeyElement, Selection, TableDefinition};
 
 pub use error::{Error, Kind, Remedy};
-pub use transfer::Transfer;
+pub use native::is_dealable;
+pub use transfer::{Destination, Transfer};
 
 /// What a server says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{PartitionId, PartitionValue, TableName};
-use crate::sql::{Expression, KeyElement, PartitionFilter, Relation, Selection, Slice, SlotFilter, SlotWidth};
+use crate::sql::{Expression, KeyElement, PartitionFilter, Relation, Selection, Slice, SlotFilter, SlotKey, SlotWidth};
 
 pub use batches::{Cut, Found, Wishes, assemble, batches, cuts};
 pub use columns::{Matched, match_columns};
@@ -72,6 +72,18 @@ pub struct Sharding {
     pub total: u64,
     /// The slots of each target shard.
     pub slots: Vec<Range<u64>>,
+}
+
+impl Sharding {
+    /// How rows find their slot.
+    pub fn slot_key(&self) -> SlotKey {
+        SlotKey {
+            // What is stored was checked when it was planned.
+            key: Expression::parse(&self.key).unwrap_or_else(|_| Expression::never()),
+            width: self.width,
+            total: self.total,
+        }
+    }
 }
 
 /// A partition of the target.
@@ -166,12 +178,7 @@ impl TablePlan {
 
     /// Those of them that belong to one target shard.
     pub fn rows_for(&self, piece: usize, shard: usize) -> Selection {
-        let slots = self.sharding.as_ref().map(|sharding| SlotFilter {
-            key: Expression::parse(&sharding.key).unwrap_or_else(|_| Expression::never()),
-            width: sharding.width,
-            total: sharding.total,
-            slots: sharding.slots[shard].clone(),
-        });
+        let slots = self.sharding.as_ref().map(|of| SlotFilter { key: of.slot_key(), slots: of.slots[shard].clone() });
         Selection { slots, ..self.rows_of(piece) }
     }
 

@@ -5,8 +5,8 @@
 //! a Dynamic).
 
 use super::definition::Column;
-use super::lex::{self, Token};
 use super::quote::ident;
+use super::types::parts_of;
 
 /// The expression that hashes a row of the given columns to a UInt64. Sums of it are a checksum that does not depend on
 /// order and adds up over pieces and shards.
@@ -81,39 +81,6 @@ fn is_plain(type_name: &str) -> bool {
         "Nullable" | "UUID" | "Nested" | "Decimal" | "Decimal32" | "Decimal64" | "Decimal128" | "Decimal256"
     );
     !special && !is_hashed_by_text(type_name) && of.inner.iter().all(|inner| is_plain(inner))
-}
-
-/// A type with the types that it is made of.
-struct Parts<'a> {
-    name: &'a str,
-    inner: Vec<String>,
-}
-
-fn parts_of(type_name: &str) -> Parts<'_> {
-    let name = type_name.split('(').next().unwrap_or(type_name);
-    let arguments = || {
-        let inside = type_name.get(name.len() + 1..).and_then(|rest| rest.strip_suffix(')')).unwrap_or_default();
-        lex::split_commas(inside).unwrap_or_default()
-    };
-    let inner = match name {
-        "Nullable" | "LowCardinality" | "Array" | "Map" => arguments(),
-        "Tuple" | "Nested" => arguments().iter().map(|element| without_name(element).to_owned()).collect(),
-        // The function comes first.
-        "SimpleAggregateFunction" => arguments().into_iter().skip(1).collect(),
-        _ => Vec::new(),
-    };
-    Parts { name, inner }
-}
-
-/// The type of an element of a tuple, which may have a name: `a UInt8`, `` `b c` Nullable(String) ``.
-fn without_name(element: &str) -> &str {
-    let Ok(found) = lex::tokens(element) else { return element };
-    let words: Vec<_> =
-        found.iter().filter(|t| t.depth == 0 && matches!(t.token, Token::Word | Token::Quoted)).collect();
-    match words.as_slice() {
-        [_, of_type, ..] => &element[of_type.start..],
-        _ => element,
-    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod select;
 mod statements;
 mod syntax;
 mod transfers;
+pub(crate) mod types;
 
 pub use checksum::{is_hashed_by_text, row_hash, values_hash};
 pub use definition::{Column, DefaultKind, DefinitionError, TableDefinition};
@@ -24,7 +25,7 @@ pub use engine::{Clause, Engine, EngineError};
 pub use expression::{Expression, ExpressionError};
 pub use key::{KeyElement, key_elements};
 pub use remote::remote;
-pub use select::{PartitionFilter, Relation, Selection, Slice, SliceBound, SlotFilter, SlotWidth};
+pub use select::{PartitionFilter, Relation, Selection, Slice, SliceBound, SlotFilter, SlotKey, SlotWidth};
 pub use statements::*;
 pub use syntax::Syntax;
 pub use transfers::*;

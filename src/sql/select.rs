@@ -188,23 +188,37 @@ impl SlotWidth {
     }
 }
 
-/// The rows that belong to one target shard.
+/// How rows find their slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SlotFilter {
+pub struct SlotKey {
     /// The sharding key.
     pub key: Expression,
     /// How it becomes a number.
     pub width: SlotWidth,
     /// The number of slots: the sum of the weights.
     pub total: u64,
+}
+
+impl SlotKey {
+    /// The slot of a row, as an expression.
+    pub(super) fn slot(&self) -> String {
+        format!("toUInt{}({}) % {}", self.width.0, self.key, self.total)
+    }
+}
+
+/// The rows that belong to one target shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotFilter {
+    /// How rows find their slot.
+    pub key: SlotKey,
     /// The slots of the shard.
     pub slots: Range<u64>,
 }
 
 impl SlotFilter {
     fn condition(&self) -> String {
-        let Self { key, width, total, slots } = self;
-        let slot = format!("toUInt{}({key}) % {total}", width.0);
+        let Self { key, slots } = self;
+        let slot = key.slot();
         if slots.end == slots.start + 1 {
             format!("({slot}) = {}", slots.start)
         } else {
@@ -316,8 +330,8 @@ mod tests {
         assert_eq!(SlotWidth::of("Int16", true), Some(SlotWidth(16)));
         assert_eq!(SlotWidth::of("LowCardinality(UInt64)", false), Some(SlotWidth(64)));
         assert_eq!(SlotWidth::of("Nullable(UInt64)", false), None);
-        let filter =
-            SlotFilter { key: Expression::parse("a + 1").unwrap(), width: SlotWidth(32), total: 11, slots: 5..11 };
+        let key = SlotKey { key: Expression::parse("a + 1").unwrap(), width: SlotWidth(32), total: 11 };
+        let filter = SlotFilter { key, slots: 5..11 };
         assert_eq!(filter.condition(), "(toUInt32(a + 1) % 11) >= 5 AND (toUInt32(a + 1) % 11) < 11");
     }
 

@@ -7,7 +7,7 @@ use crate::model::{Node, TableName};
 
 use super::quote::{ident, idents, table};
 use super::remote::remote;
-use super::select::Selection;
+use super::select::{Selection, SlotKey};
 
 /// The push of a piece to one target node: the rows travel from server to server.
 ///
@@ -30,11 +30,15 @@ pub fn pull(from: &Node, into: &TableName, columns: &[String], values: &[String]
 
 /// What a relay reads. Rows in Native format find their columns by name, so the values get the names of the target's, in a
 /// query around the one that computes them: there an alias would hide the source's column of that name.
-pub fn relay_from(columns: &[String], values: &[String], selection: &Selection) -> String {
+///
+/// Where rows are to be dealt by the one who relays them, the first column is the slot of each, as UInt32.
+pub fn relay_from(columns: &[String], values: &[String], selection: &Selection, slot: Option<&SlotKey>) -> String {
     let named = |(number, value): (usize, &String)| format!("{value} AS `relayed {number}`");
-    let inner: Vec<String> = values.iter().enumerate().map(named).collect();
     let renamed = |(number, name): (usize, &String)| format!("`relayed {number}` AS {}", ident(name));
-    let outer: Vec<String> = columns.iter().enumerate().map(renamed).collect();
+    let slot = || slot.map(|key| format!("toUInt32({}) AS `relayed slot`", key.slot()));
+    let inner: Vec<String> = slot().into_iter().chain(values.iter().enumerate().map(named)).collect();
+    let first = slot().map(|_| "`relayed slot`".to_owned());
+    let outer: Vec<String> = first.into_iter().chain(columns.iter().enumerate().map(renamed)).collect();
     format!("SELECT {} FROM ({})", outer.join(", "), selection.select(&inner.join(", ")))
 }
 
@@ -53,7 +57,7 @@ pub fn reach(to: &Node) -> String {
 mod tests {
     use super::*;
     use crate::model::Secret;
-    use crate::sql::{Expression, KeyElement, PartitionFilter, Relation};
+    use crate::sql::{Expression, KeyElement, PartitionFilter, Relation, SlotWidth};
 
     fn node() -> Node {
         Node { user: "u".into(), password: Secret::new("p'w"), ..Node::new("10.0.0.1") }
@@ -91,9 +95,15 @@ mod tests {
         let mut rows = all();
         rows.relation.condition = Some(Expression::parse("a > 1").unwrap());
         assert_eq!(
-            relay_from(&columns, &values(), &rows),
+            relay_from(&columns, &values(), &rows, None),
             "SELECT `relayed 0` AS `d`, `relayed 1` AS `a` FROM (SELECT `a` AS `relayed 0`, toMonday(d) AS `relayed 1` \
              FROM `d`.`t` WHERE (a > 1))"
+        );
+        let slot = SlotKey { key: Expression::parse("a + 1").unwrap(), width: SlotWidth(64), total: 3 };
+        assert_eq!(
+            relay_from(&columns[..1], &values()[..1], &rows, Some(&slot)),
+            "SELECT `relayed slot`, `relayed 0` AS `d` FROM (SELECT toUInt32(toUInt64(a + 1) % 3) AS `relayed slot`, \
+             `a` AS `relayed 0` FROM `d`.`t` WHERE (a > 1))"
         );
     }
 

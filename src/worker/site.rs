@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use crate::cluster::{Error, Remedy, Settings};
+use crate::cluster::{Error, Remedy, Settings, is_dealable};
 use crate::model::{Node, Shard, TableName, Way, lay_over};
 use crate::plan::TablePlan;
 use crate::protocol::{Failure, PieceRef, Policy, TaskId};
-use crate::sql::TableDefinition;
+use crate::sql::{Selection, TableDefinition};
 use crate::task::{IfTargetNotEmpty, Task, Verify};
 
 use super::dice::Dice;
 use super::fleet::Fleet;
 use super::ledger::LedgerError;
-use super::wishes::{RELAY_DEFAULTS, TRANSFER_DEFAULTS, defaults, narrower, target_wishes};
+use super::wishes::{PLAIN_DICTIONARIES, RELAY_DEFAULTS, TRANSFER_DEFAULTS, defaults, narrower, target_wishes};
 
 /// How a worker was told to behave.
 #[derive(Debug, Clone)]
@@ -54,6 +54,7 @@ pub struct Site {
     dice: Dice,
     task: Mutex<Arc<Task>>,
     targets: Mutex<HashMap<(usize, String), Arc<TableDefinition>>>,
+    deals: Mutex<HashMap<(usize, String), bool>>,
 }
 
 /// An attempt that failed. What becomes of it:
@@ -115,7 +116,7 @@ impl Site {
         dice: Dice,
     ) -> Self {
         let (plans, task) = (Arc::new(plans), Mutex::new(task));
-        Self { fleet, id, plans, conduct, worker, dice, task, targets: Mutex::default() }
+        Self { fleet, id, plans, conduct, worker, dice, task, targets: Mutex::default(), deals: Mutex::default() }
     }
 
     /// The task as it is now: settings may change while it runs.
@@ -240,6 +241,25 @@ impl Site {
             Way::Pull => (Settings::new(), self.fleet.settings_for_both(to, from, &wanted).await?),
             _ => (self.fleet.settings_for_both(from, to, &wanted).await?, Settings::new()),
         })
+    }
+
+    /// Whether a source node can send the rows of a table job so that they can be dealt to target shards on their way: where
+    /// the shard hangs on the row alone, and the ends of all values can be told. Asks the node the first time.
+    pub async fn deals(&self, table: usize, from: &Node) -> Result<bool, Error> {
+        let plan = &self.plans[table];
+        let key = (table, from.address());
+        if plan.sharding.is_none() {
+            return Ok(false);
+        }
+        if let Some(known) = self.deals.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(*known);
+        }
+        let rows = Selection::all(plan.reading.relation(&plan.source));
+        let types = self.fleet.warehouse.types(from, Some(&rows), &plan.reading.values).await?;
+        let plain = self.fleet.facts(from).await?.setting_name(PLAIN_DICTIONARIES).is_some();
+        let deals = types.iter().all(|of| is_dealable(of, plain));
+        self.deals.lock().unwrap_or_else(PoisonError::into_inner).insert(key, deals);
+        Ok(deals)
     }
 
     /// Every node on which an attempt at a piece may have left a statement, whatever way its rows took: the replicas of the

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use clickhouse_copier::cluster::http::HttpWarehouse;
-use clickhouse_copier::cluster::{Placing, Settings, Transfer, Warehouse};
+use clickhouse_copier::cluster::{Destination, Placing, Settings, Transfer, Warehouse};
 use clickhouse_copier::model::{Node, PartitionId, TableName, Tls, Way};
 use clickhouse_copier::sql::{self, Column, Relation, Selection};
 use clickhouse_copier::task::{GivenSecrets, Task};
@@ -37,6 +37,7 @@ warehouse_conformance!(modern, [Relay]:
     a_transfer_gives_each_column_its_value,
     a_transfer_of_nothing_is_done,
     a_transfer_lands_the_chosen_rows_on_their_shard,
+    a_relay_deals_each_row_to_its_slot,
     slices_hold_every_row_once,
     attach_adds_and_replace_takes_the_place,
     expressions_have_types_or_codes,
@@ -76,14 +77,13 @@ async fn an_error_in_the_middle_of_a_relay_is_the_sources_own() {
     let transfer = |value: &str| Transfer {
         way: Way::Relay,
         from: one.clone(),
-        to: two.clone(),
+        to: vec![Destination::of_all(&two, format!("{database}:{}", value.len()))],
+        dealt: None,
         into: name.clone(),
         columns: vec!["n".into()],
         values: vec![value.to_owned()],
         rows: Selection::all(Relation::plain(name.clone())),
-        query_id: format!("{database}:{}", value.len()),
         at_source: vec![("max_block_size".into(), "10000".into()), ("max_threads".into(), "1".into())],
-        at_target: Settings::new(),
         compress: true,
     };
     let failed = warehouse.transfer(&transfer("n + throwIf(n = 1900000)")).await.unwrap_err();

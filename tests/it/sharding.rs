@@ -35,12 +35,14 @@ fn fill_keys(scene: &Scene) {
     }
 }
 
-/// Copies with every expression to servers 2, 3 and 4 with these weights, and has Distributed tables do the same.
-fn compare_with_distributed(scene: &Scene, weights: [u32; 3]) {
+/// Copies with every expression to servers 2, 3 and 4 with these weights, and has Distributed tables do the same. `way`: by
+/// a filter for each shard (push), or dealt row by row (relay).
+fn compare_with_distributed(scene: &Scene, way: &str, weights: [u32; 3]) {
     fill_keys(scene);
     let mut task = scene.task(&[&[0], &[1]], &[&[2], &[3], &[4]]).weights(&weights);
     for (name, key) in EXPRESSIONS {
-        task = task.with(scene.table(name).from(&scene.src, "keys").engine(ENGINE).sharding_key(key));
+        let table = scene.table(name).from(&scene.src, "keys").engine(ENGINE).sharding_key(key);
+        task = task.with(table.with("transfer", way));
     }
     scene.run(&task).with(0);
     scene.check(&task);
@@ -69,13 +71,25 @@ fn compare_with_distributed(scene: &Scene, weights: [u32; 3]) {
 #[test]
 fn rows_are_where_a_distributed_table_puts_them() {
     let scene = scene!();
-    compare_with_distributed(&scene, [1, 1, 1]);
+    compare_with_distributed(&scene, "push", [1, 1, 1]);
+}
+
+#[test]
+fn rows_that_are_dealt_on_their_way_are_there_too() {
+    let scene = scene!();
+    compare_with_distributed(&scene, "relay", [1, 1, 1]);
 }
 
 #[test]
 fn weights_are_what_they_are_to_a_distributed_table() {
     let scene = scene!();
-    compare_with_distributed(&scene, [5, 6, 0]);
+    compare_with_distributed(&scene, "push", [5, 6, 0]);
+}
+
+#[test]
+fn weights_count_for_rows_that_are_dealt_on_their_way() {
+    let scene = scene!();
+    compare_with_distributed(&scene, "relay", [5, 6, 0]);
 }
 
 #[test]

@@ -396,17 +396,20 @@ impl Warehouse for Servers {
     async fn transfer(&self, transfer: &Transfer) -> Result<(), Error> {
         let transfer = Transfer { into: self.named(&transfer.into), ..transfer.clone() };
         // Where its writing statement arrives.
+        let first = transfer.to.first().expect("somebody gets the rows");
         let (node, what) = match transfer.way {
             Way::Push => (&transfer.from, "push"),
-            Way::Pull => (&transfer.to, "pull"),
-            Way::Relay => (&transfer.to, "relay"),
+            Way::Pull => (&first.node, "pull"),
+            Way::Relay => (&first.node, "relay"),
         };
         let done =
             self.act(node, (what, transfer.into.to_string()), Vec::new(), self.inner().transfer(&transfer)).await;
         if self.stage.broken == Some(Broken::Counting) {
-            let there = self.inner().tally(&transfer.from, &transfer.rows, &[], &Settings::new()).await?;
-            let key = (transfer.to.host.clone(), transfer.into.clone());
-            self.promised.lock().expect("nobody panics").insert(key, there.iter().map(|tally| tally.rows).sum());
+            for to in &transfer.to {
+                let there = self.inner().tally(&transfer.from, &transfer.rows_for(to), &[], &Settings::new()).await?;
+                let key = (to.node.host.clone(), transfer.into.clone());
+                self.promised.lock().expect("nobody panics").insert(key, there.iter().map(|tally| tally.rows).sum());
+            }
             return Ok(());
         }
         done

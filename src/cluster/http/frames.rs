@@ -5,6 +5,8 @@
 //! last compressed frame or without any. Text behind Native rows is never taken for rows: the target refuses it. What is
 //! found here says why.
 
+use bytes::{Bytes, BytesMut};
+
 /// A compressed frame: 16 bytes of checksum, the method, both sizes, and the data. ClickHouse's own framing, since ever.
 const CHECKSUM: usize = 16;
 const HEADER: usize = 9;
@@ -16,6 +18,61 @@ const ZSTD: u8 = 0x90;
 const KEPT: usize = 16 << 10;
 /// Blocks are far smaller (`max_compress_block_size` is 1 MiB); who says otherwise does not speak of a frame.
 const LARGEST: usize = 1 << 30;
+
+/// Takes the rows out of frames, as they come. Their checksums are left unread: what is not what was sent does not unpack
+/// to the size that it says, or has other rows than are counted.
+#[derive(Debug, Default)]
+pub(super) struct Unpacker {
+    /// What came behind the last whole frame.
+    rest: BytesMut,
+    /// Whether that is none.
+    broken: bool,
+}
+
+impl Unpacker {
+    /// What the frames hold that are whole now. An error says that there is no frame.
+    pub(super) fn unpack(&mut self, bytes: &[u8]) -> Result<Bytes, &'static str> {
+        let mut rows = Vec::new();
+        if self.broken {
+            let room = KEPT.saturating_sub(self.rest.len());
+            self.rest.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            return Ok(Bytes::new());
+        }
+        self.rest.extend_from_slice(bytes);
+        loop {
+            let length = match frame_length(&self.rest) {
+                Some(Some(length)) if length <= self.rest.len() => length,
+                Some(_) => break,
+                None => {
+                    self.broken = true;
+                    break;
+                }
+            };
+            let frame = self.rest.split_to(length);
+            let (header, data) = frame[CHECKSUM..].split_at(HEADER);
+            let size = u32::from_le_bytes([header[5], header[6], header[7], header[8]]) as usize;
+            let size = size.min(LARGEST);
+            let at = rows.len();
+            match header[0] {
+                NONE => rows.extend_from_slice(data),
+                LZ4 => {
+                    rows.resize(at + size, 0);
+                    let unpacked = lz4_flex::block::decompress_into(data, &mut rows[at..]);
+                    if unpacked.ok() != Some(size) {
+                        return Err("a compressed block of the rows is damaged");
+                    }
+                }
+                _ => return Err("the rows are compressed by a method that was not asked for"),
+            }
+        }
+        Ok(rows.into())
+    }
+
+    /// What came behind the last whole frame.
+    pub(super) fn rest(&mut self) -> Bytes {
+        std::mem::take(&mut self.rest).freeze()
+    }
+}
 
 /// Watches a stream go by, in constant memory: its end, or its last frame.
 #[derive(Debug)]
@@ -40,7 +97,7 @@ impl Watch {
             return self.keep(bytes);
         }
         while !bytes.is_empty() {
-            let wanted = match self.frame_length() {
+            let wanted = match frame_length(&self.under_way) {
                 Some(Some(length)) => length,
                 Some(None) => CHECKSUM + HEADER,
                 None => {
@@ -51,7 +108,7 @@ impl Watch {
             let (now, rest) = bytes.split_at(bytes.len().min(wanted - self.under_way.len()));
             self.under_way.extend_from_slice(now);
             bytes = rest;
-            if matches!(self.frame_length(), Some(Some(length)) if length == self.under_way.len()) {
+            if matches!(frame_length(&self.under_way), Some(Some(length)) if length == self.under_way.len()) {
                 std::mem::swap(&mut self.last, &mut self.under_way);
                 self.under_way.clear();
             }
@@ -63,14 +120,6 @@ impl Watch {
         if self.under_way.len() > 2 * KEPT {
             self.under_way.drain(..self.under_way.len() - KEPT);
         }
-    }
-
-    /// The length of the frame under way; inside: `None` while too little of it is there; outside: `None` when it is none.
-    fn frame_length(&self) -> Option<Option<usize>> {
-        let Some(header) = self.under_way.get(CHECKSUM..CHECKSUM + HEADER) else { return Some(None) };
-        let length = u32::from_le_bytes([header[1], header[2], header[3], header[4]]) as usize;
-        let known = matches!(header[0], NONE | LZ4 | ZSTD) && (HEADER..LARGEST).contains(&length);
-        known.then_some(Some(CHECKSUM + length))
     }
 
     /// Whether a stream that ends here is whole, as far as its frames tell.
@@ -98,6 +147,14 @@ impl Watch {
         let text = &end[end.rfind("Code: ")?..];
         text.contains("DB::").then(|| text.trim_end().to_owned())
     }
+}
+
+/// The length of a frame that begins here; inside: `None` while too little of it is there; outside: `None` when it is none.
+fn frame_length(bytes: &[u8]) -> Option<Option<usize>> {
+    let Some(header) = bytes.get(CHECKSUM..CHECKSUM + HEADER) else { return Some(None) };
+    let length = u32::from_le_bytes([header[1], header[2], header[3], header[4]]) as usize;
+    let known = matches!(header[0], NONE | LZ4 | ZSTD) && (HEADER..LARGEST).contains(&length);
+    known.then_some(Some(CHECKSUM + length))
 }
 
 #[cfg(test)]

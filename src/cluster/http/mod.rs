@@ -1,6 +1,7 @@
 //! ClickHouse over HTTP, through the official client.
 
 mod account;
+mod dealt;
 mod frames;
 mod relay;
 mod tls;

@@ -410,12 +410,18 @@ impl Warehouse for HttpWarehouse {
     }
 
     async fn transfer(&self, transfer: &Transfer) -> Result<(), Error> {
-        let Transfer { from, to, into, columns, values, rows, .. } = transfer;
-        let (node, statement, settings) = match transfer.way {
-            Way::Push => (from, sql::push(to, into, values, rows), &transfer.at_source),
-            Way::Pull => (to, sql::pull(from, into, columns, values, rows), &transfer.at_target),
-            Way::Relay => return self.relay(transfer).await,
-        };
-        self.execute(node, &transfer.doing(), &statement, settings, None, Some(&transfer.query_id)).await
+        let Transfer { from, into, columns, values, .. } = transfer;
+        if transfer.way == Way::Relay {
+            return self.relay(transfer).await;
+        }
+        for to in &transfer.to {
+            let rows = transfer.rows_for(to);
+            let (node, statement, settings) = match transfer.way {
+                Way::Pull => (&to.node, sql::pull(from, into, columns, values, &rows), &to.settings),
+                _ => (from, sql::push(&to.node, into, values, &rows), &transfer.at_source),
+            };
+            self.execute(node, &transfer.doing(), &statement, settings, None, Some(&to.query_id)).await?;
+        }
+        Ok(())
     }
 }

@@ -10,7 +10,7 @@ use super::parts::Row;
 use super::table::{Chooser, over};
 use super::value::refused;
 use super::world::{Query, World, deduplicates, refused_by};
-use crate::cluster::{Error, Kind, Transfer};
+use crate::cluster::{Destination, Error, Kind, Transfer};
 use crate::model::{Node, Way};
 
 fn killed() -> Kind {
@@ -132,20 +132,15 @@ impl MemoryWarehouse {
     }
 
     pub(super) async fn send(&self, transfer: Transfer) -> Result<(), Error> {
+        let Some(first) = transfer.to.first() else { return Ok(()) };
         let (node, deed) = match transfer.way {
             Way::Push => (&transfer.from, "push"),
-            Way::Pull => (&transfer.to, "pull"),
-            Way::Relay => (&transfer.to, "relay"),
+            Way::Pull => (&first.node, "pull"),
+            Way::Relay => (&first.node, "relay"),
         };
-        let (of, query_id) = (transfer.into.to_string(), transfer.query_id.clone());
+        let (of, query_id) = (transfer.into.to_string(), transfer.query_id().to_owned());
         let statement = Statement { node: node.address(), deed, of, query_id };
-        let doing = format!(
-            "cannot {deed} rows of {} to {of} of {}",
-            transfer.rows.relation.table,
-            transfer.to,
-            of = statement.of
-        );
-        self.run(statement, doing, Moving(transfer)).await
+        self.run(statement, transfer.doing(), Moving(transfer)).await
     }
 }
 
@@ -168,62 +163,79 @@ impl<F: FnOnce(&mut World) -> Result<(), Kind> + Send> AsyncWork for OneStep<F> 
 struct Moving(Transfer);
 
 impl AsyncWork for Moving {
-    /// Reads all rows at one instant, and writes them block by block. What was written stays when it fails.
+    /// Reads all rows at one instant, and writes them block by block, to one target after the other. What was written stays
+    /// when it fails.
     async fn work(self, arrived: &Arrived, asker: &Asker) -> Result<(), Kind> {
-        let transfer = &self.0;
-        let read = || {
-            let of = transfer.rows.relation.table.to_string();
-            let (node, query_id) = (transfer.from.address(), transfer.reading_id());
-            Arrived::arrive(arrived.memory.clone(), &Statement { node, deed: "read", of, query_id })
+        // A relay has a statement on each of its nodes.
+        let mut others = Vec::new();
+        let arrive = |node: &Node, deed, query_id: &str| {
+            let of = self.0.rows.relation.table.to_string();
+            let statement = Statement { node: node.address(), deed, of, query_id: query_id.to_owned() };
+            Arrived::arrive(arrived.memory.clone(), &statement)
         };
-        let reading = if transfer.way == Way::Relay { Some(read()?) } else { None };
-        let done = self.write(arrived, reading.as_ref(), asker).await;
-        if let Some(reading) = reading {
-            reading.leave();
+        let mut done = Ok(());
+        if self.0.way == Way::Relay {
+            let targets = self.0.to.iter().skip(1).map(|to| arrive(&to.node, "relay", &to.query_id));
+            for other in targets.chain([arrive(&self.0.from, "read", &self.0.reading_id())]) {
+                match other {
+                    Ok(other) => others.push(other),
+                    Err(refusal) => done = Err(refusal),
+                }
+            }
         }
+        if done.is_ok() {
+            done = self.write(arrived, &others, asker).await;
+        }
+        others.iter().for_each(Arrived::leave);
         done
     }
 }
 
 impl Moving {
-    async fn write(&self, arrived: &Arrived, reading: Option<&Arrived>, asker: &Asker) -> Result<(), Kind> {
+    async fn write(&self, arrived: &Arrived, others: &[Arrived], asker: &Asker) -> Result<(), Kind> {
         let transfer = &self.0;
-        let to = transfer.to.address();
         let (rows, block) = arrived.step(|world| {
             if transfer.way == Way::Push {
                 world.may_write(&transfer.from.address())?;
             }
-            world.may_write(&to)?;
-            Ok((selected(world, transfer)?, world.block_rows))
-        })?;
-        let deduplicate =
-            deduplicates(if transfer.way == Way::Push { &transfer.at_source } else { &transfer.at_target });
-        for rows in rows.chunks(block) {
-            yield_now().await;
-            if let Some(reading) = reading {
-                reading.step(|_| Ok(()))?;
+            let mut rows = Vec::new();
+            for to in &transfer.to {
+                world.may_write(&to.node.address())?;
+                rows.push((to, selected(world, transfer, to)?));
             }
-            arrived.step(|world| {
-                connected(world, transfer)?;
-                world.insert(&to, &transfer.into, rows.to_vec(), deduplicate)?;
-                let server = world.servers.get_mut(&arrived.node);
-                if let Some(query) = server.and_then(|server| server.queries.get_mut(&arrived.number)) {
-                    query.rows += rows.len() as u64;
+            Ok((rows, world.block_rows))
+        })?;
+        let most = rows.iter().map(|(_, rows)| rows.len()).max().unwrap_or(0);
+        for begin in (0..most).step_by(block) {
+            for (to, rows) in rows.iter().filter(|(_, rows)| begin < rows.len()) {
+                yield_now().await;
+                others.iter().try_for_each(|other| other.step(|_| Ok(())))?;
+                let rows = &rows[begin..rows.len().min(begin + block)];
+                arrived.step(|world| self.insert(world, to, rows, arrived))?;
+                if transfer.way == Way::Relay && asker.is_closed() {
+                    return Err(Kind::Network("the sender has gone".into()));
                 }
-                Ok(())
-            })?;
-            if reading.is_some() && asker.is_closed() {
-                return Err(Kind::Network("the sender has gone".into()));
             }
         }
         yield_now().await;
-        arrived.step(|_| Ok(()))
+        others.iter().chain([arrived]).try_for_each(|one| one.step(|_| Ok(())))
+    }
+
+    fn insert(&self, world: &mut World, to: &Destination, rows: &[Row], arrived: &Arrived) -> Result<(), Kind> {
+        let settings = if self.0.way == Way::Push { &self.0.at_source } else { &to.settings };
+        connected(world, &self.0, to)?;
+        world.insert(&to.node.address(), &self.0.into, rows.to_vec(), deduplicates(settings))?;
+        let server = world.servers.get_mut(&arrived.node);
+        if let Some(query) = server.and_then(|server| server.queries.get_mut(&arrived.number)) {
+            query.rows += rows.len() as u64;
+        }
+        Ok(())
     }
 }
 
 /// Whether the rows can travel now.
-fn connected(world: &mut World, transfer: &Transfer) -> Result<(), Kind> {
-    let (from, to) = (transfer.from.address(), transfer.to.address());
+fn connected(world: &mut World, transfer: &Transfer, to: &Destination) -> Result<(), Kind> {
+    let (from, to) = (transfer.from.address(), to.node.address());
     match transfer.way {
         Way::Push => {
             // A sender that is cut off reaches nobody.
@@ -238,14 +250,14 @@ fn connected(world: &mut World, transfer: &Transfer) -> Result<(), Kind> {
     }
 }
 
-/// The rows of a transfer as the target stores them.
-fn selected(world: &mut World, transfer: &Transfer) -> Result<Vec<Row>, Kind> {
-    connected(world, transfer)?;
-    let (from, to) = (transfer.from.address(), transfer.to.address());
+/// The rows of a transfer that a target gets, as it stores them.
+fn selected(world: &mut World, transfer: &Transfer, to: &Destination) -> Result<Vec<Row>, Kind> {
+    connected(world, transfer, to)?;
+    let chooser = Chooser::new(&transfer.rows_for(to))?;
+    let (from, to) = (transfer.from.address(), to.node.address());
     // A server that finds no table at another one tells of attempts to connect (measured on 18.16).
     let source = world.table(&from, &transfer.rows.relation.table);
     let source = if transfer.way == Way::Pull { source.map_err(|_| refused_by(&from))? } else { source? };
-    let chooser = Chooser::new(&transfer.rows)?;
     chooser.types(source)?;
     let values = transfer.values.iter().map(|text| super::expression::parse(text)).collect::<Result<Vec<_>, _>>()?;
     let target = world.table(&to, &transfer.into);

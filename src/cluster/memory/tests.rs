@@ -3,7 +3,7 @@ use std::time::Duration;
 use futures::FutureExt;
 
 use super::*;
-use crate::cluster::{Error, Placing, Settings, Transfer, Warehouse};
+use crate::cluster::{Destination, Error, Placing, Settings, Transfer, Warehouse};
 use crate::model::{PartitionId, Way};
 use crate::sql::{Relation, Selection};
 
@@ -51,14 +51,13 @@ impl Scene {
         Transfer {
             way: Way::Push,
             from: self.one.clone(),
-            to: self.two.clone(),
+            to: vec![Destination::of_all(&self.two, "q1:a")],
+            dealt: None,
             into: self.b.clone(),
             columns: vec!["m".into(), "id".into()],
             values: vec!["`m`".into(), "id".into()],
             rows: Selection::all(Relation::plain(self.a.clone())),
-            query_id: "q1:a".into(),
             at_source: Settings::new(),
-            at_target: Settings::new(),
             compress: true,
         }
     }
@@ -136,8 +135,8 @@ async fn a_relay_ends_with_its_sender_and_a_pull_goes_on() {
 async fn walls_and_accounts_that_may_only_read_stop_their_ways() {
     let scene = scene(PLAIN).await;
     let outcome = async |way| {
-        let query_id = format!("q:{way}");
-        scene.memory.transfer(&Transfer { way, query_id, ..scene.push() }).await.map_err(|error| error.code())
+        let to = vec![Destination::of_all(&scene.two, format!("q:{way}"))];
+        scene.memory.transfer(&Transfer { way, to, ..scene.push() }).await.map_err(|error| error.code())
     };
     scene.memory.set_wall(&scene.one, &scene.two, true);
     assert_eq!(outcome(Way::Push).await, Err(Some(279)));

@@ -1,74 +1,138 @@
-//! The rows of a piece on their way, to one target node after the other.
+//! The rows of a piece on their way to its target nodes.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 
-use crate::cluster::{Error, Transfer};
+use crate::cluster::{Destination, Error, Settings, Transfer};
 use crate::model::{Node, Way};
+use crate::sql::{Selection, SlotKey};
 
 use super::super::site::AttemptError;
+use super::super::ways::Choice;
 use super::Attempt;
 
 /// How often a running transfer is looked at, and how many looks in a row may fail.
 const LOOK: Duration = Duration::from_secs(5);
 const BAD_LOOKS: u32 = 12;
 
+/// A target node of the piece.
+struct Place {
+    shard: usize,
+    replica: usize,
+    node: Arc<Node>,
+    choice: Choice,
+}
+
 impl Attempt<'_> {
-    /// Moves the piece's rows to all target nodes.
+    /// Moves the piece's rows to all target nodes: in one reading where they can be dealt on their way, else to one after the
+    /// other.
     pub(super) async fn transfer(&self, source: &Arc<Node>, nodes: &[Vec<Arc<Node>>]) -> Result<(), AttemptError> {
+        let mut places = Vec::new();
         for shard in self.plan().target_shards() {
             for (replica, node) in nodes[shard].iter().enumerate() {
-                self.transfer_to(source, node, shard, replica).await?;
+                let choice = self.choose(source, node, shard).await?;
+                places.push(Place { shard, replica, node: node.clone(), choice });
             }
+        }
+        let (dealt, alone) = self.dealt(source, places).await?;
+        if let Some(key) = &self.plan().sharding {
+            self.transfer_to(source, &dealt, Some(key.slot_key()), self.plan().rows_of(self.piece.piece)).await?;
+        }
+        for place in alone {
+            let rows = self.plan().rows_for(self.piece.piece, place.shard);
+            self.transfer_to(source, &[place], None, rows).await?;
         }
         Ok(())
     }
 
+    async fn choose(&self, source: &Arc<Node>, node: &Arc<Node>, shard: usize) -> Result<Choice, AttemptError> {
+        let rows = self.plan().rows_for(self.piece.piece, shard);
+        let wanted = self.site.task().tables[self.piece.table].transfer;
+        Ok(self.site.fleet.way(source, node, wanted, rows.filters_at_the_table()).await?)
+    }
+
+    /// Those places that are served in one reading, and the others.
+    async fn dealt(&self, source: &Node, places: Vec<Place>) -> Result<(Vec<Place>, Vec<Place>), AttemptError> {
+        let (relayed, alone): (Vec<Place>, Vec<Place>) =
+            places.into_iter().partition(|place| place.choice.way == Way::Relay);
+        let several = relayed.iter().any(|place| place.shard != relayed[0].shard);
+        if several && self.site.deals(self.piece.table, source).await? {
+            return Ok((relayed, alone));
+        }
+        Ok((Vec::new(), relayed.into_iter().chain(alone).collect()))
+    }
+
+    /// Moves rows to some places, which have the same way; with a key for slots they are dealt.
     async fn transfer_to(
         &self,
         source: &Arc<Node>,
-        node: &Arc<Node>,
-        shard: usize,
-        replica: usize,
+        places: &[Place],
+        dealt: Option<SlotKey>,
+        rows: Selection,
     ) -> Result<(), AttemptError> {
+        let Some(way) = places.first().map(|place| place.choice.way) else { return Ok(()) };
         let (site, plan) = (self.site, self.plan());
-        let rows = plan.rows_for(self.piece.piece, shard);
-        let task = site.task();
-        let job = &task.tables[self.piece.table];
-        let choice = site.fleet.way(source, node, job.transfer, rows.filters_at_the_table()).await?;
-        if let Some(since) = &choice.since {
-            let line = format!("table {}: transfer: {} from {source} to {node}, since {since}", plan.name, choice.way);
-            if site.fleet.ways.is_news(&line) {
-                tracing::info!("{line}");
-            }
+        let mut at_source = Settings::new();
+        let mut at_target = Vec::new();
+        for place in places {
+            self.tell_choice(source, place);
+            let (first, second) = site.transfer_settings(way, source, &place.node, self.narrow).await?;
+            at_source = first;
+            at_target.push(second);
         }
-        let (at_source, at_target) = site.transfer_settings(choice.way, source, node, self.narrow).await?;
+        let slots = |shard: usize| match (&plan.sharding, &dealt) {
+            (Some(sharding), Some(_)) => sharding.slots[shard].clone(),
+            _ => 0..0,
+        };
         // What ran out of memory is moved a few partitions at a time.
         for (part, rows) in rows.parted(1 << self.narrow.min(8)).into_iter().enumerate() {
+            let destination = |(place, settings): (&Place, &Settings)| Destination {
+                node: place.node.clone(),
+                slots: slots(place.shard),
+                query_id: site.id.query(self.piece, self.number, place.shard, place.replica, part),
+                settings: settings.clone(),
+            };
             let transfer = Transfer {
-                way: choice.way,
+                way,
                 from: source.clone(),
-                to: node.clone(),
+                to: places.iter().zip(&at_target).map(destination).collect(),
+                dealt: dealt.clone(),
                 into: self.staging(),
                 columns: plan.columns.clone(),
                 values: plan.reading.values.clone(),
                 rows,
-                query_id: site.id.query(self.piece, self.number, shard, replica, part),
                 at_source: at_source.clone(),
-                at_target: at_target.clone(),
-                compress: job.relay_compression,
+                compress: site.task().tables[self.piece.table].relay_compression,
             };
-            if let Err(error) = self.carry(&transfer).await {
-                let another = site.fleet.failed(source, node, choice.way, &error) && job.transfer.is_none();
-                return Err(match another {
-                    true => AttemptError::Mismatch(format!("{error}; the next attempt takes another way")),
-                    false => error.into(),
-                });
-            }
+            self.carry(&transfer).await.map_err(|error| self.note_failure(&transfer, error))?;
         }
         Ok(())
+    }
+
+    /// Says once which way was taken, and why, unless it is the usual one.
+    fn tell_choice(&self, source: &Node, Place { node, choice, .. }: &Place) {
+        if let Some(since) = &choice.since {
+            let line =
+                format!("table {}: transfer: {} from {source} to {node}, since {since}", self.plan().name, choice.way);
+            if self.site.fleet.ways.is_news(&line) {
+                tracing::info!("{line}");
+            }
+        }
+    }
+
+    /// What is between the nodes is asked anew for the next attempt, which may take another way.
+    fn note_failure(&self, transfer: &Transfer, error: Error) -> AttemptError {
+        let free = self.site.task().tables[self.piece.table].transfer.is_none();
+        let mut another = false;
+        for to in &transfer.to {
+            another |= self.site.fleet.failed(&transfer.from, &to.node, transfer.way, &error);
+        }
+        match another && free {
+            true => AttemptError::Mismatch(format!("{error}; the next attempt takes another way")),
+            false => error.into(),
+        }
     }
 
     /// One transfer, to its end. Where the connection breaks, a server goes on with a push or a pull: its end is awaited then,
@@ -93,8 +157,8 @@ impl Attempt<'_> {
     /// Whether a statement of a transfer runs on one of its nodes; all of them must answer.
     async fn is_running(&self, transfer: &Transfer) -> Result<bool, Error> {
         let warehouse = &self.site.fleet.warehouse;
-        let looks =
-            join_all(transfer.nodes().into_iter().map(|node| warehouse.running(node, &transfer.query_id))).await;
+        let looks = transfer.statements().into_iter().map(|(node, id)| warehouse.running(node, id));
+        let looks = join_all(looks).await;
         let mut any = false;
         for look in looks {
             any |= !look?.is_empty();

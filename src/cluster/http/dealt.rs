@@ -1,0 +1,132 @@
+//! A relay to several target shards: the rows are read once, and each goes to the shard of its slot.
+//!
+//! The guarantees are those of [`relay`](super::relay), for each target: its INSERT is ended well only when the SELECT has
+//! ended well, and until all have ended well the transfer has not. The slowest target sets the pace.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use clickhouse::Compression;
+use clickhouse::insert_formatted::InsertFormatted;
+use clickhouse::query::BytesCursor;
+use futures::future::try_join_all;
+
+use super::super::native::{DealError, Dealer, Inlet, Outlet};
+use super::super::{Error, Kind, Transfer};
+use super::frames::{Unpacker, Watch};
+use super::relay::writing;
+use super::{HttpWarehouse, server_error, translated};
+use crate::model::Node;
+
+impl HttpWarehouse {
+    /// Deals the rows of a transfer to its targets.
+    pub(super) async fn deal(&self, transfer: &Transfer, rows: BytesCursor, framed: bool) -> Result<(), Error> {
+        let doing = transfer.doing();
+        // Nodes with the same slots are replicas that each get the same rows.
+        let mut slots: Vec<Range<u64>> = Vec::new();
+        let mut targets: Vec<Vec<Target>> = Vec::new();
+        for to in &transfer.to {
+            // The client library packs what it sends.
+            let client =
+                self.client(&to.node).with_compression(if framed { Compression::Lz4 } else { Compression::None });
+            let target = Target { node: &to.node, insert: writing(client, transfer, to), any: false };
+            match slots.iter().position(|known| *known == to.slots) {
+                Some(at) => targets[at].push(target),
+                None => {
+                    slots.push(to.slots.clone());
+                    targets.push(vec![target]);
+                }
+            }
+        }
+        let mut outlet = Inserts { doing: &doing, targets };
+        let inlet = Rows { node: &transfer.from, doing: &doing, rows, unpacker: framed.then(Unpacker::default) };
+        let dealt = Dealer::new(inlet, &mut outlet, &transfer.columns, &slots).deal().await;
+        dealt.map_err(|error| told(transfer, error))?;
+        let inserts = outlet.targets.into_iter().flatten().filter(|target| target.any);
+        try_join_all(inserts.map(async |Target { node, insert, .. }| {
+            insert.end().await.map_err(|error| translated(node, &doing, error))
+        }))
+        .await
+        .map(drop)
+    }
+}
+
+/// What became of rows that could not be dealt. An error that an old server put behind its rows is the source's own.
+fn told(transfer: &Transfer, error: DealError<Error>) -> Error {
+    let kind = match error {
+        DealError::Stream(error) => return error,
+        DealError::Malformed(why) => Kind::Network(why),
+        DealError::NoBlock(rest) => {
+            let mut watch = Watch::new(false);
+            watch.see(&rest);
+            match watch.error() {
+                Some(text) => server_error(&text),
+                None => Kind::Network("the rows end in the middle of a block".into()),
+            }
+        }
+    };
+    Error { node: transfer.from.to_string(), doing: transfer.doing(), kind }
+}
+
+/// The rows as they come from the source.
+struct Rows<'a> {
+    node: &'a Node,
+    doing: &'a str,
+    rows: BytesCursor,
+    unpacker: Option<Unpacker>,
+}
+
+impl Inlet for Rows<'_> {
+    type Error = Error;
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        let unpacked = |why: &'static str, node: &Node, doing: &str| Error {
+            node: node.to_string(),
+            doing: doing.to_owned(),
+            kind: Kind::Network(why.into()),
+        };
+        loop {
+            let next = self.rows.next().await.map_err(|error| translated(self.node, self.doing, error))?;
+            match (next, &mut self.unpacker) {
+                (None, Some(unpacker)) => {
+                    // What stands behind the frames is no frame: the words of a server that failed.
+                    let rest = unpacker.rest();
+                    return Ok((!rest.is_empty()).then_some(rest));
+                }
+                (Some(bytes), Some(unpacker)) => {
+                    let rows = unpacker.unpack(&bytes).map_err(|why| unpacked(why, self.node, self.doing))?;
+                    if !rows.is_empty() {
+                        return Ok(Some(rows));
+                    }
+                }
+                (next, None) => return Ok(next),
+            }
+        }
+    }
+}
+
+struct Target<'a> {
+    node: &'a Node,
+    insert: InsertFormatted,
+    /// Whether it got anything: an old server takes an INSERT of nothing for an error.
+    any: bool,
+}
+
+/// The INSERTs, by receiver.
+struct Inserts<'a> {
+    doing: &'a str,
+    targets: Vec<Vec<Target<'a>>>,
+}
+
+impl Outlet for Inserts<'_> {
+    type Error = Error;
+
+    async fn send(&mut self, to: usize, bytes: Bytes) -> Result<(), Error> {
+        for target in &mut self.targets[to] {
+            target.any = true;
+            let sent = target.insert.send(bytes.clone()).await;
+            sent.map_err(|error| translated(target.node, self.doing, error))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,131 @@
+//! Where values of a type begin and end in a column of the Native format.
+
+use crate::sql::types::parts_of;
+
+/// How the values of a column lie behind each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// So many bytes each.
+    Fixed(usize),
+    /// A length (varint) and so many bytes.
+    Text,
+    /// A byte for each value, then all the values.
+    Nullable(Box<Shape>),
+    /// For each value the number of elements up to its end (8 bytes), then all elements.
+    Array(Box<Shape>),
+    /// All first elements, then all second ones, and so on.
+    Tuple(Vec<Shape>),
+}
+
+impl Shape {
+    /// The shape of a type; `None` where values cannot be told apart without the function or the dictionary that made them
+    /// (states of aggregate functions, LowCardinality, JSON, Variant, Dynamic).
+    pub(crate) fn of(type_name: &str) -> Option<Self> {
+        Self::read(type_name, false)
+    }
+
+    /// `plain`: of the ordinary type that a server sends for LowCardinality.
+    fn read(type_name: &str, plain: bool) -> Option<Self> {
+        let of = parts_of(type_name);
+        let inner = || of.inner.iter().map(|inner| Self::read(inner, plain)).collect::<Option<Vec<Self>>>();
+        let array = |shape| Some(Self::Array(Box::new(shape)));
+        let fixed = |width| Some(Self::Fixed(width));
+        match of.name {
+            "Int8" | "UInt8" | "Enum8" | "Bool" => fixed(1),
+            "Int16" | "UInt16" | "Enum16" | "Date" | "BFloat16" => fixed(2),
+            "Int32" | "UInt32" | "Float32" | "Date32" | "DateTime" | "DateTime32" | "Time" | "IPv4" | "Decimal32" => {
+                fixed(4)
+            }
+            "Int64" | "UInt64" | "Float64" | "DateTime64" | "Time64" | "Decimal64" => fixed(8),
+            "Int128" | "UInt128" | "UUID" | "IPv6" | "Decimal128" => fixed(16),
+            "Int256" | "UInt256" | "Decimal256" => fixed(32),
+            "Decimal" => fixed(decimal_width(number_in(type_name)?)?),
+            "FixedString" => fixed(number_in(type_name)?).filter(|shape| *shape != Self::Fixed(0)),
+            "String" => Some(Self::Text),
+            "Nullable" => Some(Self::Nullable(Box::new(inner()?.pop()?))),
+            "SimpleAggregateFunction" => inner()?.pop(),
+            "LowCardinality" if plain => inner()?.pop(),
+            "Array" => array(inner()?.pop()?),
+            "Map" => array(Self::Tuple(inner()?)),
+            "Nested" => array(Self::Tuple(inner()?)),
+            "Tuple" => inner().filter(|inner| !inner.is_empty()).map(Self::Tuple),
+            "Point" => Self::of("Tuple(Float64, Float64)"),
+            "Ring" | "LineString" => array(Self::of("Point")?),
+            "Polygon" | "MultiLineString" => array(Self::of("Ring")?),
+            "MultiPolygon" => array(Self::of("Polygon")?),
+            name if name.starts_with("Interval") => fixed(8),
+            _ => None,
+        }
+    }
+}
+
+/// Whether rows with values of a type can be dealt to several shards on their way. `plain`: whether the server sends ordinary
+/// values for LowCardinality when asked to (`low_cardinality_allow_in_native_format`).
+pub fn is_dealable(type_name: &str, plain: bool) -> bool {
+    Shape::read(type_name, plain).is_some()
+}
+
+/// The first number behind the parenthesis: `Decimal(18, 4)`, `FixedString(16)`.
+fn number_in(type_name: &str) -> Option<usize> {
+    let inside = type_name.split_once('(')?.1;
+    inside.split([',', ')']).next()?.trim().parse().ok()
+}
+
+fn decimal_width(precision: usize) -> Option<usize> {
+    match precision {
+        1..=9 => Some(4),
+        10..=18 => Some(8),
+        19..=38 => Some(16),
+        39..=76 => Some(32),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_taken_apart_to_what_has_a_length() {
+        let array = |shape| Shape::Array(Box::new(shape));
+        let pair = |a, b| Shape::Tuple(vec![a, b]);
+        for (type_name, shape) in [
+            ("Decimal(18, 4)", Shape::Fixed(8)),
+            ("Decimal(19,4)", Shape::Fixed(16)),
+            ("Decimal32(4)", Shape::Fixed(4)),
+            ("FixedString(3)", Shape::Fixed(3)),
+            ("DateTime('Europe/Berlin')", Shape::Fixed(4)),
+            ("DateTime64(3, 'UTC')", Shape::Fixed(8)),
+            ("Enum16('a(' = 1, 'b,)' = 1000)", Shape::Fixed(2)),
+            ("Nullable(FixedString(2))", Shape::Nullable(Box::new(Shape::Fixed(2)))),
+            ("Array(Array(Nullable(String)))", array(array(Shape::Nullable(Box::new(Shape::Text))))),
+            ("Map(String, Array(UInt8))", array(pair(Shape::Text, array(Shape::Fixed(1))))),
+            ("Tuple(a UInt8, `b c` String)", pair(Shape::Fixed(1), Shape::Text)),
+            ("Nested(a UInt8, b UUID)", array(pair(Shape::Fixed(1), Shape::Fixed(16)))),
+            ("SimpleAggregateFunction(sum, UInt64)", Shape::Fixed(8)),
+            ("Ring", array(pair(Shape::Fixed(8), Shape::Fixed(8)))),
+        ] {
+            assert_eq!(Shape::of(type_name), Some(shape), "{type_name}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_length_of_its_own_has_no_shape() {
+        for type_name in [
+            "AggregateFunction(uniq, UInt64)",
+            "LowCardinality(String)",
+            "Array(LowCardinality(String))",
+            "JSON",
+            "Variant(String, UInt64)",
+            "Dynamic",
+            "Tuple()",
+            "Nothing",
+            "TypeOfTomorrow",
+            "Decimal(77, 1)",
+            "FixedString(0)",
+        ] {
+            assert_eq!(Shape::of(type_name), None, "{type_name}");
+            assert_eq!(is_dealable(type_name, true), type_name.contains("LowCardinality"), "{type_name}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Rows of every shape, cut anywhere, against what each receiver would have been sent alone.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::window::put_varint;
+use super::*;
+
+/// A value as it is written.
+#[derive(Debug, Clone)]
+enum Value {
+    Plain(Vec<u8>),
+    Text(Vec<u8>),
+    Null(Box<Value>),
+    There(Box<Value>),
+    Array(Vec<Value>),
+    Tuple(Vec<Value>),
+}
+
+/// The values of a column behind each other.
+fn put(out: &mut Vec<u8>, shape: &Shape, values: &[Value]) {
+    match shape {
+        Shape::Fixed(_) => values.iter().for_each(|value| {
+            let Value::Plain(bytes) = value else { panic!("{value:?}") };
+            out.extend(bytes);
+        }),
+        Shape::Text => values.iter().for_each(|value| {
+            let Value::Text(bytes) = value else { panic!("{value:?}") };
+            put_varint(out, bytes.len() as u64);
+            out.extend(bytes);
+        }),
+        Shape::Nullable(inner) => {
+            let mut values_in = Vec::new();
+            for value in values {
+                let (Value::Null(value) | Value::There(value)) = value else { panic!("{value:?}") };
+                values_in.push(value.as_ref().clone());
+            }
+            out.extend(values.iter().map(|value| u8::from(matches!(value, Value::Null(_)))));
+            put(out, inner, &values_in);
+        }
+        Shape::Array(inner) => {
+            let mut all = Vec::new();
+            for value in values {
+                let Value::Array(elements) = value else { panic!("{value:?}") };
+                all.extend(elements.iter().cloned());
+                out.extend((all.len() as u64).to_le_bytes());
+            }
+            put(out, inner, &all);
+        }
+        Shape::Tuple(inner) => {
+            for (at, shape) in inner.iter().enumerate() {
+                let of = |value: &Value| match value {
+                    Value::Tuple(elements) => elements[at].clone(),
+                    other => panic!("{other:?}"),
+                };
+                put(out, shape, &values.iter().map(of).collect::<Vec<_>>());
+            }
+        }
+    }
+}
+
+fn value(shape: &Shape) -> BoxedStrategy<Value> {
+    match shape.clone() {
+        Shape::Fixed(width) => proptest::collection::vec(any::<u8>(), width).prop_map(Value::Plain).boxed(),
+        // Lengths of one and of two bytes.
+        Shape::Text => prop_oneof![
+            5 => proptest::collection::vec(any::<u8>(), 0..5),
+            1 => proptest::collection::vec(any::<u8>(), 120..140)
+        ]
+        .prop_map(Value::Text)
+        .boxed(),
+        Shape::Nullable(inner) => (any::<bool>(), value(&inner))
+            .prop_map(|(null, value)| if null { Value::Null(value.into()) } else { Value::There(value.into()) })
+            .boxed(),
+        Shape::Array(inner) => proptest::collection::vec(value(&inner), 0..4).prop_map(Value::Array).boxed(),
+        Shape::Tuple(inner) => inner.iter().map(value).collect::<Vec<_>>().prop_map(Value::Tuple).boxed(),
+    }
+}
+
+const TYPES: &[&str] = &[
+    "UInt8",
+    "Nullable(Int16)",
+    "Array(UInt32)",
+    "Array(Array(Nullable(String)))",
+    "Map(String, FixedString(3))",
+    "Tuple(a UUID, b Array(Tuple(UInt64, String)))",
+    "Decimal(76, 1)",
+    "String",
+];
+
+type Rows = Vec<(u32, Vec<Value>)>;
+
+fn names() -> Vec<String> {
+    (0..TYPES.len()).map(|at| format!("c{at}")).collect()
+}
+
+fn head(out: &mut Vec<u8>, name: &str, type_name: &str) {
+    for text in [name, type_name] {
+        put_varint(out, text.len() as u64);
+        out.extend(text.as_bytes());
+    }
+}
+
+/// A block of rows, with or without the column of their slots.
+fn block(rows: &[(u32, Vec<Value>)], slots: bool) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_varint(&mut out, (TYPES.len() + usize::from(slots)) as u64);
+    put_varint(&mut out, rows.len() as u64);
+    if slots {
+        head(&mut out, "relayed slot", "UInt32");
+        rows.iter().for_each(|(slot, _)| out.extend(slot.to_le_bytes()));
+    }
+    for (at, (name, type_name)) in names().iter().zip(TYPES).enumerate() {
+        head(&mut out, name, type_name);
+        let values: Vec<Value> = rows.iter().map(|(_, values)| values[at].clone()).collect();
+        put(&mut out, &Shape::of(type_name).unwrap(), &values);
+    }
+    out
+}
+
+struct Pieces(VecDeque<Bytes>);
+
+impl Inlet for Pieces {
+    type Error = Infallible;
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Infallible> {
+        Ok(self.0.pop_front())
+    }
+}
+
+#[derive(Default)]
+struct Received(Vec<Vec<u8>>);
+
+impl Outlet for Received {
+    type Error = Infallible;
+
+    async fn send(&mut self, to: usize, bytes: Bytes) -> Result<(), Infallible> {
+        self.0[to].extend(bytes);
+        Ok(())
+    }
+}
+
+/// Shard 0 has slot 0, shard 1 slots 1 and 2.
+fn deal(stream: &[u8], piece: usize) -> Result<Vec<Vec<u8>>, DealError<Infallible>> {
+    let pieces = Pieces(stream.chunks(piece).map(Bytes::copy_from_slice).collect());
+    let mut received = Received(vec![Vec::new(); 2]);
+    let columns = names();
+    let dealer = Dealer::new(pieces, &mut received, &columns, &[0..1, 1..3]);
+    futures::executor::block_on(dealer.deal())?;
+    Ok(received.0)
+}
+
+fn rows() -> impl Strategy<Value = Rows> {
+    let values = TYPES.iter().map(|of| value(&Shape::of(of).unwrap())).collect::<Vec<_>>();
+    proptest::collection::vec((0u32..3, values), 0..30)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn everybody_gets_the_blocks_that_would_have_been_sent_to_him_alone(
+        blocks in proptest::collection::vec(rows(), 0..4),
+        piece in prop_oneof![1usize..40, Just(1 << 20)],
+    ) {
+        let stream: Vec<u8> = blocks.iter().flat_map(|rows| block(rows, true)).collect();
+        let mut wanted = vec![Vec::new(); 2];
+        for rows in &blocks {
+            for (to, wanted) in wanted.iter_mut().enumerate() {
+                let own: Rows = rows.iter().filter(|(slot, _)| (*slot > 0) == (to > 0)).cloned().collect();
+                if !own.is_empty() {
+                    wanted.extend(block(&own, false));
+                }
+            }
+        }
+        prop_assert_eq!(deal(&stream, piece).unwrap(), wanted);
+    }
+
+    #[test]
+    fn a_stream_that_is_cut_off_or_damaged_is_never_the_end_and_never_a_panic(
+        rows in rows(), cut in any::<prop::sample::Index>(), byte in any::<u8>(), piece in 1usize..40,
+    ) {
+        let mut stream = block(&rows, true);
+        let at = cut.index(stream.len());
+        // Cut between blocks, it would be whole.
+        if at > 0 {
+            prop_assert!(deal(&stream[..at], piece).is_err());
+        }
+        stream[at] ^= byte;
+        let _ = deal(&stream, piece);
+    }
+}
+
+#[test]
+fn what_an_old_server_writes_behind_the_rows_is_kept_to_be_told() {
+    let rows = vec![(1, TYPES.iter().map(|of| zero(&Shape::of(of).unwrap())).collect())];
+    let text = "Code: 395, e.displayText() = DB::Exception: no, e.what() = DB::Exception\n";
+    let stream = [block(&rows, true), text.into()].concat();
+    for piece in [1, 7, 1 << 20] {
+        match deal(&stream, piece) {
+            Err(DealError::NoBlock(rest)) => assert_eq!(String::from_utf8_lossy(&rest), text, "{piece}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn zero(shape: &Shape) -> Value {
+    match shape {
+        Shape::Fixed(width) => Value::Plain(vec![0; *width]),
+        Shape::Text => Value::Text(Vec::new()),
+        Shape::Nullable(inner) => Value::Null(Box::new(zero(inner))),
+        Shape::Array(_) => Value::Array(Vec::new()),
+        Shape::Tuple(inner) => Value::Tuple(inner.iter().map(zero).collect()),
+    }
+}
+
+#[test]
+fn a_slot_that_nobody_has_is_an_error() {
+    let rows = vec![(3, TYPES.iter().map(|of| zero(&Shape::of(of).unwrap())).collect())];
+    assert!(deal(&block(&rows, true), 1 << 20).is_err());
+}
