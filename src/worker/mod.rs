@@ -24,6 +24,7 @@ pub mod fleet;
 pub mod interrupt;
 pub mod jobs;
 pub mod ledger;
+mod pace;
 pub mod planner;
 pub mod prepare;
 pub mod publish;

@@ -16,6 +16,7 @@ use crate::task::{IfTargetNotEmpty, Task, Verify};
 use super::dice::Dice;
 use super::fleet::Fleet;
 use super::ledger::LedgerError;
+use super::pace::Pace;
 use super::wishes::{PLAIN_DICTIONARIES, RELAY_DEFAULTS, TRANSFER_DEFAULTS, defaults, narrower, target_wishes};
 
 /// How a worker was told to behave.
@@ -51,6 +52,8 @@ pub struct Site {
     pub conduct: Conduct,
     /// This worker's name.
     pub worker: String,
+    /// Which way was the faster one.
+    pub(super) pace: Pace,
     dice: Dice,
     task: Mutex<Arc<Task>>,
     targets: Mutex<HashMap<(usize, String), Arc<TableDefinition>>>,
@@ -116,7 +119,18 @@ impl Site {
         dice: Dice,
     ) -> Self {
         let (plans, task) = (Arc::new(plans), Mutex::new(task));
-        Self { fleet, id, plans, conduct, worker, dice, task, targets: Mutex::default(), deals: Mutex::default() }
+        Self {
+            fleet,
+            id,
+            plans,
+            conduct,
+            worker,
+            pace: Pace::default(),
+            dice,
+            task,
+            targets: Mutex::default(),
+            deals: Mutex::default(),
+        }
     }
 
     /// The task as it is now: settings may change while it runs.

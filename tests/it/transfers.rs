@@ -37,7 +37,39 @@ fn every_type(scene: &Scene, table: Table) -> (Task, Ended) {
 #[test]
 fn push_is_what_is_done_when_nothing_is_said() {
     let scene = scene!();
+    fill(&scene, &[0, 1], BY_MONTH, 5000, 2);
+    let task = scene.task(&[&[0], &[1]], &[&[2]]).with(scene.table("hits"));
+    let ended = scene.run(&task).with(0);
+    scene.check(&task);
+    assert!(!ended.stderr.contains("transfer:"), "{}", ended.stderr);
+    assert_eq!(finished(&scene, &[0, 1], "INSERT INTO FUNCTION%"), 2);
+}
+
+#[test]
+fn several_target_shards_are_served_in_one_reading_when_nothing_is_said() {
+    let scene = scene!();
     let (_, ended) = every_type(&scene, scene.table("hits"));
+    ended.tells(&["transfer: relay", "since it reads each row once for 3 target shards"]);
+    assert_eq!(finished(&scene, &[0, 1], "INSERT INTO FUNCTION%"), 0);
+}
+
+/// Of many pieces some are pushed, and what was faster is said.
+#[test]
+fn what_is_faster_is_found_out_by_both_ways() {
+    let scene = scene!();
+    fill(&scene, &[0, 1], BY_MONTH, 20_000, 2);
+    let table = scene.table("hits").sharding_key("intHash32(id)").with("number_of_splits", "6");
+    let task = scene.task(&[&[0], &[1]], &[&[2], &[3]]).with(table);
+    scene.run(&task).with(0).tells(&["times as fast as the other way"]);
+    scene.check(&task);
+    assert!(finished(&scene, &[0, 1], "INSERT INTO FUNCTION%") > 0);
+    assert!(finished(&scene, &[0, 1], "SELECT%relayed slot%") > 0);
+}
+
+#[test]
+fn a_push_is_filtered_for_each_target_shard() {
+    let scene = scene!();
+    let (_, ended) = every_type(&scene, scene.table("hits").with("transfer", "push"));
     assert!(!ended.stderr.contains("transfer:"), "{}", ended.stderr);
     assert!(finished(&scene, &[0, 1], "INSERT INTO FUNCTION%") >= 6);
 }

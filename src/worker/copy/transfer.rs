@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use tokio::time::Instant;
 
 use crate::cluster::{Destination, Error, Settings, Transfer};
 use crate::model::{Node, Way};
 use crate::sql::{Selection, SlotKey};
 
+use super::super::pace::Manner;
 use super::super::site::AttemptError;
 use super::super::ways::Choice;
 use super::Attempt;
@@ -36,6 +38,8 @@ impl Attempt<'_> {
                 places.push(Place { shard, replica, node: node.clone(), choice });
             }
         }
+        let trial = self.try_a_manner(source, &mut places).await?;
+        let started = Instant::now();
         let (dealt, alone) = self.dealt(source, places).await?;
         if let Some(key) = &self.plan().sharding {
             self.transfer_to(source, &dealt, Some(key.slot_key()), self.plan().rows_of(self.piece.piece)).await?;
@@ -44,7 +48,31 @@ impl Attempt<'_> {
             let rows = self.plan().rows_for(self.piece.piece, place.shard);
             self.transfer_to(source, &[place], None, rows).await?;
         }
+        if let Some(manner) = trial {
+            let rows = self.plan().pieces[self.piece.piece].rows;
+            if let Some(news) = self.site.pace.note(self.piece.table, manner, rows, started.elapsed()) {
+                tracing::info!("table {}: {news}", self.plan().name);
+            }
+        }
         Ok(())
+    }
+
+    /// Where servers could send the rows to each other, but would read them once for each target shard: a relay may be faster.
+    async fn try_a_manner(&self, source: &Node, places: &mut [Place]) -> Result<Option<Manner>, AttemptError> {
+        let shards = self.plan().target_shards().count();
+        let free = self.site.task().tables[self.piece.table].transfer.is_none();
+        let direct = places.iter().all(|place| place.choice.way != Way::Relay);
+        if !free || !direct || shards < 2 || !self.site.deals(self.piece.table, source).await? {
+            return Ok(None);
+        }
+        let manner = self.site.pace.next(self.piece.table, self.plan().pieces.len());
+        if manner == Manner::Dealt {
+            for place in places {
+                let since = format!("it reads each row once for {shards} target shards");
+                place.choice = Choice { way: Way::Relay, since: Some(since) };
+            }
+        }
+        Ok(Some(manner))
     }
 
     async fn choose(&self, source: &Arc<Node>, node: &Arc<Node>, shard: usize) -> Result<Choice, AttemptError> {
