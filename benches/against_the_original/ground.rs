@@ -158,7 +158,7 @@ impl<'a> Ground<'a> {
         })
     }
 
-    /// An empty database on the targets, and servers that do nothing: no merge, nothing to be written to the disk.
+    /// An empty database on the targets, and servers that do nothing: no statement, no merge.
     fn clean(&self) -> Outcome<()> {
         let database = TARGET.0;
         for server in self.targets() {
@@ -176,7 +176,6 @@ impl<'a> Ground<'a> {
                 thread::park_timeout(ASK_EVERY);
             }
         }
-        nix::unistd::sync();
         Ok(())
     }
 

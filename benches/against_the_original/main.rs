@@ -4,13 +4,16 @@
 //! cargo bench --bench against_the_original                              # all cases at full size
 //! cargo bench --bench against_the_original -- --case A --rows 400000 --runs 1   # a quick look
 //! cargo bench --bench against_the_original -- --case A --profile        # ours alone: where the time goes
-//! UPDATE_README=1 cargo bench --bench against_the_original              # and README's section on speed
+//! TMPDIR=/dev/shm UPDATE_README=1 cargo bench --bench against_the_original      # and README's section on speed
 //! ```
 //!
 //! Each case has a laboratory of its own. Both copiers get the same task file, one after the other by turns; the target is
 //! dropped in between, and after every run its rows are compared with the source's. What is measured: the time from the
 //! start of the first worker to the end of the last one, the processor time that the servers, the workers and ZooKeeper
 //! used meanwhile, and the most memory that a worker had.
+//!
+//! The servers' files lie in the folder that `TMPDIR` names. Dropped tables trouble a disk for long after (minutes, with many
+//! small files where the file system discards blocks at once), so a folder in memory such as `/dev/shm` is best: 4 GB.
 //!
 //! Seconds depend on the machine; what can be compared is the ratio of ours to the original's.
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use serde::{Deserialize, Serialize};
 
 use crate::usage::Usage;
@@ -14,7 +15,8 @@ use crate::{Outcome, plot, table};
 pub struct Results {
     /// Of the machine of the last measurement.
     pub cores: usize,
-    /// How often each copier ran at the last measurement.
+    /// Whether the servers' files were in memory then, and not on a disk.
+    pub in_memory: bool,
     pub cases: Vec<Compared>,
     pub verification: Option<Verification>,
 }
@@ -84,6 +86,7 @@ impl Results {
     /// Writes `speed.json`, `speed.md` and `speed.svg`; with `UPDATE_README` README's table instead of `speed.md`.
     pub fn write(&mut self) -> Outcome<()> {
         self.cores = std::thread::available_parallelism()?.get();
+        self.in_memory = statfs(&std::env::temp_dir())?.filesystem_type() == TMPFS_MAGIC;
         let folder = folder();
         fs::create_dir_all(&folder)?;
         fs::write(folder.join("speed.json"), serde_json::to_string_pretty(self)? + "\n")?;

@@ -25,8 +25,9 @@ pub fn markdown(results: &Results) -> String {
             line(format_args!("{}", row(case)));
         }
         line(format_args!(""));
+        let files = if results.in_memory { "in memory" } else { "on a disk" };
         line(format_args!(
-            "On {} cores shared by all servers and workers; seconds would say little elsewhere.",
+            "Servers and workers shared {} cores, the servers' files were {files}; seconds would say little elsewhere.",
             results.cores
         ));
         for case in &results.cases {
