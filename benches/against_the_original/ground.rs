@@ -16,7 +16,7 @@ use crate::case::Case;
 use crate::copier::{self, Launch, Maker};
 use crate::data::{self, Digest, SOURCE, TARGET};
 use crate::task;
-use crate::usage::{Cpu, Usage, cpu_seconds};
+use crate::usage::{Cpu, Usage, cpu_seconds, machine_seconds};
 
 /// How often the servers are asked whether they are at rest, and for how long.
 const ASK_EVERY: Duration = Duration::from_millis(100);
@@ -104,21 +104,28 @@ impl<'a> Ground<'a> {
         fs::create_dir(&dir)?;
         self.clean()?;
         let launch = self.launch(maker, workers, elements, &dir)?;
-        let before = self.servers_cpu()?;
+        let (before, machine) = (self.servers_cpu()?, machine_seconds()?);
         let took = copier::run(&launch)?;
-        let cpu = self.servers_cpu()? - before;
+        let machine = machine_seconds()? - machine;
+        let cpu = Cpu { workers: took.cpu, ..self.servers_cpu()? - before };
         let parts = self.targets().iter().map(|server| data::parts(server, TARGET)).sum::<Outcome<u64>>()?;
         let found = data::digest(self.targets(), TARGET)?;
         if found != self.source {
             return Err(format!("{maker:?}: the rows differ.\nsource: {:?}\ntarget: {found:?}", self.source).into());
         }
-        let usage =
-            Usage { wall: took.wall.as_secs_f64(), cpu: Cpu { workers: took.cpu, ..cpu }, memory: took.memory, parts };
+        let usage = Usage {
+            wall: took.wall.as_secs_f64(),
+            cpu,
+            memory: took.memory,
+            others: (machine - cpu.total()).max(0.0),
+            parts,
+        };
         let Cpu { source, target, workers: own, zookeeper } = usage.cpu;
         eprintln!(
             "  {maker:?} with {workers} worker(s): {:.2} s; processor {source:.1} s source, {target:.1} s target, {own:.1} s workers, \
-             {zookeeper:.1} s ZooKeeper; {} MiB, {parts} parts",
+             {zookeeper:.1} s ZooKeeper, {:.1} s others; {} MiB, {parts} parts",
             usage.wall,
+            usage.others,
             usage.memory >> 20,
         );
         Ok(usage)

@@ -11,12 +11,12 @@ use crate::usage::Usage;
 
 const WIDTH: u32 = 900;
 /// Pixels of the head, of a case, of one bar of it.
-const HEAD: i32 = 70;
-const CASE: i32 = 96;
+const HEAD: i32 = 66;
+const CASE: i32 = 108;
 const BAR: i32 = 16;
-/// Where the bars begin, and how long the original's are.
-const LEFT: i32 = 250;
-const WHOLE: f64 = 600.0;
+/// Where the bars begin, and how long the longest is.
+const LEFT: i32 = 80;
+const LONGEST: f64 = 680.0;
 
 /// Source, target, workers, ZooKeeper, as in the table.
 const ROLES: [(&str, RGBColor); 4] = [
@@ -44,39 +44,53 @@ type Drawn = Result<(), DrawingAreaErrorKind<<SVGBackend<'static> as DrawingBack
 
 fn fill(area: &Area<'_>, results: &Results) -> Drawn {
     area.fill(&WHITE)?;
-    text(area, "Ours in percent of the original copier: time, and processor time by who used it", (10, 20), 16)?;
+    text(
+        area,
+        "Ours in percent of the original copier: time, and processor time by who used it (green: the goal)",
+        (10, 20),
+        20,
+    )?;
     let mut x = LEFT;
-    for (name, colour) in ROLES {
+    for (name, colour) in [("time", TIME)].into_iter().chain(ROLES) {
         bar(area, x, 38, 12, colour)?;
-        text(area, name, (x + 18, 46), 13)?;
-        x += 150;
+        text(area, name, (x + 18, 45), 16)?;
+        x += 160;
     }
+    let longest = results.cases.iter().flat_map(|case| [1.0, wall(case, &case.ours), cpu(case, &case.ours)]);
+    let longest = longest.fold(1.0, f64::max);
+    let pixels = |share: f64| (share / longest * LONGEST).round() as i32;
     for (number, case) in (0..).zip(&results.cases) {
-        draw_case(area, case, HEAD + CASE * number)?;
+        draw_case(area, case, HEAD + CASE * number, &pixels)?;
     }
     Ok(())
 }
 
-fn draw_case(area: &Area<'_>, case: &Compared, top: i32) -> Drawn {
-    text(area, &format!("{}: {}", case.case, case.title), (10, top + 30), 13)?;
-    let wall = |usage: &Usage| usage.wall / case.original.wall;
+/// As a part of the original's.
+fn wall(case: &Compared, usage: &Usage) -> f64 {
+    usage.wall / case.original.wall
+}
+
+fn cpu(case: &Compared, usage: &Usage) -> f64 {
+    usage.cpu.total() / case.original.cpu.total()
+}
+
+fn draw_case(area: &Area<'_>, case: &Compared, top: i32, pixels: &impl Fn(f64) -> i32) -> Drawn {
+    text(area, &format!("{}: {}", case.case, case.title), (10, top + 6), 16)?;
+    let top = top + 20;
     for (name, usage, top) in [("original", &case.original, top), ("ours", &case.ours, top + 2 * BAR + 6)] {
-        text(area, name, (LEFT - 60, top + BAR), 13)?;
-        let length = bar(area, LEFT, top, pixels(wall(usage)), TIME)?;
-        text(area, &format!("{:.0} % of the time", wall(usage) * 100.0), (length + 6, top + BAR / 2), 12)?;
+        text(area, name, (10, top + BAR), 16)?;
+        let length = bar(area, LEFT, top, pixels(wall(case, usage)), TIME)?;
+        text(area, &format!("{:.0} %", wall(case, usage) * 100.0), (length + 6, top + BAR / 2), 15)?;
         let mut x = LEFT;
         for (part, (_, colour)) in usage.cpu.parts().into_iter().zip(ROLES) {
             x = bar(area, x, top + BAR, pixels(part / case.original.cpu.total()), colour)?;
         }
+        text(area, &format!("{:.0} %", cpu(case, usage) * 100.0), (x + 6, top + BAR + BAR / 2), 15)?;
     }
     // How far ours is to come.
     let x = LEFT + pixels(case.goal);
     let (from, to) = (top + 2 * BAR + 3, top + 3 * BAR + 9);
     area.draw(&PathElement::new(vec![(x, from), (x, to)], RGBColor(0, 140, 0).stroke_width(2)))
-}
-
-fn pixels(share: f64) -> i32 {
-    (share * WHOLE).round() as i32
 }
 
 /// Draws a bar; where it ends.

@@ -10,6 +10,9 @@ use crate::usage::Usage;
 const BEGIN: &str = "<!-- made by benches/against_the_original -->\n";
 const END: &str = "<!-- end -->\n";
 
+/// So much of the processor may be used by others.
+const DISTURBED: f64 = 0.1;
+
 /// The table and what is to be said of it.
 pub fn markdown(results: &Results) -> String {
     let mut text = String::new();
@@ -31,7 +34,7 @@ pub fn markdown(results: &Results) -> String {
             results.cores
         ));
         for case in &results.cases {
-            line(format_args!("{}", remark(case)));
+            line(format_args!("{}", remark(case, results.cores)));
         }
     }
     if let Some(verification) = &results.verification {
@@ -55,7 +58,7 @@ fn row(case: &Compared) -> String {
     format!("| {} |", cells.join(" | "))
 }
 
-fn remark(case: &Compared) -> String {
+fn remark(case: &Compared, cores: usize) -> String {
     let millions = case.rows as f64 / 1e6;
     let mut text = format!(
         "- {}: {millions:.1} million rows of {} bytes; the original was fastest with {} worker(s), ours had {}; two of ours \
@@ -66,6 +69,11 @@ fn remark(case: &Compared) -> String {
         case.workers,
         case.two_of_ours.wall / case.ours.wall,
     );
+    let disturbed = |usage: &Usage| usage.others / (usage.wall * cores as f64);
+    let disturbed = disturbed(&case.ours).max(disturbed(&case.original));
+    if disturbed > DISTURBED {
+        let _ = write!(text, " Other programs had {:.0} % of the processor: the time says little.", disturbed * 100.0);
+    }
     if !case.elements.is_empty() {
         let _ = write!(text, " Ours with `{}`.", case.elements);
     }

@@ -75,6 +75,10 @@ pub struct Usage {
     pub cpu: Cpu,
     /// The most resident memory that a worker had, in bytes.
     pub memory: u64,
+    /// Seconds of processor time that all other programs on the machine used meanwhile: with more than a little of it, `wall`
+    /// says nothing.
+    #[serde(default)]
+    pub others: f64,
     /// The parts of the target's tables afterwards, on all servers: what is left to be merged.
     pub parts: u64,
 }
@@ -91,6 +95,7 @@ pub fn medians(runs: &[Usage]) -> Usage {
             zookeeper: of(|run| run.cpu.zookeeper),
         },
         memory: of(|run| run.memory as f64) as u64,
+        others: of(|run| run.others),
         parts: of(|run| run.parts as f64) as u64,
     }
 }
@@ -112,6 +117,16 @@ pub fn cpu_seconds(pid: u32) -> Outcome<f64> {
     let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().skip(11).take(2));
     let ticks: Vec<f64> = fields.into_iter().flatten().map(str::parse).collect::<Result<_, _>>()?;
     Ok(ticks.iter().sum::<f64>() / TICKS_PER_SECOND)
+}
+
+/// The processor time that all programs of the machine have used so far.
+pub fn machine_seconds() -> Outcome<f64> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let fields = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
+    let ticks: Vec<f64> = fields.map(str::parse).collect::<Result<_, _>>()?;
+    // user nice system idle iowait irq softirq steal; what follows is contained in the first two.
+    let busy = [0, 1, 2, 5, 6, 7].into_iter().filter_map(|field| ticks.get(field));
+    Ok(busy.sum::<f64>() / TICKS_PER_SECOND)
 }
 
 /// The most resident memory that a process has had so far, in bytes; `None` when it has ended.
