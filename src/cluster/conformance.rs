@@ -100,14 +100,13 @@ impl Place<'_> {
     fn copy(&self, from: &TableName, to: &Arc<Node>, into: &TableName) -> Transfer {
         Transfer {
             way: self.ways[0],
-            from: self.one.clone(),
+            from: vec![Origin::of(&self.one)],
             to: vec![Destination::of_all(to, format!("{}:{}:{}", self.database, into.table, to.port))],
             dealt: None,
             into: into.clone(),
             columns: ["d", "id", "s"].map(str::to_owned).into(),
             values: ["`d`", "`id`", "`s`"].map(str::to_owned).into(),
             rows: Selection::all(Relation::plain(from.clone())),
-            at_source: none(),
             compress: true,
         }
     }

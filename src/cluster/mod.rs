@@ -28,7 +28,7 @@ use crate::sql::{Column, KeyElement, Selection, TableDefinition};
 
 pub use error::{Error, Kind, Remedy};
 pub use native::is_dealable;
-pub use transfer::{Destination, Transfer};
+pub use transfer::{Destination, Origin, Transfer};
 
 /// What a server says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,13 +8,13 @@ use crate::sql::{Selection, SlotFilter, SlotKey};
 
 use super::Settings;
 
-/// The transfer of some rows from a source node to a table of target nodes.
+/// The transfer of some rows from source nodes to a table of target nodes.
 #[derive(Debug, Clone)]
 pub struct Transfer {
     /// Who carries them.
     pub way: Way,
-    /// The node that has the rows.
-    pub from: Arc<Node>,
+    /// The nodes that have the rows. More than one only where the rows are relayed: they are read one after the other.
+    pub from: Vec<Origin>,
     /// The nodes that get them. More than one only where the rows are dealt.
     pub to: Vec<Destination>,
     /// How rows are dealt to the nodes on their way, each row read once. `None`: one node gets them all.
@@ -27,10 +27,24 @@ pub struct Transfer {
     pub values: Vec<String>,
     /// The rows, for all nodes together.
     pub rows: Selection,
-    /// Settings of the statement that runs on the source node (push, relay), for an account and a server that know them.
-    pub at_source: Settings,
     /// Whether a relay asks the source to compress the rows; it does so where both servers can.
     pub compress: bool,
+}
+
+/// A node that rows are read from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The node.
+    pub node: Arc<Node>,
+    /// Settings of the statement that runs there (push, relay), for an account and a server that know them.
+    pub settings: Settings,
+}
+
+impl Origin {
+    /// A node that is read from with its own settings.
+    pub fn of(node: &Arc<Node>) -> Self {
+        Self { node: node.clone(), settings: Settings::new() }
+    }
 }
 
 /// A node that gets rows.
@@ -60,20 +74,26 @@ impl Transfer {
         self.to.first().map_or("", |first| &first.query_id)
     }
 
-    /// The id of the statement of a relay that reads. Both may run on one server, where ids must differ; it begins like the
-    /// other, so that who looks for one finds both.
-    pub fn reading_id(&self) -> String {
-        format!("{}:read", self.query_id())
+    /// The id of the statement of a relay that reads from one of the origins. All may run on one server, where ids must differ;
+    /// it begins like the others, so that who looks for one finds all.
+    pub fn reading_id(&self, origin: usize) -> String {
+        format!("{}:read{}", self.query_id(), if origin > 0 { origin.to_string() } else { String::new() })
+    }
+
+    /// Each node that rows are read from with each that gets some.
+    pub fn pairs(&self) -> Vec<(&Origin, &Destination)> {
+        self.from.iter().flat_map(|from| self.to.iter().map(move |to| (from, to))).collect()
     }
 
     /// Where its statements run, with what their ids begin with.
     pub fn statements(&self) -> Vec<(&Arc<Node>, &str)> {
-        let sent = self.to.iter().map(|to| (&self.from, to.query_id.as_str()));
+        let sent = self.pairs().into_iter().map(|(from, to)| (&from.node, to.query_id.as_str()));
+        let read = self.from.iter().map(|from| (&from.node, self.query_id()));
         let taken = self.to.iter().map(|to| (&to.node, to.query_id.as_str()));
         match self.way {
             Way::Push => sent.collect(),
             Way::Pull => taken.collect(),
-            Way::Relay => taken.chain([(&self.from, self.query_id())]).collect(),
+            Way::Relay => taken.chain(read).collect(),
         }
     }
 
@@ -88,14 +108,14 @@ impl Transfer {
 
     /// What could not be done, for an error.
     pub(super) fn doing(&self) -> String {
-        let nodes: Vec<String> = self.to.iter().map(|to| to.node.to_string()).collect();
+        let list = |nodes: Vec<String>| nodes.join(", ");
         format!(
             "cannot {} rows of {} of {} to {} of {}",
             self.way,
             self.rows.relation.table,
-            self.from,
+            list(self.from.iter().map(|from| from.node.to_string()).collect()),
             self.into,
-            nodes.join(", ")
+            list(self.to.iter().map(|to| to.node.to_string()).collect())
         )
     }
 }

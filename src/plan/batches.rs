@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::model::{PartitionId, PartitionValue};
 
-use super::{BatchPlan, PartitionPlan, PiecePlan};
+use super::{BatchPlan, PartitionPlan, PiecePlan, SourceShare};
 
 /// A partition and what each source shard holds of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,9 +100,13 @@ pub fn cuts(found: &[Found], batches: &[Range<usize>], wishes: Wishes) -> Vec<Cu
 
 /// Puts partitions, batches and slices together. `slices` gives those of a batch on a source shard, or nothing where it
 /// is not cut.
+///
+/// A batch that is not larger than a piece may be is one, whatever the number of source shards: what a piece costs besides
+/// its rows, a staging table on each target node and a part for each partition in it, is paid once.
 pub fn assemble(
     found: &[Found],
     batches: &[Range<usize>],
+    wishes: Wishes,
     mut slices: impl FnMut(usize, usize) -> Vec<crate::sql::Slice>,
 ) -> (Vec<PartitionPlan>, Vec<BatchPlan>, Vec<PiecePlan>) {
     let partitions = found
@@ -120,6 +124,7 @@ pub fn assemble(
     for (batch, range) in batches.iter().enumerate() {
         let first = pieces.len();
         let shards = found.first().map_or(0, |partition| partition.shards.len());
+        let mut whole = Vec::new();
         for shard in 0..shards {
             let rows: u64 = found[range.clone()].iter().map(|partition| partition.shards[shard].0).sum();
             if rows == 0 {
@@ -127,12 +132,17 @@ pub fn assemble(
             }
             let slices = slices(batch, shard);
             if slices.is_empty() {
-                pieces.push(PiecePlan { batch, shard, slice: None, rows });
+                whole.push(SourceShare { shard, rows });
                 continue;
             }
-            let share = rows / slices.len() as u64;
-            pieces.extend(slices.into_iter().map(|slice| PiecePlan { batch, shard, slice: Some(slice), rows: share }));
+            let sources = vec![SourceShare { shard, rows: rows / slices.len() as u64 }];
+            let piece = |slice| PiecePlan { batch, sources: sources.clone(), slice: Some(slice) };
+            pieces.extend(slices.into_iter().map(piece));
         }
+        let bytes: u64 = found[range.clone()].iter().map(Found::bytes).sum();
+        let together = wishes.splits <= 1 && bytes <= wishes.batch_bytes && pieces.len() == first;
+        let each = if together { whole.len().max(1) } else { 1 };
+        pieces.extend(whole.chunks(each).map(|some| PiecePlan { batch, sources: some.to_vec(), slice: None }));
         plans.push(BatchPlan { partitions: range.clone(), pieces: first..pieces.len() });
     }
     (partitions, plans, pieces)
@@ -162,12 +172,16 @@ mod tests {
         let found = found(&[(10, 20), (30, 40), (500, 0), (1, 1), (1, 0)]);
         let batches = batches(&found, WISHES);
         assert_eq!(batches, [0..2, 2..3, 3..5]);
-        let (_, plans, pieces) = assemble(&found, &batches, |_, _| Vec::new());
+        let (_, plans, pieces) = assemble(&found, &batches, WISHES, |_, _| Vec::new());
+        let shares = |piece: &PiecePlan| piece.sources.iter().map(|of| (of.shard, of.rows)).collect::<Vec<_>>();
         assert_eq!(
-            pieces.iter().map(|p| (p.batch, p.shard, p.rows)).collect::<Vec<_>>(),
-            [(0, 0, 40), (0, 1, 60), (1, 0, 500), (2, 0, 2), (2, 1, 1)]
+            pieces.iter().map(|piece| (piece.batch, shares(piece))).collect::<Vec<_>>(),
+            [(0, vec![(0, 40), (1, 60)]), (1, vec![(0, 500)]), (2, vec![(0, 2), (1, 1)])]
         );
-        assert_eq!(plans[2].pieces, 3..5);
+        assert_eq!(plans[2].pieces, 2..3);
+        // Where several pieces are wished for, the source shards are such.
+        let (_, plans, _) = assemble(&found, &batches, Wishes { splits: 2, ..WISHES }, |_, _| Vec::new());
+        assert_eq!(plans[0].pieces, 0..2);
     }
 
     #[test]

@@ -121,15 +121,30 @@ pub struct PiecePlan {
     /// Index of its batch.
     #[serde(rename = "b")]
     pub batch: usize,
-    /// Index of the source shard.
+    /// Where its rows are: one source shard, or all that hold rows of a batch that is small enough for one piece.
     #[serde(rename = "s")]
-    pub shard: usize,
-    /// Which part of the batch on that shard, if not all.
+    pub sources: Vec<SourceShare>,
+    /// Which part of the batch on its shard, if not all.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub slice: Option<Slice>,
+}
+
+/// What a source shard holds of a piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceShare {
+    /// Index of the source shard.
+    #[serde(rename = "n")]
+    pub shard: usize,
     /// Rows when this was planned; estimated when it is a slice.
     #[serde(rename = "r")]
     pub rows: u64,
+}
+
+impl PiecePlan {
+    /// Rows when this was planned; estimated when it is a slice.
+    pub fn rows(&self) -> u64 {
+        self.sources.iter().map(|share| share.rows).sum()
+    }
 }
 
 impl Reading {

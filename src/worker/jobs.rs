@@ -293,12 +293,13 @@ impl Hands {
             many => format!("{} partitions", many.len()),
         };
         let siblings: Vec<usize> =
-            plan.batches[of.batch].pieces.clone().filter(|n| plan.pieces[*n].shard == of.shard).collect();
+            plan.batches[of.batch].pieces.clone().filter(|n| plan.pieces[*n].sources == of.sources).collect();
         let slice = match siblings.iter().position(|n| *n == piece.piece) {
             Some(at) if siblings.len() > 1 => format!(" slice {} of {}", at + 1, siblings.len()),
             _ => String::new(),
         };
-        format!("{what}{slice}, source shard {}", of.shard + 1)
+        let shards: Vec<String> = of.sources.iter().map(|share| (share.shard + 1).to_string()).collect();
+        format!("{what}{slice}, source shard{} {}", if shards.len() > 1 { "s" } else { "" }, shards.join(", "))
     }
 
     fn tell(&self, name: &str, number: u32, error: &AttemptError, given_up: bool) {

@@ -53,7 +53,7 @@ impl Planner<'_> {
         .map_err(|error| self.world(&error))?;
         let mut sliced: HashMap<(usize, usize), Vec<Slice>> = sliced.into_iter().collect();
         let (partitions, batches, pieces) =
-            plan::assemble(&found, &batches, |batch, shard| sliced.remove(&(batch, shard)).unwrap_or_default());
+            plan::assemble(&found, &batches, wishes, |batch, shard| sliced.remove(&(batch, shard)).unwrap_or_default());
         Ok(TablePlan {
             name: self.job.name.clone(),
             source: self.job.source.clone(),

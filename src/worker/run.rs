@@ -441,7 +441,7 @@ fn preference(site: &Site, table: usize, worker: &str) -> Vec<usize> {
     };
     let start = worker.bytes().fold(0usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into())) % count.max(1);
     let mut order: Vec<usize> = (0..count).map(|n| (n + start) % count).collect();
-    order.sort_by_key(|piece| !near[plan.pieces[*piece].shard]);
+    order.sort_by_key(|piece| !plan.pieces[*piece].sources.iter().any(|share| near[share.shard]));
     order
 }
 

@@ -277,10 +277,11 @@ impl Site {
     }
 
     /// Every node on which an attempt at a piece may have left a statement, whatever way its rows took: the replicas of the
-    /// piece's source shard, and the target nodes of its batch.
+    /// piece's source shards, and the target nodes of its batch.
     pub fn statement_nodes(&self, piece: PieceRef, targets: &[Vec<String>]) -> Vec<Arc<Node>> {
-        let shard = self.source_shard(piece.table, self.plans[piece.table].pieces[piece.piece].shard);
-        let mut nodes: Vec<Arc<Node>> = shard.replicas.into_iter().map(Arc::new).collect();
+        let sources = self.plans[piece.table].pieces[piece.piece].sources.iter();
+        let replicas = sources.flat_map(|share| self.source_shard(piece.table, share.shard).replicas);
+        let mut nodes: Vec<Arc<Node>> = replicas.map(Arc::new).collect();
         for node in self.target_nodes(piece.table, targets).unwrap_or_default().into_iter().flatten() {
             if nodes.iter().all(|known| known.url() != node.url()) {
                 nodes.push(node);

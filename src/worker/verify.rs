@@ -11,6 +11,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures::future::try_join_all;
+
 use crate::cluster::{Digest, Settings};
 use crate::model::{Node, PartitionValue, TableName};
 use crate::plan::TablePlan;
@@ -18,7 +20,7 @@ use crate::protocol::{Copied, Policy};
 use crate::sql::{self, KeyElement, PartitionFilter, Relation, Selection, TableDefinition, quote};
 use crate::task::Verify;
 
-use super::copy::Attempt;
+use super::copy::{Attempt, Source};
 use super::publish::{Gathered, Publication};
 use super::site::AttemptError;
 
@@ -44,6 +46,25 @@ impl Measure {
 struct Selected {
     rows: Vec<u64>,
     sums: Vec<u64>,
+    /// Rows of each source, over all partitions.
+    by_source: Vec<u64>,
+}
+
+impl Selected {
+    /// What several sources say together.
+    fn of_all(sources: Vec<Self>) -> Self {
+        let add = |into: &mut Vec<u64>, more: Vec<u64>| {
+            into.resize(into.len().max(more.len()), 0);
+            into.iter_mut().zip(more).for_each(|(sum, more)| *sum = sum.wrapping_add(more));
+        };
+        let mut all = Self { rows: Vec::new(), sums: Vec::new(), by_source: Vec::new() };
+        for source in sources {
+            add(&mut all.rows, source.rows);
+            add(&mut all.sums, source.sums);
+            all.by_source.extend(source.by_source);
+        }
+        all
+    }
 }
 
 /// The columns that are compared.
@@ -88,7 +109,7 @@ impl Attempt<'_> {
     ///
     /// # Errors
     /// [`AttemptError::Mismatch`] where they do not: the piece is copied again.
-    pub(super) async fn verify(&self, source: &Arc<Node>, nodes: &[Vec<Arc<Node>>]) -> Result<Copied, AttemptError> {
+    pub(super) async fn verify(&self, sources: &[Source], nodes: &[Vec<Arc<Node>>]) -> Result<Copied, AttemptError> {
         let plan = self.plan();
         let piece = &plan.pieces[self.piece.piece];
         let verify = self.site.verify(self.piece.table);
@@ -98,16 +119,19 @@ impl Attempt<'_> {
         let staged = shards.iter().map(|shard| shard.rows).collect();
         if verify == Verify::None
             && piece.slice.is_none()
-            && arrived.rows == piece.rows
+            && arrived.rows == piece.rows()
             && let Some(selected) = self.selected_as_staged(nodes).await?
         {
             return Ok(Copied { selected, staged, checksums: Vec::new(), millis: 0 });
         }
-        let selected = self.select_again(source, hashes.as_ref()).await?;
+        let selected = try_join_all(sources.iter().map(|of| self.select_again(&of.node, hashes.as_ref()))).await?;
+        let selected = Selected::of_all(selected);
         let total: u64 = selected.rows.iter().sum();
+        let who = || sources.iter().map(|source| source.node.to_string()).collect::<Vec<_>>().join(", ");
         if total != arrived.rows {
             return Err(AttemptError::Mismatch(format!(
-                "{source} has {total} rows to copy now, and {} arrived: did the source change meanwhile?",
+                "{} has {total} rows to copy now, and {} arrived: did the source change meanwhile?",
+                who(),
                 arrived.rows
             )));
         }
@@ -115,30 +139,42 @@ impl Attempt<'_> {
             let sum = selected.sums.iter().fold(0u64, |all, sum| all.wrapping_add(*sum));
             if sum != arrived.sum {
                 return Err(AttemptError::Mismatch(format!(
-                    "{source} has {total} rows to copy with checksum {sum:016x}, and as many arrived with {:016x}{}: did the \
+                    "{} has {total} rows to copy with checksum {sum:016x}, and as many arrived with {:016x}{}: did the \
                      source change meanwhile?",
+                    who(),
                     arrived.sum,
-                    self.differing_column(source, nodes, hashes).await
+                    self.differing_column(sources, nodes, hashes).await
                 )));
             }
         }
-        let replicas = self.site.source_shard(self.piece.table, piece.shard).replicas.len();
-        if self.number == 1 && piece.slice.is_none() && total < piece.rows && replicas > 1 {
-            self.site.fleet.suspect(source);
-            return Err(AttemptError::Mismatch(format!(
-                "{source} has {total} rows, but {} were seen when the task was planned: trying another replica",
-                piece.rows
-            )));
-        }
-        if piece.slice.is_none() && total != piece.rows {
-            tracing::warn!(
-                "{source}: {} had {} rows in piece {} when the task was planned, and {total} now",
-                plan.source,
-                piece.rows,
-                self.piece.piece
-            );
+        for (source, found) in sources.iter().zip(&selected.by_source) {
+            self.compare_with_plan(source, *found)?;
         }
         Ok(Copied { selected: selected.rows, staged, checksums: selected.sums, millis: 0 })
+    }
+
+    /// Fewer rows than the plan saw may be those of a replica that has not fetched all yet.
+    fn compare_with_plan(&self, source: &Source, found: u64) -> Result<(), AttemptError> {
+        let Source { node, share } = source;
+        let sliced = self.plan().pieces[self.piece.piece].slice.is_some();
+        if sliced || found == share.rows {
+            return Ok(());
+        }
+        let replicas = self.site.source_shard(self.piece.table, share.shard).replicas.len();
+        if self.number == 1 && found < share.rows && replicas > 1 {
+            self.site.fleet.suspect(node);
+            return Err(AttemptError::Mismatch(format!(
+                "{node} has {found} rows, but {} were seen when the task was planned: trying another replica",
+                share.rows
+            )));
+        }
+        tracing::warn!(
+            "{node}: {} had {} rows in piece {} when the task was planned, and {found} now",
+            self.plan().source,
+            share.rows,
+            self.piece.piece
+        );
+        Ok(())
     }
 
     /// What is to be hashed, where the task asks for checksums.
@@ -215,7 +251,7 @@ impl Attempt<'_> {
             }
         };
         let sums = if hashes.is_some() { vec![0u64; partitions] } else { Vec::new() };
-        let mut selected = Selected { rows: vec![0; partitions], sums };
+        let mut selected = Selected { rows: vec![0; partitions], sums, by_source: Vec::new() };
         for digest in found {
             let Some(at) = plan.position_in(batch, &digest.value) else {
                 return Err(AttemptError::Final(format!(
@@ -228,25 +264,32 @@ impl Attempt<'_> {
                 *sum = digest.sum;
             }
         }
+        selected.by_source.push(selected.rows.iter().sum());
         Ok(selected)
     }
 
     /// For the message of a mismatch: the first column whose own checksum differs, if that can be found out.
-    async fn differing_column(&self, source: &Arc<Node>, nodes: &[Vec<Arc<Node>>], all: &Hashes) -> String {
+    async fn differing_column(&self, sources: &[Source], nodes: &[Vec<Arc<Node>>], all: &Hashes) -> String {
         let plan = self.plan();
         let warehouse = &self.site.fleet.warehouse;
-        let Ok(settings) = self.site.source_settings(source).await else { return String::new() };
         let rows = plan.rows_of(self.piece.piece);
         for Compared { name, type_name, value } in &all.columns {
             let there = sql::values_hash([(name.as_str(), type_name.as_str())]);
             let hash = sql::values_hash([(value.as_str(), type_name.as_str())]);
-            let Ok(selected) = warehouse.digest(source, &rows, &[], &hash, &settings).await else { break };
+            let mut selected = Measure { rows: 0, sum: 0 };
+            for Source { node, .. } in sources {
+                let Ok(settings) = self.site.source_settings(node).await else { return String::new() };
+                let Ok(found) = warehouse.digest(node, &rows, &[], &hash, &settings).await else {
+                    return String::new();
+                };
+                selected = selected.and(Measure::of(&found));
+            }
             let mut staged = Measure { rows: 0, sum: 0 };
             for node in nodes.iter().filter_map(|replicas| replicas.first()) {
                 let Ok(found) = self.measure_staged_on(node, Some(&there)).await else { return String::new() };
                 staged = staged.and(found);
             }
-            if Measure::of(&selected) != staged {
+            if selected != staged {
                 return format!(" (column {name} differs)");
             }
         }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use clickhouse_copier::cluster::http::HttpWarehouse;
-use clickhouse_copier::cluster::{Destination, Placing, Settings, Transfer, Warehouse};
+use clickhouse_copier::cluster::{Destination, Origin, Placing, Settings, Transfer, Warehouse};
 use clickhouse_copier::model::{Node, PartitionId, TableName, Tls, Way};
 use clickhouse_copier::sql::{self, Column, Relation, Selection};
 use clickhouse_copier::task::{GivenSecrets, Task};
@@ -76,14 +76,16 @@ async fn an_error_in_the_middle_of_a_relay_is_the_sources_own() {
     let name = TableName::new(&database, "t");
     let transfer = |value: &str| Transfer {
         way: Way::Relay,
-        from: one.clone(),
+        from: vec![Origin {
+            node: one.clone(),
+            settings: vec![("max_block_size".into(), "10000".into()), ("max_threads".into(), "1".into())],
+        }],
         to: vec![Destination::of_all(&two, format!("{database}:{}", value.len()))],
         dealt: None,
         into: name.clone(),
         columns: vec!["n".into()],
         values: vec![value.to_owned()],
         rows: Selection::all(Relation::plain(name.clone())),
-        at_source: vec![("max_block_size".into(), "10000".into()), ("max_threads".into(), "1".into())],
         compress: true,
     };
     let failed = warehouse.transfer(&transfer("n + throwIf(n = 1900000)")).await.unwrap_err();

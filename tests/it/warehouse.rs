@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clickhouse_copier::cluster::http::HttpWarehouse;
-use clickhouse_copier::cluster::{Destination, Settings, Transfer, Warehouse};
+use clickhouse_copier::cluster::{Destination, Origin, Settings, Transfer, Warehouse};
 use clickhouse_copier::model::{Node, TableName, Tls, Way};
 use clickhouse_copier::sql::{Relation, Selection};
 use clickhouse_copier::warehouse_conformance;
@@ -43,14 +43,13 @@ async fn a_push_goes_on_without_its_sender_until_it_is_killed() {
     warehouse.create_table(&two, &into, &statement, &none).await.unwrap();
     let push = |number: u32| Transfer {
         way: Way::Push,
-        from: one.clone(),
+        from: vec![Origin::of(&one)],
         to: vec![Destination::of_all(&two, format!("{database}:{number}"))],
         dealt: None,
         into: into.clone(),
         columns: vec!["n".into()],
         values: vec!["number".into()],
         rows: Selection::all(Relation::plain(TableName::new("system", "numbers"))),
-        at_source: none.clone(),
         compress: true,
     };
     let sent = tokio::spawn({

@@ -398,17 +398,19 @@ impl Warehouse for Servers {
         // Where its writing statement arrives.
         let first = transfer.to.first().expect("somebody gets the rows");
         let (node, what) = match transfer.way {
-            Way::Push => (&transfer.from, "push"),
+            Way::Push => (&transfer.from.first().expect("somebody has the rows").node, "push"),
             Way::Pull => (&first.node, "pull"),
             Way::Relay => (&first.node, "relay"),
         };
         let done =
             self.act(node, (what, transfer.into.to_string()), Vec::new(), self.inner().transfer(&transfer)).await;
         if self.stage.broken == Some(Broken::Counting) {
-            for to in &transfer.to {
-                let there = self.inner().tally(&transfer.from, &transfer.rows_for(to), &[], &Settings::new()).await?;
+            for (from, to) in transfer.pairs() {
+                let rows = transfer.rows_for(to);
+                let there = self.inner().tally(&from.node, &rows, &[], &Settings::new()).await?;
+                let rows: u64 = there.iter().map(|tally| tally.rows).sum();
                 let key = (to.node.host.clone(), transfer.into.clone());
-                self.promised.lock().expect("nobody panics").insert(key, there.iter().map(|tally| tally.rows).sum());
+                *self.promised.lock().expect("nobody panics").entry(key).or_default() += rows;
             }
             return Ok(());
         }

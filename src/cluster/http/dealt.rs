@@ -20,7 +20,7 @@ use crate::model::Node;
 
 impl HttpWarehouse {
     /// Deals the rows of a transfer to its targets.
-    pub(super) async fn deal(&self, transfer: &Transfer, rows: BytesCursor, framed: bool) -> Result<(), Error> {
+    pub(super) async fn deal(&self, transfer: &Transfer, framed: bool) -> Result<(), Error> {
         let doing = transfer.doing();
         // Nodes with the same slots are replicas that each get the same rows.
         let mut slots: Vec<Range<u64>> = Vec::new();
@@ -39,9 +39,12 @@ impl HttpWarehouse {
             }
         }
         let mut outlet = Inserts { doing: &doing, targets };
-        let inlet = Rows { node: &transfer.from, doing: &doing, rows, unpacker: framed.then(Unpacker::default) };
-        let dealt = Dealer::new(inlet, &mut outlet, &transfer.columns, &slots).deal().await;
-        dealt.map_err(|error| told(transfer, error))?;
+        for (number, from) in transfer.from.iter().enumerate() {
+            let rows = self.reading(transfer, (number, from), framed)?;
+            let inlet = Rows { node: &from.node, doing: &doing, rows, unpacker: framed.then(Unpacker::default) };
+            let dealt = Dealer::new(inlet, &mut outlet, &transfer.columns, &slots).deal().await;
+            dealt.map_err(|error| told(&from.node, &doing, error))?;
+        }
         let inserts = outlet.targets.into_iter().flatten().filter(|target| target.any);
         try_join_all(inserts.map(async |Target { node, insert, .. }| {
             insert.end().await.map_err(|error| translated(node, &doing, error))
@@ -52,7 +55,7 @@ impl HttpWarehouse {
 }
 
 /// What became of rows that could not be dealt. An error that an old server put behind its rows is the source's own.
-fn told(transfer: &Transfer, error: DealError<Error>) -> Error {
+fn told(from: &Node, doing: &str, error: DealError<Error>) -> Error {
     let kind = match error {
         DealError::Stream(error) => return error,
         DealError::Malformed(why) => Kind::Network(why),
@@ -65,7 +68,7 @@ fn told(transfer: &Transfer, error: DealError<Error>) -> Error {
             }
         }
     };
-    Error { node: transfer.from.to_string(), doing: transfer.doing(), kind }
+    Error { node: from.to_string(), doing: doing.to_owned(), kind }
 }
 
 /// The rows as they come from the source.

@@ -15,54 +15,57 @@ use clickhouse::error::Error as ClientError;
 use clickhouse::insert_formatted::InsertFormatted;
 use clickhouse::query::BytesCursor;
 
-use super::super::{Destination, Error, Kind, Transfer};
+use super::super::{Destination, Error, Kind, Origin, Transfer};
 use super::frames::Watch;
 use super::{HttpWarehouse, SHORT, bounded, server_error, translated};
 use crate::model::Node;
 use crate::sql;
 
 impl HttpWarehouse {
-    /// Reads the rows of a transfer from its source and writes them to its targets.
+    /// Reads the rows of a transfer from its sources and writes them to its targets.
     pub(super) async fn relay(&self, transfer: &Transfer) -> Result<(), Error> {
-        let framed = transfer.compress && self.frames(&transfer.from).await? && self.frames_at_all(transfer).await?;
-        let rows = self.reading(transfer, framed)?;
+        let framed = transfer.compress && self.frames_everywhere(transfer).await?;
         if transfer.dealt.is_some() {
-            return self.deal(transfer, rows, framed).await;
+            return self.deal(transfer, framed).await;
         }
-        match transfer.to.as_slice() {
-            [to] => {
-                let mut insert = writing(self.client(&to.node), transfer, to);
-                if framed {
-                    insert = insert.with_setting("decompress", "1");
-                }
-                carry(transfer, to, rows, insert, Watch::new(framed)).await
+        for to in &transfer.to {
+            let mut insert = writing(self.client(&to.node), transfer, to);
+            if framed {
+                insert = insert.with_setting("decompress", "1");
             }
-            // Without slots nobody knows who gets what.
-            others => Err(Error {
-                node: transfer.from.to_string(),
-                doing: transfer.doing(),
-                kind: Kind::Answer(format!("internal error: {} nodes for the same rows", others.len())),
-            }),
+            let mut passing = Passing { transfer, to: &to.node, insert, any: false, watches: Vec::new() };
+            // Leaving this function by an error drops the INSERT unended, which breaks its connection off.
+            for (number, from) in transfer.from.iter().enumerate() {
+                passing.pass(&from.node, self.reading(transfer, (number, from), framed)?, framed).await?;
+            }
+            passing.end().await?;
         }
+        Ok(())
     }
 
-    /// The SELECT of a relay.
-    fn reading(&self, transfer: &Transfer, framed: bool) -> Result<BytesCursor, Error> {
-        let Transfer { from, columns, values, rows, dealt, .. } = transfer;
-        let mut select = self.client(from).query_raw(&sql::relay_from(columns, values, rows, dealt.as_ref()));
-        for (name, value) in &transfer.at_source {
+    /// The SELECT of a relay from one of its sources, with its number.
+    pub(super) fn reading(
+        &self,
+        transfer: &Transfer,
+        (number, from): (usize, &Origin),
+        framed: bool,
+    ) -> Result<BytesCursor, Error> {
+        let Transfer { columns, values, rows, dealt, .. } = transfer;
+        let mut select = self.client(&from.node).query_raw(&sql::relay_from(columns, values, rows, dealt.as_ref()));
+        for (name, value) in &from.settings {
             select = select.with_setting(name, value);
         }
         if framed {
             select = select.with_setting("compress", "1");
         }
-        let rows = select.with_setting("query_id", transfer.reading_id()).fetch_bytes("Native");
-        rows.map_err(|error| translated(from, &transfer.doing(), error))
+        let rows = select.with_setting("query_id", transfer.reading_id(number)).fetch_bytes("Native");
+        rows.map_err(|error| translated(&from.node, &transfer.doing(), error))
     }
 
-    async fn frames_at_all(&self, transfer: &Transfer) -> Result<bool, Error> {
-        for to in &transfer.to {
-            if !self.frames(&to.node).await? {
+    async fn frames_everywhere(&self, transfer: &Transfer) -> Result<bool, Error> {
+        let sources = transfer.from.iter().map(|from| &from.node);
+        for node in sources.chain(transfer.to.iter().map(|to| &to.node)) {
+            if !self.frames(node).await? {
                 return Ok(false);
             }
         }
@@ -96,46 +99,57 @@ pub(super) fn writing(client: Client, transfer: &Transfer, to: &Destination) -> 
     insert.with_setting("query_id", &to.query_id)
 }
 
-async fn carry(
-    transfer: &Transfer,
-    to: &Destination,
-    mut rows: BytesCursor,
-    mut insert: InsertFormatted,
-    mut watch: Watch,
-) -> Result<(), Error> {
-    let (from, to, doing) = (&transfer.from, &to.node, transfer.doing());
-    let mut any = false;
-    // Leaving this function by an error drops the INSERT unended, which breaks its connection off.
-    while let Some(bytes) = rows.next().await.map_err(|error| translated(from, &doing, error))? {
-        watch.see(&bytes);
-        any |= !bytes.is_empty();
-        if let Err(error) = insert.send(bytes).await {
-            return Err(refused(transfer, to, &watch, error));
+/// An INSERT that gets the rows of one SELECT after the other.
+struct Passing<'a> {
+    transfer: &'a Transfer,
+    to: &'a Node,
+    insert: InsertFormatted,
+    any: bool,
+    /// What the streams of the sources ended with.
+    watches: Vec<(&'a Node, Watch)>,
+}
+
+impl<'a> Passing<'a> {
+    /// Passes the rows of one source on.
+    async fn pass(&mut self, from: &'a Node, mut rows: BytesCursor, framed: bool) -> Result<(), Error> {
+        let doing = self.transfer.doing();
+        let mut watch = Watch::new(framed);
+        while let Some(bytes) = rows.next().await.map_err(|error| translated(from, &doing, error))? {
+            watch.see(&bytes);
+            self.any |= !bytes.is_empty();
+            if let Err(error) = self.insert.send(bytes).await {
+                self.watches.push((from, watch));
+                return Err(refused(self.transfer, self.to, &self.watches, error));
+            }
         }
-    }
-    if !watch.is_whole() {
+        if watch.is_whole() {
+            self.watches.push((from, watch));
+            return Ok(());
+        }
         let why = watch
             .error()
             .map_or_else(|| Kind::Network("the rows end in the middle of a block".into()), |text| server_error(&text));
-        return Err(Error { node: from.to_string(), doing, kind: why });
+        Err(Error { node: from.to_string(), doing, kind: why })
     }
-    // An old server says nothing at all when there are no rows; an INSERT of nothing would be an error there.
-    if !any {
-        return Ok(());
+
+    async fn end(self) -> Result<(), Error> {
+        // An old server says nothing at all when there are no rows; an INSERT of nothing would be an error there.
+        if !self.any {
+            return Ok(());
+        }
+        let Self { transfer, to, insert, watches, .. } = self;
+        insert.end().await.map_err(|error| refused(transfer, to, &watches, error))
     }
-    insert.end().await.map_err(|error| match watch.error() {
-        Some(_) => refused(transfer, to, &watch, error),
-        None => translated(to, &doing, error),
-    })
 }
 
-/// A target took no more. When the source has failed meanwhile and said so behind the rows, that is why.
-fn refused(transfer: &Transfer, to: &Node, watch: &Watch, error: ClientError) -> Error {
+/// The target took no more. When a source has failed meanwhile and said so behind the rows, that is why.
+fn refused(transfer: &Transfer, to: &Node, watches: &[(&Node, Watch)], error: ClientError) -> Error {
     let doing = transfer.doing();
     let answer = translated(to, &doing, error);
-    match watch.error().map(|text| server_error(&text)) {
-        Some(kind @ Kind::Server { .. }) if answer.code().is_some() => {
-            Error { node: transfer.from.to_string(), doing, kind }
+    let told = watches.iter().find_map(|(from, watch)| Some((from, server_error(&watch.error()?))));
+    match told {
+        Some((from, kind @ Kind::Server { .. })) if answer.code().is_some() => {
+            Error { node: from.to_string(), doing, kind }
         }
         _ => answer,
     }

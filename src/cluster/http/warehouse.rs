@@ -410,15 +410,15 @@ impl Warehouse for HttpWarehouse {
     }
 
     async fn transfer(&self, transfer: &Transfer) -> Result<(), Error> {
-        let Transfer { from, into, columns, values, .. } = transfer;
+        let Transfer { into, columns, values, .. } = transfer;
         if transfer.way == Way::Relay {
             return self.relay(transfer).await;
         }
-        for to in &transfer.to {
+        for (from, to) in transfer.pairs() {
             let rows = transfer.rows_for(to);
             let (node, statement, settings) = match transfer.way {
-                Way::Pull => (&to.node, sql::pull(from, into, columns, values, &rows), &to.settings),
-                _ => (from, sql::push(&to.node, into, values, &rows), &transfer.at_source),
+                Way::Pull => (&to.node, sql::pull(&from.node, into, columns, values, &rows), &to.settings),
+                _ => (&from.node, sql::push(&to.node, into, values, &rows), &from.settings),
             };
             self.execute(node, &transfer.doing(), &statement, settings, None, Some(&to.query_id)).await?;
         }

@@ -10,7 +10,7 @@ use super::parts::Row;
 use super::table::{Chooser, over};
 use super::value::refused;
 use super::world::{Query, World, deduplicates, refused_by};
-use crate::cluster::{Destination, Error, Kind, Transfer};
+use crate::cluster::{Destination, Error, Kind, Origin, Transfer};
 use crate::model::{Node, Way};
 
 fn killed() -> Kind {
@@ -132,9 +132,9 @@ impl MemoryWarehouse {
     }
 
     pub(super) async fn send(&self, transfer: Transfer) -> Result<(), Error> {
-        let Some(first) = transfer.to.first() else { return Ok(()) };
+        let (Some(source), Some(first)) = (transfer.from.first(), transfer.to.first()) else { return Ok(()) };
         let (node, deed) = match transfer.way {
-            Way::Push => (&transfer.from, "push"),
+            Way::Push => (&source.node, "push"),
             Way::Pull => (&first.node, "pull"),
             Way::Relay => (&first.node, "relay"),
         };
@@ -176,7 +176,9 @@ impl AsyncWork for Moving {
         let mut done = Ok(());
         if self.0.way == Way::Relay {
             let targets = self.0.to.iter().skip(1).map(|to| arrive(&to.node, "relay", &to.query_id));
-            for other in targets.chain([arrive(&self.0.from, "read", &self.0.reading_id())]) {
+            let sources = self.0.from.iter().enumerate();
+            let sources = sources.map(|(number, from)| arrive(&from.node, "read", &self.0.reading_id(number)));
+            for other in targets.chain(sources) {
                 match other {
                     Ok(other) => others.push(other),
                     Err(refusal) => done = Err(refusal),
@@ -196,12 +198,16 @@ impl Moving {
         let transfer = &self.0;
         let (rows, block) = arrived.step(|world| {
             if transfer.way == Way::Push {
-                world.may_write(&transfer.from.address())?;
+                transfer.from.iter().try_for_each(|from| world.may_write(&from.node.address()))?;
             }
             let mut rows = Vec::new();
             for to in &transfer.to {
                 world.may_write(&to.node.address())?;
-                rows.push((to, selected(world, transfer, to)?));
+                let mut all = Vec::new();
+                for from in &transfer.from {
+                    all.extend(selected(world, transfer, from, to)?);
+                }
+                rows.push((to, all));
             }
             Ok((rows, world.block_rows))
         })?;
@@ -222,8 +228,9 @@ impl Moving {
     }
 
     fn insert(&self, world: &mut World, to: &Destination, rows: &[Row], arrived: &Arrived) -> Result<(), Kind> {
-        let settings = if self.0.way == Way::Push { &self.0.at_source } else { &to.settings };
-        connected(world, &self.0, to)?;
+        let source = self.0.from.first().filter(|_| self.0.way == Way::Push);
+        let settings = source.map_or(&to.settings, |from| &from.settings);
+        self.0.from.iter().try_for_each(|from| connected(world, &self.0, from, to))?;
         world.insert(&to.node.address(), &self.0.into, rows.to_vec(), deduplicates(settings))?;
         let server = world.servers.get_mut(&arrived.node);
         if let Some(query) = server.and_then(|server| server.queries.get_mut(&arrived.number)) {
@@ -234,8 +241,8 @@ impl Moving {
 }
 
 /// Whether the rows can travel now.
-fn connected(world: &mut World, transfer: &Transfer, to: &Destination) -> Result<(), Kind> {
-    let (from, to) = (transfer.from.address(), to.node.address());
+fn connected(world: &mut World, transfer: &Transfer, from: &Origin, to: &Destination) -> Result<(), Kind> {
+    let (from, to) = (from.node.address(), to.node.address());
     match transfer.way {
         Way::Push => {
             // A sender that is cut off reaches nobody.
@@ -251,10 +258,10 @@ fn connected(world: &mut World, transfer: &Transfer, to: &Destination) -> Result
 }
 
 /// The rows of a transfer that a target gets, as it stores them.
-fn selected(world: &mut World, transfer: &Transfer, to: &Destination) -> Result<Vec<Row>, Kind> {
-    connected(world, transfer, to)?;
+fn selected(world: &mut World, transfer: &Transfer, from: &Origin, to: &Destination) -> Result<Vec<Row>, Kind> {
+    connected(world, transfer, from, to)?;
     let chooser = Chooser::new(&transfer.rows_for(to))?;
-    let (from, to) = (transfer.from.address(), to.node.address());
+    let (from, to) = (from.node.address(), to.node.address());
     // A server that finds no table at another one tells of attempts to connect (measured on 18.16).
     let source = world.table(&from, &transfer.rows.relation.table);
     let source = if transfer.way == Way::Pull { source.map_err(|_| refused_by(&from))? } else { source? };

@@ -3,7 +3,7 @@ use std::time::Duration;
 use futures::FutureExt;
 
 use super::*;
-use crate::cluster::{Destination, Error, Placing, Settings, Transfer, Warehouse};
+use crate::cluster::{Destination, Error, Origin, Placing, Settings, Transfer, Warehouse};
 use crate::model::{PartitionId, Way};
 use crate::sql::{Relation, Selection};
 
@@ -50,14 +50,13 @@ impl Scene {
     fn push(&self) -> Transfer {
         Transfer {
             way: Way::Push,
-            from: self.one.clone(),
+            from: vec![Origin::of(&self.one)],
             to: vec![Destination::of_all(&self.two, "q1:a")],
             dealt: None,
             into: self.b.clone(),
             columns: vec!["m".into(), "id".into()],
             values: vec!["`m`".into(), "id".into()],
             rows: Selection::all(Relation::plain(self.a.clone())),
-            at_source: Settings::new(),
             compress: true,
         }
     }
@@ -121,7 +120,7 @@ async fn a_relay_ends_with_its_sender_and_a_pull_goes_on() {
             tokio::task::yield_now().await;
         }
         let ids = scene.memory.statements(&scene.one);
-        assert_eq!(ids, if whole { vec![] } else { vec![transfer.reading_id()] });
+        assert_eq!(ids, if whole { vec![] } else { vec![transfer.reading_id(0)] });
         drop(sent);
         while !scene.memory.statements(&scene.two).is_empty() {
             tokio::task::yield_now().await;

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::cluster::Remedy;
 use crate::model::Node;
+use crate::plan::SourceShare;
 use crate::protocol::{BatchRecord, BatchRef, BatchTable, Copied, PieceRef};
 
 use super::fault_point::fault_point;
@@ -29,6 +30,13 @@ pub struct Attempt<'a> {
     pub batch: &'a BatchRecord,
 }
 
+/// A node that the piece is read from.
+pub(super) struct Source {
+    pub(super) node: Arc<Node>,
+    /// What is there.
+    pub(super) share: SourceShare,
+}
+
 impl Attempt<'_> {
     /// Copies the piece's rows into staging tables of this attempt, and counts them there.
     ///
@@ -41,32 +49,30 @@ impl Attempt<'_> {
         }
         self.create_staging(&nodes).await?;
         fault_point("staging-created").await;
-        let source = self.source().await?;
-        let copied = self.copy_from(&source, &nodes).await;
-        let mut copied = copied.map_err(|error| self.blame(&source, error))?;
+        let sources = self.sources().await?;
+        let copied = self.copy_from(&sources, &nodes).await;
+        let mut copied = copied.map_err(|error| self.blame(&sources, error))?;
         fault_point("piece-verified").await;
         copied.millis = started.elapsed().as_millis() as u64;
         Ok(copied)
     }
 
-    async fn copy_from(&self, source: &Arc<Node>, nodes: &[Vec<Arc<Node>>]) -> Result<Copied, AttemptError> {
-        self.transfer(source, nodes).await?;
+    async fn copy_from(&self, sources: &[Source], nodes: &[Vec<Arc<Node>>]) -> Result<Copied, AttemptError> {
+        self.transfer(sources, nodes).await?;
         fault_point("piece-pushed").await;
         if self.site.strikes(self.site.conduct.copy_fault_probability) {
             return Err(AttemptError::Mismatch("a fault was wished for by --copy-fault-probability".into()));
         }
-        self.verify(source, nodes).await
+        self.verify(sources, nodes).await
     }
 
     /// Another replica of the source is asked first the next time; where there is none, what is wrong with this one's data
     /// will not go away.
-    fn blame(&self, source: &Node, error: AttemptError) -> AttemptError {
+    fn blame(&self, sources: &[Source], error: AttemptError) -> AttemptError {
         let AttemptError::Server(of) = &error else { return error };
-        if of.node != source.address() {
-            return error;
-        }
-        self.site.fleet.suspect(source);
-        let shard = self.site.source_shard(self.piece.table, self.plan().pieces[self.piece.piece].shard);
+        let Some(source) = sources.iter().find(|source| of.node == source.node.address()) else { return error };
+        self.site.fleet.suspect(&source.node);
+        let shard = self.site.source_shard(self.piece.table, source.share.shard);
         if of.remedy() == Remedy::Elsewhere && shard.replicas.len() < 2 {
             return AttemptError::Final(of.to_string());
         }
@@ -163,14 +169,18 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// The replica to read from: the first that answers.
-    async fn source(&self) -> Result<Arc<Node>, AttemptError> {
-        let piece = &self.plan().pieces[self.piece.piece];
-        let shard = self.site.source_shard(self.piece.table, piece.shard);
+    /// The replicas to read from: of each source shard the first that answers.
+    async fn sources(&self) -> Result<Vec<Source>, AttemptError> {
+        let shares = &self.plan().pieces[self.piece.piece].sources;
+        try_join_all(shares.iter().map(|share| self.source(*share))).await
+    }
+
+    async fn source(&self, share: SourceShare) -> Result<Source, AttemptError> {
+        let shard = self.site.source_shard(self.piece.table, share.shard);
         let mut first = None;
         for node in self.site.fleet.in_order(&shard, self.piece.piece) {
             match self.site.fleet.warehouse.server(&node).await {
-                Ok(_) => return Ok(node),
+                Ok(_) => return Ok(Source { node, share }),
                 Err(error) => {
                     self.site.fleet.suspect(&node);
                     first = first.or(Some(error));

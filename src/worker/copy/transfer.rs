@@ -6,50 +6,55 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::time::Instant;
 
-use crate::cluster::{Destination, Error, Settings, Transfer};
+use crate::cluster::{Destination, Error, Origin, Transfer};
 use crate::model::{Node, Way};
-use crate::sql::{Selection, SlotKey};
+use crate::sql::Selection;
 
 use super::super::pace::Manner;
 use super::super::site::AttemptError;
 use super::super::ways::Choice;
-use super::Attempt;
+use super::{Attempt, Source};
 
 /// How often a running transfer is looked at, and how many looks in a row may fail.
 const LOOK: Duration = Duration::from_secs(5);
 const BAD_LOOKS: u32 = 12;
 
 /// A target node of the piece.
+#[derive(Clone)]
 struct Place {
     shard: usize,
     replica: usize,
     node: Arc<Node>,
+}
+
+/// How the rows of a source get to a place.
+struct Leg<'a> {
+    source: &'a Source,
+    place: Place,
     choice: Choice,
 }
 
 impl Attempt<'_> {
     /// Moves the piece's rows to all target nodes: in one reading where they can be dealt on their way, else to one after the
-    /// other.
-    pub(super) async fn transfer(&self, source: &Arc<Node>, nodes: &[Vec<Arc<Node>>]) -> Result<(), AttemptError> {
+    /// other. What is relayed from several sources is one INSERT for each target node.
+    pub(super) async fn transfer(&self, sources: &[Source], nodes: &[Vec<Arc<Node>>]) -> Result<(), AttemptError> {
         let mut places = Vec::new();
         for shard in self.plan().target_shards() {
-            for (replica, node) in nodes[shard].iter().enumerate() {
-                let choice = self.choose(source, node, shard).await?;
-                places.push(Place { shard, replica, node: node.clone(), choice });
+            let replicas = nodes[shard].iter().enumerate();
+            places.extend(replicas.map(|(replica, node)| Place { shard, replica, node: node.clone() }));
+        }
+        let mut legs = Vec::new();
+        for source in sources {
+            for place in &places {
+                let choice = self.choose(&source.node, place).await?;
+                legs.push(Leg { source, place: place.clone(), choice });
             }
         }
-        let trial = self.try_a_manner(source, &mut places).await?;
+        let trial = self.try_a_manner(sources, &mut legs).await?;
         let started = Instant::now();
-        let (dealt, alone) = self.dealt(source, places).await?;
-        if let Some(key) = &self.plan().sharding {
-            self.transfer_to(source, &dealt, Some(key.slot_key()), self.plan().rows_of(self.piece.piece)).await?;
-        }
-        for place in alone {
-            let rows = self.plan().rows_for(self.piece.piece, place.shard);
-            self.transfer_to(source, &[place], None, rows).await?;
-        }
+        self.move_along(sources, &places, &legs).await?;
         if let Some(manner) = trial {
-            let rows = self.plan().pieces[self.piece.piece].rows;
+            let rows = self.plan().pieces[self.piece.piece].rows();
             if let Some(news) = self.site.pace.note(self.piece.table, manner, rows, started.elapsed()) {
                 tracing::info!("table {}: {news}", self.plan().name);
             }
@@ -57,93 +62,119 @@ impl Attempt<'_> {
         Ok(())
     }
 
+    async fn move_along(&self, sources: &[Source], places: &[Place], legs: &[Leg<'_>]) -> Result<(), AttemptError> {
+        legs.iter().for_each(|leg| self.tell_choice(leg));
+        let all = self.plan().rows_of(self.piece.piece);
+        let mut sent = 0;
+        if places.len() > 1 && legs.iter().all(|leg| leg.choice.way == Way::Relay) && self.deals(sources).await? {
+            return self.send(Way::Relay, sources, places, all, &mut sent).await;
+        }
+        for place in places {
+            let rows = self.plan().rows_for(self.piece.piece, place.shard);
+            let to = std::slice::from_ref(place);
+            let here = |leg: &&Leg| (leg.place.shard, leg.place.replica) == (place.shard, place.replica);
+            if legs.iter().filter(here).all(|leg| leg.choice.way == Way::Relay) {
+                self.send(Way::Relay, sources, to, rows, &mut sent).await?;
+                continue;
+            }
+            for leg in legs.iter().filter(here) {
+                let from = std::slice::from_ref(leg.source);
+                self.send(leg.choice.way, from, to, rows.clone(), &mut sent).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn choose(&self, source: &Node, place: &Place) -> Result<Choice, AttemptError> {
+        let rows = self.plan().rows_for(self.piece.piece, place.shard);
+        let wanted = self.site.task().tables[self.piece.table].transfer;
+        Ok(self.site.fleet.way(source, &place.node, wanted, rows.filters_at_the_table()).await?)
+    }
+
+    /// Whether the rows can be dealt to several target shards on their way.
+    async fn deals(&self, sources: &[Source]) -> Result<bool, AttemptError> {
+        if self.plan().target_shards().count() < 2 {
+            return Ok(false);
+        }
+        for source in sources {
+            if !self.site.deals(self.piece.table, &source.node).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Where servers could send the rows to each other, but would read them once for each target shard: a relay may be faster.
-    async fn try_a_manner(&self, source: &Node, places: &mut [Place]) -> Result<Option<Manner>, AttemptError> {
-        let shards = self.plan().target_shards().count();
+    async fn try_a_manner(&self, sources: &[Source], legs: &mut [Leg<'_>]) -> Result<Option<Manner>, AttemptError> {
         let free = self.site.task().tables[self.piece.table].transfer.is_none();
-        let direct = places.iter().all(|place| place.choice.way != Way::Relay);
-        if !free || !direct || shards < 2 || !self.site.deals(self.piece.table, source).await? {
+        let direct = legs.iter().all(|leg| leg.choice.way != Way::Relay);
+        if !free || !direct || !self.deals(sources).await? {
             return Ok(None);
         }
         let manner = self.site.pace.next(self.piece.table, self.plan().pieces.len());
         if manner == Manner::Dealt {
-            for place in places {
-                let since = format!("it reads each row once for {shards} target shards");
-                place.choice = Choice { way: Way::Relay, since: Some(since) };
+            let since = format!("it reads each row once for {} target shards", self.plan().target_shards().count());
+            for leg in legs {
+                leg.choice = Choice { way: Way::Relay, since: Some(since.clone()) };
             }
         }
         Ok(Some(manner))
     }
 
-    async fn choose(&self, source: &Arc<Node>, node: &Arc<Node>, shard: usize) -> Result<Choice, AttemptError> {
-        let rows = self.plan().rows_for(self.piece.piece, shard);
-        let wanted = self.site.task().tables[self.piece.table].transfer;
-        Ok(self.site.fleet.way(source, node, wanted, rows.filters_at_the_table()).await?)
-    }
-
-    /// Those places that are served in one reading, and the others.
-    async fn dealt(&self, source: &Node, places: Vec<Place>) -> Result<(Vec<Place>, Vec<Place>), AttemptError> {
-        let (relayed, alone): (Vec<Place>, Vec<Place>) =
-            places.into_iter().partition(|place| place.choice.way == Way::Relay);
-        let several = relayed.iter().any(|place| place.shard != relayed[0].shard);
-        if several && self.site.deals(self.piece.table, source).await? {
-            return Ok((relayed, alone));
-        }
-        Ok((Vec::new(), relayed.into_iter().chain(alone).collect()))
-    }
-
-    /// Moves rows to some places, which have the same way; with a key for slots they are dealt.
-    async fn transfer_to(
+    /// Sends rows from some sources to some places, by one transfer; to several places they are dealt. `sent` counts the
+    /// transfers of the attempt.
+    async fn send(
         &self,
-        source: &Arc<Node>,
+        way: Way,
+        sources: &[Source],
         places: &[Place],
-        dealt: Option<SlotKey>,
         rows: Selection,
+        sent: &mut usize,
     ) -> Result<(), AttemptError> {
-        let Some(way) = places.first().map(|place| place.choice.way) else { return Ok(()) };
         let (site, plan) = (self.site, self.plan());
-        let mut at_source = Settings::new();
-        let mut at_target = Vec::new();
-        for place in places {
-            self.tell_choice(source, place);
-            let (first, second) = site.transfer_settings(way, source, &place.node, self.narrow).await?;
-            at_source = first;
-            at_target.push(second);
+        let sharding = plan.sharding.as_ref().filter(|_| places.len() > 1);
+        let (Some(source), Some(place)) = (sources.first(), places.first()) else { return Ok(()) };
+        // The settings of one side hang on the other only where there is one of each.
+        let settings =
+            |from: Arc<Node>, to: Arc<Node>| async move { site.transfer_settings(way, &from, &to, self.narrow).await };
+        let (mut from, mut to) = (Vec::new(), Vec::new());
+        for Source { node, .. } in sources {
+            let (settings, _) = settings(node.clone(), place.node.clone()).await?;
+            from.push(Origin { node: node.clone(), settings });
         }
-        let slots = |shard: usize| match (&plan.sharding, &dealt) {
-            (Some(sharding), Some(_)) => sharding.slots[shard].clone(),
-            _ => 0..0,
-        };
+        for place in places {
+            let (_, settings) = settings(source.node.clone(), place.node.clone()).await?;
+            let slots = sharding.map_or(0..0, |sharding| sharding.slots[place.shard].clone());
+            to.push((place, Destination { node: place.node.clone(), slots, query_id: String::new(), settings }));
+        }
         // What ran out of memory is moved a few partitions at a time.
-        for (part, rows) in rows.parted(1 << self.narrow.min(8)).into_iter().enumerate() {
-            let destination = |(place, settings): (&Place, &Settings)| Destination {
-                node: place.node.clone(),
-                slots: slots(place.shard),
-                query_id: site.id.query(self.piece, self.number, place.shard, place.replica, part),
-                settings: settings.clone(),
+        for rows in rows.parted(1 << self.narrow.min(8)) {
+            let named = |(place, to): &(&Place, Destination)| Destination {
+                query_id: site.id.query(self.piece, self.number, place.shard, place.replica, *sent),
+                ..to.clone()
             };
             let transfer = Transfer {
                 way,
-                from: source.clone(),
-                to: places.iter().zip(&at_target).map(destination).collect(),
-                dealt: dealt.clone(),
+                from: from.clone(),
+                to: to.iter().map(named).collect(),
+                dealt: sharding.map(|sharding| sharding.slot_key()),
                 into: self.staging(),
                 columns: plan.columns.clone(),
                 values: plan.reading.values.clone(),
                 rows,
-                at_source: at_source.clone(),
                 compress: site.task().tables[self.piece.table].relay_compression,
             };
+            *sent += 1;
             self.carry(&transfer).await.map_err(|error| self.note_failure(&transfer, error))?;
         }
         Ok(())
     }
 
     /// Says once which way was taken, and why, unless it is the usual one.
-    fn tell_choice(&self, source: &Node, Place { node, choice, .. }: &Place) {
+    fn tell_choice(&self, Leg { source, place, choice }: &Leg) {
         if let Some(since) = &choice.since {
-            let line =
-                format!("table {}: transfer: {} from {source} to {node}, since {since}", self.plan().name, choice.way);
+            let (table, way) = (&self.plan().name, choice.way);
+            let line = format!("table {table}: transfer: {way} from {} to {}, since {since}", source.node, place.node);
             if self.site.fleet.ways.is_news(&line) {
                 tracing::info!("{line}");
             }
@@ -154,8 +185,8 @@ impl Attempt<'_> {
     fn note_failure(&self, transfer: &Transfer, error: Error) -> AttemptError {
         let free = self.site.task().tables[self.piece.table].transfer.is_none();
         let mut another = false;
-        for to in &transfer.to {
-            another |= self.site.fleet.failed(&transfer.from, &to.node, transfer.way, &error);
+        for (from, to) in transfer.pairs() {
+            another |= self.site.fleet.failed(&from.node, &to.node, transfer.way, &error);
         }
         match another && free {
             true => AttemptError::Mismatch(format!("{error}; the next attempt takes another way")),
