@@ -30,7 +30,7 @@ fn digest(servers: &[&ClickHouse], table: &str) -> (u64, u64) {
     servers.iter().map(ask).fold((0, 0u64), |(rows, sum), more| (rows + more.0, sum.wrapping_add(more.1)))
 }
 
-fn cluster_of(name: &str, servers: &[&ClickHouse]) -> Cluster {
+pub fn cluster_of(name: &str, servers: &[&ClickHouse]) -> Cluster {
     let shard = |server: &&ClickHouse| Shard {
         weight: 1,
         internal_replication: false,

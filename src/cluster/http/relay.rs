@@ -15,8 +15,9 @@ use clickhouse::insert_formatted::InsertFormatted;
 use clickhouse::query::BytesCursor;
 
 use super::super::{Error, Kind, Transfer};
+use super::answers::Answers;
 use super::frames::Watch;
-use super::{HttpWarehouse, SHORT, bounded, server_error, translated};
+use super::{HttpWarehouse, SHORT};
 use crate::model::Node;
 use crate::sql;
 
@@ -38,13 +39,14 @@ impl HttpWarehouse {
             (select, insert) = (select.with_setting("compress", "1"), insert.with_setting("decompress", "1"));
         }
         let rows = select.with_setting("query_id", transfer.reading_id()).fetch_bytes("Native");
-        let rows = rows.map_err(|error| translated(from, &doing, error))?;
-        carry(transfer, rows, insert.with_setting("query_id", &transfer.query_id), Watch::new(framed)).await
+        let rows = rows.map_err(|error| self.answers.translated(from, &doing, error))?;
+        carry(&self.answers, transfer, rows, insert.with_setting("query_id", &transfer.query_id), Watch::new(framed))
+            .await
     }
 
     /// Whether a server frames its answers when asked to. (The laboratory's modern node does not.)
     async fn frames(&self, node: &Node) -> Result<bool, Error> {
-        let answer = bounded(node, "cannot ask whether it compresses", SHORT, async {
+        let answer = self.bounded(node, "cannot ask whether it compresses", SHORT, async {
             let question = self.client(node).query_raw("SELECT 1").with_setting("compress", "1");
             question.fetch_bytes("Native")?.collect().await.map(|bytes| bytes.to_vec())
         });
@@ -61,6 +63,7 @@ impl HttpWarehouse {
 }
 
 async fn carry(
+    answers: &Answers,
     transfer: &Transfer,
     mut rows: BytesCursor,
     mut insert: InsertFormatted,
@@ -69,17 +72,18 @@ async fn carry(
     let (from, to, doing) = (&transfer.from, &transfer.to, transfer.doing());
     let mut any = false;
     // Leaving this function by an error drops the INSERT unended, which breaks its connection off.
-    while let Some(bytes) = rows.next().await.map_err(|error| translated(from, &doing, error))? {
+    while let Some(bytes) = rows.next().await.map_err(|error| answers.translated(from, &doing, error))? {
         watch.see(&bytes);
         any |= !bytes.is_empty();
         if let Err(error) = insert.send(bytes).await {
-            return Err(refused(transfer, &doing, &watch, error));
+            return Err(refused(answers, transfer, &doing, &watch, error));
         }
     }
     if !watch.is_whole() {
-        let why = watch
-            .error()
-            .map_or_else(|| Kind::Network("the rows end in the middle of a block".into()), |text| server_error(&text));
+        let why = watch.error().map_or_else(
+            || Kind::Network("the rows end in the middle of a block".into()),
+            |text| answers.server_error(&text),
+        );
         return Err(Error { node: from.to_string(), doing, kind: why });
     }
     // An old server says nothing at all when there are no rows; an INSERT of nothing would be an error there.
@@ -87,15 +91,15 @@ async fn carry(
         return Ok(());
     }
     insert.end().await.map_err(|error| match watch.error() {
-        Some(_) => refused(transfer, &doing, &watch, error),
-        None => translated(to, &doing, error),
+        Some(_) => refused(answers, transfer, &doing, &watch, error),
+        None => answers.translated(to, &doing, error),
     })
 }
 
 /// The target took no more. When the source has failed meanwhile and said so behind the rows, that is why.
-fn refused(transfer: &Transfer, doing: &str, watch: &Watch, error: ClientError) -> Error {
-    let answer = translated(&transfer.to, doing, error);
-    match watch.error().map(|text| server_error(&text)) {
+fn refused(answers: &Answers, transfer: &Transfer, doing: &str, watch: &Watch, error: ClientError) -> Error {
+    let answer = answers.translated(&transfer.to, doing, error);
+    match watch.error().map(|text| answers.server_error(&text)) {
         Some(kind @ Kind::Server { .. }) if answer.code().is_some() => {
             Error { node: transfer.from.to_string(), doing: doing.to_owned(), kind }
         }

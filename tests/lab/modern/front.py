@@ -273,7 +273,7 @@ def main():
         config = json.load(file)
     os.environ["TZ"] = "UTC"
     if config["serial"]:
-        engine = serial.Engine(config["packages"], config["data"], config["authority"])
+        engine = serial.Engine(config["packages"], config["data"], config["authority"], config["profile"])
     else:
         sys.path.insert(0, config["packages"])
         from chdb import _chdb  # only there once the path is known

@@ -33,7 +33,7 @@ pub struct LabSpec {
     /// Accounts besides `default` (no password), `tester` ([`crate::ODD_PASSWORD`]), `readonly` (no password) and `nodb`
     /// (no password; may use the database `harmless` only).
     pub users: Vec<User>,
-    /// Settings of the default profile.
+    /// Settings of the default profile (26.9 has none).
     pub settings: Vec<(String, String)>,
     /// Settings of all MergeTree tables, such as `old_parts_lifetime` (seconds).
     pub merge_tree: Vec<(String, String)>,
@@ -147,7 +147,7 @@ impl Lab {
         let trusted = own.is_some().then(|| dir.join(AUTHORITY).join(AUTHORITY_FILE));
         let node = |(index, &release): (usize, &Release)| {
             let dir = folder(&dir, &format!("modern-{index}"))?;
-            modern::prepare(release, &dir, addresses.modern(index), &spec.users, trusted.as_deref())
+            modern::prepare(release, &dir, addresses.modern(index), &spec, trusted.as_deref())
         };
         let modern = spec.modern.iter().enumerate().map(node).collect::<Result<_, _>>()?;
         let lab = Lab { clickhouse, modern, zookeeper, files, _addresses: addresses };

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::addresses::HTTP_PORT;
 use crate::clickhouse::write;
 use crate::config::accounts;
-use crate::{ClickHouse, LabError, User, install};
+use crate::{ClickHouse, LabError, LabSpec, install};
 
 /// The front's modules, all from Python's standard library.
 const FRONT: [(&str, &str); 6] = [
@@ -53,7 +53,7 @@ pub(crate) fn prepare(
     release: Release,
     dir: &Path,
     ip: Ipv4Addr,
-    users: &[User],
+    spec: &LabSpec,
     authority: Option<&Path>,
 ) -> Result<ClickHouse, LabError> {
     let (python, packages) = install::modern_engine(release)?;
@@ -62,7 +62,7 @@ pub(crate) fn prepare(
     for (name, text) in FRONT {
         write(&front.join(name), text)?;
     }
-    let users: BTreeMap<String, serde_json::Value> = accounts(users)
+    let users: BTreeMap<String, serde_json::Value> = accounts(&spec.users)
         .into_iter()
         .filter(|user| user.databases.is_empty())
         .map(|user| (user.name, json!({"password": user.password, "readonly": user.readonly})))
@@ -75,6 +75,7 @@ pub(crate) fn prepare(
         "users": users,
         "serial": release == Release::V24_5,
         "authority": authority,
+        "profile": spec.settings,
     });
     let file = dir.join("front.json");
     write(&file, &config.to_string())?;
