@@ -510,8 +510,8 @@ pub async fn expressions_have_types_or_codes(at: &Place<'_>) {
     code(of.types(&at.one, Some(&all), &list(&["noSuchFunction(d)"])).await, 46);
     code(of.types(&at.one, None, &list(&["(id)"])).await, 47);
     assert_eq!(of.types(&at.one, None, &list(&["(1)"])).await.unwrap(), ["UInt8"]);
-    of.evaluate(&at.one, &all, &list(&["toUInt8(s)"]), 10).await.unwrap();
-    code(of.evaluate(&at.one, &all, &list(&["toDate(s)", "nowhere"]), 10).await, 47);
+    of.evaluate(&at.one, &all, &list(&["toUInt8(s)"]), 10, &none()).await.unwrap();
+    code(of.evaluate(&at.one, &all, &list(&["toDate(s)", "nowhere"]), 10, &none()).await, 47);
     let facts = of.server(&at.one).await.unwrap();
     assert!(!facts.is_read_only() && facts.release() > (0, 0), "{facts:?}");
 }

@@ -19,7 +19,7 @@ pub mod memory;
 mod native;
 mod transfer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 
@@ -146,6 +146,8 @@ pub enum Placing {
 pub trait Warehouse: Send + Sync {
     /// What the server is.
     async fn server(&self, node: &Node) -> Result<ServerFacts, Error>;
+    /// The settings that tables of the MergeTree family can have there.
+    async fn merge_tree_settings(&self, node: &Node) -> Result<BTreeSet<String>, Error>;
     /// The engine of a database (`Ordinary`, `Atomic`, `Replicated`, …); `None` when there is no such one.
     async fn database_engine(&self, node: &Node, database: &str) -> Result<Option<String>, Error>;
     /// A table's definition; `None` when there is no such table. An error when the account may not know.
@@ -214,7 +216,14 @@ pub trait Warehouse: Send + Sync {
     /// Types of expressions over some rows (without reading any), or without any table.
     async fn types(&self, node: &Node, over: Option<&Selection>, expressions: &[String]) -> Result<Vec<String>, Error>;
     /// Evaluates expressions over the first rows: whether values can be converted is seen only then.
-    async fn evaluate(&self, node: &Node, over: &Selection, expressions: &[String], rows: u64) -> Result<(), Error>;
+    async fn evaluate(
+        &self,
+        node: &Node,
+        over: &Selection,
+        expressions: &[String],
+        rows: u64,
+        settings: &Settings,
+    ) -> Result<(), Error>;
     /// Running statements whose id starts with a prefix.
     async fn running(&self, node: &Node, prefix: &str) -> Result<Vec<Running>, Error>;
 

@@ -1,5 +1,6 @@
 //! Table engines as text: `ReplicatedMergeTree('/path', '{replica}') PARTITION BY … ORDER BY …`, old syntax or new.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::lex::{self, Spanned, Token};
@@ -182,6 +183,23 @@ impl Engine {
         found
     }
 
+    /// The engine without settings of tables that a server does not know, and the names of those.
+    pub fn with_settings_among(&self, known: &BTreeSet<String>) -> (Engine, Vec<String>) {
+        let mut fitting = self.clone();
+        let mut unknown = Vec::new();
+        fitting.clauses.retain_mut(|(clause, text)| {
+            if *clause != Clause::Settings {
+                return true;
+            }
+            let (kept, others): (Vec<_>, Vec<_>) =
+                settings(text).into_iter().partition(|setting| known.contains(setting_name(setting)));
+            unknown.extend(others.iter().map(|setting| setting_name(setting).to_owned()));
+            *text = kept.join(", ");
+            !text.is_empty()
+        });
+        (fitting, unknown)
+    }
+
     /// The engine of a staging table for a target table with this engine: plain MergeTree with the same keys,
     /// granularity and disks, nothing that removes rows, and no merges (facts file, §3; design §3).
     ///
@@ -237,11 +255,16 @@ fn kept_settings(text: &str) -> Vec<String> {
                     | "use_minimalistic_part_header_in_zookeeper"
             )
     };
-    lex::split_commas(text)
-        .unwrap_or_default()
-        .into_iter()
-        .filter(|setting| kept(setting.split('=').next().unwrap_or_default().trim()))
-        .collect()
+    settings(text).into_iter().filter(|setting| kept(setting_name(setting))).collect()
+}
+
+/// Each `name = value` of a SETTINGS clause.
+fn settings(text: &str) -> Vec<String> {
+    lex::split_commas(text).unwrap_or_default()
+}
+
+fn setting_name(setting: &str) -> &str {
+    setting.split('=').next().unwrap_or_default().trim()
 }
 
 fn read_clauses(sql: &str, tokens: &[Spanned]) -> Result<Vec<(Clause, String)>, EngineError> {
@@ -324,6 +347,26 @@ mod tests {
         assert!(engine.is_old_syntax());
         assert_eq!(engine.partition_key().as_deref(), Some("toYYYYMM(d)"));
         assert_eq!(engine.staging().to_string(), "MergeTree(d, intHash32(u), (a, intHash32(u)), 8192)");
+    }
+
+    #[test]
+    fn settings_that_a_server_does_not_know_are_left_out_by_name() {
+        let known = BTreeSet::from(["index_granularity".to_owned()]);
+        for (engine, fitting, left_out) in [
+            (
+                "MergeTree ORDER BY a SETTINGS storage_policy = 'a,b', index_granularity = 1024, ttl_only_drop_parts=1",
+                "MergeTree ORDER BY a SETTINGS index_granularity = 1024",
+                &["storage_policy", "ttl_only_drop_parts"][..],
+            ),
+            ("MergeTree ORDER BY a SETTINGS ttl_only_drop_parts = 1", "MergeTree ORDER BY a", &["ttl_only_drop_parts"]),
+            ("MergeTree ORDER BY a", "MergeTree ORDER BY a", &[]),
+        ] {
+            let (found, unknown) = parsed(engine).with_settings_among(&known);
+            assert_eq!(
+                (found.to_string().as_str(), unknown),
+                (fitting, left_out.iter().map(|s| (*s).to_owned()).collect())
+            );
+        }
     }
 
     #[test]

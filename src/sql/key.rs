@@ -23,6 +23,7 @@ enum Kind {
     Date,
     DateTime,
     Enum,
+    Decimal,
     Quoted,
     Other,
 }
@@ -37,15 +38,24 @@ impl KeyElement {
             "Date" => Kind::Date,
             "DateTime" => Kind::DateTime,
             "Enum8" | "Enum16" => Kind::Enum,
+            "Decimal" => Kind::Decimal,
             "String" | "FixedString" | "UUID" | "Date32" => Kind::Quoted,
             _ => Kind::Other,
         }
     }
 
     /// The expression that gives the text by which a value is found again. A DateTime is its number of seconds: its text
-    /// depends on a time zone and is ambiguous where clocks go back.
+    /// depends on a time zone and is ambiguous where clocks go back. A Decimal has no zeros at its end: 18.16 prints them,
+    /// later versions do not, and the source's text is looked for on the target.
     pub fn value(&self) -> String {
         match self.kind() {
+            Kind::Decimal => {
+                let without_zeros = literal(r"(\.[0-9]*?)0*$");
+                let without_dot = literal(r"\.$");
+                let kept = literal(r"\1");
+                let text = format!("replaceRegexpOne({}, {without_zeros}, {kept})", self.shown());
+                format!("replaceRegexpOne({text}, {without_dot}, '')")
+            }
             Kind::DateTime => format!("toString(toUInt32({}))", self.expression),
             _ => self.shown(),
         }
@@ -64,7 +74,7 @@ impl KeyElement {
             Kind::Date => Some(format!("toString(toYYYYMMDD({}))", self.expression)),
             Kind::DateTime => Some(format!("toString(toUInt32({}))", self.expression)),
             Kind::Enum => Some(format!("toString(toInt16({}))", self.expression)),
-            Kind::Quoted | Kind::Other => None,
+            Kind::Decimal | Kind::Quoted | Kind::Other => None,
         }
     }
 
@@ -72,7 +82,7 @@ impl KeyElement {
     pub fn literal(&self, value: &str) -> String {
         match self.kind() {
             Kind::Integer | Kind::DateTime if is_integer(value) => value.to_owned(),
-            Kind::Other => format!("CAST({} AS {})", literal(value), self.type_name),
+            Kind::Decimal | Kind::Other => format!("CAST({} AS {})", literal(value), self.type_name),
             _ => literal(value),
         }
     }
@@ -88,7 +98,7 @@ impl KeyElement {
             Kind::Integer => is_integer(shown),
             Kind::Date => is_date(shown),
             Kind::DateTime => is_integer(shown) || (shown.len() == 19 && shown.get(..10).is_some_and(is_date)),
-            Kind::Enum | Kind::Quoted | Kind::Other => true,
+            Kind::Enum | Kind::Decimal | Kind::Quoted | Kind::Other => true,
         }
     }
 

@@ -40,9 +40,10 @@ impl Engine {
         Engine { arguments: Some(arguments), ..self.clone() }
     }
 
-    /// The engine for a table in a database of engine Replicated, which gives it its path and refuses another one.
-    pub fn without_replica_arguments(&self) -> Engine {
-        if self.replica_arguments().is_none() {
+    /// The engine for a table in a database with this engine: one of engine Replicated gives it its path and refuses another
+    /// one; all others take it as it is.
+    pub fn in_database(&self, engine: Option<&str>) -> Engine {
+        if engine != Some("Replicated") || self.replica_arguments().is_none() {
             return self.clone();
         }
         let rest: Vec<String> = self.arguments.iter().flatten().skip(2).cloned().collect();
@@ -73,6 +74,7 @@ fn with_identity(text: &str, uuid: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sql::TableDefinition;
 
     const UUID: &str = "00112233-4455-6677-8899-aabbccddeeff";
     const THEIRS: &str = "0f1e2d3c-1111-2222-3333-444455556666";
@@ -124,10 +126,35 @@ mod tests {
     }
 
     #[test]
-    fn a_replicated_database_gives_the_path() {
-        let stripped = |text: &str| Engine::parse(text).unwrap().without_replica_arguments().to_string();
-        assert_eq!(stripped("ReplicatedMergeTree('/p', 'r') ORDER BY a"), "ReplicatedMergeTree ORDER BY a");
-        assert_eq!(stripped("ReplicatedSummingMergeTree('/p', 'r', x)"), "ReplicatedSummingMergeTree(x)");
-        assert_eq!(stripped("ReplacingMergeTree(v)"), "ReplacingMergeTree(v)");
+    fn a_replicated_database_gives_the_path_and_no_other_one_does() {
+        let table = TableName::new("d", "t");
+        let create = |engine: &str, database| {
+            let text = "CREATE TABLE d.t (`a` UInt8, `x` UInt8) ENGINE = Log";
+            let definition = TableDefinition::read(table.clone(), engine, text, Vec::new(), "").unwrap();
+            // As the worker does it for a table that it makes.
+            let engine = definition.engine.for_new_table(&table, UUID, true).in_database(database);
+            definition.create(&table, &engine)
+        };
+        let start = "CREATE TABLE IF NOT EXISTS `d`.`t` (`a` UInt8, `x` UInt8) ENGINE =";
+        let path = format!("/clickhouse/tables/{UUID}/{{shard}}");
+        for (engine, in_replicated, elsewhere) in [
+            ("ReplicatedMergeTree ORDER BY a", "ReplicatedMergeTree ORDER BY a", format!("('{path}', '{{replica}}')")),
+            (
+                "ReplicatedMergeTree('/p', 'r') ORDER BY a SETTINGS index_granularity = 1024",
+                "ReplicatedMergeTree ORDER BY a SETTINGS index_granularity = 1024",
+                "('/p', 'r')".to_owned(),
+            ),
+            (
+                "ReplicatedSummingMergeTree('/p/{uuid}', 'r', x) ORDER BY a",
+                "ReplicatedSummingMergeTree(x) ORDER BY a",
+                format!("('/p/{UUID}', 'r', x)"),
+            ),
+            ("ReplacingMergeTree(x) ORDER BY a", "ReplacingMergeTree(x) ORDER BY a", "(x)".to_owned()),
+        ] {
+            assert_eq!(create(engine, Some("Replicated")), format!("{start} {in_replicated}"));
+            for database in [Some("Atomic"), Some("Ordinary"), None] {
+                assert!(create(engine, database).contains(&elsewhere), "{engine} in {database:?}");
+            }
+        }
     }
 }

@@ -11,6 +11,8 @@ use super::select::Selection;
 pub const SERVER: &str = "SELECT version(), timezone()";
 /// `name, value` of the settings that the server knows.
 pub const SETTINGS: &str = "SELECT toString(name), toString(value) FROM system.settings";
+/// `name` of the settings that a table of the MergeTree family can have.
+pub const MERGE_TREE_SETTINGS: &str = "SELECT toString(name) FROM system.merge_tree_settings";
 /// `macro, substitution`.
 pub const MACROS: &str = "SELECT toString(macro), toString(substitution) FROM system.macros";
 

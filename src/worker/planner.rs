@@ -14,6 +14,7 @@ use crate::task::{IfTargetNotEmpty, TableJob, Task};
 
 use super::fleet::Fleet;
 use super::survey::{Fault, Survey};
+use super::wishes::source_wishes;
 
 /// So many keys are looked at to find where to cut.
 const SAMPLE: u64 = 20_000;
@@ -126,7 +127,7 @@ impl Planner<'_> {
         }
         let (rows, bytes) = parts.iter().fold((0, 0), |(rows, bytes), part| (rows + part.rows, bytes + part.bytes));
         let row_bytes = if rows > 0 { bytes as f64 / rows as f64 } else { self.guessed_row_bytes() };
-        let settings = self.fleet.settings(node, &self.task.settings.for_pull()).await?;
+        let settings = self.fleet.settings(node, &source_wishes(self.task)).await?;
         let all = Selection::all(self.survey.relation());
         let tallies = self.fleet.warehouse.tally(node, &all, &self.survey.key, &settings).await?;
         let sized = |tally: Tally| {
@@ -316,7 +317,7 @@ impl Planner<'_> {
             ..Selection::all(self.survey.relation())
         };
         if !columns.is_empty() {
-            let settings = self.fleet.settings(node, &self.task.settings.for_pull()).await?;
+            let settings = self.fleet.settings(node, &source_wishes(self.task)).await?;
             let every = (partition.shards[shard].0 / SAMPLE).max(1);
             let sample = self.fleet.warehouse.sample_keys(node, &rows, &columns, every, &settings).await?;
             if let Some(slices) = plan::ranges(&columns, &sample, count)

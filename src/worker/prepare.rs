@@ -7,7 +7,7 @@ use futures::future::{join_all, try_join_all};
 use crate::model::Node;
 use crate::plan::TablePlan;
 use crate::protocol::BatchRecord;
-use crate::sql::Syntax;
+use crate::sql::{Clause, Syntax};
 use crate::task::Task;
 
 use super::RunError;
@@ -150,11 +150,15 @@ async fn create_target(fleet: &Fleet, task: &Task, survey: &Survey, node: &Node)
     if database.is_none() {
         fleet.warehouse.create_database(node, &target.name.database, &settings).await?;
     }
-    let (fitting, left_out) = target.within(Syntax::of(facts.release()));
-    let engine = match database.as_deref() {
-        Some("Replicated") => fitting.engine.without_replica_arguments(),
-        _ => fitting.engine.clone(),
-    };
+    let (mut fitting, mut left_out) = target.within(Syntax::of(facts.release()));
+    // What the task's own <engine> says is taken as it stands: the server says what is wrong with it.
+    if task.tables[survey.job].engine.is_none() && fitting.engine.clause(Clause::Settings).is_some() {
+        let known = fleet.warehouse.merge_tree_settings(node).await?;
+        let (engine, unknown) = fitting.engine.with_settings_among(&known);
+        fitting.engine = engine;
+        left_out.extend(unknown.into_iter().map(|name| format!("the setting {name}")));
+    }
+    let engine = fitting.engine.in_database(database.as_deref());
     let statement = fitting.create(&target.name, &engine);
     fleet.warehouse.create_table(node, &target.name, &statement, &settings).await?;
     tracing::info!("{node}: created table {}", target.name);

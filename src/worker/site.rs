@@ -17,7 +17,9 @@ use super::dice::Dice;
 use super::fleet::Fleet;
 use super::ledger::LedgerError;
 use super::pace::Pace;
-use super::wishes::{PLAIN_DICTIONARIES, RELAY_DEFAULTS, TRANSFER_DEFAULTS, defaults, narrower, target_wishes};
+use super::wishes::{
+    PLAIN_DICTIONARIES, RELAY_DEFAULTS, TRANSFER_DEFAULTS, defaults, narrower, source_wishes, target_wishes,
+};
 
 /// How a worker was told to behave.
 #[derive(Debug, Clone)]
@@ -242,13 +244,13 @@ impl Site {
         if way == Way::Relay {
             wanted.extend(defaults(RELAY_DEFAULTS));
             let (mut reading, mut writing) = (wanted.clone(), wanted);
-            lay_over(&mut reading, task.settings.for_pull());
+            lay_over(&mut reading, source_wishes(&task));
             lay_over(&mut writing, task.settings.for_push());
             narrower(&mut reading, narrow);
             narrower(&mut writing, narrow);
             return Ok((self.fleet.settings(from, &reading).await?, self.fleet.settings(to, &writing).await?));
         }
-        lay_over(&mut wanted, task.settings.for_pull());
+        lay_over(&mut wanted, source_wishes(&task));
         lay_over(&mut wanted, task.settings.for_push());
         narrower(&mut wanted, narrow);
         Ok(match way {
@@ -292,7 +294,7 @@ impl Site {
 
     /// Settings for a statement that only reads the source.
     pub async fn source_settings(&self, node: &Node) -> Result<Settings, Error> {
-        self.fleet.settings(node, &self.task().settings.for_pull()).await
+        self.fleet.settings(node, &source_wishes(&self.task())).await
     }
 
     /// A staging table's name as a table.

@@ -45,6 +45,9 @@ const TARGET_DEFAULTS: &[(&str, &str)] = &[
     ("optimize_on_insert", "0"),
 ];
 
+/// Rows that were deleted and are still in the parts are no rows, whatever the profile of our account says.
+const SOURCE_DEFAULTS: &[(&str, &str)] = &[("apply_deleted_mask", "1")];
+
 /// What a server holds in memory for one INSERT … SELECT, at 18.16's defaults: blocks as read, for each thread, and blocks
 /// as they are sent and written.
 const BUFFERS: &[(&str, u64, u64)] = &[
@@ -113,6 +116,13 @@ const DEFINITION_DEFAULTS: &[(&str, &str)] = &[
     ("allow_suspicious_primary_key", "1"),
     ("allow_suspicious_ttl_expressions", "1"),
 ];
+
+/// Settings for statements that read the source, before it is asked which of them it knows: ours, and the task's over them.
+pub(super) fn source_wishes(task: &Task) -> BTreeMap<String, String> {
+    let mut wanted = defaults(SOURCE_DEFAULTS);
+    lay_over(&mut wanted, task.settings.for_pull());
+    wanted
+}
 
 /// Settings for statements on a target node, before it is asked which of them it knows: ours, and the task's over them.
 pub fn target_wishes(task: &Task) -> BTreeMap<String, String> {

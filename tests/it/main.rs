@@ -5,6 +5,7 @@ mod harness;
 
 mod again;
 mod bad_input;
+mod between;
 mod cleanup;
 mod columns;
 mod copy;

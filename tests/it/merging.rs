@@ -1,7 +1,7 @@
 //! The door to the servers, where tables are merged as soon as partitions are put into them: what a TTL removes is gone
 //! before anybody counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use clickhouse_copier::cluster::http::HttpWarehouse;
@@ -54,6 +54,7 @@ macro_rules! all_but_place {
 
 all_but_place! {
     server(node: &Node) -> ServerFacts;
+    merge_tree_settings(node: &Node) -> BTreeSet<String>;
     database_engine(node: &Node, database: &str) -> Option<String>;
     table(node: &Node, name: &TableName) -> Option<TableDefinition>;
     tables_with_prefix(node: &Node, database: &str, prefix: &str) -> Vec<String>;
@@ -69,7 +70,7 @@ all_but_place! {
     digest(node: &Node, rows: &Selection, key: &[KeyElement], hash: &str, settings: &Settings) -> Vec<Digest>;
     sample_keys(node: &Node, rows: &Selection, columns: &[KeyElement], every: u64, settings: &Settings) -> Vec<Vec<String>>;
     types(node: &Node, over: Option<&Selection>, expressions: &[String]) -> Vec<String>;
-    evaluate(node: &Node, over: &Selection, expressions: &[String], rows: u64) -> ();
+    evaluate(node: &Node, over: &Selection, expressions: &[String], rows: u64, settings: &Settings) -> ();
     running(node: &Node, prefix: &str) -> Vec<Running>;
     kill(node: &Node, prefix: &str) -> ();
     create_database(node: &Node, database: &str, settings: &Settings) -> ();

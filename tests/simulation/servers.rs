@@ -1,6 +1,6 @@
 //! The servers as one worker sees them: every statement goes through the stage, where its fate is drawn.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -147,6 +147,10 @@ impl Warehouse for Servers {
         self.ask(node, "server", self.inner().server(node)).await
     }
 
+    async fn merge_tree_settings(&self, node: &Node) -> Result<BTreeSet<String>, Error> {
+        self.ask(node, "merge_tree_settings", self.inner().merge_tree_settings(node)).await
+    }
+
     async fn database_engine(&self, node: &Node, database: &str) -> Result<Option<String>, Error> {
         self.ask(node, "database_engine", self.inner().database_engine(node, database)).await
     }
@@ -265,8 +269,15 @@ impl Warehouse for Servers {
         self.ask(node, "types", self.inner().types(node, over, expressions)).await
     }
 
-    async fn evaluate(&self, node: &Node, over: &Selection, expressions: &[String], rows: u64) -> Result<(), Error> {
-        self.ask(node, "evaluate", self.inner().evaluate(node, over, expressions, rows)).await
+    async fn evaluate(
+        &self,
+        node: &Node,
+        over: &Selection,
+        expressions: &[String],
+        rows: u64,
+        settings: &Settings,
+    ) -> Result<(), Error> {
+        self.ask(node, "evaluate", self.inner().evaluate(node, over, expressions, rows, settings)).await
     }
 
     async fn running(&self, node: &Node, prefix: &str) -> Result<Vec<Running>, Error> {

@@ -13,9 +13,10 @@ use futures::future::try_join_all;
 
 use super::super::native::{DealError, Dealer, Inlet, Outlet};
 use super::super::{Error, Kind, Transfer};
+use super::HttpWarehouse;
+use super::answers::Answers;
 use super::frames::{Unpacker, Watch};
 use super::relay::writing;
-use super::{HttpWarehouse, server_error, translated};
 use crate::model::Node;
 
 impl HttpWarehouse {
@@ -38,16 +39,22 @@ impl HttpWarehouse {
                 }
             }
         }
-        let mut outlet = Inserts { doing: &doing, targets };
+        let mut outlet = Inserts { answers: &self.answers, doing: &doing, targets };
         for (number, from) in transfer.from.iter().enumerate() {
             let rows = self.reading(transfer, (number, from), framed)?;
-            let inlet = Rows { node: &from.node, doing: &doing, rows, unpacker: framed.then(Unpacker::default) };
+            let inlet = Rows {
+                answers: &self.answers,
+                node: &from.node,
+                doing: &doing,
+                rows,
+                unpacker: framed.then(Unpacker::default),
+            };
             let dealt = Dealer::new(inlet, &mut outlet, &transfer.columns, &slots).deal().await;
-            dealt.map_err(|error| told(&from.node, &doing, error))?;
+            dealt.map_err(|error| told(&self.answers, &from.node, &doing, error))?;
         }
         let inserts = outlet.targets.into_iter().flatten().filter(|target| target.any);
         try_join_all(inserts.map(async |Target { node, insert, .. }| {
-            insert.end().await.map_err(|error| translated(node, &doing, error))
+            insert.end().await.map_err(|error| self.answers.translated(node, &doing, error))
         }))
         .await
         .map(drop)
@@ -55,7 +62,7 @@ impl HttpWarehouse {
 }
 
 /// What became of rows that could not be dealt. An error that an old server put behind its rows is the source's own.
-fn told(from: &Node, doing: &str, error: DealError<Error>) -> Error {
+fn told(answers: &Answers, from: &Node, doing: &str, error: DealError<Error>) -> Error {
     let kind = match error {
         DealError::Stream(error) => return error,
         DealError::Malformed(why) => Kind::Network(why),
@@ -63,7 +70,7 @@ fn told(from: &Node, doing: &str, error: DealError<Error>) -> Error {
             let mut watch = Watch::new(false);
             watch.see(&rest);
             match watch.error() {
-                Some(text) => server_error(&text),
+                Some(text) => answers.server_error(&text),
                 None => Kind::Network("the rows end in the middle of a block".into()),
             }
         }
@@ -73,6 +80,7 @@ fn told(from: &Node, doing: &str, error: DealError<Error>) -> Error {
 
 /// The rows as they come from the source.
 struct Rows<'a> {
+    answers: &'a Answers,
     node: &'a Node,
     doing: &'a str,
     rows: BytesCursor,
@@ -89,7 +97,7 @@ impl Inlet for Rows<'_> {
             kind: Kind::Network(why.into()),
         };
         loop {
-            let next = self.rows.next().await.map_err(|error| translated(self.node, self.doing, error))?;
+            let next = self.rows.next().await.map_err(|error| self.answers.translated(self.node, self.doing, error))?;
             match (next, &mut self.unpacker) {
                 (None, Some(unpacker)) => {
                     // What stands behind the frames is no frame: the words of a server that failed.
@@ -117,6 +125,7 @@ struct Target<'a> {
 
 /// The INSERTs, by receiver.
 struct Inserts<'a> {
+    answers: &'a Answers,
     doing: &'a str,
     targets: Vec<Vec<Target<'a>>>,
 }
@@ -128,7 +137,7 @@ impl Outlet for Inserts<'_> {
         for target in &mut self.targets[to] {
             target.any = true;
             let sent = target.insert.send(bytes.clone()).await;
-            sent.map_err(|error| translated(target.node, self.doing, error))?;
+            sent.map_err(|error| self.answers.translated(target.node, self.doing, error))?;
         }
         Ok(())
     }

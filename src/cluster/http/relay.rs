@@ -16,8 +16,9 @@ use clickhouse::insert_formatted::InsertFormatted;
 use clickhouse::query::BytesCursor;
 
 use super::super::{Destination, Error, Kind, Origin, Transfer};
+use super::answers::Answers;
 use super::frames::Watch;
-use super::{HttpWarehouse, SHORT, bounded, server_error, translated};
+use super::{HttpWarehouse, SHORT};
 use crate::model::Node;
 use crate::sql;
 
@@ -33,7 +34,8 @@ impl HttpWarehouse {
             if framed {
                 insert = insert.with_setting("decompress", "1");
             }
-            let mut passing = Passing { transfer, to: &to.node, insert, any: false, watches: Vec::new() };
+            let mut passing =
+                Passing { answers: &self.answers, transfer, to: &to.node, insert, any: false, watches: Vec::new() };
             // Leaving this function by an error drops the INSERT unended, which breaks its connection off.
             for (number, from) in transfer.from.iter().enumerate() {
                 passing.pass(&from.node, self.reading(transfer, (number, from), framed)?, framed).await?;
@@ -59,7 +61,7 @@ impl HttpWarehouse {
             select = select.with_setting("compress", "1");
         }
         let rows = select.with_setting("query_id", transfer.reading_id(number)).fetch_bytes("Native");
-        rows.map_err(|error| translated(&from.node, &transfer.doing(), error))
+        rows.map_err(|error| self.answers.translated(&from.node, &transfer.doing(), error))
     }
 
     async fn frames_everywhere(&self, transfer: &Transfer) -> Result<bool, Error> {
@@ -74,7 +76,7 @@ impl HttpWarehouse {
 
     /// Whether a server frames its answers when asked to. (The laboratory's modern node does not.)
     async fn frames(&self, node: &Node) -> Result<bool, Error> {
-        let answer = bounded(node, "cannot ask whether it compresses", SHORT, async {
+        let answer = self.bounded(node, "cannot ask whether it compresses", SHORT, async {
             let question = self.client(node).query_raw("SELECT 1").with_setting("compress", "1");
             question.fetch_bytes("Native")?.collect().await.map(|bytes| bytes.to_vec())
         });
@@ -101,6 +103,7 @@ pub(super) fn writing(client: Client, transfer: &Transfer, to: &Destination) -> 
 
 /// An INSERT that gets the rows of one SELECT after the other.
 struct Passing<'a> {
+    answers: &'a Answers,
     transfer: &'a Transfer,
     to: &'a Node,
     insert: InsertFormatted,
@@ -114,21 +117,22 @@ impl<'a> Passing<'a> {
     async fn pass(&mut self, from: &'a Node, mut rows: BytesCursor, framed: bool) -> Result<(), Error> {
         let doing = self.transfer.doing();
         let mut watch = Watch::new(framed);
-        while let Some(bytes) = rows.next().await.map_err(|error| translated(from, &doing, error))? {
+        while let Some(bytes) = rows.next().await.map_err(|error| self.answers.translated(from, &doing, error))? {
             watch.see(&bytes);
             self.any |= !bytes.is_empty();
             if let Err(error) = self.insert.send(bytes).await {
                 self.watches.push((from, watch));
-                return Err(refused(self.transfer, self.to, &self.watches, error));
+                return Err(refused(self.answers, self.transfer, self.to, &self.watches, error));
             }
         }
         if watch.is_whole() {
             self.watches.push((from, watch));
             return Ok(());
         }
-        let why = watch
-            .error()
-            .map_or_else(|| Kind::Network("the rows end in the middle of a block".into()), |text| server_error(&text));
+        let why = watch.error().map_or_else(
+            || Kind::Network("the rows end in the middle of a block".into()),
+            |text| self.answers.server_error(&text),
+        );
         Err(Error { node: from.to_string(), doing, kind: why })
     }
 
@@ -137,16 +141,16 @@ impl<'a> Passing<'a> {
         if !self.any {
             return Ok(());
         }
-        let Self { transfer, to, insert, watches, .. } = self;
-        insert.end().await.map_err(|error| refused(transfer, to, &watches, error))
+        let Self { answers, transfer, to, insert, watches, .. } = self;
+        insert.end().await.map_err(|error| refused(answers, transfer, to, &watches, error))
     }
 }
 
 /// The target took no more. When a source has failed meanwhile and said so behind the rows, that is why.
-fn refused(transfer: &Transfer, to: &Node, watches: &[(&Node, Watch)], error: ClientError) -> Error {
+fn refused(answers: &Answers, transfer: &Transfer, to: &Node, watches: &[(&Node, Watch)], error: ClientError) -> Error {
     let doing = transfer.doing();
-    let answer = translated(to, &doing, error);
-    let told = watches.iter().find_map(|(from, watch)| Some((from, server_error(&watch.error()?))));
+    let answer = answers.translated(to, &doing, error);
+    let told = watches.iter().find_map(|(from, watch)| Some((from, answers.server_error(&watch.error()?))));
     match told {
         Some((from, kind @ Kind::Server { .. })) if answer.code().is_some() => {
             Error { node: from.to_string(), doing, kind }

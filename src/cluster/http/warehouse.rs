@@ -1,6 +1,6 @@
 //! Each question and each deed, as a statement and the shape of its answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use clickhouse::Row;
@@ -116,6 +116,12 @@ impl Warehouse for HttpWarehouse {
         Ok(ServerFacts { version, settings: pairs(settings), macros: pairs(macros) })
     }
 
+    async fn merge_tree_settings(&self, node: &Node) -> Result<BTreeSet<String>, Error> {
+        let doing = "cannot ask which settings tables can have";
+        let names: Vec<String> = self.rows(node, doing, sql::MERGE_TREE_SETTINGS, SHORT).await?;
+        Ok(names.into_iter().collect())
+    }
+
     async fn database_engine(&self, node: &Node, database: &str) -> Result<Option<String>, Error> {
         let doing = format!("cannot look for database {database}");
         let rows: Vec<String> = self.rows(node, &doing, &sql::database_engine(database), SHORT).await?;
@@ -165,6 +171,7 @@ impl Warehouse for HttpWarehouse {
 
     async fn reaches(&self, from: &Node, to: &Node) -> Result<(), Error> {
         let doing = format!("cannot speak to {to} from there");
+        self.answers.keep_secret(&to.password);
         let _: Vec<u8> = self.rows(from, &doing, &sql::reach(to), SHORT).await?;
         Ok(())
     }
@@ -293,7 +300,7 @@ impl Warehouse for HttpWarehouse {
             ),
             None => (format!("cannot evaluate {}", expressions.join(", ")), sql::types_without_table(expressions)),
         };
-        let text = self.text(node, &doing, &statement, "JSON", SHORT).await?;
+        let text = self.text(node, &doing, &statement, "JSON", SHORT, &Settings::new()).await?;
         let header: Header = serde_json::from_slice(&text).map_err(|error| Error {
             node: node.to_string(),
             doing,
@@ -302,9 +309,17 @@ impl Warehouse for HttpWarehouse {
         Ok(header.meta.into_iter().map(|column| column.type_name).collect())
     }
 
-    async fn evaluate(&self, node: &Node, over: &Selection, expressions: &[String], rows: u64) -> Result<(), Error> {
+    async fn evaluate(
+        &self,
+        node: &Node,
+        over: &Selection,
+        expressions: &[String],
+        rows: u64,
+        settings: &Settings,
+    ) -> Result<(), Error> {
         let doing = format!("cannot convert rows of {}", over.relation.table);
-        self.text(node, &doing, &sql::first_rows(over, expressions, rows), "Null", SHORT).await.map(drop)
+        let statement = sql::first_rows(over, expressions, rows);
+        self.text(node, &doing, &statement, "Null", SHORT, settings).await.map(drop)
     }
 
     async fn running(&self, node: &Node, prefix: &str) -> Result<Vec<Running>, Error> {
@@ -415,6 +430,8 @@ impl Warehouse for HttpWarehouse {
             return self.relay(transfer).await;
         }
         for (from, to) in transfer.pairs() {
+            self.answers.keep_secret(&from.node.password);
+            self.answers.keep_secret(&to.node.password);
             let rows = transfer.rows_for(to);
             let (node, statement, settings) = match transfer.way {
                 Way::Pull => (&to.node, sql::pull(&from.node, into, columns, values, &rows), &to.settings),

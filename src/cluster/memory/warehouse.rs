@@ -1,6 +1,6 @@
 //! Each question and each deed of the door.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 
@@ -40,6 +40,11 @@ impl Warehouse for MemoryWarehouse {
             Ok(ServerFacts { version: "18.16.1".into(), settings, macros })
         })
         .await
+    }
+
+    async fn merge_tree_settings(&self, node: &Node) -> Result<BTreeSet<String>, Error> {
+        let doing = "cannot ask which settings tables can have".to_owned();
+        self.question(node, doing, |_, _| Ok(BTreeSet::from(["index_granularity".to_owned()]))).await
     }
 
     async fn database_engine(&self, node: &Node, database: &str) -> Result<Option<String>, Error> {
@@ -292,7 +297,14 @@ impl Warehouse for MemoryWarehouse {
         .await
     }
 
-    async fn evaluate(&self, node: &Node, over: &Selection, expressions: &[String], rows: u64) -> Result<(), Error> {
+    async fn evaluate(
+        &self,
+        node: &Node,
+        over: &Selection,
+        expressions: &[String],
+        rows: u64,
+        _: &Settings,
+    ) -> Result<(), Error> {
         let doing = format!("cannot convert rows of {}", over.relation.table);
         self.question(node, doing, |world, node| {
             for row in chosen(world, node, over)?.iter().take(rows as usize) {

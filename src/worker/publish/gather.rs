@@ -172,7 +172,7 @@ impl Publication<'_> {
         for part in gathered.iter().filter(|part| seen.insert(part.shard)) {
             for (id, rows) in &part.staged {
                 let Some(at) = part.values.get(id).and_then(|value| plan.position_in(self.batch.batch, value)) else {
-                    // Texts of values may differ between versions; the sums were compared.
+                    // The text of some type may differ between versions that nobody has tried; the sums were compared.
                     tracing::warn!(
                         "{}: partition {id} of {} has no counterpart at the source by name",
                         part.node,

@@ -8,6 +8,7 @@ use crate::model::{Cluster, Node};
 use crate::plan::Reading;
 use crate::sql::{self, Engine, Relation, Selection, TableDefinition, quote};
 
+use super::super::wishes::source_wishes;
 use super::{Fault, Holders, Surveyor};
 
 /// So many rows are converted to see whether it can be done.
@@ -177,13 +178,17 @@ impl Surveyor<'_> {
         at: &str,
     ) -> Result<(), Vec<Fault>> {
         let rows = Selection::all(relation.clone());
-        let Err(first) = self.fleet.warehouse.evaluate(node, &rows, &reading.values, SAMPLE_ROWS).await else {
-            return Ok(());
+        // Under the settings that the copy reads with: some decide what can be converted.
+        let settings = self.fleet.settings(node, &source_wishes(self.task)).await;
+        let settings = settings.map_err(|error| vec![self.world(&error.to_string())])?;
+        let convert = |values: Vec<String>| {
+            let (rows, settings) = (&rows, &settings);
+            async move { self.fleet.warehouse.evaluate(node, rows, &values, SAMPLE_ROWS, settings).await }
         };
+        let Err(first) = convert(reading.values.clone()).await else { return Ok(()) };
         let mut faults = Vec::new();
         for column in &target.columns {
-            let value = [quote::ident(&column.name)];
-            if let Err(error) = self.fleet.warehouse.evaluate(node, &rows, &value, SAMPLE_ROWS).await {
+            if let Err(error) = convert(vec![quote::ident(&column.name)]).await {
                 let there = source.column(&column.name).map_or("value", |there| there.type_name.as_str());
                 faults.push(self.world(&format!(
                     "column {} of the target {}{at} is {}, and the source's {there} cannot be converted: {error}",

@@ -1,4 +1,5 @@
-"""A ClickHouse server's HTTP interface before the embedded engine chdb: `python3 front.py front.json`.
+"""A ClickHouse server's HTTP interface before the embedded engine chdb (`engine.py`, or `serial.py` for an older one):
+`python3 front.py front.json`.
 
 Like the server: statements in the query string, the body or both; settings as parameters, `database`, `query_id`,
 `default_format`, `wait_end_of_query`, `param_*`; accounts by header, basic authentication or parameter; results and inserts
@@ -21,6 +22,7 @@ import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 
+import serial
 from engine import Engine, EngineError, new_id
 from http_body import Answer, BrokenBody, RequestBody
 from statement import first_word, format_of, reads_rows, rows_of_insert
@@ -270,10 +272,13 @@ def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         config = json.load(file)
     os.environ["TZ"] = "UTC"
-    sys.path.insert(0, config["packages"])
-    from chdb import _chdb  # only there once the path is known
+    if config["serial"]:
+        engine = serial.Engine(config["packages"], config["data"], config["authority"], config["profile"])
+    else:
+        sys.path.insert(0, config["packages"])
+        from chdb import _chdb  # only there once the path is known
 
-    engine = Engine(_chdb.connect, config["data"])
+        engine = Engine(_chdb.connect, config["data"])
     server = Server((config["host"], config["port"]), engine, config["users"])
     # The engine writes each part before it says so: what was answered is on the disk.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))

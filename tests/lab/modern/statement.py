@@ -100,3 +100,28 @@ def replace_table(text, database, table, by):
             out += [text[copied : window[0].start()], by]
             copied = found.end()
     return b"".join(out) + text[copied:]
+
+
+def several(text):
+    """Whether something follows a semicolon."""
+    ended = False
+    for found, _ in tokens(text):
+        if ended and found[0] != b";":
+            return True
+        ended = ended or found[0] == b";"
+    return False
+
+
+def replace_partition_in_two(text):
+    """`REPLACE PARTITION x FROM t` as `DROP PARTITION x, ATTACH PARTITION x FROM t`: chdb before 3.0 loses the first half."""
+    out, copied, start, previous = [], 0, None, None
+    for found, depth in tokens(text):
+        if depth == 0 and word(found) == "PARTITION" and previous is not None and word(previous) == "REPLACE":
+            out.append(text[copied : previous.start()])
+            copied, start = previous.start(), found.end()
+        elif depth == 0 and word(found) == "FROM" and start is not None:
+            partition = text[start : found.start()]
+            out.append(b"DROP PARTITION" + partition.rstrip() + b", ATTACH PARTITION" + partition)
+            copied, start = found.start(), None
+        previous = found
+    return b"".join(out) + text[copied:]

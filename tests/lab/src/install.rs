@@ -8,7 +8,7 @@ use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::LabError;
+use crate::{LabError, Release};
 
 const PACKAGES: [&str; 4] = ["clickhouse-server", "clickhouse-client", "clickhouse-tools", "zookeeper"];
 const COPIER: &str = "clickhouse-copier";
@@ -74,21 +74,17 @@ pub fn original_copier() -> Result<PathBuf, LabError> {
     if path.is_file() { Ok(path) } else { Err(not_there(path.display())) }
 }
 
-/// The engine of the modern nodes. It is the engine of the package `chdb` 4.4.0, without what that needs for data frames.
-const ENGINE: &str = "chdb-core";
-/// ClickHouse 26.9.2.
-const ENGINE_VERSION: &str = "26.9.0";
-
 /// `python3`, and a folder with the embedded engine: fetched from PyPI once and kept in the user's cache, 0.5 GB.
 ///
 /// # Errors
 /// [`LabError::Missing`] without Python or pip, [`LabError::Install`] with pip's output, [`LabError::File`].
-pub(crate) fn modern_engine() -> Result<(PathBuf, PathBuf), LabError> {
-    let advice = || format!("the modern nodes need Python 3.9 or later with pip, to fetch {ENGINE} {ENGINE_VERSION}");
+pub(crate) fn modern_engine(release: Release) -> Result<(PathBuf, PathBuf), LabError> {
+    let (name, version) = release.package();
+    let advice = || format!("the modern nodes need Python 3.9 or later with pip, to fetch {name} {version}");
     let missing = |program: &str| LabError::Missing { program: program.to_owned(), advice: advice() };
     let python = find("python3").ok_or_else(|| missing("python3"))?;
     let cache = cache();
-    let engine = cache.join(format!("{ENGINE}-{ENGINE_VERSION}"));
+    let engine = cache.join(format!("{name}-{version}"));
     if engine.is_dir() {
         return Ok((python, engine));
     }
@@ -110,7 +106,7 @@ pub(crate) fn modern_engine() -> Result<(PathBuf, PathBuf), LabError> {
     let new = tempfile::tempdir_in(&cache).map_err(failed("create a folder in", &cache))?;
     let mut pip = Command::new(&python);
     pip.args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--no-deps", "--target"]);
-    run(pip.arg(new.path()).arg(format!("{ENGINE}=={ENGINE_VERSION}")))?;
+    run(pip.arg(new.path()).arg(format!("{name}=={version}")))?;
     fs::rename(new.path(), &engine).map_err(failed("rename", new.path()))?;
     Ok((python, engine))
 }

@@ -12,7 +12,8 @@ use tempfile::TempDir;
 use crate::config::{ServerConfig, users_xml};
 use crate::tls::{AUTHORITY_FILE, Authority, authority};
 use crate::{
-    BlockLease, Certificate, ClickHouse, Cluster, LabError, Macros, Shard, User, ZooKeeper, install_missing, modern,
+    BlockLease, Certificate, ClickHouse, Cluster, LabError, Macros, Release, Shard, User, ZooKeeper, install_missing,
+    modern,
 };
 
 /// How many ClickHouse servers [`Lab::shared`] has: two shards of two replicas and a target of two, or two and three.
@@ -25,14 +26,14 @@ pub struct LabSpec {
     pub zookeeper: bool,
     /// Number of ClickHouse servers, at most 99.
     pub clickhouse: usize,
-    /// Number of modern nodes (ClickHouse 26.9, see [`Lab::modern`]), at most 99.
-    pub modern: usize,
+    /// Modern nodes (see [`Lab::modern`]), at most 99.
+    pub modern: Vec<Release>,
     /// Macros of servers by their index, where the default does not do.
     pub macros: BTreeMap<usize, Macros>,
     /// Accounts besides `default` (no password), `tester` ([`crate::ODD_PASSWORD`]), `readonly` (no password) and `nodb`
     /// (no password; may use the database `harmless` only).
     pub users: Vec<User>,
-    /// Settings of the default profile.
+    /// Settings of the default profile (26.9 has none).
     pub settings: Vec<(String, String)>,
     /// Settings of all MergeTree tables, such as `old_parts_lifetime` (seconds).
     pub merge_tree: Vec<(String, String)>,
@@ -52,7 +53,7 @@ impl Default for LabSpec {
         LabSpec {
             zookeeper: true,
             clickhouse: 1,
-            modern: 0,
+            modern: Vec::new(),
             macros: BTreeMap::new(),
             users: Vec::new(),
             settings: Vec::new(),
@@ -95,17 +96,23 @@ impl Lab {
         }
     }
 
-    /// Two modern nodes that all tests of a process share, as [`Lab::shared`]: started by the first call, without ZooKeeper.
+    /// Two modern nodes ([`Release::V26_9`]) that all tests of a process share, as [`Lab::shared`]: started by the first
+    /// call, without ZooKeeper.
     ///
     /// # Panics
     /// When they cannot be started; at once again for each later call.
     pub fn shared_modern() -> &'static Lab {
         static SHARED: OnceLock<Result<Lab, LabError>> = OnceLock::new();
-        let spec = || LabSpec { zookeeper: false, clickhouse: 0, modern: 2, ..LabSpec::default() };
-        match SHARED.get_or_init(|| Lab::start(spec())) {
-            Ok(lab) => lab,
-            Err(e) => panic!("no modern nodes: {}", with_causes(e)),
-        }
+        shared_nodes(&SHARED, Release::V26_9)
+    }
+
+    /// Two nodes of the release in between ([`Release::V24_5`]), as [`Lab::shared_modern`].
+    ///
+    /// # Panics
+    /// As [`Lab::shared_modern`].
+    pub fn shared_between() -> &'static Lab {
+        static SHARED: OnceLock<Result<Lab, LabError>> = OnceLock::new();
+        shared_nodes(&SHARED, Release::V24_5)
     }
 
     /// Starts all servers at once and returns when all answer; installs what is missing.
@@ -116,7 +123,7 @@ impl Lab {
         if spec.zookeeper || spec.clickhouse > 0 {
             install_missing()?;
         }
-        let addresses = BlockLease::take(spec.clickhouse, spec.modern)?;
+        let addresses = BlockLease::take(spec.clickhouse, spec.modern.len())?;
         let failed = |source| LabError::File { action: "create", path: env::temp_dir(), source };
         let keep = env::var_os("LAB_KEEP").is_some_and(|value| !value.is_empty());
         let mut files = tempfile::Builder::new();
@@ -137,11 +144,12 @@ impl Lab {
             false => None,
         };
         let clickhouse = prepare_clickhouse(&spec, &dir, &addresses, own.as_ref())?;
-        let modern = (0..spec.modern)
-            .map(|index| {
-                modern::prepare(&folder(&dir, &format!("modern-{index}"))?, addresses.modern(index), &spec.users)
-            })
-            .collect::<Result<_, _>>()?;
+        let trusted = own.is_some().then(|| dir.join(AUTHORITY).join(AUTHORITY_FILE));
+        let node = |(index, &release): (usize, &Release)| {
+            let dir = folder(&dir, &format!("modern-{index}"))?;
+            modern::prepare(release, &dir, addresses.modern(index), &spec, trusted.as_deref())
+        };
+        let modern = spec.modern.iter().enumerate().map(node).collect::<Result<_, _>>()?;
         let lab = Lab { clickhouse, modern, zookeeper, files, _addresses: addresses };
         lab.start_all()?;
         Ok(lab)
@@ -156,7 +164,7 @@ impl Lab {
         &self.clickhouse[index]
     }
 
-    /// The modern node with this index, counted from 0: ClickHouse 26.9 as the embedded engine chdb behind an HTTP front
+    /// The modern node with this index, counted from 0: a newer [`Release`] as the embedded engine chdb behind an HTTP front
     /// that clients cannot tell from the server's. It has no native port, no Replicated tables, no clusters, and of the
     /// accounts those that are not bound to databases.
     ///
@@ -228,6 +236,14 @@ impl Lab {
             let ends: Vec<_> = starting.into_iter().map(thread::ScopedJoinHandle::join).collect();
             ends.into_iter().try_for_each(|end| end.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })
+    }
+}
+
+fn shared_nodes(shared: &'static OnceLock<Result<Lab, LabError>>, release: Release) -> &'static Lab {
+    let spec = || LabSpec { zookeeper: false, clickhouse: 0, modern: vec![release; 2], ..LabSpec::default() };
+    match shared.get_or_init(|| Lab::start(spec())) {
+        Ok(lab) => lab,
+        Err(e) => panic!("no modern nodes: {}", with_causes(e)),
     }
 }
 

@@ -15,7 +15,7 @@
 //! - [`Lab`] is a set of servers; [`Lab::shared`] is the one that all tests of a process use.
 //! - [`ClickHouse`] and [`ZooKeeper`] are what a test holds; both are a [`Server`] that can be killed, frozen, started.
 //! - [`addresses`](BlockLease): every laboratory leases a block `127.0.N.*`, so that several can run at once.
-//! - [`Lab::modern`] is a node of ClickHouse 26.9: the embedded engine chdb, from PyPI, behind an HTTP front in Python.
+//! - [`Lab::modern`] is a node of ClickHouse 24.5 or 26.9: the embedded engine chdb, from PyPI, behind an HTTP front in Python.
 //! - [`install_missing`] fetches the packages when the machine does not have them.
 //!
 //! At the shell, `cargo run -p lab -- up 3` starts servers to try things by hand.
@@ -50,6 +50,7 @@ pub use config::{Cluster, Macros, ODD_PASSWORD, Shard, User};
 pub use error::LabError;
 pub use install::{install_missing, original_copier};
 pub use laboratory::{Lab, LabSpec, SHARED_SERVERS};
+pub use modern::Release;
 pub use server::Server;
 pub use tls::Certificate;
 pub use zookeeper::ZooKeeper;

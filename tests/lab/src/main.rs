@@ -3,10 +3,10 @@
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
-use lab::{Lab, LabSpec};
+use lab::{Lab, LabSpec, Release};
 
-const USAGE: &str = "usage: lab up [NUMBER] [--modern NUMBER] [--no-zookeeper]
-Starts NUMBER ClickHouse servers (default: 1), NUMBER modern nodes (default: 0) and a ZooKeeper, prints their addresses,
+const USAGE: &str = "usage: lab up [NUMBER] [--modern NUMBER] [--between NUMBER] [--no-zookeeper]
+Starts NUMBER ClickHouse servers (default: 1), NUMBER nodes of 26.9 and of 24.5 (default: 0) and a ZooKeeper, prints their addresses,
 ends them when its standard input ends (Ctrl-D) or it is killed in whatever way.";
 
 fn main() -> ExitCode {
@@ -35,15 +35,21 @@ fn parse(arguments: &[String]) -> Option<LabSpec> {
     while let Some(argument) = rest.next() {
         match argument.as_str() {
             "--no-zookeeper" => spec.zookeeper = false,
-            "--modern" => spec.modern = rest.next()?.parse().ok()?,
+            "--modern" => nodes(&mut spec, Release::V26_9, rest.next()?)?,
+            "--between" => nodes(&mut spec, Release::V24_5, rest.next()?)?,
             number => spec.clickhouse = number.parse().ok()?,
         }
     }
     Some(spec)
 }
 
+fn nodes(spec: &mut LabSpec, release: Release, number: &str) -> Option<()> {
+    spec.modern.extend(std::iter::repeat_n(release, number.parse().ok()?));
+    Some(())
+}
+
 fn up(spec: LabSpec) -> Result<(), Box<dyn std::error::Error>> {
-    let (zookeeper, modern) = (spec.zookeeper, spec.modern);
+    let (zookeeper, modern) = (spec.zookeeper, spec.modern.len());
     let lab = Lab::start(spec)?;
     let mut out = io::stdout().lock();
     writeln!(out, "folder {}", lab.dir().display())?;

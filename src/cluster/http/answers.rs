@@ -1,0 +1,168 @@
+//! What a server answered instead of what was asked: the one place where its words are taken over.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::model::{Node, Secret};
+use crate::sql::quote;
+
+use super::super::{Error, Kind};
+use super::tls;
+
+/// A shorter password is not looked for: its letters stand in any text.
+const SHORTEST: usize = 3;
+const HIDDEN: &str = "[hidden]";
+
+/// Reads errors, and knows what must not be repeated from them: the passwords of all nodes that were asked for anything.
+/// A statement holds no others.
+#[derive(Clone, Default)]
+pub(super) struct Answers {
+    secrets: Arc<Mutex<Vec<Secret>>>,
+}
+
+impl Answers {
+    /// Hides this text in every answer from now on.
+    pub(super) fn keep_secret(&self, secret: &Secret) {
+        if secret.expose().chars().count() < SHORTEST {
+            return;
+        }
+        let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        if !secrets.contains(secret) {
+            secrets.push(secret.clone());
+        }
+    }
+
+    pub(super) fn translated(&self, node: &Node, doing: &str, error: clickhouse::error::Error) -> Error {
+        use clickhouse::error::Error as E;
+        let kind = match error {
+            E::BadResponse(text) => self.server_error(&text),
+            E::Network(cause) => match tls::trouble(cause.as_ref()) {
+                Some(why) => Kind::Tls(why),
+                None => Kind::Network(self.without_secrets(&deepest(cause.as_ref()))),
+            },
+            E::TimedOut => Kind::Network("the connection timed out".into()),
+            other => Kind::Answer(first_line(&self.without_secrets(&other.to_string()))),
+        };
+        Error { node: node.to_string(), doing: doing.to_owned(), kind }
+    }
+
+    /// `Code: N, e.displayText() = DB::Exception: TEXT, e.what() = DB::Exception` (18.16) or
+    /// `Code: N. DB::Exception: TEXT (NAME) (version …)` (later); facts file, §10.
+    pub(super) fn server_error(&self, text: &str) -> Kind {
+        let Some(rest) = text.find("Code: ").map(|at| &text[at + 6..]) else {
+            return Kind::Answer(first_line(&self.without_secrets(text)));
+        };
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let Ok(code) = rest[..digits].parse() else {
+            return Kind::Answer(first_line(&self.without_secrets(text)));
+        };
+        let message = rest[digits..]
+            .trim_start_matches(['.', ',', ' '])
+            .trim_start_matches("e.displayText() = ")
+            .trim_start_matches("DB::Exception: ");
+        let message = message.split(", e.what()").next().unwrap_or(message);
+        let message = message.split(". Stack trace").next().unwrap_or(message);
+        Kind::Server { code, message: telling_line(&self.without_secrets(message)) }
+    }
+
+    /// A server before 22.12 repeats the statement in its error, and with it the password of `remote()` (facts file, §11);
+    /// others repeat parts of it. Passwords are looked for as they are and as they stand in a statement. Before anything is
+    /// cut off: half a password is one too.
+    fn without_secrets(&self, text: &str) -> String {
+        let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut forms: Vec<String> = secrets.iter().flat_map(|secret| forms(secret.expose())).collect();
+        drop(secrets);
+        // One may be a part of another.
+        forms.sort_unstable_by_key(|form| std::cmp::Reverse(form.len()));
+        let text = forms.iter().fold(text.to_owned(), |text, form| text.replace(form.as_str(), HIDDEN));
+        match text.find("remote(").or_else(|| text.find("remoteSecure(")) {
+            Some(at) => format!("{}remote(…)", &text[..at]),
+            None => text,
+        }
+    }
+}
+
+/// A secret as it is, and between the quotes of a literal.
+fn forms(secret: &str) -> [String; 2] {
+    let literal = quote::literal(secret);
+    [secret.to_owned(), literal[1..literal.len() - 1].to_owned()]
+}
+
+/// The first line; where that only announces a log of attempts to connect, what went wrong in the first of them.
+fn telling_line(message: &str) -> String {
+    let first = first_line(message);
+    let attempt = message.lines().skip(1).find(|line| line.starts_with("Code: ")).filter(|_| first.ends_with("Log:"));
+    match attempt {
+        Some(attempt) => format!("{} {}", first.trim_end_matches(" Log:"), first_line(attempt)),
+        None => first,
+    }
+}
+
+fn first_line(text: &str) -> String {
+    let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("(nothing)").trim();
+    match line.char_indices().nth(500) {
+        Some((at, _)) => format!("{}…", &line[..at]),
+        None => line.to_owned(),
+    }
+}
+
+fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut last = error;
+    while let Some(next) = last.source() {
+        last = next;
+    }
+    last.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_and_the_first_line_are_found_in_old_and_new_errors() {
+        for (text, code, message) in [
+            (
+                "Code: 60, e.displayText() = DB::Exception: Table d.t doesn't exist., e.what() = DB::Exception",
+                60,
+                "Table d.t doesn't exist.",
+            ),
+            (
+                "Code: 60. DB::Exception: Table d.t does not exist. (UNKNOWN_TABLE) (version 24.8.4.13)\n",
+                60,
+                "Table d.t does not exist. (UNKNOWN_TABLE) (version 24.8.4.13)",
+            ),
+            (
+                "Code: 210, e.displayText() = DB::NetException: Connection refused (in query: INSERT INTO FUNCTION remote('h', 'd', 't', 'u', 'secret') SELECT 1), e.what()",
+                210,
+                "DB::NetException: Connection refused (in query: INSERT INTO FUNCTION remote(…)",
+            ),
+        ] {
+            assert!(
+                matches!(Answers::default().server_error(text), Kind::Server { code: c, message: m } if c == code && m == message),
+                "{text}"
+            );
+        }
+        assert!(matches!(Answers::default().server_error("<html>proxy</html>"), Kind::Answer(_)));
+    }
+
+    #[test]
+    fn passwords_are_hidden_wherever_they_stand_and_in_every_form() {
+        let answers = Answers::default();
+        for secret in ["swordfish", "it's \\ quoted", "swordfish-2", "", "ab"] {
+            answers.keep_secret(&Secret::new(secret));
+        }
+        let long = "x".repeat(495);
+        for (text, message) in [
+            ("Cannot parse input near 'swordfish' ab", "Cannot parse input near '[hidden]' ab".to_owned()),
+            ("near 'swordfish-2'", "near '[hidden]'".to_owned()),
+            (r"near 'it\'s \\ quoted', it's \ quoted", "near '[hidden]', [hidden]".to_owned()),
+            (&format!("{long}swordfish"), format!("{long}[hidd…")),
+            ("first\nswordfish", "first".to_owned()),
+        ] {
+            let text = format!("Code: 27. DB::Exception: {text}");
+            let Kind::Server { code: 27, message: found } = answers.server_error(&text) else { panic!("{text}") };
+            assert_eq!(found, message);
+        }
+        let error = clickhouse::error::Error::Custom("a proxy says: swordfish".into());
+        assert!(!answers.translated(&Node::new("h"), "cannot", error).to_string().contains("swordfish"));
+    }
+}

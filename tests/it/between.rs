@@ -1,0 +1,100 @@
+//! Copies from a node of 24.5 to 18.16: what only shows between versions that speak to each other.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use lab::{Certificate, ClickHouse, Lab, LabSpec, Release};
+
+use crate::harness::{Scene, Task, scene};
+use crate::matrix::cluster_of;
+
+const MONTHLY: &str = "ENGINE = MergeTree PARTITION BY toYYYYMM(d) ORDER BY id";
+const ROWS: &str = "SELECT toDate('2018-01-15') + number % 60, number FROM numbers(3000)";
+
+/// A table `hits` on the source.
+fn fill(scene: &Scene, source: &ClickHouse, engine: &str) {
+    source.query(&format!("CREATE DATABASE IF NOT EXISTS {}", scene.src)).unwrap();
+    source.query(&format!("CREATE TABLE {}.hits (d Date, id UInt64) {engine}", scene.src)).unwrap();
+    source.query(&format!("INSERT INTO {}.hits {ROWS}", scene.src)).unwrap();
+}
+
+fn task(scene: &Scene, source: &ClickHouse, name: &str, transfer: &str) -> Task {
+    let table = scene.table("hits").to(&scene.database(name), "hits").with("transfer", transfer);
+    let (source, target) = (cluster_of("source", &[source]), cluster_of("target", &[scene.server(0)]));
+    Task::new(scene.task_path(), source, target).at(name).with(table)
+}
+
+fn arrived(scene: &Scene, name: &str) -> String {
+    scene.ask(0, &format!("SELECT count(), sum(id) FROM {}.hits", scene.database(name)))
+}
+
+#[test]
+fn settings_of_the_sources_table_that_the_target_does_not_know_are_left_out() {
+    let scene = scene!();
+    let source = Lab::shared_between().modern(0);
+    let settings = "SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1, min_bytes_for_wide_part = 0";
+    fill(&scene, source, &format!("{MONTHLY} {settings}"));
+    let ended = scene.run(&task(&scene, source, "made", "push")).with(0);
+    ended.tells(&["left out", "the setting ttl_only_drop_parts", "the setting min_bytes_for_wide_part"]);
+    assert_eq!(arrived(&scene, "made"), "3000\t4498500");
+    let made = format!("SELECT engine_full FROM system.tables WHERE database = '{}'", scene.database("made"));
+    assert!(scene.ask(0, &made).ends_with("SETTINGS index_granularity = 1024"), "{}", scene.ask(0, &made));
+    // What the task itself says is not touched.
+    let mut own = task(&scene, source, "own", "push");
+    own.tables[0] = own.tables[0].clone().engine(&format!("{MONTHLY} {settings}"));
+    scene.run(&own).with(1).tells(&["ttl_only_drop_parts"]);
+}
+
+/// Whatever the profile of our account says.
+#[test]
+fn deleted_rows_stay_deleted_where_the_profile_shows_them() {
+    let scene = scene!();
+    let spec = LabSpec {
+        zookeeper: false,
+        clickhouse: 0,
+        modern: vec![Release::V24_5],
+        settings: vec![("apply_deleted_mask".into(), "0".into())],
+        ..LabSpec::default()
+    };
+    let lab = Lab::start(spec).unwrap();
+    let source = lab.modern(0);
+    fill(&scene, source, MONTHLY);
+    source.query(&format!("DELETE FROM {}.hits WHERE id % 3 = 0 SETTINGS apply_deleted_mask = 1", scene.src)).unwrap();
+    let shown = format!("SELECT count() FROM {}.hits", scene.src);
+    assert_eq!(source.value(&shown).unwrap(), "3000");
+    scene.run(&task(&scene, source, "alive", "relay")).with(0).reports(&["equal"]);
+    assert_eq!(arrived(&scene, "alive"), "2000\t3000000");
+}
+
+/// The servers speak TLS to each other, with the account and address of the task, or with those of a collection.
+#[test]
+fn rows_are_pushed_over_tls_and_with_a_named_collection() {
+    let scene = scene!(own LabSpec {
+        clickhouse: 1,
+        modern: vec![Release::V24_5],
+        secure: BTreeMap::from([(0, Certificate::Good)]),
+        ..LabSpec::default()
+    });
+    let (source, target) = (scene.lab().modern(0), scene.server(0));
+    let trusted = format!("<caConfig>{}</caConfig>", scene.lab().authority().display());
+    let keeper = scene.keeper_text("");
+    let openssl = format!("</zookeeper><openSSL><client>{trusted}</client></openSSL>");
+    fs::write(scene.keeper_xml(), keeper.replace("</zookeeper>", &openssl)).unwrap();
+    fill(&scene, source, MONTHLY);
+    let replica = |more: &str| format!("{}</host><secure>1</secure>{more}", target.host());
+    let run = |name: &str, more: &str| {
+        let task = task(&scene, source, name, "push");
+        let xml = task.xml().replace(&format!("{}</host>", target.host()), &replica(more));
+        scene.launch_text(&xml).task_path(&task.path).run()
+    };
+    run("secure", "").with(0).reports(&["equal"]);
+    assert_eq!(arrived(&scene, "secure"), "3000\t4498500");
+
+    // Nobody listens at the port of the task: only the collection knows the way.
+    let nowhere = "<port>1</port><named_collection>the target</named_collection>";
+    run("missing", nowhere).with(1).tells(&["push does not work", "database"]);
+    let address = format!("{}:9440", target.host());
+    source.query(&format!("CREATE NAMED COLLECTION `the target` AS host = '{address}', user = 'default'")).unwrap();
+    run("named", nowhere).with(0).reports(&["equal"]);
+    assert_eq!(arrived(&scene, "named"), "3000\t4498500");
+}
