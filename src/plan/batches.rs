@@ -40,7 +40,7 @@ pub struct Cut {
 }
 
 /// So many partitions travel together at the most: every record of a piece has a number for each.
-const MOST_PARTITIONS: usize = 250;
+pub const MOST_PARTITIONS: usize = 250;
 
 /// A slice by size has at least so many rows: what a server reads at once, whatever is asked for.
 const GRANULE: u64 = 8192;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{PartitionId, PartitionValue, TableName};
 use crate::sql::{Expression, KeyElement, PartitionFilter, Relation, Selection, Slice, SlotFilter, SlotWidth};
 
-pub use batches::{Cut, Found, Wishes, assemble, batches, cuts};
+pub use batches::{Cut, Found, MOST_PARTITIONS, Wishes, assemble, batches, cuts};
 pub use columns::{Matched, match_columns};
 pub use literal::{LiteralError, parse_partition};
 pub use slices::{Sample, ranges};
