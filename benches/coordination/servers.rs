@@ -143,9 +143,10 @@ impl Warehouse for Servers {
         name: &TableName,
         only: Option<&[PartitionId]>,
     ) -> Result<Counts, Error> {
-        let mut counts = self.on(node).counts(name);
-        counts.retain(|id, _| only.is_none_or(|only| only.contains(id)));
-        Ok(counts)
+        let Some(only) = only else { return Ok(self.on(node).counts(name)) };
+        let mut on = self.on(node);
+        let Some(counts) = on.tables().get(&name.table) else { return Ok(Counts::new()) };
+        Ok(only.iter().filter_map(|id| Some((id.clone(), *counts.get(id)?))).collect())
     }
 
     async fn values_by_partition(
