@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::model::{PartitionId, PartitionValue};
+use crate::sql::Slice;
 
 use super::{BatchPlan, PartitionPlan, PiecePlan, SourceShare};
 
@@ -40,7 +41,7 @@ pub struct Cut {
 }
 
 /// So many partitions travel together at the most: every record of a piece has a number for each.
-const MOST_PARTITIONS: usize = 250;
+pub const MOST_PARTITIONS: usize = 250;
 
 /// A slice by size has at least so many rows: what a server reads at once, whatever is asked for.
 const GRANULE: u64 = 8192;
@@ -107,7 +108,7 @@ pub fn assemble(
     found: &[Found],
     batches: &[Range<usize>],
     wishes: Wishes,
-    mut slices: impl FnMut(usize, usize) -> Vec<crate::sql::Slice>,
+    mut slices: impl FnMut(usize, usize) -> Vec<Slice>,
 ) -> (Vec<PartitionPlan>, Vec<BatchPlan>, Vec<PiecePlan>) {
     let partitions = found
         .iter()
@@ -124,25 +125,23 @@ pub fn assemble(
     for (batch, range) in batches.iter().enumerate() {
         let first = pieces.len();
         let shards = found.first().map_or(0, |partition| partition.shards.len());
-        let mut whole = Vec::new();
-        for shard in 0..shards {
-            let rows: u64 = found[range.clone()].iter().map(|partition| partition.shards[shard].0).sum();
-            if rows == 0 {
-                continue;
-            }
-            let slices = slices(batch, shard);
-            if slices.is_empty() {
-                whole.push(SourceShare { shard, rows });
-                continue;
-            }
-            let sources = vec![SourceShare { shard, rows: rows / slices.len() as u64 }];
-            let piece = |slice| PiecePlan { batch, sources: sources.clone(), slice: Some(slice) };
-            pieces.extend(slices.into_iter().map(piece));
-        }
+        let rows = |shard: usize| found[range.clone()].iter().map(|partition| partition.shards[shard].0).sum();
+        let shares = (0..shards).map(|shard| SourceShare { shard, rows: rows(shard) }).filter(|share| share.rows > 0);
+        let (shares, cut): (Vec<SourceShare>, Vec<Vec<Slice>>) =
+            shares.map(|share| (share, slices(batch, share.shard))).unzip();
         let bytes: u64 = found[range.clone()].iter().map(Found::bytes).sum();
-        let together = wishes.splits <= 1 && bytes <= wishes.batch_bytes && pieces.len() == first;
-        let each = if together { whole.len().max(1) } else { 1 };
-        pieces.extend(whole.chunks(each).map(|some| PiecePlan { batch, sources: some.to_vec(), slice: None }));
+        if wishes.splits <= 1 && bytes <= wishes.batch_bytes && cut.iter().all(Vec::is_empty) {
+            pieces.extend((!shares.is_empty()).then_some(PiecePlan { batch, sources: shares, slice: None }));
+        } else {
+            for (share, slices) in shares.into_iter().zip(cut) {
+                let sources = vec![SourceShare { rows: share.rows / slices.len().max(1) as u64, ..share }];
+                let piece = |slice| PiecePlan { batch, sources: sources.clone(), slice };
+                match slices.is_empty() {
+                    true => pieces.push(piece(None)),
+                    false => pieces.extend(slices.into_iter().map(|slice| piece(Some(slice)))),
+                }
+            }
+        }
         plans.push(BatchPlan { partitions: range.clone(), pieces: first..pieces.len() });
     }
     (partitions, plans, pieces)

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{PartitionId, PartitionValue, TableName};
 use crate::sql::{Expression, KeyElement, PartitionFilter, Relation, Selection, Slice, SlotFilter, SlotKey, SlotWidth};
 
-pub use batches::{Cut, Found, Wishes, assemble, batches, cuts};
+pub use batches::{Cut, Found, MOST_PARTITIONS, Wishes, assemble, batches, cuts};
 pub use columns::{Matched, match_columns};
 pub use literal::{LiteralError, parse_partition};
 pub use slices::{Sample, ranges};
@@ -141,6 +141,11 @@ pub struct SourceShare {
 }
 
 impl PiecePlan {
+    /// The first of its source shards.
+    pub fn first_shard(&self) -> usize {
+        self.sources.first().map_or(0, |share| share.shard)
+    }
+
     /// Rows when this was planned; estimated when it is a slice.
     pub fn rows(&self) -> u64 {
         self.sources.iter().map(|share| share.rows).sum()

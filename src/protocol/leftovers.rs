@@ -167,7 +167,8 @@ pub fn to_void(boards: &[TableBoard]) -> Vec<BatchRef> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::board::{Job, Next, next};
+    use super::super::board::{Job, Next};
+    use super::super::outlook::{Liking, Outlook};
     use super::super::record::{BatchRecord, Copied, PieceRecord, Published};
     use super::*;
 
@@ -204,7 +205,6 @@ mod tests {
                 at(2, running),
                 at(1, failed),
             ],
-            preference: (0..6).collect(),
         }
     }
 
@@ -270,6 +270,19 @@ mod tests {
         assert_eq!(verdict, Verdict::Held { by: "w".into() });
     }
 
+    /// What a worker that knows everything does next.
+    fn following(board: &TableBoard) -> Next {
+        let boards = std::slice::from_ref(board);
+        let mut outlook = Outlook::new(boards, &[Liking { bytes: vec![4, 2, 1], pieces: Vec::new() }], "w");
+        match outlook.next(boards) {
+            Next::Look(groups) => {
+                outlook.looked(boards, &groups);
+                outlook.next(boards)
+            }
+            other => other,
+        }
+    }
+
     #[test]
     fn what_is_given_up_is_copied_again_under_new_names_and_what_is_done_is_not() {
         let mut board = board();
@@ -282,7 +295,7 @@ mod tests {
         let verdict = judge_table(&waiting, Some(&id()), Some(&[board.clone()]), &Alive::default());
         assert_eq!(verdict, Verdict::Goes(Reason::GivenUp));
         let mut jobs = Vec::new();
-        while let Next::Claim(job) = next(std::slice::from_ref(&board), &Default::default()) {
+        while let Next::Claim(job) = following(&board) {
             jobs.push(job);
             match job {
                 Job::Copy(PieceRef { piece, .. }) => {

@@ -48,12 +48,14 @@
 mod board;
 mod leftovers;
 mod names;
+mod outlook;
 mod publish;
 mod record;
 
-pub use board::{Job, Next, TableBoard, next};
+pub use board::{Job, Next, TableBoard};
 pub use leftovers::{Alive, Reason, Verdict, judge_statement, judge_table, to_void};
 pub use names::{BatchRef, BatchTable, MadeStatement, MadeTable, PieceRef, TaskId};
+pub use outlook::{GroupRef, Liking, Outlook, groups};
 pub use publish::{PartitionFacts, Policy, Step, decide, is_complete};
 pub use record::{
     BatchRecord, BatchState, Copied, Failure, PartitionResult, PieceRecord, PieceState, Published, TaskRecord,

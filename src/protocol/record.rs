@@ -32,7 +32,7 @@ pub struct TaskRecord {
 
 impl TaskRecord {
     /// The form that this program writes and reads.
-    pub const FORMAT: u32 = 1;
+    pub const FORMAT: u32 = 2;
 }
 
 /// A piece.

@@ -38,8 +38,10 @@ pub enum Claimed {
 
 impl Hands {
     /// Tries to take a job. `None`: somebody else was faster.
-    pub async fn claim(&self, job: Job) -> Result<Option<Claimed>, LedgerError> {
-        let mut cache = self.cache.lock().await;
+    ///
+    /// The job must have been chosen from what `cache` holds, and the cache must not have been let go since: what a job of our
+    /// own learns in between may be that it is done already.
+    pub async fn claim(&self, cache: &mut Cache, job: Job) -> Result<Option<Claimed>, LedgerError> {
         let worker = &self.site.worker;
         let (claimed, outcome) = match job {
             Job::Copy(piece) => {
@@ -47,19 +49,19 @@ impl Hands {
                 let generation = cache.boards[piece.table].generation_of(piece.piece);
                 let next = record.next_attempt(worker, generation);
                 let take = ClaimChange::Take;
-                let outcome = self.ledger.change_piece(&mut cache, piece, &record, next.clone(), take, worker).await?;
+                let outcome = self.ledger.change_piece(cache, piece, &record, next.clone(), take, worker).await?;
                 (Claimed::Piece(piece, next), outcome)
             }
             Job::Publish(batch) => {
                 let record = cache.boards[batch.table].batches[batch.batch].clone();
                 let next = record.next_attempt(worker);
                 let take = ClaimChange::Take;
-                let outcome = self.ledger.change_batch(&mut cache, batch, &record, next.clone(), take, worker).await?;
+                let outcome = self.ledger.change_batch(cache, batch, &record, next.clone(), take, worker).await?;
                 (Claimed::Batch(batch, next), outcome)
             }
         };
         // Ours or somebody's: either way it is not free.
-        cache.busy.insert(job);
+        cache.claimed(job);
         Ok((outcome == Outcome::Done).then_some(claimed))
     }
 
@@ -78,7 +80,7 @@ impl Hands {
                 Job::Publish(batch)
             }
         };
-        self.cache.lock().await.busy.remove(&job);
+        self.cache.lock().await.released(job);
         Ok(job)
     }
 
@@ -292,10 +294,14 @@ impl Hands {
             [one] => format!("partition {}", one.name),
             many => format!("{} partitions", many.len()),
         };
-        let siblings: Vec<usize> =
-            plan.batches[of.batch].pieces.clone().filter(|n| plan.pieces[*n].sources == of.sources).collect();
-        let slice = match siblings.iter().position(|n| *n == piece.piece) {
-            Some(at) if siblings.len() > 1 => format!(" slice {} of {}", at + 1, siblings.len()),
+        // The pieces of a batch are in the order of their shards.
+        let siblings = &plan.pieces[plan.batches[of.batch].pieces.clone()];
+        let first = siblings.partition_point(|piece| piece.first_shard() < of.first_shard());
+        let slice = match siblings.partition_point(|piece| piece.first_shard() <= of.first_shard()) - first {
+            count @ 2.. => {
+                let at = piece.piece - plan.batches[of.batch].pieces.start - first;
+                format!(" slice {} of {count}", at + 1)
+            }
             _ => String::new(),
         };
         let shards: Vec<String> = of.sources.iter().map(|share| (share.shard + 1).to_string()).collect();

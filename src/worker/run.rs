@@ -9,8 +9,8 @@ use tokio::sync::Mutex;
 
 use crate::cluster::{self, Warehouse};
 use crate::keeper::{Coordinator, Error as KeeperError};
-use crate::plan::TablePlan;
-use crate::protocol::{self, TableBoard, TaskId, TaskRecord};
+use crate::plan::{PiecePlan, TablePlan};
+use crate::protocol::{self, Liking, TableBoard, TaskId, TaskRecord};
 use crate::task::{Faults, SecretSource, Task, differences};
 
 use super::crew::{self, Seat};
@@ -372,9 +372,8 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
             ));
             let mut cache = Cache::default();
             self.ledger.refresh(&mut cache, &site.plans).await?;
-            for (table, board) in cache.boards.iter_mut().enumerate() {
-                board.preference = preference(&site, table, self.worker);
-            }
+            let likings: Vec<Liking> = (0..site.plans.len()).map(|table| liking(&site, table)).collect();
+            cache.look_out(&likings, self.worker);
             let hands = Hands { site: site.clone(), ledger: self.ledger.clone(), cache: Arc::new(Mutex::new(cache)) };
             let mut shift = Shift {
                 hands: hands.clone(),
@@ -385,6 +384,7 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
             };
             shift.write_status().await?;
             let end = shift.work().await?;
+            shift.refresh().await?;
             shift.write_status().await?;
             accepted.task = site.task();
             let ending = match end {
@@ -429,20 +429,20 @@ async fn stop_statements(hands: &Hands) {
     }
 }
 
-/// The order in which a worker likes pieces: those whose source is on its own host first, each worker beginning somewhere
-/// else, so that they seldom want the same one.
-fn preference(site: &Site, table: usize, worker: &str) -> Vec<usize> {
+/// What a worker likes of a table job: what is large, and within a batch what is on its own host.
+fn liking(site: &Site, table: usize) -> Liking {
     let plan = &site.plans[table];
-    let count = plan.pieces.len();
     let near: Vec<bool> = {
         let task = site.task();
         let shards = &task.source(&task.tables[table]).shards;
         shards.iter().map(|shard| shard.replicas.iter().any(|node| site.fleet.is_near(node))).collect()
     };
-    let start = worker.bytes().fold(0usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into())) % count.max(1);
-    let mut order: Vec<usize> = (0..count).map(|n| (n + start) % count).collect();
-    order.sort_by_key(|piece| !plan.pieces[*piece].sources.iter().any(|share| near[share.shard]));
-    order
+    let is_near = |piece: &PiecePlan| piece.sources.iter().any(|share| near[share.shard]);
+    let bytes = |batch: usize| plan.partitions_of(batch).iter().map(|partition| partition.bytes).sum();
+    Liking {
+        bytes: (0..plan.batches.len()).map(bytes).collect(),
+        pieces: plan.pieces.iter().map(|piece| (is_near(piece), piece.rows())).collect(),
+    }
 }
 
 fn interrupted() -> Summary {

@@ -10,7 +10,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::keeper::{Change, Error as KeeperError};
-use crate::protocol::{self, BatchRef, BatchState, Job, Next, PieceRef, PieceState};
+use crate::protocol::{BatchRef, BatchState, Job, Next, PieceRef, PieceState};
 use crate::task::{SecretSource, Task};
 
 use super::RunError;
@@ -89,7 +89,7 @@ impl Shift<'_> {
                     Next::Finished => return Ok(ShiftEnd::Finished),
                     Next::Stuck if self.start_afresh().await? => continue,
                     Next::Stuck => return Ok(ShiftEnd::Stuck),
-                    Next::Wait | Next::Claim(_) => {}
+                    Next::Wait | Next::Claim(_) | Next::Look(_) => {}
                 }
             }
             // Nothing is awaited inside the arms: a job that goes on must not wait for what another event needs.
@@ -126,29 +126,36 @@ impl Shift<'_> {
     /// Claims jobs until the hands are full or nothing can be claimed. Gives what is next then, and a watch that was set
     /// before the last look.
     async fn take(&self, running: &mut Running) -> Result<(Next, Option<Change>), RunError> {
-        let mut watch = None;
+        let (mut watch, mut sure) = (None, false);
         while running.len() < self.hands.site.conduct.jobs {
-            let next = {
-                let cache = self.hands.cache.lock().await;
-                protocol::next(&cache.boards, &cache.busy)
-            };
-            match next {
+            // Held until what was chosen is claimed or looked at: jobs in hand change what is known.
+            let mut cache = self.hands.cache.lock().await;
+            match cache.what_next() {
                 Next::Claim(job) => {
-                    if let Some(claimed) = self.hands.claim(job).await? {
+                    if let Some(claimed) = self.hands.claim(&mut cache, job).await? {
                         let hands = self.hands.clone();
                         running.spawn(async move { hands.perform(claimed).await });
                     }
                 }
-                other if watch.is_some() => return Ok((other, watch)),
-                _ => {
-                    // What is known may be old: look again, with a watch set before.
-                    watch = Some(self.hands.ledger.watch_claims().await?);
-                    let mut cache = self.hands.cache.lock().await;
+                Next::Look(groups) => self.hands.ledger.look(&mut cache, &groups).await?,
+                Next::Finished => return Ok((Next::Finished, None)),
+                // What has failed may have been tried again meanwhile.
+                Next::Stuck if !sure => {
+                    sure = true;
                     self.hands.ledger.refresh(&mut cache, &self.hands.site.plans).await?;
                 }
+                other if watch.is_some() => return Ok((other, watch)),
+                // What is known may be old: look again, and be told of what changes from then on.
+                _ => watch = Some(self.hands.ledger.look_at_claims(&mut cache).await?),
             }
         }
         Ok((Next::Wait, None))
+    }
+
+    /// Reads every record that may have changed.
+    pub async fn refresh(&self) -> Result<(), LedgerError> {
+        let mut cache = self.hands.cache.lock().await;
+        self.hands.ledger.refresh(&mut cache, &self.hands.site.plans).await
     }
 
     async fn next_description(&self) -> Result<BoxFuture<'static, ()>, LedgerError> {
@@ -246,21 +253,7 @@ impl Shift<'_> {
 
     /// Writes `/status` from what is recorded.
     pub async fn write_status(&self) -> Result<(), LedgerError> {
-        let mut cache = self.hands.cache.lock().await;
-        self.hands.ledger.refresh(&mut cache, &self.hands.site.plans).await?;
-        let mut counts = BTreeMap::new();
-        for (plan, board) in self.hands.site.plans.iter().zip(&cache.boards) {
-            let done = |batch: usize| board.batches[batch].is_done();
-            let processed: usize = plan
-                .batches
-                .iter()
-                .enumerate()
-                .filter(|(n, _)| done(*n))
-                .map(|(_, batch)| batch.partitions.len())
-                .sum();
-            counts.insert(plan.name.clone(), (plan.partitions.len(), processed));
-        }
-        self.hands.ledger.write_status(&counts).await
+        self.hands.ledger.write_status(&self.hands.site.plans).await
     }
 }
 

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use clickhouse_copier::cluster::memory::Row;
 use clickhouse_copier::model::TableName;
 use clickhouse_copier::plan::TablePlan;
-use clickhouse_copier::protocol::{BatchRecord, BatchRef, BatchState, PieceRecord, PieceRef, TaskId, TaskRecord};
+use clickhouse_copier::protocol::{
+    BatchRecord, BatchRef, BatchState, PieceRecord, PieceRef, TaskId, TaskRecord, groups,
+};
 use tokio::time::Instant;
 
 use crate::scene::{Before, Layout, Scene, Second, node, partition_of, target};
@@ -173,11 +175,15 @@ impl Check {
                     (None, None) => return Err(format!("batch {batch} has no record")),
                 });
             }
-            // So few pieces share one node.
-            let pieces: Vec<PieceRecord> = match changed("pieces/0.0".into()) {
-                Some(stored) => parsed(&stored)?,
-                None => known.pieces.clone(),
-            };
+            let pieces_of: Vec<_> = plan.batches.iter().map(|batch| batch.pieces.clone()).collect();
+            let mut pieces: Vec<PieceRecord> = Vec::new();
+            for (group, of) in groups(&pieces_of).into_iter().enumerate() {
+                match (changed(format!("pieces/0.{group}")), known.pieces.get(of)) {
+                    (Some(stored), _) => pieces.extend(parsed::<Vec<PieceRecord>>(&stored)?),
+                    (None, Some(known)) => pieces.extend(known.iter().cloned()),
+                    (None, None) => return Err(format!("group {group} has no records")),
+                }
+            }
             if pieces.len() != plan.pieces.len() || batches.len() != plan.batches.len() {
                 return Err(format!("{} pieces are planned, and {} recorded", plan.pieces.len(), pieces.len()));
             }

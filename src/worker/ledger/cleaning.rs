@@ -9,10 +9,20 @@ use super::super::fault_point::fault_point;
 use super::{Ledger, LedgerError, TASK, parsed};
 
 /// Nodes that have one node for each table, batch or group of pieces below them.
-const LARGE: [&str; 3] = ["plan", "pieces", "batches"];
+const LARGE: [&str; 4] = ["plan", "pieces", "batches", "processed"];
 /// Everything that a task has at its path; what else is there is somebody else's.
-const ALL: [&str; 9] =
-    ["plan", "pieces", "batches", "claims", "status", "description", TASK, super::PLACES, super::PLACES_VERSION];
+const ALL: [&str; 10] = [
+    "plan",
+    "pieces",
+    "batches",
+    "processed",
+    "claims",
+    "status",
+    "description",
+    TASK,
+    super::PLACES,
+    super::PLACES_VERSION,
+];
 
 /// What became of a task's place in the coordinator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

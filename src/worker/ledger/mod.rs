@@ -3,13 +3,14 @@
 //! | node | what | written |
 //! | --- | --- | --- |
 //! | `description` | the XML of the task | once; by people to change settings and `max_workers` |
-//! | `status` | counts of partitions, as the original wrote them | after each batch |
+//! | `status` | counts of partitions, as the original wrote them | after batches, at most once a second |
 //! | `task_active_workers/<id>` | a worker that has a place, ephemeral | |
 //! | `task_active_workers_version` | nothing; its version changes with each place that is taken | |
 //! | `task` | [`TaskRecord`] | three times |
 //! | `plan/<table>.<chunk>` | [`TablePlan`](crate::plan::TablePlan) in chunks | once |
-//! | `pieces/<table>.<group>` | [`PieceRecord`](crate::protocol::PieceRecord)s of 64 pieces | twice a piece |
+//! | `pieces/<table>.<group>` | [`PieceRecord`](crate::protocol::PieceRecord)s of up to 16 pieces, see [`groups`](crate::protocol::groups) | twice a piece |
 //! | `batches/<table>.<batch>` | [`BatchRecord`](crate::protocol::BatchRecord) | twice a batch |
+//! | `processed/<table>.<bit>` | nothing; a version of n counts n times 2 to the power of `bit` partitions as done | with the record of a batch |
 //! | `claims/…` | who copies or publishes what, ephemeral | with the record, in one commit |
 
 mod cleaning;
@@ -22,13 +23,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::keeper::{Change, Conflict, Error, Op, Session, Stored, Version, ensure_path};
+use crate::plan::MOST_PARTITIONS;
 use crate::protocol::TaskRecord;
 
 pub use cleaning::Forgotten;
 pub use work::{Cache, ClaimChange, status_text};
 
-/// So many pieces share a node: 300,000 pieces make fewer than 5,000 nodes.
-const GROUP: usize = 64;
+/// The number of partitions of a batch has so many binary digits at the most.
+const PROCESSED_BITS: usize = (usize::BITS - MOST_PARTITIONS.leading_zeros()) as usize;
 /// So many bytes of a plan go into a node: ZooKeeper takes less than 1 MiB.
 const CHUNK: usize = 512 << 10;
 /// So many bytes or steps go into one commit.
@@ -136,7 +138,7 @@ impl Ledger {
 
     /// Makes the task: its nodes, its description and its record. Leaves them if they are there already.
     pub async fn create_task(&self, description: &str, record: &TaskRecord) -> Result<(), LedgerError> {
-        for name in ["plan", "pieces", "batches", "claims", PLACES] {
+        for name in ["plan", "pieces", "batches", "processed", "claims", PLACES] {
             ensure_path(self.session.as_ref(), &self.path(name)).await?;
         }
         crate::keeper::create_if_absent(self.session.as_ref(), &self.path("description"), description.into()).await?;
@@ -249,6 +251,10 @@ impl Ledger {
 
     fn batch_path(&self, table: usize, batch: usize) -> String {
         self.path(&format!("batches/{table}.{batch}"))
+    }
+
+    fn processed_path(&self, table: usize, bit: usize) -> String {
+        self.path(&format!("processed/{table}.{bit}"))
     }
 
     fn chunk_path(&self, table: usize, chunk: usize) -> String {

@@ -2,29 +2,31 @@
 
 use crate::keeper::Op;
 use crate::plan::TablePlan;
-use crate::protocol::{BatchRecord, PieceRecord};
+use crate::protocol::{BatchRecord, PieceRecord, groups};
 
-use super::{CHUNK, GROUP, Ledger, LedgerError, encoded, parsed};
+use super::{CHUNK, Ledger, LedgerError, PROCESSED_BITS, encoded, parsed};
 
 impl Ledger {
     /// Stores the plan of a table with a fresh record for each of its pieces and batches. The plan is there when its first
     /// chunk is: that comes last.
     pub async fn store_plan(&self, table: usize, plan: &TablePlan, batches: &[BatchRecord]) -> Result<(), LedgerError> {
         // What an earlier planner left before it died.
-        for name in ["plan", "pieces", "batches"] {
+        for name in ["plan", "pieces", "batches", "processed"] {
             let children = self.session.children(&self.path(name)).await?.unwrap_or_default();
             let own = format!("{table}.");
             let ops = children.iter().filter(|child| child.starts_with(&own));
             self.commit_all(ops.map(|child| Op::delete(self.path(&format!("{name}/{child}")), None)).collect()).await?;
         }
         let mut ops = Vec::new();
-        for (group, pieces) in plan.pieces.chunks(GROUP).enumerate() {
+        let pieces_of: Vec<_> = plan.batches.iter().map(|batch| batch.pieces.clone()).collect();
+        for (group, pieces) in groups(&pieces_of).into_iter().enumerate() {
             let records = vec![PieceRecord::default(); pieces.len()];
             ops.push(Op::create(self.group_path(table, group), encoded(&records)));
         }
         for (batch, record) in batches.iter().enumerate() {
             ops.push(Op::create(self.batch_path(table, batch), encoded(record)));
         }
+        ops.extend((0..PROCESSED_BITS).map(|bit| Op::create(self.processed_path(table, bit), Vec::new())));
         let text = encoded(plan);
         let chunks: Vec<&[u8]> = text.chunks(CHUNK).collect();
         ops.extend(chunks.iter().enumerate().skip(1).map(|(n, chunk)| Op::create(self.chunk_path(table, n), *chunk)));

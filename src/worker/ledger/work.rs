@@ -1,25 +1,28 @@
 //! Pieces, batches and claims: cached, and changed by compare-and-set.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::keeper::{Change, Error, Op};
+use crate::keeper::{Change, Error, Op, Stored};
 use crate::plan::TablePlan;
-use crate::protocol::{BatchRecord, BatchRef, Job, PieceRecord, PieceRef, TableBoard};
+use crate::protocol::{
+    BatchRecord, BatchRef, BatchState, GroupRef, Job, Liking, Next, Outlook, PieceRecord, PieceRef, TableBoard, groups,
+};
 
-use super::{GROUP, Ledger, LedgerError, Outcome, Versioned, encoded, versioned};
+use super::{Ledger, LedgerError, Outcome, PROCESSED_BITS, Versioned, encoded, versioned};
 
 /// All records of the tables, as last seen.
 #[derive(Debug, Default)]
 pub struct Cache {
+    layout: Vec<Vec<Range<usize>>>,
     groups: Vec<Vec<Versioned<Vec<PieceRecord>>>>,
     batches: Vec<Vec<Versioned<BatchRecord>>>,
     /// The same, as the protocol wants it.
     pub boards: Vec<TableBoard>,
-    /// What is claimed, by anybody.
-    pub busy: HashSet<Job>,
+    outlook: Outlook,
 }
 
 /// What becomes of a claim when a record changes.
@@ -58,23 +61,51 @@ impl<T> Edit<T> {
 }
 
 impl Cache {
+    /// From now on it tells what a worker does next; see [`Outlook::new`].
+    pub fn look_out(&mut self, likings: &[Liking], worker: &str) {
+        self.outlook = Outlook::new(&self.boards, likings, worker);
+    }
+
+    /// What that worker does next.
+    pub fn what_next(&mut self) -> Next {
+        self.outlook.next(&self.boards)
+    }
+
+    /// Takes note of a claim, ours or somebody's.
+    pub fn claimed(&mut self, job: Job) {
+        self.outlook.claimed(job);
+    }
+
+    /// Takes note that a claim of ours is given back.
+    pub fn released(&mut self, job: Job) {
+        self.outlook.released(&self.boards, job);
+    }
+
     /// Whether a group has pieces whose batch has moved to other nodes.
     fn has_void(&self, table: usize, group: usize) -> bool {
         let board = &self.boards[table];
-        let pieces = group * GROUP..board.pieces.len().min((group + 1) * GROUP);
-        pieces.into_iter().any(|piece| board.pieces[piece].generation != board.generation_of(piece))
+        self.layout[table][group].clone().any(|piece| board.pieces[piece].generation != board.generation_of(piece))
     }
 
-    fn put_group(&mut self, table: usize, group: usize, records: Versioned<Vec<PieceRecord>>) {
-        for (at, record) in records.value.iter().enumerate() {
-            put(&mut self.boards[table].pieces, group * GROUP + at, record.clone());
+    fn group_of(&self, piece: PieceRef) -> (GroupRef, usize) {
+        let layout = &self.layout[piece.table];
+        let group = layout.partition_point(|pieces| pieces.end <= piece.piece);
+        (GroupRef { table: piece.table, group }, piece.piece - layout[group].start)
+    }
+
+    fn put_group(&mut self, of: GroupRef, records: Versioned<Vec<PieceRecord>>) {
+        let pieces = self.layout[of.table][of.group].clone();
+        for (piece, record) in pieces.zip(&records.value) {
+            put(&mut self.boards[of.table].pieces, piece, record.clone());
         }
-        put(&mut self.groups[table], group, records);
+        put(&mut self.groups[of.table], of.group, records);
+        self.outlook.saw_group(&self.boards, of);
     }
 
     fn put_batch(&mut self, batch: BatchRef, record: Versioned<BatchRecord>) {
         put(&mut self.boards[batch.table].batches, batch.batch, record.value.clone());
         put(&mut self.batches[batch.table], batch.batch, record);
+        self.outlook.saw_batch(&self.boards, batch);
     }
 }
 
@@ -109,49 +140,93 @@ fn job_of(name: &str) -> Option<Job> {
     }
 }
 
+fn jobs_of(claims: &[String]) -> HashSet<Job> {
+    claims.iter().filter_map(|name| job_of(name)).collect()
+}
+
 fn put<T>(all: &mut Vec<T>, at: usize, value: T) {
     if at < all.len() { all[at] = value } else { all.push(value) }
 }
 
 impl Ledger {
-    /// Reads all records that may still change, and what is claimed. `cache` is empty the first time.
+    /// Reads all records that may still change. `cache` is empty the first time.
     pub async fn refresh(&self, cache: &mut Cache, plans: &[TablePlan]) -> Result<(), LedgerError> {
         if cache.boards.is_empty() {
             for plan in plans {
-                cache.boards.push(TableBoard {
-                    pieces_of: plan.batches.iter().map(|batch| batch.pieces.clone()).collect(),
-                    batch_of: plan.pieces.iter().map(|piece| piece.batch).collect(),
-                    preference: (0..plan.pieces.len()).collect(),
-                    ..TableBoard::default()
-                });
+                let pieces_of: Vec<_> = plan.batches.iter().map(|batch| batch.pieces.clone()).collect();
+                cache.layout.push(groups(&pieces_of));
+                let batch_of = plan.pieces.iter().map(|piece| piece.batch).collect();
+                cache.boards.push(TableBoard { pieces_of, batch_of, ..TableBoard::default() });
                 cache.groups.push(Vec::new());
                 cache.batches.push(Vec::new());
             }
         }
-        cache.busy = self.claims().await?;
         for (table, plan) in plans.iter().enumerate() {
             let open = |n: &usize| cache.batches[table].get(*n).is_none_or(|batch| !batch.value.is_done());
-            let wanted: Vec<usize> = (0..plan.batches.len()).filter(open).collect();
-            let paths = wanted.iter().map(|n| self.batch_path(table, *n)).collect();
-            for (batch, record) in wanted.into_iter().zip(self.read_all(paths).await?) {
-                cache.put_batch(BatchRef { table, batch }, record);
-            }
+            let batches: Vec<usize> = (0..plan.batches.len()).filter(open).collect();
             let open = |n: &usize| match cache.groups[table].get(*n) {
                 Some(group) => group.value.iter().any(|piece| piece.copied().is_none()) || cache.has_void(table, *n),
                 None => true,
             };
-            let wanted: Vec<usize> = (0..plan.pieces.len().div_ceil(GROUP)).filter(open).collect();
-            let paths = wanted.iter().map(|n| self.group_path(table, *n)).collect();
-            for (group, records) in wanted.into_iter().zip(self.read_all(paths).await?) {
-                cache.put_group(table, group, records);
-            }
+            let groups: Vec<usize> = (0..cache.layout[table].len()).filter(open).collect();
+            let groups: Vec<GroupRef> = groups.into_iter().map(|group| GroupRef { table, group }).collect();
+            let batches: Vec<BatchRef> = batches.into_iter().map(|batch| BatchRef { table, batch }).collect();
+            self.read_records(cache, &groups, &batches).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads some groups, their batches, and what is claimed.
+    pub async fn look(&self, cache: &mut Cache, groups: &[GroupRef]) -> Result<(), LedgerError> {
+        let claims = self.claims().await?;
+        let of_group = |group: &GroupRef| {
+            let board = &cache.boards[group.table];
+            let mut batches: Vec<usize> =
+                cache.layout[group.table][group.group].clone().map(|piece| board.batch_of[piece]).collect();
+            batches.dedup();
+            batches.into_iter().filter(|batch| !board.batches[*batch].is_done()).collect::<Vec<_>>()
+        };
+        let batches = groups.iter().flat_map(|group| {
+            let table = group.table;
+            of_group(group).into_iter().map(move |batch| BatchRef { table, batch })
+        });
+        let mut batches: Vec<BatchRef> = batches.collect();
+        batches.dedup();
+        self.read_records(cache, groups, &batches).await?;
+        cache.outlook.saw_claims(&cache.boards, claims);
+        cache.outlook.looked(&cache.boards, groups);
+        Ok(())
+    }
+
+    /// Batches are read after their pieces: what is known of them is never older.
+    async fn read_records(
+        &self,
+        cache: &mut Cache,
+        groups: &[GroupRef],
+        batches: &[BatchRef],
+    ) -> Result<(), LedgerError> {
+        let paths = groups.iter().map(|of| self.group_path(of.table, of.group)).collect();
+        let records = self.read_all(paths).await?;
+        let paths = batches.iter().map(|of| self.batch_path(of.table, of.batch)).collect();
+        for (batch, record) in batches.iter().zip(self.read_all(paths).await?) {
+            cache.put_batch(*batch, record);
+        }
+        for (group, records) in groups.iter().zip(records) {
+            cache.put_group(*group, records);
         }
         Ok(())
     }
 
     async fn claims(&self) -> Result<HashSet<Job>, LedgerError> {
         let children = self.session.children(&self.path("claims")).await?.unwrap_or_default();
-        Ok(children.iter().filter_map(|name| job_of(name)).collect())
+        Ok(jobs_of(&children))
+    }
+
+    /// Reads what is claimed. The change fires when a claim is taken or given back after that.
+    pub async fn look_at_claims(&self, cache: &mut Cache) -> Result<Change, LedgerError> {
+        let (children, change) = self.session.watch_children(&self.path("claims")).await?;
+        cache.outlook.saw_claims(&cache.boards, jobs_of(&children.unwrap_or_default()));
+        Ok(change)
     }
 
     /// Fires when a claim is taken or given back. To be asked for before a look at the records.
@@ -181,17 +256,17 @@ impl Ledger {
         claim: ClaimChange,
         worker: &str,
     ) -> Result<Outcome, LedgerError> {
-        let (group, at) = (piece.piece / GROUP, piece.piece % GROUP);
-        let path = self.group_path(piece.table, group);
-        let claim = self.claim_op(Job::Copy(piece), claim, worker);
-        let mut held = cache.groups[piece.table][group].clone();
+        let (group, at) = cache.group_of(piece);
+        let path = self.group_path(piece.table, group.group);
+        let with: Vec<Op> = self.claim_op(Job::Copy(piece), claim, worker).into_iter().collect();
+        let mut held = cache.groups[piece.table][group.group].clone();
         let edit = |records: &Vec<PieceRecord>| {
             let mut changed = records.clone();
             changed[at] = next.clone();
             Edit::of(&records[at], expected, &next, changed)
         };
-        let outcome = self.change(&path, &mut held, claim, edit).await;
-        cache.put_group(piece.table, group, held);
+        let outcome = self.change(&path, &mut held, &with, edit).await;
+        cache.put_group(group, held);
         outcome
     }
 
@@ -206,21 +281,24 @@ impl Ledger {
         worker: &str,
     ) -> Result<Outcome, LedgerError> {
         let path = self.batch_path(batch.table, batch.batch);
-        let claim = self.claim_op(Job::Publish(batch), claim, worker);
+        let mut with: Vec<Op> = self.claim_op(Job::Publish(batch), claim, worker).into_iter().collect();
+        if let BatchState::Done(published) = &next.state {
+            with.extend(self.count_processed(batch.table, published.partitions.len()));
+        }
         let mut held = cache.batches[batch.table][batch.batch].clone();
         let edit = |record: &BatchRecord| Edit::of(record, expected, &next, next.clone());
-        let outcome = self.change(&path, &mut held, claim, edit).await;
+        let outcome = self.change(&path, &mut held, &with, edit).await;
         cache.put_batch(batch, held);
         outcome
     }
 
-    /// Compare-and-set of a node, with a claim in the same commit. Where somebody else was faster, or the answer was lost,
+    /// Compare-and-set of a node, with more in the same commit: the claim first. Where somebody else was faster, or the answer was lost,
     /// the node is read again and `edit` decides anew.
     async fn change<T: Serialize + DeserializeOwned + Clone>(
         &self,
         path: &str,
         held: &mut Versioned<T>,
-        claim: Option<Op>,
+        with: &[Op],
         edit: impl Fn(&T) -> Edit<T>,
     ) -> Result<Outcome, LedgerError> {
         loop {
@@ -230,7 +308,7 @@ impl Ledger {
                 Edit::Lost => return Ok(Outcome::Lost),
             };
             let mut ops = vec![Op::set(path, encoded(&changed), held.version)];
-            ops.extend(claim.clone());
+            ops.extend_from_slice(with);
             match self.session.commit(ops).await {
                 Ok(()) => {
                     *held = Versioned { value: changed, version: held.version + 1 };
@@ -238,6 +316,9 @@ impl Ledger {
                 }
                 // The claim is there (somebody has it) or gone (we have it no more).
                 Err(Error::Conflict { op: 1, .. }) => return Ok(Outcome::Lost),
+                Err(Error::Conflict { op: 2.., path, why, .. }) => {
+                    return Err(LedgerError::Damaged { path, why: why.to_string() });
+                }
                 Err(Error::Conflict { .. } | Error::Unknown { .. }) => {
                     *held = versioned(path.to_owned(), self.session.get(path).await?)?;
                 }
@@ -256,8 +337,27 @@ impl Ledger {
         }
     }
 
+    /// Counts partitions as processed, in the commit that records it: so many are set that their number is the sum of the
+    /// powers of two that the nodes stand for. Nobody is in anybody's way: no version is compared, the version is the count.
+    fn count_processed(&self, table: usize, partitions: usize) -> impl Iterator<Item = Op> + '_ {
+        let bits = (0..PROCESSED_BITS).filter(move |bit| partitions & (1 << bit) != 0);
+        bits.map(move |bit| Op::set(self.processed_path(table, bit), Vec::new(), None))
+    }
+
+    /// How many partitions of a table are recorded as done.
+    async fn processed(&self, table: usize) -> Result<usize, LedgerError> {
+        let paths: Vec<String> = (0..PROCESSED_BITS).map(|bit| self.processed_path(table, bit)).collect();
+        let found = self.session.get_many(&paths).await?;
+        let counted = |(bit, stored): (usize, Option<Stored>)| (stored.map_or(0, |it| it.version) as usize) << bit;
+        Ok(found.into_iter().enumerate().map(counted).sum())
+    }
+
     /// Writes `/status` as the original did.
-    pub async fn write_status(&self, counts: &BTreeMap<String, (usize, usize)>) -> Result<(), LedgerError> {
-        self.settle(vec![Op::set(self.path("status"), status_text(counts), None)]).await.map(drop)
+    pub async fn write_status(&self, plans: &[TablePlan]) -> Result<(), LedgerError> {
+        let mut counts = BTreeMap::new();
+        for (table, plan) in plans.iter().enumerate() {
+            counts.insert(plan.name.clone(), (plan.partitions.len(), self.processed(table).await?));
+        }
+        self.settle(vec![Op::set(self.path("status"), status_text(&counts), None)]).await.map(drop)
     }
 }

@@ -160,11 +160,15 @@ impl Scene {
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
     }
 
-    /// The records of the pieces of a task's first table (at most 64 pieces).
+    /// The records of the pieces of a task's first table.
     #[track_caller]
     pub fn pieces(&self, task: &Task) -> Vec<Value> {
-        let text = self.node(&format!("{}/pieces/0.0", task.path)).expect("the task is planned");
-        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
+        let groups = (0..).map_while(|group| self.node(&format!("{}/pieces/0.{group}", task.path)));
+        let groups =
+            groups.map(|text| serde_json::from_str::<Vec<Value>>(&text).unwrap_or_else(|e| panic!("{e}: {text}")));
+        let pieces: Vec<Value> = groups.flatten().collect();
+        assert!(!pieces.is_empty(), "the task is planned");
+        pieces
     }
 
     /// The names of the children of a ZooKeeper node; `None` when there is no such node.
