@@ -165,18 +165,18 @@ fn a_worker_goes_where_nobody_is_and_helps_others_in_the_end() {
 
 #[test]
 fn who_copies_the_last_piece_of_a_large_batch_finds_it_copied() {
-    let mut large = board(&[6]);
+    let mut large = board(&[6, 6]);
     let mut outlook = outlook(&large);
     // Others have copied the rest, unseen.
     let Next::Claim(Job::Copy(own)) = next(&mut outlook, &large) else { panic!("{outlook:?}") };
     outlook.claimed(Job::Copy(own));
     let boards = std::slice::from_ref(&large);
     outlook.saw_claims(boards, (0..6).map(piece).collect());
-    large.pieces.iter_mut().for_each(|piece| piece.state = copied());
+    large.pieces[..6].iter_mut().for_each(|piece| piece.state = copied());
     let boards = std::slice::from_ref(&large);
     outlook.saw_group(boards, outlook.group_of(Job::Copy(own)).unwrap());
     outlook.released(boards, Job::Copy(own));
-    assert_eq!(next(&mut outlook, &large), Next::Claim(batch(0)));
+    assert_eq!(next(&mut outlook, &large), Next::Claim(batch(0)), "before the next batch is begun");
 }
 
 #[test]
