@@ -104,7 +104,7 @@ fn every_sample_parses_without_a_warning() {
     assert_eq!((simple.tables[0].transfer, simple.tables[0].relay_compression), (None, true));
     assert_eq!(job("verify.xml").verify, Verify::Count);
     let batches = job("batch-bytes.xml");
-    assert_eq!((batches.batch_bytes, batches.number_of_splits), (256 << 20, 4));
+    assert_eq!((batches.batch_bytes, batches.number_of_splits), (Some(256 << 20), 4));
     assert_eq!(first_node(&tasks["secure.xml"].clusters[1]).url(), "https://target-1.example:18443/");
     assert_eq!(first_node(&tasks["password-from-env.xml"].clusters[0]).password, Secret::new(" c0&pier "));
     assert_eq!(first_node(&tasks["password-file.xml"].clusters[0]).password, Secret::new("from file "));
@@ -148,7 +148,7 @@ fn the_originals_forms_are_understood() {
     assert_eq!(shown(&parsed.warnings), Vec::<String>::new());
     let task = parsed.task;
     let job = &task.tables[0];
-    assert_eq!((task.max_workers, job.number_of_splits, job.batch_bytes), (3, 2, 1 << 30));
+    assert_eq!((task.max_workers, job.number_of_splits, job.batch_bytes), (3, 2, None));
     assert_eq!(job.enabled_partitions.as_ref().unwrap().join(","), "3,4,5,6,1,2,0");
     assert_eq!((job.where_condition.as_ref(), job.if_target_not_empty), (None, IfTargetNotEmpty::Replace));
     assert!(job.copy_alias_and_materialized && task.settings.pull_readonly);

@@ -56,6 +56,13 @@ impl Found {
     }
 }
 
+/// How much a piece of a table should hold where the task does not say: an eighth of the table, so that nobody waits long for
+/// the last one, in the bounds of what is worth a piece and of what is lost when an attempt fails.
+pub fn usual_batch_bytes(found: &[Found]) -> u64 {
+    let all: u64 = found.iter().map(Found::bytes).sum();
+    (all / 8).clamp(128 << 20, 1 << 30)
+}
+
 /// Groups partitions, in their order, into batches: consecutive small ones together until they reach `batch_bytes`, a
 /// large one alone. Where a task asks for several pieces of a partition, each partition is alone.
 pub fn batches(found: &[Found], wishes: Wishes) -> Vec<Range<usize>> {
@@ -89,7 +96,9 @@ pub fn cuts(found: &[Found], batches: &[Range<usize>], wishes: Wishes) -> Vec<Cu
         let [partition] = &found[range.clone()] else { continue };
         let holders = partition.shards.iter().filter(|(rows, _)| *rows > 0).count().max(1) as u64;
         for (shard, (rows, bytes)) in partition.shards.iter().enumerate() {
-            let by_size = bytes.div_ceil(wishes.batch_bytes.max(1)).min(rows.div_ceil(GRANULE));
+            // To the nearest number: slices of one and a half times the size are better than two of three quarters.
+            let size = wishes.batch_bytes.max(1);
+            let by_size = (bytes.saturating_add(size / 2) / size).min(rows.div_ceil(GRANULE));
             let count = by_size.max(wishes.splits.div_ceil(holders)).min((*rows).max(1));
             if count > 1 {
                 cuts.push(Cut { batch, shard, count });
@@ -191,6 +200,17 @@ mod tests {
             cuts(&found, &batches, WISHES).first().map_or(1, |cut| cut.count)
         };
         assert_eq!((cut(500), cut(8193), cut(81920)), (1, 2, 10));
+    }
+
+    #[test]
+    fn a_table_is_cut_into_about_eight_pieces_unless_they_are_too_small_or_too_large() {
+        let usual = |bytes| usual_batch_bytes(&found(&[(bytes, bytes)]));
+        assert_eq!([1, 1 << 30, 1 << 40].map(usual), [128 << 20, 256 << 20, 1 << 30]);
+        // A share that is a little larger than a piece is one.
+        let half = 10_000_000;
+        let found = found(&[(half, half + half / 4)]);
+        let wishes = Wishes { batch_bytes: half, splits: 1 };
+        assert_eq!(cuts(&found, &batches(&found, wishes), wishes), []);
     }
 
     #[test]

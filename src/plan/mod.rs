@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{PartitionId, PartitionValue, TableName};
 use crate::sql::{Expression, KeyElement, PartitionFilter, Relation, Selection, Slice, SlotFilter, SlotKey, SlotWidth};
 
-pub use batches::{Cut, Found, MOST_PARTITIONS, Wishes, assemble, batches, cuts};
+pub use batches::{Cut, Found, MOST_PARTITIONS, Wishes, assemble, batches, cuts, usual_batch_bytes};
 pub use columns::{Matched, match_columns};
 pub use literal::{LiteralError, parse_partition};
 pub use slices::{Sample, ranges};

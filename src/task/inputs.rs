@@ -37,7 +37,7 @@ impl Task {
         put("where_condition", job.where_condition.clone());
         put("enabled_partitions", job.enabled_partitions.as_ref().map(|literals| literals.join(" ")));
         put("number_of_splits", Some(job.number_of_splits.to_string()));
-        put("batch_bytes", Some(job.batch_bytes.to_string()));
+        put("batch_bytes", job.batch_bytes.map(|bytes| bytes.to_string()));
         put("if_target_not_empty", Some(job.if_target_not_empty.as_str().to_owned()));
         put(
             "allow_to_copy_alias_and_materialized_columns",

@@ -89,8 +89,9 @@ pub struct TableJob {
     /// A partition is cut into at least so many pieces. The original cut into 10 (later 3) when nothing was
     /// written; here pieces are cut by size, and nothing written means 1.
     pub number_of_splits: u32,
-    /// About how much data (uncompressed bytes) is published together; 1 GiB unless written.
-    pub batch_bytes: u64,
+    /// About how much data (uncompressed bytes) is published together; unless written, as the size of the table suggests
+    /// ([`usual_batch_bytes`](crate::plan::usual_batch_bytes)).
+    pub batch_bytes: Option<u64>,
     /// The policy of this table, or else of the task, or else [`IfTargetNotEmpty::Fail`].
     pub if_target_not_empty: IfTargetNotEmpty,
     /// Whether ALIAS and MATERIALIZED columns are transferred as data.
@@ -137,8 +138,6 @@ const TABLE: Vocabulary = Vocabulary {
     without_effect: &[],
     attributes: &[],
 };
-
-const DEFAULT_BATCH_BYTES: u64 = 1 << 30;
 
 #[derive(Clone, Copy)]
 struct Policies {
@@ -195,7 +194,7 @@ fn table(scope: &Scope<'_>, clusters: &[Cluster], of_task: Policies) -> Option<T
     let where_condition = scope.optional("where_condition");
     let enabled_partitions = scope.child("enabled_partitions").and_then(|list| partitions::read(&list));
     let number_of_splits = scope.number32("number_of_splits", 1, 1);
-    let batch_bytes = scope.size("batch_bytes").unwrap_or(DEFAULT_BATCH_BYTES);
+    let batch_bytes = scope.size("batch_bytes");
     let policies = policies(scope, of_task);
 
     if let Some(index) = target_cluster {

@@ -43,7 +43,8 @@ impl Planner<'_> {
         let found = self.discover().await.map_err(|error| self.world(&error))?;
         let mut found = self.enabled(found, &mut remarks);
         self.look_at_target(&mut found, &mut remarks).await?;
-        let wishes = Wishes { batch_bytes: self.job.batch_bytes, splits: u64::from(self.job.number_of_splits) };
+        let batch_bytes = self.job.batch_bytes.unwrap_or_else(|| plan::usual_batch_bytes(&found));
+        let wishes = Wishes { batch_bytes, splits: u64::from(self.job.number_of_splits) };
         let batches = plan::batches(&found, wishes);
         let cuts = plan::cuts(&found, &batches, wishes);
         let sliced = try_join_all(cuts.iter().map(|cut| async {
