@@ -184,6 +184,14 @@ impl TablePlan {
         &self.partitions[self.batches[batch].partitions.clone()]
     }
 
+    /// Uncompressed bytes of a piece, estimated.
+    pub fn bytes_of(&self, piece: usize) -> u64 {
+        let piece = &self.pieces[piece];
+        let sum = |of: fn(&PartitionPlan) -> u64| self.partitions_of(piece.batch).iter().map(of).sum::<u64>();
+        let (rows, bytes) = (sum(|partition| partition.rows), sum(|partition| partition.bytes));
+        (u128::from(bytes) * u128::from(piece.rows()) / u128::from(rows.max(1))) as u64
+    }
+
     /// The rows of a piece, of all target shards.
     pub fn rows_of(&self, piece: usize) -> Selection {
         let plan = &self.pieces[piece];

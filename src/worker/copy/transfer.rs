@@ -54,8 +54,8 @@ impl Attempt<'_> {
         let started = Instant::now();
         self.move_along(sources, &places, &legs).await?;
         if let Some(manner) = trial {
-            let rows = self.plan().pieces[self.piece.piece].rows();
-            if let Some(news) = self.site.pace.note(self.piece.table, manner, rows, started.elapsed()) {
+            let bytes = self.plan().bytes_of(self.piece.piece);
+            if let Some(news) = self.site.pace.note(self.piece.table, manner, bytes, started.elapsed()) {
                 tracing::info!("table {}: {news}", self.plan().name);
             }
         }
