@@ -108,6 +108,7 @@ impl Place<'_> {
             values: ["`d`", "`id`", "`s`"].map(str::to_owned).into(),
             rows: Selection::all(Relation::plain(from.clone())),
             compress: true,
+            throttles: Vec::new(),
         }
     }
 

@@ -71,6 +71,12 @@ impl Error {
         matches!(self.code(), Some(164 | 192 | 193 | 194 | 195 | 291 | 452 | 497 | 516))
     }
 
+    /// Whether the server asks for time: its merges must catch up first. The same code (252) is that of an INSERT of more
+    /// partitions than `max_partitions_per_insert_block` allows, which no waiting helps; only the words tell.
+    pub fn is_overload(&self) -> bool {
+        matches!(&self.kind, Kind::Server { code: 252, message } if !message.contains("INSERT block"))
+    }
+
     /// What to do, by the server's code and not by its words.
     pub fn remedy(&self) -> Remedy {
         match &self.kind {
@@ -140,6 +146,7 @@ impl Error {
             75 | 243 => "if its disk is full, free space there",
             225 | 242 | 999 => "is this server's own ZooKeeper in order? See system.replicas there",
             40 | 76 | 88 | 107 | 117 | 226 | 246 | 271 => "CHECK TABLE on this server tells which part is damaged",
+            252 if self.is_overload() => "its merges must catch up first",
             241 => "lower batch_bytes, or raise max_memory_usage in the settings of the task",
             _ => return None,
         })
@@ -169,6 +176,17 @@ mod tests {
         for code in [47, 62, 193, 516, 115, 158] {
             assert_eq!(of(code).remedy(), Remedy::GiveUp, "{code}");
         }
+    }
+
+    #[test]
+    fn a_server_that_asks_for_time_is_told_from_a_limit_of_one_insert() {
+        let of = |code, message: &str| {
+            let kind = Kind::Server { code, message: message.into() };
+            Error { node: "n".into(), doing: "cannot".into(), kind }.is_overload()
+        };
+        assert!(of(252, "Too many parts (300). Merges are processing significantly slower than inserts."));
+        assert!(!of(252, "Too many partitions for single INSERT block (more than 100)."));
+        assert!(!of(241, "Memory limit exceeded"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod error;
 pub mod http;
 pub mod memory;
 mod native;
+mod throttle;
 mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +29,7 @@ use crate::sql::{Column, KeyElement, Selection, TableDefinition};
 
 pub use error::{Error, Kind, Remedy};
 pub use native::is_dealable;
+pub use throttle::Throttle;
 pub use transfer::{Destination, Origin, Transfer};
 
 /// What a server says of itself.

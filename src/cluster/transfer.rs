@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::model::{Node, TableName, Way};
 use crate::sql::{Selection, SlotFilter, SlotKey};
 
-use super::Settings;
+use super::{Settings, Throttle};
 
 /// The transfer of some rows from source nodes to a table of target nodes.
 #[derive(Debug, Clone)]
@@ -29,6 +29,8 @@ pub struct Transfer {
     pub rows: Selection,
     /// Whether a relay asks the source to compress the rows; it does so where both servers can.
     pub compress: bool,
+    /// What a relay must pass on its way; where servers carry the rows, nobody asks.
+    pub throttles: Vec<Arc<Throttle>>,
 }
 
 /// A node that rows are read from.
@@ -103,6 +105,13 @@ impl Transfer {
         match slots {
             Some(slots) => Selection { slots: Some(slots), ..self.rows.clone() },
             None => self.rows.clone(),
+        }
+    }
+
+    /// Waits until so many bytes of rows, uncompressed, may travel on.
+    pub(super) async fn pass(&self, bytes: usize) {
+        for throttle in &self.throttles {
+            throttle.pass(bytes).await;
         }
     }
 

@@ -212,8 +212,8 @@ impl BatchRecord {
 
     /// The record after a failure of the running attempt at publishing.
     pub fn after_failure(&self, worker: &str, failure: Failure, limit: u32) -> Self {
-        let failures = self.failures + 1;
-        let again = failure.transient && failures < limit;
+        let failures = self.failures + u32::from(!failure.overload);
+        let again = failure.transient && (failure.overload || failures < limit);
         let base = Self { failures, ..self.clone() };
         if again {
             base.next_attempt(worker)
@@ -288,8 +288,8 @@ impl PieceRecord {
 
     /// The record after a failure of the running attempt.
     pub fn after_failure(&self, worker: &str, failure: Failure, limit: u32) -> Self {
-        let failures = self.failures + 1;
-        let again = failure.transient && failures < limit;
+        let failures = self.failures + u32::from(!failure.overload);
+        let again = failure.transient && (failure.overload || failures < limit);
         let narrow = self.narrow + u32::from(failure.too_large);
         let base = Self { failures, narrow, ..self.clone() };
         if again {
@@ -316,6 +316,8 @@ pub struct Failure {
     pub transient: bool,
     /// Whether it moved more at once than a server could take.
     pub too_large: bool,
+    /// Whether a server asked for time: that does not count as a try.
+    pub overload: bool,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -327,7 +329,7 @@ mod tests {
     use super::*;
 
     fn failure(transient: bool) -> Failure {
-        Failure { error: "e".into(), transient, too_large: false }
+        Failure { error: "e".into(), transient, too_large: false, overload: false }
     }
 
     #[test]
@@ -371,6 +373,18 @@ mod tests {
             record.after_failure("a", failure(false), 3).state,
             PieceState::Failed { transient: false, .. }
         ));
+    }
+
+    #[test]
+    fn what_a_server_asks_time_for_does_not_count_as_a_try() {
+        let overload = || Failure { overload: true, ..failure(true) };
+        let record = (0..100)
+            .fold(PieceRecord::default().next_attempt("a", 0), |record, _| record.after_failure("a", overload(), 2));
+        assert_eq!((record.attempt, record.failures), (101, 0));
+        assert!(matches!(record.after_failure("a", failure(true), 2).state, PieceState::Running { .. }));
+        let batch = BatchRecord::new(Vec::new()).next_attempt("a").after_failure("a", overload(), 1);
+        assert_eq!((batch.publication, batch.failures), (2, 0));
+        assert!(matches!(batch.state, BatchState::Publishing { .. }));
     }
 
     #[test]

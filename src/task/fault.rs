@@ -1,5 +1,6 @@
 //! What can be wrong with a task or keeper file, and what only looks wrong.
 
+use crate::model::Way;
 use std::fmt;
 
 use thiserror::Error;
@@ -154,6 +155,12 @@ pub enum Problem {
     /// A transfer that is planned and not there.
     #[error("clone (parts as files) is not there yet: leave the element out, or write auto, push, pull or relay")]
     NoClone,
+    /// A cap on bytes a second where servers carry the rows.
+    #[error(
+        "rows that travel by {0} cannot be held to max_bytes_per_second: leave <transfer> out or write relay, so that they \
+         pass through the worker; or cap each statement's compressed bytes by max_network_bandwidth in <settings> instead"
+    )]
+    NotPaced(Way),
     /// The chroot of ZooKeeper.
     #[error("must start with /, but is {0}")]
     NotAPath(String),

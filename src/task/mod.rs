@@ -35,6 +35,8 @@ pub use settings::Settings;
 pub use tables::{IfTargetNotEmpty, TableJob, Verify};
 pub use tls::system_authorities;
 
+use std::num::NonZeroU64;
+
 use crate::model::Cluster;
 use walk::{Scope, Vocabulary};
 
@@ -44,6 +46,11 @@ pub struct Task {
     /// How many workers may be active at once; the others wait. The original demanded the element; left out, it is
     /// [`u32::MAX`] here: no limit. At 0 all wait, as they did in the original: a way to pause a task.
     pub max_workers: u32,
+    /// `<max_bytes_per_second>` at the root: bytes of rows, uncompressed, that each worker moves in a second at most, over all
+    /// its jobs. Like the next one it may change while the task runs.
+    pub max_bytes_per_second: Option<NonZeroU64>,
+    /// `<max_bytes_per_second_of_task>`: what all workers together move; each has its share.
+    pub max_bytes_per_second_of_task: Option<NonZeroU64>,
     /// Settings of ClickHouse for our statements.
     pub settings: Settings,
     /// In the order written, at least one, each with a name of its own.
@@ -77,6 +84,8 @@ const ROOT: Vocabulary = Vocabulary {
         tables::POLICIES[3],
         tables::POLICIES[4],
         tables::POLICIES[5],
+        tables::POLICIES[6],
+        tables::OF_TASK,
     ],
     without_effect: &[
         ("zookeeper", "it belongs to the file that --config names"),
@@ -126,5 +135,9 @@ fn read(root: &Scope<'_>) -> Option<Task> {
     if tables.is_none() {
         root.fault(Problem::Missing("tables"));
     }
-    (!root.cx.has_faults()).then_some(Task { max_workers, settings, clusters, tables: jobs })
+    let max_bytes_per_second = root.rate(tables::POLICIES[6]);
+    let max_bytes_per_second_of_task = root.rate(tables::OF_TASK);
+    let task =
+        Task { max_workers, max_bytes_per_second, max_bytes_per_second_of_task, settings, clusters, tables: jobs };
+    (!root.cx.has_faults()).then_some(task)
 }

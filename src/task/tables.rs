@@ -1,6 +1,7 @@
 //! `<tables>`: what to copy, from where to where.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::num::NonZeroU64;
 
 use super::fault::Problem;
 use super::partitions;
@@ -102,17 +103,26 @@ pub struct TableJob {
     pub relay_compression: bool,
     /// How what arrived is checked: as this table says, or else the task, or else [`Verify::Count`].
     pub verify: Verify,
+    /// `<max_bytes_per_second>` of this table: bytes of rows, uncompressed, that each worker moves of it in a second at most,
+    /// beside what the task allows for all. It may change while the task runs.
+    pub max_bytes_per_second: Option<NonZeroU64>,
+    /// Whether its rows are capped, by itself or by the task: they must pass through the worker then.
+    pub paced: bool,
 }
 
 /// Elements that stand at a table, or at the task for all its tables (where many users of the original put them).
-pub(super) const POLICIES: [&str; 6] = [
+pub(super) const POLICIES: [&str; 7] = [
     "if_target_not_empty",
     "allow_to_drop_target_partitions",
     "allow_to_copy_alias_and_materialized_columns",
     "transfer",
     "relay_compression",
     "verify",
+    "max_bytes_per_second",
 ];
+
+/// The other element that caps; of the task only.
+pub(super) const OF_TASK: &str = "max_bytes_per_second_of_task";
 
 const TABLE: Vocabulary = Vocabulary {
     known: &[
@@ -134,6 +144,7 @@ const TABLE: Vocabulary = Vocabulary {
         POLICIES[3],
         POLICIES[4],
         POLICIES[5],
+        POLICIES[6],
     ],
     without_effect: &[],
     attributes: &[],
@@ -163,6 +174,8 @@ impl Default for Policies {
 /// The table jobs in the order written; complete only when no fault was found.
 pub(super) fn read(root: &Scope<'_>, tables: &Scope<'_>, clusters: &[Cluster]) -> Vec<TableJob> {
     let of_task = policies(root, Policies::default());
+    // A text that is no rate is a fault of its own, and is reported where the task's other elements are.
+    let paced = root.child(POLICIES[6]).or_else(|| root.child(OF_TASK)).is_some();
     tables.attributes(&[]);
     tables.no_text();
     let mut jobs = Vec::new();
@@ -172,7 +185,7 @@ pub(super) fn read(root: &Scope<'_>, tables: &Scope<'_>, clusters: &[Cluster]) -
             scope.fault(Problem::Duplicate(first));
             lines.insert(scope.name(), first);
         } else {
-            jobs.extend(table(&scope, clusters, of_task));
+            jobs.extend(table(&scope, clusters, of_task, paced));
         }
     }
     if lines.is_empty() {
@@ -181,7 +194,7 @@ pub(super) fn read(root: &Scope<'_>, tables: &Scope<'_>, clusters: &[Cluster]) -
     jobs
 }
 
-fn table(scope: &Scope<'_>, clusters: &[Cluster], of_task: Policies) -> Option<TableJob> {
+fn table(scope: &Scope<'_>, clusters: &[Cluster], of_task: Policies, paced: bool) -> Option<TableJob> {
     scope.only(TABLE);
     // Everything is read before anything is given up, so that every fault is found.
     let source_cluster = cluster(scope.required("cluster_pull"), clusters);
@@ -196,6 +209,11 @@ fn table(scope: &Scope<'_>, clusters: &[Cluster], of_task: Policies) -> Option<T
     let number_of_splits = scope.number32("number_of_splits", 1, 1);
     let batch_bytes = scope.size("batch_bytes");
     let policies = policies(scope, of_task);
+    let max_bytes_per_second = scope.rate(POLICIES[6]);
+    let paced = paced || max_bytes_per_second.is_some();
+    if let Some(way) = policies.transfer.filter(|way| paced && *way != Way::Relay) {
+        scope.fault(Problem::NotPaced(way));
+    }
 
     if let Some(index) = target_cluster {
         let shards = clusters[index].shards.iter().filter(|shard| shard.weight > 0).count();
@@ -228,6 +246,8 @@ fn table(scope: &Scope<'_>, clusters: &[Cluster], of_task: Policies) -> Option<T
         transfer: policies.transfer,
         relay_compression: policies.relay_compression,
         verify: policies.verify,
+        max_bytes_per_second,
+        paced,
     })
 }
 

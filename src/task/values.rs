@@ -1,5 +1,7 @@
 //! Numbers, sizes, booleans and words, as the original read them.
 
+use std::num::NonZeroU64;
+
 use super::fault::Problem;
 use super::walk::{Scope, Text};
 
@@ -34,6 +36,11 @@ impl Scope<'_> {
             text.fault(Problem::Size(text.shown()));
         }
         size
+    }
+
+    /// A rate in bytes a second, written like a size.
+    pub(super) fn rate(&self, name: &str) -> Option<NonZeroU64> {
+        self.size(name).and_then(NonZeroU64::new)
     }
 }
 

@@ -128,6 +128,12 @@ pub async fn places(ledger: &Ledger) -> Result<Vec<String>, LedgerError> {
     Ok(ledger.session().children(&ledger.path(PLACES)).await?.unwrap_or_default())
 }
 
+/// The same, with what fires when they are others.
+pub async fn watch_places(ledger: &Ledger) -> Result<(Vec<String>, Change), LedgerError> {
+    let (places, change) = ledger.session().watch_children(&ledger.path(PLACES)).await?;
+    Ok((places.unwrap_or_default(), change))
+}
+
 /// Whether there are more workers than `limit`, and this one is of those that should leave.
 pub fn is_surplus(places: &[String], worker: &str, limit: u32) -> bool {
     places.iter().position(|place| place == worker).is_some_and(|rank| rank >= limit as usize)

@@ -1,10 +1,14 @@
 //! From a claim to a recorded result: attempts at a piece or a publication, one after the other.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
-use crate::protocol::{BatchRecord, BatchRef, BatchState, Job, PieceRecord, PieceRef, PieceState, Policy, Published};
+use crate::protocol::{
+    BatchRecord, BatchRef, BatchState, Failure, Job, PieceRecord, PieceRef, PieceState, Policy, Published,
+};
 
 use super::copy::Attempt;
 use super::fault_point::fault_point;
@@ -14,6 +18,8 @@ use super::site::{AttemptError, Site};
 
 /// So many attempts in a row fail before a target node that does not answer counts as lost.
 const PATIENCE: u32 = 3;
+/// So long a server that asks for time is given it; after that each time is a failure like others.
+const GRACE: Duration = Duration::from_secs(6 * 3600);
 /// So often a batch is moved to other nodes.
 const MOST_GENERATIONS: u32 = 10;
 
@@ -89,6 +95,7 @@ impl Hands {
         let of = &plan.pieces[piece.piece];
         let name = format!("table {} piece {} ({})", plan.name, piece.piece, self.describe(piece));
         fault_point("piece-claimed").await;
+        let mut grace = Grace::default();
         loop {
             let number = record.attempt;
             let batch = self.cache.lock().await.boards[piece.table].batches[of.batch].clone();
@@ -110,9 +117,10 @@ impl Hands {
                     let limit = self.site.conduct.tries;
                     let next = match moved {
                         Some(generation) => record.next_attempt(&self.site.worker, generation),
-                        None => record.after_failure(&self.site.worker, error.failure(), limit),
+                        None => record.after_failure(&self.site.worker, grace.failure(&error), limit),
                     };
-                    self.tell(&name, number, &error, matches!(next.state, PieceState::Failed { .. }));
+                    let given_up = matches!(next.state, PieceState::Failed { .. });
+                    self.tell(&name, number, &error, given_up, &grace);
                     next
                 }
             };
@@ -131,7 +139,7 @@ impl Hands {
                 return Ok(());
             }
             record = next;
-            tokio::time::sleep(self.site.pause(record.failures)).await;
+            tokio::time::sleep(self.site.pause(record.failures + grace.waits)).await;
         }
     }
 
@@ -143,6 +151,7 @@ impl Hands {
             many => format!("table {} batch {} ({} partitions)", plan.name, batch.batch, many.len()),
         };
         fault_point("publication-claimed").await;
+        let mut grace = Grace::default();
         loop {
             let number = record.publication;
             let result = self.attempt_publication(batch, &mut record).await?;
@@ -158,12 +167,12 @@ impl Hands {
                 }
                 Err(error) => {
                     if self.move_if_lost(batch, &record, &error, record.failures + 1).await?.is_some() {
-                        self.tell(&name, number, &error, false);
+                        self.tell(&name, number, &error, false, &grace);
                         return self.ledger.give_up_claim(Job::Publish(batch)).await;
                     }
                     let limit = self.site.conduct.publication_tries;
-                    let next = record.after_failure(&self.site.worker, error.failure(), limit);
-                    self.tell(&name, number, &error, matches!(next.state, BatchState::Failed { .. }));
+                    let next = record.after_failure(&self.site.worker, grace.failure(&error), limit);
+                    self.tell(&name, number, &error, matches!(next.state, BatchState::Failed { .. }), &grace);
                     (next, None)
                 }
             };
@@ -186,7 +195,7 @@ impl Hands {
                 return Ok(());
             }
             record = next;
-            tokio::time::sleep(self.site.pause(record.failures)).await;
+            tokio::time::sleep(self.site.pause(record.failures + grace.waits)).await;
         }
     }
 
@@ -308,11 +317,59 @@ impl Hands {
         format!("{what}{slice}, source shard{} {}", if shards.len() > 1 { "s" } else { "" }, shards.join(", "))
     }
 
-    fn tell(&self, name: &str, number: u32, error: &AttemptError, given_up: bool) {
+    fn tell(&self, name: &str, number: u32, error: &AttemptError, given_up: bool, grace: &Grace) {
         if given_up {
             tracing::error!("{name}: attempt {number} failed, and was the last: {error}");
+        } else if let Some(since) = grace.since {
+            let minutes = since.elapsed().as_secs() / 60;
+            tracing::warn!("{name}: attempt {number} waits, and is repeated (for {minutes} min so far): {error}");
         } else {
             tracing::warn!("{name}: attempt {number} failed and is repeated: {error}");
         }
+    }
+}
+
+/// The time that a server was given because it asked for it.
+#[derive(Debug, Default)]
+struct Grace {
+    /// When it asked first, of times in a row.
+    since: Option<Instant>,
+    /// How often, since then.
+    waits: u32,
+}
+
+impl Grace {
+    /// An error as it is recorded: what a server asks time for is no failure, as long as it is not asked for too long.
+    fn failure(&mut self, error: &AttemptError) -> Failure {
+        let mut failure = error.failure();
+        if failure.overload {
+            let since = *self.since.get_or_insert_with(Instant::now);
+            self.waits += 1;
+            failure.overload = since.elapsed() < GRACE;
+        } else {
+            *self = Self::default();
+        }
+        failure
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{Error, Kind};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_asks_for_time_is_given_hours_and_not_days() {
+        let of = |code| {
+            let kind = Kind::Server { code, message: "Too many parts (300)".into() };
+            AttemptError::Server(Error { node: "n".into(), doing: "cannot".into(), kind })
+        };
+        let mut grace = Grace::default();
+        assert!(grace.failure(&of(252)).overload);
+        tokio::time::advance(GRACE / 2).await;
+        assert!(grace.failure(&of(252)).overload && !grace.failure(&of(209)).overload);
+        assert!(grace.failure(&of(252)).overload, "counted from the beginning again");
+        tokio::time::advance(GRACE).await;
+        assert!(!grace.failure(&of(252)).overload);
     }
 }

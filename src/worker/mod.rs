@@ -14,6 +14,7 @@
 //!
 //! A lost session ends 3 to 6: everything in hand is dropped, and they begin again with a new session.
 
+mod caps;
 pub mod cleanup;
 pub mod copy;
 pub mod crew;

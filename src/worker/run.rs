@@ -258,7 +258,7 @@ async fn resume(
             refuse_differences(&launch.task_path, &record.inputs, Some(&task))?;
             if own.is_some() && given.as_ref().is_some_and(|(text, _)| *text != stored) {
                 tracing::warn!(
-                    "the task file differs from the task stored at {place} in what may be changed (settings, transfer, max_workers); \
+                    "the task file differs from the task stored at {place} in what may be changed (settings, transfer, max_bytes_per_second, max_workers); \
                      the stored one is used: --task-upload-force replaces it"
                 );
             }

@@ -65,6 +65,7 @@ impl Shift<'_> {
     pub async fn work(&mut self) -> Result<ShiftEnd, RunError> {
         let mut running = Running::new();
         let mut description = self.next_description().await?;
+        let mut places = self.next_places().await?;
         let (mut last_status, mut status_due) = (Instant::now(), false);
         let session = crew::session(&self.hands.ledger);
         if self.retry_failed {
@@ -101,6 +102,7 @@ impl Shift<'_> {
                 () = self.interrupt.finish(), if !self.interrupt.is_finishing() => Event::Finish,
                 Some(done) = running.join_next(), if !running.is_empty() => Event::Done(done),
                 () = &mut description => Event::Description,
+                () = &mut places => Event::Places,
                 () = fired(claims) => Event::Claims,
             };
             match event {
@@ -113,7 +115,9 @@ impl Shift<'_> {
                     // The watch is set before the look, so that no change is missed.
                     description = self.next_description().await?;
                     self.take_over(self.hands.ledger.description().await?.as_deref());
+                    places = self.next_places().await?;
                 }
+                Event::Places => places = self.next_places().await?,
                 Event::Stop => {
                     running.shutdown().await;
                     return Ok(ShiftEnd::Stopped);
@@ -160,6 +164,18 @@ impl Shift<'_> {
 
     async fn next_description(&self) -> Result<BoxFuture<'static, ()>, LedgerError> {
         let (_, change) = self.hands.ledger.watch_description().await?;
+        Ok(fired(Some(change)).boxed())
+    }
+
+    /// Takes this worker's share of what all may move in a second, where there is such a cap; and waits for it to change.
+    async fn next_places(&self) -> Result<BoxFuture<'static, ()>, LedgerError> {
+        let site = &self.hands.site;
+        let task = site.task();
+        if task.max_bytes_per_second_of_task.is_none() {
+            return Ok(fired(None).boxed());
+        }
+        let (places, change) = crew::watch_places(&self.hands.ledger).await?;
+        site.caps.share(&task, places.len());
         Ok(fired(Some(change)).boxed())
     }
 
@@ -245,7 +261,7 @@ impl Shift<'_> {
         };
         if let Some(task) = changed_task(text, self.secrets, self.inputs) {
             tracing::info!(
-                "the description of the task has changed: its settings, transfer and max_workers apply from now on"
+                "the description of the task has changed: its settings, transfer, max_bytes_per_second and max_workers apply from now on"
             );
             self.hands.site.set_task(Arc::new(task));
         }
@@ -282,6 +298,7 @@ enum Event {
     Done(Result<Result<Job, LedgerError>, JoinError>),
     Claims,
     Description,
+    Places,
     Finish,
     Stop,
     Lost(KeeperError),

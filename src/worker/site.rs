@@ -13,6 +13,7 @@ use crate::protocol::{Failure, PieceRef, Policy, TaskId};
 use crate::sql::{Selection, TableDefinition};
 use crate::task::{IfTargetNotEmpty, Task, Verify};
 
+use super::caps::Caps;
 use super::dice::Dice;
 use super::fleet::Fleet;
 use super::ledger::LedgerError;
@@ -56,6 +57,8 @@ pub struct Site {
     pub worker: String,
     /// Which way was the faster one.
     pub(super) pace: Pace,
+    /// How much may be moved in a second.
+    pub(super) caps: Caps,
     dice: Dice,
     task: Mutex<Arc<Task>>,
     targets: Mutex<HashMap<(usize, String), Arc<TableDefinition>>>,
@@ -67,6 +70,7 @@ pub struct Site {
 /// | what failed | what is done |
 /// | --- | --- |
 /// | a server, for a while ([`Remedy::Retry`]) | another attempt, after a pause that grows to a minute, never equal for two workers |
+/// | a server that asks for time ([`Error::is_overload`]) | the same, and it is not counted to the tries for some hours |
 /// | a server's memory ([`Remedy::Smaller`]) | another attempt that moves less at once |
 /// | one replica's data ([`Remedy::Elsewhere`]), or a replica of the source that does not answer | another attempt, on another replica |
 /// | a target node for good, or its staged rows | other nodes are chosen, and the batch is copied again |
@@ -102,10 +106,15 @@ impl AttemptError {
         }
     }
 
+    /// Whether a server asks for time.
+    pub fn is_overload(&self) -> bool {
+        matches!(self, Self::Server(error) if error.is_overload())
+    }
+
     /// As it is recorded.
     pub fn failure(&self) -> Failure {
         let too_large = matches!(self, Self::Server(error) if error.remedy() == Remedy::Smaller);
-        Failure { error: self.to_string(), transient: self.is_transient(), too_large }
+        Failure { error: self.to_string(), transient: self.is_transient(), too_large, overload: self.is_overload() }
     }
 }
 
@@ -120,6 +129,7 @@ impl Site {
         worker: String,
         dice: Dice,
     ) -> Self {
+        let caps = Caps::new(&task);
         let (plans, task) = (Arc::new(plans), Mutex::new(task));
         Self {
             fleet,
@@ -128,6 +138,7 @@ impl Site {
             conduct,
             worker,
             pace: Pace::default(),
+            caps,
             dice,
             task,
             targets: Mutex::default(),
@@ -142,6 +153,7 @@ impl Site {
 
     /// Takes a changed task over.
     pub fn set_task(&self, task: Arc<Task>) {
+        self.caps.follow(&task);
         *self.task.lock().unwrap_or_else(PoisonError::into_inner) = task;
     }
 

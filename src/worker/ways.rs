@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::cluster::{Error, Remedy};
 use crate::model::{Node, Way};
+use crate::task::TableJob;
 
 use super::fleet::Fleet;
 
@@ -47,6 +48,18 @@ impl Ways {
 }
 
 impl Fleet {
+    /// The way for the rows of a table job: the one that the task says, else the best one. What is to be held to a rate passes
+    /// through the worker: no setting of a server's statement caps its rows over all statements, or can be changed while it runs.
+    /// (18.16: `max_network_bandwidth` holds the compressed bytes of one statement; `…_for_user` and `…_for_all_users` let a
+    /// push pass as it is.)
+    pub async fn way_of(&self, job: &TableJob, from: &Node, to: &Node, filtered: bool) -> Result<Choice, Error> {
+        if job.transfer.is_none() && job.paced {
+            let since = "max_bytes_per_second holds only what passes through the worker".to_owned();
+            return Ok(Choice { way: Way::Relay, since: Some(since) });
+        }
+        self.way(from, to, job.transfer, filtered).await
+    }
+
     /// The way from a source node to a target node. `filtered`: whether the source would filter the rows of a pull, see
     /// [`Selection::filters_at_the_table`](crate::sql::Selection::filters_at_the_table).
     ///

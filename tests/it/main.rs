@@ -28,6 +28,7 @@ mod secure;
 mod settings;
 mod sharding;
 mod status;
+mod throttle;
 mod transfers;
 mod verify;
 mod warehouse;

@@ -87,6 +87,7 @@ async fn an_error_in_the_middle_of_a_relay_is_the_sources_own() {
         values: vec![value.to_owned()],
         rows: Selection::all(Relation::plain(name.clone())),
         compress: true,
+        throttles: Vec::new(),
     };
     let failed = warehouse.transfer(&transfer("n + throwIf(n = 1900000)")).await.unwrap_err();
     assert_eq!((failed.code(), failed.node.as_str()), (Some(395), one.to_string().as_str()), "{failed}");

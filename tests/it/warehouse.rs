@@ -51,6 +51,7 @@ async fn a_push_goes_on_without_its_sender_until_it_is_killed() {
         values: vec!["number".into()],
         rows: Selection::all(Relation::plain(TableName::new("system", "numbers"))),
         compress: true,
+        throttles: Vec::new(),
     };
     let sent = tokio::spawn({
         let (warehouse, push) = (warehouse.clone(), push(1));

@@ -46,6 +46,7 @@ impl HttpWarehouse {
                 answers: &self.answers,
                 node: &from.node,
                 doing: &doing,
+                transfer,
                 rows,
                 unpacker: framed.then(Unpacker::default),
             };
@@ -83,6 +84,7 @@ struct Rows<'a> {
     answers: &'a Answers,
     node: &'a Node,
     doing: &'a str,
+    transfer: &'a Transfer,
     rows: BytesCursor,
     unpacker: Option<Unpacker>,
 }
@@ -107,10 +109,14 @@ impl Inlet for Rows<'_> {
                 (Some(bytes), Some(unpacker)) => {
                     let rows = unpacker.unpack(&bytes).map_err(|why| unpacked(why, self.node, self.doing))?;
                     if !rows.is_empty() {
+                        self.transfer.pass(rows.len()).await;
                         return Ok(Some(rows));
                     }
                 }
-                (next, None) => return Ok(next),
+                (next, None) => {
+                    self.transfer.pass(next.as_ref().map_or(0, Bytes::len)).await;
+                    return Ok(next);
+                }
             }
         }
     }

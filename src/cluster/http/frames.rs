@@ -91,18 +91,22 @@ impl Watch {
         Self { framed, under_way: Vec::new(), last: Vec::new(), broken: false }
     }
 
-    /// Takes note of what goes by.
-    pub(super) fn see(&mut self, mut bytes: &[u8]) {
+    /// Takes note of what goes by. Gives the bytes of rows in it: of a compressed stream those of the frames that end in it,
+    /// unpacked.
+    pub(super) fn see(&mut self, mut bytes: &[u8]) -> usize {
         if !self.framed || self.broken {
-            return self.keep(bytes);
+            self.keep(bytes);
+            return bytes.len();
         }
+        let mut unpacked = 0;
         while !bytes.is_empty() {
             let wanted = match frame_length(&self.under_way) {
                 Some(Some(length)) => length,
                 Some(None) => CHECKSUM + HEADER,
                 None => {
                     self.broken = true;
-                    return self.keep(bytes);
+                    self.keep(bytes);
+                    return unpacked;
                 }
             };
             let (now, rest) = bytes.split_at(bytes.len().min(wanted - self.under_way.len()));
@@ -111,8 +115,10 @@ impl Watch {
             if matches!(frame_length(&self.under_way), Some(Some(length)) if length == self.under_way.len()) {
                 std::mem::swap(&mut self.last, &mut self.under_way);
                 self.under_way.clear();
+                unpacked += unpacked_size(&self.last);
             }
         }
+        unpacked
     }
 
     fn keep(&mut self, bytes: &[u8]) {
@@ -149,6 +155,12 @@ impl Watch {
     }
 }
 
+/// What a whole frame unpacks to, as it says.
+fn unpacked_size(frame: &[u8]) -> usize {
+    let size = frame.get(CHECKSUM + 5..CHECKSUM + HEADER).and_then(|size| size.try_into().ok());
+    size.map_or(0, |size| u32::from_le_bytes(size) as usize).min(LARGEST)
+}
+
 /// The length of a frame that begins here; inside: `None` while too little of it is there; outside: `None` when it is none.
 fn frame_length(bytes: &[u8]) -> Option<Option<usize>> {
     let Some(header) = bytes.get(CHECKSUM..CHECKSUM + HEADER) else { return Some(None) };
@@ -172,7 +184,9 @@ mod tests {
     /// A stream that arrives in pieces of some length.
     fn watched(framed: bool, stream: &[u8], piece: usize) -> Watch {
         let mut watch = Watch::new(framed);
-        stream.chunks(piece).for_each(|bytes| watch.see(bytes));
+        stream.chunks(piece).for_each(|bytes| {
+            watch.see(bytes);
+        });
         watch
     }
 
@@ -203,6 +217,16 @@ mod tests {
         for cut in [1, 10, stream.len() - 20] {
             assert!(!watched(true, &stream[..stream.len() - cut], 7).is_whole(), "{cut}");
         }
+    }
+
+    #[test]
+    fn rows_are_counted_as_they_are_unpacked() {
+        let stream = [frame(LZ4, &[b'x'; 50_000]), frame(NONE, &[b'x'; 700])].concat();
+        for piece in [1, 24, 25, 1 << 20] {
+            let mut watch = Watch::new(true);
+            assert_eq!(stream.chunks(piece).map(|bytes| watch.see(bytes)).sum::<usize>(), 50_700, "{piece}");
+        }
+        assert_eq!(Watch::new(false).see(&stream), stream.len());
     }
 
     #[test]

@@ -118,7 +118,8 @@ impl<'a> Passing<'a> {
         let doing = self.transfer.doing();
         let mut watch = Watch::new(framed);
         while let Some(bytes) = rows.next().await.map_err(|error| self.answers.translated(from, &doing, error))? {
-            watch.see(&bytes);
+            // Nothing more is read meanwhile, so the source waits too.
+            self.transfer.pass(watch.see(&bytes)).await;
             self.any |= !bytes.is_empty();
             if let Err(error) = self.insert.send(bytes).await {
                 self.watches.push((from, watch));

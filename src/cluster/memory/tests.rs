@@ -58,6 +58,7 @@ impl Scene {
             values: vec!["`m`".into(), "id".into()],
             rows: Selection::all(Relation::plain(self.a.clone())),
             compress: true,
+            throttles: Vec::new(),
         }
     }
 

@@ -87,8 +87,9 @@ impl Attempt<'_> {
 
     async fn choose(&self, source: &Node, place: &Place) -> Result<Choice, AttemptError> {
         let rows = self.plan().rows_for(self.piece.piece, place.shard);
-        let wanted = self.site.task().tables[self.piece.table].transfer;
-        Ok(self.site.fleet.way(source, &place.node, wanted, rows.filters_at_the_table()).await?)
+        let task = self.site.task();
+        let job = &task.tables[self.piece.table];
+        Ok(self.site.fleet.way_of(job, source, &place.node, rows.filters_at_the_table()).await?)
     }
 
     /// Whether the rows can be dealt to several target shards on their way.
@@ -163,6 +164,7 @@ impl Attempt<'_> {
                 values: plan.reading.values.clone(),
                 rows,
                 compress: site.task().tables[self.piece.table].relay_compression,
+                throttles: site.caps.of(self.piece.table),
             };
             *sent += 1;
             self.carry(&transfer).await.map_err(|error| self.note_failure(&transfer, error))?;

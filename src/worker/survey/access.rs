@@ -150,7 +150,7 @@ impl Surveyor<'_> {
         let text = |error: Error| error.to_string();
         let Some(first) = replicas.first() else { return Ok(None) };
         let Some(way) = self.job.transfer else {
-            let choice = self.fleet.way(from, first, None, filtered).await.map_err(text)?;
+            let choice = self.fleet.way_of(self.job, from, first, filtered).await.map_err(text)?;
             let told = |since| (choice.way, format!("transfer: {} from {from} to {first}, since {since}", choice.way));
             return Ok(choice.since.map(told));
         };

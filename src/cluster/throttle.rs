@@ -1,0 +1,136 @@
+//! A cap on bytes a second, for all that pass one place.
+
+use std::num::NonZeroU64;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+/// What may pass at once after a rest: so long at full rate. Short enough for nobody to notice it on a server.
+const BURST: Duration = Duration::from_millis(100);
+
+/// A cap on bytes a second that can be changed at any time. Who passes it is delayed, in the order of arrival.
+///
+/// A token bucket, kept as the instant at which all that has passed is paid for. (`governor` takes a fixed rate, and refuses
+/// more at once than its burst; here one block of rows may be worth many seconds.)
+#[derive(Debug, Default)]
+pub struct Throttle {
+    state: Mutex<State>,
+    /// The rate was changed: what was waited for may be due now.
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    rate: Option<NonZeroU64>,
+    paid: Option<Instant>,
+}
+
+impl State {
+    /// Takes note of some bytes, and says when they may pass.
+    fn take(&mut self, bytes: usize, now: Instant) -> Option<Instant> {
+        let rate = self.rate?;
+        let cost = Duration::from_secs_f64(bytes as f64 / rate.get() as f64);
+        // A rest is worth no more than a burst.
+        let least = now.checked_sub(BURST).unwrap_or(now);
+        let paid = self.paid.map_or(least, |paid| paid.max(least)) + cost;
+        self.paid = Some(paid);
+        (paid > now).then_some(paid)
+    }
+
+    /// What has passed under the old rate is paid for.
+    fn set(&mut self, rate: Option<NonZeroU64>) -> bool {
+        let changed = self.rate != rate;
+        if changed {
+            *self = Self { rate, paid: self.paid.filter(|_| self.rate.is_some()).map(|_| Instant::now()) };
+        }
+        changed
+    }
+}
+
+impl Throttle {
+    fn state<T>(&self, ask: impl FnOnce(&mut State) -> T) -> T {
+        ask(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Bytes a second from now on; `None`: as many as can. Whether that is another rate than before.
+    pub fn set_rate(&self, rate: Option<NonZeroU64>) -> bool {
+        let changed = self.state(|state| state.set(rate));
+        if changed {
+            self.changed.notify_waiters();
+        }
+        changed
+    }
+
+    /// Waits until so many bytes may pass. Those who wait when the rate is changed pass at once.
+    ///
+    /// Cancellation: the bytes count as passed.
+    pub async fn pass(&self, bytes: usize) {
+        // Before the look at the rate, so that no change is missed.
+        let changed = self.changed.notified();
+        let Some(due) = self.state(|state| state.take(bytes, Instant::now())) else { return };
+        tokio::select! {
+            () = sleep_until(due) => {}
+            () = changed => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures::FutureExt;
+    use futures::future::join_all;
+
+    use super::*;
+
+    fn throttle(rate: u64) -> Throttle {
+        let throttle = Throttle::default();
+        throttle.set_rate(NonZeroU64::new(rate));
+        throttle
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_who_pass_share_the_rate() {
+        let throttle = throttle(1_000_000);
+        let begun = Instant::now();
+        join_all([10_000; 3].map(async |bytes| {
+            for _ in 0..100 {
+                throttle.pass(bytes).await;
+            }
+        }))
+        .await;
+        let took = begun.elapsed().as_secs_f64();
+        assert!((2.89..2.92).contains(&took), "3 MB at 1 MB/s, less a burst, took {took} s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rest_is_worth_no_more_than_a_burst() {
+        let throttle = throttle(1000);
+        throttle.pass(100).await;
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        let begun = Instant::now();
+        throttle.pass(2000).await;
+        assert!(begun.elapsed() >= Duration::from_millis(1899), "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rate_that_changes_counts_at_once() {
+        let throttle = Arc::new(throttle(1));
+        let begun = Instant::now();
+        let waiting = tokio::spawn({
+            let throttle = throttle.clone();
+            async move { throttle.pass(1_000_000).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(throttle.set_rate(NonZeroU64::new(1000)) && !throttle.set_rate(NonZeroU64::new(1000)));
+        waiting.await.unwrap();
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        throttle.pass(2000).await;
+        assert!((1.9..2.1).contains(&begun.elapsed().as_secs_f64()), "{:?}", begun.elapsed());
+        throttle.set_rate(None);
+        assert!(throttle.pass(usize::MAX).now_or_never().is_some());
+    }
+}

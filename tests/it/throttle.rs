@@ -1,0 +1,103 @@
+//! What spares servers that others need, too: a cap on bytes a second, priorities, patience.
+
+use std::time::{Duration, Instant};
+
+use crate::copy::BY_MONTH;
+use crate::harness::{Scene, Task, scene};
+
+/// Fills the source table `hits`, one partition, with so many rows of 100 bytes: a date, a number, a string of 89 and its
+/// length. Compressed it is a fifth of that.
+fn fill(scene: &Scene, rows: u64) {
+    scene.ask(0, &format!("CREATE TABLE {}.hits (d Date, id UInt64, s FixedString(90)) {BY_MONTH}", scene.src));
+    let text = "toFixedString(concat(toString(cityHash64(number)), ' rows that are wide and pack well'), 90)";
+    let rows = format!("SELECT toDate('2018-01-15'), number, {text} FROM system.numbers LIMIT {rows}");
+    scene.ask(0, &format!("INSERT INTO {}.hits {rows}", scene.src));
+}
+
+fn capped(scene: &Scene, rate: &str) -> Task {
+    let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
+    task.more(&format!("<max_bytes_per_second>{rate}</max_bytes_per_second>"))
+}
+
+/// The seconds that each piece took, as the worker says.
+fn seconds(said: &str) -> Vec<f64> {
+    let rest = said.split("rows copied in ").skip(1);
+    rest.map(|rest| rest.split_once(" s").unwrap().0.parse().unwrap()).collect()
+}
+
+#[test]
+fn rows_travel_no_faster_than_the_cap_and_hardly_slower() {
+    let scene = scene!();
+    fill(&scene, 600_000);
+    let task = capped(&scene, "10000000");
+    let ended = scene.run(&task).with(0);
+    let ended = ended.tells(&["transfer: relay", "since max_bytes_per_second"]).tells(&["at most 10000000 bytes"]);
+    let took = seconds(&ended.stderr).iter().sum::<f64>();
+    assert!(took >= 0.9 * 6.0, "60 MB at 10 MB/s took {took} s");
+    // Other tests have the same two processors: this is no measurement, but a cap that is ten times too low is seen.
+    assert!(took <= 3.0 * 6.0, "60 MB at 10 MB/s took {took} s");
+    scene.check(&task);
+}
+
+#[test]
+fn two_workers_share_what_the_task_may_move_and_rows_are_dealt_at_that_rate() {
+    let scene = scene!();
+    fill(&scene, 200_000);
+    let hits = scene.table("hits").sharding_key("id").with("number_of_splits", "2");
+    let task = scene.task(&[&[0]], &[&[1], &[2]]).with(hits);
+    let task = task.more("<max_bytes_per_second_of_task>4000000</max_bytes_per_second_of_task>");
+    let first = scene.launch(&task).args(&["--jobs=1"]).start();
+    first.says("at most 4000000 bytes");
+    let second = scene.launch(&task).args(&["--jobs=1"]).start();
+    first.says("at most 2000000 bytes of rows a second (2 workers share)");
+    let ended = [first.ends().with(0), second.ends().with(0)];
+    let pieces: Vec<f64> = ended.iter().flat_map(|ended| seconds(&ended.stderr)).collect();
+    // Each of the two has half of 20 MB, and nobody ever more than 4 MB/s.
+    assert!(pieces.len() == 2 && pieces.iter().all(|took| *took >= 2.3), "{pieces:?} s");
+    scene.check(&task);
+}
+
+#[test]
+fn a_cap_that_is_lifted_while_rows_travel_counts_at_once() {
+    let scene = scene!();
+    fill(&scene, 200_000);
+    // More than a quarter of an hour.
+    let task = capped(&scene, "20K");
+    let first = scene.launch(&task).start();
+    // Said when the piece is taken; before, the second worker might take it.
+    first.says("INFO table hits: transfer: relay");
+    let begun = Instant::now();
+    let second = scene.launch(&capped(&scene, "5000000")).args(&["--task-upload-force"]).start();
+    first.says("at most 5000000 bytes of rows a second");
+    first.ends().with(0);
+    second.ends().with(0);
+    assert!(begun.elapsed() >= Duration::from_secs(3), "20 MB at 5 MB/s took {:?}", begun.elapsed());
+    scene.check(&task);
+}
+
+#[test]
+fn a_priority_reaches_the_statements_that_read() {
+    let scene = scene!();
+    fill(&scene, 1000);
+    let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
+    let task = task.more("<settings_pull><priority>7</priority><max_threads>3</max_threads></settings_pull>");
+    scene.run(&task).with(0);
+    scene.ask(0, "SYSTEM FLUSH LOGS");
+    let value = |name: &str| format!("Settings.Values[indexOf(Settings.Names, '{name}')]");
+    let sql = format!(
+        "SELECT count() FROM system.query_log WHERE toInt8(type) = 2 AND query LIKE 'INSERT INTO FUNCTION%' \
+         AND position(query, '{}') > 0 AND {} = '7' AND {} = '3'",
+        scene.dst,
+        value("priority"),
+        value("max_threads")
+    );
+    assert!(scene.sum(&[0], &sql) > 0);
+}
+
+#[test]
+fn servers_that_carry_rows_themselves_are_refused_a_cap() {
+    let scene = scene!();
+    let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits").with("transfer", "push"));
+    let task = task.more("<max_bytes_per_second>1M</max_bytes_per_second>");
+    scene.run(&task).with(2).tells(&["tables/hits", "rows that travel by push cannot be held to max_bytes_per_second"]);
+}
