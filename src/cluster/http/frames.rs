@@ -210,6 +210,21 @@ mod tests {
     }
 
     #[test]
+    fn rows_come_out_of_their_frames_however_they_are_cut_and_what_is_no_frame_is_kept() {
+        let rows = [vec![b'x'; 100_000], vec![b'y'; 3000]];
+        let stream = [frame(LZ4, &rows[0]), frame(NONE, &rows[1]), TEXT.into()].concat();
+        for piece in [1, 24, 25, 4096, 1 << 20] {
+            let mut unpacker = Unpacker::default();
+            let out: Vec<u8> = stream.chunks(piece).flat_map(|bytes| unpacker.unpack(bytes).unwrap()).collect();
+            assert_eq!(out, rows.concat(), "{piece}");
+            assert_eq!(unpacker.rest(), TEXT, "{piece}");
+        }
+        let mut damaged = frame(LZ4, &rows[0]);
+        damaged[CHECKSUM + 5] ^= 1;
+        assert!(Unpacker::default().unpack(&damaged).is_err(), "another size than it says");
+    }
+
+    #[test]
     fn a_frame_that_is_cut_off_is_no_end() {
         let stream = [frame(LZ4, &[b'x'; 5000]), frame(ZSTD, b"opaque")].concat();
         assert!(watched(true, &stream, 7).is_whole());

@@ -8,7 +8,8 @@
 //! - Dropping the future breaks both connections off.
 //!
 //! Compression costs this process nothing: both servers speak ClickHouse's own framing (`compress=1`, `decompress=1`), and
-//! the frames go through as they are, with their checksums. It is LZ4; a third to a half of the bytes in what was measured.
+//! the frames go through as they are, with their checksums. 18.16 takes compressed rows, but of its own results it loses those
+//! that are smaller than a frame (measured: nothing at all arrives, with status 200), so it is not asked for them.
 
 use clickhouse::Client;
 use clickhouse::error::Error as ClientError;
@@ -74,7 +75,8 @@ impl HttpWarehouse {
         Ok(true)
     }
 
-    /// Whether a server frames its answers when asked to. (The laboratory's modern node does not.)
+    /// Whether a server frames its answers when asked to, a small one too: 18.16 sends nothing then. (The laboratory's modern
+    /// nodes do not frame any.)
     async fn frames(&self, node: &Node) -> Result<bool, Error> {
         let answer = self.bounded(node, "cannot ask whether it compresses", SHORT, async {
             let question = self.client(node).query_raw("SELECT 1").with_setting("compress", "1");
