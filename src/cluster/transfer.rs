@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::model::{Node, TableName, Way};
-use crate::sql::{Selection, SlotFilter, SlotKey};
+use crate::sql::{self, Selection, SlotFilter, SlotKey};
 
 use super::{Settings, Throttle};
 
@@ -82,6 +82,12 @@ impl Transfer {
         format!("{}:read{}", self.query_id(), if origin > 0 { origin.to_string() } else { String::new() })
     }
 
+    /// What a push that deals the rows inserts into; `None` where that cannot be said in one statement.
+    pub fn dealt_into(&self) -> Option<String> {
+        let to: Vec<(&Node, Range<u64>)> = self.to.iter().map(|to| (to.node.as_ref(), to.slots.clone())).collect();
+        sql::remote_dealt(&to, &self.into, self.dealt.as_ref()?)
+    }
+
     /// Each node that rows are read from with each that gets some.
     pub fn pairs(&self) -> Vec<(&Origin, &Destination)> {
         self.from.iter().flat_map(|from| self.to.iter().map(move |to| (from, to))).collect()
@@ -93,6 +99,8 @@ impl Transfer {
         let read = self.from.iter().map(|from| (&from.node, self.query_id()));
         let taken = self.to.iter().map(|to| (&to.node, to.query_id.as_str()));
         match self.way {
+            // One statement serves them all.
+            Way::Push if self.dealt.is_some() => read.collect(),
             Way::Push => sent.collect(),
             Way::Pull => taken.collect(),
             Way::Relay => taken.chain(read).collect(),

@@ -273,6 +273,12 @@ impl PieceRecord {
         }
     }
 
+    /// Whether there is anything to copy for the target nodes of a generation: an attempt at a piece that waits there already
+    /// would be one that its publisher has not heard of.
+    pub fn is_to_copy(&self, generation: u32) -> bool {
+        self.generation <= generation && (self.generation < generation || self.copied().is_none())
+    }
+
     /// The record of the next attempt, for the worker that has the claim, into the target nodes of a generation.
     pub fn next_attempt(&self, worker: &str, generation: u32) -> Self {
         // What failed for other nodes says nothing about these.
@@ -340,6 +346,16 @@ mod tests {
         assert_eq!((first.attempt, second.attempt, taken_over.attempt), (1, 2, 3));
         assert_eq!(taken_over.failures, 1, "the new worker goes on counting");
         assert_eq!(taken_over.fresh_start(false).next_attempt("c", 1).attempt, 4);
+    }
+
+    /// Such an attempt was given out once, when a job of the same worker had learned meanwhile that others had copied the piece:
+    /// its publisher then met rows of an attempt that it had not heard of, and the partition failed for good.
+    #[test]
+    fn a_copied_piece_is_not_copied_again_unless_its_nodes_are_lost() {
+        let running = PieceRecord::default().next_attempt("a", 1);
+        let copied = running.done(Copied::default());
+        assert!(running.is_to_copy(1) && copied.is_to_copy(2));
+        assert!(!copied.is_to_copy(1) && !running.is_to_copy(0), "somebody knows of newer nodes");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::lex::{self, Token};
+use super::quote::ident;
 
 /// An expression from a task file or a table's definition: not empty, balanced, without comments. Put into parentheses
 /// it stays there.
@@ -112,6 +113,23 @@ impl Expression {
     }
 }
 
+impl Expression {
+    /// Whether every name in it is that of a function or one of these columns, as far as its words tell.
+    pub fn uses_only(&self, columns: &[String]) -> bool {
+        let Ok(found) = lex::tokens(&self.0) else { return false };
+        let called = |at: usize| found.get(at + 1).is_some_and(|next| next.token == Token::Sign('('));
+        let known = |written: &str| columns.iter().any(|name| name == written || ident(name) == written);
+        found.iter().enumerate().all(|(at, token)| {
+            let written = token.text(&self.0);
+            match token.token {
+                Token::Word if called(at) || written.parse::<f64>().is_ok() => true,
+                Token::Word | Token::Quoted => known(written),
+                Token::Text | Token::Sign(_) => true,
+            }
+        })
+    }
+}
+
 impl fmt::Display for Expression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -134,6 +152,22 @@ mod tests {
             ("1", true),
         ] {
             assert_eq!(Expression::parse(text).unwrap().is_function_of_the_row(), of_the_row, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_columns_or_functions() {
+        let columns = ["id".to_owned(), "b c".to_owned()];
+        for (text, only) in [
+            ("id", true),
+            ("intHash32(id) % 7", true),
+            ("`b c` + `id` * 1.5", true),
+            ("cityHash64('other')", true),
+            ("other", false),
+            ("intHash32(`other`)", false),
+            ("id AND id", false),
+        ] {
+            assert_eq!(Expression::parse(text).unwrap().uses_only(&columns), only, "{text}");
         }
     }
 

@@ -24,7 +24,7 @@ pub use definition::{Column, DefaultKind, DefinitionError, TableDefinition};
 pub use engine::{Clause, Engine, EngineError};
 pub use expression::{Expression, ExpressionError};
 pub use key::{KeyElement, key_elements};
-pub use remote::remote;
+pub use remote::{remote, remote_dealt};
 pub use select::{PartitionFilter, Relation, Selection, Slice, SliceBound, SlotFilter, SlotKey, SlotWidth};
 pub use statements::*;
 pub use syntax::Syntax;

@@ -1,8 +1,11 @@
 //! A table of another server, as a table function.
 
+use std::ops::Range;
+
 use crate::model::{Node, TableName};
 
 use super::quote::{ident, literal};
+use super::select::SlotKey;
 
 /// `remote(…)` (or `remoteSecure(…)`) of a table on exactly one node: an address of several would be written to on each,
 /// whatever the cluster says (facts file, T6).
@@ -24,10 +27,75 @@ pub fn remote(node: &Node, name: &TableName) -> String {
     }
 }
 
+/// `remote()` of a table on a node of each target shard, with the sharding key that deals the rows to them: each with the slots
+/// that are its own. Servers know that since 21.2, every address counts as a shard of weight 1, so one with more slots stands
+/// there more often (facts file, §1).
+///
+/// `None` where one call cannot name them all: other accounts, a named collection, slots that nobody has, an address that
+/// would be read as a pattern, or too many of them.
+pub fn remote_dealt(to: &[(&Node, Range<u64>)], name: &TableName, key: &SlotKey) -> Option<String> {
+    let (first, _) = to.first()?;
+    let account = |node: &Node| (node.user.clone(), node.password.expose().to_owned(), node.secure);
+    let plain = |node: &Node| node.named_collection.is_none() && !node.address().contains([',', '|', '{', '}']);
+    let mut in_order: Vec<&(&Node, Range<u64>)> = to.iter().collect();
+    in_order.sort_by_key(|(_, slots)| slots.start);
+    let mut next = 0;
+    let mut addresses = Vec::new();
+    for (node, slots) in in_order {
+        if slots.start != next || slots.is_empty() || !plain(node) || account(node) != account(first) {
+            return None;
+        }
+        next = slots.end;
+        if next > MOST_ADDRESSES {
+            return None;
+        }
+        addresses.extend(slots.clone().map(|_| node.address()));
+    }
+    (next == key.total).then(|| {
+        format!(
+            "{}({}, {}, {}, {}, {}, ({}))",
+            if first.secure { "remoteSecure" } else { "remote" },
+            literal(&addresses.join(",")),
+            literal(&name.database),
+            literal(&name.table),
+            literal(&first.user),
+            literal(first.password.expose()),
+            key.key
+        )
+    })
+}
+
+/// `table_function_remote_max_addresses`, unless a server is told otherwise.
+const MOST_ADDRESSES: u64 = 1000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::Secret;
+    use crate::sql::{Expression, SlotWidth};
+
+    #[test]
+    fn one_call_names_the_shards_in_the_order_of_their_slots_as_often_as_they_have_some() {
+        let (a, b) = (Node::new("a"), Node::new("b"));
+        let table = TableName::new("d", "t");
+        let key = |total| SlotKey { key: Expression::parse("id + 1").unwrap(), width: SlotWidth(32), total };
+        let call = remote_dealt(&[(&b, 1..3), (&a, 0..1)], &table, &key(3)).unwrap();
+        assert_eq!(call, "remote('a:9000,b:9000,b:9000', 'd', 't', 'default', '', (id + 1))");
+        let other = Node { user: "other".into(), ..b.clone() };
+        let collection = Node { named_collection: Some("c".into()), ..b.clone() };
+        let pattern = Node::new("b{1,2}");
+        for (to, total) in [
+            (vec![(&a, 0..1), (&b, 2..3)], 3),
+            (vec![(&a, 0..1), (&b, 1..2)], 3),
+            (vec![(&a, 0..1), (&other, 1..2)], 2),
+            (vec![(&a, 0..1), (&collection, 1..2)], 2),
+            (vec![(&a, 0..1), (&pattern, 1..2)], 2),
+            (vec![(&a, 0..1), (&b, 1..2000)], 2000),
+            (vec![], 0),
+        ] {
+            assert_eq!(remote_dealt(&to, &table, &key(total)), None, "{to:?}");
+        }
+    }
 
     #[test]
     fn an_account_stands_in_the_statement_only_without_a_named_collection() {

@@ -17,6 +17,12 @@ pub fn push(to: &Node, into: &TableName, values: &[String], selection: &Selectio
     format!("INSERT INTO FUNCTION {} {}", remote(to, into), selection.select(&values.join(", ")))
 }
 
+/// The push of a piece to a node of each target shard at once: `into` is what [`remote_dealt`](super::remote_dealt) gives. Each
+/// row is read once.
+pub fn push_dealt(into: &str, values: &[String], selection: &Selection) -> String {
+    format!("INSERT INTO FUNCTION {into} {}", selection.select(&values.join(", ")))
+}
+
 /// The pull of a piece by its target node. The source evaluates the conditions and the values (measured on 18.16), as far as
 /// [`Selection::filters_at_the_table`].
 pub fn pull(from: &Node, into: &TableName, columns: &[String], values: &[String], selection: &Selection) -> String {

@@ -53,6 +53,10 @@ impl Hands {
             Job::Copy(piece) => {
                 let record = cache.boards[piece.table].pieces[piece.piece].clone();
                 let generation = cache.boards[piece.table].generation_of(piece.piece);
+                if !record.is_to_copy(generation) {
+                    cache.claimed(job);
+                    return Ok(None);
+                }
                 let next = record.next_attempt(worker, generation);
                 let take = ClaimChange::Take;
                 let outcome = self.ledger.change_piece(cache, piece, &record, next.clone(), take, worker).await?;
@@ -60,6 +64,10 @@ impl Hands {
             }
             Job::Publish(batch) => {
                 let record = cache.boards[batch.table].batches[batch.batch].clone();
+                if record.is_done() {
+                    cache.claimed(job);
+                    return Ok(None);
+                }
                 let next = record.next_attempt(worker);
                 let take = ClaimChange::Take;
                 let outcome = self.ledger.change_batch(cache, batch, &record, next.clone(), take, worker).await?;

@@ -22,6 +22,9 @@ use super::wishes::{
     PLAIN_DICTIONARIES, RELAY_DEFAULTS, TRANSFER_DEFAULTS, defaults, narrower, source_wishes, target_wishes,
 };
 
+/// `remote()` takes a sharding key since 21.2 (facts file, §1).
+const REMOTE_DEALS: (u32, u32) = (21, 2);
+
 /// How a worker was told to behave.
 #[derive(Debug, Clone)]
 pub struct Conduct {
@@ -288,6 +291,14 @@ impl Site {
         let deals = types.iter().all(|of| is_dealable(of, plain));
         self.deals.lock().unwrap_or_else(PoisonError::into_inner).insert(key, deals);
         Ok(deals)
+    }
+
+    /// Whether a source node can push rows to all target shards by one statement, as far as its version and the sharding key
+    /// tell: the key is evaluated over the columns of the staging tables.
+    pub async fn pushes_dealt(&self, table: usize, from: &Node) -> Result<bool, Error> {
+        let plan = &self.plans[table];
+        let of_columns = plan.sharding.as_ref().is_some_and(|of| of.slot_key().key.uses_only(&plan.columns));
+        Ok(of_columns && self.fleet.facts(from).await?.release() >= REMOTE_DEALS)
     }
 
     /// Every node on which an attempt at a piece may have left a statement, whatever way its rows took: the replicas of the

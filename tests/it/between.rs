@@ -98,3 +98,35 @@ fn rows_are_pushed_over_tls_and_with_a_named_collection() {
     run("named", nowhere).with(0).reports(&["equal"]);
     assert_eq!(arrived(&scene, "named"), "3000\t4498500");
 }
+
+/// What a sharding key of `remote()` does with rows is what the worker does with them, and a filter for each shard: each server
+/// gets the same ones, with weights too.
+#[test]
+fn one_insert_serves_all_target_shards_and_places_rows_alike() {
+    let scene = scene!();
+    let source = Lab::shared_between().modern(0);
+    fill(&scene, source, MONTHLY);
+    let targets = [0, 1, 2].map(|number| scene.server(number));
+    for (key_name, key) in [("id", "id"), ("hash", "intHash32(id)"), ("signed", "toInt32(id) - 1500"), ("one", "7")] {
+        let mut found = Vec::new();
+        for way in ["push", "relay"] {
+            let name = format!("{key_name}_{way}");
+            let table = scene.table("hits").to(&scene.database(&name), "hits").with("transfer", way).sharding_key(key);
+            let clusters = (cluster_of("source", &[source]), cluster_of("target", &targets));
+            let task = Task::new(scene.task_path(), clusters.0, clusters.1).at(&name).with(table).weights(&[2, 1, 3]);
+            scene.run(&task).with(0).reports(&["equal"]);
+            let database = scene.database(&name);
+            let digest = format!("SELECT count(), sum(cityHash64(d, id)) FROM {database}.hits");
+            found.push([0, 1, 2].map(|server| scene.ask(server, &digest)));
+            if key == "id" {
+                // An address stands in `remote()` as often as it has slots, and gets as many INSERTs; a relay makes one for each
+                // target, and so would a filter.
+                scene.on(&[0, 1, 2], "SYSTEM FLUSH LOGS");
+                let inserts = "SELECT count() FROM system.query_log WHERE toInt8(type) = 2 AND query LIKE 'INSERT INTO";
+                let inserts = scene.sum(&[0, 1, 2], &format!("{inserts}%{database}%copier%'"));
+                assert_eq!(inserts, if way == "push" { 6 } else { 3 });
+            }
+        }
+        assert_eq!(found[0], found[1], "{key}");
+    }
+}

@@ -243,7 +243,7 @@ fn a_large_partition_is_cut_by_size() {
     fill(&scene, &[0], BY_MONTH, 150_000, 1);
     scene.ask(0, &format!("INSERT INTO {}.hits {}", scene.src, rows(200_000, 10, 2).replace("2018-01", "2018-05")));
     let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id").with("batch_bytes", "300000");
-    let task = scene.task(&[&[0]], &[&[1], &[2]]).with(hits);
+    let task = scene.task(&[&[0]], &[&[1], &[2]]).with(hits.with("transfer", "push"));
     scene.run(&task).with(0);
     scene.check(&task);
     let transfers = transfers(&scene, &[0]);

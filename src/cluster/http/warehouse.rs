@@ -432,6 +432,18 @@ impl Warehouse for HttpWarehouse {
         for (from, to) in transfer.pairs() {
             self.answers.keep_secret(&from.node.password);
             self.answers.keep_secret(&to.node.password);
+        }
+        if transfer.way == Way::Push
+            && let Some(remote) = transfer.dealt_into()
+        {
+            let statement = sql::push_dealt(&remote, values, &transfer.rows);
+            for from in &transfer.from {
+                let id = Some(transfer.query_id());
+                self.execute(&from.node, &transfer.doing(), &statement, &from.settings, None, id).await?;
+            }
+            return Ok(());
+        }
+        for (from, to) in transfer.pairs() {
             let rows = transfer.rows_for(to);
             let (node, statement, settings) = match transfer.way {
                 Way::Pull => (&to.node, sql::pull(&from.node, into, columns, values, &rows), &to.settings),

@@ -31,6 +31,7 @@ pub struct Attempt<'a> {
 }
 
 /// A node that the piece is read from.
+#[derive(Clone)]
 pub(super) struct Source {
     pub(super) node: Arc<Node>,
     /// What is there.

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::cluster::{Destination, Error, Origin, Transfer};
 use crate::model::{Node, Way};
-use crate::sql::Selection;
+use crate::sql::{Selection, remote_dealt};
 
 use super::super::pace::Manner;
 use super::super::site::AttemptError;
@@ -69,12 +69,27 @@ impl Attempt<'_> {
         if places.len() > 1 && legs.iter().all(|leg| leg.choice.way == Way::Relay) && self.deals(sources).await? {
             return self.send(Way::Relay, sources, places, all, &mut sent).await;
         }
+        let mut served = Vec::new();
+        for (at, source) in sources.iter().enumerate() {
+            let of_source = &legs[at * places.len()..(at + 1) * places.len()];
+            if self.pushes_dealt(source, of_source).await? {
+                let from = std::slice::from_ref(source);
+                self.send(Way::Push, from, places, all.clone(), &mut sent).await?;
+                served.push(source.node.url());
+            }
+        }
+        let legs: Vec<&Leg> = legs.iter().filter(|leg| !served.contains(&leg.source.node.url())).collect();
+        if legs.is_empty() {
+            return Ok(());
+        }
+        let sources: Vec<Source> =
+            sources.iter().filter(|source| !served.contains(&source.node.url())).cloned().collect();
         for place in places {
             let rows = self.plan().rows_for(self.piece.piece, place.shard);
             let to = std::slice::from_ref(place);
-            let here = |leg: &&Leg| (leg.place.shard, leg.place.replica) == (place.shard, place.replica);
+            let here = |leg: &&&Leg| (leg.place.shard, leg.place.replica) == (place.shard, place.replica);
             if legs.iter().filter(here).all(|leg| leg.choice.way == Way::Relay) {
-                self.send(Way::Relay, sources, to, rows, &mut sent).await?;
+                self.send(Way::Relay, &sources, to, rows, &mut sent).await?;
                 continue;
             }
             for leg in legs.iter().filter(here) {
@@ -90,6 +105,18 @@ impl Attempt<'_> {
         let task = self.site.task();
         let job = &task.tables[self.piece.table];
         Ok(self.site.fleet.way_of(job, source, &place.node, rows.filters_at_the_table()).await?)
+    }
+
+    /// Whether a source serves all its places by one push, each row read once.
+    async fn pushes_dealt(&self, source: &Source, legs: &[Leg<'_>]) -> Result<bool, AttemptError> {
+        let Some(sharding) = &self.plan().sharding else { return Ok(false) };
+        let pushed = legs.len() > 1 && legs.iter().all(|leg| leg.choice.way == Way::Push);
+        if !pushed || !self.site.pushes_dealt(self.piece.table, &source.node).await? {
+            return Ok(false);
+        }
+        let slots = |leg: &Leg| sharding.slots[leg.place.shard].clone();
+        let to: Vec<_> = legs.iter().map(|leg| (leg.place.node.as_ref(), slots(leg))).collect();
+        Ok(remote_dealt(&to, &self.staging(), &sharding.slot_key()).is_some())
     }
 
     /// Whether the rows can be dealt to several target shards on their way.
@@ -111,6 +138,12 @@ impl Attempt<'_> {
         let direct = legs.iter().all(|leg| leg.choice.way != Way::Relay);
         if !free || !direct || !self.deals(sources).await? {
             return Ok(None);
+        }
+        for of_source in legs.chunks(legs.len() / sources.len().max(1)) {
+            // Rows that are read once without a detour need no relay.
+            if self.pushes_dealt(of_source[0].source, of_source).await? {
+                return Ok(None);
+            }
         }
         let manner = self.site.pace.next(self.piece.table, self.plan().pieces.len());
         if manner == Manner::Dealt {
@@ -140,8 +173,13 @@ impl Attempt<'_> {
             |from: Arc<Node>, to: Arc<Node>| async move { site.transfer_settings(way, &from, &to, self.narrow).await };
         let (mut from, mut to) = (Vec::new(), Vec::new());
         for Source { node, .. } in sources {
-            let (settings, _) = settings(node.clone(), place.node.clone()).await?;
-            from.push(Origin { node: node.clone(), settings });
+            let (mut known, _) = settings(node.clone(), place.node.clone()).await?;
+            // One push to several targets hands its settings on to all of them.
+            for place in places.iter().skip(1).filter(|_| way == Way::Push) {
+                let (to_this, _) = settings(node.clone(), place.node.clone()).await?;
+                known.retain(|setting| to_this.contains(setting));
+            }
+            from.push(Origin { node: node.clone(), settings: known });
         }
         for place in places {
             let (_, settings) = settings(source.node.clone(), place.node.clone()).await?;
