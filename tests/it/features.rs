@@ -84,7 +84,8 @@ async fn copy_by(
         },
         host: "here".into(),
         worker: "worker".into(),
-        dice: Dice::seeded(1),
+        // Each task has an identity of its own: the end of one ends all statements that bear its name.
+        dice: Dice::fair(),
     };
     let (_hand, interrupt) = Interrupt::by_hand();
     let summary = run(launch, &interrupt, async || Ok(())).await.unwrap_or_else(|error| panic!("{error}"));

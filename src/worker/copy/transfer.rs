@@ -69,21 +69,21 @@ impl Attempt<'_> {
         if places.len() > 1 && legs.iter().all(|leg| leg.choice.way == Way::Relay) && self.deals(sources).await? {
             return self.send(Way::Relay, sources, places, all, &mut sent).await;
         }
-        let mut served = Vec::new();
-        for (at, source) in sources.iter().enumerate() {
-            let of_source = &legs[at * places.len()..(at + 1) * places.len()];
-            if self.pushes_dealt(source, of_source).await? {
+        let legs_of = |source: usize| &legs[source * places.len()..(source + 1) * places.len()];
+        let mut rest = Vec::new();
+        for (number, source) in sources.iter().enumerate() {
+            if self.pushes_dealt(source, legs_of(number)).await? {
                 let from = std::slice::from_ref(source);
                 self.send(Way::Push, from, places, all.clone(), &mut sent).await?;
-                served.push(source.node.url());
+            } else {
+                rest.push(number);
             }
         }
-        let legs: Vec<&Leg> = legs.iter().filter(|leg| !served.contains(&leg.source.node.url())).collect();
-        if legs.is_empty() {
+        if rest.is_empty() {
             return Ok(());
         }
-        let sources: Vec<Source> =
-            sources.iter().filter(|source| !served.contains(&source.node.url())).cloned().collect();
+        let legs: Vec<&Leg> = rest.iter().flat_map(|number| legs_of(*number)).collect();
+        let sources: Vec<Source> = rest.iter().map(|number| sources[*number].clone()).collect();
         for place in places {
             let rows = self.plan().rows_for(self.piece.piece, place.shard);
             let to = std::slice::from_ref(place);
@@ -139,7 +139,7 @@ impl Attempt<'_> {
         if !free || !direct || !self.deals(sources).await? {
             return Ok(None);
         }
-        for of_source in legs.chunks(legs.len() / sources.len().max(1)) {
+        for of_source in legs.chunks((legs.len() / sources.len().max(1)).max(1)) {
             // Rows that are read once without a detour need no relay.
             if self.pushes_dealt(of_source[0].source, of_source).await? {
                 return Ok(None);
