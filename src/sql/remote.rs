@@ -35,14 +35,15 @@ pub fn remote(node: &Node, name: &TableName) -> String {
 /// would be read as a pattern, or too many of them.
 pub fn remote_dealt(to: &[(&Node, Range<u64>)], name: &TableName, key: &SlotKey) -> Option<String> {
     let (first, _) = to.first()?;
-    let account = |node: &Node| (node.user.clone(), node.password.expose().to_owned(), node.secure);
+    let same_account =
+        |node: &Node| node.user == first.user && node.password == first.password && node.secure == first.secure;
     let plain = |node: &Node| node.named_collection.is_none() && !node.address().contains([',', '|', '{', '}']);
     let mut in_order: Vec<&(&Node, Range<u64>)> = to.iter().collect();
     in_order.sort_by_key(|(_, slots)| slots.start);
     let mut next = 0;
     let mut addresses = Vec::new();
     for (node, slots) in in_order {
-        if slots.start != next || slots.is_empty() || !plain(node) || account(node) != account(first) {
+        if slots.start != next || slots.is_empty() || !plain(node) || !same_account(node) {
             return None;
         }
         next = slots.end;
