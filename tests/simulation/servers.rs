@@ -83,14 +83,14 @@ impl Servers {
                     tokio::time::sleep(delay).await;
                     held.release();
                 });
-                match tokio::time::timeout(PATIENCE, act).await {
-                    Ok(done) => done,
-                    Err(_) => {
-                        drop(making);
-                        making = Making { stage: &self.stage, tables: Vec::new() };
-                        Err(failed(node, what, Kind::Timeout(PATIENCE)))
-                    }
+                let done = tokio::time::timeout(PATIENCE, act).await;
+                let done = done.unwrap_or_else(|_| Err(failed(node, what, Kind::Timeout(PATIENCE))));
+                // It is still on its way, also when its sender gave up because the connection broke.
+                if matches!(&done, Err(error) if matches!(error.kind, Kind::Timeout(_) | Kind::Network(_))) {
+                    drop(making);
+                    making = Making { stage: &self.stage, tables: Vec::new() };
                 }
+                done
             }
             Fate::Good | Fate::CrashAfter => act.await,
         };
