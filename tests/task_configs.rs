@@ -103,6 +103,14 @@ fn every_sample_parses_without_a_warning() {
     assert_eq!((transfer.transfer, transfer.relay_compression), (Some(Way::Relay), false));
     assert_eq!((simple.tables[0].transfer, simple.tables[0].relay_compression), (None, true));
     assert_eq!(job("verify.xml").verify, Verify::Count);
+    let limits = &tasks["limits.xml"];
+    let number = |rate: Option<std::num::NonZeroU64>| rate.map(std::num::NonZeroU64::get);
+    assert_eq!(
+        [limits.max_bytes_per_second, limits.max_bytes_per_second_of_task, job("limits.xml").max_bytes_per_second]
+            .map(number),
+        [Some(50 << 20), Some(120 << 20), Some(20 << 20)]
+    );
+    assert_eq!(limits.max_jobs_per_server.map(std::num::NonZeroU32::get), Some(3));
     let batches = job("batch-bytes.xml");
     assert_eq!((batches.batch_bytes, batches.number_of_splits), (Some(256 << 20), 4));
     assert_eq!(first_node(&tasks["secure.xml"].clusters[1]).url(), "https://target-1.example:18443/");

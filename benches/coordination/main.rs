@@ -30,7 +30,7 @@ use clickhouse_copier::task::GivenSecrets;
 use clickhouse_copier::worker::dice::Dice;
 use clickhouse_copier::worker::interrupt::Interrupt;
 use clickhouse_copier::worker::site::Conduct;
-use clickhouse_copier::worker::{Ending, Launch, run};
+use clickhouse_copier::worker::{Ending, Jobs, Launch, run};
 use lab::{Lab, LabSpec};
 
 use counted::{Counted, Counts};
@@ -135,7 +135,7 @@ async fn work(worker: usize, jobs: usize, task: String, coordinator: Arc<dyn Coo
             retry_delay: Duration::from_millis(100),
             copy_fault_probability: 0.0,
             move_fault_probability: 0.0,
-            jobs,
+            jobs: Jobs::Fixed(jobs),
             safe_mode: false,
         },
         host: format!("host{worker}"),

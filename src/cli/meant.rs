@@ -12,6 +12,7 @@ use super::task_path::{self, TaskPathFault};
 pub use super::typed::LogFormat;
 use super::typed::{Address, CleanupFlags, Flags, Verb};
 use crate::protocol::TaskId;
+use crate::worker::Jobs;
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,8 +54,8 @@ pub struct RunOptions {
     pub copy_fault_probability: f64,
     /// The probability, 0 to 1, that attaching a piece is made to fail.
     pub move_fault_probability: f64,
-    /// How many pieces are copied at a time, at least one.
-    pub jobs: usize,
+    /// How many pieces are copied at a time.
+    pub jobs: Jobs,
     /// What the person should be told about these flags; warnings, none of them fatal.
     pub notices: Vec<&'static str>,
 }
@@ -236,7 +237,7 @@ fn run(flags: Flags) -> Result<Invocation, Fault> {
         retry_delay: Duration::from_millis(flags.retry_delay_ms.max(100)),
         copy_fault_probability: flags.copy_fault_probability,
         move_fault_probability: flags.move_fault_probability,
-        jobs: usize::from(flags.jobs),
+        jobs: flags.jobs,
         notices,
     }))
 }

@@ -51,7 +51,7 @@ fn what_is_not_said_has_the_defaults_of_the_original() {
             retry_delay: Duration::from_secs(1),
             copy_fault_probability: 0.0,
             move_fault_probability: 0.0,
-            jobs: 2,
+            jobs: Jobs::Adaptive,
             notices: vec![],
         }
     );
@@ -95,7 +95,7 @@ fn each_flag_means_what_it_says() {
     assert_eq!(run(&["--retry-delay-ms=0"]).retry_delay, Duration::from_millis(100));
     assert_eq!(run(&["--copy-fault-probability=0.5"]).copy_fault_probability, 0.5);
     assert_eq!(run(&["--move-fault-probability", "1"]).move_fault_probability, 1.0);
-    assert_eq!(run(&["--jobs", "1"]).jobs, 1);
+    assert_eq!(run(&["--jobs", "1"]).jobs, Jobs::Fixed(1));
     assert_eq!(run(&["--log-format=json"]).log.format, LogFormat::Json);
     assert_eq!(run(&["--log-level", "information"]).log.level, Level::Information);
     assert_eq!(run(&["--base-dir", "/nonexistent/later"]).log.base_dir, Path::new("/nonexistent/later"));

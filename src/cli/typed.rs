@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{Level, Refusal};
 use crate::protocol::TaskId;
+use crate::worker::Jobs;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -162,10 +163,9 @@ pub(super) struct Flags {
     #[arg(long)]
     pub(super) status: bool,
 
-    /// How many pieces this worker copies at a time
-    #[arg(long, value_name = "N", default_value_t = 2, allow_negative_numbers = true,
-          value_parser = clap::value_parser!(u16).range(1..))]
-    pub(super) jobs: u16,
+    /// How many pieces this worker copies at a time: a number, or auto: as many as make it faster
+    #[arg(long, value_name = "N|auto", default_value = "auto", allow_negative_numbers = true, value_parser = jobs)]
+    pub(super) jobs: Jobs,
 
     /// Tries for a table
     #[arg(long, value_name = "N", default_value_t = 3, allow_negative_numbers = true,
@@ -243,6 +243,14 @@ fn boolean(text: &str) -> Result<bool, String> {
             Ok(number) => Ok(number != 0),
             Err(_) => Err("say true or false".to_owned()),
         },
+    }
+}
+
+fn jobs(text: &str) -> Result<Jobs, String> {
+    match text.parse::<u16>() {
+        Ok(number) if number > 0 => Ok(Jobs::Fixed(usize::from(number))),
+        _ if text == "auto" => Ok(Jobs::Adaptive),
+        _ => Err("say a number from 1 to 65535, or auto".to_owned()),
     }
 }
 

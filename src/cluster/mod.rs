@@ -128,6 +128,8 @@ pub struct ReplicaState {
     pub name: String,
     /// Whether it takes no writes at the moment.
     pub readonly: bool,
+    /// Entries that it has yet to do, without its merges.
+    pub queue: u64,
 }
 
 /// Settings for one statement, already known to the server that gets them.

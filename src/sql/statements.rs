@@ -55,10 +55,11 @@ pub fn tables_with_prefix(database: &str, prefix: &str) -> String {
     )
 }
 
-/// `zookeeper_path, replica_name, is_readonly` of a replicated table.
+/// `zookeeper_path, replica_name, is_readonly` of a replicated table, and the entries of its queue that are no merges.
 pub fn replica_state(name: &TableName) -> String {
     format!(
-        "SELECT toString(zookeeper_path), toString(replica_name), toUInt8(is_readonly) FROM system.replicas \
+        "SELECT toString(zookeeper_path), toString(replica_name), toUInt8(is_readonly), \
+         toUInt64(greatest(toInt64(queue_size) - toInt64(merges_in_queue), 0)) FROM system.replicas \
          WHERE database = {} AND table = {}",
         literal(&name.database),
         literal(&name.table)

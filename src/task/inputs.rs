@@ -8,7 +8,7 @@ use crate::model::Cluster;
 impl Task {
     /// Everything the plan depends on, by the path of its element without the root: the clusters that tables use (hosts,
     /// native ports, weights, `internal_replication`) and every table with its defaults filled in. Without secrets,
-    /// users, settings, HTTP ports, `transfer`, `max_bytes_per_second` and `max_workers`, which may change while the task runs.
+    /// users, settings, HTTP ports, `transfer`, limits and `max_workers`, which may change while the task runs.
     pub fn plan_inputs(&self) -> BTreeMap<String, String> {
         let mut inputs = BTreeMap::new();
         for job in &self.tables {

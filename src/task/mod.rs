@@ -35,7 +35,7 @@ pub use settings::Settings;
 pub use tables::{IfTargetNotEmpty, TableJob, Verify};
 pub use tls::system_authorities;
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use crate::model::Cluster;
 use walk::{Scope, Vocabulary};
@@ -51,6 +51,9 @@ pub struct Task {
     pub max_bytes_per_second: Option<NonZeroU64>,
     /// `<max_bytes_per_second_of_task>`: what all workers together move; each has its share.
     pub max_bytes_per_second_of_task: Option<NonZeroU64>,
+    /// `<max_jobs_per_server>`: at most so many pieces are copied from or to a server at once, by all workers together. May change
+    /// while the task runs.
+    pub max_jobs_per_server: Option<NonZeroU32>,
     /// Settings of ClickHouse for our statements.
     pub settings: Settings,
     /// In the order written, at least one, each with a name of its own.
@@ -86,6 +89,7 @@ const ROOT: Vocabulary = Vocabulary {
         tables::POLICIES[5],
         tables::POLICIES[6],
         tables::OF_TASK,
+        "max_jobs_per_server",
     ],
     without_effect: &[
         ("zookeeper", "it belongs to the file that --config names"),
@@ -137,7 +141,15 @@ fn read(root: &Scope<'_>) -> Option<Task> {
     }
     let max_bytes_per_second = root.rate(tables::POLICIES[6]);
     let max_bytes_per_second_of_task = root.rate(tables::OF_TASK);
-    let task =
-        Task { max_workers, max_bytes_per_second, max_bytes_per_second_of_task, settings, clusters, tables: jobs };
+    let max_jobs_per_server = NonZeroU32::new(root.number32("max_jobs_per_server", 1, 0));
+    let task = Task {
+        max_workers,
+        max_bytes_per_second,
+        max_bytes_per_second_of_task,
+        max_jobs_per_server,
+        settings,
+        clusters,
+        tables: jobs,
+    };
     (!root.cx.has_faults()).then_some(task)
 }

@@ -7,11 +7,12 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::protocol::{
-    BatchRecord, BatchRef, BatchState, Failure, Job, PieceRecord, PieceRef, PieceState, Policy, Published,
+    BatchRecord, BatchRef, BatchState, Copied, Failure, Job, PieceRecord, PieceRef, PieceState, Policy, Published,
 };
 
 use super::copy::Attempt;
 use super::fault_point::fault_point;
+use super::interrupt::Interrupt;
 use super::ledger::{Cache, ClaimChange, Ledger, LedgerError, Outcome};
 use super::publish::{Gathered, Publication};
 use super::site::{AttemptError, Site};
@@ -32,6 +33,8 @@ pub struct Hands {
     pub ledger: Ledger,
     /// What was recorded last.
     pub cache: Arc<Mutex<Cache>>,
+    /// Ends what only waits.
+    pub interrupt: Interrupt,
 }
 
 /// What was claimed.
@@ -109,16 +112,21 @@ impl Hands {
             let batch = self.cache.lock().await.boards[piece.table].batches[of.batch].clone();
             tracing::debug!("{name}: attempt {number} begins");
             let attempt = Attempt { site: &self.site, piece, number, narrow: record.narrow, batch: &batch };
-            let next = match attempt.perform().await {
-                Ok(copied) => {
+            let next = match self.admitted(&name, &attempt).await? {
+                // Whoever comes next takes the piece up.
+                None => return self.ledger.give_up_claim(Job::Copy(piece)).await,
+                Some(Ok(copied)) => {
                     let rows: u64 = copied.staged.iter().sum();
                     tracing::info!(
                         "{name}: {rows} rows copied in {:.1} s (attempt {number})",
                         copied.millis as f64 / 1000.0
                     );
+                    if let Some(news) = self.site.tempo.note(plan.bytes_of(piece.piece), Instant::now()) {
+                        tracing::info!("{news}");
+                    }
                     record.done(copied)
                 }
-                Err(error) => {
+                Some(Err(error)) => {
                     attempt.abandon().await;
                     let of = BatchRef { table: piece.table, batch: of.batch };
                     let moved = self.move_if_lost(of, &batch, &error, record.failures + 1).await?;
@@ -147,7 +155,35 @@ impl Hands {
                 return Ok(());
             }
             record = next;
-            tokio::time::sleep(self.site.pause(record.failures + grace.waits)).await;
+            if self.pause(record.failures, &grace).await == Paused::Interrupted {
+                return self.ledger.give_up_claim(Job::Copy(piece)).await;
+            }
+        }
+    }
+
+    /// An attempt, once it may begin. `None`: the run is to end before that.
+    async fn admitted(
+        &self,
+        name: &str,
+        attempt: &Attempt<'_>,
+    ) -> Result<Option<Result<Copied, AttemptError>>, LedgerError> {
+        let sources = match attempt.sources().await {
+            Ok(sources) => sources,
+            Err(error) => return Ok(Some(Err(error))),
+        };
+        let nodes = sources.iter().map(|source| source.node.as_ref());
+        let Some(admitted) = self.admit(name, attempt.piece, attempt.batch, nodes).await? else { return Ok(None) };
+        let result = attempt.perform(&sources).await;
+        self.dismiss(admitted).await?;
+        Ok(Some(result))
+    }
+
+    /// The pause before another attempt. What waits until a server has recovered does not outlast a run that is to end.
+    async fn pause(&self, failures: u32, grace: &Grace) -> Paused {
+        tokio::select! {
+            biased;
+            () = self.interrupt.finish(), if grace.since.is_some() => Paused::Interrupted,
+            () = tokio::time::sleep(self.site.pause(failures + grace.waits)) => Paused::Over,
         }
     }
 
@@ -203,7 +239,9 @@ impl Hands {
                 return Ok(());
             }
             record = next;
-            tokio::time::sleep(self.site.pause(record.failures + grace.waits)).await;
+            if self.pause(record.failures, &grace).await == Paused::Interrupted {
+                return self.ledger.give_up_claim(Job::Publish(batch)).await;
+            }
         }
     }
 
@@ -335,6 +373,13 @@ impl Hands {
             tracing::warn!("{name}: attempt {number} failed and is repeated: {error}");
         }
     }
+}
+
+/// How a pause ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Paused {
+    Over,
+    Interrupted,
 }
 
 /// The time that a server was given because it asked for it.

@@ -14,6 +14,7 @@
 //!
 //! A lost session ends 3 to 6: everything in hand is dropped, and they begin again with a new session.
 
+mod admission;
 mod caps;
 pub mod cleanup;
 pub mod copy;
@@ -33,9 +34,11 @@ mod run;
 pub mod shift;
 pub mod site;
 pub mod survey;
+mod tempo;
 mod verify;
 mod ways;
 pub mod wishes;
 
 pub use interrupt::Interrupt;
 pub use run::{Ending, Launch, RunError, Summary, run};
+pub use tempo::Jobs;

@@ -258,7 +258,7 @@ async fn resume(
             refuse_differences(&launch.task_path, &record.inputs, Some(&task))?;
             if own.is_some() && given.as_ref().is_some_and(|(text, _)| *text != stored) {
                 tracing::warn!(
-                    "the task file differs from the task stored at {place} in what may be changed (settings, transfer, max_bytes_per_second, max_workers); \
+                    "the task file differs from the task stored at {place} in what may be changed (settings, transfer, limits, max_workers); \
                      the stored one is used: --task-upload-force replaces it"
                 );
             }
@@ -374,7 +374,8 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
             self.ledger.refresh(&mut cache, &site.plans).await?;
             let likings: Vec<Liking> = (0..site.plans.len()).map(|table| liking(&site, table)).collect();
             cache.look_out(&likings, self.worker);
-            let hands = Hands { site: site.clone(), ledger: self.ledger.clone(), cache: Arc::new(Mutex::new(cache)) };
+            let (ledger, cache) = (self.ledger.clone(), Arc::new(Mutex::new(cache)));
+            let hands = Hands { site: site.clone(), ledger, cache, interrupt: self.interrupt.clone() };
             let mut shift = Shift {
                 hands: hands.clone(),
                 secrets,

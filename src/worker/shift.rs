@@ -131,7 +131,7 @@ impl Shift<'_> {
     /// before the last look.
     async fn take(&self, running: &mut Running) -> Result<(Next, Option<Change>), RunError> {
         let (mut watch, mut sure) = (None, false);
-        while running.len() < self.hands.site.conduct.jobs {
+        while running.len() < self.hands.site.tempo.jobs() {
             // Held until what was chosen is claimed or looked at: jobs in hand change what is known.
             let mut cache = self.hands.cache.lock().await;
             match cache.what_next() {
@@ -261,7 +261,7 @@ impl Shift<'_> {
         };
         if let Some(task) = changed_task(text, self.secrets, self.inputs) {
             tracing::info!(
-                "the description of the task has changed: its settings, transfer, max_bytes_per_second and max_workers apply from now on"
+                "the description of the task has changed: its settings, transfer, limits and max_workers apply from now on"
             );
             self.hands.site.set_task(Arc::new(task));
         }

@@ -18,6 +18,7 @@ use super::dice::Dice;
 use super::fleet::Fleet;
 use super::ledger::LedgerError;
 use super::pace::Pace;
+use super::tempo::{Jobs, Tempo};
 use super::wishes::{
     PLAIN_DICTIONARIES, RELAY_DEFAULTS, TRANSFER_DEFAULTS, defaults, narrower, source_wishes, target_wishes,
 };
@@ -41,7 +42,7 @@ pub struct Conduct {
     /// How likely a publication fails on its way, for tests of a set-up.
     pub move_fault_probability: f64,
     /// Jobs at once.
-    pub jobs: usize,
+    pub jobs: Jobs,
     /// Whether rows that the target held before must stay whatever the task says.
     pub safe_mode: bool,
 }
@@ -62,6 +63,8 @@ pub struct Site {
     pub(super) pace: Pace,
     /// How much may be moved in a second.
     pub(super) caps: Caps,
+    /// How many jobs to have in hand.
+    pub(super) tempo: Tempo,
     dice: Dice,
     task: Mutex<Arc<Task>>,
     targets: Mutex<HashMap<(usize, String), Arc<TableDefinition>>>,
@@ -132,7 +135,7 @@ impl Site {
         worker: String,
         dice: Dice,
     ) -> Self {
-        let caps = Caps::new(&task);
+        let (caps, tempo) = (Caps::new(&task), Tempo::new(conduct.jobs));
         let (plans, task) = (Arc::new(plans), Mutex::new(task));
         Self {
             fleet,
@@ -142,6 +145,7 @@ impl Site {
             worker,
             pace: Pace::default(),
             caps,
+            tempo,
             dice,
             task,
             targets: Mutex::default(),

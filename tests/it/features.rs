@@ -79,7 +79,7 @@ async fn copy_by(
             retry_delay: Duration::from_millis(100),
             copy_fault_probability: 0.0,
             move_fault_probability: 0.0,
-            jobs: 2,
+            jobs: clickhouse_copier::worker::Jobs::Fixed(2),
             safe_mode: false,
         },
         host: "here".into(),

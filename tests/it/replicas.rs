@@ -205,3 +205,28 @@ fn replicas_of_one_shard_through_macros() {
     scene.run(&task).with(0);
     scene.check(&task);
 }
+
+#[test]
+fn a_replica_that_has_much_to_fetch_is_given_time() {
+    let scene = scene!();
+    fill(&scene, &[0], BY_MONTH, 5000, 1);
+    let engine =
+        format!("ReplicatedMergeTree('/tables/{}', '{{replica}}') PARTITION BY toYYYYMM(d) ORDER BY id", scene.dst);
+    scene.on(&[1, 2], &format!("CREATE DATABASE {}", scene.dst));
+    scene.on(&[1, 2], &format!("CREATE TABLE {}.hits {COLUMNS} ENGINE = {engine}", scene.dst));
+    scene.ask(2, &format!("SYSTEM STOP FETCHES {}.hits", scene.dst));
+    // Each month is a part, and each part an entry.
+    for value in [1, 2] {
+        let months =
+            format!("SELECT toDate('2000-01-15') + 30 * number, number, 'x', {value} FROM system.numbers LIMIT 60");
+        scene.ask(1, &format!("INSERT INTO {}.hits {months}", scene.dst));
+    }
+    let task = scene.task(&[&[0]], &[&[1, 2]]).with(scene.table("hits").engine(&engine));
+    let worker = scene.launch(&task).start();
+    worker.says("entries in its queue");
+    scene.ask(2, &format!("SYSTEM START FETCHES {}.hits", scene.dst));
+    worker.ends().with(0).tells(&["waits, since replica", scene.server(2).host(), "of the target has"]);
+    let rows = format!("SELECT count() FROM {}.hits WHERE toYear(d) >= 2018", scene.dst);
+    assert_eq!((scene.sum(&[1], &rows), scene.sum(&[2], &rows)), (5000, 5000));
+    scene.check_nothing_left(&task);
+}

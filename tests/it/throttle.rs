@@ -101,3 +101,62 @@ fn servers_that_carry_rows_themselves_are_refused_a_cap() {
     let task = task.more("<max_bytes_per_second>1M</max_bytes_per_second>");
     scene.run(&task).with(2).tells(&["tables/hits", "rows that travel by push cannot be held to max_bytes_per_second"]);
 }
+
+/// How many pieces statements of a task are at work on at a server, now.
+fn pieces_on(scene: &Scene, server: usize) -> usize {
+    let staging = format!("position(query, '{}') > 0 AND query_id LIKE 'copier:%'", scene.dst);
+    let ids = scene.lines(&[server], &format!("SELECT query_id FROM system.processes WHERE {staging}"));
+    let piece = |id: &String| id.split(':').find(|part| part.starts_with('p')).map(str::to_owned);
+    ids.iter().filter_map(piece).collect::<std::collections::BTreeSet<_>>().len()
+}
+
+#[test]
+fn no_more_pieces_at_a_server_than_the_task_allows_and_more_when_it_allows_more() {
+    let scene = scene!();
+    fill(&scene, 300_000);
+    let of = |limit: u32| {
+        let hits = scene.table("hits").with("number_of_splits", "12");
+        let limits = "<max_bytes_per_second>2M</max_bytes_per_second><max_jobs_per_server>N</max_jobs_per_server>";
+        scene.task(&[&[0]], &[&[1]]).with(hits).more(&limits.replace('N', &limit.to_string()))
+    };
+    let first = scene.launch(&of(1)).args(&["--jobs=4"]).start();
+    first.says(": waits for ");
+    scene.eventually("a piece is on its way", || match pieces_on(&scene, 1) {
+        0 => Err("none is".into()),
+        _ => Ok(()),
+    });
+    for _ in 0..30 {
+        assert!(pieces_on(&scene, 1) <= 1);
+    }
+    let second = scene.launch(&of(3)).args(&["--jobs=4", "--task-upload-force"]).start();
+    scene.eventually("three pieces are on their way", || match pieces_on(&scene, 1) {
+        3 => Ok(()),
+        more @ 4.. => panic!("{more} are"),
+        fewer => Err(format!("{fewer} are")),
+    });
+    first.ends_within(Duration::from_secs(120)).with(0);
+    second.ends_within(Duration::from_secs(120)).with(0);
+    scene.check(&of(3));
+}
+
+#[test]
+fn who_waits_for_a_place_at_a_server_ends_at_the_first_signal() {
+    let scene = scene!();
+    fill(&scene, 100_000);
+    let hits = scene.table("hits").with("number_of_splits", "4");
+    let limits = "<max_bytes_per_second>400K</max_bytes_per_second><max_jobs_per_server>1</max_jobs_per_server>";
+    let task = scene.task(&[&[0]], &[&[1]]).with(hits).more(limits);
+    let first = scene.launch(&task).args(&["--jobs=1"]).start();
+    first.says("INFO table hits: transfer: relay");
+    let second = scene.launch(&task).args(&["--jobs=1"]).start();
+    second.says(": waits for ");
+    second.signal(nix::sys::signal::Signal::SIGTERM);
+    second.ends_within(Duration::from_secs(5)).with(130);
+    first.signal(nix::sys::signal::Signal::SIGTERM);
+    first.signal(nix::sys::signal::Signal::SIGTERM);
+    first.ends().with(130);
+    // What was given back is copied.
+    let rest = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits").with("number_of_splits", "4"));
+    scene.launch(&rest).args(&["--task-upload-force"]).run().with(0);
+    scene.check(&rest);
+}

@@ -357,7 +357,9 @@ impl Check {
         }
         let claims = format!("{}/claims/", task_path(task));
         let active = format!("{}/task_active_workers/", task_path(task));
-        match stage.coordinator.tree().keys().find(|path| path.starts_with(&claims) || path.starts_with(&active)) {
+        let on_servers = format!("{}/on_servers/", task_path(task));
+        let ours = [claims, active, on_servers];
+        match stage.coordinator.tree().keys().find(|path| ours.iter().any(|prefix| path.starts_with(prefix))) {
             Some(path) => Err(format!("I6: {path} is left")),
             None => Ok(()),
         }

@@ -24,7 +24,7 @@ use clickhouse_copier::task::GivenSecrets;
 use clickhouse_copier::worker::cleanup::{Cleaner, Request};
 use clickhouse_copier::worker::dice::Dice;
 use clickhouse_copier::worker::site::Conduct;
-use clickhouse_copier::worker::{self, Ending, Interrupt, Launch, RunError};
+use clickhouse_copier::worker::{self, Ending, Interrupt, Jobs, Launch, RunError};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::sleep;
 
@@ -68,7 +68,7 @@ async fn work(
             retry_delay: Duration::from_millis(500),
             copy_fault_probability: 0.0,
             move_fault_probability: 0.0,
-            jobs: stage.scene.jobs,
+            jobs: if stage.scene.jobs == 3 { Jobs::Adaptive } else { Jobs::Fixed(stage.scene.jobs) },
             safe_mode: false,
         },
         host: "here".into(),

@@ -66,6 +66,8 @@ pub struct Scene {
     pub batch_bytes: u32,
     pub workers: usize,
     pub jobs: usize,
+    /// Pieces at once on a server, where that is limited.
+    pub per_server: Option<u32>,
     /// Rows by source shard.
     pub rows: Vec<Vec<Row>>,
     /// Rows that the target holds before, by target shard.
@@ -159,6 +161,7 @@ impl Scene {
             batch_bytes: if chance.random_bool(0.5) { 1 } else { 100_000 },
             workers: chance.random_range(1..4),
             jobs: chance.random_range(1..4),
+            per_server: [None, None, Some(1), Some(2)][chance.random_range(0..4)],
             rows,
             present,
         }
@@ -241,8 +244,10 @@ impl Scene {
             _ => "auto",
         };
         let limit = max_workers.map(|limit| format!("<max_workers>{limit}</max_workers>")).unwrap_or_default();
+        let per_server = |limit| format!("<max_jobs_per_server>{limit}</max_jobs_per_server>");
+        let per_server = self.per_server.map(per_server).unwrap_or_default();
         format!(
-            "<clickhouse>{limit}<remote_servers><src>{sources}</src><dst>{targets}</dst></remote_servers><tables><hits>
+            "<clickhouse>{limit}{per_server}<remote_servers><src>{sources}</src><dst>{targets}</dst></remote_servers><tables><hits>
             <cluster_pull>src</cluster_pull><database_pull>a</database_pull><table_pull>hits</table_pull>
             <cluster_push>dst</cluster_push><database_push>b</database_push><table_push>hits</table_push>
             <engine>ENGINE = {engine} PARTITION BY toYYYYMM(d) ORDER BY id</engine>

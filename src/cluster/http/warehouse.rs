@@ -73,6 +73,7 @@ struct ReplicaRow {
     path: String,
     name: String,
     readonly: u8,
+    queue: u64,
 }
 
 #[derive(Row, Deserialize)]
@@ -165,7 +166,12 @@ impl Warehouse for HttpWarehouse {
     async fn replica_state(&self, node: &Node, name: &TableName) -> Result<Option<ReplicaState>, Error> {
         let doing = format!("cannot read the state of the replica of {name}");
         let rows: Vec<ReplicaRow> = self.rows(node, &doing, &sql::replica_state(name), SHORT).await?;
-        let state = |row: ReplicaRow| ReplicaState { path: row.path, name: row.name, readonly: row.readonly != 0 };
+        let state = |row: ReplicaRow| ReplicaState {
+            path: row.path,
+            name: row.name,
+            readonly: row.readonly != 0,
+            queue: row.queue,
+        };
         Ok(rows.into_iter().next().map(state))
     }
 

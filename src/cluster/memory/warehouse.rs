@@ -77,7 +77,12 @@ impl Warehouse for MemoryWarehouse {
         let doing = format!("cannot read the state of the replica of {name}");
         self.question(node, doing, |world, node| {
             let replica = world.table(node, name).ok().and_then(|table| table.replica.clone());
-            Ok(replica.map(|replica| ReplicaState { path: replica.path, name: replica.name, readonly: false }))
+            Ok(replica.map(|replica| ReplicaState {
+                path: replica.path,
+                name: replica.name,
+                readonly: false,
+                queue: 0,
+            }))
         })
         .await
     }

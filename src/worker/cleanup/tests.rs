@@ -67,7 +67,7 @@ impl World {
                 retry_delay: Duration::from_millis(10),
                 copy_fault_probability: 0.0,
                 move_fault_probability: 0.0,
-                jobs: 2,
+                jobs: crate::worker::Jobs::Fixed(2),
                 safe_mode: false,
             },
             host: "w".into(),

@@ -32,7 +32,7 @@ pub struct Attempt<'a> {
 
 /// A node that the piece is read from.
 #[derive(Clone)]
-pub(super) struct Source {
+pub struct Source {
     pub(super) node: Arc<Node>,
     /// What is there.
     pub(super) share: SourceShare,
@@ -42,7 +42,7 @@ impl Attempt<'_> {
     /// Copies the piece's rows into staging tables of this attempt, and counts them there.
     ///
     /// Cancellation: statements that were sent go on; [`Self::abandon`] ends them, or the next attempt does.
-    pub async fn perform(&self) -> Result<Copied, AttemptError> {
+    pub async fn perform(&self, sources: &[Source]) -> Result<Copied, AttemptError> {
         let started = Instant::now();
         let nodes = self.site.target_nodes(self.piece.table, &self.batch.nodes)?;
         if self.number > 1 {
@@ -50,9 +50,8 @@ impl Attempt<'_> {
         }
         self.create_staging(&nodes).await?;
         fault_point("staging-created").await;
-        let sources = self.sources().await?;
-        let copied = self.copy_from(&sources, &nodes).await;
-        let mut copied = copied.map_err(|error| self.blame(&sources, error))?;
+        let copied = self.copy_from(sources, &nodes).await;
+        let mut copied = copied.map_err(|error| self.blame(sources, error))?;
         fault_point("piece-verified").await;
         copied.millis = started.elapsed().as_millis() as u64;
         Ok(copied)
@@ -171,7 +170,7 @@ impl Attempt<'_> {
     }
 
     /// The replicas to read from: of each source shard the first that answers.
-    async fn sources(&self) -> Result<Vec<Source>, AttemptError> {
+    pub async fn sources(&self) -> Result<Vec<Source>, AttemptError> {
         let shares = &self.plan().pieces[self.piece.piece].sources;
         try_join_all(shares.iter().map(|share| self.source(*share))).await
     }

@@ -12,9 +12,11 @@
 //! | `batches/<table>.<batch>` | [`BatchRecord`](crate::protocol::BatchRecord) | twice a batch |
 //! | `processed/<table>.<bit>` | nothing; a version of n counts n times 2 to the power of `bit` partitions as done | with the record of a batch |
 //! | `claims/…` | who copies or publishes what, ephemeral | with the record, in one commit |
+//! | `on_servers/<address>#<number>` | who works on a server, ephemeral; where the task limits that | before and after an attempt |
 
 mod cleaning;
 mod plans;
+mod servers;
 mod work;
 
 use std::sync::Arc;
@@ -138,7 +140,7 @@ impl Ledger {
 
     /// Makes the task: its nodes, its description and its record. Leaves them if they are there already.
     pub async fn create_task(&self, description: &str, record: &TaskRecord) -> Result<(), LedgerError> {
-        for name in ["plan", "pieces", "batches", "processed", "claims", PLACES] {
+        for name in ["plan", "pieces", "batches", "processed", "claims", servers::ON_SERVERS, PLACES] {
             ensure_path(self.session.as_ref(), &self.path(name)).await?;
         }
         crate::keeper::create_if_absent(self.session.as_ref(), &self.path("description"), description.into()).await?;
