@@ -56,6 +56,7 @@ fn help_is_no_error_and_names_each_flag() {
             "--config-file",
             "--config",
             "-C",
+            "--state-dir",
             "--task-path",
             "--task-file",
             "--task-upload-force",
@@ -93,7 +94,9 @@ fn help_of_cleanup_has_examples_and_is_named_in_the_general_help() {
     let output = Place::new().copier(&["cleanup", "--help"]);
     assert_eq!(output.status.code(), Some(0));
     let help = String::from_utf8(output.stdout).expect("help is text");
-    for words in ["--config-file", "--task-path", "--task-file", "--remove", "--forget", "--task-id", "Examples:"] {
+    for words in
+        ["--config-file", "--state-dir", "--task-path", "--task-file", "--remove", "--forget", "--task-id", "Examples:"]
+    {
         assert!(help.contains(words), "no {words}:\n{help}");
     }
     assert!(!help.contains("--jobs"), "{help}");
@@ -139,11 +142,19 @@ fn a_wrong_command_line_is_one_line_and_exit_2_and_leaves_nothing_behind() {
         (&["--saef-mode"], &["--saef-mode", "--safe-mode"]),
         (&["--daemon", "--jobs=0"], &["--jobs"]),
     ];
-    let whole: [(&[&str], &[&str]); 19] = [
-        (&[], &["--config-file is missing"]),
+    let whole: [(&[&str], &[&str]); 27] = [
+        (&[], &["--config-file is missing", "--task-file"]),
         (&["run"], &["--config-file is missing"]),
         (&["--task-path=/task"], &["--config-file is missing"]),
         (&["--config=keeper.xml"], &["--task-path is missing"]),
+        (&["--config=keeper.xml", "--task-path=/t", "--state-dir=state"], &["--state-dir", "--config-file"]),
+        (&["--config=keeper.xml", "--task-file=task.xml"], &["--task-path is missing"]),
+        (&["--state-dir=state"], &["--task-path is missing"]),
+        (&["--state-dir=task.xml", "--task-path=/t"], &["--state-dir task.xml", "not a folder"]),
+        (&["--state-dir=task.xml/state", "--task-path=/t"], &["--state-dir task.xml/state", "Not a directory"]),
+        (&["--task-file=/dev/null"], &["--task-path is missing"]),
+        (&["--task-file=task.xml", "--status"], &["clickhouse-copier-state/coordination.sqlite", "no task was run"]),
+        (&["cleanup", "--task-file=task.xml"], &["clickhouse-copier-state/coordination.sqlite", "no task was run"]),
         (&["--config=absent.xml", "--task-path=/task"], &["--config-file absent.xml", "No such file"]),
         (&["--config=", "--task-path=/task"], &["--config"]),
         (&["--config=.", "--task-path=/task"], &["--config-file .", "a folder"]),
@@ -231,4 +242,15 @@ fn a_pid_file_in_use_is_refused_in_front_and_behind() {
         assert!(said.contains("copier.pid: already running as process 4242"), "{said}");
     }
     assert_eq!(fs::read_to_string(&path).expect("still there"), "4242\n");
+}
+
+/// A task that is wrong is told before anything is made, without ZooKeeper as with it.
+#[test]
+fn a_wrong_task_leaves_no_state_behind() {
+    let place = Place::new();
+    let before = place.names();
+    let output = place.copier(&["run", "--task-file", "task.xml"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("task.xml"), "{}", stderr(&output));
+    assert_eq!(place.names(), before);
 }

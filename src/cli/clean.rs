@@ -1,6 +1,5 @@
 //! `cleanup`: what was found, what was done about it, and the exit code.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::report::counted;
@@ -8,20 +7,21 @@ use crate::task::SystemSecrets;
 use crate::worker::RunError;
 use crate::worker::cleanup::{Cleaner, Findings, Request, Standing};
 
+use super::address::{Address, doors_of};
 use super::meant::CleanupOptions;
-use super::work::{coordinator, failure, keeper_config, name, print, text, warehouse};
+use super::work::{failure, name, print, shell_word, text};
 use super::{Exit, Failure, Interrupt, PROGRAM};
 
 /// Lists what a dead task left, and removes it when told so.
 pub(super) async fn cleanup(options: CleanupOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
-    let keeper = keeper_config(&options.keeper_config)?;
+    let doors = doors_of(&options.address)?;
     let description =
         options.task_file.as_deref().map(|file| Ok::<_, Failure>((text(file)?, name(file)))).transpose()?;
     let request = Request {
-        warehouse: Arc::new(warehouse(&keeper)?),
-        coordinator: Arc::new(coordinator(keeper)),
+        warehouse: doors.warehouse,
+        coordinator: doors.coordinator,
         secrets: Arc::new(SystemSecrets),
-        task_path: options.task_path.clone(),
+        task_path: options.address.task_path().to_owned(),
         description,
         task_id: options.task_id.clone(),
         remove: options.remove,
@@ -68,7 +68,7 @@ async fn look_and_remove(
     let everything = removal.failed.is_empty() && found.silent.is_empty();
     if options.forget && everything {
         cleaner.forget().await?;
-        print(&format!("The task is gone from {}.", options.task_path));
+        print(&format!("The task is gone from {}.", options.address.task_path()));
         if let Standing::Unfinished { done, begun, .. } = found.standing
             && done + begun > 0
         {
@@ -89,9 +89,13 @@ async fn look_and_remove(
 fn advice(found: &Findings, options: &CleanupOptions) -> String {
     let removable = found.removable().count();
     if !found.holders.is_empty() {
-        return "Nothing can be removed while somebody is at work. A worker that was killed counts as alive until its session \
-                ends (session_timeout_ms)."
-            .to_owned();
+        let nothing = "Nothing can be removed while somebody is at work.";
+        return match options.address {
+            Address::Keeper { .. } => format!(
+                "{nothing} A worker that was killed counts as alive until its session ends (session_timeout_ms)."
+            ),
+            Address::Local { .. } => nothing.to_owned(),
+        };
     }
     let removing = format!("  {}", command(options, "--remove"));
     match (removable, found.standing) {
@@ -121,42 +125,12 @@ fn standing(found: &Findings) -> &'static str {
 }
 
 fn command(options: &CleanupOptions, more: &str) -> String {
-    let mut line = format!(
-        "{PROGRAM} cleanup --config {} --task-path {}",
-        shell_word(&path(&options.keeper_config)),
-        shell_word(&options.task_path)
-    );
+    let mut line = format!("{PROGRAM} cleanup {}", options.address.flags());
     if let Some(file) = &options.task_file {
-        line += &format!(" --task-file {}", shell_word(&path(file)));
+        line += &format!(" --task-file {}", shell_word(&name(file)));
     }
     if let Some(id) = &options.task_id {
         line += &format!(" --task-id {}", id.0);
     }
     format!("{line} {more}")
-}
-
-fn path(path: &Path) -> String {
-    path.display().to_string()
-}
-
-/// A text as one word of a shell's command line.
-fn shell_word(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=:@+,".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::shell_word;
-
-    #[test]
-    fn a_command_can_be_pasted_into_a_shell() {
-        assert_eq!(shell_word("/copy/hits-1"), "/copy/hits-1");
-        assert_eq!(shell_word("/my task's"), r"'/my task'\''s'");
-        assert_eq!(shell_word("$(reboot)"), "'$(reboot)'");
-    }
 }

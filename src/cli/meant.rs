@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::address::{Address, addressed};
 use super::level::Level;
-use super::task_path::{self, TaskPathFault};
+use super::task_path::TaskPathFault;
 pub use super::typed::LogFormat;
-use super::typed::{Address, CleanupFlags, Flags, Verb};
+use super::typed::{CleanupFlags, Flags, Verb};
 use crate::protocol::TaskId;
 use crate::worker::Jobs;
 
@@ -28,11 +29,9 @@ pub enum Invocation {
 /// Everything that a run was told on the command line.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunOptions {
-    /// The XML file that says how to reach ZooKeeper. Existed when the command line was read.
-    pub keeper_config: PathBuf,
-    /// The task's node: absolute, no slash at its end, no empty parts.
-    pub task_path: String,
-    /// A task file to put into ZooKeeper first. Existed when the command line was read; may be a pipe.
+    /// Where the task lives.
+    pub address: Address,
+    /// A task file to take, where the path has no task. Existed when the command line was read; may be a pipe.
     pub task_file: Option<PathBuf>,
     /// Put it there even if there is a task already.
     pub upload_force: bool,
@@ -63,10 +62,8 @@ pub struct RunOptions {
 /// Everything that `--status` was told.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StatusOptions {
-    /// The XML file that says how to reach ZooKeeper. Existed when the command line was read.
-    pub keeper_config: PathBuf,
-    /// The task's node: absolute, no slash at its end, no empty parts.
-    pub task_path: String,
+    /// Where the task lives.
+    pub address: Address,
     /// What is logged. To standard error only: asking for the status leaves no folder behind.
     pub log: LogOptions,
 }
@@ -74,15 +71,13 @@ pub struct StatusOptions {
 /// Everything that `cleanup` was told.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CleanupOptions {
-    /// The XML file that says how to reach ZooKeeper. Existed when the command line was read.
-    pub keeper_config: PathBuf,
-    /// The task's node: absolute, no slash at its end, no empty parts.
-    pub task_path: String,
+    /// Where the task lives.
+    pub address: Address,
     /// A task file that says which servers to look at. Existed when the command line was read; may be a pipe.
     pub task_file: Option<PathBuf>,
     /// Remove what may go.
     pub remove: bool,
-    /// Then remove the task from ZooKeeper.
+    /// Then remove the task's state.
     pub forget: bool,
     /// Take this task instead of the one at the path.
     pub task_id: Option<TaskId>,
@@ -130,6 +125,12 @@ pub enum Fault {
     /// The task's path is none.
     #[error("--task-path {0}")]
     TaskPath(TaskPathFault),
+    /// There is nothing to look at.
+    #[error("there is no {}: no task was run from this task file or with this --state-dir yet", file.display())]
+    NoState {
+        /// The file that would hold the tasks' state.
+        file: PathBuf,
+    },
     /// A file that should be there can't be seen.
     #[error("{flag} {}", path.display())]
     Unseen {
@@ -166,25 +167,11 @@ pub(super) fn meaning(verb: Verb) -> Result<Invocation, Fault> {
     }
 }
 
-/// The configuration file and the task's path, which every verb needs.
-fn addressed(address: Address) -> Result<(PathBuf, String), Fault> {
-    let keeper_config = address.config_file.ok_or(Fault::Missing {
-        flag: "--config-file",
-        purpose: "name the XML file that says how to reach ZooKeeper",
-    })?;
-    let keeper_config = existing_file("--config-file", &keeper_config)?;
-    let task_path = address.task_path.ok_or(Fault::Missing {
-        flag: "--task-path",
-        purpose: "name the node in ZooKeeper where the task lives, as in /clickhouse/copytasks/task1",
-    })?;
-    Ok((keeper_config, task_path::normalised(&task_path).map_err(Fault::TaskPath)?))
-}
-
 fn cleanup(flags: CleanupFlags) -> Result<CleanupOptions, Fault> {
-    let (keeper_config, task_path) = addressed(flags.address)?;
+    let address = addressed(flags.address, flags.task_file.as_deref())?;
     Ok(CleanupOptions {
-        keeper_config,
-        task_path,
+        // A task that is named by its tables may have lost its state.
+        address: if flags.task_id.is_some() { address } else { address.existing()? },
         task_file: flags.task_file.map(|path| existing_file("--task-file", &path)).transpose()?,
         remove: flags.remove,
         forget: flags.forget,
@@ -200,7 +187,7 @@ fn cleanup(flags: CleanupFlags) -> Result<CleanupOptions, Fault> {
 }
 
 fn run(flags: Flags) -> Result<Invocation, Fault> {
-    let (keeper_config, task_path) = addressed(flags.address)?;
+    let address = addressed(flags.address, flags.task_file.as_deref())?;
     let log = LogOptions {
         level: flags.log_level,
         format: flags.log_format,
@@ -209,7 +196,7 @@ fn run(flags: Flags) -> Result<Invocation, Fault> {
         error_file: flags.errorlog_file.map(|path| new_file("--errorlog-file", &path)).transpose()?,
     };
     if flags.status {
-        return Ok(Invocation::Status(StatusOptions { keeper_config, task_path, log }));
+        return Ok(Invocation::Status(StatusOptions { address: address.existing()?, log }));
     }
 
     let mut notices = Vec::new();
@@ -220,8 +207,7 @@ fn run(flags: Flags) -> Result<Invocation, Fault> {
         notices.push("--task-upload-force does nothing without --task-file");
     }
     Ok(Invocation::Run(RunOptions {
-        keeper_config,
-        task_path,
+        address,
         task_file: flags.task_file.map(|path| existing_file("--task-file", &path)).transpose()?,
         upload_force: flags.task_upload_force,
         daemon: flags.daemon,
@@ -243,7 +229,7 @@ fn run(flags: Flags) -> Result<Invocation, Fault> {
 }
 
 /// A file to read. It is not opened: it may be a pipe, and a pipe can be read only once.
-fn existing_file(flag: &'static str, path: &Path) -> Result<PathBuf, Fault> {
+pub(super) fn existing_file(flag: &'static str, path: &Path) -> Result<PathBuf, Fault> {
     let unseen = |source| Fault::Unseen { flag, path: path.to_owned(), source };
     if fs::metadata(path).map_err(unseen)?.is_dir() {
         return Err(Fault::NotAFile { flag, path: path.to_owned() });
@@ -265,7 +251,7 @@ fn new_file(flag: &'static str, path: &Path) -> Result<PathBuf, Fault> {
 }
 
 /// A folder, or a place where one can be made later.
-fn folder_or_nothing(flag: &'static str, path: &Path) -> Result<PathBuf, Fault> {
+pub(super) fn folder_or_nothing(flag: &'static str, path: &Path) -> Result<PathBuf, Fault> {
     let unseen = |source| Fault::Unseen { flag, path: path.to_owned(), source };
     match fs::metadata(path) {
         Ok(found) if !found.is_dir() => Err(Fault::NotAFolder { flag, path: path.to_owned() }),

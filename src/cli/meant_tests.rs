@@ -32,8 +32,7 @@ fn what_is_not_said_has_the_defaults_of_the_original() {
     assert_eq!(
         options,
         RunOptions {
-            keeper_config: here.join("Cargo.toml"),
-            task_path: "/task".to_owned(),
+            address: Address::Keeper { config: here.join("Cargo.toml"), task_path: "/task".to_owned() },
             task_file: None,
             upload_force: false,
             daemon: false,
@@ -75,8 +74,9 @@ fn the_config_file_is_named_in_every_documented_form() {
             let line: Vec<&str> =
                 ["clickhouse-copier"].iter().chain(verb).chain(form).chain(&["--task-path", "/t/"]).copied().collect();
             let Invocation::Run(options) = invocation(&line) else { panic!("{line:?}") };
-            assert!(options.keeper_config.ends_with("Cargo.toml"), "{line:?}");
-            assert_eq!(options.task_path, "/t");
+            let Address::Keeper { config, task_path } = options.address else { panic!("{line:?}") };
+            assert!(config.ends_with("Cargo.toml"), "{line:?}");
+            assert_eq!(task_path, "/t");
         }
     }
 }
@@ -132,7 +132,7 @@ fn a_flag_without_use_is_accepted_with_a_word_about_it() {
 #[test]
 fn status_copies_nothing() {
     let meant = invocation(&["clickhouse-copier", "-C", "Cargo.toml", "--task-path", "/t", "--status"]);
-    assert!(matches!(meant, Invocation::Status(StatusOptions { task_path, .. }) if task_path == "/t"));
+    assert!(matches!(meant, Invocation::Status(StatusOptions { address, .. }) if address.task_path() == "/t"));
 }
 
 #[test]
@@ -145,9 +145,46 @@ fn cleanup_only_lists_unless_told_to_remove() {
         }
     };
     let listing = cleanup(&[]);
-    assert_eq!((listing.task_path.as_str(), listing.remove, listing.forget), ("/t", false, false));
-    assert!(listing.keeper_config.ends_with("Cargo.toml") && listing.task_id.is_none());
+    assert_eq!((listing.address.task_path(), listing.remove, listing.forget), ("/t", false, false));
+    assert!(matches!(&listing.address, Address::Keeper { config, .. } if config.ends_with("Cargo.toml")));
+    assert!(listing.task_id.is_none());
     let removing = cleanup(&["--remove", "--task-id", "0123456789ab"]);
     assert!(removing.remove && removing.task_id == TaskId::parse("0123456789ab"));
     assert!(cleanup(&["--remove", "--forget"]).forget);
+}
+
+#[test]
+fn without_zookeeper_the_task_file_says_where_the_task_is() {
+    let here = std::env::current_dir().unwrap();
+    let address = |arguments: &[&str]| match understand(arguments.iter().map(|word| (*word).into())) {
+        Ok(Invocation::Run(options)) => Ok(options.address),
+        Err(Refusal::Wrong(line)) => Err(line),
+        other => panic!("{arguments:?}: {other:?}"),
+    };
+    let local = |state_dir: &str, task_path: &str| {
+        Ok(Address::Local { state_dir: here.join(state_dir), task_path: task_path.to_owned() })
+    };
+    let simple = "task-configs/simple-copy.xml";
+    assert_eq!(
+        address(&["copier", "run", "--task-file", simple]),
+        local("task-configs/clickhouse-copier-state", "/simple-copy")
+    );
+    assert_eq!(address(&["copier", "--task-file", simple, "--state-dir", "s"]), local("s", "/simple-copy"));
+    assert_eq!(
+        address(&["copier", "--task-file", simple, "--task-path=/t/"]),
+        local("task-configs/clickhouse-copier-state", "/t")
+    );
+    assert_eq!(address(&["copier", "--state-dir=s", "--task-path=/t"]), local("s", "/t"));
+    for (arguments, words) in [
+        (&["copier", "--state-dir=s"][..], "--task-path is missing"),
+        (&["copier", "--task-path=/t"], "--config-file is missing"),
+        // A pipe is read once and called otherwise the next time.
+        (&["copier", "--task-file=/dev/null"], "--task-path is missing"),
+        (&["copier", "--task-file=/dev/null", "--task-path=/t"], "--state-dir is missing"),
+        (&["copier", "--task-file", simple, "--state-dir=Cargo.toml"], "not a folder"),
+        (&["copier", "--config=Cargo.toml", "--task-path=/t", "--state-dir=s"], "--state-dir"),
+    ] {
+        let wrong = address(arguments).unwrap_err();
+        assert!(wrong.contains(words), "{arguments:?}: {wrong}");
+    }
 }

@@ -8,6 +8,7 @@
 //! 4. [`logs`], [`pid_file`], [`Interrupt`]: what surrounds a run;
 //! 5. `perform`: the run itself, and its [`Exit`].
 
+mod address;
 mod clean;
 pub mod daemon;
 mod exit;
@@ -24,6 +25,7 @@ mod work;
 use std::ffi::OsString;
 
 pub use crate::worker::Interrupt;
+pub use address::Address;
 pub use exit::{Exit, Failure};
 pub use level::Level;
 pub use meant::{CleanupOptions, Invocation, RunOptions, StatusOptions};

@@ -19,8 +19,9 @@ use crate::worker::Jobs;
     name = super::PROGRAM,
     version,
     about = "Copies and reshards ClickHouse tables between clusters: exactly once, verified, resumable",
-    override_usage = "clickhouse-copier [run] --config-file <FILE> --task-path <PATH> [OPTIONS]\n       \
-                      clickhouse-copier cleanup --config-file <FILE> --task-path <PATH> [--remove [--forget]]",
+    override_usage = "clickhouse-copier [run] --task-file <FILE> [--state-dir <DIR>] [OPTIONS]\n       \
+                      clickhouse-copier [run] --config-file <FILE> --task-path <PATH> [OPTIONS]\n       \
+                      clickhouse-copier cleanup <the same address> [--remove [--forget]]",
     infer_long_args = true,
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
@@ -55,6 +56,8 @@ Examples:
     clickhouse-copier cleanup --config keeper.xml --task-path /copy/hits
   Remove it; the task can be run again:
     clickhouse-copier cleanup --config keeper.xml --task-path /copy/hits --remove
+  The same for a task without ZooKeeper:
+    clickhouse-copier cleanup --task-file task.xml --remove
   Remove the task from ZooKeeper too:
     clickhouse-copier cleanup --config keeper.xml --task-path /copy/hits --remove --forget
   The task is gone from ZooKeeper already; its tables are named copier_<ID>_…:
@@ -68,11 +71,17 @@ all named; 130 interrupted.";
 /// Which task: the same for every verb.
 #[derive(Debug, Args)]
 pub(super) struct Address {
-    /// How to reach ZooKeeper: an XML file with a section zookeeper
+    /// How to reach ZooKeeper: an XML file with a section zookeeper. Without it all workers are on this machine
     #[arg(short = 'C', long = "config-file", visible_alias = "config", value_name = "FILE")]
     pub(super) config_file: Option<PathBuf>,
 
-    /// The node in ZooKeeper where the task lives, as in /clickhouse/copytasks/task1
+    /// Without ZooKeeper: the folder that the workers share, on a local disk [default: clickhouse-copier-state beside the
+    /// task file]
+    #[arg(long, value_name = "DIR", conflicts_with = "config_file")]
+    pub(super) state_dir: Option<PathBuf>,
+
+    /// The node where the task lives, as in /clickhouse/copytasks/task1 [default without ZooKeeper: called like the task
+    /// file, /task for task.xml]
     #[arg(long, value_name = "PATH")]
     pub(super) task_path: Option<String>,
 }
@@ -83,7 +92,7 @@ pub(super) struct CleanupFlags {
     #[command(flatten)]
     pub(super) address: Address,
 
-    /// The task, where ZooKeeper has its description no more: it says which servers to look at
+    /// The task, where its description is lost: it says which servers to look at
     #[arg(long, value_name = "FILE")]
     pub(super) task_file: Option<PathBuf>,
 
@@ -91,11 +100,11 @@ pub(super) struct CleanupFlags {
     #[arg(long)]
     pub(super) remove: bool,
 
-    /// Then remove the task from ZooKeeper too
+    /// Then remove the task's state too
     #[arg(long, requires = "remove")]
     pub(super) forget: bool,
 
-    /// Take this task instead of the one at the path: one that ZooKeeper does not know any more
+    /// Take this task instead of the one at the path: one whose state is lost
     #[arg(long, value_name = "ID", value_parser = task_id, conflicts_with = "forget")]
     pub(super) task_id: Option<TaskId>,
 
@@ -114,7 +123,7 @@ pub(super) struct Flags {
     #[command(flatten)]
     pub(super) address: Address,
 
-    /// Put this task file into ZooKeeper first, unless a task is there already
+    /// Take this task, unless there is one at the path already
     #[arg(long, value_name = "FILE")]
     pub(super) task_file: Option<PathBuf>,
 

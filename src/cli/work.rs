@@ -5,16 +5,15 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::cluster::http::HttpWarehouse;
-use crate::keeper::{Coordinator, ZooKeeperCoordinator, ZooKeeperOptions};
 use crate::report::Report;
 use crate::task::{KeeperConfig, SystemSecrets};
 use crate::worker::dice::Dice;
 use crate::worker::site::Conduct;
 use crate::worker::{self, Ending, Launch, RunError, Summary};
 
+use super::address::{Address, coordinator_of, doors_of};
 use super::daemon::Readiness;
-use super::logs::{Logs, Rotation};
+use super::logs::Logs;
 use super::meant::{RunOptions, StatusOptions};
 use super::{Exit, Failure, Interrupt};
 
@@ -28,8 +27,10 @@ pub(super) async fn run(
     interrupt: Interrupt,
     readiness: &mut Readiness,
 ) -> Result<Exit, Failure> {
-    let keeper = keeper_config(&options.keeper_config)?;
-    let rotation = rotation(&keeper);
+    let doors = doors_of(&options.address)?;
+    if let Address::Local { task_path, .. } = &options.address {
+        tracing::info!("task {task_path} in {}, for workers on this machine", doors.coordinator.place());
+    }
     let description =
         options.task_file.as_deref().map(|file| Ok::<_, Failure>((text(file)?, name(file)))).transpose()?;
     if let Some((text, file)) = &description {
@@ -39,10 +40,10 @@ pub(super) async fn run(
     }
     let (host, dice) = (gethostname::gethostname().to_string_lossy().into_owned(), Dice::fair());
     let launch = Launch {
-        warehouse: Arc::new(warehouse(&keeper)?),
-        coordinator: Arc::new(coordinator(keeper)),
+        warehouse: doors.warehouse,
+        coordinator: doors.coordinator,
         secrets: Arc::new(SystemSecrets),
-        task_path: options.task_path.clone(),
+        task_path: options.address.task_path().to_owned(),
         description,
         upload_force: options.upload_force,
         conduct: Conduct {
@@ -60,7 +61,7 @@ pub(super) async fn run(
         dice,
     };
     let started = async || {
-        let places = logs.start(rotation).map_err(as_world)?;
+        let places = logs.start(doors.rotation).map_err(as_world)?;
         readiness.ready(&places).map_err(as_world)
     };
     let summary = worker::run(launch, &interrupt, started).await.map_err(failure)?;
@@ -69,13 +70,14 @@ pub(super) async fn run(
 
 /// Prints how far the task has come, on standard output, as the original wrote it.
 pub(super) async fn status(options: StatusOptions, _interrupt: Interrupt) -> Result<Exit, Failure> {
-    let coordinator = coordinator(keeper_config(&options.keeper_config)?);
+    let coordinator = coordinator_of(&options.address)?;
+    let task_path = options.address.task_path();
     let session = coordinator.session().await?;
-    let path = format!("{}/status", options.task_path);
+    let path = format!("{task_path}/status");
     let stored = session.get(&path).await?;
     session.close().await;
     let stored = stored.ok_or_else(|| {
-        Failure::new(Exit::BadInput, format!("there is no task at {} in {}", options.task_path, coordinator.place()))
+        Failure::new(Exit::BadInput, format!("there is no task at {task_path} in {}", coordinator.place()))
     })?;
     print(&String::from_utf8_lossy(&stored.data));
     Ok(Exit::Done)
@@ -136,30 +138,6 @@ pub(super) fn keeper_config(file: &Path) -> Result<KeeperConfig, Failure> {
     Ok(config)
 }
 
-/// The door to ClickHouse. Certificates that cannot be used are a fault of the configuration.
-pub(super) fn warehouse(config: &KeeperConfig) -> Result<HttpWarehouse, Failure> {
-    HttpWarehouse::new(&config.tls).map_err(|error| Failure::new(Exit::BadInput, error))
-}
-
-pub(super) fn coordinator(config: KeeperConfig) -> ZooKeeperCoordinator {
-    ZooKeeperCoordinator::new(ZooKeeperOptions {
-        hosts: config.hosts,
-        secure: config.secure,
-        tls: config.tls,
-        session_timeout: config.session_timeout,
-        root: config.root,
-        identity: config.identity,
-    })
-}
-
-fn rotation(config: &KeeperConfig) -> Rotation {
-    let usual = Rotation::default();
-    Rotation {
-        bytes: config.logger.size.and_then(|size| usize::try_from(size).ok()).unwrap_or(usual.bytes),
-        files: config.logger.count.map_or(usual.files, |count| count as usize),
-    }
-}
-
 pub(super) fn text(file: &Path) -> Result<String, Failure> {
     fs::read_to_string(file)
         .map_err(|error| Failure::new(Exit::BadInput, format!("cannot read {}: {error}", file.display())))
@@ -176,4 +154,26 @@ fn as_world(error: impl std::error::Error) -> RunError {
 pub(super) fn failure(error: RunError) -> Failure {
     let exit = if matches!(error, RunError::Task(_)) { Exit::BadInput } else { Exit::Failed };
     Failure::new(exit, error)
+}
+
+/// A text as one word of a shell's command line.
+pub(super) fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=:@+,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shell_word;
+
+    #[test]
+    fn a_command_can_be_pasted_into_a_shell() {
+        assert_eq!(shell_word("/copy/hits-1"), "/copy/hits-1");
+        assert_eq!(shell_word("/my task's"), r"'/my task'\''s'");
+        assert_eq!(shell_word("$(reboot)"), "'$(reboot)'");
+    }
 }

@@ -1,8 +1,8 @@
 //! The door to coordination: a small tree of nodes that several workers share.
 //!
 //! [`Coordinator`] makes [`Session`]s; all reading and writing goes through a session. Implementations:
-//! [`ZooKeeperCoordinator`] (ZooKeeper, ClickHouse Keeper) and [`MemoryCoordinator`] (a double for simulations).
-//! One suite, [`conformance`], runs on all of them.
+//! [`ZooKeeperCoordinator`] (ZooKeeper, ClickHouse Keeper), [`LocalCoordinator`] (a file on one machine, no server) and
+//! [`MemoryCoordinator`] (a double for simulations). One suite, [`conformance`], runs on all of them.
 //!
 //! # Guarantees
 //! - A commit is all or nothing, and a [`Version`] compared in it is compared at the instant of writing.
@@ -22,6 +22,7 @@
 #[doc(hidden)]
 pub mod conformance;
 mod error;
+pub mod local;
 mod memory;
 mod path;
 mod tree;
@@ -34,6 +35,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 pub use self::error::{Conflict, Error};
+pub use self::local::LocalCoordinator;
 pub use self::memory::MemoryCoordinator;
 pub use self::tree::{create_if_absent, delete_tree, ensure_path};
 pub use self::zookeeper::{ZooKeeperCoordinator, ZooKeeperOptions};

@@ -1,0 +1,170 @@
+//! One session as the worker sees it: requests go to its desk, on a thread of its own, in the order in which they are made.
+
+use std::sync::mpsc::{self, Sender};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+
+use super::desk::{Call, Desk, error};
+use super::home::{Home, Identity};
+use super::store::{Fault, session_name};
+use crate::keeper::{Change, Error, Op, Session, Stored, check_commit, path};
+
+/// The longest wait for the end of a session that was closed.
+const GOODBYE: Duration = Duration::from_secs(3);
+
+pub(super) struct LocalSession {
+    place: String,
+    id: String,
+    /// Dropped with the session, which tells the desk.
+    calls: Sender<Call>,
+    lost: watch::Receiver<bool>,
+}
+
+impl LocalSession {
+    /// Begins a session. Dropping the future gives it back when it was made all the same.
+    pub async fn begin(
+        home: Home,
+        frozen: Duration,
+        known: Option<Identity>,
+        limit: Duration,
+    ) -> Result<(Self, Identity), Error> {
+        let place = home.place();
+        let unreachable = |why: String| Error::Unreachable { place: place.clone(), why };
+        let (calls, requests) = mpsc::channel();
+        let (told, lost) = watch::channel(false);
+        let (begun, beginning) = oneshot::channel();
+        let at = place.clone();
+        std::thread::Builder::new()
+            .name("coordination".into())
+            .spawn(move || {
+                let desk = match Desk::open(home, frozen, known) {
+                    Ok(desk) => desk,
+                    Err(error) => return drop(begun.send(Err(error))),
+                };
+                // Nobody waits any more: then nobody calls either, and the work ends at once.
+                let _ = begun.send(Ok((desk.number(), desk.identity())));
+                match desk.work(&requests) {
+                    Ok(()) => {}
+                    Err(Fault::Broken(why)) => tracing::warn!("the session in {at} is over: {why}"),
+                    Err(Fault::Over) => {
+                        tracing::warn!("the session in {at} is over: others took this process for frozen or dead");
+                    }
+                    Err(other) => tracing::warn!("the session in {at} is over: {}", error(&at, "/", other)),
+                }
+                told.send_replace(true);
+            })
+            .map_err(|error| unreachable(format!("cannot start a thread: {error}")))?;
+        let (number, identity) = match timeout(limit, beginning).await {
+            Ok(Ok(begun)) => begun?,
+            Ok(Err(_)) => return Err(unreachable("its thread ended".into())),
+            Err(_) => return Err(unreachable(format!("not opened within {} s", limit.as_secs()))),
+        };
+        Ok((Self { place, id: session_name(number), calls, lost }, identity))
+    }
+
+    fn over(&self) -> Error {
+        Error::SessionLost { place: self.place.clone() }
+    }
+
+    /// The desk's answer. A fault that ends the session is told as its end, after which everybody knows it.
+    async fn ask<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&mut Desk) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<Result<T, Fault>, Error> {
+        let (answer, answered) = oneshot::channel();
+        let request = move |desk: &mut Desk| match ask(desk) {
+            Err(end @ (Fault::Over | Fault::Broken(_))) => Err(end),
+            // Whoever asked may have gone.
+            other => Ok(drop(answer.send(other))),
+        };
+        if self.calls.send(Call::Do(Box::new(request))).is_ok()
+            && let Ok(answer) = answered.await
+        {
+            return Ok(answer);
+        }
+        Err(self.lost().await)
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        path: &str,
+        ask: impl FnOnce(&mut Desk, &str) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Error> {
+        path::check(&self.place, path)?;
+        let asked = path.to_owned();
+        self.ask(move |desk| ask(desk, &asked)).await?.map_err(|fault| error(&self.place, path, fault))
+    }
+
+    fn change(&self, told: oneshot::Receiver<()>) -> Change {
+        let over = self.over();
+        Change::new(async move { told.await.map_err(|_| over) })
+    }
+}
+
+#[async_trait]
+impl Session for LocalSession {
+    fn id(&self) -> String {
+        self.id.clone()
+    }
+
+    async fn get(&self, path: &str) -> Result<Option<Stored>, Error> {
+        self.read(path, Desk::get).await
+    }
+
+    async fn get_many(&self, paths: &[String]) -> Result<Vec<Option<Stored>>, Error> {
+        paths.iter().try_for_each(|path| path::check(&self.place, path))?;
+        let asked = paths.to_vec();
+        let first = paths.first().map_or("/", String::as_str);
+        self.ask(move |desk| desk.get_many(&asked)).await?.map_err(|fault| error(&self.place, first, fault))
+    }
+
+    async fn children(&self, path: &str) -> Result<Option<Vec<String>>, Error> {
+        self.read(path, Desk::children).await
+    }
+
+    async fn watch(&self, path: &str) -> Result<(Option<Stored>, Change), Error> {
+        let (found, told) = self.read(path, Desk::watch).await?;
+        Ok((found, self.change(told)))
+    }
+
+    async fn watch_children(&self, path: &str) -> Result<(Option<Vec<String>>, Change), Error> {
+        let (found, told) = self.read(path, Desk::watch_children).await?;
+        Ok((found, self.change(told)))
+    }
+
+    async fn commit(&self, ops: Vec<Op>) -> Result<(), Error> {
+        check_commit(&self.place, &ops, 0)?;
+        if ops.is_empty() {
+            return if self.is_lost() { Err(self.over()) } else { Ok(()) };
+        }
+        let paths: Vec<String> = ops.iter().map(|op| op.path().to_owned()).collect();
+        let done = self.ask(move |desk| desk.commit(&ops)).await?;
+        done.map_err(|fault| {
+            let at = match fault {
+                Fault::Conflict(at, _) | Fault::Refused(at, _) => at,
+                _ => 0,
+            };
+            error(&self.place, paths.get(at).map_or("/", String::as_str), fault)
+        })
+    }
+
+    async fn lost(&self) -> Error {
+        let mut lost = self.lost.clone();
+        // An error means that the thread is gone: over as well.
+        let _ = lost.wait_for(|lost| *lost).await;
+        self.over()
+    }
+
+    fn is_lost(&self) -> bool {
+        *self.lost.borrow() || self.lost.has_changed().is_err()
+    }
+
+    async fn close(&self) {
+        // An error means that it is over already.
+        let _ = self.calls.send(Call::Close);
+        let _ = timeout(GOODBYE, self.lost()).await;
+    }
+}
