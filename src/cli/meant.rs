@@ -11,8 +11,8 @@ use super::address::{Address, addressed};
 use super::level::Level;
 use super::task_path::TaskPathFault;
 pub use super::typed::LogFormat;
-use super::typed::{CleanupFlags, Flags, Verb};
-use crate::protocol::TaskId;
+use super::typed::{CleanupFlags, CommandFlags, Flags, LookFlags, Verb};
+use crate::protocol::{Order, TaskId};
 use crate::worker::Jobs;
 
 /// What is to be done.
@@ -24,6 +24,34 @@ pub enum Invocation {
     Status(StatusOptions),
     /// List what a dead task left, and remove it when told so.
     Cleanup(CleanupOptions),
+    /// Tell all workers of a task something.
+    Command(CommandOptions),
+    /// Show how far a task is.
+    Look(LookOptions),
+}
+
+/// Everything that `status` was told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LookOptions {
+    /// Where the task lives.
+    pub address: Address,
+    /// For people or for programs.
+    pub format: LogFormat,
+    /// Look again after so long, until the task ends.
+    pub watch: Option<Duration>,
+    /// What is logged. To standard error only.
+    pub log: LogOptions,
+}
+
+/// Everything that `pause`, `resume` and `cancel` were told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CommandOptions {
+    /// Where the task lives.
+    pub address: Address,
+    /// What its workers are to do.
+    pub order: Order,
+    /// What is logged. To standard error only.
+    pub log: LogOptions,
 }
 
 /// Everything that a run was told on the command line.
@@ -164,7 +192,33 @@ pub(super) fn meaning(verb: Verb) -> Result<Invocation, Fault> {
     match verb {
         Verb::Run(flags) => run(flags),
         Verb::Cleanup(flags) => cleanup(flags).map(Invocation::Cleanup),
+        Verb::Status(flags) => look(flags),
+        Verb::Pause(flags) => command(flags.command, if flags.now { Order::PauseNow } else { Order::Pause }),
+        Verb::Resume(flags) => command(flags, Order::Run),
+        Verb::Cancel(flags) => command(flags, Order::Cancel),
     }
+}
+
+fn look(LookFlags { command: flags, format, watch }: LookFlags) -> Result<Invocation, Fault> {
+    let address = addressed(flags.address, flags.task_file.as_deref())?.existing()?;
+    let watch = watch.map(|seconds| Duration::from_secs(seconds.into()));
+    let log = to_standard_error(flags.log_level, flags.log_format)?;
+    Ok(Invocation::Look(LookOptions { address, format, watch, log }))
+}
+
+fn command(flags: CommandFlags, order: Order) -> Result<Invocation, Fault> {
+    let address = addressed(flags.address, flags.task_file.as_deref())?.existing()?;
+    Ok(Invocation::Command(CommandOptions {
+        address,
+        order,
+        log: to_standard_error(flags.log_level, flags.log_format)?,
+    }))
+}
+
+/// Of a verb that leaves no folder behind.
+fn to_standard_error(level: Level, format: LogFormat) -> Result<LogOptions, Fault> {
+    let base_dir = folder_or_nothing("--base-dir", Path::new("."))?;
+    Ok(LogOptions { level, format, base_dir, file: None, error_file: None })
 }
 
 fn cleanup(flags: CleanupFlags) -> Result<CleanupOptions, Fault> {

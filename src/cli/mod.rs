@@ -10,11 +10,13 @@
 
 mod address;
 mod clean;
+mod command;
 pub mod daemon;
 mod exit;
 
 mod level;
 pub mod logs;
+mod look;
 pub mod meant;
 mod perform;
 pub mod pid_file;
@@ -28,7 +30,7 @@ pub use crate::worker::Interrupt;
 pub use address::Address;
 pub use exit::{Exit, Failure};
 pub use level::Level;
-pub use meant::{CleanupOptions, Invocation, RunOptions, StatusOptions};
+pub use meant::{CleanupOptions, CommandOptions, Invocation, LookOptions, RunOptions, StatusOptions};
 pub use perform::perform;
 
 /// The name people type and the first word of every message.

@@ -6,8 +6,10 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::clean::cleanup;
+use super::command::command;
 use super::daemon::{self, Readiness};
 use super::logs::Logs;
+use super::look::look;
 use super::meant::{Invocation, LogOptions, RunOptions};
 use super::pid_file::PidFile;
 use super::work::{run, status};
@@ -21,6 +23,8 @@ pub fn perform(invocation: Invocation) -> Exit {
     let outcome = match invocation {
         Invocation::Run(options) => perform_run(options),
         Invocation::Status(options) => perform_short(&options.log.clone(), |interrupt| status(options, interrupt)),
+        Invocation::Look(options) => perform_short(&options.log.clone(), |interrupt| look(options, interrupt)),
+        Invocation::Command(options) => perform_short(&options.log.clone(), |interrupt| command(options, interrupt)),
         Invocation::Cleanup(options) => perform_short(&options.log.clone(), |interrupt| cleanup(options, interrupt)),
     };
     outcome.unwrap_or_else(|Unlogged(failure)| {

@@ -45,7 +45,53 @@ pub(super) enum Verb {
     /// List what a dead task left on the servers, and remove it when told so
     #[command(infer_long_args = true, after_help = CLEANUP_HELP)]
     Cleanup(CleanupFlags),
+    /// Show how far a task is, who does what, what waits and what failed
+    #[command(infer_long_args = true, after_help = STATUS_HELP)]
+    Status(LookFlags),
+    /// Let no worker begin anything more, until the task is resumed
+    #[command(infer_long_args = true, after_help = PAUSE_HELP)]
+    Pause(PauseFlags),
+    /// Let the workers of a paused task go on
+    #[command(infer_long_args = true)]
+    Resume(CommandFlags),
+    /// Give a task up: its workers end, and what it staged is removed. What it published stays
+    #[command(infer_long_args = true, after_help = CANCEL_HELP)]
+    Cancel(CommandFlags),
 }
+
+const STATUS_HELP: &str = "\
+Copied is what lies counted in staging tables; published is what was counted in the target table. The statements are those that \
+the servers' own process lists show.
+
+Examples:
+  clickhouse-copier status --config keeper.xml --task-path /copy/hits
+  clickhouse-copier status --task-file task.xml --watch
+  clickhouse-copier status --config keeper.xml --task-path /copy/hits --format json
+
+Exit codes: 0 shown; 1 the coordinator could not be asked; 2 the command line is wrong, or there is no such task; 3 partitions \
+have failed and nobody works on the task; 130 interrupted.";
+
+const PAUSE_HELP: &str = "\
+Returns when nothing of the task runs on any server. Ended by a signal before that, the order stays. The workers wait; they \
+may be ended, and new ones may be started, which wait too. Staging tables keep what is copied.
+
+Examples:
+  clickhouse-copier pause --config keeper.xml --task-path /copy/hits
+  clickhouse-copier pause --config keeper.xml --task-path /copy/hits --now
+  clickhouse-copier resume --config keeper.xml --task-path /copy/hits
+
+Exit codes: 0 paused; 1 failed, finished or cancelled already; 2 the command line is wrong, or there is no such task; \
+130 interrupted while waiting.";
+
+const CANCEL_HELP: &str = "\
+All workers give up what they have in hand and end with 1. Then staging tables and statements are removed. A worker that was \
+killed counts as alive until its session ends (session_timeout_ms); until then this waits.
+
+Example:
+  clickhouse-copier cancel --config keeper.xml --task-path /copy/hits
+
+Exit codes: 0 cancelled, everything removed; 1 failed or finished already; 2 the command line is wrong, or there is no such \
+task; 3 cancelled, but for servers that did not answer or things that could not be removed; 130 interrupted while waiting.";
 
 const CLEANUP_HELP: &str = "\
 Without --remove nothing is changed. While a worker is alive in the task nothing is removed. What is removed is copied \
@@ -84,6 +130,52 @@ pub(super) struct Address {
     /// file, /task for task.xml]
     #[arg(long, value_name = "PATH")]
     pub(super) task_path: Option<String>,
+}
+
+/// What follows `status`.
+#[derive(Debug, Args)]
+pub(super) struct LookFlags {
+    #[command(flatten)]
+    pub(super) command: CommandFlags,
+
+    /// For people or for programs
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub(super) format: LogFormat,
+
+    /// Look again and again, so many seconds apart, until the task ends
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "2",
+          value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) watch: Option<u16>,
+}
+
+/// What follows `resume` and `cancel`.
+#[derive(Debug, Args)]
+pub(super) struct CommandFlags {
+    #[command(flatten)]
+    pub(super) address: Address,
+
+    /// The task's file: says where the state is without ZooKeeper
+    #[arg(long, value_name = "FILE")]
+    pub(super) task_file: Option<PathBuf>,
+
+    /// How much is said on standard error, as with run
+    #[arg(long, value_name = "LEVEL", default_value = "warning", value_parser = Level::named)]
+    pub(super) log_level: Level,
+
+    /// The form of a log line
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub(super) log_format: LogFormat,
+}
+
+/// What follows `pause`.
+#[derive(Debug, Args)]
+pub(super) struct PauseFlags {
+    #[command(flatten)]
+    pub(super) command: CommandFlags,
+
+    /// Give up what is in hand instead of finishing it: it is copied again later
+    #[arg(long)]
+    pub(super) now: bool,
 }
 
 /// What follows `cleanup`.

@@ -88,6 +88,12 @@ fn tell(summary: &Summary, in_background: bool) -> Result<Exit, Failure> {
         tracing::warn!("interrupted; the task goes on where it stands when a worker is started again");
         return Ok(Exit::Interrupted);
     }
+    if summary.ending == Ending::Cancelled {
+        return Err(Failure::new(
+            Exit::Failed,
+            "the task was cancelled; what it had published stays. To begin it anew, remove its record first: cleanup --remove --forget",
+        ));
+    }
     let report = Report::of(&summary.plans, &summary.boards);
     if summary.ending == Ending::WasFinished {
         let line = format!(

@@ -48,13 +48,15 @@
 mod board;
 mod leftovers;
 mod names;
+mod order;
 mod outlook;
 mod publish;
 mod record;
 
 pub use board::{Job, Next, TableBoard};
 pub use leftovers::{Alive, Reason, Verdict, judge_statement, judge_table, to_void};
-pub use names::{BatchRef, BatchTable, MadeStatement, MadeTable, PieceRef, TaskId};
+pub use names::{BatchRef, BatchTable, MadeStatement, MadeTable, PieceRef, TaskId, job_of_claim};
+pub use order::Order;
 pub use outlook::{GroupRef, Liking, Outlook, groups};
 pub use publish::{PartitionFacts, Policy, Step, decide, is_complete};
 pub use record::{

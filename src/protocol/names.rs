@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::board::Job;
+
 /// What every table and statement of a task has in its name: random, made once when the task is created, so that a task
 /// that was deleted and made again at the same path shares nothing with its former self.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -25,6 +27,27 @@ pub struct PieceRef {
     pub table: usize,
     /// Index of the piece in the table's plan.
     pub piece: usize,
+}
+
+impl Job {
+    /// The name of its claim in the coordinator.
+    pub fn claim(self) -> String {
+        match self {
+            Self::Copy(piece) => format!("t{}-p{}", piece.table, piece.piece),
+            Self::Publish(batch) => format!("t{}-b{}", batch.table, batch.batch),
+        }
+    }
+}
+
+/// The job that a claim is for; `None` for claims on planning and finishing.
+pub fn job_of_claim(name: &str) -> Option<Job> {
+    let (table, rest) = name.strip_prefix('t')?.split_once('-')?;
+    let table = table.parse().ok()?;
+    match rest.split_at_checked(1)? {
+        ("p", piece) => Some(Job::Copy(PieceRef { table, piece: piece.parse().ok()? })),
+        ("b", batch) => Some(Job::Publish(BatchRef { table, batch: batch.parse().ok()? })),
+        _ => None,
+    }
 }
 
 impl TaskId {

@@ -53,6 +53,9 @@ pub struct PieceRecord {
     /// How often attempts ran out of memory: the next one moves fewer rows at once.
     #[serde(rename = "m", default, skip_serializing_if = "is_default")]
     pub narrow: u32,
+    /// Why the last attempt that failed did, until the piece is copied.
+    #[serde(rename = "l", default, skip_serializing_if = "is_default")]
+    pub last_error: Option<String>,
     /// Where it stands.
     #[serde(rename = "s")]
     pub state: PieceState,
@@ -126,6 +129,9 @@ pub struct BatchRecord {
     /// Fresh starts after all tries failed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rounds: u32,
+    /// Why the last attempt at publishing that failed did.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub last_error: Option<String>,
     /// Where it stands.
     pub state: BatchState,
 }
@@ -197,6 +203,7 @@ impl BatchRecord {
             publication: 0,
             failures: 0,
             rounds: 0,
+            last_error: None,
             state: BatchState::Copying,
         }
     }
@@ -214,7 +221,7 @@ impl BatchRecord {
     pub fn after_failure(&self, worker: &str, failure: Failure, limit: u32) -> Self {
         let failures = self.failures + u32::from(!failure.overload);
         let again = failure.transient && (failure.overload || failures < limit);
-        let base = Self { failures, ..self.clone() };
+        let base = Self { failures, last_error: Some(shortened(&failure.error)), ..self.clone() };
         if again {
             base.next_attempt(worker)
         } else {
@@ -289,7 +296,7 @@ impl PieceRecord {
 
     /// The record of what was counted.
     pub fn done(&self, copied: Copied) -> Self {
-        Self { state: PieceState::Copied(copied), ..self.clone() }
+        Self { state: PieceState::Copied(copied), last_error: None, ..self.clone() }
     }
 
     /// The record after a failure of the running attempt.
@@ -297,7 +304,7 @@ impl PieceRecord {
         let failures = self.failures + u32::from(!failure.overload);
         let again = failure.transient && (failure.overload || failures < limit);
         let narrow = self.narrow + u32::from(failure.too_large);
-        let base = Self { failures, narrow, ..self.clone() };
+        let base = Self { failures, narrow, last_error: Some(shortened(&failure.error)), ..self.clone() };
         if again {
             base.next_attempt(worker, self.generation)
         } else {
@@ -324,6 +331,16 @@ pub struct Failure {
     pub too_large: bool,
     /// Whether a server asked for time: that does not count as a try.
     pub overload: bool,
+}
+
+/// An error that is kept beside many others.
+fn shortened(error: &str) -> String {
+    const LONGEST: usize = 300;
+    let mut text: String = error.chars().take(LONGEST).collect();
+    if error.chars().nth(LONGEST).is_some() {
+        text.push('…');
+    }
+    text
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -1,6 +1,7 @@
 //! What happened, for people: the final report. Read-only; made from plans and records.
 
 mod leftovers;
+pub mod status;
 
 use std::fmt;
 
@@ -11,6 +12,7 @@ use crate::plan::TablePlan;
 use crate::protocol::{BatchState, PieceState, TableBoard};
 
 pub use leftovers::counted;
+use leftovers::size;
 
 /// So many partitions of a table are listed, besides those that are not as they should be.
 const LISTED: usize = 100;

@@ -7,6 +7,7 @@ use futures::FutureExt;
 use futures::future::select_all;
 
 use crate::keeper::{Change, Conflict, Error, Op, Session, create_if_absent};
+use crate::protocol::Order;
 use crate::task::{SecretSource, Task};
 
 use super::interrupt::Interrupt;
@@ -22,6 +23,8 @@ pub enum Seat {
     Taken,
     /// The run is to end.
     Interrupted,
+    /// The task was cancelled.
+    Cancelled,
 }
 
 /// Waits for a place. Gives up only when told to, or when the session is lost.
@@ -37,13 +40,17 @@ pub async fn take_seat(
     loop {
         let (places, places_change) = session.watch_children(&ledger.path(PLACES)).await?;
         let (description, description_change) = ledger.watch_description().await?;
+        let (order, order_change) = ledger.watch_order().await?;
+        if order == Order::Cancel {
+            return Ok(Seat::Cancelled);
+        }
         let Some(places) = places else {
             let path = ledger.path(PLACES);
             return Err(LedgerError::Damaged { path, why: "it is gone: the task was deleted".into() });
         };
         let limit = description.as_deref().map_or(u32::MAX, |text| max_workers(text, secrets)) as usize;
         let cleaner = places.iter().find(|place| is_cleaner(place));
-        if places.len() < limit && cleaner.is_none() {
+        if places.len() < limit && cleaner.is_none() && order.lets_begin() {
             let version = session.get(&ledger.path(VERSION)).await?.map(|stored| stored.version);
             let own = ledger.path(&format!("{PLACES}/{worker}"));
             let now = session.children(&ledger.path(PLACES)).await?.unwrap_or_default();
@@ -61,6 +68,7 @@ pub async fn take_seat(
         if !told {
             match cleaner {
                 Some(cleaner) => tracing::info!("{cleaner} is cleaning up: waiting for its end"),
+                None if !order.lets_begin() => tracing::info!("the task is paused: waiting until it is resumed"),
                 None => {
                     tracing::info!(
                         "{} workers are active, and max_workers is {limit}: waiting for a place",
@@ -74,7 +82,7 @@ pub async fn take_seat(
             biased;
             () = interrupt.finish() => return Ok(Seat::Interrupted),
             lost = session.lost() => return Err(lost.into()),
-            () = any(vec![places_change, description_change]) => {}
+            () = any(vec![places_change, description_change, order_change]) => {}
         }
     }
 }

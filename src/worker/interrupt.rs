@@ -41,6 +41,13 @@ impl Interrupt {
                     break;
                 }
                 hand.signal();
+                if *hand.sender.borrow() == Urgency::Finish {
+                    tracing::warn!(
+                        "told to end: finishing or releasing the work in hand; a second signal stops at once"
+                    );
+                } else {
+                    tracing::warn!("told again: stopping now");
+                }
             }
         });
         Ok(interrupt)
@@ -95,11 +102,6 @@ impl Hand {
                 Urgency::Finish | Urgency::Stop => Urgency::Stop,
             }
         });
-        if *self.sender.borrow() == Urgency::Finish {
-            tracing::warn!("told to end: finishing or releasing the work in hand; a second signal stops at once");
-        } else {
-            tracing::warn!("told again: stopping now");
-        }
     }
 }
 

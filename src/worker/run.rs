@@ -100,6 +100,8 @@ pub enum Ending {
     Partial,
     /// The run was told to end.
     Interrupted,
+    /// The task was cancelled.
+    Cancelled,
 }
 
 /// What there is to report.
@@ -150,15 +152,25 @@ pub async fn run(
         let run =
             Run { launch: &launch, ledger: &ledger, worker: &worker, interrupt, fleet: &fleet, retry_failed: first };
         match run.with_session(&mut accepted).await {
+            Ok(None) => {
+                // What was in hand was claimed by this session.
+                ledger.session().close().await;
+                ledger = Ledger::new(reconnect(&launch, interrupt).await?, &launch.task_path);
+                first = false;
+            }
             Err(error) if error.is_session_lost() && !interrupt.is_finishing() => {
                 tracing::warn!("{error}: all work in hand is given up; connecting again");
                 ledger = Ledger::new(reconnect(&launch, interrupt).await?, &launch.task_path);
                 first = false;
             }
-            other => {
+            Err(error) => {
+                ledger.session().close().await;
+                return Err(error);
+            }
+            Ok(Some(summary)) => {
                 // The ephemeral nodes go at once, not after a time-out.
                 ledger.session().close().await;
-                return other;
+                return Ok(summary);
             }
         }
     }
@@ -346,11 +358,14 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
         Ok(())
     }
 
-    async fn with_session(&self, accepted: &mut Accepted) -> Result<Summary, RunError> {
+    /// Works until the run ends. `None`: another session is to go on.
+    async fn with_session(&self, accepted: &mut Accepted) -> Result<Option<Summary>, RunError> {
         loop {
             let secrets = self.launch.secrets.as_ref();
-            if crew::take_seat(self.ledger, self.worker, secrets, self.interrupt).await? == Seat::Interrupted {
-                return Ok(interrupted());
+            match crew::take_seat(self.ledger, self.worker, secrets, self.interrupt).await? {
+                Seat::Taken => {}
+                Seat::Interrupted => return Ok(Some(ended(Ending::Interrupted))),
+                Seat::Cancelled => return Ok(Some(ended(Ending::Cancelled))),
             }
             self.read_again(accepted).await?;
             let alone = crew::places(self.ledger).await?.len() <= 1;
@@ -359,7 +374,7 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
             let surveys = accepted.surveys.take();
             let prepared =
                 prepare(&fleet, self.ledger, &accepted.task, surveys, conduct, self.worker, self.interrupt).await?;
-            let Some(plans) = prepared else { return Ok(interrupted()) };
+            let Some(plans) = prepared else { return Ok(Some(ended(Ending::Interrupted))) };
             let (task, id) = (accepted.task.clone(), accepted.record.id.clone());
             let site = Arc::new(Site::new(
                 fleet,
@@ -375,12 +390,14 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
             let likings: Vec<Liking> = (0..site.plans.len()).map(|table| liking(&site, table)).collect();
             cache.look_out(&likings, self.worker);
             let (ledger, cache) = (self.ledger.clone(), Arc::new(Mutex::new(cache)));
-            let hands = Hands { site: site.clone(), ledger, cache, interrupt: self.interrupt.clone() };
+            let (breaks, interrupt) = Interrupt::by_hand();
+            let hands = Hands { site: site.clone(), ledger, cache, interrupt };
             let mut shift = Shift {
                 hands: hands.clone(),
                 secrets,
                 inputs: &accepted.record.inputs,
                 interrupt: self.interrupt,
+                breaks,
                 retry_failed: self.retry_failed && alone,
             };
             shift.write_status().await?;
@@ -389,7 +406,7 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
             shift.write_status().await?;
             accepted.task = site.task();
             let ending = match end {
-                ShiftEnd::Surplus => {
+                ShiftEnd::Surplus | ShiftEnd::Paused => {
                     crew::leave_seat(self.ledger, self.worker).await;
                     continue;
                 }
@@ -400,12 +417,21 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
                     stop_statements(&hands).await;
                     Ending::Interrupted
                 }
+                ShiftEnd::GivenUp => {
+                    stop_statements(&hands).await;
+                    tracing::info!("the task is to pause: what was in hand is given up");
+                    return Ok(None);
+                }
+                ShiftEnd::Cancelled => {
+                    stop_statements(&hands).await;
+                    Ending::Cancelled
+                }
             };
             let left =
                 if ending == Ending::Finished { finish::finish(&hands, self.interrupt).await? } else { Vec::new() };
             crew::leave_seat(self.ledger, self.worker).await;
             let boards = hands.cache.lock().await.boards.clone();
-            return Ok(Summary { ending, plans: site.plans.clone(), boards, left });
+            return Ok(Some(Summary { ending, plans: site.plans.clone(), boards, left }));
         }
     }
 }
@@ -446,6 +472,6 @@ fn liking(site: &Site, table: usize) -> Liking {
     }
 }
 
-fn interrupted() -> Summary {
-    Summary { ending: Ending::Interrupted, plans: Arc::default(), boards: Vec::new(), left: Vec::new() }
+fn ended(ending: Ending) -> Summary {
+    Summary { ending, plans: Arc::default(), boards: Vec::new(), left: Vec::new() }
 }

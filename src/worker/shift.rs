@@ -10,12 +10,12 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::keeper::{Change, Error as KeeperError};
-use crate::protocol::{BatchRef, BatchState, Job, Next, PieceRef, PieceState};
+use crate::protocol::{BatchRef, BatchState, Job, Next, Order, PieceRef, PieceState};
 use crate::task::{SecretSource, Task};
 
 use super::RunError;
 use super::crew;
-use super::interrupt::Interrupt;
+use super::interrupt::{Hand, Interrupt};
 use super::jobs::Hands;
 use super::ledger::{ClaimChange, LedgerError};
 
@@ -38,6 +38,12 @@ pub enum ShiftEnd {
     Interrupted,
     /// The run is to end at once; what was in hand is given up.
     Stopped,
+    /// The task is paused; what was in hand is finished.
+    Paused,
+    /// It is paused, and what was in hand is given up.
+    GivenUp,
+    /// It is cancelled; what was in hand is given up.
+    Cancelled,
 }
 
 /// A worker at work.
@@ -50,6 +56,8 @@ pub struct Shift<'a> {
     pub inputs: &'a BTreeMap<String, String>,
     /// When to end.
     pub interrupt: &'a Interrupt,
+    /// Ends what only waits, with the run or with a pause.
+    pub breaks: Hand,
     /// Whether what failed in an earlier run is to be tried again.
     pub retry_failed: bool,
 }
@@ -66,6 +74,7 @@ impl Shift<'_> {
         let mut running = Running::new();
         let mut description = self.next_description().await?;
         let mut places = self.next_places().await?;
+        let (mut order, mut orders) = self.next_order().await?;
         let (mut last_status, mut status_due) = (Instant::now(), false);
         let session = crew::session(&self.hands.ledger);
         if self.retry_failed {
@@ -73,7 +82,7 @@ impl Shift<'_> {
         }
         loop {
             let surplus = self.is_surplus().await?;
-            let taking = !surplus && !self.interrupt.is_finishing();
+            let taking = !surplus && !self.interrupt.is_finishing() && order.lets_begin();
             let (next, claims) = if taking { self.take(&mut running).await? } else { (Next::Wait, None) };
             if status_due && (running.is_empty() || last_status.elapsed() > STATUS_PAUSE) {
                 self.write_status().await?;
@@ -82,6 +91,11 @@ impl Shift<'_> {
             if running.is_empty() {
                 if self.interrupt.is_finishing() {
                     return Ok(ShiftEnd::Interrupted);
+                }
+                match order {
+                    Order::Run => {}
+                    Order::Pause | Order::PauseNow => return Ok(ShiftEnd::Paused),
+                    Order::Cancel => return Ok(ShiftEnd::Cancelled),
                 }
                 if surplus {
                     return Ok(ShiftEnd::Surplus);
@@ -103,6 +117,7 @@ impl Shift<'_> {
                 Some(done) = running.join_next(), if !running.is_empty() => Event::Done(done),
                 () = &mut description => Event::Description,
                 () = &mut places => Event::Places,
+                () = &mut orders => Event::Order,
                 () = fired(claims) => Event::Claims,
             };
             match event {
@@ -110,7 +125,8 @@ impl Shift<'_> {
                     let job = job.map_err(|panic| RunError::World(vec![format!("internal error: {panic}")]))??;
                     status_due |= matches!(job, Job::Publish(_));
                 }
-                Event::Claims | Event::Finish => {}
+                Event::Claims => {}
+                Event::Finish => self.breaks.signal(),
                 Event::Description => {
                     // The watch is set before the look, so that no change is missed.
                     description = self.next_description().await?;
@@ -118,6 +134,19 @@ impl Shift<'_> {
                     places = self.next_places().await?;
                 }
                 Event::Places => places = self.next_places().await?,
+                Event::Order => {
+                    (order, orders) = self.next_order().await?;
+                    if !order.lets_begin() {
+                        self.breaks.signal();
+                    }
+                    if order.stops() {
+                        running.shutdown().await;
+                        return Ok(if order == Order::Cancel { ShiftEnd::Cancelled } else { ShiftEnd::GivenUp });
+                    }
+                    if order == Order::Pause {
+                        tracing::info!("the task is to pause: {} jobs in hand are finished first", running.len());
+                    }
+                }
                 Event::Stop => {
                     running.shutdown().await;
                     return Ok(ShiftEnd::Stopped);
@@ -177,6 +206,11 @@ impl Shift<'_> {
         let (places, change) = crew::watch_places(&self.hands.ledger).await?;
         site.caps.share(&task, places.len());
         Ok(fired(Some(change)).boxed())
+    }
+
+    async fn next_order(&self) -> Result<(Order, BoxFuture<'static, ()>), LedgerError> {
+        let (order, change) = self.hands.ledger.watch_order().await?;
+        Ok((order, fired(Some(change)).boxed()))
     }
 
     async fn is_surplus(&self) -> Result<bool, LedgerError> {
@@ -299,6 +333,7 @@ enum Event {
     Claims,
     Description,
     Places,
+    Order,
     Finish,
     Stop,
     Lost(KeeperError),

@@ -18,6 +18,7 @@ mod matrix;
 mod merging;
 mod modern;
 mod no_room;
+mod orders;
 mod policies;
 mod quoting;
 mod replicas;

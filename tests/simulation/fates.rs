@@ -40,6 +40,8 @@ pub enum Fault {
     CoordinatorAwayLong,
     /// Somebody changes `max_workers`.
     MaxWorkers,
+    /// Somebody pauses the task, and lets it go on after a while.
+    Paused,
     /// A worker is told to end.
     Finish,
     /// It is told twice.
@@ -50,7 +52,7 @@ pub enum Fault {
     Merge,
 }
 
-pub const FAULTS: [Fault; 19] = [
+pub const FAULTS: [Fault; 20] = [
     Fault::Crash,
     Fault::CrashAfter,
     Fault::ShortPause,
@@ -66,6 +68,7 @@ pub const FAULTS: [Fault; 19] = [
     Fault::CoordinatorAway,
     Fault::CoordinatorAwayLong,
     Fault::MaxWorkers,
+    Fault::Paused,
     Fault::Finish,
     Fault::Stop,
     Fault::Lag,

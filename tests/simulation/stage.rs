@@ -8,7 +8,9 @@ use std::time::Duration;
 use clickhouse_copier::cluster::memory::MemoryWarehouse;
 use clickhouse_copier::keeper::{Coordinator, MemoryCoordinator, Op, Session};
 use clickhouse_copier::model::TableName;
+use clickhouse_copier::protocol::Order;
 use clickhouse_copier::worker::interrupt::Hand;
+use clickhouse_copier::worker::ledger::Ledger;
 use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -316,6 +318,14 @@ impl Stage {
                 let text = self.scene.task(actor.task, (limit > 0).then_some(limit));
                 self.describe(actor.task, text);
             }
+            Fault::Paused => {
+                let (order, pause) = {
+                    let mut fates = self.fates();
+                    let order = *fates.pick(&[Order::Pause, Order::PauseNow]);
+                    (order, seconds(&mut fates, 10, 120_000))
+                };
+                self.pause(actor.task, order, pause);
+            }
             Fault::Finish => lock(&actor.hand).signal(),
             Fault::Stop => {
                 lock(&actor.hand).signal();
@@ -351,6 +361,19 @@ impl Stage {
             let Ok(session) = coordinator.session().await else { return };
             let _ = session.commit(vec![Op::set(format!("{}/description", task_path(task)), text, None)]).await;
             session.close().await;
+        });
+    }
+
+    /// Pauses a task for a while, as somebody at a console would who tries until it is done.
+    fn pause(self: &Arc<Self>, task: usize, order: Order, pause: Duration) {
+        let coordinator = self.coordinator.clone();
+        tokio::spawn(async move {
+            for (order, then) in [(order, pause), (Order::Run, Duration::ZERO)] {
+                while give(&coordinator, task, order).await.is_none() {
+                    sleep(Duration::from_secs(1)).await;
+                }
+                sleep(then).await;
+            }
         });
     }
 
@@ -418,6 +441,13 @@ impl Stage {
         check.look(self)?;
         check.nothing_left(self, task, &BTreeSet::new())
     }
+}
+
+async fn give(coordinator: &MemoryCoordinator, task: usize, order: Order) -> Option<Order> {
+    let session = coordinator.session().await.ok()?;
+    let given = Ledger::new(session.clone(), &task_path(task)).give_order(|_| Some(order)).await;
+    session.close().await;
+    given.ok()
 }
 
 pub fn task_path(task: usize) -> String {

@@ -11,12 +11,14 @@ use super::{Ledger, LedgerError, TASK, parsed};
 /// Nodes that have one node for each table, batch or group of pieces below them.
 const LARGE: [&str; 4] = ["plan", "pieces", "batches", "processed"];
 /// Everything that a task has at its path; what else is there is somebody else's.
-const ALL: [&str; 10] = [
+const ALL: [&str; 12] = [
     "plan",
     "pieces",
     "batches",
     "processed",
     "claims",
+    super::servers::ON_SERVERS,
+    super::order::ORDER,
     "status",
     "description",
     TASK,

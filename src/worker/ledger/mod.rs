@@ -12,9 +12,11 @@
 //! | `batches/<table>.<batch>` | [`BatchRecord`](crate::protocol::BatchRecord) | twice a batch |
 //! | `processed/<table>.<bit>` | nothing; a version of n counts n times 2 to the power of `bit` partitions as done | with the record of a batch |
 //! | `claims/…` | who copies or publishes what, ephemeral | with the record, in one commit |
+//! | `order` | what a person told all workers: [`Order`](crate::protocol::Order); absent: work | by verbs |
 //! | `on_servers/<address>#<number>` | who works on a server, ephemeral; where the task limits that | before and after an attempt |
 
 mod cleaning;
+mod order;
 mod plans;
 mod servers;
 mod work;

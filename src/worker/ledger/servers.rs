@@ -18,6 +18,11 @@ impl Ledger {
         Ok((taken.unwrap_or_default(), change))
     }
 
+    /// The names of the places that are taken.
+    pub async fn on_servers(&self) -> Result<Vec<String>, LedgerError> {
+        Ok(self.session.children(&self.path(ON_SERVERS)).await?.unwrap_or_default())
+    }
+
     /// Takes places, all or none. `holder` is a text that no other taker has.
     pub async fn enter_servers(&self, places: &[String], holder: &str) -> Result<Outcome, LedgerError> {
         let ops: Vec<Op> = places.iter().map(|place| Op::ephemeral(self.place_on_server(place), holder)).collect();

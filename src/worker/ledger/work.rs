@@ -10,6 +10,7 @@ use crate::keeper::{Change, Error, Op, Stored};
 use crate::plan::TablePlan;
 use crate::protocol::{
     BatchRecord, BatchRef, BatchState, GroupRef, Job, Liking, Next, Outlook, PieceRecord, PieceRef, TableBoard, groups,
+    job_of_claim,
 };
 
 use super::{Ledger, LedgerError, Outcome, PROCESSED_BITS, Versioned, encoded, versioned};
@@ -123,25 +124,8 @@ pub fn status_text(counts: &BTreeMap<String, (usize, usize)>) -> String {
     serde_json::to_string(&tables).unwrap_or_else(|_| "{}".into())
 }
 
-fn claim_name(job: Job) -> String {
-    match job {
-        Job::Copy(piece) => format!("t{}-p{}", piece.table, piece.piece),
-        Job::Publish(batch) => format!("t{}-b{}", batch.table, batch.batch),
-    }
-}
-
-fn job_of(name: &str) -> Option<Job> {
-    let (table, rest) = name.strip_prefix('t')?.split_once('-')?;
-    let table = table.parse().ok()?;
-    match rest.split_at_checked(1)? {
-        ("p", piece) => Some(Job::Copy(PieceRef { table, piece: piece.parse().ok()? })),
-        ("b", batch) => Some(Job::Publish(BatchRef { table, batch: batch.parse().ok()? })),
-        _ => None,
-    }
-}
-
 fn jobs_of(claims: &[String]) -> HashSet<Job> {
-    claims.iter().filter_map(|name| job_of(name)).collect()
+    claims.iter().filter_map(|name| job_of_claim(name)).collect()
 }
 
 fn put<T>(all: &mut Vec<T>, at: usize, value: T) {
@@ -236,7 +220,7 @@ impl Ledger {
 
     /// Gives a claim back without a change of its record.
     pub async fn give_up_claim(&self, job: Job) -> Result<(), LedgerError> {
-        self.release(&claim_name(job)).await
+        self.release(&job.claim()).await
     }
 
     /// The record of a batch as it is now.
@@ -328,7 +312,7 @@ impl Ledger {
     }
 
     fn claim_op(&self, job: Job, change: ClaimChange, worker: &str) -> Option<Op> {
-        let path = self.path(&format!("claims/{}", claim_name(job)));
+        let path = self.path(&format!("claims/{}", job.claim()));
         match change {
             ClaimChange::Take => Some(Op::ephemeral(path, worker)),
             ClaimChange::Keep => Some(Op::check(path, None)),

@@ -1,0 +1,435 @@
+//! How far a task is: one form for people ([`text`]) and for programs (JSON: this type as it is).
+//!
+//! Rows and bytes of what is *copied* lie in staging tables and were counted there; what is *published* was counted in the target
+//! table again. Bytes are uncompressed, and estimated when the task was planned.
+
+mod rate;
+mod text;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::plan::TablePlan;
+use crate::protocol::{BatchRef, BatchState, Job, Order, PieceRef, PieceState, TableBoard, job_of_claim};
+use crate::worker::status::Sight;
+
+pub use rate::Speedometer;
+
+/// The version of the form: it grows when a field changes its meaning or goes, not when one is added.
+pub const SCHEMA: u32 = 1;
+
+/// A task as it stands.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The task's identity: its tables on servers are called `copier_<id>_…`, its statements `copier:<id>:…`.
+    pub task: String,
+    /// Where it is recorded.
+    pub path: String,
+    /// How it stands as a whole.
+    pub state: TaskState,
+    /// All tables together.
+    pub total: Amounts,
+    /// Bytes copied in a second; absent when nothing is copied or too little is known.
+    pub bytes_per_second: Option<u64>,
+    /// Seconds until everything is copied, at that rate; absent before a hundredth is.
+    pub seconds_left: Option<u64>,
+    /// By table job.
+    pub tables: Vec<TableStatus>,
+    /// Who has a place, and what each does.
+    pub workers: Vec<WorkerStatus>,
+    /// What waits for something else than a worker, and for what.
+    pub waits: Vec<String>,
+    /// What failed last, of what is not done: with attempts to come, or without.
+    pub errors: Vec<ErrorStatus>,
+    /// Servers that did not answer.
+    pub silent: Vec<String>,
+}
+
+/// How a task stands as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskState {
+    /// There is no plan yet.
+    Planning,
+    /// Workers are at work.
+    Copying,
+    /// Nobody works on it: start a worker.
+    Idle,
+    /// It is paused; what was in hand is being finished.
+    Pausing,
+    /// It is paused.
+    Paused,
+    /// It was cancelled.
+    Cancelled,
+    /// Everything is done, but for what failed, and nobody works on it.
+    Failed,
+    /// Everything is published; what the task made on servers is being removed, or could not be.
+    Finishing,
+    /// Everything is done and nothing is left.
+    Finished,
+}
+
+/// How much there is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Amounts {
+    /// How many partitions are in each state.
+    pub partitions: BTreeMap<PartitionState, usize>,
+    /// Rows when it was planned; what was selected, of what is published.
+    pub rows: u64,
+    /// Of them staged or published.
+    pub rows_copied: u64,
+    /// Of them counted in the target table.
+    pub rows_published: u64,
+    /// Uncompressed bytes.
+    pub bytes: u64,
+    /// Of them staged or published.
+    pub bytes_copied: u64,
+    /// Partitions whose contents were compared by checksum, and not only by count.
+    pub partitions_compared: usize,
+}
+
+/// A table job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TableStatus {
+    /// Its name in the task.
+    pub name: String,
+    /// The source table.
+    pub source: String,
+    /// The target table.
+    pub target: String,
+    /// How much there is of it.
+    pub amounts: Amounts,
+    /// Its partitions, in the order in which they are copied.
+    pub partitions: Vec<PartitionStatus>,
+}
+
+/// A partition of the target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PartitionStatus {
+    /// As a person writes it.
+    pub name: String,
+    /// Where it stands.
+    pub state: PartitionState,
+    /// Rows when it was planned; what was selected, once it is published.
+    pub rows: u64,
+    /// Uncompressed bytes, estimated.
+    pub bytes: u64,
+    /// Rows staged so far.
+    pub rows_copied: u64,
+    /// Rows counted in the target table, once it is published.
+    pub rows_published: Option<u64>,
+    /// Whether contents were compared by checksum.
+    pub compared: bool,
+    /// Attempts after the first, at pieces and at publishing, of all partitions that travel together.
+    pub retries: u32,
+}
+
+/// Where a partition stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartitionState {
+    /// It is in the target table, and counted there.
+    Done,
+    /// All its pieces are copied; it is being put in place, or will be next.
+    Publishing,
+    /// Some of its pieces are copied or being copied.
+    Copying,
+    /// Nothing of it was begun.
+    Pending,
+    /// It failed, and is not tried again by this run.
+    Failed,
+}
+
+/// A worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WorkerStatus {
+    /// Host, process and a number.
+    pub name: String,
+    /// What it has in hand.
+    pub jobs: Vec<JobStatus>,
+}
+
+/// Something that a worker has in hand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct JobStatus {
+    /// As a person says it: `copies hits piece 3 (201801)`.
+    pub what: String,
+    /// The table job.
+    pub table: Option<String>,
+    /// The piece.
+    pub piece: Option<usize>,
+    /// The number of the attempt.
+    pub attempt: Option<u32>,
+    /// What servers say that runs for it.
+    pub statements: Vec<StatementStatus>,
+}
+
+/// A statement on a server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StatementStatus {
+    /// Where.
+    pub node: String,
+    /// Its id: what to look for in the server's logs, or to kill.
+    pub query_id: String,
+    /// How long, in milliseconds.
+    pub millis: u64,
+    /// Rows read so far.
+    pub rows_read: u64,
+    /// Rows written so far.
+    pub rows_written: u64,
+}
+
+/// Something that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ErrorStatus {
+    /// What: table and piece or partition.
+    pub what: String,
+    /// The error of its last attempt.
+    pub error: String,
+    /// Whether it is tried again.
+    pub tried_again: bool,
+}
+
+impl Status {
+    /// Of what was seen. `path` is where the task is recorded.
+    pub fn of(sight: &Sight, path: &str) -> Self {
+        let tables: Vec<TableStatus> =
+            sight.plans.iter().zip(&sight.boards).map(|(plan, board)| TableStatus::of(plan, board)).collect();
+        let mut total = Amounts::default();
+        tables.iter().for_each(|table| total.add(&table.amounts));
+        let mut status = Self {
+            schema: SCHEMA,
+            task: sight.record.id.0.clone(),
+            path: path.to_owned(),
+            state: TaskState::Idle,
+            total,
+            bytes_per_second: None,
+            seconds_left: None,
+            tables,
+            workers: workers(sight),
+            waits: waits(sight),
+            errors: errors(sight),
+            silent: sight.silent.clone(),
+        };
+        status.state = status.state(sight);
+        status.at_rate(rate::of_jobs(sight));
+        status
+    }
+
+    /// With a rate that was measured: what is left takes so long.
+    pub fn at_rate(&mut self, bytes_per_second: Option<u64>) {
+        let (copied, all) = (self.total.bytes_copied, self.total.bytes);
+        self.bytes_per_second = bytes_per_second.filter(|rate| *rate > 0);
+        let enough = copied >= all / 100 && copied > 0;
+        self.seconds_left =
+            self.bytes_per_second.filter(|_| enough).map(|rate| all.saturating_sub(copied).div_ceil(rate));
+    }
+
+    fn state(&self, sight: &Sight) -> TaskState {
+        let (record, busy) = (&sight.record, !sight.places.is_empty() || !sight.claims.is_empty());
+        let of = |state| self.total.partitions.get(&state).copied().unwrap_or(0);
+        let all: usize = self.total.partitions.values().sum();
+        match sight.order {
+            _ if record.finished => TaskState::Finished,
+            Order::Cancel => TaskState::Cancelled,
+            Order::Pause | Order::PauseNow if busy => TaskState::Pausing,
+            Order::Pause | Order::PauseNow => TaskState::Paused,
+            Order::Run if !record.planned && busy => TaskState::Planning,
+            Order::Run if record.planned && of(PartitionState::Done) == all => TaskState::Finishing,
+            Order::Run if busy => TaskState::Copying,
+            Order::Run
+                if of(PartitionState::Failed) > 0 && of(PartitionState::Failed) + of(PartitionState::Done) == all =>
+            {
+                TaskState::Failed
+            }
+            Order::Run => TaskState::Idle,
+        }
+    }
+}
+
+impl Amounts {
+    fn add(&mut self, other: &Self) {
+        for (state, count) in &other.partitions {
+            *self.partitions.entry(*state).or_default() += count;
+        }
+        self.rows += other.rows;
+        self.rows_copied += other.rows_copied;
+        self.rows_published += other.rows_published;
+        self.bytes += other.bytes;
+        self.bytes_copied += other.bytes_copied;
+        self.partitions_compared += other.partitions_compared;
+    }
+}
+
+impl TableStatus {
+    fn of(plan: &TablePlan, board: &TableBoard) -> Self {
+        let (mut partitions, mut amounts) = (Vec::new(), Amounts::default());
+        for (batch, record) in board.batches.iter().enumerate() {
+            let pieces = &board.pieces[board.pieces_of[batch].clone()];
+            let valid = |piece: &crate::protocol::PieceRecord| piece.generation == record.generation;
+            let published = match &record.state {
+                BatchState::Done(published) => Some(published),
+                _ => None,
+            };
+            let failed = matches!(record.state, BatchState::Failed { .. })
+                || pieces.iter().any(|piece| matches!(piece.state, PieceState::Failed { .. }));
+            let complete = pieces.iter().all(|piece| valid(piece) && piece.copied().is_some());
+            let state = match () {
+                () if published.is_some() => PartitionState::Done,
+                () if failed => PartitionState::Failed,
+                () if complete => PartitionState::Publishing,
+                () if pieces.iter().any(|piece| piece.attempt > 0) => PartitionState::Copying,
+                () => PartitionState::Pending,
+            };
+            let retries = pieces.iter().map(|piece| piece.attempt).chain([record.publication]);
+            let retries = retries.map(|attempts| attempts.saturating_sub(1)).sum();
+            for (at, partition) in plan.partitions_of(batch).iter().enumerate() {
+                let result = published.and_then(|published| published.partitions.get(at));
+                let staged = pieces.iter().filter(|piece| valid(piece)).filter_map(|piece| piece.copied());
+                let staged: u64 = staged.filter_map(|copied| copied.selected.get(at)).sum();
+                let rows = result.map_or(partition.rows, |result| result.selected);
+                let copied = if result.is_some() { rows } else { staged };
+                // Of a partition that grew after it was planned no more than all is copied.
+                let share = if rows == 0 { 1.0 } else { (copied as f64 / rows as f64).min(1.0) };
+                let share = if state == PartitionState::Pending { 0.0 } else { share };
+                amounts.rows += rows;
+                amounts.rows_copied += copied;
+                amounts.rows_published += result.map_or(0, |result| result.target);
+                amounts.bytes += partition.bytes;
+                amounts.bytes_copied += (partition.bytes as f64 * share) as u64;
+                amounts.partitions_compared += usize::from(result.is_some_and(|result| result.checksum.is_some()));
+                *amounts.partitions.entry(state).or_default() += 1;
+                partitions.push(PartitionStatus {
+                    name: partition.name.clone(),
+                    state,
+                    rows,
+                    bytes: partition.bytes,
+                    rows_copied: copied,
+                    rows_published: result.map(|result| result.target),
+                    compared: result.is_some_and(|result| result.checksum.is_some()),
+                    retries,
+                });
+            }
+        }
+        let (name, source, target) = (plan.name.clone(), plan.source.to_string(), plan.target.to_string());
+        Self { name, source, target, amounts, partitions }
+    }
+}
+
+/// The partitions of a batch in a few words.
+fn partitions(plan: &TablePlan, batch: usize) -> String {
+    match plan.partitions_of(batch) {
+        [one] => one.name.clone(),
+        many => format!("{} partitions from {}", many.len(), many.first().map_or("", |first| first.name.as_str())),
+    }
+}
+
+fn piece_name(sight: &Sight, piece: PieceRef) -> String {
+    match sight.plans.get(piece.table).and_then(|plan| Some((plan, plan.pieces.get(piece.piece)?))) {
+        Some((plan, of)) => format!("{} piece {} ({})", plan.name, piece.piece, partitions(plan, of.batch)),
+        None => format!("piece {}", piece.piece),
+    }
+}
+
+fn workers(sight: &Sight) -> Vec<WorkerStatus> {
+    let mut workers: BTreeMap<&str, Vec<JobStatus>> =
+        sight.places.iter().map(|place| (place.as_str(), Vec::new())).collect();
+    for (claim, worker) in &sight.claims {
+        workers.entry(worker).or_default().push(job(sight, claim));
+    }
+    workers.into_iter().map(|(name, jobs)| WorkerStatus { name: name.to_owned(), jobs }).collect()
+}
+
+fn job(sight: &Sight, claim: &str) -> JobStatus {
+    let table = |table: usize| sight.plans.get(table).map(|plan| plan.name.clone());
+    match job_of_claim(claim) {
+        Some(Job::Copy(piece)) => {
+            let record = sight.boards.get(piece.table).and_then(|board| board.pieces.get(piece.piece));
+            let of_piece = sight.statements.iter().filter(|(_, of, _)| *of == piece);
+            let statements = of_piece.map(|(node, _, running)| StatementStatus {
+                node: node.clone(),
+                query_id: running.query_id.clone(),
+                millis: (running.elapsed * 1000.0) as u64,
+                rows_read: running.read_rows,
+                rows_written: running.written_rows,
+            });
+            JobStatus {
+                what: format!("copies {}", piece_name(sight, piece)),
+                table: table(piece.table),
+                piece: Some(piece.piece),
+                attempt: record.map(|record| record.attempt),
+                statements: statements.collect(),
+            }
+        }
+        Some(Job::Publish(BatchRef { table: of, batch })) => {
+            let record = sight.boards.get(of).and_then(|board| board.batches.get(batch));
+            let what = sight.plans.get(of).map(|plan| format!("publishes {} {}", plan.name, partitions(plan, batch)));
+            JobStatus {
+                what: what.unwrap_or_else(|| "publishes".into()),
+                table: table(of),
+                piece: None,
+                attempt: record.map(|record| record.publication),
+                statements: Vec::new(),
+            }
+        }
+        None => {
+            JobStatus { what: format!("is {claim}"), table: None, piece: None, attempt: None, statements: Vec::new() }
+        }
+    }
+}
+
+fn waits(sight: &Sight) -> Vec<String> {
+    let mut waits = BTreeSet::new();
+    if let Some(limit) = sight.max_workers.filter(|limit| sight.places.len() >= *limit as usize) {
+        waits.insert(format!("more workers: {limit} of max_workers {limit} have a place"));
+    }
+    let Some(limit) = sight.max_jobs_per_server else { return waits.into_iter().collect() };
+    let mut busy: BTreeMap<&str, u32> = BTreeMap::new();
+    for (server, _) in sight.on_servers.iter().filter_map(|place| place.rsplit_once('#')) {
+        *busy.entry(server).or_default() += 1;
+    }
+    let full: Vec<&str> = busy.iter().filter(|(_, count)| **count >= limit).map(|(server, _)| *server).collect();
+    for (claim, _) in &sight.claims {
+        if let Some(Job::Copy(piece)) = job_of_claim(claim)
+            && !sight.statements.iter().any(|(_, of, _)| *of == piece)
+        {
+            for server in &full {
+                waits.insert(format!("{}: {limit} of {limit} jobs of {server} are taken", piece_name(sight, piece)));
+            }
+        }
+    }
+    waits.into_iter().collect()
+}
+
+fn errors(sight: &Sight) -> Vec<ErrorStatus> {
+    let mut errors = Vec::new();
+    for (table, (plan, board)) in sight.plans.iter().zip(&sight.boards).enumerate() {
+        for (batch, record) in board.batches.iter().enumerate().filter(|(_, record)| !record.is_done()) {
+            let what = || format!("{} {}", plan.name, partitions(plan, batch));
+            match (&record.state, &record.last_error) {
+                (BatchState::Failed { error, .. }, _) => {
+                    errors.push(ErrorStatus { what: what(), error: error.clone(), tried_again: false });
+                }
+                (_, Some(error)) => errors.push(ErrorStatus { what: what(), error: error.clone(), tried_again: true }),
+                (_, None) => {}
+            }
+            for piece in board.pieces_of[batch].clone() {
+                let record = &board.pieces[piece];
+                let what = || piece_name(sight, PieceRef { table, piece });
+                match (&record.state, &record.last_error) {
+                    (PieceState::Failed { error, .. }, _) => {
+                        errors.push(ErrorStatus { what: what(), error: error.clone(), tried_again: false });
+                    }
+                    (PieceState::Copied(_), _) | (_, None) => {}
+                    (_, Some(error)) => {
+                        errors.push(ErrorStatus { what: what(), error: error.clone(), tried_again: true });
+                    }
+                }
+            }
+        }
+    }
+    errors
+}

@@ -1,0 +1,150 @@
+//! A look at a task from outside: what is recorded, who is at work, and what the servers say runs. Changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use crate::cluster::{Running, Warehouse};
+use crate::keeper::Coordinator;
+use crate::model::Node;
+use crate::plan::TablePlan;
+use crate::protocol::{MadeStatement, Order, PieceRef, TableBoard, TaskRecord};
+use crate::task::{SecretSource, Task};
+
+use super::RunError;
+use super::crew;
+use super::ledger::{Cache, Ledger};
+use super::run::parse;
+
+/// So long the servers are asked; whoever looks wants to see something.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Who looks at a task, again and again: what cannot change is read once.
+pub struct Onlooker {
+    ledger: Ledger,
+    warehouse: Arc<dyn Warehouse>,
+    task: Task,
+    plans: Arc<Vec<TablePlan>>,
+    cache: Cache,
+}
+
+/// What was seen.
+#[derive(Debug, Clone)]
+pub struct Sight {
+    /// The task's record.
+    pub record: TaskRecord,
+    /// What its workers were told.
+    pub order: Order,
+    /// At most so many pieces at a server at once.
+    pub max_jobs_per_server: Option<u32>,
+    /// How many workers may have a place; `None`: all.
+    pub max_workers: Option<u32>,
+    /// The plans; empty before there are any.
+    pub plans: Arc<Vec<TablePlan>>,
+    /// The records.
+    pub boards: Vec<TableBoard>,
+    /// Who has a place.
+    pub places: Vec<String>,
+    /// What is claimed (as in the coordinator: `t0-p12`, `t0-b3`, `planning`), and by whom.
+    pub claims: Vec<(String, String)>,
+    /// Places on servers that are taken: `<address>#<number>`.
+    pub on_servers: Vec<String>,
+    /// Statements of the task, with the node that each runs on.
+    pub statements: Vec<(String, PieceRef, Running)>,
+    /// Nodes that did not answer, and what came instead.
+    pub silent: Vec<String>,
+}
+
+impl Onlooker {
+    /// Of a task that is there.
+    ///
+    /// # Errors
+    /// When there is none at the path, or its description cannot be read.
+    pub async fn open(
+        coordinator: &dyn Coordinator,
+        warehouse: Arc<dyn Warehouse>,
+        secrets: &dyn SecretSource,
+        task_path: &str,
+    ) -> Result<Self, RunError> {
+        let ledger = Ledger::new(coordinator.session().await?, task_path);
+        let opened = async {
+            let absent = || RunError::Task(vec![format!("there is no task at {task_path} in {}", coordinator.place())]);
+            let text = ledger.description().await?.ok_or_else(absent)?;
+            ledger.task().await?.ok_or_else(absent)?;
+            parse(&text, &ledger.path("description"), secrets)
+        };
+        match opened.await {
+            Ok(task) => Ok(Self { ledger, warehouse, task, plans: Arc::default(), cache: Cache::default() }),
+            Err(error) => {
+                ledger.session().close().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Looks.
+    ///
+    /// # Errors
+    /// The coordinator. Servers that do not answer are named in the sight.
+    pub async fn look(&mut self) -> Result<Sight, RunError> {
+        let Some(record) = self.ledger.task().await? else {
+            return Err(RunError::World(vec!["the task was removed".into()]));
+        };
+        if record.planned && self.plans.is_empty() {
+            let mut plans = Vec::new();
+            for table in 0..self.task.tables.len() {
+                plans.push(self.ledger.plan(table).await?);
+            }
+            self.plans = Arc::new(plans);
+        }
+        self.ledger.refresh(&mut self.cache, &self.plans).await?;
+        let prefix = record.id.queries();
+        let (statements, silent) = if record.finished { Default::default() } else { self.statements(&prefix).await };
+        Ok(Sight {
+            order: self.ledger.order().await?,
+            max_jobs_per_server: self.task.max_jobs_per_server.map(std::num::NonZeroU32::get),
+            max_workers: Some(self.task.max_workers).filter(|limit| *limit != u32::MAX),
+            plans: self.plans.clone(),
+            boards: self.cache.boards.clone(),
+            places: crew::places(&self.ledger).await?,
+            claims: self.ledger.claim_holders().await?,
+            on_servers: self.ledger.on_servers().await?,
+            statements,
+            silent,
+            record,
+        })
+    }
+
+    /// Ends the session.
+    pub async fn close(self) {
+        self.ledger.session().close().await;
+    }
+
+    /// Every node once, whatever it is used for; the account of its first mention will do.
+    async fn statements(&self, prefix: &str) -> (Vec<(String, PieceRef, Running)>, Vec<String>) {
+        let mut nodes: BTreeMap<String, &Node> = BTreeMap::new();
+        for job in &self.task.tables {
+            for cluster in [self.task.source(job), self.task.target(job)] {
+                for (_, node) in cluster.nodes() {
+                    nodes.entry(node.url()).or_insert(node);
+                }
+            }
+        }
+        let looks = join_all(nodes.values().map(|node| async {
+            (node.address(), tokio::time::timeout(PATIENCE, self.warehouse.running(node, prefix)).await)
+        }));
+        let (mut statements, mut silent) = (Vec::new(), BTreeSet::new());
+        for (node, look) in looks.await {
+            match look {
+                Ok(Ok(running)) => statements.extend(running.into_iter().filter_map(|running| {
+                    Some((node.clone(), MadeStatement::parse(&running.query_id)?.piece, running))
+                })),
+                Ok(Err(error)) => drop(silent.insert(error.to_string())),
+                Err(_) => drop(silent.insert(format!("{node}: no answer within {} s", PATIENCE.as_secs()))),
+            }
+        }
+        (statements, silent.into_iter().collect())
+    }
+}
