@@ -29,6 +29,7 @@
 mod desk;
 mod home;
 mod session;
+pub(super) mod simulated;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -88,6 +88,24 @@ impl Store {
         Ok(Self(connection))
     }
 
+    /// A database in memory, of one connection.
+    pub fn in_memory() -> Result<Self, Fault> {
+        let mut connection = Connection::open_in_memory()?;
+        form(&mut connection)?;
+        Ok(Self(connection))
+    }
+
+    /// Begins a session of this number, unless it has.
+    pub fn admit(&mut self, session: Number) -> Result<(), Fault> {
+        self.0.prepare_cached("INSERT OR IGNORE INTO session (number, process) VALUES (?, 0)")?.execute([session])?;
+        Ok(())
+    }
+
+    /// Asks questions at one instant, whoever asks.
+    pub fn look<T>(&self, ask: impl FnOnce(&Tree) -> rusqlite::Result<T>) -> Result<T, Fault> {
+        Ok(ask(&Tree(&self.0))?)
+    }
+
     /// A number that changes when another connection has written.
     pub fn data_version(&self) -> Result<i64, Fault> {
         Ok(self.0.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?)
@@ -154,6 +172,11 @@ impl Store {
         Ok(writing.commit()?)
     }
 
+    #[cfg(test)]
+    pub fn limit_pages(&self, pages: u32) {
+        self.0.pragma_update(None, "max_page_count", pages).expect("SQLite takes a limit");
+    }
+
     /// What changed after `seen`; `None` when that is so long ago that it is not known any more.
     pub fn changes(&self, seen: i64) -> Result<Option<Vec<Logged>>, Fault> {
         let mut asked =
@@ -200,6 +223,15 @@ impl Tree<'_> {
         asked.query_map([path], |row| row.get(0))?.collect::<Result<_, _>>().map(Some)
     }
 
+    /// The paths of all nodes.
+    pub fn paths(&self) -> rusqlite::Result<Vec<String>> {
+        let path = |row: &rusqlite::Row<'_>| {
+            let (parent, name): (String, String) = (row.get(0)?, row.get(1)?);
+            Ok(if name.is_empty() { "/".to_owned() } else { path::child(&parent, &name) })
+        };
+        self.0.prepare_cached("SELECT parent, name FROM node")?.query_map([], path)?.collect()
+    }
+
     /// The number of the last change.
     pub fn last_change(&self) -> rusqlite::Result<i64> {
         self.0.prepare_cached("SELECT coalesce(max(number), 0) FROM change")?.query_row([], |row| row.get(0))
@@ -208,7 +240,7 @@ impl Tree<'_> {
 
 /// What a session is called.
 pub(super) fn session_name(number: Number) -> String {
-    format!("local-{number}")
+    format!("{number:#x}")
 }
 
 /// Gives an empty file its tables; refuses a file of others.

@@ -87,6 +87,24 @@ fn a_log_that_was_cut_says_so() {
     assert_eq!(store.changes(11_500).unwrap().unwrap().len(), 0);
 }
 
+/// SQLite refuses to grow the file here as it does when the disk is full.
+#[tokio::test]
+async fn without_room_nothing_is_changed_and_the_reason_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::new(folder.path());
+    drop(home.open().unwrap());
+    let mut store = store::Store::open(home.file(), PATIENCE).unwrap();
+    let (session, ()) = store.begin(|_, _| Ok(())).unwrap();
+    let large = || vec![Op::create("/a", ""), Op::create("/b", vec![0; 100_000])];
+    store.limit_pages(20);
+    let fault = store.commit(session, &large()).unwrap_err();
+    let told = desk::error("/state", "/b", fault);
+    assert!(matches!(&told, Error::Refused { what, .. } if what.contains("no room left on its disk")), "{told}");
+    assert_eq!(store.look(|tree| tree.children("/")).unwrap(), Some(vec![]));
+    store.limit_pages(10_000);
+    store.commit(session, &large()).unwrap();
+}
+
 #[tokio::test]
 async fn others_can_not_read_it() {
     let kept = Kept::new();
