@@ -77,8 +77,11 @@ impl LocalSession {
         let (answer, answered) = oneshot::channel();
         let request = move |desk: &mut Desk| match ask(desk) {
             Err(end @ (Fault::Over | Fault::Broken(_))) => Err(end),
-            // Whoever asked may have gone.
-            other => Ok(drop(answer.send(other))),
+            other => {
+                // Whoever asked may have gone.
+                let _ = answer.send(other);
+                Ok(())
+            }
         };
         if self.calls.send(Call::Do(Box::new(request))).is_ok()
             && let Ok(answer) = answered.await
