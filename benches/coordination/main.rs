@@ -68,13 +68,13 @@ struct Options {
 }
 
 /// The coordinator of one measurement.
-enum Keeper {
+enum Place {
     ZooKeeper(Box<Lab>),
     Memory(MemoryCoordinator),
     Local(TempDir),
 }
 
-impl Keeper {
+impl Place {
     /// A fresh one: what another measurement left would slow it down.
     fn start(options: &Options) -> Self {
         if options.memory {
@@ -164,7 +164,7 @@ async fn work(worker: usize, jobs: usize, task: String, coordinator: Arc<dyn Coo
 
 fn measure(case: Case, pieces: u64, workers: usize, options: &Options) {
     let shape = Shape::new(case, pieces);
-    let keeper = Keeper::start(options);
+    let keeper = Place::start(options);
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let servers = Arc::new(runtime().block_on(Servers::new(shape)));
     let counts = Arc::new(Counts::default());

@@ -40,8 +40,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use self::home::{Home, Identity};
+use self::home::Home;
 use self::session::LocalSession;
+use self::store::Mark;
 use super::{Coordinator, Error, Session};
 
 /// How often a session asks whether others have written.
@@ -66,7 +67,7 @@ pub struct LocalCoordinator {
     home: Home,
     frozen: Duration,
     /// The file that the first session found: a worker does not go on with another one that took its place.
-    known: Arc<Mutex<Option<Identity>>>,
+    known: Arc<Mutex<Option<Mark>>>,
 }
 
 impl LocalCoordinator {
@@ -95,8 +96,8 @@ impl LocalCoordinator {
 impl Coordinator for LocalCoordinator {
     async fn session(&self) -> Result<Arc<dyn Session>, Error> {
         let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let (session, identity) = LocalSession::begin(self.home.clone(), self.frozen, known, OPEN_LIMIT).await?;
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(identity);
+        let (session, mark) = LocalSession::begin(self.home.clone(), self.frozen, known, OPEN_LIMIT).await?;
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(mark);
         Ok(Arc::new(session))
     }
 

@@ -12,6 +12,9 @@ use crate::keeper::{Conflict, NodeKind, Op, Stored, Version, path};
 const APPLICATION: i32 = 0x636f_7079;
 /// The form of the tables below.
 const FORM: i32 = 1;
+/// Drawn when a file is made.
+pub(super) type Mark = i64;
+
 /// So many changes are kept for sessions that read late.
 const LOG: i64 = 10_000;
 
@@ -22,6 +25,7 @@ const TABLES: &str = "
     CREATE INDEX node_of_session ON node (owner) WHERE owner IS NOT NULL;
     CREATE TABLE session (number INTEGER PRIMARY KEY AUTOINCREMENT, process INTEGER NOT NULL);
     CREATE TABLE change (number INTEGER PRIMARY KEY AUTOINCREMENT, kind INTEGER NOT NULL, path TEXT NOT NULL);
+    CREATE TABLE origin (mark INTEGER NOT NULL);
     INSERT INTO node (parent, name, data, version) VALUES ('', '', x'', 0);
 ";
 
@@ -109,6 +113,11 @@ impl Store {
     /// A number that changes when another connection has written.
     pub fn data_version(&self) -> Result<i64, Fault> {
         Ok(self.0.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?)
+    }
+
+    /// What tells this file from another that was made in its place: the numbers of files are used again, this is not.
+    pub fn mark(&self) -> Result<Mark, Fault> {
+        Ok(self.0.query_row("SELECT mark FROM origin", [], |row| row.get(0))?)
     }
 
     /// Begins a session: it is known to others when `sit`, which gets its number, has succeeded.
@@ -258,6 +267,7 @@ fn form(connection: &mut Connection) -> Result<(), Fault> {
         _ => return Err(Fault::Broken("it is a database of another program".into())),
     }
     forming.execute_batch(TABLES)?;
+    forming.execute("INSERT INTO origin (mark) VALUES (?)", [rand::random::<i64>()])?;
     forming.pragma_update(None, "application_id", APPLICATION)?;
     forming.pragma_update(None, "user_version", FORM)?;
     Ok(forming.commit()?)
