@@ -7,7 +7,7 @@
 //! - [`sql`]: every statement that can be sent, as text; quoting in one file.
 //! - [`protocol`]: what is recorded, what it means, what comes next. Pure.
 //! - [`plan`]: partitions and sizes → batches and pieces. Pure.
-//! - [`keeper`]: the door to ZooKeeper.
+//! - [`keeper`]: the door to coordination: ZooKeeper, or a file on one machine.
 //! - [`cluster`]: the door to ClickHouse.
 //! - [`worker`]: observe, decide, perform: the one room that uses both doors.
 //! - [`report`]: what happened, for people.

@@ -3,6 +3,7 @@
 //!
 //! ```sh
 //! cargo bench --bench coordination                                   # the goal: 100,000 pieces, 16 workers, each shape
+//! cargo bench --bench coordination -- --local                      # the same over the local coordinator
 //! cargo bench --bench coordination -- --pieces 1000,10000 --workers 1,4,16 --case slices
 //! ```
 //!
@@ -23,7 +24,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use clickhouse_copier::keeper::{Coordinator, MemoryCoordinator, ZooKeeperCoordinator, ZooKeeperOptions};
+use clickhouse_copier::keeper::{
+    Coordinator, LocalCoordinator, MemoryCoordinator, ZooKeeperCoordinator, ZooKeeperOptions,
+};
 use clickhouse_copier::model::Tls;
 use clickhouse_copier::report::Report;
 use clickhouse_copier::task::GivenSecrets;
@@ -32,6 +35,7 @@ use clickhouse_copier::worker::interrupt::Interrupt;
 use clickhouse_copier::worker::site::Conduct;
 use clickhouse_copier::worker::{Ending, Jobs, Launch, run};
 use lab::{Lab, LabSpec};
+use tempfile::TempDir;
 
 use counted::{Counted, Counts};
 use servers::Servers;
@@ -55,22 +59,29 @@ struct Options {
     /// Without ZooKeeper, over the double: what the workers themselves cost.
     #[arg(long)]
     memory: bool,
+    /// Without ZooKeeper, over a file in $TMPDIR.
+    #[arg(long, conflicts_with = "memory")]
+    local: bool,
     /// As cargo calls it.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 /// The coordinator of one measurement.
-enum Keeper {
+enum Place {
     ZooKeeper(Box<Lab>),
     Memory(MemoryCoordinator),
+    Local(TempDir),
 }
 
-impl Keeper {
+impl Place {
     /// A fresh one: what another measurement left would slow it down.
-    fn start(memory: bool) -> Self {
-        if memory {
+    fn start(options: &Options) -> Self {
+        if options.memory {
             return Self::Memory(MemoryCoordinator::new());
+        }
+        if options.local {
+            return Self::Local(tempfile::tempdir().unwrap_or_else(|error| panic!("no folder: {error}")));
         }
         let spec = LabSpec { clickhouse: 0, ..LabSpec::default() };
         Self::ZooKeeper(Box::new(Lab::start(spec).unwrap_or_else(|error| panic!("no ZooKeeper: {error}"))))
@@ -79,6 +90,7 @@ impl Keeper {
     fn coordinator(&self) -> Arc<dyn Coordinator> {
         match self {
             Self::Memory(double) => Arc::new(double.clone()),
+            Self::Local(folder) => Arc::new(LocalCoordinator::new(folder.path())),
             Self::ZooKeeper(lab) => Arc::new(ZooKeeperCoordinator::new(ZooKeeperOptions {
                 hosts: vec![(lab.zookeeper().host().to_owned(), 2181)],
                 secure: false,
@@ -93,6 +105,8 @@ impl Keeper {
     fn nodes(&self) -> u64 {
         match self {
             Self::Memory(double) => double.tree().len() as u64,
+            // Nobody counts them there.
+            Self::Local(_) => 0,
             Self::ZooKeeper(lab) => {
                 let mut stream = TcpStream::connect(lab.zookeeper().hosts()).unwrap();
                 stream.write_all(b"mntr").unwrap();
@@ -106,7 +120,7 @@ impl Keeper {
 
     fn cpu(&self) -> Duration {
         match self {
-            Self::Memory(_) => Duration::ZERO,
+            Self::Memory(_) | Self::Local(_) => Duration::ZERO,
             Self::ZooKeeper(lab) => cpu(&lab.zookeeper().pid().unwrap_or_default().to_string()),
         }
     }
@@ -150,7 +164,7 @@ async fn work(worker: usize, jobs: usize, task: String, coordinator: Arc<dyn Coo
 
 fn measure(case: Case, pieces: u64, workers: usize, options: &Options) {
     let shape = Shape::new(case, pieces);
-    let keeper = Keeper::start(options.memory);
+    let keeper = Place::start(options);
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let servers = Arc::new(runtime().block_on(Servers::new(shape)));
     let counts = Arc::new(Counts::default());

@@ -13,6 +13,7 @@ mod crash;
 mod features;
 mod frozen;
 mod keeper;
+mod local;
 mod many;
 mod matrix;
 mod merging;

@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use clickhouse_copier::keeper::MemoryCoordinator;
 use clickhouse_copier::task::GivenSecrets;
 use clickhouse_copier::worker::cleanup::{Cleaner, Request};
 use clickhouse_copier::worker::dice::Dice;
@@ -35,8 +36,13 @@ use servers::Servers;
 use stage::{Actor, Broken, SESSION, Stage, task_path};
 
 const SEEDS: u64 = 10_000;
+/// So many of them again over the tables of the local coordinator.
+const SEEDS_OVER_SQLITE: u64 = 500;
 /// So often a worker that ended is started again, before the last one that nothing happens to.
 const LIVES: usize = 4;
+
+/// Where the coordinator keeps its nodes.
+type Nodes = fn() -> MemoryCoordinator;
 
 /// What came of a seed.
 struct Outcome {
@@ -169,7 +175,7 @@ async fn clean(stage: &Arc<Stage>, task: usize) -> Result<(), String> {
     stage.check_clean(task)
 }
 
-fn simulate(seed: u64, broken: Option<Broken>) -> Result<Outcome, String> {
+fn simulate(seed: u64, nodes: Nodes, broken: Option<Broken>) -> Result<Outcome, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -177,7 +183,7 @@ fn simulate(seed: u64, broken: Option<Broken>) -> Result<Outcome, String> {
         .map_err(|error| error.to_string())?;
     LocalSet::new().block_on(&runtime, async {
         let scene = Scene::new(&mut Fates::part(seed, 0));
-        let stage = Stage::new(scene, Fates::new(Fates::part(seed, 1)), broken).await;
+        let stage = Stage::new(scene, Fates::new(Fates::part(seed, 1)), nodes(), broken).await;
         let mut verdict = stage.verdict.subscribe();
         let finished = tokio::select! {
             biased;
@@ -200,7 +206,7 @@ fn from_environment(name: &str) -> Option<u64> {
 }
 
 /// Runs seeds on all cores until one fails. Gives what fired, and how many seeds finished all their tasks.
-fn simulate_all(seeds: std::ops::Range<u64>, broken: Option<Broken>) -> Result<(Fired, u64), String> {
+fn simulate_all(seeds: std::ops::Range<u64>, nodes: Nodes) -> Result<(Fired, u64), String> {
     let next = AtomicU64::new(seeds.start);
     let stop = AtomicBool::new(false);
     let finished = AtomicU64::new(0);
@@ -213,7 +219,7 @@ fn simulate_all(seeds: std::ops::Range<u64>, broken: Option<Broken>) -> Result<(
                     if seed >= seeds.end || stop.load(Ordering::Relaxed) {
                         return;
                     }
-                    let outcome = simulate(seed, broken);
+                    let outcome = simulate(seed, nodes, None);
                     let mut results = results.lock().expect("nobody panics");
                     match outcome {
                         Ok(outcome) => {
@@ -242,23 +248,42 @@ fn simulate_all(seeds: std::ops::Range<u64>, broken: Option<Broken>) -> Result<(
 #[test]
 fn whatever_happens_no_row_is_lost_or_doubled() {
     if let Some(seed) = from_environment("SIMULATION_SEED") {
-        let outcome = simulate(seed, None).unwrap_or_else(|why| panic!("{why}"));
+        let outcome = simulate(seed, MemoryCoordinator::new, None).unwrap_or_else(|why| panic!("{why}"));
         println!("{:?}, {} requests, finished: {}", outcome.fired, outcome.trace.1, outcome.finished);
         return;
     }
     let seeds = from_environment("SIMULATION_SEEDS").unwrap_or(SEEDS);
     let from = from_environment("SIMULATION_FROM").unwrap_or(0);
-    let (fired, finished) = simulate_all(from..from + seeds, None).unwrap_or_else(|why| panic!("{why}"));
+    let (fired, finished) =
+        simulate_all(from..from + seeds, MemoryCoordinator::new).unwrap_or_else(|why| panic!("{why}"));
     println!("{finished} of {seeds} seeds finished all tasks; {fired:?}");
     let rare: Vec<_> = FAULTS.iter().filter(|fault| fired.get(fault).copied().unwrap_or(0) < seeds / 100).collect();
     assert!(rare.is_empty(), "these faults hardly ever fire: {rare:?}");
     assert!(finished > seeds * 3 / 4, "only {finished} of {seeds} seeds finish");
 }
 
+/// The same seeds over the tables and statements of the local coordinator: not one request may be different.
+#[test]
+fn whatever_happens_over_sqlite_no_row_is_lost_or_doubled() {
+    let (fired, finished) =
+        simulate_all(0..SEEDS_OVER_SQLITE, MemoryCoordinator::over_sqlite).unwrap_or_else(|why| panic!("{why}"));
+    println!("{finished} of {SEEDS_OVER_SQLITE} seeds finished all tasks; {fired:?}");
+    assert!(finished > SEEDS_OVER_SQLITE * 3 / 4, "only {finished} of {SEEDS_OVER_SQLITE} seeds finish");
+    for seed in 0..20 {
+        let trace =
+            |nodes| simulate(seed, nodes, None).map(|outcome| outcome.trace).unwrap_or_else(|why| panic!("{why}"));
+        assert_eq!(trace(MemoryCoordinator::over_sqlite), trace(MemoryCoordinator::new), "seed {seed}");
+    }
+}
+
 #[test]
 fn a_seed_is_the_same_run_every_time() {
     for seed in 0..200 {
-        let trace = || simulate(seed, None).map(|outcome| outcome.trace).unwrap_or_else(|why| panic!("{why}"));
+        let trace = || {
+            simulate(seed, MemoryCoordinator::new, None)
+                .map(|outcome| outcome.trace)
+                .unwrap_or_else(|why| panic!("{why}"))
+        };
         assert_eq!(trace(), trace(), "seed {seed}");
     }
 }
@@ -267,7 +292,7 @@ fn a_seed_is_the_same_run_every_time() {
 fn is_missed(broken: Broken, by: &str) {
     let mut others = 0;
     for seed in 0..500 {
-        match simulate(seed, Some(broken)) {
+        match simulate(seed, MemoryCoordinator::new, Some(broken)) {
             Err(why) if why.contains(by) => return println!("{broken:?}: {why}"),
             Err(_) => others += 1,
             Ok(_) => {}

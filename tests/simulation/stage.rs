@@ -147,10 +147,10 @@ impl Actor {
 }
 
 impl Stage {
-    pub async fn new(scene: Scene, fates: Fates, broken: Option<Broken>) -> Arc<Self> {
+    pub async fn new(scene: Scene, fates: Fates, coordinator: MemoryCoordinator, broken: Option<Broken>) -> Arc<Self> {
         let warehouse = scene.servers().await;
         Arc::new(Self {
-            coordinator: MemoryCoordinator::new(),
+            coordinator,
             check: Mutex::new(Check::new(&scene)),
             scene,
             warehouse,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::oneshot;
 
 use super::home::{Home, Identity, Number, Seat, Sign};
-use super::store::{Fault, Kind, Store};
+use super::store::{Fault, Kind, Mark, Store};
 use super::{LOOK, PATIENCE, TICK};
 use crate::keeper::{Error, Op, Stored, path};
 
@@ -37,6 +37,7 @@ pub(super) struct Desk {
     home: Home,
     store: Store,
     identity: Identity,
+    mark: Mark,
     number: Number,
     seat: Seat,
     frozen: Duration,
@@ -51,7 +52,7 @@ pub(super) struct Desk {
 
 impl Desk {
     /// Opens the file, makes it where it is missing unless another one was `known` there, and begins a session.
-    pub fn open(home: Home, frozen: Duration, known: Option<Identity>) -> Result<Self, Error> {
+    pub fn open(home: Home, frozen: Duration, known: Option<Mark>) -> Result<Self, Error> {
         let place = home.place();
         let unusable = |why: String| Error::Unreachable { place: place.clone(), why };
         let gone = || Error::Refused {
@@ -59,7 +60,7 @@ impl Desk {
             path: "/".into(),
             what: "the file was removed or replaced while this worker ran".into(),
         };
-        if known.is_some_and(|known| home.identity().ok() != Some(known)) {
+        if known.is_some() && home.identity().is_err() {
             return Err(gone());
         }
         let opening = home.open().map_err(|error| unusable(error.to_string()))?;
@@ -70,6 +71,10 @@ impl Desk {
         };
         let mut store = Store::open(home.file(), PATIENCE).map_err(failed)?;
         drop(opening);
+        let mark = store.mark().map_err(failed)?;
+        if known.is_some_and(|known| known != mark) {
+            return Err(gone());
+        }
         let (number, seat) = store
             .begin(|number, known| {
                 // Nobody else begins a session now: a file without a session is one that was left behind.
@@ -85,6 +90,7 @@ impl Desk {
             home: home.clone(),
             store,
             identity,
+            mark,
             number,
             seat,
             frozen,
@@ -100,8 +106,9 @@ impl Desk {
         self.number
     }
 
-    pub fn identity(&self) -> Identity {
-        self.identity
+    /// What the file is known by.
+    pub fn mark(&self) -> Mark {
+        self.mark
     }
 
     /// Answers until the session is over. Says why, when nobody asked for it.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::LocalCoordinator;
 
-/// Which file it is, whatever its name is now: device and inode.
+/// Which file it is, whatever its name is now, as long as it is open: device and inode.
 pub(super) type Identity = (u64, u64);
 
 /// The number of a session, never given out twice.

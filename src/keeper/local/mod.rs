@@ -11,14 +11,14 @@
 //! # When a session ends
 //! The kernel releases a session's lock when its process dies, however it dies. Whoever holds a session looks for free
 //! locks ten times a second and removes such sessions with their ephemeral nodes. A process that is frozen keeps its
-//! lock; its file shows no pulse then, and after [half a minute](FROZEN) without one its session is ended by others too. How
+//! lock; its file shows no pulse then, and after half a minute without one its session is ended by others too. How
 //! long that is, each measures by its own clock that stands still while the machine sleeps, so neither a suspended
 //! machine nor a clock that is set ends a session. Each write looks for its own session in the transaction that it is
 //! part of: a thawed process can write nothing and learns [`Error::SessionLost`].
 //!
 //! # How changes are told
 //! Each commit appends what it changed to a log in the file. A session reads on in the log after each write of its own,
-//! and when SQLite's `data_version` says that somebody else has written, which it asks [twenty times a second](TICK):
+//! and when SQLite's `data_version` says that somebody else has written, which it asks twenty times a second:
 //! some microseconds of reading shared memory. Being told by inotify was not chosen: SQLite writes its log file ahead of
 //! the moment when a commit counts, and that moment is a store into mapped memory, which tells nobody.
 //!
@@ -29,6 +29,7 @@
 mod desk;
 mod home;
 mod session;
+pub(super) mod simulated;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -39,8 +40,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use self::home::{Home, Identity};
+use self::home::Home;
 use self::session::LocalSession;
+use self::store::Mark;
 use super::{Coordinator, Error, Session};
 
 /// How often a session asks whether others have written.
@@ -65,7 +67,7 @@ pub struct LocalCoordinator {
     home: Home,
     frozen: Duration,
     /// The file that the first session found: a worker does not go on with another one that took its place.
-    known: Arc<Mutex<Option<Identity>>>,
+    known: Arc<Mutex<Option<Mark>>>,
 }
 
 impl LocalCoordinator {
@@ -94,8 +96,8 @@ impl LocalCoordinator {
 impl Coordinator for LocalCoordinator {
     async fn session(&self) -> Result<Arc<dyn Session>, Error> {
         let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let (session, identity) = LocalSession::begin(self.home.clone(), self.frozen, known, OPEN_LIMIT).await?;
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(identity);
+        let (session, mark) = LocalSession::begin(self.home.clone(), self.frozen, known, OPEN_LIMIT).await?;
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(mark);
         Ok(Arc::new(session))
     }
 

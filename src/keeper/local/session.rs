@@ -8,8 +8,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 use super::desk::{Call, Desk, error};
-use super::home::{Home, Identity};
-use super::store::{Fault, session_name};
+use super::home::Home;
+use super::store::{Fault, Mark, session_name};
 use crate::keeper::{Change, Error, Op, Session, Stored, check_commit, path};
 
 /// The longest wait for the end of a session that was closed.
@@ -28,9 +28,9 @@ impl LocalSession {
     pub async fn begin(
         home: Home,
         frozen: Duration,
-        known: Option<Identity>,
+        known: Option<Mark>,
         limit: Duration,
-    ) -> Result<(Self, Identity), Error> {
+    ) -> Result<(Self, Mark), Error> {
         let place = home.place();
         let unreachable = |why: String| Error::Unreachable { place: place.clone(), why };
         let (calls, requests) = mpsc::channel();
@@ -45,7 +45,7 @@ impl LocalSession {
                     Err(error) => return drop(begun.send(Err(error))),
                 };
                 // Nobody waits any more: then nobody calls either, and the work ends at once.
-                let _ = begun.send(Ok((desk.number(), desk.identity())));
+                let _ = begun.send(Ok((desk.number(), desk.mark())));
                 match desk.work(&requests) {
                     Ok(()) => {}
                     Err(Fault::Broken(why)) => tracing::warn!("the session in {at} is over: {why}"),
@@ -57,12 +57,12 @@ impl LocalSession {
                 told.send_replace(true);
             })
             .map_err(|error| unreachable(format!("cannot start a thread: {error}")))?;
-        let (number, identity) = match timeout(limit, beginning).await {
+        let (number, mark) = match timeout(limit, beginning).await {
             Ok(Ok(begun)) => begun?,
             Ok(Err(_)) => return Err(unreachable("its thread ended".into())),
             Err(_) => return Err(unreachable(format!("not opened within {} s", limit.as_secs()))),
         };
-        Ok((Self { place, id: session_name(number), calls, lost }, identity))
+        Ok((Self { place, id: session_name(number), calls, lost }, mark))
     }
 
     fn over(&self) -> Error {
@@ -77,8 +77,11 @@ impl LocalSession {
         let (answer, answered) = oneshot::channel();
         let request = move |desk: &mut Desk| match ask(desk) {
             Err(end @ (Fault::Over | Fault::Broken(_))) => Err(end),
-            // Whoever asked may have gone.
-            other => Ok(drop(answer.send(other))),
+            other => {
+                // Whoever asked may have gone.
+                let _ = answer.send(other);
+                Ok(())
+            }
         };
         if self.calls.send(Call::Do(Box::new(request))).is_ok()
             && let Ok(answer) = answered.await

@@ -12,6 +12,9 @@ use crate::keeper::{Conflict, NodeKind, Op, Stored, Version, path};
 const APPLICATION: i32 = 0x636f_7079;
 /// The form of the tables below.
 const FORM: i32 = 1;
+/// Drawn when a file is made.
+pub(super) type Mark = i64;
+
 /// So many changes are kept for sessions that read late.
 const LOG: i64 = 10_000;
 
@@ -22,6 +25,7 @@ const TABLES: &str = "
     CREATE INDEX node_of_session ON node (owner) WHERE owner IS NOT NULL;
     CREATE TABLE session (number INTEGER PRIMARY KEY AUTOINCREMENT, process INTEGER NOT NULL);
     CREATE TABLE change (number INTEGER PRIMARY KEY AUTOINCREMENT, kind INTEGER NOT NULL, path TEXT NOT NULL);
+    CREATE TABLE origin (mark INTEGER NOT NULL);
     INSERT INTO node (parent, name, data, version) VALUES ('', '', x'', 0);
 ";
 
@@ -88,9 +92,32 @@ impl Store {
         Ok(Self(connection))
     }
 
+    /// A database in memory, of one connection.
+    pub fn in_memory() -> Result<Self, Fault> {
+        let mut connection = Connection::open_in_memory()?;
+        form(&mut connection)?;
+        Ok(Self(connection))
+    }
+
+    /// Begins a session of this number, unless it has.
+    pub fn admit(&mut self, session: Number) -> Result<(), Fault> {
+        self.0.prepare_cached("INSERT OR IGNORE INTO session (number, process) VALUES (?, 0)")?.execute([session])?;
+        Ok(())
+    }
+
+    /// Asks questions at one instant, whoever asks.
+    pub fn look<T>(&self, ask: impl FnOnce(&Tree) -> rusqlite::Result<T>) -> Result<T, Fault> {
+        Ok(ask(&Tree(&self.0))?)
+    }
+
     /// A number that changes when another connection has written.
     pub fn data_version(&self) -> Result<i64, Fault> {
         Ok(self.0.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?)
+    }
+
+    /// What tells this file from another that was made in its place: the numbers of files are used again, this is not.
+    pub fn mark(&self) -> Result<Mark, Fault> {
+        Ok(self.0.query_row("SELECT mark FROM origin", [], |row| row.get(0))?)
     }
 
     /// Begins a session: it is known to others when `sit`, which gets its number, has succeeded.
@@ -154,6 +181,11 @@ impl Store {
         Ok(writing.commit()?)
     }
 
+    #[cfg(test)]
+    pub fn limit_pages(&self, pages: u32) {
+        self.0.pragma_update(None, "max_page_count", pages).expect("SQLite takes a limit");
+    }
+
     /// What changed after `seen`; `None` when that is so long ago that it is not known any more.
     pub fn changes(&self, seen: i64) -> Result<Option<Vec<Logged>>, Fault> {
         let mut asked =
@@ -200,6 +232,15 @@ impl Tree<'_> {
         asked.query_map([path], |row| row.get(0))?.collect::<Result<_, _>>().map(Some)
     }
 
+    /// The paths of all nodes.
+    pub fn paths(&self) -> rusqlite::Result<Vec<String>> {
+        let path = |row: &rusqlite::Row<'_>| {
+            let (parent, name): (String, String) = (row.get(0)?, row.get(1)?);
+            Ok(if name.is_empty() { "/".to_owned() } else { path::child(&parent, &name) })
+        };
+        self.0.prepare_cached("SELECT parent, name FROM node")?.query_map([], path)?.collect()
+    }
+
     /// The number of the last change.
     pub fn last_change(&self) -> rusqlite::Result<i64> {
         self.0.prepare_cached("SELECT coalesce(max(number), 0) FROM change")?.query_row([], |row| row.get(0))
@@ -208,7 +249,7 @@ impl Tree<'_> {
 
 /// What a session is called.
 pub(super) fn session_name(number: Number) -> String {
-    format!("local-{number}")
+    format!("{number:#x}")
 }
 
 /// Gives an empty file its tables; refuses a file of others.
@@ -226,6 +267,7 @@ fn form(connection: &mut Connection) -> Result<(), Fault> {
         _ => return Err(Fault::Broken("it is a database of another program".into())),
     }
     forming.execute_batch(TABLES)?;
+    forming.execute("INSERT INTO origin (mark) VALUES (?)", [rand::random::<i64>()])?;
     forming.pragma_update(None, "application_id", APPLICATION)?;
     forming.pragma_update(None, "user_version", FORM)?;
     Ok(forming.commit()?)

@@ -87,6 +87,43 @@ fn a_log_that_was_cut_says_so() {
     assert_eq!(store.changes(11_500).unwrap().unwrap().len(), 0);
 }
 
+/// However late it learns that others have ended it, a session writes and reads nothing.
+#[test]
+fn a_session_that_others_ended_can_not_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::new(folder.path());
+    drop(home.open().unwrap());
+    let open = || store::Store::open(home.file(), PATIENCE).unwrap();
+    let (mut frozen, mut other) = (open(), open());
+    let (session, ()) = frozen.begin(|_, _| Ok(())).unwrap();
+    frozen.commit(session, &[Op::ephemeral("/lock", "")]).unwrap();
+    assert!(other.end(session).unwrap());
+    assert!(!other.end(session).unwrap());
+    let written = frozen.commit(session, &[Op::create("/late", "")]);
+    assert!(matches!(written, Err(store::Fault::Over)), "{written:?}");
+    let read = frozen.read(session, |tree| tree.get("/lock"));
+    assert!(matches!(read, Err(store::Fault::Over)), "{read:?}");
+    assert_eq!(other.look(|tree| tree.children("/")).unwrap(), Some(vec![]));
+}
+
+/// SQLite refuses to grow the file here as it does when the disk is full.
+#[tokio::test]
+async fn without_room_nothing_is_changed_and_the_reason_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::new(folder.path());
+    drop(home.open().unwrap());
+    let mut store = store::Store::open(home.file(), PATIENCE).unwrap();
+    let (session, ()) = store.begin(|_, _| Ok(())).unwrap();
+    let large = || vec![Op::create("/a", ""), Op::create("/b", vec![0; 100_000])];
+    store.limit_pages(20);
+    let fault = store.commit(session, &large()).unwrap_err();
+    let told = desk::error("/state", "/b", fault);
+    assert!(matches!(&told, Error::Refused { what, .. } if what.contains("no room left on its disk")), "{told}");
+    assert_eq!(store.look(|tree| tree.children("/")).unwrap(), Some(vec![]));
+    store.limit_pages(10_000);
+    store.commit(session, &large()).unwrap();
+}
+
 #[tokio::test]
 async fn others_can_not_read_it() {
     let kept = Kept::new();

@@ -16,8 +16,9 @@ use tokio::sync::oneshot;
 
 use self::line::{Line, State};
 use self::session::MemorySession;
-use self::tree::{Done, Tree};
-use super::{Coordinator, Error, Op, Session, Stored, path};
+use self::tree::Tree;
+pub(super) use self::tree::{Done, Forest, Misfit};
+use super::{Coordinator, Error, Session, Stored, path};
 
 const PLACE: &str = "memory";
 
@@ -44,7 +45,7 @@ enum Watched {
 type Watch = (String, oneshot::Sender<()>);
 
 struct Shared {
-    tree: Tree,
+    tree: Box<dyn Forest>,
     reachable: bool,
     made: u64,
     commits: u64,
@@ -56,9 +57,19 @@ struct Shared {
 impl MemoryCoordinator {
     /// An empty tree, reachable.
     pub fn new() -> Self {
+        Self::over(Box::new(Tree::new()))
+    }
+
+    /// The same over the tables and statements of [`LocalCoordinator`](super::LocalCoordinator), in memory: what simulated
+    /// workers read is what SQLite says, and changes are told as its log tells them.
+    pub fn over_sqlite() -> Self {
+        Self::over(Box::new(super::local::simulated::SqliteForest::new()))
+    }
+
+    fn over(tree: Box<dyn Forest>) -> Self {
         Self {
             shared: Arc::new(Mutex::new(Shared {
-                tree: Tree::new(),
+                tree,
                 reachable: true,
                 made: 0,
                 commits: 0,
@@ -168,10 +179,8 @@ impl Shared {
         for watches in self.watches.values_mut() {
             watches.retain(|(owner, _)| owner != session);
         }
-        for path in self.tree.owned_by(session) {
-            let done = self.tree.apply(session, &[Op::delete(path, None)]);
-            self.fire(&done.unwrap_or_default());
-        }
+        let done = self.tree.end(session);
+        self.fire(&done);
     }
 
     fn fire(&mut self, done: &[Done]) {

@@ -6,8 +6,7 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use super::line::{Line, State};
-use super::tree::Misfit;
-use super::{Fault, MemoryCoordinator, PLACE, Shared, Watched};
+use super::{Fault, MemoryCoordinator, Misfit, PLACE, Shared, Watched};
 use crate::keeper::{Change, Error, Op, Session, Stored, check_commit, path};
 
 pub(super) struct MemorySession {

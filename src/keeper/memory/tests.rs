@@ -1,13 +1,23 @@
 use futures::FutureExt;
 
 use super::*;
-use crate::keeper::Conflict;
+use crate::keeper::{Conflict, Op};
 
 async fn conformer(test: &str) -> (MemoryCoordinator, String) {
     (MemoryCoordinator::new(), format!("/{test}"))
 }
 
 crate::keeper_conformance!(conformer);
+
+mod over_sqlite {
+    use super::*;
+
+    async fn conformer(test: &str) -> (MemoryCoordinator, String) {
+        (MemoryCoordinator::over_sqlite(), format!("/{test}"))
+    }
+
+    crate::keeper_conformance!(conformer);
+}
 
 async fn session(memory: &MemoryCoordinator) -> Arc<dyn Session> {
     memory.session().await.unwrap()

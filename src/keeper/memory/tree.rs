@@ -14,7 +14,7 @@ struct Node {
 
 /// Why a step does not fit.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Misfit {
+pub(in crate::keeper) enum Misfit {
     Conflict(Conflict),
     Refused(&'static str),
 }
@@ -27,11 +27,22 @@ impl From<Conflict> for Misfit {
 
 /// What a step did, for the watches and for undoing it.
 #[derive(Debug)]
-pub(super) enum Done {
+pub(in crate::keeper) enum Done {
     Created(String),
     Set { path: String, before: (Vec<u8>, Version) },
     Deleted { path: String, before: Stored },
     Nothing,
+}
+
+/// Where the double keeps its nodes.
+pub(in crate::keeper) trait Forest: Send {
+    fn get(&mut self, path: &str) -> Option<Stored>;
+    fn children(&mut self, path: &str) -> Option<Vec<String>>;
+    fn all(&mut self) -> BTreeMap<String, Stored>;
+    /// Applies all steps or none; an error carries the number of the step that does not fit.
+    fn apply(&mut self, session: &str, ops: &[Op]) -> Result<Vec<Done>, (usize, Misfit)>;
+    /// Deletes the nodes of a session that is over.
+    fn end(&mut self, session: &str) -> Vec<Done>;
 }
 
 #[derive(Debug)]
@@ -43,38 +54,6 @@ impl Tree {
     pub(super) fn new() -> Self {
         let root = Node { data: Vec::new(), version: 0, owner: None, children: BTreeSet::new() };
         Self { nodes: BTreeMap::from([("/".to_owned(), root)]) }
-    }
-
-    pub(super) fn get(&self, path: &str) -> Option<Stored> {
-        self.nodes.get(path).map(Node::stored)
-    }
-
-    pub(super) fn children(&self, path: &str) -> Option<Vec<String>> {
-        self.nodes.get(path).map(|node| node.children.iter().cloned().collect())
-    }
-
-    pub(super) fn all(&self) -> BTreeMap<String, Stored> {
-        self.nodes.iter().map(|(path, node)| (path.clone(), node.stored())).collect()
-    }
-
-    pub(super) fn owned_by(&self, session: &str) -> Vec<String> {
-        let owned = |node: &Node| node.owner.as_deref() == Some(session);
-        self.nodes.iter().filter(|(_, node)| owned(node)).map(|(path, _)| path.clone()).collect()
-    }
-
-    /// Applies all steps or none; an error carries the number of the step that does not fit.
-    pub(super) fn apply(&mut self, session: &str, ops: &[Op]) -> Result<Vec<Done>, (usize, Misfit)> {
-        let mut done = Vec::with_capacity(ops.len());
-        for (at, op) in ops.iter().enumerate() {
-            match self.step(session, op) {
-                Ok(one) => done.push(one),
-                Err(misfit) => {
-                    done.into_iter().rev().for_each(|one| self.undo(one));
-                    return Err((at, misfit));
-                }
-            }
-        }
-        Ok(done)
     }
 
     fn step(&mut self, session: &str, op: &Op) -> Result<Done, Misfit> {
@@ -148,6 +127,41 @@ impl Tree {
         if let Some(parent) = path::parent(path).and_then(|parent| self.nodes.get_mut(parent)) {
             change(&mut parent.children, name);
         }
+    }
+}
+
+impl Forest for Tree {
+    fn get(&mut self, path: &str) -> Option<Stored> {
+        self.nodes.get(path).map(Node::stored)
+    }
+
+    fn children(&mut self, path: &str) -> Option<Vec<String>> {
+        self.nodes.get(path).map(|node| node.children.iter().cloned().collect())
+    }
+
+    fn all(&mut self) -> BTreeMap<String, Stored> {
+        self.nodes.iter().map(|(path, node)| (path.clone(), node.stored())).collect()
+    }
+
+    fn apply(&mut self, session: &str, ops: &[Op]) -> Result<Vec<Done>, (usize, Misfit)> {
+        let mut done = Vec::with_capacity(ops.len());
+        for (at, op) in ops.iter().enumerate() {
+            match self.step(session, op) {
+                Ok(one) => done.push(one),
+                Err(misfit) => {
+                    done.into_iter().rev().for_each(|one| self.undo(one));
+                    return Err((at, misfit));
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    fn end(&mut self, session: &str) -> Vec<Done> {
+        let owned = |node: &Node| node.owner.as_deref() == Some(session);
+        let owned: Vec<_> = self.nodes.iter().filter(|(_, node)| owned(node)).map(|(path, _)| path.clone()).collect();
+        let delete = |path| self.apply(session, &[Op::delete(path, None)]).unwrap_or_default();
+        owned.into_iter().flat_map(delete).collect()
     }
 }
 

@@ -190,6 +190,13 @@ impl Scene {
         Launch::new(self, file)
     }
 
+    /// The program without ZooKeeper, about to be started on a task that is written to a file of this name now.
+    pub fn launch_local(&self, task: &Task, file: &str) -> Launch<'_> {
+        let file = self.dir().join(file);
+        fs::write(&file, task.xml()).unwrap();
+        Launch::new(self, file).without_keeper()
+    }
+
     /// One worker, from its start to its end.
     pub fn run(&self, task: &Task) -> Ended {
         self.launch(task).run()

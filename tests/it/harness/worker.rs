@@ -23,6 +23,8 @@ pub struct Launch<'a> {
     command: Command,
     task_path: String,
     task_file: Option<PathBuf>,
+    /// Whether it is told where ZooKeeper is, and its path there.
+    keeper: bool,
     /// Whether it is a run, which keeps logs in a folder.
     runs: bool,
 }
@@ -30,7 +32,7 @@ pub struct Launch<'a> {
 impl<'a> Launch<'a> {
     pub(super) fn new(scene: &'a Scene, task_file: PathBuf) -> Launch<'a> {
         let command = Command::new(env!("CARGO_BIN_EXE_clickhouse-copier"));
-        Launch { scene, command, task_path: scene.task_path(), task_file: Some(task_file), runs: true }
+        Launch { scene, command, task_path: scene.task_path(), task_file: Some(task_file), keeper: true, runs: true }
     }
 
     pub fn args(mut self, arguments: &[&str]) -> Self {
@@ -56,6 +58,12 @@ impl<'a> Launch<'a> {
         self
     }
 
+    /// Without ZooKeeper: where the task is say the task file and the arguments.
+    pub fn without_keeper(mut self) -> Self {
+        self.keeper = false;
+        self
+    }
+
     /// Without `--task-file`: the task must be in ZooKeeper already.
     pub fn without_task_file(mut self) -> Self {
         self.task_file = None;
@@ -76,8 +84,10 @@ impl<'a> Launch<'a> {
 
     pub fn start(mut self) -> Worker {
         let dir = self.scene.dir();
-        self.command.current_dir(dir).arg("--config").arg(self.scene.keeper_xml());
-        self.command.arg("--task-path").arg(&self.task_path);
+        self.command.current_dir(dir);
+        if self.keeper {
+            self.command.arg("--config").arg(self.scene.keeper_xml()).arg("--task-path").arg(&self.task_path);
+        }
         if self.runs {
             self.command.arg("--base-dir").arg(dir.join("logs"));
         }

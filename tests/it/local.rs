@@ -1,0 +1,112 @@
+//! Without ZooKeeper: the task file is the whole setup, and several workers of one machine share the state beside it.
+
+use std::time::{Duration, Instant};
+
+use clickhouse_copier::keeper::{Coordinator, LocalCoordinator};
+use serde_json::Value;
+
+use crate::copy::{BY_MONTH, fill};
+use crate::harness::{Scene, Task, scene};
+
+const STATE_DIR: &str = "clickhouse-copier-state";
+
+fn task(scene: &Scene) -> Task {
+    fill(scene, &[0, 1], BY_MONTH, 6000, 3);
+    let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id").with("number_of_splits", "2");
+    scene.task(&[&[0], &[1]], &[&[2], &[3]]).with(hits.with("batch_bytes", "60000"))
+}
+
+/// All rows are there, and nothing is left: no table, no query, no ephemeral node.
+fn check(scene: &Scene, task: &Task, task_path: &str) {
+    task.tables.iter().for_each(|table| scene.check_rows(task, table, "1"));
+    scene.check_no_tables(task);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let session = LocalCoordinator::new(scene.dir().join(STATE_DIR)).session().await.unwrap();
+        for node in ["claims", "task_active_workers"] {
+            let names = session.children(&format!("{task_path}/{node}")).await.unwrap();
+            assert!(names.as_ref().is_none_or(Vec::is_empty), "{node}: {names:?}");
+        }
+        session.close().await;
+    });
+}
+
+#[test]
+fn a_task_file_alone_is_enough() {
+    let scene = scene!();
+    let task = task(&scene);
+    let launch = || scene.launch_local(&task, "task.xml");
+    let file = scene.dir().join(STATE_DIR).join(LocalCoordinator::FILE).display().to_string();
+    let first = launch().verb("run").args(&["--base-dir", "logs"]).run().with(0);
+    let first = first.tells(&["task /task in", &file, "on this machine"]).reports(&["201801", "201803"]);
+    assert!(!first.stderr.contains("ZooKeeper"), "{}", first.stderr);
+    check(&scene, &task, "/task");
+
+    launch().run().with(0).tells(&["the task is finished already"]);
+    let status = launch().args(&["--status"]).run().with(0);
+    let counts: Value = serde_json::from_str(&status.stdout).unwrap();
+    assert_eq!(counts["hits"]["all_partitions_count"], 3, "{counts}");
+    assert_eq!(counts["hits"]["processed_partitions_count"], 3, "{counts}");
+    // The same by its address instead of its file.
+    let address = ["--state-dir", STATE_DIR, "--task-path", "/task"];
+    let named = launch().without_task_file().args(&address).args(&["--status"]).run().with(0);
+    assert_eq!(named.stdout, status.stdout);
+
+    // A second task in the same place.
+    let mut second = task.clone();
+    second.tables[0].target.1 = "again".into();
+    scene.launch_local(&second, "second.xml").run().with(0);
+    check(&scene, &second, "/second");
+
+    // One task file, changed in what the plan depends on.
+    let mut changed = task.clone();
+    changed.tables[0].target.1 = "elsewhere".into();
+    let refused = scene.launch_local(&changed, "task.xml").run().with(2);
+    refused.tells(&["this is not the task that was created at /task", "hits"]);
+
+    launch().verb("cleanup").run().with(0).reports(&["The task is finished"]);
+    launch().verb("cleanup").args(&["--remove", "--forget"]).run().with(0);
+    let gone = launch().args(&["--status"]).run().with(2);
+    gone.tells(&["there is no task at /task in", &file]);
+    scene.launch_local(&second, "second.xml").run().with(0).tells(&["the task is finished already"]);
+}
+
+#[test]
+fn three_share_a_machine_and_one_is_killed() {
+    let scene = scene!();
+    let task = task(&scene);
+    let launch = || scene.launch_local(&task, "task.xml").args(&["--jobs", "1"]);
+    let victim = launch().stop_at("piece-pushed").start();
+    victim.reaches("piece-pushed");
+    let others = [launch().start(), launch().start()];
+    // It is alive, and keeps what it has.
+    for other in &others {
+        other.says("copied in");
+    }
+    let refused = scene.launch_local(&task, "task.xml").verb("cleanup").args(&["--remove"]).run();
+    assert_eq!(refused.status.code(), Some(1), "{}", refused.stderr);
+    victim.kill_9();
+    let killed = Instant::now();
+    for other in others {
+        other.ends().with(0);
+    }
+    // Nothing was waited for: a session in ZooKeeper would have lasted for half a minute.
+    assert!(killed.elapsed() < Duration::from_secs(20), "{:?}", killed.elapsed());
+    check(&scene, &task, "/task");
+}
+
+/// Frozen for longer than others wait for a sign of life: they finish the task, and when it is thawed it does no harm.
+#[test]
+fn a_frozen_worker_is_done_without() {
+    let scene = scene!();
+    let task = task(&scene);
+    let launch = || scene.launch_local(&task, "task.xml").args(&["--jobs", "1"]);
+    let frozen = launch().freeze_at("publication-claimed").start();
+    frozen.freezes_at("publication-claimed");
+    launch().run().with(0);
+    check(&scene, &task, "/task");
+    frozen.thaw();
+    let thawed = frozen.ends().with(0);
+    thawed.tells(&["the session in", "is over"]);
+    check(&scene, &task, "/task");
+}
