@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::level::Level;
 use super::task_path::{self, TaskPathFault};
 pub use super::typed::LogFormat;
-use super::typed::{Address, CleanupFlags, Flags, Verb};
+use super::typed::{Address, CheckFlags, CleanupFlags, Flags, Verb};
 use crate::protocol::TaskId;
 
 /// What is to be done.
@@ -22,6 +22,8 @@ pub enum Invocation {
     Status(StatusOptions),
     /// List what a dead task left, and remove it when told so.
     Cleanup(CleanupOptions),
+    /// Say what would keep a task from being copied.
+    Check(CheckOptions),
 }
 
 /// Everything that a run was told on the command line.
@@ -85,6 +87,19 @@ pub struct CleanupOptions {
     pub forget: bool,
     /// Take this task instead of the one at the path.
     pub task_id: Option<TaskId>,
+    /// What is logged. To standard error only.
+    pub log: LogOptions,
+}
+
+/// Everything that `check` was told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckOptions {
+    /// The XML file that says how to reach ZooKeeper, and the task's node; without them, there is a task file.
+    pub place: Option<(PathBuf, String)>,
+    /// The task file. Existed when the command line was read; may be a pipe.
+    pub task_file: Option<PathBuf>,
+    /// The form of what is printed.
+    pub format: LogFormat,
     /// What is logged. To standard error only.
     pub log: LogOptions,
 }
@@ -162,6 +177,7 @@ pub(super) fn meaning(verb: Verb) -> Result<Invocation, Fault> {
     match verb {
         Verb::Run(flags) => run(flags),
         Verb::Cleanup(flags) => cleanup(flags).map(Invocation::Cleanup),
+        Verb::Check(flags) => check(flags).map(Invocation::Check),
     }
 }
 
@@ -188,14 +204,26 @@ fn cleanup(flags: CleanupFlags) -> Result<CleanupOptions, Fault> {
         remove: flags.remove,
         forget: flags.forget,
         task_id: flags.task_id,
-        log: LogOptions {
-            level: flags.log_level,
-            format: flags.log_format,
-            base_dir: folder_or_nothing("--base-dir", Path::new("."))?,
-            file: None,
-            error_file: None,
-        },
+        log: to_standard_error(flags.log_level, flags.log_format)?,
     })
+}
+
+fn check(flags: CheckFlags) -> Result<CheckOptions, Fault> {
+    let task_file = flags.task_file.map(|path| existing_file("--task-file", &path)).transpose()?;
+    let nowhere = flags.address.config_file.is_none() && flags.address.task_path.is_none();
+    let place = if nowhere && task_file.is_some() { None } else { Some(addressed(flags.address)?) };
+    Ok(CheckOptions {
+        place,
+        task_file,
+        format: flags.format,
+        log: to_standard_error(flags.log_level, LogFormat::Text)?,
+    })
+}
+
+/// Of a verb that leaves no folder behind.
+fn to_standard_error(level: Level, format: LogFormat) -> Result<LogOptions, Fault> {
+    let base_dir = folder_or_nothing("--base-dir", Path::new("."))?;
+    Ok(LogOptions { level, format, base_dir, file: None, error_file: None })
 }
 
 fn run(flags: Flags) -> Result<Invocation, Fault> {

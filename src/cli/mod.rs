@@ -8,6 +8,7 @@
 //! 4. [`logs`], [`pid_file`], [`Interrupt`]: what surrounds a run;
 //! 5. `perform`: the run itself, and its [`Exit`].
 
+mod check;
 mod clean;
 pub mod daemon;
 mod exit;
@@ -26,7 +27,7 @@ use std::ffi::OsString;
 pub use crate::worker::Interrupt;
 pub use exit::{Exit, Failure};
 pub use level::Level;
-pub use meant::{CleanupOptions, Invocation, RunOptions, StatusOptions};
+pub use meant::{CheckOptions, CleanupOptions, Invocation, RunOptions, StatusOptions};
 pub use perform::perform;
 
 /// The name people type and the first word of every message.

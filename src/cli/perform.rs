@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::check::check;
 use super::clean::cleanup;
 use super::daemon::{self, Readiness};
 use super::logs::Logs;
@@ -21,6 +22,7 @@ pub fn perform(invocation: Invocation) -> Exit {
     let outcome = match invocation {
         Invocation::Run(options) => perform_run(options),
         Invocation::Status(options) => perform_short(&options.log.clone(), |interrupt| status(options, interrupt)),
+        Invocation::Check(options) => perform_short(&options.log.clone(), |interrupt| check(options, interrupt)),
         Invocation::Cleanup(options) => perform_short(&options.log.clone(), |interrupt| cleanup(options, interrupt)),
     };
     outcome.unwrap_or_else(|Unlogged(failure)| {

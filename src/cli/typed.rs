@@ -19,7 +19,8 @@ use crate::protocol::TaskId;
     version,
     about = "Copies and reshards ClickHouse tables between clusters: exactly once, verified, resumable",
     override_usage = "clickhouse-copier [run] --config-file <FILE> --task-path <PATH> [OPTIONS]\n       \
-                      clickhouse-copier cleanup --config-file <FILE> --task-path <PATH> [--remove [--forget]]",
+                      clickhouse-copier cleanup --config-file <FILE> --task-path <PATH> [--remove [--forget]]\n       \
+                      clickhouse-copier check [--config-file <FILE> --task-path <PATH>] [--task-file <FILE>]",
     infer_long_args = true,
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
@@ -43,7 +44,25 @@ pub(super) enum Verb {
     /// List what a dead task left on the servers, and remove it when told so
     #[command(infer_long_args = true, after_help = CLEANUP_HELP)]
     Cleanup(CleanupFlags),
+    /// Connect everywhere, create nothing, and say all that would keep the task from being copied
+    #[command(infer_long_args = true, after_help = CHECK_HELP)]
+    Check(CheckFlags),
 }
+
+const CHECK_HELP: &str = "\
+Each finding is a line: how bad it is (FAULT: a run would fail; warning; remark), the node, what is so, and what to do. With \
+--format json all of them are one object. Sources are read as a run reads them when it plans, nothing is written anywhere.
+
+Examples:
+  Would this task run? No ZooKeeper is needed to ask:
+    clickhouse-copier check --task-file task.xml
+  And with ZooKeeper, where the task may be known already:
+    clickhouse-copier check --config keeper.xml --task-path /copy/hits --task-file task.xml
+  The task that is there:
+    clickhouse-copier check --config keeper.xml --task-path /copy/hits --format json
+
+Exit codes: 0 nothing is in the way, 1 something would make the run fail, 2 the command line or the task is wrong, \
+130 interrupted.";
 
 const CLEANUP_HELP: &str = "\
 Without --remove nothing is changed. While a worker is alive in the task nothing is removed. What is removed is copied \
@@ -105,6 +124,25 @@ pub(super) struct CleanupFlags {
     /// The form of a log line
     #[arg(long, value_name = "FORM", default_value = "text")]
     pub(super) log_format: LogFormat,
+}
+
+/// What follows `check`.
+#[derive(Debug, Args)]
+pub(super) struct CheckFlags {
+    #[command(flatten)]
+    pub(super) address: Address,
+
+    /// The task; without it, the one in ZooKeeper
+    #[arg(long, value_name = "FILE")]
+    pub(super) task_file: Option<PathBuf>,
+
+    /// The form of what is printed
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub(super) format: LogFormat,
+
+    /// How much is said on standard error, as with run
+    #[arg(long, value_name = "LEVEL", default_value = "error", value_parser = Level::named)]
+    pub(super) log_level: Level,
 }
 
 /// What follows `run`.
@@ -203,12 +241,12 @@ pub(super) struct Flags {
     pub(super) experimental_use_sample_offset: bool,
 }
 
-/// The form of a log line.
+/// The form of a log line, or of what is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// For people.
     Text,
-    /// For machines: a JSON object a line.
+    /// For machines: JSON, an object a log line.
     Json,
 }
 

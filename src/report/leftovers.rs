@@ -80,7 +80,7 @@ impl fmt::Display for Removal {
 }
 
 /// Uncompressed bytes as a person reads them.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     match bytes {
         0..=1023 => format!("{bytes} bytes"),
         1024..=1_048_575 => format!("{} KiB", bytes >> 10),

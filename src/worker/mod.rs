@@ -10,11 +10,13 @@
 //!    arrived is compared with what was selected (`verify`);
 //! 6. [`finish`]: nothing of ours is left.
 //!
-//! Beside a run stands [`cleanup`]: what a task left whose workers are all dead.
+//! Beside a run stand [`check`]: what it would find, asked beforehand; and [`cleanup`]: what a task left whose workers are all
+//! dead.
 //!
 //! A lost session ends 3 to 6: everything in hand is dropped, and they begin again with a new session.
 
 mod caps;
+pub mod check;
 pub mod cleanup;
 pub mod copy;
 pub mod crew;
