@@ -2,30 +2,25 @@
 
 use std::sync::Arc;
 
-use crate::cluster::http::HttpWarehouse;
 use crate::keeper::Coordinator;
-use crate::model::Tls;
 use crate::report::check::{CheckReport, Verdict, judge};
 use crate::task::SystemSecrets;
 use crate::worker::check::{Request, observe};
 
 use super::meant::{CheckOptions, LogFormat};
-use super::work::{coordinator, failure, keeper_config, name, print, text, warehouse};
+use super::work::{coordinator, failure, keeper_config, name, print, servers, text};
 use super::{Exit, Failure, Interrupt};
 
 /// Looks at everything that a run would need. Creates nothing; either signal ends it at once.
 pub(super) async fn check(options: CheckOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
     let description =
         options.task_file.as_deref().map(|file| Ok::<_, Failure>((text(file)?, name(file)))).transpose()?;
-    let (servers, place) = match &options.place {
-        Some((file, task_path)) => {
-            let keeper = keeper_config(file)?;
-            let servers = warehouse(&keeper)?;
-            let coordinator: Arc<dyn Coordinator> = Arc::new(coordinator(keeper));
-            (servers, Some((coordinator, task_path.clone())))
-        }
-        None => (HttpWarehouse::new(&Tls::default()).map_err(|error| Failure::new(Exit::BadInput, error))?, None),
-    };
+    let keeper = options.place.as_ref().map(|(file, _)| keeper_config(file)).transpose()?;
+    let servers = servers(keeper.as_ref())?;
+    let place = keeper.zip(options.place).map(|(keeper, (_, task_path))| {
+        let coordinator: Arc<dyn Coordinator> = Arc::new(coordinator(keeper));
+        (coordinator, task_path)
+    });
     let request = Request {
         coordinator: place,
         warehouse: Arc::new(servers.clone()),

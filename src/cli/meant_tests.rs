@@ -151,3 +151,27 @@ fn cleanup_only_lists_unless_told_to_remove() {
     assert!(removing.remove && removing.task_id == TaskId::parse("0123456789ab"));
     assert!(cleanup(&["--remove", "--forget"]).forget);
 }
+
+#[test]
+fn a_server_is_a_host_with_the_port_of_http() {
+    let read = |text: &str| server("--from", text).map(|node| (node.host, node.http_port, node.port, node.secure)).ok();
+    for (text, expected) in [
+        ("h", Some(("h", 8123, 9000, false))),
+        ("h:81", Some(("h", 81, 9000, false))),
+        ("http://h:81/", Some(("h", 81, 9000, false))),
+        ("https://h", Some(("h", 8443, 9440, true))),
+        ("[::1]:81", Some(("[::1]", 81, 9000, false))),
+        ("::1", Some(("::1", 8123, 9000, false))),
+        ("", None),
+        ("h:", None),
+        ("h:0", None),
+        ("h|i", None),
+        ("user@h", None),
+    ] {
+        assert_eq!(
+            read(text),
+            expected.map(|(host, http, native, secure)| (host.to_owned(), http, native, secure)),
+            "{text}"
+        );
+    }
+}

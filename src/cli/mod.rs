@@ -12,12 +12,13 @@ mod check;
 mod clean;
 pub mod daemon;
 mod exit;
-
+mod init;
 mod level;
 pub mod logs;
 pub mod meant;
 mod perform;
 pub mod pid_file;
+mod reverse;
 mod task_path;
 mod typed;
 mod work;
@@ -27,7 +28,7 @@ use std::ffi::OsString;
 pub use crate::worker::Interrupt;
 pub use exit::{Exit, Failure};
 pub use level::Level;
-pub use meant::{CheckOptions, CleanupOptions, Invocation, RunOptions, StatusOptions};
+pub use meant::{CheckOptions, CleanupOptions, InitOptions, Invocation, ReverseOptions, RunOptions, StatusOptions};
 pub use perform::perform;
 
 /// The name people type and the first word of every message.

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{Level, Refusal};
+use crate::model::TableName;
 use crate::protocol::TaskId;
 
 #[derive(Debug, Parser)]
@@ -20,7 +21,9 @@ use crate::protocol::TaskId;
     about = "Copies and reshards ClickHouse tables between clusters: exactly once, verified, resumable",
     override_usage = "clickhouse-copier [run] --config-file <FILE> --task-path <PATH> [OPTIONS]\n       \
                       clickhouse-copier cleanup --config-file <FILE> --task-path <PATH> [--remove [--forget]]\n       \
-                      clickhouse-copier check [--config-file <FILE> --task-path <PATH>] [--task-file <FILE>]",
+                      clickhouse-copier check [--config-file <FILE> --task-path <PATH>] [--task-file <FILE>]\n       \
+                      clickhouse-copier init --from <HOST> --to <HOST> --table <DATABASE.TABLE> [--output <FILE>]\n       \
+                      clickhouse-copier reverse [--config-file <FILE> --task-path <PATH>] [--task-file <FILE>] [--output <FILE>]",
     infer_long_args = true,
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
@@ -47,7 +50,43 @@ pub(super) enum Verb {
     /// Connect everywhere, create nothing, and say all that would keep the task from being copied
     #[command(infer_long_args = true, after_help = CHECK_HELP)]
     Check(CheckFlags),
+    /// Write a commented task file from what live servers say
+    #[command(infer_long_args = true, after_help = INIT_HELP)]
+    Init(InitFlags),
+    /// Write the task that restores what a task has copied
+    #[command(infer_long_args = true, after_help = REVERSE_HELP)]
+    Reverse(ReverseFlags),
 }
+
+const INIT_HELP: &str = "\
+Clusters come from system.clusters of the two servers, the engine and the keys from the source's table; the comments in the \
+file say why. Nothing is created on any server. HOST is a name or an address, with the HTTP port where it is not 8123 \
+(host:8124), and as https://host where the servers speak TLS.
+
+Examples:
+  One table, from one cluster to another:
+    clickhouse-copier init --from old-1 --to new-1 --table web.hits --output task.xml
+  With accounts; a password comes from an environment variable, and the file names only that variable:
+    clickhouse-copier init --from old-1 --from-user copier --from-password-env OLD_PASSWORD --to new-1 --table web.hits
+  Then:
+    clickhouse-copier check --task-file task.xml
+
+Exit codes: 0 written, 1 a server does not answer or a table is not there, 2 the command line is wrong, 130 interrupted.";
+
+const REVERSE_HELP: &str = "\
+What was the target is copied from, what was the source is copied to. Accounts, settings and where_condition stay as the task \
+has them; partitions that hold rows are not touched unless the file is changed to say so. Nothing is created on any server.
+
+Examples:
+  Back to where it came from:
+    clickhouse-copier reverse --task-file task.xml --output restore.xml
+  The task that is in ZooKeeper, into a scratch database beside the original, for a drill:
+    clickhouse-copier reverse --config keeper.xml --task-path /copy/hits --database scratch --output drill.xml
+  To other servers:
+    clickhouse-copier reverse --task-file task.xml --to spare-1 --sharding-key 'intHash64(UserID)' --output spare.xml
+
+Exit codes: 0 written, 1 a server does not answer, 2 the command line or the task is wrong, or a sharding key is needed, \
+130 interrupted.";
 
 const CHECK_HELP: &str = "\
 Each finding is a line: how bad it is (FAULT: a run would fail; warning; remark), the node, what is so, and what to do. With \
@@ -142,6 +181,105 @@ pub(super) struct CheckFlags {
 
     /// How much is said on standard error, as with run
     #[arg(long, value_name = "LEVEL", default_value = "error", value_parser = Level::named)]
+    pub(super) log_level: Level,
+}
+
+/// What follows `init`.
+#[derive(Debug, Args)]
+pub(super) struct InitFlags {
+    /// A server to copy from
+    #[arg(long, value_name = "HOST")]
+    pub(super) from: Option<String>,
+
+    /// A server to copy to
+    #[arg(long, value_name = "HOST")]
+    pub(super) to: Option<String>,
+
+    /// A table to copy; may be given several times
+    #[arg(long = "table", value_name = "DATABASE.TABLE", value_parser = table_name)]
+    pub(super) tables: Vec<TableName>,
+
+    /// The database on the target, where it is another one
+    #[arg(long, value_name = "NAME")]
+    pub(super) database: Option<String>,
+
+    /// The cluster to copy from, as the server knows it [default: one that it is in and that has the tables]
+    #[arg(long, value_name = "NAME")]
+    pub(super) from_cluster: Option<String>,
+
+    /// The user there
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub(super) from_user: String,
+
+    /// The environment variable that has the user's password
+    #[arg(long, value_name = "VARIABLE")]
+    pub(super) from_password_env: Option<String>,
+
+    #[command(flatten)]
+    pub(super) to_more: ToFlags,
+
+    #[command(flatten)]
+    pub(super) written: WrittenFlags,
+
+    /// The file whose section openSSL says whom to trust over TLS, as with run
+    #[arg(short = 'C', long = "config-file", visible_alias = "config", value_name = "FILE")]
+    pub(super) config_file: Option<PathBuf>,
+}
+
+/// What follows `reverse`.
+#[derive(Debug, Args)]
+pub(super) struct ReverseFlags {
+    #[command(flatten)]
+    pub(super) address: Address,
+
+    /// The task; without it, the one in ZooKeeper
+    #[arg(long, value_name = "FILE")]
+    pub(super) task_file: Option<PathBuf>,
+
+    /// The database to restore into, where it is another one
+    #[arg(long, value_name = "NAME")]
+    pub(super) database: Option<String>,
+
+    /// By which key rows are placed, where no Distributed table tells
+    #[arg(long, value_name = "EXPRESSION")]
+    pub(super) sharding_key: Option<String>,
+
+    /// A server to restore to [default: where the task copied from]
+    #[arg(long, value_name = "HOST")]
+    pub(super) to: Option<String>,
+
+    #[command(flatten)]
+    pub(super) to_more: ToFlags,
+
+    #[command(flatten)]
+    pub(super) written: WrittenFlags,
+}
+
+/// More about the server to copy to.
+#[derive(Debug, Args)]
+pub(super) struct ToFlags {
+    /// The cluster to copy to, as the server knows it [default: the only one that it is in]
+    #[arg(long, value_name = "NAME", requires = "to")]
+    pub(super) to_cluster: Option<String>,
+
+    /// The user there [default: default]
+    #[arg(long, value_name = "NAME", requires = "to")]
+    pub(super) to_user: Option<String>,
+
+    /// The environment variable that has the user's password
+    #[arg(long, value_name = "VARIABLE", requires = "to")]
+    pub(super) to_password_env: Option<String>,
+}
+
+/// What becomes of a task file that is made.
+#[derive(Debug, Args)]
+pub(super) struct WrittenFlags {
+    /// Write it to this file, which must not be there [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+
+    /// How much is said on standard error, as with run
+    #[arg(long, value_name = "LEVEL", default_value = "warning", value_parser = Level::named)]
     pub(super) log_level: Level,
 }
 
@@ -270,6 +408,13 @@ fn one_line(error: &clap::Error) -> String {
         .collect();
     let said = said.join(" ");
     format!("{} (see {} --help)", said.trim_start_matches("error: "), super::PROGRAM)
+}
+
+fn table_name(text: &str) -> Result<TableName, String> {
+    match text.split_once('.') {
+        Some((database, table)) if !database.is_empty() && !table.is_empty() => Ok(TableName::new(database, table)),
+        _ => Err("a table is written with its database, as in web.hits".to_owned()),
+    }
 }
 
 /// The words that Poco's configuration takes for a boolean.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::cluster::http::HttpWarehouse;
 use crate::keeper::{Coordinator, ZooKeeperCoordinator, ZooKeeperOptions};
+use crate::model::Tls;
 use crate::report::Report;
 use crate::task::{KeeperConfig, SystemSecrets};
 use crate::worker::dice::Dice;
@@ -134,6 +135,14 @@ pub(super) fn keeper_config(file: &Path) -> Result<KeeperConfig, Failure> {
         tracing::warn!("{}: {warning}", name(file));
     }
     Ok(config)
+}
+
+/// The door to ClickHouse where a configuration file may be missing: then the system's authorities are trusted.
+pub(super) fn servers(config: Option<&KeeperConfig>) -> Result<HttpWarehouse, Failure> {
+    match config {
+        Some(config) => warehouse(config),
+        None => HttpWarehouse::new(&Tls::default()).map_err(|error| Failure::new(Exit::BadInput, error)),
+    }
 }
 
 /// The door to ClickHouse. Certificates that cannot be used are a fault of the configuration.

@@ -11,8 +11,8 @@ use clickhouse_copier::cluster::{Destination, Origin, Placing, Settings, Transfe
 use clickhouse_copier::model::{Node, PartitionId, TableName, Tls, Way};
 use clickhouse_copier::sql::{self, Column, Relation, Selection};
 use clickhouse_copier::task::{GivenSecrets, Task};
-use clickhouse_copier::{inspector_conformance, warehouse_conformance};
 use clickhouse_copier::worker::wishes::target_wishes;
+use clickhouse_copier::{inspector_conformance, warehouse_conformance};
 use lab::{ClickHouse, Lab};
 
 pub fn node_of(server: &ClickHouse) -> Arc<Node> {

@@ -94,7 +94,8 @@ impl Inspector for HttpWarehouse {
     async fn views_over(&self, node: &Node, name: &TableName) -> Result<Vec<TableName>, Error> {
         let doing = format!("cannot look for views over {name}");
         let columns = self.columns_of(node, "tables").await?;
-        let known = ["dependencies_database", "dependencies_table"].iter().all(|name| columns.iter().any(|c| c == name));
+        let known =
+            ["dependencies_database", "dependencies_table"].iter().all(|name| columns.iter().any(|c| c == name));
         let statement = if known { sql::views_known_to(name) } else { sql::views_naming(name) };
         self.names(node, &doing, &statement).await
     }

@@ -47,7 +47,8 @@ impl Inspector for MemoryWarehouse {
     async fn tables_of_engine(&self, node: &Node, engine: &str) -> Result<Vec<TableName>, Error> {
         self.question(node, format!("cannot look for {engine} tables"), |world, node| {
             let databases = &world.server(node)?.databases;
-            let tables = databases.iter().flat_map(|(database, of)| of.iter().map(move |(name, of)| (database, name, of)));
+            let tables =
+                databases.iter().flat_map(|(database, of)| of.iter().map(move |(name, of)| (database, name, of)));
             let wanted = tables.filter(|(.., table)| table.definition.engine.name == engine);
             Ok(wanted.map(|(database, name, _)| TableName::new(database, name)).collect())
         })
@@ -60,7 +61,9 @@ impl Inspector for MemoryWarehouse {
     }
 
     async fn clusters(&self, node: &Node) -> Result<Vec<ClusterSeat>, Error> {
-        self.question(node, "cannot ask for the clusters".into(), |world, node| Ok(world.server(node)?.clusters.clone()))
-            .await
+        self.question(node, "cannot ask for the clusters".into(), |world, node| {
+            Ok(world.server(node)?.clusters.clone())
+        })
+        .await
     }
 }

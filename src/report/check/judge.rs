@@ -107,7 +107,13 @@ impl<'a> Findings<'a> {
                 // Where none of a shard answers, the survey says so.
                 Err(error) if nodes.iter().filter(answers).any(|other| other.shard == facts.shard) => {
                     let todo = Some("The copy goes on without this replica");
-                    self.add(Level::Warning, About::Server, at(), without(&error.to_string(), &facts.node.address()), todo);
+                    self.add(
+                        Level::Warning,
+                        About::Server,
+                        at(),
+                        without(&error.to_string(), &facts.node.address()),
+                        todo,
+                    );
                     continue;
                 }
                 Err(_) => continue,
@@ -144,7 +150,13 @@ impl<'a> Findings<'a> {
         let (id, counts) = (&left.task.0, counts.join(" and "));
         if left.own {
             let what = format!("{counts} of this task ({id}), from a run that goes on or was broken off");
-            return self.add(Level::Remark, About::Leftover, at, what, Some("A run goes on with them, or removes them"));
+            return self.add(
+                Level::Remark,
+                About::Leftover,
+                at,
+                what,
+                Some("A run goes on with them, or removes them"),
+            );
         }
         let path = self.observed.keeper.as_ref().and_then(|keeper| keeper.neighbours.get(&left.task));
         let what = format!("{counts} of another task ({id}{})", path.map(|at| format!(" at {at}")).unwrap_or_default());
@@ -316,11 +328,24 @@ impl<'a> Findings<'a> {
                 size(needed)
             );
             let level = if free < needed { Level::Fault } else { Level::Warning };
-            self.add(level, About::Disk, Place { node: Some(node), table: None }, what, Some("Make room, or copy less"));
+            self.add(
+                level,
+                About::Disk,
+                Place { node: Some(node), table: None },
+                what,
+                Some("Make room, or copy less"),
+            );
         }
         if !silent.is_empty() {
-            let what = format!("free disk space is not known: these do not tell of the target's disks: {}", silent.join(", "));
-            self.add(Level::Remark, About::Disk, NOWHERE, what, Some("Look yourself: the source's size and a fifth more"));
+            let what =
+                format!("free disk space is not known: these do not tell of the target's disks: {}", silent.join(", "));
+            self.add(
+                Level::Remark,
+                About::Disk,
+                NOWHERE,
+                what,
+                Some("Look yourself: the source's size and a fifth more"),
+            );
         }
     }
 
@@ -346,7 +371,11 @@ impl<'a> Findings<'a> {
             None => {}
         }
         if keeper.description > COMMIT_LIMIT {
-            let what = format!("the task file has {}; a node takes {}", size(keeper.description as u64), size(COMMIT_LIMIT as u64));
+            let what = format!(
+                "the task file has {}; a node takes {}",
+                size(keeper.description as u64),
+                size(COMMIT_LIMIT as u64)
+            );
             self.add(Level::Fault, About::Zookeeper, NOWHERE, what, Some("Make several tasks of it"));
         }
         let plans = self.observed.tables.iter().filter_map(|facts| facts.plan.plan());
@@ -377,8 +406,10 @@ impl Side {
 
     fn advice(self) -> &'static str {
         match self {
-            Self::Source => "Rows that change while they are copied are copied again, and fail in the end: wait for it, or KILL MUTATION",
-            Self::Target => "It may change the copied rows too: wait for it, or KILL MUTATION",
+            Self::Source => {
+                "Rows that change while they are copied are copied again, and fail in the end: wait for it, or end it"
+            }
+            Self::Target => "It is about rows that are there already; what is copied is not changed by it",
         }
     }
 }

@@ -18,13 +18,8 @@ use super::super::survey::{Fault, Survey};
 use super::super::wishes::source_wishes;
 
 /// The rights that a copy needs on the target's database.
-const RIGHTS: [Privilege; 5] = [
-    Privilege::Select,
-    Privilege::Insert,
-    Privilege::CreateTable,
-    Privilege::DropTable,
-    Privilege::AlterDelete,
-];
+const RIGHTS: [Privilege; 5] =
+    [Privilege::Select, Privilege::Insert, Privilege::CreateTable, Privilege::DropTable, Privilege::AlterDelete];
 
 /// A table job that a run would take.
 pub struct TableFacts {
