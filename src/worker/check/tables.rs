@@ -189,7 +189,7 @@ impl Looker<'_> {
             plain += parts.iter().map(|part| u128::from(part.bytes)).sum::<u128>();
         }
         let wanted: u128 = plan.partitions.iter().map(|partition| u128::from(partition.bytes)).sum();
-        let all = if plain > 0 { wanted * stored / plain } else { 0 };
+        let all = (wanted * stored).checked_div(plain).unwrap_or_default();
         Ok((0..self.survey.targets.len()).map(|shard| share(plan, shard, all)).collect())
     }
 
