@@ -158,6 +158,22 @@ fn a_modern_target_tells_of_its_ttl_its_mutations_and_its_disks() {
 }
 
 #[test]
+fn a_zookeeper_that_does_not_answer_hides_nothing_else() {
+    let scene = scene!();
+    let mut task = good(&scene);
+    let host = scene.server(0).host();
+    let nobody = format!("{}.150", &host[..host.rfind('.').unwrap()]);
+    let text = scene.keeper_text("").replace(scene.lab().zookeeper().host(), &nobody);
+    std::fs::write(scene.keeper_xml(), text).unwrap();
+    task.target_account = Some(("readonly".into(), String::new()));
+    let ended = scene.launch(&task).verb("check").run().with(1);
+    says(&ended, &["FAULT", "ZooKeeper", &nobody]);
+    says(&ended, &["FAULT", "table hits", "may only read"]);
+    // Without a file there is nothing to look at.
+    scene.launch(&task).without_task_file().verb("check").run().with(1).tells(&["ZooKeeper", &nobody]);
+}
+
+#[test]
 fn what_is_wrong_with_the_task_itself_and_with_the_way_to_servers() {
     let scene = scene!();
     let task = good(&scene);

@@ -101,7 +101,7 @@ fn from_live_servers_to_a_copy_and_back() {
     );
 
     // Two shards wait for events, and nobody says how they were filled.
-    let said = ended(&copier(&scene, &["reverse", "--task-file", "task.xml"], ""), 2);
+    let said = ended(&copier(&scene, &["reverse", "--task-file", "task.xml", "--database", &back], ""), 2);
     assert!(
         said.contains("tables/events") && said.contains("--sharding-key") && !said.contains("tables/hits"),
         "{said}"
