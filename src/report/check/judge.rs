@@ -186,8 +186,13 @@ impl<'a> Findings<'a> {
                     super::super::counted(partitions, "partition"),
                     super::super::counted(pieces, "piece")
                 );
-                let level = if rows == 0 { Level::Warning } else { Level::Remark };
-                self.add(level, About::Partitions, Place { node: None, table }, what, None);
+                let at = Place { node: None, table };
+                if rows == 0 {
+                    let what = "there is nothing to copy: no row is selected";
+                    self.add(Level::Warning, About::Partitions, at, what, None);
+                } else {
+                    self.add(Level::Remark, About::Partitions, at, what, None);
+                }
             }
             PlanFacts::Stored(_) => {
                 let what = "a run has planned it already, and goes on where it stands";

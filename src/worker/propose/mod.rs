@@ -175,7 +175,12 @@ impl Servers {
         }
         let alone = Shard { weight: 1, internal_replication: replicated, replicas: vec![node.clone()] };
         let why = if good.is_empty() {
-            format!("{node} alone: it knows no cluster of several servers that it is in and that has the tables.")
+            match holding {
+                Some(_) => {
+                    format!("{node} alone: it knows no cluster that it is in and that has the tables on each shard.")
+                }
+                None => format!("{node} alone: it knows no cluster that it is in."),
+            }
         } else {
             let names: Vec<String> = good.into_iter().map(|(name, _)| name).collect();
             format!("{node} alone: it is in several clusters ({}); an option of init says which.", names.join(", "))
@@ -230,7 +235,8 @@ impl Servers {
             let (fitting, left_out) = wanted.within(Syntax::of(facts.release()));
             let known = self.warehouse.merge_tree_settings(node).await?;
             let (engine, unknown) = fitting.engine.with_settings_among(&known);
-            let mut said = vec![format!("The table {into} is made with this engine, which is that of {}.", like.name)];
+            let mut said =
+                vec![format!("The table {into} is made with this engine, that of the table it is copied from.")];
             said.extend(why);
             let left_out: Vec<String> = left_out.into_iter().chain(unknown).collect();
             if !left_out.is_empty() {
