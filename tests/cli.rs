@@ -106,6 +106,23 @@ fn help_of_cleanup_has_examples_and_is_named_in_the_general_help() {
 }
 
 #[test]
+fn help_of_the_verbs_before_a_copy_has_examples() {
+    for (verb, flags) in [
+        ("check", &["--task-file", "--task-path", "--format"][..]),
+        ("init", &["--from", "--to", "--table", "--from-cluster", "--to-cluster", "--from-password-env", "--output"]),
+        ("reverse", &["--task-file", "--task-path", "--database", "--sharding-key", "--to", "--output"]),
+    ] {
+        let output = Place::new().copier(&[verb, "--help"]);
+        assert_eq!(output.status.code(), Some(0));
+        let help = String::from_utf8(output.stdout).expect("help is text");
+        for words in flags.iter().chain(&["Examples:", "Exit codes:"]) {
+            assert!(help.contains(words), "{verb}: no {words}:\n{help}");
+        }
+        assert!(!help.contains("--jobs"), "{help}");
+    }
+}
+
+#[test]
 fn the_version_is_printed() {
     let output = Place::new().copier(&["--version"]);
     assert_eq!(output.status.code(), Some(0));
@@ -142,7 +159,7 @@ fn a_wrong_command_line_is_one_line_and_exit_2_and_leaves_nothing_behind() {
         (&["--saef-mode"], &["--saef-mode", "--safe-mode"]),
         (&["--daemon", "--jobs=0"], &["--jobs"]),
     ];
-    let whole: [(&[&str], &[&str]); 27] = [
+    let whole: [(&[&str], &[&str]); 43] = [
         (&[], &["--config-file is missing", "--task-file"]),
         (&["run"], &["--config-file is missing"]),
         (&["--task-path=/task"], &["--config-file is missing"]),
@@ -173,6 +190,25 @@ fn a_wrong_command_line_is_one_line_and_exit_2_and_leaves_nothing_behind() {
         ),
         (&["cleanup", "--config=keeper.xml", "--task-path=/t", "--jobs=1"], &["--jobs"]),
         (&["--config=keeper.xml", "run", "--task-path=/task"], &["run"]),
+        (&["check"], &["--config-file is missing"]),
+        (&["check", "--task-path=/t", "--task-file=task.xml"], &["--config-file is missing"]),
+        (&["check", "--config=keeper.xml", "--task-file=task.xml"], &["--task-path is missing"]),
+        (&["check", "--task-file=absent.xml"], &["--task-file absent.xml", "No such file"]),
+        (&["check", "--task-file=task.xml", "--format=xml"], &["--format", "json"]),
+        (&["init"], &["--from is missing"]),
+        (&["init", "--from=a"], &["--to is missing"]),
+        (&["init", "--from=a", "--to=b"], &["--table is missing"]),
+        (&["init", "--from=a", "--to=b", "--table=hits"], &["--table", "web.hits"]),
+        (&["init", "--from=a,b", "--to=b", "--table=d.t"], &["--from a,b", "no server"]),
+        (&["init", "--from=a", "--to=b:http", "--table=d.t"], &["--to b:http", "no server"]),
+        (&["init", "--from=ftp://a", "--to=b", "--table=d.t"], &["--from ftp://a", "no server"]),
+        (
+            &["init", "--from=a", "--to=b", "--table=d.t", "--output=task.xml"],
+            &["--output task.xml", "not overwritten"],
+        ),
+        (&["reverse"], &["--config-file is missing"]),
+        (&["reverse", "--task-file=task.xml", "--to-user=u"], &["--to"]),
+        (&["reverse", "--task-file=task.xml", "--output=absent/x.xml"], &["--output absent/x.xml", "No such file"]),
     ];
     let after_good = after_good.map(|(arguments, words)| ([&GOOD[..], arguments].concat(), words));
     let whole = whole.map(|(arguments, words)| (arguments.to_vec(), words));

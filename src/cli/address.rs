@@ -124,9 +124,6 @@ pub(super) struct Doors {
 ///
 /// What the file of `--config` says besides (whom to trust, when log files are set aside) has its defaults without it.
 pub(super) fn doors_of(address: &Address) -> Result<Doors, Failure> {
-    // Certificates that cannot be used are a fault of the configuration.
-    let warehouse =
-        |tls: &Tls| HttpWarehouse::new(tls).map(Arc::new).map_err(|error| Failure::new(Exit::BadInput, error));
     let usual = Rotation::default();
     match address {
         Address::Local { state_dir, .. } => Ok(Doors {
@@ -153,6 +150,17 @@ pub(super) fn doors_of(address: &Address) -> Result<Doors, Failure> {
             })
         }
     }
+}
+
+/// The door to ClickHouse alone. Whom to trust may be said by a file of `--config`; else the system's authorities.
+pub(super) fn servers(config: Option<&Path>) -> Result<Arc<HttpWarehouse>, Failure> {
+    let config = config.map(keeper_config).transpose()?;
+    warehouse(&config.map(|config| config.tls).unwrap_or_default())
+}
+
+/// Certificates that cannot be used are a fault of the configuration.
+fn warehouse(tls: &Tls) -> Result<Arc<HttpWarehouse>, Failure> {
+    HttpWarehouse::new(tls).map(Arc::new).map_err(|error| Failure::new(Exit::BadInput, error))
 }
 
 /// The door to coordination alone, for a verb that asks no server.

@@ -10,10 +10,13 @@ use thiserror::Error;
 use super::address::{Address, addressed};
 use super::level::Level;
 use super::task_path::TaskPathFault;
+use super::typed;
 pub use super::typed::LogFormat;
-use super::typed::{CleanupFlags, CommandFlags, Flags, LookFlags, Verb};
+use super::typed::{CheckFlags, CleanupFlags, CommandFlags, Flags, InitFlags, LookFlags, ReverseFlags, ToFlags, Verb};
+use crate::model::Node;
 use crate::protocol::{Order, TaskId};
 use crate::worker::Jobs;
+use crate::worker::propose::{FirstCopy, Side};
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +31,12 @@ pub enum Invocation {
     Command(CommandOptions),
     /// Show how far a task is.
     Look(LookOptions),
+    /// Say what would keep a task from being copied.
+    Check(CheckOptions),
+    /// Write a task file from what servers say.
+    Init(InitOptions),
+    /// Write the task that restores what a task has copied.
+    Reverse(ReverseOptions),
 }
 
 /// Everything that `status` was told.
@@ -113,6 +122,51 @@ pub struct CleanupOptions {
     pub log: LogOptions,
 }
 
+/// Everything that `check` was told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckOptions {
+    /// Where the task lives, if it was ever run there; else there is a task file.
+    pub place: Option<Address>,
+    /// The task file. Existed when the command line was read; may be a pipe.
+    pub task_file: Option<PathBuf>,
+    /// The form of what is printed.
+    pub format: LogFormat,
+    /// What is logged. To standard error only.
+    pub log: LogOptions,
+}
+
+/// Everything that `init` was told. Passwords are to be read from the environment yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InitOptions {
+    /// What is to be copied.
+    pub copy: FirstCopy,
+    /// The XML file that says whom to trust over TLS. Existed when the command line was read.
+    pub config: Option<PathBuf>,
+    /// Where the file goes; it did not exist when the command line was read. Without: standard output.
+    pub output: Option<PathBuf>,
+    /// What is logged. To standard error only.
+    pub log: LogOptions,
+}
+
+/// Everything that `reverse` was told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReverseOptions {
+    /// See [`CheckOptions::place`].
+    pub place: Option<Address>,
+    /// The task file. Existed when the command line was read; may be a pipe.
+    pub task_file: Option<PathBuf>,
+    /// Where to, if not to where the task copied from. Its password is to be read from the environment yet.
+    pub to: Option<Side>,
+    /// The database to restore into, where it is another one.
+    pub database: Option<String>,
+    /// The sharding key of the way back.
+    pub sharding_key: Option<String>,
+    /// See [`InitOptions::output`].
+    pub output: Option<PathBuf>,
+    /// What is logged. To standard error only.
+    pub log: LogOptions,
+}
+
 /// How often each step is tried before it counts as failed; each at least once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tries {
@@ -177,6 +231,22 @@ pub enum Fault {
         /// Its value.
         path: PathBuf,
     },
+    /// Something where a new file is to be.
+    #[error("{flag} {} is there already: it is not overwritten", path.display())]
+    Exists {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        path: PathBuf,
+    },
+    /// Not a server.
+    #[error("{flag} {text} is no server: write host, host:8123 or https://host:8443 (the port is that of HTTP)")]
+    Host {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        text: String,
+    },
     /// Something else where a folder should be.
     #[error("{flag} {} is not a folder", path.display())]
     NotAFolder {
@@ -196,6 +266,9 @@ pub(super) fn meaning(verb: Verb) -> Result<Invocation, Fault> {
         Verb::Pause(flags) => command(flags.command, if flags.now { Order::PauseNow } else { Order::Pause }),
         Verb::Resume(flags) => command(flags, Order::Run),
         Verb::Cancel(flags) => command(flags, Order::Cancel),
+        Verb::Check(flags) => check(flags).map(Invocation::Check),
+        Verb::Init(flags) => init(flags).map(Invocation::Init),
+        Verb::Reverse(flags) => reverse(flags).map(Invocation::Reverse),
     }
 }
 
@@ -230,14 +303,96 @@ fn cleanup(flags: CleanupFlags) -> Result<CleanupOptions, Fault> {
         remove: flags.remove,
         forget: flags.forget,
         task_id: flags.task_id,
-        log: LogOptions {
-            level: flags.log_level,
-            format: flags.log_format,
-            base_dir: folder_or_nothing("--base-dir", Path::new("."))?,
-            file: None,
-            error_file: None,
-        },
+        log: to_standard_error(flags.log_level, flags.log_format)?,
     })
+}
+
+fn check(flags: CheckFlags) -> Result<CheckOptions, Fault> {
+    let task_file = flags.task_file.map(|path| existing_file("--task-file", &path)).transpose()?;
+    let place = place_beside(flags.address, task_file.as_deref())?;
+    Ok(CheckOptions {
+        place,
+        task_file,
+        format: flags.format,
+        log: to_standard_error(flags.log_level, LogFormat::Text)?,
+    })
+}
+
+/// The task's place. `None`: it was never run there, and its file says what there is to say.
+fn place_beside(address: typed::Address, task_file: Option<&Path>) -> Result<Option<Address>, Fault> {
+    let named = address.config_file.is_some() || address.state_dir.is_some() || address.task_path.is_some();
+    let place = match addressed(address, task_file) {
+        // A pipe, which has no place of its own.
+        Err(_) if !named && task_file.is_some() => return Ok(None),
+        place => place?,
+    };
+    match place.existing() {
+        Err(_) if task_file.is_some() => Ok(None),
+        place => place.map(Some),
+    }
+}
+
+fn init(flags: InitFlags) -> Result<InitOptions, Fault> {
+    let missing = |flag, purpose| Fault::Missing { flag, purpose };
+    let from = flags.from.ok_or(missing("--from", "name a server to copy from"))?;
+    let to = flags.to.ok_or(missing("--to", "name a server to copy to"))?;
+    if flags.tables.is_empty() {
+        return Err(missing("--table", "name a table to copy, as in web.hits"));
+    }
+    let from = Side {
+        node: Node { user: flags.from_user, ..server("--from", &from)? },
+        password_env: flags.from_password_env,
+        cluster: flags.from_cluster,
+    };
+    Ok(InitOptions {
+        copy: FirstCopy { from, to: side(&to, flags.to_more)?, tables: flags.tables, database: flags.database },
+        config: flags.config_file.map(|path| existing_file("--config-file", &path)).transpose()?,
+        output: flags.written.output.map(|path| absent_file("--output", &path)).transpose()?,
+        log: to_standard_error(flags.written.log_level, LogFormat::Text)?,
+    })
+}
+
+fn reverse(flags: ReverseFlags) -> Result<ReverseOptions, Fault> {
+    let task_file = flags.task_file.map(|path| existing_file("--task-file", &path)).transpose()?;
+    Ok(ReverseOptions {
+        place: place_beside(flags.address, task_file.as_deref())?,
+        task_file,
+        to: flags.to.map(|to| side(&to, flags.to_more)).transpose()?,
+        database: flags.database,
+        sharding_key: flags.sharding_key,
+        output: flags.written.output.map(|path| absent_file("--output", &path)).transpose()?,
+        log: to_standard_error(flags.written.log_level, LogFormat::Text)?,
+    })
+}
+
+fn side(to: &str, more: ToFlags) -> Result<Side, Fault> {
+    let mut node = server("--to", to)?;
+    node.user = more.to_user.unwrap_or(node.user);
+    Ok(Side { node, password_env: more.to_password_env, cluster: more.to_cluster })
+}
+
+/// `host`, `host:8123`, `[::1]:8123`, `http://host`, `https://host:8443`.
+fn server(flag: &'static str, text: &str) -> Result<Node, Fault> {
+    let fault = || Fault::Host { flag, text: text.to_owned() };
+    let (rest, secure) = match text.split_once("://") {
+        Some(("http", rest)) => (rest, false),
+        Some(("https", rest)) => (rest, true),
+        Some(_) => return Err(fault()),
+        None => (text, false),
+    };
+    let rest = rest.trim_end_matches('/');
+    let (host, port) = match rest.rsplit_once(':') {
+        // An address of IPv6 without a port ends with a bracket, or has none at all.
+        Some((host, port)) if !port.ends_with(']') && (!host.contains(':') || host.ends_with(']')) => {
+            (host, Some(port.parse::<u16>().map_err(|_| fault())?))
+        }
+        _ => (rest, None),
+    };
+    if host.is_empty() || port == Some(0) || !host.chars().all(|c| c.is_alphanumeric() || "-._:[]".contains(c)) {
+        return Err(fault());
+    }
+    let usual = if secure { (9440, 8443) } else { (9000, 8123) };
+    Ok(Node { port: usual.0, http_port: port.unwrap_or(usual.1), secure, ..Node::new(host) })
 }
 
 fn run(flags: Flags) -> Result<Invocation, Fault> {
@@ -300,6 +455,15 @@ fn new_file(flag: &'static str, path: &Path) -> Result<PathBuf, Fault> {
     }
     if let Some(folder) = absolute.parent() {
         fs::metadata(folder).map_err(unseen)?;
+    }
+    Ok(absolute)
+}
+
+/// A file to make.
+fn absent_file(flag: &'static str, path: &Path) -> Result<PathBuf, Fault> {
+    let absolute = new_file(flag, path)?;
+    if absolute.exists() {
+        return Err(Fault::Exists { flag, path: path.to_owned() });
     }
     Ok(absolute)
 }

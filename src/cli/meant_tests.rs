@@ -188,3 +188,27 @@ fn without_zookeeper_the_task_file_says_where_the_task_is() {
         assert!(wrong.contains(words), "{arguments:?}: {wrong}");
     }
 }
+
+#[test]
+fn a_server_is_a_host_with_the_port_of_http() {
+    let read = |text: &str| server("--from", text).map(|node| (node.host, node.http_port, node.port, node.secure)).ok();
+    for (text, expected) in [
+        ("h", Some(("h", 8123, 9000, false))),
+        ("h:81", Some(("h", 81, 9000, false))),
+        ("http://h:81/", Some(("h", 81, 9000, false))),
+        ("https://h", Some(("h", 8443, 9440, true))),
+        ("[::1]:81", Some(("[::1]", 81, 9000, false))),
+        ("::1", Some(("::1", 8123, 9000, false))),
+        ("", None),
+        ("h:", None),
+        ("h:0", None),
+        ("h|i", None),
+        ("user@h", None),
+    ] {
+        assert_eq!(
+            read(text),
+            expected.map(|(host, http, native, secure)| (host.to_owned(), http, native, secure)),
+            "{text}"
+        );
+    }
+}

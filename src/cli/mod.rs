@@ -9,17 +9,19 @@
 //! 5. `perform`: the run itself, and its [`Exit`].
 
 mod address;
+mod check;
 mod clean;
 mod command;
 pub mod daemon;
 mod exit;
-
+mod init;
 mod level;
 pub mod logs;
 mod look;
 pub mod meant;
 mod perform;
 pub mod pid_file;
+mod reverse;
 mod task_path;
 mod typed;
 mod work;
@@ -30,7 +32,8 @@ pub use crate::worker::Interrupt;
 pub use address::Address;
 pub use exit::{Exit, Failure};
 pub use level::Level;
-pub use meant::{CleanupOptions, CommandOptions, Invocation, LookOptions, RunOptions, StatusOptions};
+pub use meant::{CheckOptions, CleanupOptions, InitOptions, Invocation, ReverseOptions, RunOptions, StatusOptions};
+pub use meant::{CommandOptions, LookOptions};
 pub use perform::perform;
 
 /// The name people type and the first word of every message.

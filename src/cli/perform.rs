@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::check::check;
 use super::clean::cleanup;
 use super::command::command;
 use super::daemon::{self, Readiness};
+use super::init::init;
 use super::logs::Logs;
 use super::look::look;
 use super::meant::{Invocation, LogOptions, RunOptions};
 use super::pid_file::PidFile;
+use super::reverse::reverse;
 use super::work::{run, status};
 use super::{Exit, Failure, Interrupt, PROGRAM};
 
@@ -25,6 +28,9 @@ pub fn perform(invocation: Invocation) -> Exit {
         Invocation::Status(options) => perform_short(&options.log.clone(), |interrupt| status(options, interrupt)),
         Invocation::Look(options) => perform_short(&options.log.clone(), |interrupt| look(options, interrupt)),
         Invocation::Command(options) => perform_short(&options.log.clone(), |interrupt| command(options, interrupt)),
+        Invocation::Check(options) => perform_short(&options.log.clone(), |interrupt| check(options, interrupt)),
+        Invocation::Init(options) => perform_short(&options.log.clone(), |interrupt| init(options, interrupt)),
+        Invocation::Reverse(options) => perform_short(&options.log.clone(), |interrupt| reverse(options, interrupt)),
         Invocation::Cleanup(options) => perform_short(&options.log.clone(), |interrupt| cleanup(options, interrupt)),
     };
     outcome.unwrap_or_else(|Unlogged(failure)| {

@@ -1,4 +1,4 @@
-//! The door to ClickHouse: what we ask of a server, as [`Warehouse`], and how it is asked, over HTTP. [`memory`] is a double
+//! The door to ClickHouse: what we ask of a server, as [`Warehouse`] (and, before a copy, as [`Inspector`]), and how it is asked, over HTTP. [`memory`] is a double
 //! for simulations; one suite, [`conformance`], runs on both.
 //!
 //! # Guarantees
@@ -15,6 +15,7 @@
 pub mod conformance;
 mod error;
 pub mod http;
+mod inspect;
 pub mod memory;
 mod native;
 mod throttle;
@@ -28,6 +29,7 @@ use crate::model::{Node, PartitionId, PartitionValue, TableName, setting_names};
 use crate::sql::{Column, KeyElement, Selection, TableDefinition};
 
 pub use error::{Error, Kind, Remedy};
+pub use inspect::{ClusterSeat, Disk, Inspector, Mutation};
 pub use native::is_dealable;
 pub use throttle::Throttle;
 pub use transfer::{Destination, Origin, Transfer};

@@ -1,5 +1,6 @@
-//! What happened, for people: the final report. Read-only; made from plans and records.
+//! What happened, for people: the final report; what `check` found, what `cleanup` did. Read-only; made from plans, records and facts.
 
+pub mod check;
 mod leftovers;
 pub mod status;
 

@@ -110,6 +110,23 @@ impl Engine {
         self.clauses.iter().find(|(clause, _)| *clause == wanted).map(|(_, text)| text.as_str())
     }
 
+    /// A setting of the table, without quotes.
+    pub fn setting(&self, name: &str) -> Option<String> {
+        let all = settings(self.clause(Clause::Settings)?);
+        let found = all.iter().find(|setting| setting_name(setting) == name)?;
+        let value = found.split_once('=')?.1.trim();
+        Some(if value.starts_with('\'') { lex::unquote(value) } else { value.to_owned() })
+    }
+
+    /// Conditions that rows meet which the table's TTL removes, as of the day before today. `None`: there is a TTL that cannot
+    /// be put so.
+    pub fn expired(&self) -> Option<Vec<String>> {
+        let Some(text) = self.clause(Clause::Ttl) else { return Some(Vec::new()) };
+        let found: Option<Vec<Option<String>>> =
+            lex::split_commas(text).ok()?.iter().map(|element| expired(element)).collect();
+        found.map(|found| found.into_iter().flatten().collect())
+    }
+
     /// Whether partitions of it can be attached and replaced.
     pub fn is_merge_tree(&self) -> bool {
         self.name.ends_with("MergeTree")
@@ -258,6 +275,24 @@ fn kept_settings(text: &str) -> Vec<String> {
     settings(text).into_iter().filter(|setting| kept(setting_name(setting))).collect()
 }
 
+/// `expression [DELETE] [WHERE condition]` of a TTL clause as a condition; nothing for one that moves, recompresses or groups
+/// rows. By days: an expression may be a date, and no date beyond the range of DateTime may look like one long ago.
+fn expired(element: &str) -> Option<Option<String>> {
+    let found = lex::tokens(element).ok()?;
+    let at = |word: &str| found.iter().position(|t| t.depth == 0 && t.is_word(element, word));
+    if ["TO", "RECOMPRESS"].iter().any(|word| at(word).is_some()) {
+        return Some(None);
+    }
+    if at("GROUP").is_some() {
+        return None;
+    }
+    let (delete, condition) = (at("DELETE"), at("WHERE"));
+    let end = delete.or(condition).map_or(element.len(), |at| found[at].start);
+    let expired = format!("toDate({}) < today()", element[..end].trim());
+    let condition = condition.map(|at| element[found[at].end..].trim());
+    Some(Some(condition.map_or(expired.clone(), |condition| format!("{expired} AND ({condition})"))))
+}
+
 /// Each `name = value` of a SETTINGS clause.
 fn settings(text: &str) -> Vec<String> {
     lex::split_commas(text).unwrap_or_default()
@@ -322,6 +357,26 @@ mod tests {
 
     fn parsed(text: &str) -> Engine {
         Engine::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_ttl_is_a_condition() {
+        let expired = |ttl: &str| parsed(&format!("MergeTree ORDER BY a TTL {ttl} SETTINGS x = 1")).expired();
+        assert_eq!(expired("d + toIntervalDay(1)"), Some(vec!["toDate(d + toIntervalDay(1)) < today()".into()]));
+        assert_eq!(
+            expired("d DELETE WHERE n > 5, d + INTERVAL 1 DAY TO DISK 's', d RECOMPRESS CODEC(ZSTD(9))"),
+            Some(vec!["toDate(d) < today() AND (n > 5)".into()])
+        );
+        assert_eq!(expired("d GROUP BY a SET n = sum(n)"), None);
+        assert_eq!(parsed("MergeTree ORDER BY a").expired(), Some(Vec::new()));
+    }
+
+    #[test]
+    fn a_setting_is_found_without_its_quotes() {
+        let engine = parsed("MergeTree ORDER BY a SETTINGS index_granularity = 1024, storage_policy = 'hot'");
+        assert_eq!(engine.setting("storage_policy").as_deref(), Some("hot"));
+        assert_eq!(engine.setting("index_granularity").as_deref(), Some("1024"));
+        assert_eq!(engine.setting("disk"), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! - `walk`, `values`: a walker over the tree that knows the path, collects faults, and reads numbers and booleans.
 //! - `clusters`, `tables`, `partitions`, `settings`: one part of the file each.
 //! - `inputs`: what a plan depends on ([`Task::plan_inputs`], [`differences`]).
+//! - `sketch`: the other way: a task file, written with comments ([`Sketch`]).
 //! - `keeper`, `tls`: the other file, [`KeeperConfig`].
 //!
 //! Nothing here does I/O but [`SystemSecrets`], through which `from_env`, `<password_file>` and certificates are read,
@@ -21,6 +22,7 @@ mod keeper;
 mod partitions;
 mod secrets;
 mod settings;
+mod sketch;
 mod tables;
 mod tls;
 mod values;
@@ -32,6 +34,7 @@ pub use inputs::differences;
 pub use keeper::{KeeperConfig, LogLevel, LoggerConfig};
 pub use secrets::{GivenSecrets, SecretSource, SystemSecrets};
 pub use settings::Settings;
+pub use sketch::{ClusterSketch, Sketch, TableSketch, kept_elements};
 pub use tables::{IfTargetNotEmpty, TableJob, Verify};
 pub use tls::system_authorities;
 

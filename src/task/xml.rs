@@ -110,6 +110,42 @@ pub(super) fn parse(text: &str) -> Result<Element, Problem> {
     }
 }
 
+/// The elements right below the root, as they are written, each with its name. None where the text is not XML; whoever asks
+/// has parsed it before.
+pub(super) fn written_children(text: &str) -> Vec<(String, &str)> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut reader = Reader::from_str(text);
+    let mut found: Vec<(String, &str)> = Vec::new();
+    let mut begun: Option<(String, usize)> = None;
+    let mut depth = 0;
+    let at = |position: u64| usize::try_from(position).unwrap_or(text.len()).min(text.len());
+    loop {
+        let start = at(reader.buffer_position());
+        match reader.read_event() {
+            Ok(Event::Start(tag)) => {
+                if depth == 1 {
+                    begun = Some((tag.name().into_inner().to_owned(), start));
+                }
+                depth += 1;
+            }
+            Ok(Event::Empty(tag)) if depth == 1 => {
+                let name = tag.name().into_inner().to_owned();
+                found.extend(text.get(start..at(reader.buffer_position())).map(|written| (name, written)));
+            }
+            Ok(Event::End(_)) => {
+                depth -= 1;
+                if depth == 1
+                    && let Some((name, start)) = begun.take()
+                {
+                    found.extend(text.get(start..at(reader.buffer_position())).map(|written| (name, written)));
+                }
+            }
+            Ok(Event::Eof) | Err(_) => return found,
+            Ok(_) => {}
+        }
+    }
+}
+
 /// Hangs a complete element into its parent, or makes it the root; false when there is a root already.
 fn close(element: Element, open: &mut [Element], root: &mut Option<Element>) -> bool {
     match open.last_mut() {

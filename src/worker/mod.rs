@@ -10,12 +10,15 @@
 //!    arrived is compared with what was selected (`verify`);
 //! 6. [`finish`]: nothing of ours is left.
 //!
-//! Beside a run stands [`cleanup`]: what a task left whose workers are all dead.
+//! Beside a run stand [`propose`]: a task file from what servers say; [`check`]: what a run would find, asked beforehand; and
+//! [`cleanup`]: what a task left whose workers are all
+//! dead.
 //!
 //! A lost session ends 3 to 6: everything in hand is dropped, and they begin again with a new session.
 
 mod admission;
 mod caps;
+pub mod check;
 pub mod cleanup;
 pub mod copy;
 pub mod crew;
@@ -30,6 +33,7 @@ pub mod orders;
 mod pace;
 pub mod planner;
 pub mod prepare;
+pub mod propose;
 pub mod publish;
 mod run;
 pub mod shift;

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::Arc;
 
+use clickhouse_copier::cluster::http::HttpWarehouse;
+use clickhouse_copier::inspector_conformance;
+use clickhouse_copier::model::{Node, Tls};
 use lab::{Certificate, ClickHouse, Lab, LabSpec, Release};
 
 use crate::harness::{Scene, Task, scene};
@@ -10,6 +14,14 @@ use crate::matrix::cluster_of;
 
 const MONTHLY: &str = "ENGINE = MergeTree PARTITION BY toYYYYMM(d) ORDER BY id";
 const ROWS: &str = "SELECT toDate('2018-01-15') + number % 60, number FROM numbers(3000)";
+
+/// What is asked before a copy; grants are listed here, and not answered for.
+async fn between(test: &str) -> (HttpWarehouse, [Arc<Node>; 2], String) {
+    let nodes = [0, 1].map(|index| Arc::new(Node::new(Lab::shared_between().modern(index).host())));
+    (HttpWarehouse::new(&Tls::default()).unwrap(), nodes, format!("it_between__{test}"))
+}
+
+inspector_conformance!(between);
 
 /// A table `hits` on the source.
 fn fill(scene: &Scene, source: &ClickHouse, engine: &str) {

@@ -11,8 +11,8 @@ use clickhouse_copier::cluster::{Destination, Origin, Placing, Settings, Transfe
 use clickhouse_copier::model::{Node, PartitionId, TableName, Tls, Way};
 use clickhouse_copier::sql::{self, Column, Relation, Selection};
 use clickhouse_copier::task::{GivenSecrets, Task};
-use clickhouse_copier::warehouse_conformance;
 use clickhouse_copier::worker::wishes::target_wishes;
+use clickhouse_copier::{inspector_conformance, warehouse_conformance};
 use lab::{ClickHouse, Lab};
 
 pub fn node_of(server: &ClickHouse) -> Arc<Node> {
@@ -43,6 +43,7 @@ warehouse_conformance!(modern, [Relay]:
     expressions_have_types_or_codes,
     a_statement_that_has_ended_is_not_running,
 );
+inspector_conformance!(modern);
 
 /// The trap of old servers (facts file, T4), closed.
 #[tokio::test]

@@ -5,12 +5,13 @@ use serde_json::Value;
 use crate::copy::{BY_MONTH, fill};
 use crate::harness::{Ended, Scene, Task, scene};
 
-/// Three months in pieces that take some seconds each, since the worker moves no more than so much.
-fn slow(scene: &Scene, rate: &str) -> Task {
+/// Three months in pieces that take some seconds each, since each statement may send so many bytes a second.
+fn slow(scene: &Scene, rate: u32) -> Task {
     scene.short_sessions();
     fill(scene, &[0], BY_MONTH, 60_000, 3);
-    let hits = scene.table("hits").engine(BY_MONTH).with("number_of_splits", "2");
-    scene.task(&[&[0]], &[&[1]]).with(hits).more(&format!("<max_bytes_per_second>{rate}</max_bytes_per_second>"))
+    let hits = scene.table("hits").engine(BY_MONTH).with("number_of_splits", "2").with("transfer", "push");
+    let settings = format!("<settings><max_network_bandwidth>{rate}</max_network_bandwidth></settings>");
+    scene.task(&[&[0]], &[&[1]]).with(hits).more(&settings)
 }
 
 fn verb(scene: &Scene, task: &Task, verb: &str, arguments: &[&str]) -> Ended {
@@ -22,16 +23,23 @@ fn status(scene: &Scene, task: &Task) -> Value {
     serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {}\n{}", ended.stdout, ended.stderr))
 }
 
-/// Statements of any task that write into the target database, on a server.
-fn statements(scene: &Scene, server: usize) -> u64 {
+/// Statements of the task that run on the source, which pushes.
+fn statements(scene: &Scene) -> u64 {
     let sql = "SELECT count() FROM system.processes WHERE query_id LIKE 'copier:%' AND position(query, 'DST') > 0";
-    scene.sum(&[server], &sql.replace("DST", &scene.dst))
+    scene.sum(&[0], &sql.replace("DST", &scene.dst))
+}
+
+fn rows_travel(scene: &Scene) {
+    scene.eventually("rows are on their way", || match statements(scene) {
+        0 => Err("none".into()),
+        _ => Ok(()),
+    });
 }
 
 #[test]
 fn status_shows_what_is_copied_who_does_what_and_what_waits() {
     let scene = scene!();
-    let task = slow(&scene, "150K").more("<max_jobs_per_server>1</max_jobs_per_server>");
+    let task = slow(&scene, 20_000).more("<max_jobs_per_server>1</max_jobs_per_server>");
     verb(&scene, &task, "status", &[]).with(2).tells(&["there is no task at", &task.path]);
     let worker = scene.launch(&task).args(&["--jobs=2"]).start();
     worker.says(": waits for ");
@@ -66,25 +74,22 @@ fn slow_text(task: &Task) -> String {
         (Some(begin), Some(end)) => format!("{}{}", &xml[..begin], &xml[end + name.len() + 3..]),
         _ => xml.to_owned(),
     };
-    cut(&cut(&xml, "max_bytes_per_second"), "max_jobs_per_server")
+    cut(&cut(&xml, "settings"), "max_jobs_per_server")
 }
 
 #[test]
 fn a_paused_task_has_nothing_on_the_servers_and_goes_on_when_resumed() {
     let scene = scene!();
-    let task = slow(&scene, "100K");
+    let task = slow(&scene, 10_000);
     let workers = [scene.launch(&task).start(), scene.launch(&task).start()];
-    scene.eventually("rows are on their way", || match statements(&scene, 1) {
-        0 => Err("none".into()),
-        _ => Ok(()),
-    });
+    rows_travel(&scene);
     // Each piece would take seconds: they are given up.
     verb(&scene, &task, "pause", &["--now"]).with(0).reports(&[
         "give up what they have in hand",
         "paused",
         "resume --config",
     ]);
-    assert_eq!(statements(&scene, 1) + statements(&scene, 0), 0);
+    assert_eq!(statements(&scene), 0);
     assert_eq!(status(&scene, &task)["state"], "paused");
     for worker in &workers {
         worker.says("the task is paused: waiting until it is resumed");
@@ -105,9 +110,9 @@ fn a_paused_task_has_nothing_on_the_servers_and_goes_on_when_resumed() {
 #[test]
 fn a_pause_lets_pieces_in_hand_be_finished() {
     let scene = scene!();
-    let task = slow(&scene, "400K");
+    let task = slow(&scene, 60_000);
     let worker = scene.launch(&task).args(&["--jobs=1"]).start();
-    worker.says("INFO table hits: transfer: relay");
+    rows_travel(&scene);
     verb(&scene, &task, "pause", &[]).with(0).reports(&["finish what they have in hand", "The task is paused"]);
     let paused = status(&scene, &task);
     assert!(paused["total"]["rows_copied"].as_u64().unwrap() > 0, "{paused}");
@@ -121,12 +126,9 @@ fn a_pause_lets_pieces_in_hand_be_finished() {
 #[test]
 fn a_cancelled_task_leaves_nothing_but_what_it_published() {
     let scene = scene!();
-    let task = slow(&scene, "100K");
+    let task = slow(&scene, 20_000);
     let worker = scene.launch(&task).start();
-    scene.eventually("rows are on their way", || match statements(&scene, 1) {
-        0 => Err("none".into()),
-        _ => Ok(()),
-    });
+    rows_travel(&scene);
     verb(&scene, &task, "cancel", &[]).with(0).reports(&[
         "The task is cancelled",
         "cleanup --config",

@@ -160,3 +160,14 @@ fn who_waits_for_a_place_at_a_server_ends_at_the_first_signal() {
     scene.launch(&rest).args(&["--task-upload-force"]).run().with(0);
     scene.check(&rest);
 }
+
+/// Neither server shows a statement then on 18.16: the source has sent all of it, and the target waits for the first block.
+#[test]
+fn a_few_rows_that_travel_for_long_are_waited_for() {
+    let scene = scene!();
+    fill(&scene, 2_600);
+    let ended = scene.run(&capped(&scene, "13000"));
+    let took = seconds(&ended.stderr).iter().sum::<f64>();
+    assert!(took >= 15.0 && !ended.stderr.contains("is repeated"), "{took} s: {}", ended.stderr);
+    ended.with(0);
+}

@@ -7,7 +7,7 @@ use clickhouse_copier::cluster::http::HttpWarehouse;
 use clickhouse_copier::cluster::{Destination, Origin, Settings, Transfer, Warehouse};
 use clickhouse_copier::model::{Node, TableName, Tls, Way};
 use clickhouse_copier::sql::{Relation, Selection};
-use clickhouse_copier::warehouse_conformance;
+use clickhouse_copier::{inspector_conformance, warehouse_conformance};
 use lab::Lab;
 
 async fn servers(test: &str) -> (HttpWarehouse, [Arc<Node>; 2], String) {
@@ -22,6 +22,7 @@ async fn servers(test: &str) -> (HttpWarehouse, [Arc<Node>; 2], String) {
 }
 
 warehouse_conformance!(servers);
+inspector_conformance!(servers);
 
 /// Waits until statements run, or none does any more; servers tell nobody, so they are asked now and then.
 async fn until_running(warehouse: &HttpWarehouse, node: &Node, prefix: &str, wanted: bool) {

@@ -1,6 +1,7 @@
 //! What every warehouse must do. [`warehouse_conformance!`](crate::warehouse_conformance) makes a test of each function here
 //! for one implementation. They panic where an implementation fails.
 
+mod questions;
 mod tables;
 mod transfers;
 
@@ -10,6 +11,7 @@ use super::*;
 use crate::model::Way;
 use crate::sql::{Relation, quote};
 
+pub use questions::*;
 pub use tables::*;
 pub use transfers::*;
 
@@ -51,6 +53,32 @@ macro_rules! warehouse_conformance {
         )*
     };
     (@ways [$($way:ident),*]) => { [$($crate::model::Way::$way),*] };
+}
+
+/// The same for what is asked before a copy: the warehouse is an [`Inspector`] too.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! inspector_conformance {
+    ($make:ident) => {
+        $crate::inspector_conformance!($make:
+            a_clock_is_near_ours,
+            what_is_not_there_is_empty_and_no_error,
+            stored_bytes_are_those_of_rows,
+            tables_are_found_by_their_engine,
+            an_account_that_may_do_all_lacks_nothing,
+        );
+    };
+    ($make:ident: $($test:ident,)*) => {
+        $(
+            #[tokio::test]
+            async fn $test() {
+                let (warehouse, [one, two], database) = $make(stringify!($test)).await;
+                let ways = &[$crate::model::Way::Relay];
+                let place = $crate::cluster::conformance::Place { of: &warehouse, one, two, database, ways };
+                $crate::cluster::conformance::$test(&place, &warehouse).await;
+            }
+        )*
+    };
 }
 
 /// Where a test of the suite works.

@@ -4,6 +4,7 @@ mod account;
 mod answers;
 mod dealt;
 mod frames;
+mod inspector;
 mod relay;
 mod tls;
 mod warehouse;

@@ -17,6 +17,7 @@
 
 mod expression;
 mod faults;
+mod inspector;
 mod parts;
 mod statement;
 mod table;
@@ -38,7 +39,7 @@ use tokio::sync::Notify;
 
 use crate::model::{Node, TableName};
 
-use super::Kind;
+use super::{ClusterSeat, Disk, Kind};
 use faults::Faults;
 use world::{Server, World};
 
@@ -128,6 +129,27 @@ impl MemoryWarehouse {
     pub fn set_read_only(&self, node: &Node, only: bool) {
         if let Some(server) = self.world().servers.get_mut(&node.address()) {
             server.settings.insert("readonly".into(), u8::from(only).to_string());
+        }
+    }
+
+    /// How many seconds a node's clock is ahead of ours.
+    pub fn set_clock_ahead(&self, node: &Node, seconds: i64) {
+        if let Some(server) = self.world().servers.get_mut(&node.address()) {
+            server.clock_ahead = seconds;
+        }
+    }
+
+    /// The disks that a node tells of; as 18.16, it tells of none before.
+    pub fn set_disks(&self, node: &Node, disks: Vec<Disk>) {
+        if let Some(server) = self.world().servers.get_mut(&node.address()) {
+            server.disks = Some(disks);
+        }
+    }
+
+    /// The clusters that a node knows.
+    pub fn set_clusters(&self, node: &Node, clusters: Vec<ClusterSeat>) {
+        if let Some(server) = self.world().servers.get_mut(&node.address()) {
+            server.clusters = clusters;
         }
     }
 

@@ -20,6 +20,7 @@ async fn conformer(test: &str) -> (MemoryWarehouse, [Arc<Node>; 2], String) {
 }
 
 crate::warehouse_conformance!(conformer);
+crate::inspector_conformance!(conformer);
 
 struct Scene {
     memory: MemoryWarehouse,

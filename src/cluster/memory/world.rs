@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::parts::{Coming, NodeExists, Part, Row, Shelf, grouped};
 use super::table::{Replica, Table, read_create};
 use super::value::refused;
-use crate::cluster::{Kind, Settings};
+use crate::cluster::{ClusterSeat, Disk, Kind, Settings};
 use crate::model::{PartitionId, TableName};
 use crate::sql::Clause;
 
@@ -34,6 +34,11 @@ pub(super) struct Server {
     pub queries: BTreeMap<u64, Query>,
     /// How often it was restarted: statements of an earlier life are over.
     pub life: u64,
+    /// Seconds that its clock is ahead of ours.
+    pub clock_ahead: i64,
+    /// What it tells of its disks, if it does.
+    pub disks: Option<Vec<Disk>>,
+    pub clusters: Vec<ClusterSeat>,
 }
 
 #[derive(Debug)]

@@ -265,13 +265,16 @@ impl Attempt<'_> {
         Ok(any)
     }
 
-    /// Returns when a transfer does not run any more, or a node of it has not answered for a while.
+    /// Returns when a transfer does not run any more, or a node of it has not answered for a while. A relay runs as long as its
+    /// connections do, which its worker holds: servers may have sent all they have, and not have begun to take any of it in, so
+    /// that neither of them shows a statement (18.16, where little is sent slowly).
     async fn until_gone(&self, transfer: &Transfer) -> Result<(), Error> {
         let mut silent = 0;
         let mut absent = 0;
         loop {
             tokio::time::sleep(LOOK).await;
             match self.is_running(transfer).await {
+                Ok(false) if transfer.way == Way::Relay => silent = 0,
                 Ok(false) => absent += 1,
                 Ok(true) => (silent, absent) = (0, 0),
                 Err(error) if silent + 1 == BAD_LOOKS => return Err(error),

@@ -31,6 +31,7 @@ use crate::plan::MOST_PARTITIONS;
 use crate::protocol::TaskRecord;
 
 pub use cleaning::Forgotten;
+pub use plans::footprint;
 pub use work::{Cache, ClaimChange, status_text};
 
 /// The number of partitions of a batch has so many binary digits at the most.

@@ -6,6 +6,13 @@ use crate::protocol::{BatchRecord, PieceRecord, groups};
 
 use super::{CHUNK, Ledger, LedgerError, PROCESSED_BITS, encoded, parsed};
 
+/// How many nodes a plan with its records has, and how many bytes the plan.
+pub fn footprint(plan: &TablePlan) -> (usize, usize) {
+    let pieces_of: Vec<_> = plan.batches.iter().map(|batch| batch.pieces.clone()).collect();
+    let bytes = encoded(plan).len();
+    (groups(&pieces_of).len() + plan.batches.len() + PROCESSED_BITS + bytes.div_ceil(CHUNK), bytes)
+}
+
 impl Ledger {
     /// Stores the plan of a table with a fresh record for each of its pieces and batches. The plan is there when its first
     /// chunk is: that comes last.

@@ -76,6 +76,22 @@ impl Survey {
 
 /// Looks at every table job, and gives every fault at once.
 pub async fn survey(fleet: &Fleet, task: &Task) -> Result<Vec<Survey>, Vec<Fault>> {
+    let (found, faults) = survey_all(fleet, task).await;
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let notes = notes_on_settings(fleet, task);
+    for line in notes.unknown {
+        tracing::warn!("{line}");
+    }
+    for line in notes.renamed {
+        tracing::info!("{line}");
+    }
+    Ok(found)
+}
+
+/// The same, with what was found out of the table jobs that nothing is wrong with.
+pub async fn survey_all(fleet: &Fleet, task: &Task) -> (Vec<Survey>, Vec<Fault>) {
     let surveys = join_all(
         task.tables.iter().enumerate().map(|(at, job)| async move { Surveyor { fleet, task, job, at }.look().await }),
     )
@@ -89,12 +105,7 @@ pub async fn survey(fleet: &Fleet, task: &Task) -> Result<Vec<Survey>, Vec<Fault
         }
     }
     faults.extend(shared_targets(task));
-    if faults.is_empty() {
-        warn_of_unknown_settings(fleet, task).await;
-        Ok(found)
-    } else {
-        Err(faults)
-    }
+    (found, faults)
 }
 
 /// Of two jobs that fill one table, the second must not remove the rows of the first.
@@ -116,17 +127,26 @@ fn shared_targets(task: &Task) -> Vec<Fault> {
     faults
 }
 
-/// A setting that no server knows is sent to none: a person may have mistyped it. One that a server knows by another name
-/// is sent under that.
-async fn warn_of_unknown_settings(fleet: &Fleet, task: &Task) {
+/// What a person should know of the task's settings, a line each.
+#[derive(Debug, Clone, Default)]
+pub struct SettingsNotes {
+    /// A setting that no server knows is sent to none: a person may have mistyped it.
+    pub unknown: Vec<String>,
+    /// One that a server knows by another name is sent under that.
+    pub renamed: Vec<String>,
+}
+
+/// Of the servers that were asked what they are.
+pub fn notes_on_settings(fleet: &Fleet, task: &Task) -> SettingsNotes {
     let names: BTreeSet<String> =
         task.settings.for_pull().into_keys().chain(task.settings.for_push().into_keys()).collect();
     let nodes = task.clusters.iter().flat_map(Cluster::nodes);
     let facts: Vec<_> = nodes.filter_map(|(_, node)| fleet.known_facts(node)).collect();
+    let mut notes = SettingsNotes::default();
     for name in names {
         let called: BTreeSet<&str> = facts.iter().filter_map(|facts| facts.setting_name(&name)).collect();
         if called.is_empty() {
-            tracing::warn!("settings: no server of the task knows {name}: it is not sent");
+            notes.unknown.push(format!("settings: no server of the task knows {name}: it is not sent"));
         }
         if let Some(other) = called.into_iter().find(|other| *other != name) {
             let mut versions: Vec<&str> = facts
@@ -136,9 +156,10 @@ async fn warn_of_unknown_settings(fleet: &Fleet, task: &Task) {
                 .collect();
             versions.sort_unstable();
             versions.dedup();
-            tracing::info!("settings: {name} is called {other} on ClickHouse {}", versions.join(", "));
+            notes.renamed.push(format!("settings: {name} is called {other} on ClickHouse {}", versions.join(", ")));
         }
     }
+    notes
 }
 
 /// Looks at one table job.
@@ -171,7 +192,11 @@ impl Surveyor<'_> {
         let matched = match_columns(&source, &target, self.job.copy_alias_and_materialized).map_err(|problems| {
             let at = existing.node.as_ref().map(|node| format!("{node}: ")).unwrap_or_default();
             problems.into_iter().map(|problem| self.world(&format!("{at}{problem}"))).collect::<Vec<_>>()
-        })?;
+        });
+        // What is told beside columns that do not fit is not told one run later.
+        let paths = self.check_paths(&target, &targets, &existing.missing, (&source, &sources)).await;
+        let space = self.may_write(&targets).await;
+        let (matched, _) = both(matched, both(paths, space))?;
         let (columns, reading) = (matched.columns, Reading { condition: self.condition()?, ..matched.reading });
         let relation = reading.relation(&source.name);
         // One node of the source answers for the expressions: all shards were seen to have the same columns.
@@ -190,11 +215,8 @@ impl Surveyor<'_> {
         )?;
         let enabled = self.enabled(&key)?;
         let replicated = self.replicated(&target, &mut remarks);
-        self.check_paths(&target, &targets, &existing.missing, (&source, &sources)).await?;
         let filtered = self.filters_at_the_source(&relation, &key, sharding.as_ref());
-        let travel = self.can_transfer(&sources, &targets, filtered, &mut remarks).await;
-        let space = self.may_write(&targets).await;
-        both(travel, space)?;
+        self.can_transfer(&sources, &targets, filtered, &mut remarks).await?;
         Ok(Survey {
             job: self.at,
             source,

@@ -1,0 +1,50 @@
+//! `check`: everything is asked, and each finding is a line.
+
+use std::sync::Arc;
+
+use crate::report::check::{CheckReport, Verdict, judge};
+use crate::task::SystemSecrets;
+use crate::worker::check::{Request, observe};
+
+use super::address::{doors_of, servers};
+use super::meant::{CheckOptions, LogFormat};
+use super::work::{failure, name, print, text};
+use super::{Exit, Failure, Interrupt};
+
+/// Looks at everything that a run would need. Creates nothing; either signal ends it at once.
+pub(super) async fn check(options: CheckOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
+    let description =
+        options.task_file.as_deref().map(|file| Ok::<_, Failure>((text(file)?, name(file)))).transpose()?;
+    let (servers, coordinator) = match &options.place {
+        Some(address) => {
+            let doors = doors_of(address)?;
+            (doors.warehouse, Some((doors.coordinator, address.task_path().to_owned())))
+        }
+        None => (servers(None)?, None),
+    };
+    let request = Request {
+        coordinator,
+        warehouse: servers.clone(),
+        inspector: servers,
+        secrets: Arc::new(SystemSecrets),
+        description,
+        host: gethostname::gethostname().to_string_lossy().into_owned(),
+    };
+    let observed = tokio::select! {
+        observed = observe(&request) => observed.map_err(failure)?,
+        () = interrupt.finish() => return Ok(Exit::Interrupted),
+    };
+    tell(&judge(&observed), options.format)
+}
+
+fn tell(report: &CheckReport, format: LogFormat) -> Result<Exit, Failure> {
+    match format {
+        LogFormat::Text => print(&report.to_string()),
+        LogFormat::Json => print(&serde_json::to_string_pretty(report)?),
+    }
+    Ok(match report.verdict {
+        Verdict::Clear => Exit::Done,
+        Verdict::WouldFail => Exit::Failed,
+        Verdict::TaskWrong => Exit::BadInput,
+    })
+}

@@ -1,0 +1,174 @@
+//! The command line as it is typed: a verb, or none for `run`, and its flags. A verb is a variant of [`Verb`] with its
+//! flags as a type of its own; what all verbs share is flattened into each. The names, forms and defaults of the original's
+//! flags are kept, so that scripts written for it go on working; checks that need more than one value are in [`super::meant`].
+//!
+//! As with the original, a long flag may be shortened while it stays unambiguous, and takes its value after a blank
+//! or after `=`.
+
+mod help;
+mod run;
+mod verbs;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::Refusal;
+use crate::model::TableName;
+use crate::protocol::TaskId;
+use crate::worker::Jobs;
+
+pub(super) use run::Flags;
+pub(super) use verbs::{
+    CheckFlags, CleanupFlags, CommandFlags, InitFlags, LookFlags, PauseFlags, ReverseFlags, ToFlags,
+};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = super::PROGRAM,
+    version,
+    about = "Copies and reshards ClickHouse tables between clusters: exactly once, verified, resumable",
+    override_usage = "clickhouse-copier [run] --task-file <FILE> [--state-dir <DIR>] [OPTIONS]\n       \
+                      clickhouse-copier [run] --config-file <FILE> --task-path <PATH> [OPTIONS]\n       \
+                      clickhouse-copier <VERB> <the same address> [OPTIONS]\n       \
+                      clickhouse-copier init --from <HOST> --to <HOST> --table <DATABASE.TABLE> [--output <FILE>]",
+    infer_long_args = true,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
+    after_help = "Exit codes: 0 done, 1 failed, 2 the command line or the task is wrong, \
+                  3 finished with partitions that failed, 4 data differs, 130 interrupted."
+)]
+struct Line {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// What is to be done, with the flags that belong to it.
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Write a commented task file from what live servers say
+    #[command(infer_long_args = true, after_help = help::INIT)]
+    Init(InitFlags),
+    /// Connect everywhere, create nothing, and say all that would keep the task from being copied
+    #[command(infer_long_args = true, after_help = help::CHECK)]
+    Check(CheckFlags),
+    /// Copy what the task says; meant when no verb is given
+    // Old pages of the original's documentation show `clickhouse-copier copier --daemon …`.
+    #[command(alias = "copier", infer_long_args = true)]
+    Run(Flags),
+    /// Show how far a task is, who does what, what waits and what failed
+    #[command(infer_long_args = true, after_help = help::STATUS)]
+    Status(LookFlags),
+    /// Let no worker begin anything more, until the task is resumed
+    #[command(infer_long_args = true, after_help = help::PAUSE)]
+    Pause(PauseFlags),
+    /// Let the workers of a paused task go on
+    #[command(infer_long_args = true)]
+    Resume(CommandFlags),
+    /// Give a task up: its workers end, and what it staged is removed. What it published stays
+    #[command(infer_long_args = true, after_help = help::CANCEL)]
+    Cancel(CommandFlags),
+    /// List what a dead task left on the servers, and remove it when told so
+    #[command(infer_long_args = true, after_help = help::CLEANUP)]
+    Cleanup(CleanupFlags),
+    /// Write the task that restores what a task has copied
+    #[command(infer_long_args = true, after_help = help::REVERSE)]
+    Reverse(ReverseFlags),
+}
+
+/// Which task: the same for every verb.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Address {
+    /// How to reach ZooKeeper: an XML file with a section zookeeper. Without it all workers are on this machine
+    #[arg(short = 'C', long = "config-file", visible_alias = "config", value_name = "FILE")]
+    pub(in crate::cli) config_file: Option<PathBuf>,
+
+    /// Without ZooKeeper: the folder that the workers share, on a local disk [default: clickhouse-copier-state beside the
+    /// task file]
+    #[arg(long, value_name = "DIR", conflicts_with = "config_file")]
+    pub(in crate::cli) state_dir: Option<PathBuf>,
+
+    /// The node where the task lives, as in /clickhouse/copytasks/task1 [default without ZooKeeper: called like the task
+    /// file, /task for task.xml]
+    #[arg(long, value_name = "PATH")]
+    pub(in crate::cli) task_path: Option<String>,
+}
+
+/// The form of a log line, or of what is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: JSON, an object a log line.
+    Json,
+}
+
+/// Reads a command line, its first argument being the program's name.
+pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, Refusal> {
+    match Line::try_parse_from(arguments) {
+        Ok(Line { verb, flags }) => Ok(verb.unwrap_or(Verb::Run(flags))),
+        Err(error) if error.use_stderr() => Err(Refusal::Wrong(one_line(&error))),
+        Err(help_or_version) => Err(Refusal::Shown(help_or_version.render().to_string())),
+    }
+}
+
+/// clap's message without its layout: what is wrong and its tips, in one line. The usage is what `--help` is for.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let said: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let said = said.join(" ");
+    format!("{} (see {} --help)", said.trim_start_matches("error: "), super::PROGRAM)
+}
+
+fn table_name(text: &str) -> Result<TableName, String> {
+    match text.split_once('.') {
+        Some((database, table)) if !database.is_empty() && !table.is_empty() => Ok(TableName::new(database, table)),
+        _ => Err("a table is written with its database, as in web.hits".to_owned()),
+    }
+}
+
+/// The words that Poco's configuration takes for a boolean.
+fn boolean(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" => Ok(true),
+        "false" | "no" | "off" => Ok(false),
+        number => match number.parse::<i64>() {
+            Ok(number) => Ok(number != 0),
+            Err(_) => Err("say true or false".to_owned()),
+        },
+    }
+}
+
+fn jobs(text: &str) -> Result<Jobs, String> {
+    match text.parse::<u16>() {
+        Ok(number) if number > 0 => Ok(Jobs::Fixed(usize::from(number))),
+        _ if text == "auto" => Ok(Jobs::Adaptive),
+        _ => Err("say a number from 1 to 65535, or auto".to_owned()),
+    }
+}
+
+fn probability(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(probability) if (0.0..=1.0).contains(&probability) => Ok(probability),
+        _ => Err("a probability is a number from 0 to 1".to_owned()),
+    }
+}
+
+fn task_id(text: &str) -> Result<TaskId, String> {
+    TaskId::parse(text).ok_or_else(|| "it is twelve hexadecimal digits, as in the names copier_<ID>_…".to_owned())
+}
+
+fn octal_mask(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mask) if mask <= 0o777 => Ok(mask),
+        _ => Err("a mask is octal, from 0 to 777".to_owned()),
+    }
+}

@@ -1,0 +1,104 @@
+//! The flags of `run`, most of them the original's.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Address, LogFormat, boolean, jobs, octal_mask, probability};
+use crate::cli::Level;
+use crate::worker::Jobs;
+
+/// What follows `run`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Flags {
+    #[command(flatten)]
+    pub(in crate::cli) address: Address,
+
+    /// Take this task, unless there is one at the path already
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) task_file: Option<PathBuf>,
+
+    /// … even if a task is there already
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
+          hide_default_value = true, value_parser = boolean)]
+    pub(in crate::cli) task_upload_force: bool,
+
+    /// Where the launch puts the folder with its logs [default: the current directory]
+    #[arg(long, value_name = "DIR")]
+    pub(in crate::cli) base_dir: Option<PathBuf>,
+
+    /// Go on in the background once work has begun; what fails before that is reported here
+    #[arg(long)]
+    pub(in crate::cli) daemon: bool,
+
+    /// The file mode mask of the background process, octal, as in 027
+    #[arg(long, value_name = "MASK", value_parser = octal_mask)]
+    pub(in crate::cli) umask: Option<u32>,
+
+    /// Write the process id to this file, and remove it at the end
+    #[arg(short = 'P', long, visible_alias = "pidfile", value_name = "FILE")]
+    pub(in crate::cli) pid_file: Option<PathBuf>,
+
+    /// How much is logged: none, fatal, critical, error, warning, notice, information, debug, trace or test
+    #[arg(long, value_name = "LEVEL", default_value = "debug", value_parser = Level::named)]
+    pub(in crate::cli) log_level: Level,
+
+    /// The form of a log line
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub(in crate::cli) log_format: LogFormat,
+
+    /// Log to this file instead of log.log in the launch's folder
+    #[arg(short = 'L', long, value_name = "FILE")]
+    pub(in crate::cli) log_file: Option<PathBuf>,
+
+    /// Log warnings and errors to this file instead of log.err.log in the launch's folder
+    #[arg(short = 'E', long, value_name = "FILE")]
+    pub(in crate::cli) errorlog_file: Option<PathBuf>,
+
+    /// Never drop a partition, even if an earlier attempt left it half done
+    #[arg(long)]
+    pub(in crate::cli) safe_mode: bool,
+
+    /// Print how far the task has come, and copy nothing
+    #[arg(long)]
+    pub(in crate::cli) status: bool,
+
+    /// How many pieces this worker copies at a time: a number, or auto: as many as make it faster
+    #[arg(long, value_name = "N|auto", default_value = "auto", allow_negative_numbers = true, value_parser = jobs)]
+    pub(in crate::cli) jobs: Jobs,
+
+    /// Tries for a table
+    #[arg(long, value_name = "N", default_value_t = 3, allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(in crate::cli) max_table_tries: u32,
+
+    /// Tries for a partition of a shard
+    #[arg(long, value_name = "N", default_value_t = 3, allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(in crate::cli) max_shard_partition_tries: u32,
+
+    /// Tries for attaching what was copied to the target table
+    #[arg(long, value_name = "N", default_value_t = 10, allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(in crate::cli) max_shard_partition_piece_tries_for_alter: u32,
+
+    /// Milliseconds between tries, at most a day; less than 100 means 100
+    #[arg(long, value_name = "N", default_value_t = 1000, allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u64).range(..=86_400_000))]
+    pub(in crate::cli) retry_delay_ms: u64,
+
+    /// For tests: copying fails with this probability, 0 to 1
+    #[arg(long, value_name = "P", default_value_t = 0.0, hide_default_value = true, allow_negative_numbers = true,
+          value_parser = probability)]
+    pub(in crate::cli) copy_fault_probability: f64,
+
+    /// For tests: attaching fails with this probability, 0 to 1
+    #[arg(long, value_name = "P", default_value_t = 0.0, hide_default_value = true, allow_negative_numbers = true,
+          value_parser = probability)]
+    pub(in crate::cli) move_fault_probability: f64,
+
+    /// Accepted for the original's sake and no longer needed: rows are read once either way
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
+          hide_default_value = true, value_parser = boolean)]
+    pub(in crate::cli) experimental_use_sample_offset: bool,
+}

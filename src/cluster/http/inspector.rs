@@ -1,0 +1,143 @@
+//! Each question before a copy, as a statement and the shape of its answer.
+
+use async_trait::async_trait;
+use clickhouse::Row;
+use serde::Deserialize;
+
+use crate::model::{Node, TableName};
+use crate::sql::{self, Privilege};
+
+use super::super::{ClusterSeat, Disk, Error, Inspector, Mutation};
+use super::{HttpWarehouse, SHORT, TextPair};
+
+/// ClickHouse's code for a statement that its version does not know.
+const SYNTAX_ERROR: u32 = 62;
+
+#[derive(Row, Deserialize)]
+struct DiskRow {
+    name: String,
+    free: u64,
+    total: u64,
+}
+
+#[derive(Row, Deserialize)]
+struct MutationRow {
+    id: String,
+    command: String,
+    failure: String,
+}
+
+#[derive(Row, Deserialize)]
+struct SeatRow {
+    cluster: String,
+    shard: u64,
+    weight: u64,
+    _replica: u64,
+    host: String,
+    address: String,
+    port: u64,
+    is_local: u8,
+    internal_replication: u8,
+}
+
+impl HttpWarehouse {
+    /// Names of the columns of a table of the server itself; none where there is no such table.
+    async fn columns_of(&self, node: &Node, table: &str) -> Result<Vec<String>, Error> {
+        self.rows(node, &format!("cannot ask what system.{table} has"), &sql::system_columns(table), SHORT).await
+    }
+
+    async fn names(&self, node: &Node, doing: &str, sql: &str) -> Result<Vec<TableName>, Error> {
+        let rows: Vec<TextPair> = self.definitions(node, doing, sql).await?;
+        Ok(rows.into_iter().map(|row| TableName::new(row.name, row.value)).collect())
+    }
+}
+
+#[async_trait]
+impl Inspector for HttpWarehouse {
+    async fn clock(&self, node: &Node) -> Result<i64, Error> {
+        let rows: Vec<i64> = self.rows(node, "cannot ask for the time", sql::CLOCK, SHORT).await?;
+        Ok(rows.into_iter().next().unwrap_or_default())
+    }
+
+    async fn disks(&self, node: &Node, policy: &str) -> Result<Option<Vec<Disk>>, Error> {
+        let (disks, policies) =
+            tokio::try_join!(self.columns_of(node, "disks"), self.columns_of(node, "storage_policies"))?;
+        if disks.is_empty() || policies.is_empty() {
+            return Ok(None);
+        }
+        let rows: Vec<DiskRow> = self.rows(node, "cannot ask for the disks", &sql::disks(policy), SHORT).await?;
+        let disk = |row: DiskRow| Disk { name: row.name, free: row.free, total: row.total };
+        Ok(Some(rows.into_iter().map(disk).collect()))
+    }
+
+    async fn stored_bytes(&self, node: &Node, name: &TableName) -> Result<u64, Error> {
+        let doing = format!("cannot read the parts of {name}");
+        let rows: Vec<u64> = self.rows(node, &doing, &sql::stored_bytes(name), SHORT).await?;
+        Ok(rows.into_iter().sum())
+    }
+
+    async fn mutations(&self, node: &Node, name: &TableName) -> Result<Vec<Mutation>, Error> {
+        let columns = self.columns_of(node, "mutations").await?;
+        if columns.is_empty() {
+            return Ok(Vec::new());
+        }
+        let has = |column: &str| columns.iter().any(|name| name == column);
+        let statement = sql::mutations(name, has("latest_fail_reason"), has("is_killed"));
+        let doing = format!("cannot list the mutations of {name}");
+        let rows: Vec<MutationRow> = self.rows(node, &doing, &statement, SHORT).await?;
+        let first_line = |text: String| text.lines().next().unwrap_or_default().to_owned();
+        let mutation =
+            |row: MutationRow| Mutation { id: row.id, command: row.command, failure: first_line(row.failure) };
+        Ok(rows.into_iter().map(mutation).collect())
+    }
+
+    async fn views_over(&self, node: &Node, name: &TableName) -> Result<Vec<TableName>, Error> {
+        let doing = format!("cannot look for views over {name}");
+        let columns = self.columns_of(node, "tables").await?;
+        let known =
+            ["dependencies_database", "dependencies_table"].iter().all(|name| columns.iter().any(|c| c == name));
+        let statement = if known { sql::views_known_to(name) } else { sql::views_naming(name) };
+        self.names(node, &doing, &statement).await
+    }
+
+    async fn tables_of_engine(&self, node: &Node, engine: &str) -> Result<Vec<TableName>, Error> {
+        self.names(node, &format!("cannot look for {engine} tables"), &sql::tables_of_engine(engine)).await
+    }
+
+    async fn may(&self, node: &Node, database: &str, rights: &[Privilege]) -> Result<Vec<Option<bool>>, Error> {
+        let doing = "cannot ask what the account may do";
+        let mut answers = Vec::new();
+        for right in rights {
+            match self.rows::<u8>(node, doing, &sql::check_grant(*right, database), SHORT).await {
+                Ok(rows) => answers.push(rows.first().map(|answer| *answer != 0)),
+                Err(error) if error.code() == Some(SYNTAX_ERROR) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        if answers.len() == rights.len() {
+            return Ok(answers);
+        }
+        match self.rows::<String>(node, doing, sql::SHOW_GRANTS, SHORT).await {
+            Ok(lines) => Ok(rights.iter().map(|right| sql::gives(&lines, *right, database)).collect()),
+            Err(error) if error.code() == Some(SYNTAX_ERROR) => Ok(vec![None; rights.len()]),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn clusters(&self, node: &Node) -> Result<Vec<ClusterSeat>, Error> {
+        let columns = self.columns_of(node, "clusters").await?;
+        let statement = sql::clusters(columns.iter().any(|name| name == "internal_replication"));
+        let rows: Vec<SeatRow> = self.rows(node, "cannot ask for the clusters", &statement, SHORT).await?;
+        let seat = |row: SeatRow| ClusterSeat {
+            cluster: row.cluster,
+            shard: row.shard,
+            weight: u32::try_from(row.weight).unwrap_or(u32::MAX),
+            host: row.host,
+            address: row.address,
+            port: u16::try_from(row.port).unwrap_or_default(),
+            is_local: row.is_local != 0,
+            internal_replication: (row.internal_replication < 2).then_some(row.internal_replication == 1),
+        };
+        Ok(rows.into_iter().map(seat).collect())
+    }
+}

@@ -1,0 +1,88 @@
+//! What is asked of a server before a copy. Columns of system tables differ between versions: who asks has looked which
+//! there are ([`system_columns`](super::system_columns)).
+
+use crate::model::TableName;
+
+use super::quote::{ident, literal, table};
+
+/// The server's clock: seconds since 1970.
+pub const CLOCK: &str = "SELECT toInt64(toUInt32(now()))";
+/// `access` lines, each a GRANT or a REVOKE (20.1 and later; before, an error of syntax).
+pub const SHOW_GRANTS: &str = "SHOW GRANTS";
+
+/// `name, free bytes, total bytes` of the disks of a storage policy (19.15 and later).
+pub fn disks(policy: &str) -> String {
+    format!(
+        "SELECT toString(name), toUInt64(free_space), toUInt64(total_space) FROM system.disks WHERE name IN \
+         (SELECT arrayJoin(disks) FROM system.storage_policies WHERE policy_name = {}) ORDER BY name",
+        literal(policy)
+    )
+}
+
+/// Compressed bytes of the active parts of a table.
+pub fn stored_bytes(name: &TableName) -> String {
+    format!(
+        "SELECT toUInt64(sum(data_compressed_bytes)) FROM system.parts WHERE active AND database = {} AND table = {}",
+        literal(&name.database),
+        literal(&name.table)
+    )
+}
+
+/// `id, command, why it failed last` of the mutations of a table that are not done.
+///
+/// `reasons`: whether the server tells why one failed (`latest_fail_reason`); `kills`: whether one can be ended (`is_killed`).
+pub fn mutations(name: &TableName, reasons: bool, kills: bool) -> String {
+    let reason = if reasons { "toString(latest_fail_reason)" } else { "''" };
+    let living = if kills { " AND NOT is_killed" } else { "" };
+    format!(
+        "SELECT toString(mutation_id), toString(command), {reason} FROM system.mutations WHERE NOT is_done{living} \
+         AND database = {} AND table = {} ORDER BY mutation_id",
+        literal(&name.database),
+        literal(&name.table)
+    )
+}
+
+/// `database, name` of the views that get what is inserted into a table, as the table itself knows them.
+pub fn views_known_to(name: &TableName) -> String {
+    format!(
+        "SELECT toString(d), toString(t) FROM system.tables ARRAY JOIN dependencies_database AS d, dependencies_table AS t \
+         WHERE database = {} AND name = {} ORDER BY d, t",
+        literal(&name.database),
+        literal(&name.table)
+    )
+}
+
+/// The same by the text of the views' statements, where the server does not tell.
+pub fn views_naming(name: &TableName) -> String {
+    let plain = format!("{}.{}", name.database, name.table);
+    format!(
+        "SELECT toString(database), toString(name) FROM system.tables WHERE engine = 'MaterializedView' AND \
+         (position(create_table_query, {}) > 0 OR position(create_table_query, {}) > 0) ORDER BY database, name",
+        literal(&plain),
+        literal(&table(name))
+    )
+}
+
+/// `database, name` of the tables of an engine.
+pub fn tables_of_engine(engine: &str) -> String {
+    format!(
+        "SELECT toString(database), toString(name) FROM system.tables WHERE engine = {} ORDER BY database, name",
+        literal(engine)
+    )
+}
+
+/// `cluster, shard, weight, replica, host, address, port, is it the server itself, internal_replication` of the clusters that
+/// the server knows; the last is 2 where it does not tell (`replication`: whether it does).
+pub fn clusters(replication: bool) -> String {
+    let replication = if replication { "toUInt8(internal_replication)" } else { "toUInt8(2)" };
+    format!(
+        "SELECT toString(cluster), toUInt64(shard_num), toUInt64(shard_weight), toUInt64(replica_num), toString(host_name), \
+         toString(host_address), toUInt64(port), toUInt8(is_local), {replication} FROM system.clusters \
+         ORDER BY cluster, shard_num, replica_num"
+    )
+}
+
+/// 1 or 0: whether our account has a right (24.11 and later; before, an error of syntax).
+pub fn check_grant(privilege: super::Privilege, database: &str) -> String {
+    format!("CHECK GRANT {} ON {}.*", privilege.words(), ident(database))
+}

@@ -1,0 +1,256 @@
+//! A task file in the making: values and comments → XML that [`Task::parse`](super::Task::parse) takes.
+
+use std::fmt::Write as _;
+
+use quick_xml::escape::escape;
+
+use super::xml;
+use crate::model::{Shard, TableName};
+
+/// A task file to be written.
+#[derive(Debug, Clone, Default)]
+pub struct Sketch {
+    /// Said at the top.
+    pub comment: Vec<String>,
+    /// Elements of another task file, as they are written there ([`kept_elements`]).
+    pub kept: Vec<(String, String)>,
+    /// Clusters beside those of a kept `<remote_servers>`.
+    pub clusters: Vec<ClusterSketch>,
+    /// The table jobs.
+    pub tables: Vec<TableSketch>,
+}
+
+/// A cluster to be written.
+#[derive(Debug, Clone)]
+pub struct ClusterSketch {
+    /// The element's name.
+    pub name: String,
+    /// Said above it.
+    pub comment: Vec<String>,
+    /// Its shards. Passwords of nodes are not written.
+    pub shards: Vec<Shard>,
+    /// The environment variable that has the password of its nodes.
+    pub password_env: Option<String>,
+}
+
+/// A table job to be written.
+#[derive(Debug, Clone)]
+pub struct TableSketch {
+    /// From which a name for the element is made.
+    pub name: String,
+    /// Where it is copied from.
+    pub source: (String, TableName),
+    /// Where it is copied to.
+    pub target: (String, TableName),
+    /// Further elements in their order: name, text, and what is said above it; without a text only that is said.
+    pub elements: Vec<(&'static str, Option<String>, Vec<String>)>,
+}
+
+/// What the way back takes from a task file as it stands there: everything at the root but the tables, and what decides about
+/// rows that a target holds already: that was said of another target.
+pub fn kept_elements(text: &str) -> Vec<(String, String)> {
+    let not_kept = ["tables", "if_target_not_empty", "allow_to_drop_target_partitions", "transfer"];
+    xml::written_children(text)
+        .into_iter()
+        .filter(|(name, _)| !not_kept.contains(&name.as_str()))
+        .map(|(name, written)| (name, written.to_owned()))
+        .collect()
+}
+
+impl Sketch {
+    /// The file.
+    pub fn to_xml(&self) -> String {
+        let mut out = String::new();
+        comment(&mut out, 0, &self.comment);
+        out.push_str("<clickhouse>\n");
+        let mut has_servers = false;
+        for (name, written) in &self.kept {
+            if name == "remote_servers" {
+                has_servers = true;
+                self.servers(&mut out, Some(written));
+            } else {
+                line(&mut out, 1, written);
+            }
+        }
+        if !has_servers {
+            self.servers(&mut out, None);
+        }
+        line(&mut out, 1, "<tables>");
+        let mut names: Vec<String> = Vec::new();
+        for table in &self.tables {
+            let name = element_name(&table.name, &names);
+            table.write(&mut out, &name);
+            names.push(name);
+        }
+        line(&mut out, 1, "</tables>");
+        out.push_str("</clickhouse>\n");
+        out
+    }
+
+    fn servers(&self, out: &mut String, written: Option<&str>) {
+        // An element without content has no end to write before.
+        match written.and_then(|written| written.trim_end().strip_suffix("</remote_servers>")) {
+            Some(open) => line(out, 1, open.trim_end()),
+            None => line(out, 1, "<remote_servers>"),
+        }
+        for cluster in &self.clusters {
+            cluster.write(out);
+        }
+        line(out, 1, "</remote_servers>");
+    }
+}
+
+impl ClusterSketch {
+    fn write(&self, out: &mut String) {
+        comment(out, 2, &self.comment);
+        line(out, 2, &format!("<{}>", self.name));
+        for shard in &self.shards {
+            line(out, 3, "<shard>");
+            if shard.weight != 1 {
+                element(out, 4, "weight", &shard.weight.to_string());
+            }
+            element(out, 4, "internal_replication", if shard.internal_replication { "true" } else { "false" });
+            for node in &shard.replicas {
+                line(out, 4, "<replica>");
+                element(out, 5, "host", &node.host);
+                element(out, 5, "port", &node.port.to_string());
+                if node.http_port != if node.secure { 8443 } else { 8123 } {
+                    element(out, 5, "http_port", &node.http_port.to_string());
+                }
+                if node.secure {
+                    element(out, 5, "secure", "1");
+                }
+                if node.user != "default" {
+                    element(out, 5, "user", &node.user);
+                }
+                if let Some(variable) = &self.password_env {
+                    line(out, 5, &format!("<password from_env=\"{}\"/>", escape(variable.as_str())));
+                }
+                line(out, 4, "</replica>");
+            }
+            line(out, 3, "</shard>");
+        }
+        line(out, 2, &format!("</{}>", self.name));
+    }
+}
+
+impl TableSketch {
+    fn write(&self, out: &mut String, name: &str) {
+        line(out, 2, &format!("<{name}>"));
+        for (way, (cluster, table)) in [("pull", &self.source), ("push", &self.target)] {
+            element(out, 3, &format!("cluster_{way}"), cluster);
+            element(out, 3, &format!("database_{way}"), &table.database);
+            element(out, 3, &format!("table_{way}"), &table.table);
+        }
+        for (name, text, said) in &self.elements {
+            comment(out, 3, said);
+            if let Some(text) = text {
+                element(out, 3, name, text);
+            }
+        }
+        line(out, 2, &format!("</{name}>"));
+    }
+}
+
+fn line(out: &mut String, depth: usize, text: &str) {
+    let _ = writeln!(out, "{}{text}", "    ".repeat(depth)); // a String takes all
+}
+
+fn element(out: &mut String, depth: usize, name: &str, text: &str) {
+    line(out, depth, &format!("<{name}>{}</{name}>", escape(text)));
+}
+
+/// Two hyphens end a comment for some readers, and three for all.
+fn comment(out: &mut String, depth: usize, lines: &[String]) {
+    for text in lines {
+        let text = text.replace('\n', " ").replace("--", "- -").replace("--", "- -");
+        line(out, depth, &format!("<!-- {} -->", text.trim_end_matches('-')));
+    }
+}
+
+/// A name that an element can have, and no other one has.
+fn element_name(table: &str, taken: &[String]) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' };
+    let mut name: String = table.chars().map(plain).collect();
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+        name.insert(0, 't');
+    }
+    let mut number = 2;
+    let first = name.clone();
+    while taken.contains(&name) {
+        name = format!("{first}_{number}");
+        number += 1;
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Node;
+    use crate::task::{GivenSecrets, Task};
+
+    fn cluster(name: &str, hosts: &[&str]) -> ClusterSketch {
+        let shard = |host: &&str| {
+            let node = Node { user: "a<b".into(), ..Node::new(*host) };
+            Shard { weight: 2, internal_replication: true, replicas: vec![node] }
+        };
+        ClusterSketch {
+            name: name.into(),
+            comment: vec!["ends with -- and --> and -".into()],
+            shards: hosts.iter().map(shard).collect(),
+            password_env: Some("PW".into()),
+        }
+    }
+
+    fn table(name: &str) -> TableSketch {
+        TableSketch {
+            name: name.into(),
+            source: ("source".into(), TableName::new("d<", name)),
+            target: ("target".into(), TableName::new("e", name)),
+            elements: vec![
+                ("engine", Some("MergeTree ORDER BY (a < 1)".into()), vec!["why".into()]),
+                ("sharding_key", None, vec!["none is needed".into()]),
+            ],
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let sketch = Sketch {
+            comment: vec!["a task".into()],
+            clusters: vec![cluster("source", &["h1", "h2"]), cluster("target", &["h3"])],
+            tables: vec![table("1 hits"), table("1.hits")],
+            ..Sketch::default()
+        };
+        let mut secrets = GivenSecrets::default();
+        secrets.env.insert("PW".into(), "secret".into());
+        let xml = sketch.to_xml();
+        let parsed = Task::parse(&xml, &secrets).unwrap_or_else(|faults| panic!("{faults}\n{xml}"));
+        assert_eq!(parsed.warnings, []);
+        let task = parsed.task;
+        let names: Vec<&str> = task.tables.iter().map(|job| job.name.as_str()).collect();
+        assert_eq!(names, ["t1_hits", "t1_hits_2"]);
+        assert_eq!(task.tables[0].engine.as_deref(), Some("MergeTree ORDER BY (a < 1)"));
+        let node = &task.source(&task.tables[0]).shards[1].replicas[0];
+        assert_eq!((node.user.as_str(), node.password.expose()), ("a<b", "secret"));
+        assert!(!xml.contains("secret"), "{xml}");
+    }
+
+    #[test]
+    fn what_is_kept_stands_as_it_stood() {
+        let servers = "<remote_servers><!-- x --><a><shard><replica><host>h</host><password from_env=\"PW\"/></replica></shard></a>\
+                       </remote_servers>";
+        let text = format!(
+            "<?xml version=\"1.0\"?><yandex>{servers}<max_workers>2</max_workers><if_target_not_empty>replace\
+             </if_target_not_empty><settings/><tables><t/></tables></yandex>"
+        );
+        let kept = kept_elements(&text);
+        let names: Vec<&str> = kept.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["remote_servers", "max_workers", "settings"]);
+        assert_eq!((kept[0].1.as_str(), kept[1].1.as_str()), (servers, "<max_workers>2</max_workers>"));
+        let xml = Sketch { kept, clusters: vec![cluster("b", &["h2"])], ..Sketch::default() }.to_xml();
+        assert!(xml.contains("<password from_env=\"PW\"/></replica></shard></a>\n        <!-- ends"), "{xml}");
+        assert_eq!(xml.matches("</remote_servers>").count(), 1, "{xml}");
+    }
+}

@@ -1,0 +1,202 @@
+//! `check`: what would keep a task from being copied is said before anything is made.
+
+use lab::Lab;
+use serde_json::Value;
+
+use crate::copy::{BY_MONTH, COLUMNS, fill};
+use crate::harness::{Ended, Scene, Task, scene};
+use crate::matrix::cluster_of;
+
+/// From two servers to two others; the target's database is there, its table is not.
+fn good(scene: &Scene) -> Task {
+    fill(scene, &[0, 1], BY_MONTH, 1000, 2);
+    scene.on(&[2, 3], &format!("CREATE DATABASE {}", scene.dst));
+    let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id");
+    scene.task(&[&[0], &[1]], &[&[2], &[3]]).with(hits)
+}
+
+fn check(scene: &Scene, task: &Task) -> Ended {
+    let ended = scene.launch(task).verb("check").run();
+    assert_eq!(scene.children(&task.path), None, "a check made something in ZooKeeper:\n{}", ended.stdout);
+    for server in [2, 3] {
+        let left =
+            format!("SELECT count() FROM system.tables WHERE database = '{}' AND name LIKE 'copier\\_0%'", scene.dst);
+        assert_eq!(scene.ask(server, &left), "0", "a check made tables");
+    }
+    ended
+}
+
+/// Fails unless one line has all these words, and begins with the first.
+#[track_caller]
+fn says(ended: &Ended, words: &[&str]) {
+    let found =
+        ended.stdout.lines().any(|line| line.starts_with(words[0]) && words.iter().all(|word| line.contains(word)));
+    assert!(found, "no line has {words:?}:\n{}\n{}", ended.stdout, ended.stderr);
+}
+
+#[test]
+fn a_task_that_nothing_is_wrong_with() {
+    let scene = scene!();
+    let task = good(&scene);
+    let ended = check(&scene, &task).with(0);
+    says(&ended, &["remark", "ClickHouse 18.16.1", scene.server(3).host()]);
+    says(&ended, &["remark", "table hits", "2 partitions with 2000 rows"]);
+    says(&ended, &["remark", "nodes in ZooKeeper"]);
+    says(&ended, &["0 faults, 0 warnings"]);
+    assert_eq!(ended.stderr, "", "nothing is told twice");
+    assert_eq!(scene.ask(2, &format!("SHOW TABLES FROM {}", scene.dst)), "");
+    // And after a run the same path is known.
+    scene.run(&task).with(0);
+    let after = scene.launch(&task).without_task_file().verb("check").run().with(0);
+    says(&after, &["remark", "is finished"]);
+}
+
+#[test]
+fn no_coordinator_is_needed_to_ask() {
+    let scene = scene!();
+    let task = good(&scene);
+    let file = scene.dir().join("task.xml");
+    std::fs::write(&file, task.xml()).unwrap();
+    let binary = env!("CARGO_BIN_EXE_clickhouse-copier");
+    let arguments = ["check", "--format", "json", "--task-file"];
+    let output = std::process::Command::new(binary).args(arguments).arg(&file).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["verdict"], "clear");
+    let findings = report["findings"].as_array().unwrap();
+    assert!(!findings.is_empty() && findings.iter().all(|finding| finding["level"] == "remark"), "{report}");
+    assert!(findings.iter().all(|finding| finding["about"] != "zookeeper"), "{report}");
+}
+
+#[test]
+fn several_faults_are_told_at_once() {
+    let scene = scene!();
+    let mut task = good(&scene);
+    task.target_account = Some(("readonly".into(), String::new()));
+    let engine = "ReplicatedMergeTree('/it/{nope}/x', '{replica}') PARTITION BY toYYYYMM(d) ORDER BY id";
+    task.tables[0] = scene.table("hits").engine(engine).sharding_key("id");
+    // A second table, whose columns do not fit.
+    scene.on(&[0, 1], &format!("CREATE TABLE {}.other {COLUMNS} {BY_MONTH}", scene.src));
+    scene.on(&[2, 3], &format!("CREATE TABLE {}.other (d Date, id UInt64) {BY_MONTH}", scene.dst));
+    let task = task.with(scene.table("other").sharding_key("id"));
+    let ended = check(&scene, &task).with(1);
+    for server in [2, 3] {
+        let host = scene.server(server).host();
+        says(&ended, &["FAULT", host, "table hits", "may only read"]);
+        says(&ended, &["FAULT", host, "table hits", "no macro {nope}"]);
+        says(&ended, &["FAULT", host, "table other", "may only read"]);
+    }
+    says(&ended, &["FAULT", "table other", "column s"]);
+    assert!(ended.stdout.contains("a run would fail"), "{}", ended.stdout);
+}
+
+#[test]
+fn partitions_that_are_not_empty_and_their_fate() {
+    let scene = scene!();
+    let mut task = good(&scene);
+    scene.on(&[2, 3], &format!("CREATE TABLE {}.hits {COLUMNS} {BY_MONTH}", scene.dst));
+    scene.ask(2, &format!("INSERT INTO {}.hits SELECT toDate('2018-01-02'), 1, 's', 1", scene.dst));
+    for (policy, code, words) in [
+        ("fail", 1, ["FAULT", "holds rows already", "201801 (1 rows"]),
+        ("replace", 0, ["warning", "are replaced", "201801 (1 rows"]),
+        ("append", 0, ["warning", "rows are added", "201801 (1 rows"]),
+        ("skip", 0, ["remark", "are skipped", "201801 (1 rows"]),
+    ] {
+        task.tables[0] = scene.table("hits").sharding_key("id").with("if_target_not_empty", policy);
+        says(&check(&scene, &task).with(code), &words);
+    }
+}
+
+#[test]
+fn views_mutations_and_leftovers() {
+    let scene = scene!();
+    let mut task = good(&scene);
+    let (src, dst) = (&scene.src, &scene.dst);
+    scene.on(&[2, 3], &format!("CREATE TABLE {dst}.hits {COLUMNS} {BY_MONTH}"));
+    let view = "ENGINE = MergeTree PARTITION BY d ORDER BY d AS SELECT d, count() AS n";
+    scene.ask(3, &format!("CREATE MATERIALIZED VIEW {dst}.mv {view} FROM {dst}.hits GROUP BY d"));
+    scene.ask(0, &format!("SYSTEM STOP MERGES {src}.hits"));
+    scene.ask(0, &format!("ALTER TABLE {src}.hits DELETE WHERE v = 123456"));
+    scene.ask(2, &format!("CREATE TABLE {dst}.copier_ba9876543210_t0_b0_p0_a1 (a UInt8) ENGINE = Log"));
+    task.tables[0] = scene.table("hits").sharding_key("id");
+    let ended = check(&scene, &task.clone().more("<settings><max_thraeds>1</max_thraeds></settings>")).with(0);
+    says(&ended, &["warning", scene.server(3).host(), "materialized view", &format!("{dst}.mv")]);
+    says(&ended, &["warning", scene.server(0).host(), "of the source is not done", "v = 123456"]);
+    says(&ended, &["warning", scene.server(2).host(), "1 table of another task (ba9876543210)", "cleanup"]);
+    says(&ended, &["warning", "max_thraeds"]);
+    assert!(ended.stdout.contains("0 faults, 4 warnings"), "{}", ended.stdout);
+    scene.ask(0, &format!("SYSTEM START MERGES {src}.hits"));
+}
+
+#[test]
+fn a_modern_target_tells_of_its_ttl_its_mutations_and_its_disks() {
+    let scene = scene!();
+    fill(&scene, &[0], BY_MONTH, 500, 2);
+    let (node, dst) = (Lab::shared_modern().modern(0), &scene.dst);
+    let ask = |sql: &str| node.query(sql).unwrap();
+    ask(&format!("DROP DATABASE IF EXISTS {dst}"));
+    ask(&format!("CREATE DATABASE {dst}"));
+    ask(&format!("CREATE TABLE {dst}.hits {COLUMNS} {BY_MONTH} TTL d + INTERVAL 1 DAY"));
+    // A row that lives long enough to be in the way of a mutation.
+    ask(&format!("INSERT INTO {dst}.hits SELECT today() + 1000, 1, 's', 1"));
+    ask(&format!("ALTER TABLE {dst}.hits DELETE WHERE throwIf(v = 1) SETTINGS mutations_sync = 0"));
+    let source = scene.lab().cluster("source", &[&[0]]);
+    let task = Task::new(scene.task_path(), source, cluster_of("target", &[node])).with(scene.table("hits"));
+    let mut last = None;
+    scene.eventually("the mutation has failed once", || {
+        let ended = scene.launch(&task).verb("check").run().with(0);
+        let tried = ended.stdout.contains("it failed last with");
+        let told = ended.stdout.clone();
+        last = Some(ended);
+        if tried { Ok(()) } else { Err(told) }
+    });
+    let ended = last.unwrap();
+    says(&ended, &["warning", node.host(), "of the target is not done", "throwIf", "it failed last with"]);
+    says(&ended, &["warning", "table hits", "TTL", "will remove 500 of the rows"]);
+    assert!(!ended.stdout.contains("disk space is not known"), "{}", ended.stdout);
+    ask(&format!("DROP DATABASE {dst}"));
+}
+
+#[test]
+fn a_zookeeper_that_does_not_answer_hides_nothing_else() {
+    let scene = scene!();
+    let mut task = good(&scene);
+    let host = scene.server(0).host();
+    let nobody = format!("{}.150", &host[..host.rfind('.').unwrap()]);
+    let text = scene.keeper_text("").replace(scene.lab().zookeeper().host(), &nobody);
+    std::fs::write(scene.keeper_xml(), text).unwrap();
+    task.target_account = Some(("readonly".into(), String::new()));
+    let ended = scene.launch(&task).verb("check").run().with(1);
+    says(&ended, &["FAULT", "ZooKeeper", &nobody]);
+    says(&ended, &["FAULT", "table hits", "may only read"]);
+    // Without a file there is nothing to look at.
+    scene.launch(&task).without_task_file().verb("check").run().with(1).tells(&["ZooKeeper", &nobody]);
+}
+
+#[test]
+fn what_is_wrong_with_the_task_itself_and_with_the_way_to_servers() {
+    let scene = scene!();
+    let task = good(&scene);
+    let xml = task.xml();
+    let of = |text: &str| scene.launch_text(text).verb("check").run();
+    let wrong =
+        of(&xml.replacen("<weight>1<", "<weight>heavy<", 1).replacen("<table_push>hits</table_push>", "", 1)).with(2);
+    says(&wrong, &["FAULT", "shard[1]/weight", "heavy"]);
+    says(&wrong, &["FAULT", "<table_push>", "missing"]);
+    says(&of(&xml.replace(">id<", ">nope<")).with(2), &["FAULT", "sharding_key", "nope"]);
+    // A replica that does not answer, beside one that does; and a shard without any.
+    let host = scene.server(2).host();
+    let nobody = format!("{}.150", &host[..host.rfind('.').unwrap()]);
+    let replica = format!("<replica><host>{host}</host></replica>");
+    assert!(xml.contains(&replica), "{xml}");
+    let beside = of(&xml.replace(&replica, &format!("{replica}<replica><host>{nobody}</host></replica>"))).with(0);
+    says(&beside, &["warning", &nobody, "goes on without this replica"]);
+    says(
+        &of(&xml.replace(&replica, &replica.replace(host, &nobody))).with(1),
+        &["FAULT", "no replica of shard 1", &nobody],
+    );
+    // A task that is there already, and another file for it.
+    scene.run(&task).with(0);
+    let changed = scene.launch_text(&xml.replace(">id<", ">id + 1<")).verb("check").run().with(2);
+    says(&changed, &["FAULT", "sharding_key", "id + 1"]);
+}

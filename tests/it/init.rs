@@ -1,0 +1,195 @@
+//! `init` and `reverse`: from live servers to a task file, to a copy, and back.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use lab::LabSpec;
+
+use crate::copy::{BY_MONTH, COLUMNS, fill, rows};
+use crate::harness::{Digest, Scene, scene};
+
+/// The program in the scene's folder, with this password in its environment.
+fn copier(scene: &Scene, arguments: &[&str], password: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_clickhouse-copier"))
+        .args(arguments)
+        .env("COPIER_TEST_PASSWORD", password)
+        .current_dir(scene.dir())
+        .output()
+        .unwrap()
+}
+
+#[track_caller]
+fn ended(output: &Output, code: i32) -> String {
+    let said = [&output.stdout[..], &output.stderr[..]].concat();
+    let said = String::from_utf8(said).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+    said
+}
+
+/// Checks a file and runs it at a path of its own.
+#[track_caller]
+fn check_and_run(scene: &Scene, file: &str, path: &str) {
+    let said = ended(&copier(scene, &["check", "--task-file", file], ""), 0);
+    assert!(said.contains("0 faults, 0 warnings"), "{said}\n{}", text(scene, file));
+    let keeper = scene.keeper_xml();
+    let path = format!("{}/{path}", scene.task_path());
+    let config = keeper.to_str().unwrap();
+    ended(
+        &copier(scene, &["--config", config, "--task-path", &path, "--task-file", file, "--base-dir", "logs"], ""),
+        0,
+    );
+}
+
+fn text(scene: &Scene, file: &str) -> String {
+    std::fs::read_to_string(Path::new(scene.dir()).join(file)).unwrap()
+}
+
+fn digest(scene: &Scene, servers: &[usize], table: &str) -> Digest {
+    scene.digest(servers, "cityHash64(d, id, s, v)", table)
+}
+
+#[test]
+fn from_live_servers_to_a_copy_and_back() {
+    let scene = scene!(own LabSpec { clickhouse: 5, ..LabSpec::default() });
+    let (src, dst, back) = (scene.src.clone(), scene.dst.clone(), scene.database("back"));
+    let (one, three) = (scene.server(0).host(), scene.server(2).host());
+    for (name, shards) in [("old", [&[0][..], &[1]]), ("new", [&[2], &[3]])] {
+        scene.lab().define_cluster(&scene.lab().cluster(name, &shards)).unwrap();
+    }
+    fill(&scene, &[0, 1], BY_MONTH, 3000, 3);
+    let replicated =
+        "ENGINE = ReplicatedMergeTree('/events/{shard}', '{replica}') PARTITION BY toMonday(d) ORDER BY (d, s)";
+    for (number, server) in [(0, 0), (1, 1)] {
+        scene.ask(server, &format!("CREATE TABLE {src}.events {COLUMNS} {replicated}"));
+        scene.ask(server, &format!("INSERT INTO {src}.events {}", rows(number * 500, 500, 1)));
+    }
+    scene.ask(
+        0,
+        &format!("CREATE TABLE {src}.all_hits {COLUMNS} ENGINE = Distributed(old, {src}, hits, intHash32(id))"),
+    );
+    let wanted = ["hits", "events"].map(|table| digest(&scene, &[0, 1], &format!("{src}.{table}")));
+
+    let tables = ["hits", "events"].map(|table| format!("{src}.{table}"));
+    let init = ["init", "--from", one, "--to", three, "--table", &tables[0], "--table", &tables[1], "--database", &dst];
+    let written = [&init[..], &["--output", "task.xml"]].concat();
+    assert!(ended(&copier(&scene, &written, ""), 0).contains("check --task-file"));
+    let task = text(&scene, "task.xml");
+    for words in [
+        "one cluster that fits: old",
+        "one cluster that fits: new",
+        "<engine>MergeTree PARTITION BY toYYYYMM(d) ORDER BY (d, id)",
+        "<engine>ReplicatedMergeTree PARTITION BY toMonday(d) ORDER BY (d, s)",
+        "all_hits",
+        "<sharding_key>intHash32(id)</sharding_key>",
+        "<sharding_key>cityHash64(`s`)</sharding_key>",
+        "the first column of the sorting key",
+    ] {
+        assert!(task.contains(words), "no {words:?} in\n{task}");
+    }
+    // Nothing is overwritten.
+    assert!(ended(&copier(&scene, &written, ""), 2).contains("not overwritten"));
+    assert_eq!(text(&scene, "task.xml"), task);
+
+    check_and_run(&scene, "task.xml", "there");
+    for (table, wanted) in ["hits", "events"].iter().zip(&wanted) {
+        assert_eq!(digest(&scene, &[2, 3], &format!("{dst}.{table}")), *wanted, "{table}");
+    }
+    assert!(
+        scene.ask(2, &format!("SELECT engine FROM system.tables WHERE database = '{dst}' AND name = 'events'"))
+            == "ReplicatedMergeTree"
+    );
+
+    // Two shards wait for events, and nobody says how they were filled.
+    let said = ended(&copier(&scene, &["reverse", "--task-file", "task.xml", "--database", &back], ""), 2);
+    assert!(
+        said.contains("tables/events") && said.contains("--sharding-key") && !said.contains("tables/hits"),
+        "{said}"
+    );
+    let drill = ["--database", &back, "--sharding-key", "intHash64(id)", "--output", "drill.xml"];
+    ended(&copier(&scene, &[&["reverse", "--task-file", "task.xml"], &drill[..]].concat(), ""), 0);
+    check_and_run(&scene, "drill.xml", "drill");
+    for (table, wanted) in ["hits", "events"].iter().zip(&wanted) {
+        assert_eq!(digest(&scene, &[0, 1], &format!("{back}.{table}")), *wanted, "{table}");
+    }
+
+    // Onto the original, which is there, and is not touched; then it is lost, and comes back.
+    scene.on(
+        &[0, 1],
+        &format!("CREATE TABLE {src}.all_events {COLUMNS} ENGINE = Distributed(old, {src}, events, cityHash64(s))"),
+    );
+    let keeper = scene.keeper_xml();
+    let path = format!("{}/there", scene.task_path());
+    let stored = ["reverse", "--config", keeper.to_str().unwrap(), "--task-path", &path];
+    ended(&copier(&scene, &[&stored[..], &["--output", "back.xml"]].concat(), ""), 0);
+    let said = ended(&copier(&scene, &["check", "--task-file", "back.xml"], ""), 1);
+    assert!(said.contains("holds rows already"), "{said}");
+    for table in ["hits", "events"] {
+        scene.on(&[0, 1], &format!("DROP TABLE {src}.{table}"));
+    }
+    ended(&copier(&scene, &[&stored[..], &["--output", "lost.xml"]].concat(), ""), 0);
+    let lost = text(&scene, "lost.xml");
+    assert!(lost.contains("<sharding_key>intHash32(id)<") && lost.contains("<sharding_key>cityHash64(s)<"), "{lost}");
+    check_and_run(&scene, "lost.xml", "lost");
+    for (table, wanted) in ["hits", "events"].iter().zip(&wanted) {
+        assert_eq!(digest(&scene, &[0, 1], &format!("{src}.{table}")), *wanted, "{table}");
+    }
+    // As the Distributed table looks for them.
+    assert_eq!(scene.sum(&[0], &format!("SELECT count() FROM {src}.hits WHERE toUInt32(intHash32(id)) % 2 != 0")), 0);
+
+    // Somewhere else altogether: one server needs no key.
+    let spare = scene.server(4).host();
+    ended(&copier(&scene, &[&stored[..], &["--to", spare, "--output", "spare.xml"]].concat(), ""), 0);
+    check_and_run(&scene, "spare.xml", "spare");
+    assert_eq!(digest(&scene, &[4], &format!("{src}.events")), wanted[1]);
+}
+
+#[test]
+fn a_password_is_named_and_never_written() {
+    let scene = scene!();
+    fill(&scene, &[0], BY_MONTH, 100, 1);
+    let (one, two, table) = (scene.server(0).host(), scene.server(1).host(), format!("{}.hits", scene.src));
+    let account = ["--from-user", "tester", "--from-password-env", "COPIER_TEST_PASSWORD"];
+    let init =
+        [&["init", "--from", one, "--to", two, "--table", &table, "--database", &scene.dst], &account[..]].concat();
+    let output = copier(&scene, &init, lab::ODD_PASSWORD);
+    let task = ended(&output, 0);
+    assert!(
+        task.contains("<user>tester</user>") && task.contains("<password from_env=\"COPIER_TEST_PASSWORD\"/>"),
+        "{task}"
+    );
+    assert!(!task.contains(lab::ODD_PASSWORD) && !task.contains("ss\\w%&amp;"), "{task}");
+    std::fs::write(scene.dir().join("task.xml"), &output.stdout).unwrap();
+    ended(&copier(&scene, &["check", "--task-file", "task.xml"], lab::ODD_PASSWORD), 0);
+    // The way back keeps it out of the file too.
+    scene.on(&[1], &format!("CREATE DATABASE {}", scene.dst));
+    scene.ask(1, &format!("CREATE TABLE {}.hits {COLUMNS} {BY_MONTH}", scene.dst));
+    let back = ended(&copier(&scene, &["reverse", "--task-file", "task.xml"], lab::ODD_PASSWORD), 0);
+    assert!(back.contains("<password from_env=\"COPIER_TEST_PASSWORD\"/>") && !back.contains("ss\\w%&amp;"), "{back}");
+    let wrong = ended(&copier(&scene, &init, "sesame-open"), 1);
+    assert!(wrong.contains(one) && wrong.contains("password") && !wrong.contains("sesame-open"), "{wrong}");
+}
+
+#[test]
+fn what_cannot_be_is_said() {
+    let scene = scene!();
+    fill(&scene, &[0], BY_MONTH, 100, 1);
+    let (one, two, table) = (scene.server(0).host(), scene.server(1).host(), format!("{}.hits", scene.src));
+    let nobody = format!("{}.150", &one[..one.rfind('.').unwrap()]);
+    let missing = format!("{}.misses", scene.src);
+    for (more, code, words) in [
+        (&["--from", one, "--to", two, "--table", &missing][..], 1, &["there is no table", "misses", one][..]),
+        (&["--from", &nobody, "--to", two, "--table", &table], 1, &[&nobody, "no answer"]),
+        (&["--from", one, "--to", &nobody, "--table", &table], 1, &[&nobody, "no answer"]),
+        (&["--from", one, "--to", two, "--table", &table, "--to-cluster", "nowhere"], 2, &["no cluster nowhere", two]),
+        (&["--from", one, "--to", two, "--table", &table, "--to-password-env", "NOT_SET_HERE"], 2, &["NOT_SET_HERE"]),
+        // The same table on the same server.
+        (&["--from", one, "--to", one, "--table", &table], 2, &["hits", one]),
+    ] {
+        let said = ended(&copier(&scene, &[&["init"], more].concat(), ""), code);
+        for word in words {
+            assert!(said.contains(word), "{more:?}: no {word:?}: {said}");
+        }
+        assert!(!said.contains("<clickhouse>"), "{more:?}: {said}");
+    }
+}
