@@ -35,7 +35,7 @@ impl Clause {
         (Clause::Comment, &["COMMENT"]),
     ];
 
-    fn words(self) -> String {
+    pub(super) fn words(self) -> String {
         Self::ALL.iter().find(|(clause, _)| *clause == self).map(|(_, words)| words.join(" ")).unwrap_or_default()
     }
 }
@@ -108,6 +108,13 @@ impl Engine {
     /// The text of a clause.
     pub fn clause(&self, wanted: Clause) -> Option<&str> {
         self.clauses.iter().find(|(clause, _)| *clause == wanted).map(|(_, text)| text.as_str())
+    }
+
+    /// The value of one of its settings, where it stands there.
+    pub fn setting(&self, name: &str) -> Option<String> {
+        let written = settings(self.clause(Clause::Settings)?);
+        let found = written.iter().find(|setting| setting_name(setting) == name)?;
+        Some(found.split_once('=')?.1.trim().to_owned())
     }
 
     /// Whether partitions of it can be attached and replaced.

@@ -45,7 +45,12 @@ async fn clear(hands: &Hands) -> Vec<String> {
     let task = hands.site.task();
     let mut nodes: BTreeMap<String, Node> = BTreeMap::new();
     let mut targets: BTreeMap<(String, String), Node> = BTreeMap::new();
-    for (job, plan) in task.tables.iter().zip(hands.site.plans.iter()) {
+    for (table, (job, plan)) in task.tables.iter().zip(hands.site.plans.iter()).enumerate() {
+        if hands.site.may_clone(table) {
+            for (_, node) in task.source(job).nodes() {
+                targets.insert((node.url(), plan.source.database.clone()), node.clone());
+            }
+        }
         for (_, node) in task.source(job).nodes().chain(task.target(job).nodes()) {
             nodes.insert(node.url(), node.clone());
         }

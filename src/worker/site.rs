@@ -149,6 +149,12 @@ impl Site {
         }
     }
 
+    /// Whether pieces of a table job may be cloned, and so leave tables on source nodes.
+    pub fn may_clone(&self, table: usize) -> bool {
+        let told = self.task().tables[table].transfer;
+        told == Some(Way::Clone) || (told.is_none() && self.plans[table].clones)
+    }
+
     /// The task as it is now: settings may change while it runs.
     pub fn task(&self) -> Arc<Task> {
         self.task.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -7,6 +7,7 @@ mod again;
 mod bad_input;
 mod between;
 mod cleanup;
+mod clone;
 mod columns;
 mod copy;
 mod crash;
