@@ -95,6 +95,9 @@ impl Warehouse for MemoryWarehouse {
     async fn zookeeper_children(&self, node: &Node, path: &str) -> Result<Option<Vec<String>>, Error> {
         let doing = format!("cannot look at {path} in the server's ZooKeeper");
         self.question(node, doing, |world, _| {
+            if let Some(replica) = path.strip_suffix("/parts") {
+                return Ok(world.parts_at(replica).map(|numbers| numbers.iter().map(u64::to_string).collect()));
+            }
             let table = path.strip_suffix("/replicas").and_then(|path| world.paths.get(path));
             Ok(table.map(|(_, names)| names.iter().cloned().collect()))
         })

@@ -245,6 +245,17 @@ impl World {
         Ok(())
     }
 
+    /// The numbers of the parts of a replica, by its path in ZooKeeper (`/table/replicas/name`).
+    pub fn parts_at(&self, path: &str) -> Option<Vec<u64>> {
+        let here = |table: &&Table| {
+            let path_of = |of: &Replica| format!("{}/replicas/{}", of.path, of.name);
+            table.replica.as_ref().is_some_and(|replica| path_of(replica) == path)
+        };
+        let databases = self.servers.values().flat_map(|server| server.databases.values());
+        let table = databases.flat_map(BTreeMap::values).find(here)?;
+        Some(self.parts(table).iter().map(|part| part.number).collect())
+    }
+
     /// Copies partitions from a replica of another server that has them; what stands before its native port stands before the
     /// port for parts too.
     pub fn fetch(&mut self, node: &str, into: &TableName, path: &str, ids: &[PartitionId]) -> Result<(), Kind> {

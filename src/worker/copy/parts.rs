@@ -15,8 +15,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
+use tokio::time::Instant;
 
 use crate::cluster::{Error, Placing};
 use crate::model::{Node, PartitionId, TableName, Way};
@@ -28,6 +30,9 @@ use super::{Attempt, Source};
 
 /// Partitions for one ALTER.
 const PER_ALTER: usize = 100;
+/// How long a server may see an older state of ZooKeeper than another one, and how often it is looked at. Nobody tells.
+const BEHIND: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(200);
 /// The name of the replica that others fetch from.
 const REPLICA: &str = "source";
 
@@ -304,10 +309,7 @@ impl Attempt<'_> {
         ids: &[PartitionId],
     ) -> Result<(), Hindrance> {
         let (site, warehouse) = (self.site, &self.site.fleet.warehouse);
-        let seen = warehouse.zookeeper_children(target, &format!("{path}/replicas")).await?;
-        if seen.is_none_or(|replicas| replicas != [REPLICA]) {
-            return Err(Hindrance::Unfit(format!("{source} and {target} do not have the same ZooKeeper")));
-        }
+        self.wait_until_seen(target, source, path).await?;
         let definition = site.target(self.piece.table, target).await?;
         let own_path = path_of(into, &format!("_s{shard}r{replica}"));
         let statement = definition
@@ -320,6 +322,32 @@ impl Attempt<'_> {
             warehouse.fetch(target, into, path, some, &query_id, &settings).await?;
         }
         Ok(())
+    }
+
+    /// The target finds the parts through ZooKeeper, of which it may ask a server that is a little behind that of the source:
+    /// what it does not see it would not fetch.
+    async fn wait_until_seen(&self, target: &Node, source: &Node, path: &str) -> Result<(), Hindrance> {
+        let warehouse = &self.site.fleet.warehouse;
+        let path = format!("{path}/replicas/{REPLICA}/parts");
+        let parts = async |node| {
+            let names = warehouse.zookeeper_children(node, &path).await?;
+            Ok::<_, Error>(names.map(|names| names.into_iter().collect::<BTreeSet<_>>()))
+        };
+        let there = parts(source).await?;
+        let begun = Instant::now();
+        loop {
+            let seen = parts(target).await?;
+            if seen == there {
+                return Ok(());
+            }
+            if begun.elapsed() > BEHIND {
+                return Err(Hindrance::Unfit(match seen {
+                    None => format!("{source} and {target} do not have the same ZooKeeper"),
+                    Some(_) => format!("{target} does not see in ZooKeeper which parts {source} has"),
+                }));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// From here on the staging tables are touched: what goes wrong is for the next attempt, with staging tables of its own.
