@@ -102,7 +102,8 @@ pub struct TableJob {
     pub if_target_not_empty: IfTargetNotEmpty,
     /// Whether ALIAS and MATERIALIZED columns are transferred as data.
     pub copy_alias_and_materialized: bool,
-    /// `<transfer>`: how rows travel; `None` is `auto`. The plan does not depend on it: it may change while the task runs.
+    /// `<transfer>`: how rows travel; `None` is `auto`. It may change while the task runs: the plan hangs on it
+    /// only in that pieces which are to be cloned are no slices.
     pub transfer: Option<Way>,
     /// `<relay_compression>`: whether a relay asks for compressed rows; it does unless told otherwise.
     pub relay_compression: bool,

@@ -149,10 +149,9 @@ impl Site {
         }
     }
 
-    /// Whether pieces of a table job may be cloned, and so leave tables on source nodes.
+    /// Whether pieces of a table job may be cloned, or may have been before the task was changed: they leave tables on source nodes.
     pub fn may_clone(&self, table: usize) -> bool {
-        let told = self.task().tables[table].transfer;
-        told == Some(Way::Clone) || (told.is_none() && self.plans[table].clones)
+        self.plans[table].clones || self.task().tables[table].transfer == Some(Way::Clone)
     }
 
     /// The task as it is now: settings may change while it runs.
