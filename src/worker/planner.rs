@@ -296,7 +296,8 @@ impl Planner<'_> {
             Some(why) if told => return Err(self.world(&no_clone(&why))),
             Some(why) => tracing::info!("table {name}: transfer: not clone, since {why}"),
             None => tracing::info!(
-                "table {name}: transfer: clone: both sides have the same columns and keys, and what a source shard has belongs                  to one target shard, so whole parts travel as files"
+                "table {name}: transfer: clone: both sides have the same columns and keys, and what a source shard has belongs \
+                 to one target shard, so whole parts travel as files"
             ),
         }
         Ok(clones)
