@@ -303,8 +303,12 @@ impl Planner<'_> {
         Ok(clones)
     }
 
-    /// What the rows have against it.
+    /// What ZooKeeper and the rows have against it.
     async fn against_clone(&self, found: &mut [Found]) -> Result<Option<String>, Error> {
+        let told = self.job.transfer == Some(Way::Clone);
+        if let Some(why) = self.survey.against_zookeepers(self.fleet, told).await {
+            return Ok(Some(why));
+        }
         let shards = self.survey.sources.iter().filter_map(|nodes| nodes.first());
         let nodes: Vec<&Arc<Node>> = shards.collect();
         if found.iter().any(|partition| partition.id.is_none()) {

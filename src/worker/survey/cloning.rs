@@ -7,6 +7,7 @@ use futures::future::join_all;
 
 use crate::model::{Node, Way};
 
+use super::super::fleet::Fleet;
 use super::{Survey, Surveyor};
 
 /// The versions with which cloning was tried. Others are cloned only where the task says so.
@@ -34,9 +35,8 @@ impl Surveyor<'_> {
             return Some(format!("{} source shards become {of_targets}", survey.sources.len()));
         }
         let sources: Vec<&Arc<Node>> = survey.sources.iter().flatten().collect();
-        let targets: Vec<&Arc<Node>> = survey.targets.iter().flatten().collect();
         let mut releases = BTreeSet::new();
-        for node in sources.iter().chain(&targets) {
+        for node in survey.sources.iter().chain(&survey.targets).flatten() {
             match self.fleet.facts(node).await {
                 Ok(facts) => releases.insert((facts.release(), facts.version.clone())),
                 Err(error) => return Some(error.to_string()),
@@ -62,18 +62,20 @@ impl Surveyor<'_> {
                 return Some(format!("{node}: database {} is Replicated", survey.source.name.database));
             }
         }
-        self.against_zookeepers(&sources, &targets).await
+        None
     }
+}
 
-    /// Servers find each other's parts through ZooKeeper.
-    async fn against_zookeepers(&self, sources: &[&Arc<Node>], targets: &[&Arc<Node>]) -> Option<String> {
-        let nodes: Vec<&Arc<Node>> = sources.iter().chain(targets).copied().collect();
+impl Survey {
+    /// Servers find each other's parts through ZooKeeper, all through the same one. Asked when the task is planned, not before:
+    /// by then a new ZooKeeper has at least the task's own node, where servers and workers share it.
+    pub async fn against_zookeepers(&self, fleet: &Fleet, told: bool) -> Option<String> {
+        let nodes: Vec<&Arc<Node>> = self.sources.iter().chain(&self.targets).flatten().collect();
         let (first, others) = nodes.split_first()?;
         if others.iter().all(|node| node.url() == first.url()) {
             return None;
         }
-        let marks = join_all(nodes.iter().map(|node| self.fleet.warehouse.zookeeper_marks(node))).await;
-        let told = self.job.transfer.is_some();
+        let marks = join_all(nodes.iter().map(|node| fleet.warehouse.zookeeper_marks(node))).await;
         let mut common: Option<BTreeSet<String>> = None;
         for (node, marks) in nodes.iter().zip(marks) {
             let marks = match marks {
