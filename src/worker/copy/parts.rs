@@ -218,9 +218,8 @@ impl Attempt<'_> {
         let (Some(shard), false) = (shard, ids.is_empty()) else {
             return Ok(Brought { ids: Vec::new(), on: Vec::new() });
         };
-        let places = nodes[shard].iter().enumerate();
         if local {
-            return Ok(Brought { ids, on: places.map(|(_, target)| (target.clone(), out.clone())).collect() });
+            return Ok(Brought { ids, on: nodes[shard].iter().map(|target| (target.clone(), out.clone())).collect() });
         }
         let into = site.beside_target(
             self.piece.table,
@@ -228,7 +227,10 @@ impl Attempt<'_> {
         );
         made.extend(nodes[shard].iter().map(|target| (target.clone(), into.clone())));
         let fetched = join_all(
-            places.map(|(replica, target)| self.fetch_on(target, (shard, replica), &into, (node, path.as_str()), &ids)),
+            nodes[shard]
+                .iter()
+                .enumerate()
+                .map(|(replica, target)| self.fetch_on(target, (shard, replica), &into, (node, path.as_str()), &ids)),
         );
         fetched.await.into_iter().collect::<Result<(), Hindrance>>()?;
         Ok(Brought { ids, on: nodes[shard].iter().map(|target| (target.clone(), into.clone())).collect() })
