@@ -324,13 +324,7 @@ fn each_fault_names_its_element() {
         ),
         (
             table("<transfer>fetch</transfer>"),
-            format!("{HITS}/transfer: must be one of auto, push, pull, relay, but is 'fetch'"),
-        ),
-        (
-            table("<transfer>clone</transfer>"),
-            format!(
-                "{HITS}/transfer: clone (parts as files) is not there yet: leave the element out, or write auto, push, pull or relay"
-            ),
+            format!("{HITS}/transfer: must be one of auto, push, pull, relay, clone, but is 'fetch'"),
         ),
         (
             table("<if_target_not_empty>drop</if_target_not_empty>"),

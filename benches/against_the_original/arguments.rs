@@ -11,7 +11,7 @@ use crate::case::{CASES, Case, VERIFICATION};
 #[derive(Debug, Parser)]
 #[command(name = "against_the_original")]
 pub struct Arguments {
-    /// Only this case; may be given several times [A, B, C, D, E, and H: what verification costs]
+    /// Only this case; may be given several times [A, B, C, P, D, E, and H: what verification costs]
     #[arg(long = "case", value_name = "CASE")]
     names: Vec<String>,
     /// Rows of the source table (case D always has 300 partitions: a row in forty of these, at most)

@@ -54,11 +54,16 @@ const RESHARD: Case = Case {
     goal: 0.55,
 };
 
+/// Ours clones it, if there are rows enough to be worth it (see the planner).
+const BACKUP: Case =
+    Case { name: "C", title: "backup, 2 shards to 2", targets: 2, route: Route::Straight, goal: 0.2, ..RESHARD };
+
 /// All of them. (What 100,000 pieces cost the coordinator is measured by a benchmark of its own, `coordination`.)
-pub const CASES: [Case; 5] = [
+pub const CASES: [Case; 6] = [
     RESHARD,
     Case { name: "B", title: "reshard, 2 shards to 8", targets: 8, goal: 0.6, ..RESHARD },
-    Case { name: "C", title: "backup, 2 shards to 2", targets: 2, route: Route::Straight, goal: 0.5, ..RESHARD },
+    BACKUP,
+    Case { name: "P", title: "that backup by push", elements: "<transfer>push</transfer>", goal: 0.5, ..BACKUP },
     Case {
         name: "D",
         title: "300 small partitions, 2 shards to 3",

@@ -114,6 +114,27 @@ impl Warehouse for Servers {
         Ok(None)
     }
 
+    /// They have no ZooKeeper, so nothing is cloned.
+    async fn zookeeper_marks(&self, _: &Node) -> Result<BTreeSet<String>, Error> {
+        Ok(BTreeSet::new())
+    }
+
+    async fn parts_lacking(&self, _: &Node, _: &TableName, _: &[Column]) -> Result<u64, Error> {
+        Ok(0)
+    }
+
+    async fn fetch(
+        &self,
+        _: &Node,
+        _: &TableName,
+        _: &str,
+        _: &[PartitionId],
+        _: &str,
+        _: &Settings,
+    ) -> Result<(), Error> {
+        Ok(())
+    }
+
     async fn parts(&self, _: &Node, name: &TableName) -> Result<Vec<PartSizes>, Error> {
         let partitions = if name.database == "a" { self.shape.partitions } else { 0 };
         let rows = self.shape.rows_of_partition();

@@ -166,6 +166,11 @@ pub trait Warehouse: Send + Sync {
     async fn reaches(&self, from: &Node, to: &Node) -> Result<(), Error>;
     /// Nodes under a path of the server's own ZooKeeper; `None` when there is no such path.
     async fn zookeeper_children(&self, node: &Node, path: &str) -> Result<Option<Vec<String>>, Error>;
+    /// What tells the server's own ZooKeeper from others; two servers with something in common have the same one. An error
+    /// when it has none.
+    async fn zookeeper_marks(&self, node: &Node) -> Result<BTreeSet<String>, Error>;
+    /// How many active parts of a table do not have each of these columns with its type.
+    async fn parts_lacking(&self, node: &Node, name: &TableName, columns: &[Column]) -> Result<u64, Error>;
     /// Active parts by partition.
     async fn parts(&self, node: &Node, name: &TableName) -> Result<Vec<PartSizes>, Error>;
     /// How many displaced parts of some partitions are still there.
@@ -261,6 +266,18 @@ pub trait Warehouse: Send + Sync {
         into: &TableName,
         from: &TableName,
         ids: &[PartitionId],
+        settings: &Settings,
+    ) -> Result<(), Error>;
+    /// Fetches partitions of a Replicated table of another server, as files, and adds them to a Replicated table of this one.
+    /// `path` is that of the other table in the ZooKeeper that both have. No bound on its time; dropping the future does not end
+    /// the statements.
+    async fn fetch(
+        &self,
+        node: &Node,
+        into: &TableName,
+        path: &str,
+        ids: &[PartitionId],
+        query_id: &str,
         settings: &Settings,
     ) -> Result<(), Error>;
     /// Removes the rows of partitions. No bound on its time.

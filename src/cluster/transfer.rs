@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::model::{Node, TableName, Way};
 use crate::sql::{self, Selection, SlotFilter, SlotKey};
 
-use super::{Settings, Throttle};
+use super::{Error, Kind, Settings, Throttle};
 
 /// The transfer of some rows from source nodes to a table of target nodes.
 #[derive(Debug, Clone)]
@@ -102,7 +102,7 @@ impl Transfer {
             // One statement serves them all.
             Way::Push if self.dealt.is_some() => read.collect(),
             Way::Push => sent.collect(),
-            Way::Pull => taken.collect(),
+            Way::Pull | Way::Clone => taken.collect(),
             Way::Relay => taken.chain(read).collect(),
         }
     }
@@ -121,6 +121,12 @@ impl Transfer {
         for throttle in &self.throttles {
             throttle.pass(bytes).await;
         }
+    }
+
+    /// The answer to a transfer of rows by [`Way::Clone`]: parts are moved by [`Warehouse::fetch`](super::Warehouse::fetch).
+    pub(super) fn parts_do_not(&self) -> Error {
+        let node = self.to.first().map(|to| to.node.to_string()).unwrap_or_default();
+        Error { node, doing: self.doing(), kind: Kind::Answer("parts are fetched, not transferred".into()) }
     }
 
     /// What could not be done, for an error.

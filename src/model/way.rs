@@ -11,6 +11,8 @@ pub enum Way {
     Pull,
     /// The worker reads them from one server over HTTP and writes them to the other.
     Relay,
+    /// The target server fetches parts as files; nobody decodes a row.
+    Clone,
 }
 
 impl Way {
@@ -20,6 +22,7 @@ impl Way {
             Self::Push => "push",
             Self::Pull => "pull",
             Self::Relay => "relay",
+            Self::Clone => "clone",
         }
     }
 }

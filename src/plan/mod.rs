@@ -46,6 +46,9 @@ pub struct TablePlan {
     pub pieces: Vec<PiecePlan>,
     /// What a person should know.
     pub remarks: Vec<String>,
+    /// Whether its pieces are to be cloned where the task leaves that to us: none of them is a slice then.
+    #[serde(default)]
+    pub clones: bool,
 }
 
 /// How the source is read.
@@ -75,6 +78,12 @@ pub struct Sharding {
 }
 
 impl Sharding {
+    /// The target shard that has a slot, given as its text.
+    pub fn owner_of(&self, slot: &PartitionValue) -> Option<usize> {
+        let slot: u64 = slot.0.first()?.parse().ok()?;
+        self.slots.iter().position(|slots| slots.contains(&slot))
+    }
+
     /// How rows find their slot.
     pub fn slot_key(&self) -> SlotKey {
         SlotKey {
@@ -162,6 +171,15 @@ impl Reading {
         Expression::parse(expression).is_ok_and(|expression| expression.is_function_of_the_row())
     }
 
+    /// What keeps the rows from travelling as parts: they hold all rows, and each value as it is.
+    pub fn against_parts(&self, columns: &[String]) -> Option<String> {
+        if self.condition.is_some() {
+            return Some("where_condition chooses among the rows".into());
+        }
+        let as_they_are = columns.iter().map(|name| crate::sql::quote::ident(name)).eq(self.values.iter().cloned());
+        (self.columns.is_some() || !as_they_are).then(|| "columns are converted or computed".into())
+    }
+
     /// The relation over a table.
     pub fn relation(&self, table: &TableName) -> Relation {
         Relation {
@@ -182,6 +200,11 @@ impl TablePlan {
     /// The partitions of a batch.
     pub fn partitions_of(&self, batch: usize) -> &[PartitionPlan] {
         &self.partitions[self.batches[batch].partitions.clone()]
+    }
+
+    /// What in the way the rows are read keeps them from travelling as parts.
+    pub fn against_parts(&self) -> Option<String> {
+        self.reading.against_parts(&self.columns)
     }
 
     /// Uncompressed bytes of a piece, estimated.

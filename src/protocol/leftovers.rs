@@ -82,7 +82,7 @@ pub fn judge_table(name: &str, task: Option<&TaskId>, boards: Option<&[TableBoar
     let reason = match (boards, made.table) {
         (None, _) => Reason::Named,
         (Some(boards), BatchTable::Assembly { publication }) => of_assembly(boards, made.batch, publication),
-        (Some(boards), BatchTable::Staging { piece, attempt, .. }) => {
+        (Some(boards), BatchTable::Staging { piece, attempt, .. } | BatchTable::Parts { piece, attempt, .. }) => {
             of_attempt(boards, PieceRef { table: made.batch.table, piece }, attempt)
         }
     };
@@ -231,6 +231,8 @@ mod tests {
             (id.staging(batch(2), piece(4), 3), Reason::Unrecorded),
             (id.staging(batch(2), piece(5), 1), Reason::Failed),
             (id.staging(batch(9), piece(99), 1), Reason::Unrecorded),
+            (id.parts_out(batch(0), piece(0), 1, 0), Reason::Published),
+            (id.parts_in(batch(2), piece(4), 2, 1), gone()),
         ] {
             assert_eq!(reason(&name), why, "{name}");
         }

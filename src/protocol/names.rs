@@ -76,6 +76,16 @@ impl TaskId {
         format!("{}_u{publication}", self.staging(batch, piece, attempt))
     }
 
+    /// The table on a source node that holds the parts of one attempt for target nodes to fetch.
+    pub fn parts_out(&self, batch: BatchRef, piece: PieceRef, attempt: u32, source_shard: usize) -> String {
+        format!("{}_out{source_shard}", self.staging(batch, piece, attempt))
+    }
+
+    /// The table on a target node that fetches them.
+    pub fn parts_in(&self, batch: BatchRef, piece: PieceRef, attempt: u32, source_shard: usize) -> String {
+        format!("{}_in{source_shard}", self.staging(batch, piece, attempt))
+    }
+
     /// The assembly table of one attempt at publishing.
     pub fn assembly(&self, batch: BatchRef, publication: u32) -> String {
         format!("{}asm_u{publication}", self.batch_tables(batch))
@@ -120,6 +130,17 @@ pub enum BatchTable {
         /// The publication that took it last.
         publication: Option<u32>,
     },
+    /// Parts of one attempt at a piece on their way as files.
+    Parts {
+        /// Index of the piece.
+        piece: usize,
+        /// The attempt at the piece.
+        attempt: u32,
+        /// Index of the source shard whose parts they are.
+        source_shard: usize,
+        /// Whether they are on their way out of a source node, or into a target node.
+        out: bool,
+    },
     /// What one attempt at publishing put together.
     Assembly {
         /// That attempt.
@@ -133,7 +154,9 @@ impl BatchTable {
     pub fn is_older(self, publication: u32, recorded: impl Fn(usize) -> Option<u32>) -> bool {
         match self {
             Self::Assembly { publication: of } => of < publication,
-            Self::Staging { piece, attempt, .. } => recorded(piece).is_some_and(|recorded| attempt < recorded),
+            Self::Staging { piece, attempt, .. } | Self::Parts { piece, attempt, .. } => {
+                recorded(piece).is_some_and(|recorded| attempt < recorded)
+            }
         }
     }
 
@@ -144,6 +167,7 @@ impl BatchTable {
             Self::Staging { piece, attempt, publication: of } => {
                 of.is_some_and(|of| of > publication) || recorded(piece).is_none_or(|recorded| attempt > recorded)
             }
+            Self::Parts { piece, attempt, .. } => recorded(piece).is_none_or(|recorded| attempt > recorded),
         }
     }
 
@@ -153,6 +177,12 @@ impl BatchTable {
             return Some(Self::Assembly { publication: publication.parse().ok()? });
         }
         let (piece, rest) = rest.strip_prefix('p')?.split_once("_a")?;
+        for (word, out) in [("_out", true), ("_in", false)] {
+            if let Some((attempt, source_shard)) = rest.split_once(word) {
+                let (attempt, source_shard) = (attempt.parse().ok()?, source_shard.parse().ok()?);
+                return Some(Self::Parts { piece: piece.parse().ok()?, attempt, source_shard, out });
+            }
+        }
         let (attempt, publication) = match rest.split_once("_u") {
             Some((attempt, publication)) => (attempt, Some(publication.parse().ok()?)),
             None => (rest, None),
@@ -220,6 +250,12 @@ impl MadeTable {
             BatchTable::Staging { piece: of, attempt, publication: Some(publication) } => {
                 self.task.taken(self.batch, piece(of), attempt, publication)
             }
+            BatchTable::Parts { piece: of, attempt, source_shard, out: true } => {
+                self.task.parts_out(self.batch, piece(of), attempt, source_shard)
+            }
+            BatchTable::Parts { piece: of, attempt, source_shard, out: false } => {
+                self.task.parts_in(self.batch, piece(of), attempt, source_shard)
+            }
             BatchTable::Assembly { publication } => self.task.assembly(self.batch, publication),
         }
     }
@@ -245,7 +281,9 @@ mod tests {
     fn a_whole_name_tells_its_task_and_a_name_like_ours_tells_nothing() {
         let id = TaskId("0123456789ab".into());
         let (batch, piece) = (BatchRef { table: 1, batch: 2 }, PieceRef { table: 1, piece: 34 });
-        for name in [id.staging(batch, piece, 5), id.taken(batch, piece, 5, 6), id.assembly(batch, 7)] {
+        let parts = [id.parts_out(batch, piece, 5, 0), id.parts_in(batch, piece, 5, 12)];
+        let staged = [id.staging(batch, piece, 5), id.taken(batch, piece, 5, 6), id.assembly(batch, 7)];
+        for name in staged.into_iter().chain(parts) {
             let made = MadeTable::parse(&name);
             assert_eq!(made.as_ref().map(|made| (&made.task, made.batch)), Some((&id, batch)), "{name}");
             for other in [format!("{name}_old"), format!("{name}x"), format!(" {name}"), name.replace("t1", "t01")] {
@@ -269,6 +307,8 @@ mod tests {
             (id.staging(batch, piece, 5), BatchTable::Staging { piece: 34, attempt: 5, publication: None }),
             (id.taken(batch, piece, 5, 6), BatchTable::Staging { piece: 34, attempt: 5, publication: Some(6) }),
             (id.assembly(batch, 7), BatchTable::Assembly { publication: 7 }),
+            (id.parts_out(batch, piece, 5, 2), BatchTable::Parts { piece: 34, attempt: 5, source_shard: 2, out: true }),
+            (id.parts_in(batch, piece, 5, 2), BatchTable::Parts { piece: 34, attempt: 5, source_shard: 2, out: false }),
         ] {
             assert_eq!(name.strip_prefix(&prefix).and_then(BatchTable::parse), Some(table), "{name}");
         }
@@ -279,12 +319,16 @@ mod tests {
     fn what_a_newer_attempt_made_is_known_as_such() {
         let recorded = |piece: usize| (piece == 3).then_some(5);
         let staging = |attempt, publication| BatchTable::Staging { piece: 3, attempt, publication };
+        let parts = |attempt| BatchTable::Parts { piece: 3, attempt, source_shard: 0, out: false };
         for (table, older, newer) in [
             (staging(4, None), true, false),
             (staging(4, Some(1)), true, false),
             (staging(5, Some(1)), false, false),
             (staging(5, Some(3)), false, true),
             (staging(6, None), false, true),
+            (parts(4), true, false),
+            (parts(5), false, false),
+            (parts(6), false, true),
             (BatchTable::Assembly { publication: 1 }, true, false),
             (BatchTable::Assembly { publication: 3 }, false, true),
         ] {

@@ -130,13 +130,21 @@ impl TableDefinition {
     ///
     /// `None` when this table lacks one of the columns.
     pub fn create_staging(&self, staging: &TableName, columns: &[String]) -> Option<String> {
+        self.create_like(staging, columns, &self.engine.staging())
+    }
+
+    /// The same for a table that parts pass through, at a path in ZooKeeper.
+    pub fn create_passage(&self, name: &TableName, columns: &[String], path: &str, replica: &str) -> Option<String> {
+        self.create_like(name, columns, &self.engine.passage(path, replica))
+    }
+
+    fn create_like(&self, name: &TableName, columns: &[String], engine: &Engine) -> Option<String> {
         let declaration_of = |name: &String| self.declarations.iter().find(|text| declares(text, name));
         let mut kept: Vec<String> =
             columns.iter().map(|name| declaration_of(name).map(|text| as_plain(text))).collect::<Option<_>>()?;
         let of_the_table = |text: &&String| ["INDEX", "PROJECTION"].iter().any(|word| starts_with_word(text, word));
         kept.extend(self.declarations.iter().filter(of_the_table).cloned());
-        let engine = self.engine.staging();
-        Some(format!("CREATE TABLE {} ({}) ENGINE = {engine}", quote::table(staging), kept.join(", ")))
+        Some(format!("CREATE TABLE {} ({}) ENGINE = {engine}", quote::table(name), kept.join(", ")))
     }
 }
 

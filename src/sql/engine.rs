@@ -35,7 +35,7 @@ impl Clause {
         (Clause::Comment, &["COMMENT"]),
     ];
 
-    fn words(self) -> String {
+    pub(super) fn words(self) -> String {
         Self::ALL.iter().find(|(clause, _)| *clause == self).map(|(_, words)| words.join(" ")).unwrap_or_default()
     }
 }

@@ -201,7 +201,7 @@ pub struct SlotKey {
 
 impl SlotKey {
     /// The slot of a row, as an expression.
-    pub(super) fn slot(&self) -> String {
+    pub fn slot(&self) -> String {
         format!("toUInt{}({}) % {}", self.width.0, self.key, self.total)
     }
 }

@@ -152,9 +152,6 @@ pub enum Problem {
     /// Two elements that contradict each other.
     #[error("contradicts <{0}> of the same element")]
     Contradiction(&'static str),
-    /// A transfer that is planned and not there.
-    #[error("clone (parts as files) is not there yet: leave the element out, or write auto, push, pull or relay")]
-    NoClone,
     /// A cap on bytes a second where servers carry the rows.
     #[error(
         "rows that travel by {0} cannot be held to max_bytes_per_second: leave <transfer> out or write relay, so that they \

@@ -38,8 +38,13 @@ impl IfTargetNotEmpty {
 }
 
 /// What `<transfer>` can say; no way is `auto`.
-const TRANSFERS: [(&str, Option<Way>); 4] =
-    [("auto", None), ("push", Some(Way::Push)), ("pull", Some(Way::Pull)), ("relay", Some(Way::Relay))];
+const TRANSFERS: [(&str, Option<Way>); 5] = [
+    ("auto", None),
+    ("push", Some(Way::Push)),
+    ("pull", Some(Way::Pull)),
+    ("relay", Some(Way::Relay)),
+    ("clone", Some(Way::Clone)),
+];
 /// How it is checked that what arrived is what was selected.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Verify {
@@ -97,7 +102,8 @@ pub struct TableJob {
     pub if_target_not_empty: IfTargetNotEmpty,
     /// Whether ALIAS and MATERIALIZED columns are transferred as data.
     pub copy_alias_and_materialized: bool,
-    /// `<transfer>`: how rows travel; `None` is `auto`. The plan does not depend on it: it may change while the task runs.
+    /// `<transfer>`: how rows travel; `None` is `auto`. It may change while the task runs: the plan hangs on it
+    /// only in that pieces which are to be cloned are no slices.
     pub transfer: Option<Way>,
     /// `<relay_compression>`: whether a relay asks for compressed rows; it does unless told otherwise.
     pub relay_compression: bool,
@@ -305,11 +311,6 @@ fn policies(scope: &Scope<'_>, inherited: Policies) -> Policies {
 
 fn transfer(scope: &Scope<'_>, inherited: Policies) -> Option<Way> {
     let Some(text) = scope.text(POLICIES[3]) else { return inherited.transfer };
-    // Planned, and written in some tasks: its fault says more than that it is unknown.
-    if text.trimmed().eq_ignore_ascii_case("clone") {
-        text.fault(Problem::NoClone);
-        return None;
-    }
     text.choice(&TRANSFERS).unwrap_or_default()
 }
 

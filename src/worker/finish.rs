@@ -44,26 +44,34 @@ pub async fn finish(hands: &Hands, interrupt: &Interrupt) -> Result<Vec<String>,
 async fn clear(hands: &Hands) -> Vec<String> {
     let task = hands.site.task();
     let mut nodes: BTreeMap<String, Node> = BTreeMap::new();
-    let mut targets: BTreeMap<(String, String), Node> = BTreeMap::new();
-    for (job, plan) in task.tables.iter().zip(hands.site.plans.iter()) {
+    // With whether it is a source's.
+    let mut places: BTreeMap<(String, String), (Node, bool)> = BTreeMap::new();
+    for (table, (job, plan)) in task.tables.iter().zip(hands.site.plans.iter()).enumerate() {
+        if hands.site.may_clone(table) {
+            for (_, node) in task.source(job).nodes() {
+                places.insert((node.url(), plan.source.database.clone()), (node.clone(), true));
+            }
+        }
         for (_, node) in task.source(job).nodes().chain(task.target(job).nodes()) {
             nodes.insert(node.url(), node.clone());
         }
         for (_, node) in task.target(job).nodes() {
-            targets.insert((node.url(), plan.target.database.clone()), node.clone());
+            places.insert((node.url(), plan.target.database.clone()), (node.clone(), false));
         }
     }
     // A push runs on the source, a pull on the target, a relay on both.
     let queries = hands.site.id.queries();
     join_all(nodes.values().map(|node| hands.site.fleet.warehouse.kill(node, &queries))).await;
-    let cleared = join_all(targets.iter().map(|((_, database), node)| clear_node(hands, node, database))).await;
+    let cleared = places.iter().map(|((_, database), (node, source))| clear_node(hands, node, *source, database));
+    let cleared = join_all(cleared).await;
     cleared.into_iter().flatten().collect()
 }
 
-async fn clear_node(hands: &Hands, node: &Node, database: &str) -> Vec<String> {
+async fn clear_node(hands: &Hands, node: &Node, source: bool, database: &str) -> Vec<String> {
     let warehouse = &hands.site.fleet.warehouse;
-    // A node that never got anything of this task may be dead for good.
-    let used = used(hands, node).await;
+    // A node that never got anything of this task may be dead for good. No record tells which source nodes got something; one
+    // that this worker never spoke to did not from it.
+    let used = used(hands, node).await || (source && hands.site.fleet.known_facts(node).is_some());
     let names = match warehouse.server(node).await {
         Ok(_) => warehouse.tables_with_prefix(node, database, &hands.site.id.tables()).await,
         Err(error) => Err(error),

@@ -153,6 +153,11 @@ impl Site {
         }
     }
 
+    /// Whether pieces of a table job may be cloned, or may have been before the task was changed: they leave tables on source nodes.
+    pub fn may_clone(&self, table: usize) -> bool {
+        self.plans[table].clones || self.task().tables[table].transfer == Some(Way::Clone)
+    }
+
     /// The task as it is now: settings may change while it runs.
     pub fn task(&self) -> Arc<Task> {
         self.task.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -32,6 +32,8 @@ struct Known {
     reached: HashMap<(String, String), Result<(), String>>,
     /// Ways from the first to the second that a server refused, and what it said.
     refused: HashMap<(String, String, Way), String>,
+    /// Table jobs with source nodes from which no piece is cloned any more.
+    not_cloned: HashSet<(usize, String)>,
     /// What was logged.
     said: HashSet<String>,
 }
@@ -39,6 +41,16 @@ struct Known {
 impl Ways {
     fn known<T>(&self, ask: impl FnOnce(&mut Known) -> T) -> T {
         ask(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Clones no more pieces of a table job from a node, after one could not be.
+    pub fn give_up(&self, table: usize, from: &Node) {
+        self.known(|known| known.not_cloned.insert((table, account(from))));
+    }
+
+    /// Whether that was said.
+    pub fn is_given_up(&self, table: usize, from: &Node) -> bool {
+        self.known(|known| known.not_cloned.contains(&(table, account(from))))
     }
 
     /// Whether a line is new.

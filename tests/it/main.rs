@@ -8,6 +8,7 @@ mod bad_input;
 mod between;
 mod check;
 mod cleanup;
+mod clone;
 mod columns;
 mod copy;
 mod crash;

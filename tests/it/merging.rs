@@ -61,6 +61,9 @@ all_but_place! {
     replica_state(node: &Node, name: &TableName) -> Option<ReplicaState>;
     reaches(from: &Node, to: &Node) -> ();
     zookeeper_children(node: &Node, path: &str) -> Option<Vec<String>>;
+    zookeeper_marks(node: &Node) -> BTreeSet<String>;
+    parts_lacking(node: &Node, name: &TableName, columns: &[Column]) -> u64;
+    fetch(node: &Node, into: &TableName, path: &str, ids: &[PartitionId], query_id: &str, settings: &Settings) -> ();
     parts(node: &Node, name: &TableName) -> Vec<PartSizes>;
     displaced_parts(node: &Node, name: &TableName, ids: &[PartitionId]) -> u64;
     tally(node: &Node, rows: &Selection, key: &[KeyElement], settings: &Settings) -> Vec<Tally>;

@@ -41,7 +41,7 @@ pub enum Second {
 /// How rows may travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Travel {
-    /// As the task says: `push`, `pull`, `relay`; or nothing, and everything works.
+    /// As the task says: `push`, `pull`, `relay`, `clone`; or nothing, and everything works.
     Told(&'static str),
     /// Nothing is said, and the source's accounts may only read.
     ReadOnly,
@@ -147,13 +147,14 @@ impl Scene {
             before,
             second,
             source_pair: chance.random_bool(0.3),
-            travel: match chance.random_range(0..8) {
+            travel: match chance.random_range(0..9) {
                 0 => Travel::ReadOnly,
                 1 => Travel::Wall,
                 2 => Travel::Walls,
                 3 => Travel::Told("push"),
                 4 => Travel::Told("pull"),
                 5 => Travel::Told("relay"),
+                6 => Travel::Told("clone"),
                 _ => Travel::Told("auto"),
             },
             verify: ["count", "count", "checksum", "none"][chance.random_range(0..4)],
@@ -165,6 +166,16 @@ impl Scene {
             rows,
             present,
         }
+        .laid_out()
+    }
+
+    /// What is cloned is not split: each source shard has what one target shard is to have.
+    fn laid_out(mut self) -> Self {
+        if self.travel == Travel::Told("clone") {
+            let (first, second) = self.rows.drain(..).flatten().partition(|row| shard_of(row) == 0);
+            self.rows = vec![first, second];
+        }
+        self
     }
 
     /// The hosts of each source shard.

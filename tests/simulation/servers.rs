@@ -374,6 +374,29 @@ impl Warehouse for Servers {
         Ok(())
     }
 
+    async fn zookeeper_marks(&self, node: &Node) -> Result<BTreeSet<String>, Error> {
+        self.ask(node, "zookeeper_marks", self.inner().zookeeper_marks(node)).await
+    }
+
+    async fn parts_lacking(&self, node: &Node, name: &TableName, columns: &[Column]) -> Result<u64, Error> {
+        let name = self.named(name);
+        self.ask(node, "parts_lacking", self.inner().parts_lacking(node, &name, columns)).await
+    }
+
+    async fn fetch(
+        &self,
+        node: &Node,
+        into: &TableName,
+        path: &str,
+        ids: &[PartitionId],
+        query_id: &str,
+        settings: &Settings,
+    ) -> Result<(), Error> {
+        let (into, path) = (&self.named(into), self.text(path));
+        let fetched = self.inner().fetch(node, into, &path, ids, query_id, settings);
+        self.act(node, ("fetch", into.to_string()), Vec::new(), fetched).await
+    }
+
     async fn drop_partitions(
         &self,
         node: &Node,
@@ -411,7 +434,7 @@ impl Warehouse for Servers {
         let (node, what) = match transfer.way {
             Way::Push => (&transfer.from.first().expect("somebody has the rows").node, "push"),
             Way::Pull => (&first.node, "pull"),
-            Way::Relay => (&first.node, "relay"),
+            Way::Relay | Way::Clone => (&first.node, "relay"),
         };
         let done =
             self.act(node, (what, transfer.into.to_string()), Vec::new(), self.inner().transfer(&transfer)).await;

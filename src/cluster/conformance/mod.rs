@@ -36,6 +36,7 @@ macro_rules! warehouse_conformance {
             attach_adds_and_replace_takes_the_place,
             replace_from_nothing_empties,
             a_replicated_table_takes_the_same_part_once,
+            parts_are_fetched_as_they_are,
             expressions_have_types_or_codes,
             a_node_reaches_another,
             a_statement_that_has_ended_is_not_running,

@@ -249,3 +249,39 @@ pub async fn a_statement_that_has_ended_is_not_running(at: &Place<'_>) {
     of.transfer(&at.copy(&a, &at.one, &b)).await.unwrap();
     assert_eq!(at.rows(&at.one, &b).await, counts(&[("201801", 2)]));
 }
+
+/// As the copier clones: into a replica by REPLACE, which takes equal parts, and from there into one of another server.
+pub async fn parts_are_fetched_as_they_are(at: &Place<'_>) {
+    at.databases().await;
+    let of = at.of;
+    let passage = |path: &str| {
+        let path = format!("/tables/{}/{path}", at.database);
+        (path.clone(), format!("ReplicatedMergeTree('{path}', 'r') PARTITION BY toYYYYMM(d) ORDER BY (d, id)"))
+    };
+    let ((path, out), (_, into)) = (passage("out"), passage("into"));
+    let a = at.filled("a", 3).await;
+    at.add(&a, 1).await;
+    let out = at.create(&at.one, "out", &out).await;
+    let ids = [id("201801"), id("201802")];
+    of.place(&at.one, Placing::Replace, &out, &a, &ids, &none()).await.unwrap();
+    let into = at.create(&at.two, "into", &into).await;
+    let parts = async |node| of.zookeeper_children(node, &format!("{path}/replicas/r/parts")).await.unwrap();
+    assert_eq!(parts(&at.one).await.map(|parts| parts.len()), Some(4));
+    assert_eq!(parts(&at.one).await, parts(&at.two).await);
+    of.fetch(&at.two, &into, &path, &[], "none", &none()).await.unwrap();
+    of.fetch(&at.two, &into, &path, &ids, &format!("{}:fetch", at.database), &none()).await.unwrap();
+    assert_eq!(at.rows(&at.two, &into).await, counts(&[("201801", 2), ("201802", 2)]));
+    code(of.fetch(&at.two, &into, &path, &[id("203001")], "none", &none()).await, 257);
+    code(of.fetch(&at.two, &into, &format!("{path}/no"), &ids, "none", &none()).await, 999);
+    let plain = at.create(&at.two, "plain", ENGINE).await;
+    code(of.fetch(&at.two, &plain, &path, &ids, "none", &none()).await, 48);
+    // What is told of the parts.
+    let columns = of.table(&at.one, &a).await.unwrap().unwrap().columns;
+    assert_eq!(of.parts_lacking(&at.one, &out, &columns).await.unwrap(), 0);
+    let other = Column { type_name: "UInt64".into(), ..columns[1].clone() };
+    assert_eq!(of.parts_lacking(&at.one, &out, &[columns[0].clone(), other]).await.unwrap(), 4);
+    let marks = of.zookeeper_marks(&at.one).await.unwrap();
+    assert!(!marks.is_disjoint(&of.zookeeper_marks(&at.two).await.unwrap()), "{marks:?}");
+    of.drop_table(&at.one, &out, &none()).await.unwrap();
+    assert_eq!(parts(&at.two).await, None);
+}

@@ -15,7 +15,7 @@ pub async fn a_transfer_tells_what_is_missing(at: &Place<'_>) {
         let (source, target) = match way {
             Way::Push => (60, 279),
             Way::Pull => (279, 60),
-            Way::Relay => (60, 60),
+            Way::Relay | Way::Clone => (60, 60),
         };
         code(of.transfer(&Transfer { way, ..at.copy(&no, node, &a) }).await, source);
         code(of.transfer(&Transfer { way, ..at.copy(&a, node, &no) }).await, target);

@@ -190,6 +190,18 @@ impl Warehouse for HttpWarehouse {
         }
     }
 
+    async fn zookeeper_marks(&self, node: &Node) -> Result<BTreeSet<String>, Error> {
+        let doing = "cannot look at the root of the server's ZooKeeper";
+        let marks: Vec<String> = self.rows(node, doing, sql::ZOOKEEPER_MARKS, SHORT).await?;
+        Ok(marks.into_iter().collect())
+    }
+
+    async fn parts_lacking(&self, node: &Node, name: &TableName, columns: &[Column]) -> Result<u64, Error> {
+        let doing = format!("cannot read which columns the parts of {name} have");
+        let rows: Vec<u64> = self.rows(node, &doing, &sql::parts_lacking(name, columns), SHORT).await?;
+        Ok(rows.into_iter().sum())
+    }
+
     async fn parts(&self, node: &Node, name: &TableName) -> Result<Vec<PartSizes>, Error> {
         let doing = format!("cannot read the parts of {name}");
         let columns: Vec<String> = self.rows(node, &doing, &sql::system_columns("parts"), SHORT).await?;
@@ -403,6 +415,24 @@ impl Warehouse for HttpWarehouse {
         self.execute(node, &doing, &statement, settings, None, None).await
     }
 
+    async fn fetch(
+        &self,
+        node: &Node,
+        into: &TableName,
+        path: &str,
+        ids: &[PartitionId],
+        query_id: &str,
+        settings: &Settings,
+    ) -> Result<(), Error> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let doing = format!("cannot fetch parts at {path} in ZooKeeper into {into}");
+        let fetch = sql::fetch_partitions(into, path, ids);
+        self.execute(node, &doing, &fetch, settings, None, Some(query_id)).await?;
+        self.execute(node, &doing, &sql::attach_fetched(into, ids), settings, None, Some(query_id)).await
+    }
+
     async fn drop_partitions(
         &self,
         node: &Node,
@@ -432,6 +462,9 @@ impl Warehouse for HttpWarehouse {
 
     async fn transfer(&self, transfer: &Transfer) -> Result<(), Error> {
         let Transfer { into, columns, values, .. } = transfer;
+        if transfer.way == Way::Clone {
+            return Err(transfer.parts_do_not());
+        }
         if transfer.way == Way::Relay {
             return self.relay(transfer).await;
         }

@@ -13,6 +13,7 @@
 //!   Hashes spread evenly but are not the numbers of the real functions. There is no NULL, no array, no float.
 //! - A merge of any engine that merges rows does what Replacing does.
 //! - `REPLACE` and `ATTACH` of several partitions in one statement happen at one instant.
+//! - All servers have the same ZooKeeper. Parts lie in `detached` for no time: what is fetched is in the table at once.
 //! - A restart loses nothing but statements; memory limits, disks and part counts do not exist.
 
 mod expression;

@@ -136,7 +136,7 @@ impl MemoryWarehouse {
         let (node, deed) = match transfer.way {
             Way::Push => (&source.node, "push"),
             Way::Pull => (&first.node, "pull"),
-            Way::Relay => (&first.node, "relay"),
+            Way::Relay | Way::Clone => (&first.node, "relay"),
         };
         let (of, query_id) = (transfer.into.to_string(), transfer.query_id().to_owned());
         let statement = Statement { node: node.address(), deed, of, query_id };
@@ -253,7 +253,7 @@ fn connected(world: &mut World, transfer: &Transfer, from: &Origin, to: &Destina
             world.server(&to).map(drop).map_err(|_| refused_by(&from))?;
             world.speaks(&to, &from)
         }
-        Way::Relay => world.server(&from).map(drop).and_then(|()| world.server(&to).map(drop)),
+        Way::Relay | Way::Clone => world.server(&from).map(drop).and_then(|()| world.server(&to).map(drop)),
     }
 }
 

@@ -12,7 +12,7 @@ use super::world::{World, deduplicates};
 use crate::cluster::{
     Digest, Error, Kind, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally, Transfer, Warehouse,
 };
-use crate::model::{Node, PartitionId, PartitionValue, TableName};
+use crate::model::{Node, PartitionId, PartitionValue, TableName, Way};
 use crate::sql::{Column, KeyElement, Selection, TableDefinition};
 
 /// The chosen rows of a table, with names.
@@ -100,8 +100,27 @@ impl Warehouse for MemoryWarehouse {
     async fn zookeeper_children(&self, node: &Node, path: &str) -> Result<Option<Vec<String>>, Error> {
         let doing = format!("cannot look at {path} in the server's ZooKeeper");
         self.question(node, doing, |world, _| {
+            if let Some(replica) = path.strip_suffix("/parts") {
+                return Ok(world.parts_at(replica).map(|numbers| numbers.iter().map(u64::to_string).collect()));
+            }
             let table = path.strip_suffix("/replicas").and_then(|path| world.paths.get(path));
             Ok(table.map(|(_, names)| names.iter().cloned().collect()))
+        })
+        .await
+    }
+
+    async fn zookeeper_marks(&self, node: &Node) -> Result<BTreeSet<String>, Error> {
+        let doing = "cannot look at the root of the server's ZooKeeper".to_owned();
+        self.question(node, doing, |_, _| Ok(BTreeSet::from(["the only one".to_owned()]))).await
+    }
+
+    async fn parts_lacking(&self, node: &Node, name: &TableName, columns: &[Column]) -> Result<u64, Error> {
+        let doing = format!("cannot read which columns the parts of {name} have");
+        self.question(node, doing, |world, node| {
+            let Ok(table) = world.table(node, name) else { return Ok(0) };
+            let has = |of: &Column| table.definition.column(&of.name).is_some_and(|own| own.type_name == of.type_name);
+            // Nobody adds columns to the tables of the double.
+            Ok(if columns.iter().all(has) { 0 } else { world.parts(table).len() as u64 })
         })
         .await
     }
@@ -411,6 +430,24 @@ impl Warehouse for MemoryWarehouse {
         .await
     }
 
+    async fn fetch(
+        &self,
+        node: &Node,
+        into: &TableName,
+        path: &str,
+        ids: &[PartitionId],
+        _: &str,
+        _: &Settings,
+    ) -> Result<(), Error> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let doing = format!("cannot fetch parts at {path} in ZooKeeper into {into}");
+        let (into, path, ids) = (into.clone(), path.to_owned(), ids.to_vec());
+        self.deed(node, ("fetch", into.to_string()), doing, move |world, node| world.fetch(node, &into, &path, &ids))
+            .await
+    }
+
     async fn drop_partitions(
         &self,
         node: &Node,
@@ -456,6 +493,9 @@ impl Warehouse for MemoryWarehouse {
     }
 
     async fn transfer(&self, transfer: &Transfer) -> Result<(), Error> {
-        self.send(transfer.clone()).await
+        match transfer.way {
+            Way::Clone => Err(transfer.parts_do_not()),
+            _ => self.send(transfer.clone()).await,
+        }
     }
 }

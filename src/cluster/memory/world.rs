@@ -250,6 +250,45 @@ impl World {
         Ok(())
     }
 
+    /// The numbers of the parts of a replica, by its path in ZooKeeper (`/table/replicas/name`).
+    pub fn parts_at(&self, path: &str) -> Option<Vec<u64>> {
+        let here = |table: &&Table| {
+            let path_of = |of: &Replica| format!("{}/replicas/{}", of.path, of.name);
+            table.replica.as_ref().is_some_and(|replica| path_of(replica) == path)
+        };
+        let databases = self.servers.values().flat_map(|server| server.databases.values());
+        let table = databases.flat_map(BTreeMap::values).find(here)?;
+        Some(self.parts(table).iter().map(|part| part.number).collect())
+    }
+
+    /// Copies partitions from a replica of another server that has them; what stands before its native port stands before the
+    /// port for parts too.
+    pub fn fetch(&mut self, node: &str, into: &TableName, path: &str, ids: &[PartitionId]) -> Result<(), Kind> {
+        let target = self.table(node, into)?;
+        if target.replica.is_none() {
+            return Err(refused(48, "Method fetchPartition is not supported by storage MergeTree"));
+        }
+        let at = |table: &&Table| table.replica.as_ref().is_some_and(|replica| replica.path == path);
+        let tables = |server: &'_ Server| -> Vec<TableName> {
+            let all = server.databases.values().flat_map(BTreeMap::values).filter(at);
+            all.map(|table| table.definition.name.clone()).collect()
+        };
+        let holder = self.servers.iter().find_map(|(host, server)| Some((host, tables(server).pop()?)));
+        let Some((host, name)) = holder else { return Err(refused(999, "Coordination::Exception: No node")) };
+        self.speaks(node, host)?;
+        let source = self.table(host, &name)?;
+        let mut adds = Vec::new();
+        for part in self.parts(source).iter().filter(|part| ids.contains(&part.id)) {
+            let rows = part.rows.iter().map(|row| target.adopted(source, row)).collect::<Result<_, Kind>>()?;
+            adds.push((part.id.clone(), rows));
+        }
+        if let Some(id) = ids.iter().find(|id| !adds.iter().any(|(of, _)| of == *id)) {
+            return Err(refused(257, format!("Partition {id} on {path} doesn't exist")));
+        }
+        // What is attached from the disk is not compared with what was there (measured on 18.16).
+        self.write(node, into, &[], &[], adds, Coming::Replace)
+    }
+
     pub fn drop_partitions(&mut self, node: &str, name: &TableName, ids: &[PartitionId]) -> Result<(), Kind> {
         self.write(node, name, ids, &[], Vec::new(), Coming::Replace)
     }

@@ -117,7 +117,9 @@ impl Cleaner {
         for job in &self.task.tables {
             for (_, node) in self.task.source(job).nodes() {
                 let place = || Place { node: Arc::new(node.clone()), statements: true, databases: BTreeSet::new() };
-                sources.entry(node.url()).or_insert_with(place);
+                let place = sources.entry(node.url()).or_insert_with(place);
+                // Parts that were to be cloned went through a table there.
+                place.databases.insert(job.source.database.clone());
             }
         }
         for job in &self.task.tables {
@@ -126,6 +128,9 @@ impl Cleaner {
                 let place = || Place { node: Arc::new(node.clone()), statements, databases: BTreeSet::new() };
                 let place = targets.entry(node.url()).or_insert_with(place);
                 place.databases.insert(job.target.database.clone());
+                if let Some(source) = sources.get_mut(&node.url()) {
+                    source.databases.remove(&job.target.database);
+                }
             }
         }
         sources.into_values().chain(targets.into_values()).collect()
@@ -174,6 +179,9 @@ impl Cleaner {
         let batch = format!("{}batch {}", self.job(&made.task, made.batch.table), made.batch.batch);
         match made.table {
             BatchTable::Assembly { publication } => format!("{batch}, gathered for publishing, attempt {publication}"),
+            BatchTable::Parts { piece, attempt, .. } => {
+                format!("{batch}, piece {piece}, attempt {attempt}, parts on their way")
+            }
             BatchTable::Staging { piece, attempt, publication: None } => {
                 format!("{batch}, piece {piece}, attempt {attempt}")
             }

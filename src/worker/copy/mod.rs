@@ -1,5 +1,6 @@
 //! One attempt at a piece: staging tables, transfer, counts (design §3).
 
+mod parts;
 mod transfer;
 
 use std::collections::BTreeSet;
@@ -9,7 +10,7 @@ use futures::future::{join_all, try_join_all};
 use tokio::time::Instant;
 
 use crate::cluster::Remedy;
-use crate::model::Node;
+use crate::model::{Node, TableName};
 use crate::plan::SourceShare;
 use crate::protocol::{BatchRecord, BatchRef, BatchTable, Copied, PieceRef};
 
@@ -58,7 +59,9 @@ impl Attempt<'_> {
     }
 
     async fn copy_from(&self, sources: &[Source], nodes: &[Vec<Arc<Node>>]) -> Result<Copied, AttemptError> {
-        self.transfer(sources, nodes).await?;
+        if !self.clone_if_wanted(sources, nodes).await? {
+            self.transfer(sources, nodes).await?;
+        }
         fault_point("piece-pushed").await;
         if self.site.strikes(self.site.conduct.copy_fault_probability) {
             return Err(AttemptError::Mismatch("a fault was wished for by --copy-fault-probability".into()));
@@ -95,7 +98,7 @@ impl Attempt<'_> {
         BatchRef { table: self.piece.table, batch: self.plan().pieces[self.piece.piece].batch }
     }
 
-    pub(super) fn staging(&self) -> crate::model::TableName {
+    pub(super) fn staging(&self) -> TableName {
         let name = self.site.id.staging(self.batch_ref(), self.piece, self.number);
         self.site.beside_target(self.piece.table, name)
     }
@@ -104,10 +107,17 @@ impl Attempt<'_> {
     async fn clear_earlier(&self, nodes: &[Vec<Arc<Node>>]) {
         self.end_earlier().await;
         let prefix = self.site.id.piece_tables(self.batch_ref(), self.piece);
-        let own = self.staging();
-        for node in nodes.iter().flatten() {
+        let plan = self.plan();
+        let targets = nodes.iter().flatten().map(|node| (node.clone(), &plan.target));
+        let mut places: Vec<(Arc<Node>, &TableName)> = targets.collect();
+        if self.site.may_clone(self.piece.table) {
+            let shares = plan.pieces[self.piece.piece].sources.iter();
+            let replicas = shares.flat_map(|share| self.site.source_shard(self.piece.table, share.shard).replicas);
+            places.extend(replicas.map(|node| (Arc::new(node), &plan.source)));
+        }
+        for (node, beside) in &places {
             let warehouse = &self.site.fleet.warehouse;
-            let left = match warehouse.tables_with_prefix(node, &own.database, &prefix).await {
+            let left = match warehouse.tables_with_prefix(node, &beside.database, &prefix).await {
                 Ok(left) => left,
                 Err(error) => {
                     tracing::warn!("{error}; tables of earlier attempts stay until the task ends");
@@ -116,7 +126,7 @@ impl Attempt<'_> {
             };
             let settings = self.site.target_settings(node).await.unwrap_or_default();
             for name in left.into_iter().filter(|name| self.is_earlier(name)) {
-                if let Err(error) = warehouse.drop_table(node, &own.beside(name), &settings).await {
+                if let Err(error) = warehouse.drop_table(node, &beside.beside(name), &settings).await {
                     tracing::warn!("{error}; it stays until the task ends");
                 }
             }
@@ -126,7 +136,10 @@ impl Attempt<'_> {
     /// Whether a table is one of an earlier attempt. A later one may be there when this worker stood still for a while.
     fn is_earlier(&self, name: &str) -> bool {
         let rest = name.strip_prefix(&self.site.id.batch_tables(self.batch_ref()));
-        matches!(rest.and_then(BatchTable::parse), Some(BatchTable::Staging { attempt, .. }) if attempt < self.number)
+        match rest.and_then(BatchTable::parse) {
+            Some(BatchTable::Staging { attempt, .. } | BatchTable::Parts { attempt, .. }) => attempt < self.number,
+            Some(BatchTable::Assembly { .. }) | None => false,
+        }
     }
 
     /// Ends the statements of earlier attempts.

@@ -92,8 +92,10 @@ impl Publication<'_> {
                         *entry = (publication, name);
                     }
                 }
-                // Our own, of which the making was not answered.
-                BatchTable::Assembly { .. } => warehouse.drop_table(node, &target.beside(name), &settings).await?,
+                // Our own, of which the making was not answered; or what brought the parts that were counted and recorded.
+                BatchTable::Assembly { .. } | BatchTable::Parts { .. } => {
+                    warehouse.drop_table(node, &target.beside(name), &settings).await?
+                }
             }
         }
         let mut renames = Vec::new();

@@ -159,7 +159,8 @@ impl Surveyor<'_> {
             let found = match way {
                 Way::Push => self.fleet.against_push(from, to).await.map_err(text)?,
                 Way::Pull => self.fleet.against_pull(from, to).await.map_err(text)?,
-                Way::Relay => None,
+                // Where parts cannot travel, that is found out with more than two nodes in view.
+                Way::Relay | Way::Clone => None,
             };
             match found {
                 None => return Ok(None),

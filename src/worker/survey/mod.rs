@@ -1,6 +1,7 @@
 //! What is there before anything is made: the tables on both sides, and whether the task fits them. Creates nothing.
 
 mod access;
+mod cloning;
 mod keys;
 mod tables;
 
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use futures::future::join_all;
 use sha2::{Digest, Sha256};
 
-use crate::model::{Cluster, Node};
+use crate::model::{Cluster, Node, Way};
 use crate::plan::{Reading, Sharding, match_columns};
 use crate::sql::{KeyElement, Relation, TableDefinition};
 use crate::task::{IfTargetNotEmpty, TableJob, Task, Verify};
@@ -60,6 +61,8 @@ pub struct Survey {
     pub replicated: Vec<bool>,
     /// What a person should know.
     pub remarks: Vec<String>,
+    /// What is against cloning parts, as far as it can be told before rows are looked at.
+    pub against_clone: Option<String>,
 }
 
 impl Survey {
@@ -217,7 +220,7 @@ impl Surveyor<'_> {
         let replicated = self.replicated(&target, &mut remarks);
         let filtered = self.filters_at_the_source(&relation, &key, sharding.as_ref());
         self.can_transfer(&sources, &targets, filtered, &mut remarks).await?;
-        Ok(Survey {
+        let mut survey = Survey {
             job: self.at,
             source,
             sources,
@@ -232,7 +235,13 @@ impl Surveyor<'_> {
             enabled,
             replicated,
             remarks,
-        })
+            against_clone: None,
+        };
+        survey.against_clone = self.against_clone(&survey).await;
+        match &survey.against_clone {
+            Some(why) if self.job.transfer == Some(Way::Clone) => Err(vec![self.world(&no_clone(why))]),
+            _ => Ok(survey),
+        }
     }
 
     /// Whether the source could filter the rows of a pull, as far as it can be told before they are cut into pieces.
@@ -248,6 +257,11 @@ impl Surveyor<'_> {
     pub(super) fn world(&self, problem: &str) -> Fault {
         Fault::World(format!("table {}: {problem}", self.job.name))
     }
+}
+
+/// That a table whose parts are to be cloned cannot be.
+pub(super) fn no_clone(why: &str) -> String {
+    format!("clone does not work: {why}. Without <transfer> the worker looks for another way")
 }
 
 /// The identity of a table that the task makes, for a path with `{uuid}`: the same each time the task is read, and another
