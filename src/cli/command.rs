@@ -1,16 +1,21 @@
 //! `pause`, `resume`, `cancel`: what all workers of a task are told, wherever they are.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::protocol::Order;
 use crate::task::SystemSecrets;
 use crate::worker::cleanup::{Cleaner, Request, Standing};
 use crate::worker::orders::{Awaited, Orders};
+use crate::worker::status::Onlooker;
 
 use super::address::{Address, coordinator_of, doors_of};
 use super::meant::CommandOptions;
 use super::work::{failure, print};
 use super::{Exit, Failure, Interrupt, PROGRAM};
+
+/// How often servers are asked for statements that are to end.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Gives the order, and waits until it has come true.
 pub(super) async fn command(options: CommandOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
@@ -42,9 +47,21 @@ async fn carry_out(orders: &Orders, options: &CommandOptions, interrupt: &Interr
     match orders.quiet(interrupt, in_hand).await.map_err(failure)? {
         Awaited::Quiet if options.order == Order::Cancel => clean(options, interrupt).await,
         Awaited::Quiet => {
+            let silent = tokio::select! {
+                biased;
+                () = interrupt.finish() => return Ok(Exit::Interrupted),
+                silent = statements_ended(options) => silent?,
+            };
+            let flags = options.address.flags();
+            if !silent.is_empty() {
+                silent.iter().for_each(|line| print(&format!("No answer: {line}")));
+                print(&format!(
+                    "The task is paused, but these servers did not say whether something of it runs. To go on:\n  {PROGRAM} resume {flags}"
+                ));
+                return Ok(Exit::Partial);
+            }
             print(&format!(
-                "The task is paused: nothing of it runs on any server. To go on:\n  {PROGRAM} resume {}",
-                options.address.flags()
+                "The task is paused: nothing of it runs on any server. To go on:\n  {PROGRAM} resume {flags}"
             ));
             Ok(Exit::Done)
         }
@@ -57,6 +74,35 @@ async fn carry_out(orders: &Orders, options: &CommandOptions, interrupt: &Interr
             Ok(Exit::Interrupted)
         }
     }
+}
+
+/// Waits until servers have ended what was given up: a killed statement goes on until it notices. Gives the servers that did not
+/// answer.
+async fn statements_ended(options: &CommandOptions) -> Result<Vec<String>, Failure> {
+    let doors = doors_of(&options.address)?;
+    let path = options.address.task_path();
+    let opened = Onlooker::open(doors.coordinator.as_ref(), doors.warehouse, &SystemSecrets, path).await;
+    let mut onlooker = opened.map_err(failure)?;
+    let mut told = false;
+    let ended = loop {
+        let sight = match onlooker.look().await {
+            Ok(sight) => sight,
+            Err(error) => break Err(failure(error)),
+        };
+        if sight.statements.is_empty() {
+            break Ok(sight.silent);
+        }
+        if !told {
+            told = true;
+            let running: Vec<String> =
+                sight.statements.iter().map(|(node, _, running)| format!("{} on {node}", running.query_id)).collect();
+            print(&format!("Waiting until these statements end: {}", running.join(", ")));
+        }
+        // Servers tell nobody when a statement ends.
+        tokio::time::sleep(LOOK).await;
+    };
+    onlooker.close().await;
+    ended
 }
 
 /// Removes what a cancelled task had staged.

@@ -22,6 +22,7 @@ Examples:
   clickhouse-copier resume --config keeper.xml --task-path /copy/hits
 
 Exit codes: 0 paused; 1 failed, finished or cancelled already; 2 the command line is wrong, or there is no such task; \
+3 paused, but not all servers answered; \
 130 interrupted while waiting.";
 
 pub(super) const CANCEL: &str = "\
