@@ -142,6 +142,7 @@ async fn work(worker: usize, jobs: usize, task: String, coordinator: Arc<dyn Coo
         task_path: "/task".into(),
         description: Some((task, "task.xml".into())),
         upload_force: false,
+        agreed: None,
         conduct: Conduct {
             tries: 3,
             publication_tries: 3,

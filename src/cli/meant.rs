@@ -12,7 +12,9 @@ use super::level::Level;
 use super::task_path::TaskPathFault;
 use super::typed;
 pub use super::typed::LogFormat;
-use super::typed::{CheckFlags, CleanupFlags, CommandFlags, Flags, InitFlags, LookFlags, ReverseFlags, ToFlags, Verb};
+use super::typed::{
+    CheckFlags, CleanupFlags, CommandFlags, Flags, InitFlags, LookFlags, PlanFlags, ReverseFlags, ToFlags, Verb,
+};
 use crate::model::Node;
 use crate::protocol::{Order, TaskId};
 use crate::worker::Jobs;
@@ -31,12 +33,29 @@ pub enum Invocation {
     Command(CommandOptions),
     /// Show how far a task is.
     Look(LookOptions),
+    /// Show what a run would do.
+    Plan(PlanOptions),
     /// Say what would keep a task from being copied.
     Check(CheckOptions),
     /// Write a task file from what servers say.
     Init(InitOptions),
     /// Write the task that restores what a task has copied.
     Reverse(ReverseOptions),
+}
+
+/// Everything that `plan` was told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanOptions {
+    /// See [`CheckOptions::place`].
+    pub place: Option<Address>,
+    /// The task file. Existed when the command line was read; may be a pipe.
+    pub task_file: Option<PathBuf>,
+    /// For people or for programs.
+    pub format: LogFormat,
+    /// Where the plan is kept; it did not exist when the command line was read.
+    pub output: Option<PathBuf>,
+    /// What is logged. To standard error only.
+    pub log: LogOptions,
 }
 
 /// Everything that `status` was told.
@@ -72,6 +91,8 @@ pub struct RunOptions {
     pub task_file: Option<PathBuf>,
     /// Put it there even if there is a task already.
     pub upload_force: bool,
+    /// A plan to be held to. Existed when the command line was read.
+    pub plan: Option<PathBuf>,
     /// Go on in the background once work has begun.
     pub daemon: bool,
     /// The background process's file mode mask.
@@ -262,6 +283,7 @@ pub(super) fn meaning(verb: Verb) -> Result<Invocation, Fault> {
     match verb {
         Verb::Run(flags) => run(flags),
         Verb::Cleanup(flags) => cleanup(flags).map(Invocation::Cleanup),
+        Verb::Plan(flags) => plan(flags).map(Invocation::Plan),
         Verb::Status(flags) => look(flags),
         Verb::Pause(flags) => command(flags.command, if flags.now { Order::PauseNow } else { Order::Pause }),
         Verb::Resume(flags) => command(flags, Order::Run),
@@ -270,6 +292,17 @@ pub(super) fn meaning(verb: Verb) -> Result<Invocation, Fault> {
         Verb::Init(flags) => init(flags).map(Invocation::Init),
         Verb::Reverse(flags) => reverse(flags).map(Invocation::Reverse),
     }
+}
+
+fn plan(PlanFlags { command: flags, format, output }: PlanFlags) -> Result<PlanOptions, Fault> {
+    let task_file = flags.task_file.map(|path| existing_file("--task-file", &path)).transpose()?;
+    Ok(PlanOptions {
+        place: place_beside(flags.address, task_file.as_deref())?,
+        task_file,
+        format,
+        output: output.map(|path| absent_file("--output", &path)).transpose()?,
+        log: to_standard_error(flags.log_level, flags.log_format)?,
+    })
 }
 
 fn look(LookFlags { command: flags, format, watch }: LookFlags) -> Result<Invocation, Fault> {
@@ -419,6 +452,7 @@ fn run(flags: Flags) -> Result<Invocation, Fault> {
         address,
         task_file: flags.task_file.map(|path| existing_file("--task-file", &path)).transpose()?,
         upload_force: flags.task_upload_force,
+        plan: flags.plan.map(|path| existing_file("--plan", &path)).transpose()?,
         daemon: flags.daemon,
         umask: flags.umask,
         pid_file: flags.pid_file.map(|path| new_file("--pid-file", &path)).transpose()?,

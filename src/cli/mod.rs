@@ -21,6 +21,7 @@ mod look;
 pub mod meant;
 mod perform;
 pub mod pid_file;
+mod plan;
 mod reverse;
 mod task_path;
 mod typed;
@@ -33,7 +34,7 @@ pub use address::Address;
 pub use exit::{Exit, Failure};
 pub use level::Level;
 pub use meant::{CheckOptions, CleanupOptions, InitOptions, Invocation, ReverseOptions, RunOptions, StatusOptions};
-pub use meant::{CommandOptions, LookOptions};
+pub use meant::{CommandOptions, LookOptions, PlanOptions};
 pub use perform::perform;
 
 /// The name people type and the first word of every message.

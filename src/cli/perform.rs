@@ -14,6 +14,7 @@ use super::logs::Logs;
 use super::look::look;
 use super::meant::{Invocation, LogOptions, RunOptions};
 use super::pid_file::PidFile;
+use super::plan::plan;
 use super::reverse::reverse;
 use super::work::{run, status};
 use super::{Exit, Failure, Interrupt, PROGRAM};
@@ -27,6 +28,7 @@ pub fn perform(invocation: Invocation) -> Exit {
         Invocation::Run(options) => perform_run(options),
         Invocation::Status(options) => perform_short(&options.log.clone(), |interrupt| status(options, interrupt)),
         Invocation::Look(options) => perform_short(&options.log.clone(), |interrupt| look(options, interrupt)),
+        Invocation::Plan(options) => perform_short(&options.log.clone(), |interrupt| plan(options, interrupt)),
         Invocation::Command(options) => perform_short(&options.log.clone(), |interrupt| command(options, interrupt)),
         Invocation::Check(options) => perform_short(&options.log.clone(), |interrupt| check(options, interrupt)),
         Invocation::Init(options) => perform_short(&options.log.clone(), |interrupt| init(options, interrupt)),

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::report::Report;
-use crate::task::{KeeperConfig, SystemSecrets};
+use crate::task::{KeeperConfig, SystemSecrets, Task};
 use crate::worker::dice::Dice;
 use crate::worker::site::Conduct;
 use crate::worker::{self, Ending, Launch, RunError, Summary};
@@ -15,6 +15,7 @@ use super::address::{Address, coordinator_of, doors_of};
 use super::daemon::Readiness;
 use super::logs::Logs;
 use super::meant::{RunOptions, StatusOptions};
+use super::plan::agreed;
 use super::{Exit, Failure, Interrupt};
 
 /// Copies what the task says.
@@ -33,11 +34,12 @@ pub(super) async fn run(
     }
     let description =
         options.task_file.as_deref().map(|file| Ok::<_, Failure>((text(file)?, name(file)))).transpose()?;
-    if let Some((text, file)) = &description {
-        // A task that is wrong is told before anybody is asked for anything.
-        crate::task::Task::parse(text, &SystemSecrets)
-            .map_err(|faults| Failure::new(Exit::BadInput, faults.in_file(file)))?;
-    }
+    // A task that is wrong is told before anybody is asked for anything.
+    let parsed = description.as_ref().map(|(text, file)| {
+        Task::parse(text, &SystemSecrets).map_err(|faults| Failure::new(Exit::BadInput, faults.in_file(file)))
+    });
+    let task = parsed.transpose()?.map(|parsed| parsed.task);
+    let agreed = options.plan.as_deref().map(|path| agreed(path, task.as_ref())).transpose()?;
     let (host, dice) = (gethostname::gethostname().to_string_lossy().into_owned(), Dice::fair());
     let launch = Launch {
         warehouse: doors.warehouse,
@@ -46,6 +48,7 @@ pub(super) async fn run(
         task_path: options.address.task_path().to_owned(),
         description,
         upload_force: options.upload_force,
+        agreed,
         conduct: Conduct {
             tries: options.tries.partition,
             publication_tries: options.tries.attach,

@@ -2,6 +2,7 @@
 
 mod batches;
 mod columns;
+mod document;
 mod literal;
 mod slices;
 
@@ -14,6 +15,7 @@ use crate::sql::{Expression, KeyElement, PartitionFilter, Relation, Selection, S
 
 pub use batches::{Cut, Found, MOST_PARTITIONS, Wishes, assemble, batches, cuts, usual_batch_bytes};
 pub use columns::{Matched, match_columns};
+pub use document::{Creation, Document, Planned, Travel};
 pub use literal::{LiteralError, parse_partition};
 pub use slices::{Sample, ranges};
 

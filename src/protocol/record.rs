@@ -53,6 +53,9 @@ pub struct PieceRecord {
     /// How often attempts ran out of memory: the next one moves fewer rows at once.
     #[serde(rename = "m", default, skip_serializing_if = "is_default")]
     pub narrow: u32,
+    /// Source nodes on which attempts may have made tables, to clone parts: what is left there must be removed in the end.
+    #[serde(rename = "u", default, skip_serializing_if = "is_default")]
+    pub lent: BTreeSet<String>,
     /// Why the last attempt that failed did, until the piece is copied.
     #[serde(rename = "l", default, skip_serializing_if = "is_default")]
     pub last_error: Option<String>,

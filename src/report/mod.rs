@@ -2,6 +2,7 @@
 
 pub mod check;
 mod leftovers;
+pub mod plan;
 pub mod status;
 
 use std::fmt;

@@ -69,9 +69,8 @@ async fn clear(hands: &Hands) -> Vec<String> {
 
 async fn clear_node(hands: &Hands, node: &Node, source: bool, database: &str) -> Vec<String> {
     let warehouse = &hands.site.fleet.warehouse;
-    // A node that never got anything of this task may be dead for good. No record tells which source nodes got something; one
-    // that this worker never spoke to did not from it.
-    let used = used(hands, node).await || (source && hands.site.fleet.known_facts(node).is_some());
+    // A node that never got anything of this task may be dead for good.
+    let used = used(hands, node, source).await;
     let names = match warehouse.server(node).await {
         Ok(_) => warehouse.tables_with_prefix(node, database, &hands.site.id.tables()).await,
         Err(error) => Err(error),
@@ -93,9 +92,12 @@ async fn clear_node(hands: &Hands, node: &Node, source: bool, database: &str) ->
     left
 }
 
-async fn used(hands: &Hands, node: &Node) -> bool {
+async fn used(hands: &Hands, node: &Node, source: bool) -> bool {
     let address = node.address();
     let cache = hands.cache.lock().await;
+    if source && cache.boards.iter().flat_map(|board| &board.pieces).any(|piece| piece.lent.contains(&address)) {
+        return true;
+    }
     let mut batches = cache.boards.iter().flat_map(|board| &board.batches);
     batches.any(|batch| batch.nodes.iter().flatten().chain(&batch.former).any(|used| used == &address))
 }

@@ -10,7 +10,7 @@ use crate::protocol::{
     BatchRecord, BatchRef, BatchState, Copied, Failure, Job, PieceRecord, PieceRef, PieceState, Policy, Published,
 };
 
-use super::copy::Attempt;
+use super::copy::{Attempt, Source};
 use super::fault_point::fault_point;
 use super::interrupt::Interrupt;
 use super::ledger::{Cache, ClaimChange, Ledger, LedgerError, Outcome};
@@ -112,7 +112,21 @@ impl Hands {
             let batch = self.cache.lock().await.boards[piece.table].batches[of.batch].clone();
             tracing::debug!("{name}: attempt {number} begins");
             let attempt = Attempt { site: &self.site, piece, number, narrow: record.narrow, batch: &batch };
-            let next = match self.admitted(&name, &attempt).await? {
+            let sources = attempt.sources().await;
+            if let Ok(sources) = &sources
+                && let Some(next) = self.lends(&record, piece.table, sources)
+            {
+                let (keep, worker) = (ClaimChange::Keep, &self.site.worker);
+                let mut cache = self.cache.lock().await;
+                let outcome = self.ledger.change_piece(&mut cache, piece, &record, next.clone(), keep, worker).await?;
+                drop(cache);
+                if outcome == Outcome::Lost {
+                    tracing::warn!("{name}: another worker has taken over; attempt {number} is void");
+                    return Ok(());
+                }
+                record = next;
+            }
+            let next = match self.admitted(&name, &attempt, sources).await? {
                 // Whoever comes next takes the piece up.
                 None => return self.ledger.give_up_claim(Job::Copy(piece)).await,
                 Some(Ok(copied)) => {
@@ -161,13 +175,23 @@ impl Hands {
         }
     }
 
+    /// The record of a piece that may be cloned from other source nodes than before: they are known before anything is made there.
+    fn lends(&self, record: &PieceRecord, table: usize, sources: &[Source]) -> Option<PieceRecord> {
+        let new = || sources.iter().map(|source| source.node.address()).filter(|node| !record.lent.contains(node));
+        if !self.site.may_clone(table) || new().next().is_none() {
+            return None;
+        }
+        Some(PieceRecord { lent: record.lent.iter().cloned().chain(new()).collect(), ..record.clone() })
+    }
+
     /// An attempt, once it may begin. `None`: the run is to end before that.
     async fn admitted(
         &self,
         name: &str,
         attempt: &Attempt<'_>,
+        sources: Result<Vec<Source>, AttemptError>,
     ) -> Result<Option<Result<Copied, AttemptError>>, LedgerError> {
-        let sources = match attempt.sources().await {
+        let sources = match sources {
             Ok(sources) => sources,
             Err(error) => return Ok(Some(Err(error))),
         };

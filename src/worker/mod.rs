@@ -26,6 +26,7 @@ pub mod dice;
 mod fault_point;
 pub mod finish;
 pub mod fleet;
+pub mod foresee;
 pub mod interrupt;
 pub mod jobs;
 pub mod ledger;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::future::{join_all, try_join_all};
 
 use crate::model::Node;
-use crate::plan::TablePlan;
+use crate::plan::{Document, TablePlan};
 use crate::protocol::BatchRecord;
 use crate::sql::{Clause, Syntax};
 use crate::task::Task;
@@ -14,6 +14,7 @@ use super::RunError;
 use super::crew::any;
 use super::fault_point::fault_point;
 use super::fleet::Fleet;
+use super::foresee::document;
 use super::interrupt::Interrupt;
 use super::ledger::{Ledger, Outcome};
 use super::planner;
@@ -30,6 +31,7 @@ pub async fn prepare(
     task: &Task,
     surveys: Option<Vec<Survey>>,
     conduct: &Conduct,
+    agreed: Option<&Document>,
     worker: &str,
     interrupt: &Interrupt,
 ) -> Result<Option<Vec<TablePlan>>, RunError> {
@@ -41,6 +43,10 @@ pub async fn prepare(
         let record = record.ok_or_else(|| RunError::World(vec!["the task was deleted from the coordinator".into()]))?;
         if record.planned && record.prepared {
             let plans = try_join_all((0..task.tables.len()).map(|table| ledger.plan(table))).await?;
+            if agreed.is_some_and(|agreed| !agreed.tables.iter().map(|table| &table.plan).eq(&plans)) {
+                let line = "the task was planned before, and not as --plan says: leave it out to go on with the plan that is there";
+                return Err(RunError::World(vec![line.into()]));
+            }
             return Ok(Some(plans));
         }
         if ledger.claim(CLAIM, worker).await? == Outcome::Done {
@@ -48,7 +54,7 @@ pub async fn prepare(
             // that is recorded of it.
             let done = match ledger.task().await? {
                 Some(record) if !(record.planned && record.prepared) => {
-                    plan_and_create(fleet, ledger, task, surveys.take(), conduct, record.planned).await
+                    plan_and_create(fleet, ledger, task, surveys.take(), (conduct, agreed), record.planned).await
                 }
                 _ => Ok(()),
             };
@@ -74,7 +80,7 @@ async fn plan_and_create(
     ledger: &Ledger,
     task: &Task,
     surveys: Option<Vec<Survey>>,
-    conduct: &Conduct,
+    (conduct, agreed): (&Conduct, Option<&Document>),
     planned: bool,
 ) -> Result<(), RunError> {
     let surveys = match surveys {
@@ -97,6 +103,16 @@ async fn plan_and_create(
         }
         if !faults.is_empty() {
             return Err(RunError::from_faults(faults));
+        }
+        if let Some(agreed) = agreed {
+            let now = document(fleet, task, &surveys, good).await?;
+            let changes = agreed.changes(&now);
+            if !changes.is_empty() {
+                let head =
+                    "the plan of --plan does not hold any more: plan again, and look at what has changed".to_owned();
+                return Err(RunError::World(std::iter::once(head).chain(changes).collect()));
+            }
+            good = agreed.tables.iter().map(|table| table.plan.clone()).collect();
         }
         for (survey, plan) in surveys.iter().zip(&good) {
             describe(plan);
@@ -142,14 +158,25 @@ async fn create_targets(fleet: &Fleet, task: &Task, survey: &Survey) -> Result<(
     try_join_all(survey.to_create.iter().map(|node| create_target(fleet, task, survey, node))).await.map(drop)
 }
 
-async fn create_target(fleet: &Fleet, task: &Task, survey: &Survey, node: &Node) -> Result<(), RunError> {
+/// How the target table is made on a node.
+pub(super) struct Definition {
+    pub statement: String,
+    /// Whether its database must be made first.
+    pub database_is_missing: bool,
+    /// What the node's version does not know of the definition.
+    pub left_out: Vec<String>,
+}
+
+/// The target table as it would be made on a node.
+pub(super) async fn definition(
+    fleet: &Fleet,
+    task: &Task,
+    survey: &Survey,
+    node: &Node,
+) -> Result<Definition, RunError> {
     let target = &survey.target;
     let facts = fleet.facts(node).await?;
-    let settings = fleet.settings(node, &target_wishes(task)).await?;
     let database = fleet.warehouse.database_engine(node, &target.name.database).await?;
-    if database.is_none() {
-        fleet.warehouse.create_database(node, &target.name.database, &settings).await?;
-    }
     let (mut fitting, mut left_out) = target.within(Syntax::of(facts.release()));
     // What the task's own <engine> says is taken as it stands: the server says what is wrong with it.
     if task.tables[survey.job].engine.is_none() && fitting.engine.clause(Clause::Settings).is_some() {
@@ -160,14 +187,23 @@ async fn create_target(fleet: &Fleet, task: &Task, survey: &Survey, node: &Node)
     }
     let engine = fitting.engine.in_database(database.as_deref());
     let statement = fitting.create(&target.name, &engine);
-    fleet.warehouse.create_table(node, &target.name, &statement, &settings).await?;
-    tracing::info!("{node}: created table {}", target.name);
-    if !left_out.is_empty() {
+    Ok(Definition { statement, database_is_missing: database.is_none(), left_out })
+}
+
+async fn create_target(fleet: &Fleet, task: &Task, survey: &Survey, node: &Node) -> Result<(), RunError> {
+    let (name, facts) = (&survey.target.name, fleet.facts(node).await?);
+    let settings = fleet.settings(node, &target_wishes(task)).await?;
+    let definition = definition(fleet, task, survey, node).await?;
+    if definition.database_is_missing {
+        fleet.warehouse.create_database(node, &name.database, &settings).await?;
+    }
+    fleet.warehouse.create_table(node, name, &definition.statement, &settings).await?;
+    tracing::info!("{node}: created table {name}");
+    if !definition.left_out.is_empty() {
         tracing::warn!(
-            "{node}: ClickHouse {} does not know everything that the definition of {} has; left out: {}",
+            "{node}: ClickHouse {} does not know everything that the definition of {name} has; left out: {}",
             facts.version,
-            target.name,
-            left_out.join(", ")
+            definition.left_out.join(", ")
         );
     }
     Ok(())

@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use crate::cluster::{self, Warehouse};
 use crate::keeper::{Coordinator, Error as KeeperError};
-use crate::plan::{PiecePlan, TablePlan};
+use crate::plan::{Document, PiecePlan, TablePlan};
 use crate::protocol::{self, Liking, TableBoard, TaskId, TaskRecord};
 use crate::task::{Faults, SecretSource, Task, differences};
 
@@ -40,6 +40,8 @@ pub struct Launch {
     pub description: Option<(String, String)>,
     /// Whether that XML replaces a stored one.
     pub upload_force: bool,
+    /// A plan that the run is held to, where the task is not planned yet.
+    pub agreed: Option<Document>,
     /// How to behave.
     pub conduct: Conduct,
     /// This machine's name.
@@ -370,10 +372,11 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
             self.read_again(accepted).await?;
             let alone = crew::places(self.ledger).await?.len() <= 1;
             let fleet = (self.fleet)();
-            let conduct = &self.launch.conduct;
+            let (conduct, agreed) = (&self.launch.conduct, self.launch.agreed.as_ref());
             let surveys = accepted.surveys.take();
             let prepared =
-                prepare(&fleet, self.ledger, &accepted.task, surveys, conduct, self.worker, self.interrupt).await?;
+                prepare(&fleet, self.ledger, &accepted.task, surveys, conduct, agreed, self.worker, self.interrupt)
+                    .await?;
             let Some(plans) = prepared else { return Ok(Some(ended(Ending::Interrupted))) };
             let (task, id) = (accepted.task.clone(), accepted.record.id.clone());
             let site = Arc::new(Site::new(

@@ -72,6 +72,7 @@ async fn copy_by(
         task_path: "/task".into(),
         description: Some((xml, "task.xml".into())),
         upload_force: false,
+        agreed: None,
         conduct: Conduct {
             tries: 1,
             publication_tries: 1,

@@ -23,6 +23,7 @@ mod merging;
 mod modern;
 mod no_room;
 mod orders;
+mod plan;
 mod policies;
 mod quoting;
 mod replicas;

@@ -75,7 +75,7 @@ async fn an_error_in_the_middle_of_a_relay_is_the_sources_own() {
     let from = Lab::shared_modern().modern(0);
     from.query(&format!("INSERT INTO {database}.t SELECT number FROM numbers(2000000)")).unwrap();
     let name = TableName::new(&database, "t");
-    let transfer = |value: &str| Transfer {
+    let transfer = |value: &str, compress: bool| Transfer {
         way: Way::Relay,
         from: vec![Origin {
             node: one.clone(),
@@ -87,12 +87,14 @@ async fn an_error_in_the_middle_of_a_relay_is_the_sources_own() {
         columns: vec!["n".into()],
         values: vec![value.to_owned()],
         rows: Selection::all(Relation::plain(name.clone())),
-        compress: true,
+        compress,
         throttles: Vec::new(),
     };
-    let failed = warehouse.transfer(&transfer("n + throwIf(n = 1900000)")).await.unwrap_err();
-    assert_eq!((failed.code(), failed.node.as_str()), (Some(395), one.to_string().as_str()), "{failed}");
-    warehouse.transfer(&transfer("n")).await.unwrap();
+    for compress in [true, false] {
+        let failed = warehouse.transfer(&transfer("n + throwIf(n = 1900000)", compress)).await.unwrap_err();
+        assert_eq!((failed.code(), failed.node.as_str()), (Some(395), one.to_string().as_str()), "{failed}");
+        warehouse.transfer(&transfer("n", compress)).await.unwrap();
+    }
 }
 
 /// A table with what 18.16 has not.

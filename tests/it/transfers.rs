@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use lab::{ClickHouse, LabSpec};
+use lab::{ClickHouse, Lab, LabSpec};
 
 use crate::columns::{EVERY_TYPE, EVERY_VALUE};
 use crate::copy::{BY_MONTH, fill, rows};
@@ -318,5 +318,46 @@ fn a_relay_takes_the_same_memory_however_large_the_table_is() {
         println!("peak of the worker: {} KiB for 20 MB, {} KiB for 300 MB to {name}", small >> 10, large >> 10);
         assert!(large < 64 << 20, "{large}");
         assert!(large < small + (16 << 20), "{small} and {large}");
+    }
+}
+
+/// Between servers that frame compressed rows: one to one, and dealt to two shards.
+#[test]
+fn rows_between_modern_servers_travel_compressed_unless_told_otherwise() {
+    let scene = scene!();
+    let [from, to] = [0, 1].map(|node| Lab::shared_modern().modern(node));
+    for suffix in ["one", "both"] {
+        from.query(&format!("CREATE DATABASE IF NOT EXISTS {}", scene.src)).unwrap();
+        let create = format!("CREATE TABLE {}.{suffix} (d Date, id UInt64, s String) {BY_MONTH}", scene.src);
+        from.query(&create).unwrap();
+        let rows = "SELECT toDate('2024-01-15'), number, repeat('rows that pack well ', 5) FROM numbers(200000)";
+        from.query(&format!("INSERT INTO {}.{suffix} {rows}", scene.src)).unwrap();
+    }
+    let shard = |host: &str| format!("<shard><replica><host>{host}</host></replica></shard>");
+    let hosts = [from.host().to_string(), to.host().to_string()];
+    let of = |name: &str, to: &str, compression: &str| {
+        let (source, target) = (shard(&hosts[0]), to.to_owned());
+        format!(
+            "<clickhouse><remote_servers><a>{source}</a><b>{target}</b></remote_servers><tables><hits>\
+             <cluster_pull>a</cluster_pull><database_pull>{}</database_pull><table_pull>{name}</table_pull>\
+             <cluster_push>b</cluster_push><database_push>{}{compression}</database_push><table_push>{name}</table_push>\
+             <sharding_key>id</sharding_key><transfer>relay</transfer><verify>checksum</verify>\
+             <relay_compression>{compression}</relay_compression></hits></tables></clickhouse>",
+            scene.src, scene.dst
+        )
+    };
+    let both = hosts.iter().map(|host| shard(host)).collect::<String>();
+    for (name, target) in [("one", shard(&hosts[1])), ("both", both)] {
+        for (compression, words) in [("1", ": rows travel compressed"), ("0", ": rows travel uncompressed")] {
+            let run = scene.launch_text(&of(name, &target, compression)).args(&["--log-level=debug"]);
+            let path = format!("{}_{name}{compression}", scene.task_path());
+            let log = scene.dir().join(format!("{name}{compression}.log"));
+            run.task_path(&path).args(&["--log-file", log.to_str().unwrap()]).run().with(0);
+            assert!(std::fs::read_to_string(log).unwrap().contains(words));
+            let count = format!("SELECT count() FROM {}{compression}.{name}", scene.dst);
+            let rows = |server: &ClickHouse| server.value(&count).map_or(0, |rows| rows.parse::<u64>().unwrap());
+            let expected = if name == "one" { (0, 200_000) } else { (100_000, 100_000) };
+            assert_eq!((rows(from), rows(to)), expected);
+        }
     }
 }

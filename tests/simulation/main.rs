@@ -67,6 +67,7 @@ async fn work(
         task_path: task_path(task),
         description: Some((stage.scene.task(task, None), "task.xml".into())),
         upload_force: false,
+        agreed: None,
         conduct: Conduct {
             tries: 5,
             publication_tries: 5,

@@ -100,3 +100,14 @@ Examples:
 Exit codes: 0 listed, or everything removed; 1 refused or failed, nothing or only some of it is removed; \
 2 the command line or the task is wrong; 3 done but for servers that did not answer or things that could not be removed, \
 all named; 130 interrupted.";
+
+pub(super) const PLAN: &str = "\
+Creates nothing. The servers are asked what a run asks them. With --output the plan is kept, and a first run with --plan does exactly \
+that, or refuses and says what has changed: columns, partitions, shards, tables to be made. How many rows there are may change.
+
+Examples:
+  clickhouse-copier plan --task-file task.xml
+  clickhouse-copier plan --task-file task.xml --output plan.json
+  clickhouse-copier run --task-file task.xml --plan plan.json
+
+Exit codes: 0 planned; 1 a run would fail: servers; 2 the command line or the task is wrong; 130 interrupted.";

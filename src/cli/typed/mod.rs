@@ -21,7 +21,7 @@ use crate::worker::Jobs;
 
 pub(super) use run::Flags;
 pub(super) use verbs::{
-    CheckFlags, CleanupFlags, CommandFlags, InitFlags, LookFlags, PauseFlags, ReverseFlags, ToFlags,
+    CheckFlags, CleanupFlags, CommandFlags, InitFlags, LookFlags, PauseFlags, PlanFlags, ReverseFlags, ToFlags,
 };
 
 #[derive(Debug, Parser)]
@@ -55,6 +55,9 @@ pub(super) enum Verb {
     /// Connect everywhere, create nothing, and say all that would keep the task from being copied
     #[command(infer_long_args = true, after_help = help::CHECK)]
     Check(CheckFlags),
+    /// Show what a run would do: tables to be made, partitions, pieces, how rows travel and why
+    #[command(infer_long_args = true, after_help = help::PLAN)]
+    Plan(PlanFlags),
     /// Copy what the task says; meant when no verb is given
     // Old pages of the original's documentation show `clickhouse-copier copier --daemon …`.
     #[command(alias = "copier", infer_long_args = true)]

@@ -55,6 +55,10 @@ pub(in crate::cli) struct Flags {
     #[arg(short = 'E', long, value_name = "FILE")]
     pub(in crate::cli) errorlog_file: Option<PathBuf>,
 
+    /// Do exactly what this plan says, as the verb plan wrote it, or refuse; for a task that is not planned yet
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) plan: Option<PathBuf>,
+
     /// Never drop a partition, even if an earlier attempt left it half done
     #[arg(long)]
     pub(in crate::cli) safe_mode: bool,

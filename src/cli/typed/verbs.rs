@@ -25,6 +25,21 @@ pub(in crate::cli) struct LookFlags {
     pub(in crate::cli) watch: Option<u16>,
 }
 
+/// What follows `plan`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct PlanFlags {
+    #[command(flatten)]
+    pub(in crate::cli) command: CommandFlags,
+
+    /// For people or for programs
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub(in crate::cli) format: LogFormat,
+
+    /// Keep the plan in a file that run --plan takes; a file that is there is not overwritten
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) output: Option<PathBuf>,
+}
+
 /// What follows `resume` and `cancel`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CommandFlags {

@@ -27,6 +27,7 @@ impl HttpWarehouse {
     /// Reads the rows of a transfer from its sources and writes them to its targets.
     pub(super) async fn relay(&self, transfer: &Transfer) -> Result<(), Error> {
         let framed = transfer.compress && self.frames_everywhere(transfer).await?;
+        tracing::debug!("{}: rows travel {}compressed", transfer.query_id(), if framed { "" } else { "un" });
         if transfer.dealt.is_some() {
             return self.deal(transfer, framed).await;
         }
@@ -75,8 +76,7 @@ impl HttpWarehouse {
         Ok(true)
     }
 
-    /// Whether a server frames its answers when asked to, a small one too: 18.16 sends nothing then. (The laboratory's modern
-    /// nodes do not frame any.)
+    /// Whether a server frames its answers when asked to, a small one too: 18.16 sends nothing then.
     async fn frames(&self, node: &Node) -> Result<bool, Error> {
         let answer = self.bounded(node, "cannot ask whether it compresses", SHORT, async {
             let question = self.client(node).query_raw("SELECT 1").with_setting("compress", "1");

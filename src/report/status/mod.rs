@@ -15,6 +15,7 @@ use crate::protocol::{BatchRef, BatchState, Job, Order, PieceRef, PieceState, Ta
 use crate::worker::status::Sight;
 
 pub use rate::Speedometer;
+pub(crate) use text::{duration, thousands};
 
 /// The version of the form: it grows when a field changes its meaning or goes, not when one is added.
 pub const SCHEMA: u32 = 1;

@@ -17,6 +17,9 @@ use crate::protocol::{BatchRecord, BatchRef, BatchTable, Copied, PieceRef};
 use super::fault_point::fault_point;
 use super::site::{AttemptError, Site};
 
+/// `TABLE_ALREADY_EXISTS`.
+const TABLE_EXISTS: u32 = 57;
+
 /// An attempt at a piece.
 pub struct Attempt<'a> {
     /// What it works with.
@@ -174,7 +177,14 @@ impl Attempt<'_> {
             .create_staging(&staging, &self.plan().columns)
             .ok_or_else(|| self.site.lacks(self.piece.table, node))?;
         let settings = site.target_settings(node).await?;
-        site.fleet.warehouse.create_table(node, &staging, &statement, &settings).await?;
+        if let Err(error) = site.fleet.warehouse.create_table(node, &staging, &statement, &settings).await {
+            // A database of engine Replicated makes a table on all its replicas at once. Its name is this attempt's alone, so what
+            // is there already is what was to be made.
+            let database = site.fleet.warehouse.database_engine(node, &staging.database).await?;
+            if error.code() != Some(TABLE_EXISTS) || database.as_deref() != Some("Replicated") {
+                return Err(error.into());
+            }
+        }
         if target.engine.is_old_syntax() {
             // The old syntax has no settings that could keep the table from merging.
             site.fleet.warehouse.stop_merges(node, &staging).await?;

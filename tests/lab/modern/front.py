@@ -3,11 +3,11 @@
 
 Like the server: statements in the query string, the body or both; settings as parameters, `database`, `query_id`,
 `default_format`, `wait_end_of_query`, `param_*`; accounts by header, basic authentication or parameter; results and inserts
-streamed, gzip where it is asked for; errors with the server's code, text, status and headers, also in the middle of a result;
+streamed, gzip or ClickHouse's own framing (`compress`, `decompress`) where it is asked for; errors with the server's code, text, status and headers, also in the middle of a result;
 `system.processes` and KILL QUERY with the ids that the client gave.
 
-Unlike it: no `session_id`, no INSERT … SELECT from `input()`, no roles and grants (an account is readable, or also writable), no `compress` and `decompress`
-(ClickHouse's own framing), no progress headers; `queryID()` and SHOW PROCESSLIST tell the engine's own ids. What is asked
+Unlike it: no `session_id`, no INSERT … SELECT from `input()`, no roles and grants (an account is readable, or also writable),
+no progress headers; `queryID()` and SHOW PROCESSLIST tell the engine's own ids. What is asked
 for and not there is error 48, never ignored.
 """
 
@@ -32,8 +32,8 @@ STATEMENT = 262144
 # How much of a request that failed is read on, so that the client sees the answer and may use the connection again.
 SKIPPED = 1 << 24
 # Parameters that are no settings.
-OWN = {"query", "database", "default_format", "query_id", "user", "password", "wait_end_of_query", "buffer_size", "quota_key"}
-UNSUPPORTED = {"compress", "decompress", "session_id", "session_check", "session_timeout", "role"}
+OWN = {"query", "database", "default_format", "query_id", "user", "password", "wait_end_of_query", "buffer_size", "quota_key", "compress", "decompress"}
+UNSUPPORTED = {"session_id", "session_check", "session_timeout", "role"}
 # The server's table of statuses (`exceptionCodeToHTTPStatus`); all other codes are 500.
 STATUS = {
     **dict.fromkeys((6, 25, 26, 27, 36, 38, 41, 44, 53, 62, 72, 117, 321, 427, 456), 400),
@@ -144,7 +144,7 @@ class Handler(BaseHTTPRequestHandler):
             headers["X-ClickHouse-Exception-Tag"] = tag
         body = answer = statement = None
         try:
-            body = RequestBody(self.headers, self.rfile)
+            body = RequestBody(self.headers, self.rfile, parameters.get("decompress") == "1")
             readonly = self._readonly_of_account(parameters)
             for name in UNSUPPORTED & parameters.keys():
                 if parameters[name] not in ("", "0"):
@@ -157,7 +157,7 @@ class Handler(BaseHTTPRequestHandler):
                 parameters.get("database") or self.headers.get("X-ClickHouse-Database"),
                 readonly or (2 if reading else 0),
             )
-            answer = Answer(self, headers, parameters.get("wait_end_of_query") == "1", gzip)
+            answer = Answer(self, headers, parameters.get("wait_end_of_query") == "1", gzip, parameters.get("compress") == "1")
             self._perform(statement, parameters, body, answer, headers)
             if not body.skip(SKIPPED):
                 self.close_connection = True
@@ -272,10 +272,10 @@ def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         config = json.load(file)
     os.environ["TZ"] = "UTC"
+    sys.path.insert(0, config["packages"])
     if config["serial"]:
         engine = serial.Engine(config["packages"], config["data"], config["authority"], config["profile"])
     else:
-        sys.path.insert(0, config["packages"])
         from chdb import _chdb  # only there once the path is known
 
         engine = Engine(_chdb.connect, config["data"])

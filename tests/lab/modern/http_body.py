@@ -8,14 +8,28 @@ PIECE = 1 << 18
 IN_MEMORY = 1 << 24
 
 
+def unframed():
+    """What reads compressed frames. Its packages are found only when the configuration is read."""
+    from frames import Unframed
+
+    return Unframed()
+
+
+def frames_of(data):
+    """The compressed frames that hold some bytes."""
+    from frames import framed
+
+    return framed(data)
+
+
 class BrokenBody(Exception):
     """The client went away, or its body is not what its headers say."""
 
 
 class RequestBody:
-    """Reads `Content-Length` and chunked bodies, gzip and deflate. Nothing is read before it is asked for."""
+    """Reads `Content-Length` and chunked bodies, gzip, deflate and frames. Nothing is read before it is asked for."""
 
-    def __init__(self, headers, source):
+    def __init__(self, headers, source, framed):
         self._source = source
         self._chunked = "chunked" in headers.get("Transfer-Encoding", "").lower()
         self._left = 0 if self._chunked else int(headers.get("Content-Length") or 0)
@@ -24,9 +38,25 @@ class RequestBody:
         if encoding not in ("", "identity", "gzip", "deflate"):
             raise BrokenBody(f"Content-Encoding {encoding} is not supported here")
         self._inflate = zlib.decompressobj(wbits=47) if encoding in ("gzip", "deflate") else None
+        self._frames = unframed() if framed else None
 
     def read(self):
         """The next bytes; empty at the end."""
+        if self._frames is None:
+            return self._read()
+        # Statements of a client that frames its rows are in the query string.
+        while piece := self._read():
+            try:
+                plain = self._frames.take(piece)
+            except ValueError as error:
+                raise BrokenBody(str(error)) from error
+            if plain:
+                return plain
+        if not self._frames.is_whole:
+            raise BrokenBody("the last compressed frame is cut off")
+        return b""
+
+    def _read(self):
         while not self.ended:
             raw = self._raw()
             if self._inflate is None:
@@ -76,11 +106,12 @@ class RequestBody:
 class Answer:
     """Sends headers with the first bytes, or, when `whole`, with the last: so long an error can still be a status."""
 
-    def __init__(self, handler, headers, whole, gzip):
+    def __init__(self, handler, headers, whole, gzip, framed):
         self._handler = handler
         self._headers = headers
         self._held = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) if whole else None
-        self._gzip = zlib.compressobj(wbits=31) if gzip else None
+        self._gzip = zlib.compressobj(wbits=31) if gzip and not framed else None
+        self._framed = framed
         self.begun = False
 
     def write(self, data):
@@ -89,7 +120,7 @@ class Answer:
             self._held.write(data)
         elif data:
             self._begin()
-            self._send(self._gzip.compress(data) if self._gzip else data)
+            self._pack(data)
 
     def finish(self, more):
         """Ends the answer; `more` are headers that are only known now, and are sent if it is not too late."""
@@ -109,7 +140,15 @@ class Answer:
         if self._gzip:
             self._send(self._gzip.compress(text) + self._gzip.flush())
         else:
+            # Behind frames it stands as it is: newer servers write it past what compresses (`cancelWithException`).
             self._send(text)
+
+    def _pack(self, data):
+        if self._framed:
+            for frame in frames_of(data):
+                self._send(frame)
+        else:
+            self._send(self._gzip.compress(data) if self._gzip else data)
 
     def _begin(self):
         if not self.begun:

@@ -84,7 +84,7 @@ pub(crate) fn modern_engine(release: Release) -> Result<(PathBuf, PathBuf), LabE
     let missing = |program: &str| LabError::Missing { program: program.to_owned(), advice: advice() };
     let python = find("python3").ok_or_else(|| missing("python3"))?;
     let cache = cache();
-    let engine = cache.join(format!("{name}-{version}"));
+    let engine = cache.join(format!("{name}-{version}-with-frames"));
     if engine.is_dir() {
         return Ok((python, engine));
     }
@@ -106,10 +106,13 @@ pub(crate) fn modern_engine(release: Release) -> Result<(PathBuf, PathBuf), LabE
     let new = tempfile::tempdir_in(&cache).map_err(failed("create a folder in", &cache))?;
     let mut pip = Command::new(&python);
     pip.args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--no-deps", "--target"]);
-    run(pip.arg(new.path()).arg(format!("{name}=={version}")))?;
+    run(pip.arg(new.path()).arg(format!("{name}=={version}")).args(FRAMES))?;
     fs::rename(new.path(), &engine).map_err(failed("rename", new.path()))?;
     Ok((python, engine))
 }
+
+/// What the front needs to speak ClickHouse's own framing.
+const FRAMES: [&str; 2] = ["lz4==4.4.5", "clickhouse-cityhash==1.0.2.6"];
 
 /// The folder that keeps what was fetched.
 fn cache() -> PathBuf {

@@ -13,11 +13,12 @@ use crate::config::accounts;
 use crate::{ClickHouse, LabError, LabSpec, install};
 
 /// The front's modules, all from Python's standard library.
-const FRONT: [(&str, &str); 6] = [
+const FRONT: [(&str, &str); 7] = [
     ("front.py", include_str!("../modern/front.py")),
     ("engine.py", include_str!("../modern/engine.py")),
     ("serial.py", include_str!("../modern/serial.py")),
     ("runner.py", include_str!("../modern/runner.py")),
+    ("frames.py", include_str!("../modern/frames.py")),
     ("http_body.py", include_str!("../modern/http_body.py")),
     ("statement.py", include_str!("../modern/statement.py")),
 ];

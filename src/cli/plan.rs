@@ -1,0 +1,66 @@
+//! `plan`: what a run would do, shown, and kept where a run is to be held to it.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::plan::Document;
+use crate::report::plan::Shown;
+use crate::task::{SystemSecrets, Task, differences};
+use crate::worker::foresee::foresee;
+
+use super::address::{doors_of, servers};
+use super::meant::{LogFormat, PlanOptions};
+use super::reverse::stored;
+use super::work::{failure, name, print, text};
+use super::{Exit, Failure, Interrupt, PROGRAM};
+
+/// Plans as a run would. Creates nothing on any server; either signal ends it at once.
+pub(super) async fn plan(options: PlanOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
+    tokio::select! {
+        outcome = foreseen(options) => outcome,
+        () = interrupt.finish() => Ok(Exit::Interrupted),
+    }
+}
+
+async fn foreseen(options: PlanOptions) -> Result<Exit, Failure> {
+    let doors = options.place.as_ref().map(doors_of).transpose()?;
+    let http = doors.as_ref().map_or_else(|| servers(None), |doors| Ok(doors.warehouse.clone()))?;
+    let (text, file) = match (&options.task_file, doors.zip(options.place)) {
+        (Some(file), _) => (text(file)?, name(file)),
+        (None, Some((doors, address))) => stored(doors.coordinator.as_ref(), address.task_path()).await?,
+        (None, None) => return Err(Failure::new(Exit::BadInput, "give the task's file with --task-file")),
+    };
+    let host = gethostname::gethostname().to_string_lossy().into_owned();
+    let document = foresee(Arc::clone(&http) as _, &SystemSecrets, (&text, &file), host).await.map_err(failure)?;
+    match options.format {
+        LogFormat::Text => print(&Shown(&document).to_string()),
+        LogFormat::Json => print(&serde_json::to_string_pretty(&document)?),
+    }
+    if let Some(path) = &options.output {
+        let shown = path.display();
+        let failed = |error: std::io::Error| Failure::new(Exit::Failed, format!("cannot write {shown}: {error}"));
+        fs::File::create_new(path)
+            .and_then(|file| Ok(serde_json::to_writer_pretty(file, &document)?))
+            .map_err(failed)?;
+        if options.format == LogFormat::Text {
+            print(&format!("{shown} is written. To run exactly this: {PROGRAM} run --plan {shown} …"));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Reads a plan that a run is to be held to; it must be one of this task.
+pub(super) fn agreed(path: &Path, task: Option<&Task>) -> Result<Document, Failure> {
+    let wrong = |why: String| Failure::new(Exit::BadInput, format!("--plan {}: {why}", path.display()));
+    let document: Document = serde_json::from_str(&text(path)?)
+        .map_err(|error| wrong(format!("this is no plan that the verb plan wrote: {error}")))?;
+    if document.schema != Document::SCHEMA {
+        return Err(wrong(format!("it was written by another version of this program (schema {})", document.schema)));
+    }
+    let found = task.map(|task| differences(&document.inputs, &task.plan_inputs())).unwrap_or_default();
+    if !found.is_empty() {
+        return Err(wrong(format!("it is of another task: {}", found.join("; "))));
+    }
+    Ok(document)
+}

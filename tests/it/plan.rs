@@ -1,0 +1,67 @@
+//! `plan`: what a run would do is shown and kept, and a run that is held to it does that or refuses.
+
+use serde_json::Value;
+
+use crate::copy::{BY_MONTH, fill};
+use crate::harness::{Ended, Scene, Task, scene};
+
+fn task(scene: &Scene) -> Task {
+    fill(scene, &[0], BY_MONTH, 9000, 3);
+    let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id").with("number_of_splits", "2");
+    scene.task(&[&[0]], &[&[1], &[2]]).with(hits)
+}
+
+fn plan(scene: &Scene, task: &Task, arguments: &[&str]) -> Ended {
+    scene.launch(task).verb("plan").args(arguments).run()
+}
+
+#[test]
+fn a_plan_says_what_is_made_and_copied_and_makes_nothing() {
+    let scene = scene!();
+    let task = task(&scene);
+    let shown = plan(&scene, &task, &[]).with(0);
+    let made = format!("CREATE TABLE IF NOT EXISTS `{}`.`hits`", scene.dst);
+    let pair = format!("{}:9000 to {}:9000", scene.server(0).host(), scene.server(1).host());
+    for words in
+        ["CREATE DATABASE", &made, "201801", "201803", "9,000 rows", "rows travel by push", &pair, "One worker"]
+    {
+        assert!(shown.stdout.contains(words), "no {words} in\n{}", shown.stdout);
+    }
+    assert_eq!(scene.children(&task.path), None, "planning made a task");
+    let databases = format!("SELECT count() FROM system.databases WHERE name = '{}'", scene.dst);
+    assert_eq!(scene.sum(&[1, 2], &databases), 0);
+    let json: Value = serde_json::from_str(&plan(&scene, &task, &["--format=json"]).with(0).stdout).unwrap();
+    assert_eq!(json["tables"][0]["plan"]["partitions"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn a_run_does_what_was_agreed_or_says_what_has_changed() {
+    let scene = scene!();
+    let task = task(&scene);
+    let kept = scene.dir().join("plan.json");
+    let kept = kept.to_str().unwrap();
+    plan(&scene, &task, &["--output", kept]).with(0).reports(&["run --plan"]);
+    plan(&scene, &task, &["--output", kept]).with(2).tells(&["--output", "is there already"]);
+
+    // More rows of a known month are no other plan; a month that nobody has seen is.
+    let more = |day: &str| format!("INSERT INTO {}.hits VALUES ('{day}', 77777, 'late', 1)", scene.src);
+    scene.ask(0, &more("2018-02-02"));
+    scene.ask(0, &more("2019-07-07"));
+    let refused = scene.launch(&task).args(&["--plan", kept]).run().with(1);
+    refused.tells(&["does not hold any more"]).tells(&["table hits: new partitions: 201907"]);
+    assert_eq!(scene.sum(&[1, 2], &format!("SELECT count() FROM system.databases WHERE name = '{}'", scene.dst)), 0);
+
+    scene.ask(0, &format!("ALTER TABLE {}.hits DROP PARTITION 201907", scene.src));
+    let other = scene.task(&[&[0]], &[&[1], &[2]]).with(scene.table("hits").engine(BY_MONTH).sharding_key("id"));
+    scene.launch(&other).args(&["--plan", kept]).run().with(2).tells(&[
+        "--plan",
+        "of another task",
+        "number_of_splits",
+    ]);
+    scene.launch(&task).args(&["--plan", kept]).run().with(0);
+    scene.check(&task);
+    // What is stored is what was agreed.
+    let agreed: Value = serde_json::from_str(&std::fs::read_to_string(kept).unwrap()).unwrap();
+    let pieces = agreed["tables"][0]["plan"]["pieces"].as_array().unwrap().len();
+    assert_eq!(scene.pieces(&task).len(), pieces);
+}
