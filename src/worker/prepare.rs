@@ -24,14 +24,14 @@ use super::wishes::target_wishes;
 
 const CLAIM: &str = "planning";
 
-/// Plans and prepares, or waits until another worker has. `None` when the run is to end first.
+/// Plans and prepares, or waits until another worker has. `None` when the run is to end first. Of
+/// the terms, the second is a plan that the run is held to.
 pub async fn prepare(
     fleet: &Fleet,
     ledger: &Ledger,
     task: &Task,
     surveys: Option<Vec<Survey>>,
-    conduct: &Conduct,
-    agreed: Option<&Document>,
+    terms: (&Conduct, Option<&Document>),
     worker: &str,
     interrupt: &Interrupt,
 ) -> Result<Option<Vec<TablePlan>>, RunError> {
@@ -43,7 +43,7 @@ pub async fn prepare(
         let record = record.ok_or_else(|| RunError::World(vec!["the task was deleted from the coordinator".into()]))?;
         if record.planned && record.prepared {
             let plans = try_join_all((0..task.tables.len()).map(|table| ledger.plan(table))).await?;
-            if agreed.is_some_and(|agreed| !agreed.tables.iter().map(|table| &table.plan).eq(&plans)) {
+            if terms.1.is_some_and(|agreed| !agreed.tables.iter().map(|table| &table.plan).eq(&plans)) {
                 let line = "the task was planned before, and not as --plan says: leave it out to go on with the plan that is there";
                 return Err(RunError::World(vec![line.into()]));
             }
@@ -54,7 +54,7 @@ pub async fn prepare(
             // that is recorded of it.
             let done = match ledger.task().await? {
                 Some(record) if !(record.planned && record.prepared) => {
-                    plan_and_create(fleet, ledger, task, surveys.take(), (conduct, agreed), record.planned).await
+                    plan_and_create(fleet, ledger, task, surveys.take(), terms, record.planned).await
                 }
                 _ => Ok(()),
             };

@@ -375,7 +375,7 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
             let (conduct, agreed) = (&self.launch.conduct, self.launch.agreed.as_ref());
             let surveys = accepted.surveys.take();
             let prepared =
-                prepare(&fleet, self.ledger, &accepted.task, surveys, conduct, agreed, self.worker, self.interrupt)
+                prepare(&fleet, self.ledger, &accepted.task, surveys, (conduct, agreed), self.worker, self.interrupt)
                     .await?;
             let Some(plans) = prepared else { return Ok(Some(ended(Ending::Interrupted))) };
             let (task, id) = (accepted.task.clone(), accepted.record.id.clone());
