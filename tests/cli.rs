@@ -159,7 +159,7 @@ fn a_wrong_command_line_is_one_line_and_exit_2_and_leaves_nothing_behind() {
         (&["--saef-mode"], &["--saef-mode", "--safe-mode"]),
         (&["--daemon", "--jobs=0"], &["--jobs"]),
     ];
-    let whole: [(&[&str], &[&str]); 43] = [
+    let whole: [(&[&str], &[&str]); 49] = [
         (&[], &["--config-file is missing", "--task-file"]),
         (&["run"], &["--config-file is missing"]),
         (&["--task-path=/task"], &["--config-file is missing"]),
@@ -191,7 +191,13 @@ fn a_wrong_command_line_is_one_line_and_exit_2_and_leaves_nothing_behind() {
         (&["cleanup", "--config=keeper.xml", "--task-path=/t", "--jobs=1"], &["--jobs"]),
         (&["--config=keeper.xml", "run", "--task-path=/task"], &["run"]),
         (&["check"], &["--config-file is missing"]),
-        (&["check", "--task-path=/t", "--task-file=task.xml"], &["--config-file is missing"]),
+        (&["status"], &["--config-file is missing"]),
+        (&["pause", "--config=keeper.xml"], &["--task-path is missing"]),
+        (&["status", "--config=keeper.xml", "--task-path=/t", "--watch=0"], &["--watch"]),
+        (&["resume", "--task-file=task.xml"], &["clickhouse-copier-state"]),
+        (&["plan", "--task-file=task.xml", "--output=task.xml"], &["--output task.xml", "not overwritten"]),
+        (&["run", "--task-file=task.xml", "--plan=absent.json"], &["--plan absent.json", "No such file"]),
+        (&["completions", "cobol"], &["cobol", "bash"]),
         (&["check", "--config=keeper.xml", "--task-file=task.xml"], &["--task-path is missing"]),
         (&["check", "--task-file=absent.xml"], &["--task-file absent.xml", "No such file"]),
         (&["check", "--task-file=task.xml", "--format=xml"], &["--format", "json"]),
@@ -289,4 +295,19 @@ fn a_wrong_task_leaves_no_state_behind() {
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     assert!(stderr(&output).contains("task.xml"), "{}", stderr(&output));
     assert_eq!(place.names(), before);
+}
+
+#[test]
+fn shells_and_man_are_told_every_verb() {
+    for arguments in [&["completions", "bash"][..], &["completions", "zsh"], &["completions", "fish"], &["man"]] {
+        let output = Place::new().copier(arguments);
+        let text = String::from_utf8_lossy(&output.stdout).to_lowercase();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        for verb in
+            ["run", "init", "check", "plan", "status", "pause", "resume", "cancel", "cleanup", "reverse", "task-path"]
+        {
+            let verb = if arguments == ["man"] { verb.replace('-', "\\-") } else { verb.to_owned() };
+            assert!(text.contains(&verb), "{arguments:?} without {verb}");
+        }
+    }
 }

@@ -283,6 +283,8 @@ pub(super) fn meaning(verb: Verb) -> Result<Invocation, Fault> {
     match verb {
         Verb::Run(flags) => run(flags),
         Verb::Cleanup(flags) => cleanup(flags).map(Invocation::Cleanup),
+        // Answered when the line was read.
+        Verb::Completions { .. } | Verb::Man => Err(Fault::Missing { flag: "a verb", purpose: "say what to do" }),
         Verb::Plan(flags) => plan(flags).map(Invocation::Plan),
         Verb::Status(flags) => look(flags),
         Verb::Pause(flags) => command(flags.command, if flags.now { Order::PauseNow } else { Order::Pause }),

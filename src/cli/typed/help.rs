@@ -111,3 +111,11 @@ Examples:
   clickhouse-copier run --task-file task.xml --plan plan.json
 
 Exit codes: 0 planned; 1 a run would fail: servers; 2 the command line or the task is wrong; 130 interrupted.";
+
+pub(super) const COMPLETIONS: &str = "\
+Example:
+  clickhouse-copier completions bash > /etc/bash_completion.d/clickhouse-copier";
+
+pub(super) const MAN: &str = "\
+Example:
+  clickhouse-copier man | man -l -";

@@ -10,9 +10,10 @@ mod run;
 mod verbs;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::Refusal;
 use crate::model::TableName;
@@ -80,6 +81,15 @@ pub(super) enum Verb {
     /// Write the task that restores what a task has copied
     #[command(infer_long_args = true, after_help = help::REVERSE)]
     Reverse(ReverseFlags),
+    /// Print what a shell needs to complete this program's words
+    #[command(after_help = help::COMPLETIONS)]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    #[command(after_help = help::MAN)]
+    Man,
 }
 
 /// Which task: the same for every verb.
@@ -112,10 +122,35 @@ pub enum LogFormat {
 /// Reads a command line, its first argument being the program's name.
 pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, Refusal> {
     match Line::try_parse_from(arguments) {
+        Ok(Line { verb: Some(Verb::Completions { shell }), .. }) => Err(Refusal::Shown(completions(shell))),
+        Ok(Line { verb: Some(Verb::Man), .. }) => Err(Refusal::Shown(manual()?)),
         Ok(Line { verb, flags }) => Ok(verb.unwrap_or(Verb::Run(flags))),
         Err(error) if error.use_stderr() => Err(Refusal::Wrong(one_line(&error))),
         Err(help_or_version) => Err(Refusal::Shown(help_or_version.render().to_string())),
     }
+}
+
+fn completions(shell: clap_complete::Shell) -> String {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Line::command(), super::PROGRAM, &mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// All verbs on one page, as `man` formats it.
+fn manual() -> Result<String, Refusal> {
+    let mut text = Vec::new();
+    let failed = |error: std::io::Error| Refusal::Wrong(format!("cannot make the manual page: {error}"));
+    let mut line = Line::command();
+    line.build();
+    clap_mangen::Man::new(line.clone()).render(&mut text).map_err(failed)?;
+    for verb in line.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+        let man = clap_mangen::Man::new(verb.clone());
+        let _ = write!(text, ".SH \"{}\"\n", verb.get_name().to_uppercase());
+        man.render_description_section(&mut text).map_err(failed)?;
+        man.render_options_section(&mut text).map_err(failed)?;
+        man.render_extra_section(&mut text).map_err(failed)?;
+    }
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// clap's message without its layout: what is wrong and its tips, in one line. The usage is what `--help` is for.
