@@ -22,6 +22,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use super::level::Level;
+use super::lines::{Facts, JsonLines, TextLines};
 use super::meant::{LogFormat, LogOptions};
 
 /// When a log file is set aside and a new one begun, and how many old ones (`log.log.1` is the youngest) are kept.
@@ -91,11 +92,13 @@ impl Logs {
     pub fn install(options: &LogOptions, to_person: bool) -> Result<Logs, LogError> {
         let (all, errors) = (LateFile::default(), LateFile::default());
         let person = to_person.then(|| {
-            let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false);
+            let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
             let filter = options.level.clamp(Level::Error, Level::Information).filter();
-            shaped(layer.with_ansi(io::stderr().is_terminal()), options.format).with_filter(filter)
+            shaped(layer, options.format, false).with_filter(filter)
         });
         tracing_subscriber::registry()
+            // First: what a span says is known to those below.
+            .with(Facts.with_filter(Level::Error.filter()))
             .with(person)
             .with(file_layer(all.clone(), options.format).with_filter(options.level.filter()))
             .with(file_layer(errors.clone(), options.format).with_filter(options.level.min(Level::Warning).filter()))
@@ -133,7 +136,7 @@ fn file_layer<S>(file: LateFile, format: LogFormat) -> BoxedLayer<S>
 where
     S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
 {
-    shaped(tracing_subscriber::fmt::layer().with_writer(file).with_ansi(false), format)
+    shaped(tracing_subscriber::fmt::layer().with_writer(file).with_ansi(false), format, true)
 }
 
 fn shaped<S, W>(
@@ -144,14 +147,15 @@ fn shaped<S, W>(
         W,
     >,
     format: LogFormat,
+    with_target: bool,
 ) -> BoxedLayer<S>
 where
     S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     match format {
-        LogFormat::Text => layer.boxed(),
-        LogFormat::Json => layer.json().boxed(),
+        LogFormat::Text => layer.event_format(TextLines { with_target }).boxed(),
+        LogFormat::Json => layer.event_format(JsonLines).boxed(),
     }
 }
 

@@ -16,6 +16,7 @@ pub mod daemon;
 mod exit;
 mod init;
 mod level;
+mod lines;
 pub mod logs;
 mod look;
 pub mod meant;

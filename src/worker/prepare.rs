@@ -126,7 +126,7 @@ fn describe(plan: &TablePlan) {
         plan.pieces.len()
     );
     for remark in &plan.remarks {
-        tracing::warn!("table {}: {remark}", plan.name);
+        tracing::warn!(table = plan.name, "table {}: {remark}", plan.name);
     }
 }
 
@@ -161,7 +161,7 @@ async fn create_target(fleet: &Fleet, task: &Task, survey: &Survey, node: &Node)
     let engine = fitting.engine.in_database(database.as_deref());
     let statement = fitting.create(&target.name, &engine);
     fleet.warehouse.create_table(node, &target.name, &statement, &settings).await?;
-    tracing::info!("{node}: created table {}", target.name);
+    tracing::info!(node = node.address(), "{node}: created table {}", target.name);
     if !left_out.is_empty() {
         tracing::warn!(
             "{node}: ClickHouse {} does not know everything that the definition of {} has; left out: {}",

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::sync::Mutex;
+use tracing::Instrument;
 
 use crate::cluster::{self, Warehouse};
 use crate::keeper::{Coordinator, Error as KeeperError};
@@ -151,7 +152,8 @@ pub async fn run(
     loop {
         let run =
             Run { launch: &launch, ledger: &ledger, worker: &worker, interrupt, fleet: &fleet, retry_failed: first };
-        match run.with_session(&mut accepted).await {
+        let span = tracing::error_span!("task", task = accepted.record.id.0, worker);
+        match run.with_session(&mut accepted).instrument(span).await {
             Ok(None) => {
                 // What was in hand was claimed by this session.
                 ledger.session().close().await;
@@ -449,7 +451,7 @@ async fn stop_statements(hands: &Hands) {
                 let prefix = hands.site.id.attempt_queries(piece, record.attempt);
                 let killed = join_all(nodes.iter().map(|node| hands.site.fleet.warehouse.kill(node, &prefix))).await;
                 for error in killed.into_iter().filter_map(Result::err) {
-                    tracing::warn!("{error}");
+                    tracing::warn!(node = error.node, "{error}");
                 }
             }
         }
