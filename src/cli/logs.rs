@@ -24,6 +24,7 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use super::level::Level;
 use super::lines::{Facts, JsonLines, TextLines};
 use super::meant::{LogFormat, LogOptions};
+use super::terminal::Terminal;
 
 /// When a log file is set aside and a new one begun, and how many old ones (`log.log.1` is the youngest) are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +71,7 @@ pub enum LogError {
 #[derive(Debug)]
 pub struct Logs {
     options: LogOptions,
+    terminal: Terminal,
     all: LateFile,
     errors: LateFile,
 }
@@ -90,9 +92,10 @@ impl Logs {
     /// every single statement went is for the file; and errors at any level: nothing may fail in silence. A panic,
     /// too, becomes a line.
     pub fn install(options: &LogOptions, to_person: bool) -> Result<Logs, LogError> {
-        let (all, errors) = (LateFile::default(), LateFile::default());
+        let (all, errors, terminal) = (LateFile::default(), LateFile::default(), Terminal::default());
         let person = to_person.then(|| {
-            let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+            let layer =
+                tracing_subscriber::fmt::layer().with_writer(terminal.clone()).with_ansi(io::stderr().is_terminal());
             let filter = options.level.clamp(Level::Error, Level::Information).filter();
             shaped(layer, options.format, false).with_filter(filter)
         });
@@ -111,7 +114,12 @@ impl Logs {
                 eprintln!("{}: internal error: {panic}", super::PROGRAM);
             }
         }));
-        Ok(Logs { options: options.clone(), all, errors })
+        Ok(Logs { options: options.clone(), terminal, all, errors })
+    }
+
+    /// Standard error, for bars.
+    pub(super) fn terminal(&self) -> &Terminal {
+        &self.terminal
     }
 
     /// Makes the launch's folder and opens the files; the lines so far go there first. To be called once the task is

@@ -22,8 +22,11 @@ mod look;
 pub mod meant;
 mod perform;
 pub mod pid_file;
+pub mod progress;
+mod report_file;
 mod reverse;
 mod task_path;
+mod terminal;
 mod typed;
 mod work;
 

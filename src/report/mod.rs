@@ -2,6 +2,8 @@
 
 pub mod check;
 mod leftovers;
+pub mod outcome;
+pub mod progress;
 pub mod status;
 
 use std::fmt;

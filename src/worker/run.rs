@@ -26,6 +26,7 @@ use super::prepare::prepare;
 use super::shift::{self, Shift, ShiftEnd};
 use super::site::{Conduct, Site};
 use super::survey::{Fault, Survey, survey};
+use super::view::View;
 
 /// What a run is started with.
 pub struct Launch {
@@ -91,7 +92,8 @@ impl RunError {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Ending {
     /// The task was finished before this run began.
     WasFinished,
@@ -109,6 +111,8 @@ pub enum Ending {
 pub struct Summary {
     /// How the run ended.
     pub ending: Ending,
+    /// The task's record.
+    pub record: TaskRecord,
     /// The plans.
     pub plans: Arc<Vec<TablePlan>>,
     /// The records.
@@ -124,6 +128,19 @@ pub struct Summary {
 pub async fn run(
     launch: Launch,
     interrupt: &Interrupt,
+    started: impl AsyncFnOnce() -> Result<(), RunError>,
+) -> Result<Summary, RunError> {
+    run_seen(launch, interrupt, &View::default(), started).await
+}
+
+/// The same, while somebody looks on.
+///
+/// # Errors
+/// As [`run`]'s.
+pub async fn run_seen(
+    launch: Launch,
+    interrupt: &Interrupt,
+    view: &View,
     started: impl AsyncFnOnce() -> Result<(), RunError>,
 ) -> Result<Summary, RunError> {
     let worker = launch.worker.clone();
@@ -150,8 +167,9 @@ pub async fn run(
     started().await?;
     let mut first = true;
     loop {
+        let (ledger_now, fleet) = (&ledger, &fleet);
         let run =
-            Run { launch: &launch, ledger: &ledger, worker: &worker, interrupt, fleet: &fleet, retry_failed: first };
+            Run { launch: &launch, ledger: ledger_now, worker: &worker, interrupt, fleet, view, retry_failed: first };
         let span = tracing::error_span!("task", task = accepted.record.id.0, worker);
         match run.with_session(&mut accepted).instrument(span).await {
             Ok(None) => {
@@ -288,7 +306,7 @@ async fn resume(
         let mut cache = Cache::default();
         ledger.refresh(&mut cache, &plans).await?;
         let (plans, boards) = (Arc::new(plans), cache.boards);
-        return Ok(Begun::Finished(Summary { ending: Ending::WasFinished, plans, boards, left: Vec::new() }));
+        return Ok(Begun::Finished(Summary { ending: Ending::WasFinished, record, plans, boards, left: Vec::new() }));
     }
     tracing::info!("task {} at {}: joining", record.id.0, launch.task_path);
     Ok(Begun::Accepted(Accepted { task: Arc::new(task), record, surveys: None }))
@@ -347,6 +365,7 @@ struct Run<'a, F> {
     worker: &'a str,
     interrupt: &'a Interrupt,
     fleet: &'a F,
+    view: &'a View,
     retry_failed: bool,
 }
 
@@ -366,8 +385,8 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
             let secrets = self.launch.secrets.as_ref();
             match crew::take_seat(self.ledger, self.worker, secrets, self.interrupt).await? {
                 Seat::Taken => {}
-                Seat::Interrupted => return Ok(Some(ended(Ending::Interrupted))),
-                Seat::Cancelled => return Ok(Some(ended(Ending::Cancelled))),
+                Seat::Interrupted => return Ok(Some(ended(Ending::Interrupted, accepted))),
+                Seat::Cancelled => return Ok(Some(ended(Ending::Cancelled, accepted))),
             }
             self.read_again(accepted).await?;
             let alone = crew::places(self.ledger).await?.len() <= 1;
@@ -376,7 +395,7 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
             let surveys = accepted.surveys.take();
             let prepared =
                 prepare(&fleet, self.ledger, &accepted.task, surveys, conduct, self.worker, self.interrupt).await?;
-            let Some(plans) = prepared else { return Ok(Some(ended(Ending::Interrupted))) };
+            let Some(plans) = prepared else { return Ok(Some(ended(Ending::Interrupted, accepted))) };
             let (task, id) = (accepted.task.clone(), accepted.record.id.clone());
             let site = Arc::new(Site::new(
                 fleet,
@@ -403,7 +422,9 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
                 retry_failed: self.retry_failed && alone,
             };
             shift.write_status().await?;
+            let shown = self.view.show(&hands, &accepted.record);
             let end = shift.work().await?;
+            drop(shown);
             shift.refresh().await?;
             shift.write_status().await?;
             accepted.task = site.task();
@@ -433,7 +454,9 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
                 if ending == Ending::Finished { finish::finish(&hands, self.interrupt).await? } else { Vec::new() };
             crew::leave_seat(self.ledger, self.worker).await;
             let boards = hands.cache.lock().await.boards.clone();
-            return Ok(Some(Summary { ending, plans: site.plans.clone(), boards, left }));
+            let finished = ending == Ending::Finished && left.is_empty();
+            let record = TaskRecord { planned: true, prepared: true, finished, ..accepted.record.clone() };
+            return Ok(Some(Summary { ending, record, plans: site.plans.clone(), boards, left }));
         }
     }
 }
@@ -474,6 +497,6 @@ fn liking(site: &Site, table: usize) -> Liking {
     }
 }
 
-fn ended(ending: Ending) -> Summary {
-    Summary { ending, plans: Arc::default(), boards: Vec::new(), left: Vec::new() }
+fn ended(ending: Ending, accepted: &Accepted) -> Summary {
+    Summary { ending, record: accepted.record.clone(), plans: Arc::default(), boards: Vec::new(), left: Vec::new() }
 }
