@@ -24,6 +24,7 @@ mod modern;
 mod no_room;
 mod orders;
 mod policies;
+mod progress;
 mod quoting;
 mod replicas;
 mod replicated;
