@@ -68,6 +68,9 @@ fn help_is_no_error_and_names_each_flag() {
             "-P",
             "--log-level",
             "--log-format",
+            "--progress",
+            "--progress-every",
+            "--report",
             "--log-file",
             "-L",
             "--errorlog-file",
@@ -133,7 +136,7 @@ fn the_version_is_printed() {
 /// Every way to get it wrong: what is typed, and words that the one line must have.
 #[test]
 fn a_wrong_command_line_is_one_line_and_exit_2_and_leaves_nothing_behind() {
-    let after_good: [(&[&str], &[&str]); 24] = [
+    let after_good: [(&[&str], &[&str]); 29] = [
         (&["--jobs", "0"], &["--jobs", "0"]),
         (&["--jobs=many"], &["--jobs", "many"]),
         (&["--max-table-tries=0"], &["--max-table-tries"]),
@@ -158,6 +161,11 @@ fn a_wrong_command_line_is_one_line_and_exit_2_and_leaves_nothing_behind() {
         (&["--no-such-flag"], &["--no-such-flag"]),
         (&["--saef-mode"], &["--saef-mode", "--safe-mode"]),
         (&["--daemon", "--jobs=0"], &["--jobs"]),
+        (&["--progress=loud"], &["--progress", "bars"]),
+        (&["--progress=bars"], &["--progress bars", "terminal"]),
+        (&["--progress-every=0"], &["--progress-every"]),
+        (&["--report=absent/x.json"], &["--report absent/x.json", "No such file"]),
+        (&["--report=."], &["--report .", "a folder"]),
     ];
     let whole: [(&[&str], &[&str]); 49] = [
         (&[], &["--config-file is missing", "--task-file"]),

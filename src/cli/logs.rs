@@ -22,7 +22,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use super::level::Level;
+use super::lines::{Facts, JsonLines, TextLines};
 use super::meant::{LogFormat, LogOptions};
+use super::terminal::Terminal;
 
 /// When a log file is set aside and a new one begun, and how many old ones (`log.log.1` is the youngest) are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +71,7 @@ pub enum LogError {
 #[derive(Debug)]
 pub struct Logs {
     options: LogOptions,
+    terminal: Terminal,
     all: LateFile,
     errors: LateFile,
 }
@@ -89,13 +92,16 @@ impl Logs {
     /// every single statement went is for the file; and errors at any level: nothing may fail in silence. A panic,
     /// too, becomes a line.
     pub fn install(options: &LogOptions, to_person: bool) -> Result<Logs, LogError> {
-        let (all, errors) = (LateFile::default(), LateFile::default());
+        let (all, errors, terminal) = (LateFile::default(), LateFile::default(), Terminal::default());
         let person = to_person.then(|| {
-            let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false);
+            let layer =
+                tracing_subscriber::fmt::layer().with_writer(terminal.clone()).with_ansi(io::stderr().is_terminal());
             let filter = options.level.clamp(Level::Error, Level::Information).filter();
-            shaped(layer.with_ansi(io::stderr().is_terminal()), options.format).with_filter(filter)
+            shaped(layer, options.format, false).with_filter(filter)
         });
         tracing_subscriber::registry()
+            // First: what a span says is known to those below.
+            .with(Facts.with_filter(Level::Error.filter()))
             .with(person)
             .with(file_layer(all.clone(), options.format).with_filter(options.level.filter()))
             .with(file_layer(errors.clone(), options.format).with_filter(options.level.min(Level::Warning).filter()))
@@ -108,7 +114,12 @@ impl Logs {
                 eprintln!("{}: internal error: {panic}", super::PROGRAM);
             }
         }));
-        Ok(Logs { options: options.clone(), all, errors })
+        Ok(Logs { options: options.clone(), terminal, all, errors })
+    }
+
+    /// Standard error, for bars.
+    pub(super) fn terminal(&self) -> &Terminal {
+        &self.terminal
     }
 
     /// Makes the launch's folder and opens the files; the lines so far go there first. To be called once the task is
@@ -133,7 +144,7 @@ fn file_layer<S>(file: LateFile, format: LogFormat) -> BoxedLayer<S>
 where
     S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
 {
-    shaped(tracing_subscriber::fmt::layer().with_writer(file).with_ansi(false), format)
+    shaped(tracing_subscriber::fmt::layer().with_writer(file).with_ansi(false), format, true)
 }
 
 fn shaped<S, W>(
@@ -144,14 +155,15 @@ fn shaped<S, W>(
         W,
     >,
     format: LogFormat,
+    with_target: bool,
 ) -> BoxedLayer<S>
 where
     S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     match format {
-        LogFormat::Text => layer.boxed(),
-        LogFormat::Json => layer.json().boxed(),
+        LogFormat::Text => layer.event_format(TextLines { with_target }).boxed(),
+        LogFormat::Json => layer.event_format(JsonLines).boxed(),
     }
 }
 

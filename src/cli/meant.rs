@@ -1,7 +1,7 @@
 //! What a command line means: plain values, every one checked, paths absolute. Looks at the file system, creates nothing.
 
 use std::fs;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,11 +9,13 @@ use thiserror::Error;
 
 use super::address::{Address, addressed};
 use super::level::Level;
+use super::progress::Progress;
 use super::task_path::TaskPathFault;
 use super::typed;
 pub use super::typed::LogFormat;
 use super::typed::{
-    CheckFlags, CleanupFlags, CommandFlags, Flags, InitFlags, LookFlags, PlanFlags, ReverseFlags, ToFlags, Verb,
+    CheckFlags, CleanupFlags, CommandFlags, Flags, InitFlags, LookFlags, PlanFlags, ProgressWish, ReverseFlags,
+    ToFlags, Verb,
 };
 use crate::model::Node;
 use crate::protocol::{Order, TaskId};
@@ -113,6 +115,12 @@ pub struct RunOptions {
     pub move_fault_probability: f64,
     /// How many pieces are copied at a time.
     pub jobs: Jobs,
+    /// How progress is shown.
+    pub progress: Progress,
+    /// The pause between two lines of progress.
+    pub progress_every: Duration,
+    /// Where the report goes at the end. Its folder existed when the command line was read.
+    pub report: Option<PathBuf>,
     /// What the person should be told about these flags; warnings, none of them fatal.
     pub notices: Vec<&'static str>,
 }
@@ -268,6 +276,9 @@ pub enum Fault {
         /// Its value.
         text: String,
     },
+    /// Bars without a terminal.
+    #[error("--progress bars needs a terminal on standard error, and no --daemon: say lines or auto")]
+    NoTerminal,
     /// Something else where a folder should be.
     #[error("{flag} {} is not a folder", path.display())]
     NotAFolder {
@@ -443,6 +454,7 @@ fn run(flags: Flags) -> Result<Invocation, Fault> {
         return Ok(Invocation::Status(StatusOptions { address: address.existing()?, log }));
     }
 
+    let progress = progress(flags.progress, flags.daemon, log.format)?;
     let mut notices = Vec::new();
     if flags.experimental_use_sample_offset {
         notices.push("--experimental-use-sample-offset is no longer needed: rows are read once either way");
@@ -469,8 +481,23 @@ fn run(flags: Flags) -> Result<Invocation, Fault> {
         copy_fault_probability: flags.copy_fault_probability,
         move_fault_probability: flags.move_fault_probability,
         jobs: flags.jobs,
+        progress,
+        progress_every: Duration::from_secs(flags.progress_every.into()),
+        report: flags.report.map(|path| new_file("--report", &path)).transpose()?,
         notices,
     }))
+}
+
+fn progress(wish: ProgressWish, daemon: bool, format: LogFormat) -> Result<Progress, Fault> {
+    // Bars are drawn by moving the cursor.
+    let able = io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+    match wish {
+        ProgressWish::Bars if daemon || !able => Err(Fault::NoTerminal),
+        ProgressWish::Auto if able && !daemon && format == LogFormat::Text => Ok(Progress::Bars),
+        ProgressWish::Bars => Ok(Progress::Bars),
+        ProgressWish::Auto | ProgressWish::Lines => Ok(Progress::Lines),
+        ProgressWish::None => Ok(Progress::None),
+    }
 }
 
 /// A file to read. It is not opened: it may be a pipe, and a pipe can be read only once.

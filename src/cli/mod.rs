@@ -16,14 +16,18 @@ pub mod daemon;
 mod exit;
 mod init;
 mod level;
+mod lines;
 pub mod logs;
 mod look;
 pub mod meant;
 mod perform;
 pub mod pid_file;
 mod plan;
+pub mod progress;
+mod report_file;
 mod reverse;
 mod task_path;
+mod terminal;
 mod typed;
 mod work;
 

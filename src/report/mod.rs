@@ -2,7 +2,9 @@
 
 pub mod check;
 mod leftovers;
+pub mod outcome;
 pub mod plan;
+pub mod progress;
 pub mod status;
 
 use std::fmt;

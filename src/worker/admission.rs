@@ -54,7 +54,7 @@ impl Hands {
                 }
                 Err(full) if !told => {
                     told = true;
-                    tracing::info!("{name}: waits for {full}: {limit} of {limit} jobs are at work there");
+                    tracing::info!(node = full, "{name}: waits for {full}: {limit} of {limit} jobs are at work there");
                 }
                 Err(_) => {}
             }
@@ -81,12 +81,16 @@ impl Hands {
         while let Some((node, state)) = self.behind(piece, batch).await {
             let has = format!("replica {node} of the target has {} entries in its queue", state.queue);
             if since.elapsed() > PATIENCE {
-                tracing::warn!("{name}: {has} after {} min of waiting; going on", PATIENCE.as_secs() / 60);
+                tracing::warn!(
+                    node = node.address(),
+                    "{name}: {has} after {} min of waiting; going on",
+                    PATIENCE.as_secs() / 60
+                );
                 break;
             }
             if !told {
                 told = true;
-                tracing::info!("{name}: waits, since {has}");
+                tracing::info!(node = node.address(), "{name}: waits, since {has}");
             }
             tokio::select! {
                 biased;

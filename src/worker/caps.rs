@@ -54,8 +54,10 @@ impl Caps {
         for (throttle, job) in self.tables.iter().zip(&task.tables) {
             if throttle.set_rate(job.max_bytes_per_second) {
                 match job.max_bytes_per_second {
-                    Some(rate) => tracing::info!("table {}: at most {rate} bytes of rows a second", job.name),
-                    None => tracing::info!("table {}: no cap of its own any more", job.name),
+                    Some(rate) => {
+                        tracing::info!(table = job.name, "table {}: at most {rate} bytes of rows a second", job.name)
+                    }
+                    None => tracing::info!(table = job.name, "table {}: no cap of its own any more", job.name),
                 }
             }
         }

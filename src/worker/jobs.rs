@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use tracing::{Instrument, error_span};
 
+use crate::plan::TablePlan;
 use crate::protocol::{
     BatchRecord, BatchRef, BatchState, Copied, Failure, Job, PieceRecord, PieceRef, PieceState, Policy, Published,
 };
@@ -21,6 +23,8 @@ use super::site::{AttemptError, Site};
 const PATIENCE: u32 = 3;
 /// So long a server that asks for time is given it; after that each time is a failure like others.
 const GRACE: Duration = Duration::from_secs(6 * 3600);
+/// So many partitions of a batch are named in each line about it.
+const MOST_NAMES: usize = 20;
 /// So often a batch is moved to other nodes.
 const MOST_GENERATIONS: u32 = 10;
 
@@ -89,11 +93,24 @@ impl Hands {
     pub async fn perform(&self, claimed: Claimed) -> Result<Job, LedgerError> {
         let job = match claimed {
             Claimed::Piece(piece, record) => {
-                self.copy(piece, record).await?;
+                let plan = &self.site.plans[piece.table];
+                let job = format!("table {} piece {} ({})", plan.name, piece.piece, self.describe(piece));
+                let batch = plan.pieces[piece.piece].batch;
+                let (table, partition) = (&plan.name, partition_names(plan, batch));
+                // Spans are errors, as it were: a file for errors alone has them too.
+                let span = error_span!("piece", job, table, partition, batch, piece = piece.piece);
+                self.copy(piece, &job, record).instrument(span).await?;
                 Job::Copy(piece)
             }
             Claimed::Batch(batch, record) => {
-                self.publish(batch, record).await?;
+                let plan = &self.site.plans[batch.table];
+                let job = match plan.partitions_of(batch.batch) {
+                    [one] => format!("table {} partition {}", plan.name, one.name),
+                    many => format!("table {} batch {} ({} partitions)", plan.name, batch.batch, many.len()),
+                };
+                let (table, partition) = (&plan.name, partition_names(plan, batch.batch));
+                let span = error_span!("batch", job, table, partition, batch = batch.batch);
+                self.publish(batch, &job, record).instrument(span).await?;
                 Job::Publish(batch)
             }
         };
@@ -101,78 +118,92 @@ impl Hands {
         Ok(job)
     }
 
-    async fn copy(&self, piece: PieceRef, mut record: PieceRecord) -> Result<(), LedgerError> {
-        let plan = &self.site.plans[piece.table];
-        let of = &plan.pieces[piece.piece];
-        let name = format!("table {} piece {} ({})", plan.name, piece.piece, self.describe(piece));
+    async fn copy(&self, piece: PieceRef, name: &str, mut record: PieceRecord) -> Result<(), LedgerError> {
         fault_point("piece-claimed").await;
         let mut grace = Grace::default();
         loop {
-            let number = record.attempt;
-            let batch = self.cache.lock().await.boards[piece.table].batches[of.batch].clone();
-            tracing::debug!("{name}: attempt {number} begins");
-            let attempt = Attempt { site: &self.site, piece, number, narrow: record.narrow, batch: &batch };
-            let sources = attempt.sources().await;
-            if let Ok(sources) = &sources
-                && let Some(next) = self.lends(&record, piece.table, sources)
-            {
-                let (keep, worker) = (ClaimChange::Keep, &self.site.worker);
-                let mut cache = self.cache.lock().await;
-                let outcome = self.ledger.change_piece(&mut cache, piece, &record, next.clone(), keep, worker).await?;
-                drop(cache);
-                if outcome == Outcome::Lost {
-                    tracing::warn!("{name}: another worker has taken over; attempt {number} is void");
-                    return Ok(());
-                }
-                record = next;
+            let span = error_span!("attempt", attempt = record.attempt);
+            match self.try_to_copy(piece, name, record, &mut grace).instrument(span).await? {
+                Some(next) => record = next,
+                None => return Ok(()),
             }
-            let next = match self.admitted(&name, &attempt, sources).await? {
-                // Whoever comes next takes the piece up.
-                None => return self.ledger.give_up_claim(Job::Copy(piece)).await,
-                Some(Ok(copied)) => {
-                    let rows: u64 = copied.staged.iter().sum();
-                    tracing::info!(
-                        "{name}: {rows} rows copied in {:.1} s (attempt {number})",
-                        copied.millis as f64 / 1000.0
-                    );
-                    if let Some(news) = self.site.tempo.note(plan.bytes_of(piece.piece), Instant::now()) {
-                        tracing::info!("{news}");
-                    }
-                    record.done(copied)
-                }
-                Some(Err(error)) => {
-                    attempt.abandon().await;
-                    let of = BatchRef { table: piece.table, batch: of.batch };
-                    let moved = self.move_if_lost(of, &batch, &error, record.failures + 1).await?;
-                    let limit = self.site.conduct.tries;
-                    let next = match moved {
-                        Some(generation) => record.next_attempt(&self.site.worker, generation),
-                        None => record.after_failure(&self.site.worker, grace.failure(&error), limit),
-                    };
-                    let given_up = matches!(next.state, PieceState::Failed { .. });
-                    self.tell(&name, number, &error, given_up, &grace);
-                    next
-                }
-            };
-            let again = matches!(next.state, PieceState::Running { .. });
-            let claim = if again { ClaimChange::Keep } else { ClaimChange::GiveBack };
+        }
+    }
+
+    /// One attempt, and what is recorded of it. Gives the record of the next one, if there is to be one.
+    async fn try_to_copy(
+        &self,
+        piece: PieceRef,
+        name: &str,
+        mut record: PieceRecord,
+        grace: &mut Grace,
+    ) -> Result<Option<PieceRecord>, LedgerError> {
+        let plan = &self.site.plans[piece.table];
+        let of = &plan.pieces[piece.piece];
+        let number = record.attempt;
+        let batch = self.cache.lock().await.boards[piece.table].batches[of.batch].clone();
+        tracing::debug!("{name}: attempt {number} begins");
+        let attempt = Attempt { site: &self.site, piece, number, narrow: record.narrow, batch: &batch };
+        let sources = attempt.sources().await;
+        if let Ok(sources) = &sources
+            && let Some(next) = self.lends(&record, piece.table, sources)
+        {
+            let (keep, worker) = (ClaimChange::Keep, &self.site.worker);
             let mut cache = self.cache.lock().await;
-            let worker = &self.site.worker;
-            let outcome = self.ledger.change_piece(&mut cache, piece, &record, next.clone(), claim, worker).await?;
+            let outcome = self.ledger.change_piece(&mut cache, piece, &record, next.clone(), keep, worker).await?;
             drop(cache);
             if outcome == Outcome::Lost {
                 tracing::warn!("{name}: another worker has taken over; attempt {number} is void");
-                return Ok(());
-            }
-            if !again {
-                fault_point("piece-recorded").await;
-                return Ok(());
+                return Ok(None);
             }
             record = next;
-            if self.pause(record.failures, &grace).await == Paused::Interrupted {
-                return self.ledger.give_up_claim(Job::Copy(piece)).await;
-            }
         }
+        let next = match self.admitted(name, &attempt, sources).await? {
+            // Whoever comes next takes the piece up.
+            None => return self.ledger.give_up_claim(Job::Copy(piece)).await.map(|()| None),
+            Some(Ok(copied)) => {
+                let rows: u64 = copied.staged.iter().sum();
+                tracing::info!(
+                    "{name}: {rows} rows copied in {:.1} s (attempt {number})",
+                    copied.millis as f64 / 1000.0
+                );
+                if let Some(news) = self.site.tempo.note(plan.bytes_of(piece.piece), Instant::now()) {
+                    tracing::info!("{news}");
+                }
+                record.done(copied)
+            }
+            Some(Err(error)) => {
+                attempt.abandon().await;
+                let of = BatchRef { table: piece.table, batch: of.batch };
+                let moved = self.move_if_lost(of, &batch, &error, record.failures + 1).await?;
+                let limit = self.site.conduct.tries;
+                let next = match moved {
+                    Some(generation) => record.next_attempt(&self.site.worker, generation),
+                    None => record.after_failure(&self.site.worker, grace.failure(&error), limit),
+                };
+                let given_up = matches!(next.state, PieceState::Failed { .. });
+                self.tell(name, number, &error, given_up, grace);
+                next
+            }
+        };
+        let again = matches!(next.state, PieceState::Running { .. });
+        let claim = if again { ClaimChange::Keep } else { ClaimChange::GiveBack };
+        let mut cache = self.cache.lock().await;
+        let worker = &self.site.worker;
+        let outcome = self.ledger.change_piece(&mut cache, piece, &record, next.clone(), claim, worker).await?;
+        drop(cache);
+        if outcome == Outcome::Lost {
+            tracing::warn!("{name}: another worker has taken over; attempt {number} is void");
+            return Ok(None);
+        }
+        if !again {
+            fault_point("piece-recorded").await;
+            return Ok(None);
+        }
+        if self.pause(next.failures, grace).await == Paused::Interrupted {
+            return self.ledger.give_up_claim(Job::Copy(piece)).await.map(|()| None);
+        }
+        Ok(Some(next))
     }
 
     /// The record of a piece that may be cloned from other source nodes than before: they are known before anything is made there.
@@ -211,62 +242,71 @@ impl Hands {
         }
     }
 
-    async fn publish(&self, batch: BatchRef, mut record: BatchRecord) -> Result<(), LedgerError> {
-        let plan = &self.site.plans[batch.table];
-        let partitions = plan.partitions_of(batch.batch);
-        let name = match partitions {
-            [one] => format!("table {} partition {}", plan.name, one.name),
-            many => format!("table {} batch {} ({} partitions)", plan.name, batch.batch, many.len()),
-        };
+    async fn publish(&self, batch: BatchRef, name: &str, mut record: BatchRecord) -> Result<(), LedgerError> {
         fault_point("publication-claimed").await;
         let mut grace = Grace::default();
         loop {
-            let number = record.publication;
-            let result = self.attempt_publication(batch, &mut record).await?;
-            let (next, gathered) = match result {
-                Ok((published, gathered)) => {
-                    let rows: u64 = published.partitions.iter().map(|result| result.target).sum();
-                    tracing::info!("{name}: published, {rows} rows on the target (attempt {number})");
-                    for remark in &published.remarks {
-                        tracing::warn!("{name}: {remark}");
-                    }
-                    let next = BatchRecord { state: BatchState::Done(published), ..record.clone() };
-                    (next, Some(gathered))
-                }
-                Err(error) => {
-                    if self.move_if_lost(batch, &record, &error, record.failures + 1).await?.is_some() {
-                        self.tell(&name, number, &error, false, &grace);
-                        return self.ledger.give_up_claim(Job::Publish(batch)).await;
-                    }
-                    let limit = self.site.conduct.publication_tries;
-                    let next = record.after_failure(&self.site.worker, grace.failure(&error), limit);
-                    self.tell(&name, number, &error, matches!(next.state, BatchState::Failed { .. }), &grace);
-                    (next, None)
-                }
-            };
-            let again = matches!(next.state, BatchState::Publishing { .. });
-            let claim = if again { ClaimChange::Keep } else { ClaimChange::GiveBack };
-            let mut cache = self.cache.lock().await;
-            let worker = &self.site.worker;
-            let outcome = self.ledger.change_batch(&mut cache, batch, &record, next.clone(), claim, worker).await?;
-            drop(cache);
-            if outcome == Outcome::Lost {
-                tracing::warn!("{name}: another worker has taken over; attempt {number} at publishing is void");
-                return Ok(());
-            }
-            if let Some(gathered) = gathered {
-                fault_point("batch-recorded").await;
-                self.publication(batch, &next).await.clear(&gathered).await;
-                fault_point("staging-dropped").await;
-            }
-            if !again {
-                return Ok(());
-            }
-            record = next;
-            if self.pause(record.failures, &grace).await == Paused::Interrupted {
-                return self.ledger.give_up_claim(Job::Publish(batch)).await;
+            let span = error_span!("attempt", attempt = record.publication);
+            match self.try_to_publish(batch, name, record, &mut grace).instrument(span).await? {
+                Some(next) => record = next,
+                None => return Ok(()),
             }
         }
+    }
+
+    /// As [`Self::try_to_copy`].
+    async fn try_to_publish(
+        &self,
+        batch: BatchRef,
+        name: &str,
+        mut record: BatchRecord,
+        grace: &mut Grace,
+    ) -> Result<Option<BatchRecord>, LedgerError> {
+        let number = record.publication;
+        let result = self.attempt_publication(batch, &mut record).await?;
+        let (next, gathered) = match result {
+            Ok((published, gathered)) => {
+                let rows: u64 = published.partitions.iter().map(|result| result.target).sum();
+                tracing::info!("{name}: published, {rows} rows on the target (attempt {number})");
+                for remark in &published.remarks {
+                    tracing::warn!("{name}: {remark}");
+                }
+                let next = BatchRecord { state: BatchState::Done(published), ..record.clone() };
+                (next, Some(gathered))
+            }
+            Err(error) => {
+                if self.move_if_lost(batch, &record, &error, record.failures + 1).await?.is_some() {
+                    self.tell(name, number, &error, false, grace);
+                    return self.ledger.give_up_claim(Job::Publish(batch)).await.map(|()| None);
+                }
+                let limit = self.site.conduct.publication_tries;
+                let next = record.after_failure(&self.site.worker, grace.failure(&error), limit);
+                self.tell(name, number, &error, matches!(next.state, BatchState::Failed { .. }), grace);
+                (next, None)
+            }
+        };
+        let again = matches!(next.state, BatchState::Publishing { .. });
+        let claim = if again { ClaimChange::Keep } else { ClaimChange::GiveBack };
+        let mut cache = self.cache.lock().await;
+        let worker = &self.site.worker;
+        let outcome = self.ledger.change_batch(&mut cache, batch, &record, next.clone(), claim, worker).await?;
+        drop(cache);
+        if outcome == Outcome::Lost {
+            tracing::warn!("{name}: another worker has taken over; attempt {number} at publishing is void");
+            return Ok(None);
+        }
+        if let Some(gathered) = gathered {
+            fault_point("batch-recorded").await;
+            self.publication(batch, &next).await.clear(&gathered).await;
+            fault_point("staging-dropped").await;
+        }
+        if !again {
+            return Ok(None);
+        }
+        if self.pause(next.failures, grace).await == Paused::Interrupted {
+            return self.ledger.give_up_claim(Job::Publish(batch)).await.map(|()| None);
+        }
+        Ok(Some(next))
     }
 
     /// One attempt. With `append`, what the target held before is recorded between gathering and placing.
@@ -388,14 +428,25 @@ impl Hands {
     }
 
     fn tell(&self, name: &str, number: u32, error: &AttemptError, given_up: bool, grace: &Grace) {
+        let node = error.node();
         if given_up {
-            tracing::error!("{name}: attempt {number} failed, and was the last: {error}");
+            tracing::error!(node, "{name}: attempt {number} failed, and was the last: {error}");
         } else if let Some(since) = grace.since {
             let minutes = since.elapsed().as_secs() / 60;
-            tracing::warn!("{name}: attempt {number} waits, and is repeated (for {minutes} min so far): {error}");
+            tracing::warn!(node, "{name}: attempt {number} waits, and is repeated (for {minutes} min so far): {error}");
         } else {
-            tracing::warn!("{name}: attempt {number} failed and is repeated: {error}");
+            tracing::warn!(node, "{name}: attempt {number} failed and is repeated: {error}");
         }
+    }
+}
+
+/// The partitions of a batch, for a line that a program reads.
+fn partition_names(plan: &TablePlan, batch: usize) -> String {
+    let partitions = plan.partitions_of(batch);
+    let names: Vec<&str> = partitions.iter().take(MOST_NAMES).map(|partition| partition.name.as_str()).collect();
+    match partitions.len().saturating_sub(MOST_NAMES) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names.join(", ")),
     }
 }
 

@@ -43,9 +43,10 @@ pub mod status;
 pub mod survey;
 mod tempo;
 mod verify;
+pub mod view;
 mod ways;
 pub mod wishes;
 
 pub use interrupt::Interrupt;
-pub use run::{Ending, Launch, RunError, Summary, run};
+pub use run::{Ending, Launch, RunError, Summary, run, run_seen};
 pub use tempo::Jobs;

@@ -294,7 +294,7 @@ impl Planner<'_> {
         let (name, clones) = (&self.job.name, against.is_none());
         match against {
             Some(why) if told => return Err(self.world(&no_clone(&why))),
-            Some(why) => tracing::info!("table {name}: transfer: not clone, since {why}"),
+            Some(why) => tracing::info!(table = name, "table {name}: transfer: not clone, since {why}"),
             None => tracing::info!(
                 "table {name}: transfer: clone: both sides have the same columns and keys, and what a source shard has belongs \
                  to one target shard, so whole parts travel as files"

@@ -142,7 +142,7 @@ fn describe(plan: &TablePlan) {
         plan.pieces.len()
     );
     for remark in &plan.remarks {
-        tracing::warn!("table {}: {remark}", plan.name);
+        tracing::warn!(table = plan.name, "table {}: {remark}", plan.name);
     }
 }
 
@@ -198,7 +198,7 @@ async fn create_target(fleet: &Fleet, task: &Task, survey: &Survey, node: &Node)
         fleet.warehouse.create_database(node, &name.database, &settings).await?;
     }
     fleet.warehouse.create_table(node, name, &definition.statement, &settings).await?;
-    tracing::info!("{node}: created table {name}");
+    tracing::info!(node = node.address(), "{node}: created table {name}");
     if !definition.left_out.is_empty() {
         tracing::warn!(
             "{node}: ClickHouse {} does not know everything that the definition of {name} has; left out: {}",

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::sync::Mutex;
+use tracing::Instrument;
 
 use crate::cluster::{self, Warehouse};
 use crate::keeper::{Coordinator, Error as KeeperError};
@@ -25,6 +26,7 @@ use super::prepare::prepare;
 use super::shift::{self, Shift, ShiftEnd};
 use super::site::{Conduct, Site};
 use super::survey::{Fault, Survey, survey};
+use super::view::View;
 
 /// What a run is started with.
 pub struct Launch {
@@ -92,7 +94,8 @@ impl RunError {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Ending {
     /// The task was finished before this run began.
     WasFinished,
@@ -110,6 +113,8 @@ pub enum Ending {
 pub struct Summary {
     /// How the run ended.
     pub ending: Ending,
+    /// The task's record.
+    pub record: TaskRecord,
     /// The plans.
     pub plans: Arc<Vec<TablePlan>>,
     /// The records.
@@ -125,6 +130,19 @@ pub struct Summary {
 pub async fn run(
     launch: Launch,
     interrupt: &Interrupt,
+    started: impl AsyncFnOnce() -> Result<(), RunError>,
+) -> Result<Summary, RunError> {
+    run_seen(launch, interrupt, &View::default(), started).await
+}
+
+/// The same, while somebody looks on.
+///
+/// # Errors
+/// As [`run`]'s.
+pub async fn run_seen(
+    launch: Launch,
+    interrupt: &Interrupt,
+    view: &View,
     started: impl AsyncFnOnce() -> Result<(), RunError>,
 ) -> Result<Summary, RunError> {
     let worker = launch.worker.clone();
@@ -151,9 +169,11 @@ pub async fn run(
     started().await?;
     let mut first = true;
     loop {
+        let (ledger_now, fleet) = (&ledger, &fleet);
         let run =
-            Run { launch: &launch, ledger: &ledger, worker: &worker, interrupt, fleet: &fleet, retry_failed: first };
-        match run.with_session(&mut accepted).await {
+            Run { launch: &launch, ledger: ledger_now, worker: &worker, interrupt, fleet, view, retry_failed: first };
+        let span = tracing::error_span!("task", task = accepted.record.id.0, worker);
+        match run.with_session(&mut accepted).instrument(span).await {
             Ok(None) => {
                 // What was in hand was claimed by this session.
                 ledger.session().close().await;
@@ -288,7 +308,7 @@ async fn resume(
         let mut cache = Cache::default();
         ledger.refresh(&mut cache, &plans).await?;
         let (plans, boards) = (Arc::new(plans), cache.boards);
-        return Ok(Begun::Finished(Summary { ending: Ending::WasFinished, plans, boards, left: Vec::new() }));
+        return Ok(Begun::Finished(Summary { ending: Ending::WasFinished, record, plans, boards, left: Vec::new() }));
     }
     tracing::info!("task {} at {}: joining", record.id.0, launch.task_path);
     Ok(Begun::Accepted(Accepted { task: Arc::new(task), record, surveys: None }))
@@ -347,6 +367,7 @@ struct Run<'a, F> {
     worker: &'a str,
     interrupt: &'a Interrupt,
     fleet: &'a F,
+    view: &'a View,
     retry_failed: bool,
 }
 
@@ -366,8 +387,8 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
             let secrets = self.launch.secrets.as_ref();
             match crew::take_seat(self.ledger, self.worker, secrets, self.interrupt).await? {
                 Seat::Taken => {}
-                Seat::Interrupted => return Ok(Some(ended(Ending::Interrupted))),
-                Seat::Cancelled => return Ok(Some(ended(Ending::Cancelled))),
+                Seat::Interrupted => return Ok(Some(ended(Ending::Interrupted, accepted))),
+                Seat::Cancelled => return Ok(Some(ended(Ending::Cancelled, accepted))),
             }
             self.read_again(accepted).await?;
             let alone = crew::places(self.ledger).await?.len() <= 1;
@@ -377,7 +398,7 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
             let prepared =
                 prepare(&fleet, self.ledger, &accepted.task, surveys, (conduct, agreed), self.worker, self.interrupt)
                     .await?;
-            let Some(plans) = prepared else { return Ok(Some(ended(Ending::Interrupted))) };
+            let Some(plans) = prepared else { return Ok(Some(ended(Ending::Interrupted, accepted))) };
             let (task, id) = (accepted.task.clone(), accepted.record.id.clone());
             let site = Arc::new(Site::new(
                 fleet,
@@ -404,7 +425,9 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
                 retry_failed: self.retry_failed && alone,
             };
             shift.write_status().await?;
+            let shown = self.view.show(&hands, &accepted.record);
             let end = shift.work().await?;
+            drop(shown);
             shift.refresh().await?;
             shift.write_status().await?;
             accepted.task = site.task();
@@ -434,7 +457,9 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
                 if ending == Ending::Finished { finish::finish(&hands, self.interrupt).await? } else { Vec::new() };
             crew::leave_seat(self.ledger, self.worker).await;
             let boards = hands.cache.lock().await.boards.clone();
-            return Ok(Some(Summary { ending, plans: site.plans.clone(), boards, left }));
+            let finished = ending == Ending::Finished && left.is_empty();
+            let record = TaskRecord { planned: true, prepared: true, finished, ..accepted.record.clone() };
+            return Ok(Some(Summary { ending, record, plans: site.plans.clone(), boards, left }));
         }
     }
 }
@@ -452,7 +477,7 @@ async fn stop_statements(hands: &Hands) {
                 let prefix = hands.site.id.attempt_queries(piece, record.attempt);
                 let killed = join_all(nodes.iter().map(|node| hands.site.fleet.warehouse.kill(node, &prefix))).await;
                 for error in killed.into_iter().filter_map(Result::err) {
-                    tracing::warn!("{error}");
+                    tracing::warn!(node = error.node, "{error}");
                 }
             }
         }
@@ -475,6 +500,6 @@ fn liking(site: &Site, table: usize) -> Liking {
     }
 }
 
-fn ended(ending: Ending) -> Summary {
-    Summary { ending, plans: Arc::default(), boards: Vec::new(), left: Vec::new() }
+fn ended(ending: Ending, accepted: &Accepted) -> Summary {
+    Summary { ending, record: accepted.record.clone(), plans: Arc::default(), boards: Vec::new(), left: Vec::new() }
 }

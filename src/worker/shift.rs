@@ -8,6 +8,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::keeper::{Change, Error as KeeperError};
 use crate::protocol::{BatchRef, BatchState, Job, Next, Order, PieceRef, PieceState};
@@ -167,7 +168,7 @@ impl Shift<'_> {
                 Next::Claim(job) => {
                     if let Some(claimed) = self.hands.claim(&mut cache, job).await? {
                         let hands = self.hands.clone();
-                        running.spawn(async move { hands.perform(claimed).await });
+                        running.spawn(async move { hands.perform(claimed).await }.in_current_span());
                     }
                 }
                 Next::Look(groups) => self.hands.ledger.look(&mut cache, &groups).await?,

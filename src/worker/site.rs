@@ -117,6 +117,14 @@ impl AttemptError {
         matches!(self, Self::Server(error) if error.is_overload())
     }
 
+    /// The server that it is about, if it is about one.
+    pub fn node(&self) -> Option<&str> {
+        match self {
+            Self::Server(error) => Some(&error.node),
+            _ => None,
+        }
+    }
+
     /// As it is recorded.
     pub fn failure(&self) -> Failure {
         let too_large = matches!(self, Self::Server(error) if error.remedy() == Remedy::Smaller);

@@ -13,10 +13,10 @@ use crate::plan::TablePlan;
 use crate::protocol::{MadeStatement, Order, PieceRef, TableBoard, TaskRecord};
 use crate::task::{SecretSource, Task};
 
-use super::RunError;
 use super::crew;
 use super::ledger::{Cache, Ledger};
 use super::run::parse;
+use super::{Ending, RunError, Summary};
 
 /// So long the servers are asked; whoever looks wants to see something.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -55,6 +55,25 @@ pub struct Sight {
     pub statements: Vec<(String, PieceRef, Running)>,
     /// Nodes that did not answer, and what came instead.
     pub silent: Vec<String>,
+}
+
+impl Sight {
+    /// Of what a run of this process has left: nobody else is looked for.
+    pub fn of_run(summary: &Summary) -> Self {
+        Self {
+            record: summary.record.clone(),
+            order: if summary.ending == Ending::Cancelled { Order::Cancel } else { Order::Run },
+            max_jobs_per_server: None,
+            max_workers: None,
+            plans: summary.plans.clone(),
+            boards: summary.boards.clone(),
+            places: Vec::new(),
+            claims: Vec::new(),
+            on_servers: Vec::new(),
+            statements: Vec::new(),
+            silent: Vec::new(),
+        }
+    }
 }
 
 impl Onlooker {

@@ -25,6 +25,7 @@ mod no_room;
 mod orders;
 mod plan;
 mod policies;
+mod progress;
 mod quoting;
 mod replicas;
 mod replicated;

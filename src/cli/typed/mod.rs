@@ -119,6 +119,19 @@ pub enum LogFormat {
     Json,
 }
 
+/// How progress is to be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum ProgressWish {
+    /// Bars on a terminal, else lines.
+    Auto,
+    /// A bar for each piece in hand.
+    Bars,
+    /// A log line now and then.
+    Lines,
+    /// Not at all.
+    None,
+}
+
 /// Reads a command line, its first argument being the program's name.
 pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, Refusal> {
     match Line::try_parse_from(arguments) {

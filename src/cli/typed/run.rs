@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Address, LogFormat, boolean, jobs, octal_mask, probability};
+use super::{Address, LogFormat, ProgressWish, boolean, jobs, octal_mask, probability};
 use crate::cli::Level;
 use crate::worker::Jobs;
 
@@ -46,6 +46,19 @@ pub(in crate::cli) struct Flags {
     /// The form of a log line
     #[arg(long, value_name = "FORM", default_value = "text")]
     pub(in crate::cli) log_format: LogFormat,
+
+    /// How progress is shown: auto is bars where standard error is a terminal (and log lines are text), else lines
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub(in crate::cli) progress: ProgressWish,
+
+    /// Seconds between two lines of progress; there is none when nothing has changed
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(in crate::cli) progress_every: u32,
+
+    /// At the end write the report to this file: as JSON (.json), Markdown (.md) or text
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) report: Option<PathBuf>,
 
     /// Log to this file instead of log.log in the launch's folder
     #[arg(short = 'L', long, value_name = "FILE")]

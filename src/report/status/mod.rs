@@ -90,6 +90,8 @@ pub struct Amounts {
     pub bytes_copied: u64,
     /// Partitions whose contents were compared by checksum, and not only by count.
     pub partitions_compared: usize,
+    /// Attempts after the first, at pieces and at publishing.
+    pub retries: u32,
 }
 
 /// A table job.
@@ -105,6 +107,8 @@ pub struct TableStatus {
     pub amounts: Amounts,
     /// Its partitions, in the order in which they are copied.
     pub partitions: Vec<PartitionStatus>,
+    /// What a person should know, from planning and publishing.
+    pub remarks: Vec<String>,
 }
 
 /// A partition of the target.
@@ -126,6 +130,12 @@ pub struct PartitionStatus {
     pub compared: bool,
     /// Attempts after the first, at pieces and at publishing, of all partitions that travel together.
     pub retries: u32,
+    /// Milliseconds that they took so far, of all workers together.
+    pub millis: u64,
+    /// How many partitions travel together.
+    pub together: usize,
+    /// Why it failed.
+    pub error: Option<String>,
 }
 
 /// Where a partition stands.
@@ -262,12 +272,14 @@ impl Amounts {
         self.bytes += other.bytes;
         self.bytes_copied += other.bytes_copied;
         self.partitions_compared += other.partitions_compared;
+        self.retries += other.retries;
     }
 }
 
 impl TableStatus {
     fn of(plan: &TablePlan, board: &TableBoard) -> Self {
         let (mut partitions, mut amounts) = (Vec::new(), Amounts::default());
+        let mut remarks = plan.remarks.clone();
         for (batch, record) in board.batches.iter().enumerate() {
             let pieces = &board.pieces[board.pieces_of[batch].clone()];
             let valid = |piece: &crate::protocol::PieceRecord| piece.generation == record.generation;
@@ -286,7 +298,18 @@ impl TableStatus {
                 () => PartitionState::Pending,
             };
             let retries = pieces.iter().map(|piece| piece.attempt).chain([record.publication]);
-            let retries = retries.map(|attempts| attempts.saturating_sub(1)).sum();
+            let retries: u32 = retries.map(|attempts| attempts.saturating_sub(1)).sum();
+            amounts.retries += retries;
+            let copying: u64 = pieces.iter().filter_map(|piece| piece.copied()).map(|copied| copied.millis).sum();
+            let millis = copying + published.map_or(0, |published| published.millis);
+            let error = match &record.state {
+                BatchState::Failed { error, .. } => Some(error),
+                _ => pieces.iter().find_map(|piece| match &piece.state {
+                    PieceState::Failed { error, .. } => Some(error),
+                    _ => None,
+                }),
+            };
+            remarks.extend(published.into_iter().flat_map(|published| published.remarks.iter().cloned()));
             for (at, partition) in plan.partitions_of(batch).iter().enumerate() {
                 let result = published.and_then(|published| published.partitions.get(at));
                 let staged = pieces.iter().filter(|piece| valid(piece)).filter_map(|piece| piece.copied());
@@ -312,11 +335,14 @@ impl TableStatus {
                     rows_published: result.map(|result| result.target),
                     compared: result.is_some_and(|result| result.checksum.is_some()),
                     retries,
+                    millis,
+                    together: plan.partitions_of(batch).len(),
+                    error: error.cloned(),
                 });
             }
         }
         let (name, source, target) = (plan.name.clone(), plan.source.to_string(), plan.target.to_string());
-        Self { name, source, target, amounts, partitions }
+        Self { name, source, target, amounts, partitions, remarks }
     }
 }
 
@@ -433,4 +459,51 @@ fn errors(sight: &Sight) -> Vec<ErrorStatus> {
         }
     }
     errors
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A task with three partitions of six done, one failed, and two workers.
+    pub(in crate::report) fn status() -> Status {
+        let failed = PartitionStatus {
+            name: "a|b".into(),
+            state: PartitionState::Failed,
+            rows: 10,
+            bytes: 100,
+            rows_copied: 0,
+            rows_published: None,
+            compared: false,
+            retries: 2,
+            millis: 0,
+            together: 1,
+            error: Some("disk\n full".into()),
+        };
+        let worker = |name: &str| WorkerStatus { name: name.into(), jobs: Vec::new() };
+        Status {
+            schema: SCHEMA,
+            task: "0123456789ab".into(),
+            path: "/copy".into(),
+            state: TaskState::Copying,
+            total: Amounts {
+                partitions: BTreeMap::from([(PartitionState::Done, 3), (PartitionState::Pending, 3)]),
+                ..Amounts::default()
+            },
+            bytes_per_second: None,
+            seconds_left: None,
+            tables: vec![TableStatus {
+                name: "hits".into(),
+                source: "a.hits".into(),
+                target: "b.hits".into(),
+                amounts: Amounts::default(),
+                partitions: vec![failed],
+                remarks: Vec::new(),
+            }],
+            workers: vec![worker("w-1"), worker("w-2")],
+            waits: Vec::new(),
+            errors: Vec::new(),
+            silent: Vec::new(),
+        }
+    }
 }

@@ -123,14 +123,14 @@ impl Attempt<'_> {
             let left = match warehouse.tables_with_prefix(node, &beside.database, &prefix).await {
                 Ok(left) => left,
                 Err(error) => {
-                    tracing::warn!("{error}; tables of earlier attempts stay until the task ends");
+                    tracing::warn!(node = error.node, "{error}; tables of earlier attempts stay until the task ends");
                     continue;
                 }
             };
             let settings = self.site.target_settings(node).await.unwrap_or_default();
             for name in left.into_iter().filter(|name| self.is_earlier(name)) {
                 if let Err(error) = warehouse.drop_table(node, &beside.beside(name), &settings).await {
-                    tracing::warn!("{error}; it stays until the task ends");
+                    tracing::warn!(node = error.node, "{error}; it stays until the task ends");
                 }
             }
         }
@@ -158,7 +158,7 @@ impl Attempt<'_> {
                 .collect();
             for attempt in earlier {
                 if let Err(error) = warehouse.kill(node, &id.attempt_queries(self.piece, attempt)).await {
-                    tracing::warn!("{error}; it can only touch tables of its own attempt");
+                    tracing::warn!(node = error.node, "{error}; it can only touch tables of its own attempt");
                 }
             }
         }))

@@ -380,7 +380,7 @@ impl Attempt<'_> {
         join_all(made.iter().map(|(node, name)| async move {
             let settings = self.site.target_settings(node).await.unwrap_or_default();
             if let Err(error) = self.site.fleet.warehouse.drop_table(node, name, &settings).await {
-                tracing::warn!("{error}; it stays until the task ends");
+                tracing::warn!(node = error.node, "{error}; it stays until the task ends");
             }
         }))
         .await;

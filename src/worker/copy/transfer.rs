@@ -216,7 +216,7 @@ impl Attempt<'_> {
             let (table, way) = (&self.plan().name, choice.way);
             let line = format!("table {table}: transfer: {way} from {} to {}, since {since}", source.node, place.node);
             if self.site.fleet.ways.is_news(&line) {
-                tracing::info!("{line}");
+                tracing::info!(node = source.node.address(), "{line}");
             }
         }
     }
@@ -244,7 +244,7 @@ impl Attempt<'_> {
                     if self.is_running(transfer).await.is_err() {
                         return Err(error);
                     }
-                    tracing::warn!("{error}; the statement may go on: waiting for its end");
+                    tracing::warn!(node = error.node, "{error}; the statement may go on: waiting for its end");
                 }
                 done => return done,
             },

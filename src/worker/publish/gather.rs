@@ -57,7 +57,7 @@ impl Publication<'_> {
             Ok::<_, crate::cluster::Error>(())
         };
         if let Err(error) = cleared.await {
-            tracing::warn!("{error}; what is left there of the batch stays until the task ends");
+            tracing::warn!(node = error.node, "{error}; what is left there of the batch stays until the task ends");
         }
     }
 

@@ -106,7 +106,7 @@ impl Publication<'_> {
             let settings = self.site.target_settings(&part.node).await.unwrap_or_default();
             for table in &part.tables {
                 if let Err(error) = self.site.fleet.warehouse.drop_table(&part.node, table, &settings).await {
-                    tracing::warn!("{error}; it stays until the task ends");
+                    tracing::warn!(node = error.node, "{error}; it stays until the task ends");
                 }
             }
         });

@@ -243,7 +243,12 @@ impl Publication<'_> {
             return Ok(());
         }
         let started = Instant::now();
-        tracing::info!("{}: waiting until the replaced parts of {} are gone", part.node, part.target.name);
+        tracing::info!(
+            node = part.node.address(),
+            "{}: waiting until the replaced parts of {} are gone",
+            part.node,
+            part.target.name
+        );
         loop {
             let left = self.site.fleet.warehouse.displaced_parts(&part.node, &part.target.name, ids).await?;
             if left == 0 {

@@ -30,7 +30,7 @@ impl Surveyor<'_> {
                 )));
             }
             for error in errors {
-                tracing::warn!("{error}; the copy goes on without this replica");
+                tracing::warn!(node = error.node, "{error}; the copy goes on without this replica");
             }
             live.push(nodes.into_iter().map(|(_, node)| node).collect());
         }

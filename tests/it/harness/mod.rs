@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 pub use checks::{Digest, quote, tick};
 pub use task::{Table, Task};
-pub use worker::{Ended, Launch, Worker};
+pub use worker::{Ended, Launch, SCREEN, Worker};
 
 /// A scene named after the test that asks for it: on the shared laboratory, or on one of its own with
 /// `scene!(own LabSpec { … })`, for tests that kill or freeze servers.

@@ -1,11 +1,13 @@
 //! The program as a process: started, listened to, killed, waited for.
 
+use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -14,6 +16,8 @@ use super::Scene;
 
 /// How long a worker may take unless a test says else. Ten times what any of them needs.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Lines and columns of a terminal: no line is broken, none leaves the screen.
+pub const SCREEN: (u16, u16) = (400, 500);
 /// How much of what a worker said is shown when it disappoints.
 const SHOWN: usize = 6000;
 
@@ -27,12 +31,22 @@ pub struct Launch<'a> {
     keeper: bool,
     /// Whether it is a run, which keeps logs in a folder.
     runs: bool,
+    /// Whether its standard error is a terminal.
+    on_terminal: bool,
 }
 
 impl<'a> Launch<'a> {
     pub(super) fn new(scene: &'a Scene, task_file: PathBuf) -> Launch<'a> {
         let command = Command::new(env!("CARGO_BIN_EXE_clickhouse-copier"));
-        Launch { scene, command, task_path: scene.task_path(), task_file: Some(task_file), keeper: true, runs: true }
+        Launch {
+            scene,
+            command,
+            task_path: scene.task_path(),
+            task_file: Some(task_file),
+            keeper: true,
+            runs: true,
+            on_terminal: false,
+        }
     }
 
     pub fn args(mut self, arguments: &[&str]) -> Self {
@@ -70,6 +84,13 @@ impl<'a> Launch<'a> {
         self
     }
 
+    /// Its standard error is a terminal, of [`SCREEN`].
+    pub fn on_terminal(mut self) -> Self {
+        self.on_terminal = true;
+        self.command.env("TERM", "xterm");
+        self
+    }
+
     /// The worker stands still at this point, for ever; see [`Worker::reaches`].
     pub fn stop_at(mut self, point: &str) -> Self {
         self.command.env("CLICKHOUSE_COPIER_STOP_AT", point);
@@ -95,9 +116,21 @@ impl<'a> Launch<'a> {
             self.command.arg("--task-file").arg(file);
         }
         self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let screen = self.on_terminal.then(|| {
+            let (ws_row, ws_col) = SCREEN;
+            let size = Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
+            let ends = openpty(Some(&size), None).unwrap();
+            self.command.stderr(Stdio::from(ends.slave));
+            File::from(ends.master)
+        });
         let mut child = self.command.spawn().unwrap();
+        // Its end of the terminal is its alone: what is heard ends with it.
+        drop(self.command);
         let out = Heard::listen(child.stdout.take().unwrap());
-        let err = Heard::listen(child.stderr.take().unwrap());
+        let err = match screen {
+            Some(screen) => Heard::listen(screen),
+            None => Heard::listen(child.stderr.take().unwrap()),
+        };
         Worker { child, out, err, begun: Instant::now() }
     }
 

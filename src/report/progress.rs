@@ -1,0 +1,68 @@
+//! How far a task is, in one line.
+
+use super::size;
+use super::status::{Amounts, PartitionState, Status, duration};
+
+/// As in `41.2 % copied, 195 MiB of 472 MiB, 85 MiB/s, about 3 s left; 3 of 6 partitions published; 2 workers`.
+pub fn line(status: &Status) -> String {
+    let total = &status.total;
+    let mut line =
+        format!("{:.1} % copied, {} of {}", share(total) * 100.0, size(total.bytes_copied), size(total.bytes));
+    if let Some(rate) = status.bytes_per_second {
+        line += &format!(", {}/s", size(rate));
+    }
+    if let Some(seconds) = status.seconds_left.filter(|seconds| *seconds > 0) {
+        line += &format!(", about {} left", duration(seconds));
+    }
+    let of = |state| total.partitions.get(&state).copied().unwrap_or(0);
+    let all: usize = total.partitions.values().sum();
+    line += &format!("; {} of {all} partitions published", of(PartitionState::Done));
+    if of(PartitionState::Failed) > 0 {
+        line += &format!(", {} failed", of(PartitionState::Failed));
+    }
+    line + &match status.workers.len() {
+        1 => "; 1 worker".to_owned(),
+        workers => format!("; {workers} workers"),
+    }
+}
+
+/// How much is copied, 0 to 1; never 1 before all is.
+pub fn share(total: &Amounts) -> f64 {
+    if total.bytes_copied >= total.bytes {
+        return 1.0;
+    }
+    (total.bytes_copied as f64 / total.bytes as f64).min(0.999)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::status::tests::status;
+    use super::*;
+
+    #[test]
+    fn a_line_says_no_more_than_is_known() {
+        let mut status = status();
+        status.total.bytes = 472 << 20;
+        assert_eq!(line(&status), "0.0 % copied, 0 bytes of 472 MiB; 3 of 6 partitions published; 2 workers");
+        // Too little for a guess.
+        status.total.bytes_copied = 1 << 20;
+        status.at_rate(Some(85 << 20));
+        assert_eq!(line(&status), "0.2 % copied, 1 MiB of 472 MiB, 85 MiB/s; 3 of 6 partitions published; 2 workers");
+        status.total.bytes_copied = 195 << 20;
+        status.at_rate(Some(85 << 20));
+        assert_eq!(
+            line(&status),
+            "41.3 % copied, 195 MiB of 472 MiB, 85 MiB/s, about 4 s left; 3 of 6 partitions published; 2 workers"
+        );
+        status.total.bytes_copied = status.total.bytes - 1;
+        status.total.partitions.insert(PartitionState::Failed, 1);
+        status.workers.pop();
+        status.at_rate(None);
+        assert_eq!(line(&status), "99.9 % copied, 471 MiB of 472 MiB; 3 of 7 partitions published, 1 failed; 1 worker");
+    }
+
+    #[test]
+    fn nothing_to_copy_is_all_of_it() {
+        assert_eq!(share(&Amounts::default()), 1.0);
+    }
+}

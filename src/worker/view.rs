@@ -1,0 +1,174 @@
+//! What a worker lets others in its process see of it while it works. Looking changes nothing and holds nothing up: an answer
+//! that does not come is done without.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::sync::watch;
+
+use crate::model::Node;
+use crate::protocol::{BatchRef, BatchState, Job, MadeStatement, Order, PieceRef, PieceState, TableBoard, TaskRecord};
+
+use super::crew;
+use super::jobs::Hands;
+use super::ledger::{Cache, LedgerError};
+use super::status::Sight;
+
+/// So long a server is asked for what runs there.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Where a worker shows itself.
+#[derive(Default)]
+pub struct View(watch::Sender<Option<Shown>>);
+
+#[derive(Clone)]
+struct Shown {
+    hands: Hands,
+    record: TaskRecord,
+}
+
+/// Ends the show when it goes.
+pub(super) struct Showing<'a>(&'a View);
+
+/// Who looks on.
+pub struct Watcher {
+    shown: watch::Receiver<Option<Shown>>,
+    cache: Cache,
+}
+
+/// A piece that the worker copies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InHand {
+    /// The piece.
+    pub piece: PieceRef,
+    /// The number of the attempt.
+    pub attempt: u32,
+    /// The table job, and the partition or how many there are.
+    pub name: String,
+    /// Rows when it was planned.
+    pub rows: u64,
+    /// Rows that are read or written, as far as servers told.
+    pub so_far: u64,
+}
+
+impl View {
+    /// Somebody who looks on from now on.
+    pub fn watcher(&self) -> Watcher {
+        Watcher { shown: self.0.subscribe(), cache: Cache::default() }
+    }
+
+    pub(super) fn show(&self, hands: &Hands, record: &TaskRecord) -> Showing<'_> {
+        self.0.send_replace(Some(Shown { hands: hands.clone(), record: record.clone() }));
+        Showing(self)
+    }
+}
+
+impl Drop for Showing<'_> {
+    fn drop(&mut self) {
+        self.0.0.send_replace(None);
+    }
+}
+
+impl Watcher {
+    /// Returns when the worker is at work. Never, when it will not be any more.
+    pub async fn at_work(&mut self) {
+        if self.shown.wait_for(Option::is_some).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// The whole task, as it is recorded now; what runs on servers is left out. `None`: the worker is not at work, or the
+    /// coordinator did not answer.
+    pub async fn look(&mut self) -> Option<Sight> {
+        let Shown { hands, record } = self.shown.borrow().clone()?;
+        match self.read(&hands, record).await {
+            Ok(sight) => Some(sight),
+            Err(error) => {
+                tracing::debug!("how far the task is cannot be seen: {error}");
+                // What was read may be half of it.
+                self.cache = Cache::default();
+                None
+            }
+        }
+    }
+
+    async fn read(&mut self, hands: &Hands, record: TaskRecord) -> Result<Sight, LedgerError> {
+        let site = &hands.site;
+        hands.ledger.refresh(&mut self.cache, &site.plans).await?;
+        let task = site.task();
+        Ok(Sight {
+            record: TaskRecord { planned: true, ..record },
+            order: Order::Run,
+            max_jobs_per_server: task.max_jobs_per_server.map(std::num::NonZeroU32::get),
+            max_workers: Some(task.max_workers).filter(|limit| *limit != u32::MAX),
+            plans: site.plans.clone(),
+            claims: self.cache.boards.iter().enumerate().flat_map(|(table, board)| claims(table, board)).collect(),
+            boards: self.cache.boards.clone(),
+            places: crew::places(&hands.ledger).await?,
+            on_servers: Vec::new(),
+            statements: Vec::new(),
+            silent: Vec::new(),
+        })
+    }
+
+    /// The pieces that this worker has in hand. Each node that they are on is asked once.
+    pub async fn in_hand(&self) -> Vec<InHand> {
+        let Some(Shown { hands, .. }) = self.shown.borrow().clone() else { return Vec::new() };
+        let site = &hands.site;
+        let (mut in_hand, mut nodes): (Vec<InHand>, BTreeMap<String, Arc<Node>>) = Default::default();
+        {
+            let cache = hands.cache.lock().await;
+            for (table, board) in cache.boards.iter().enumerate() {
+                for (piece, record) in board.pieces.iter().enumerate() {
+                    if matches!(&record.state, PieceState::Running { worker } if *worker == site.worker) {
+                        let plan = &site.plans[table];
+                        let of = PieceRef { table, piece };
+                        let batch = board.batch_of[piece];
+                        let what = match plan.partitions_of(batch) {
+                            [one] => one.name.clone(),
+                            many => format!("{} partitions", many.len()),
+                        };
+                        let name = format!("{} piece {piece} ({what})", plan.name);
+                        let (attempt, rows) = (record.attempt, plan.pieces[piece].rows());
+                        in_hand.push(InHand { piece: of, attempt, name, rows, so_far: 0 });
+                        for node in site.statement_nodes(of, &board.batches[batch].nodes) {
+                            nodes.insert(node.url(), node);
+                        }
+                    }
+                }
+            }
+        }
+        let (warehouse, prefix) = (&site.fleet.warehouse, site.id.queries());
+        let looks =
+            join_all(nodes.values().map(|node| tokio::time::timeout(PATIENCE, warehouse.running(node, &prefix))));
+        let statements: Vec<_> = looks.await.into_iter().flatten().flatten().flatten().collect();
+        for held in &mut in_hand {
+            // A push shows its rows where it runs, a relay on both sides: read here and written there.
+            let (mut read, mut written) = (0, 0);
+            for statement in &statements {
+                let of = MadeStatement::parse(&statement.query_id);
+                if of.is_some_and(|of| of.piece == held.piece && of.attempt == held.attempt) {
+                    read = read.max(statement.read_rows);
+                    written += statement.written_rows;
+                }
+            }
+            held.so_far = read.max(written).min(held.rows);
+        }
+        in_hand
+    }
+}
+
+/// What is claimed, going by the records: a look at the claims themselves would ask for each of them.
+fn claims(table: usize, board: &TableBoard) -> impl Iterator<Item = (String, String)> + '_ {
+    let pieces = board.pieces.iter().enumerate().filter_map(move |(piece, record)| match &record.state {
+        PieceState::Running { worker } => Some((Job::Copy(PieceRef { table, piece }), worker)),
+        _ => None,
+    });
+    let batches = board.batches.iter().enumerate().filter_map(move |(batch, record)| match &record.state {
+        BatchState::Publishing { worker, .. } => Some((Job::Publish(BatchRef { table, batch }), worker)),
+        _ => None,
+    });
+    pieces.chain(batches).map(|(job, worker)| (job.claim(), worker.clone()))
+}
