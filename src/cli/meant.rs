@@ -12,10 +12,14 @@ use super::level::Level;
 use super::task_path::TaskPathFault;
 use super::typed;
 pub use super::typed::LogFormat;
-use super::typed::{CheckFlags, CleanupFlags, CommandFlags, Flags, InitFlags, LookFlags, ReverseFlags, ToFlags, Verb};
+use super::typed::{
+    CheckFlags, CleanupFlags, CommandFlags, Flags, InitFlags, LookFlags, Measured, ReverseFlags, ToFlags, Verb,
+    VerifyFlags,
+};
 use crate::model::Node;
 use crate::protocol::{Order, TaskId};
 use crate::worker::Jobs;
+use crate::worker::compare::{By, Sample};
 use crate::worker::propose::{FirstCopy, Side};
 
 /// What is to be done.
@@ -33,6 +37,8 @@ pub enum Invocation {
     Look(LookOptions),
     /// Say what would keep a task from being copied.
     Check(CheckOptions),
+    /// Compare what a task has copied with its source.
+    Verify(VerifyOptions),
     /// Write a task file from what servers say.
     Init(InitOptions),
     /// Write the task that restores what a task has copied.
@@ -129,6 +135,25 @@ pub struct CheckOptions {
     pub place: Option<Address>,
     /// The task file. Existed when the command line was read; may be a pipe.
     pub task_file: Option<PathBuf>,
+    /// The form of what is printed.
+    pub format: LogFormat,
+    /// What is logged. To standard error only.
+    pub log: LogOptions,
+}
+
+/// Everything that `verify` was told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VerifyOptions {
+    /// See [`CheckOptions::place`].
+    pub place: Option<Address>,
+    /// The task file. Existed when the command line was read; may be a pipe.
+    pub task_file: Option<PathBuf>,
+    /// What is compared.
+    pub by: By,
+    /// Which partitions; without, all.
+    pub sample: Option<Sample>,
+    /// So many differing keys of a partition are printed.
+    pub keys: usize,
     /// The form of what is printed.
     pub format: LogFormat,
     /// What is logged. To standard error only.
@@ -267,6 +292,7 @@ pub(super) fn meaning(verb: Verb) -> Result<Invocation, Fault> {
         Verb::Resume(flags) => command(flags, Order::Run),
         Verb::Cancel(flags) => command(flags, Order::Cancel),
         Verb::Check(flags) => check(flags).map(Invocation::Check),
+        Verb::Verify(flags) => verify(flags).map(Invocation::Verify),
         Verb::Init(flags) => init(flags).map(Invocation::Init),
         Verb::Reverse(flags) => reverse(flags).map(Invocation::Reverse),
     }
@@ -313,6 +339,26 @@ fn check(flags: CheckFlags) -> Result<CheckOptions, Fault> {
     Ok(CheckOptions {
         place,
         task_file,
+        format: flags.format,
+        log: to_standard_error(flags.log_level, LogFormat::Text)?,
+    })
+}
+
+fn verify(flags: VerifyFlags) -> Result<VerifyOptions, Fault> {
+    let task_file = flags.task_file.map(|path| existing_file("--task-file", &path)).transpose()?;
+    let day = |date: Option<time::Date>| {
+        let date = date.unwrap_or_else(|| time::OffsetDateTime::now_utc().date());
+        u64::try_from(date.to_julian_day()).unwrap_or_default()
+    };
+    Ok(VerifyOptions {
+        place: place_beside(flags.address, task_file.as_deref())?,
+        task_file,
+        by: match flags.by {
+            Measured::Count => By::Count,
+            Measured::Checksum => By::Checksum,
+        },
+        sample: flags.sample.map(|(take, of)| Sample { take, of, day: day(flags.date) }),
+        keys: usize::from(flags.keys),
         format: flags.format,
         log: to_standard_error(flags.log_level, LogFormat::Text)?,
     })

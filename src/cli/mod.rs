@@ -12,6 +12,7 @@ mod address;
 mod check;
 mod clean;
 mod command;
+mod compare;
 pub mod daemon;
 mod exit;
 mod init;

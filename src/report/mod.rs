@@ -1,8 +1,9 @@
-//! What happened, for people: the final report; what `check` found, what `cleanup` did. Read-only; made from plans, records and facts.
+//! What happened, for people: the final report; what `check` and `verify` found, what `cleanup` did. Read-only; made from plans, records and facts.
 
 pub mod check;
 mod leftovers;
 pub mod status;
+pub mod verify;
 
 use std::fmt;
 
