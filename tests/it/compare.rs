@@ -90,9 +90,9 @@ fn a_row_on_the_shard_of_another_is_a_difference() {
     let scene = scene!();
     let task = copied(&scene);
     let hits = format!("{}.hits", scene.dst);
-    let row = scene.ask(3, &format!("SELECT toString((toString(d), id, s, v)) FROM {hits} WHERE id = 7"));
+    let row = scene.ask(3, &format!("SELECT d, id, s, v FROM {hits} WHERE id = 7"));
     rewrite(&scene, 3, BY_MONTH, "d, id, s, v FROM hits WHERE id != 7");
-    scene.ask(2, &format!("INSERT INTO {hits} VALUES {row}"));
+    scene.ask(2, &format!("INSERT INTO {hits} FORMAT TSV\n{row}\n"));
     let host = scene.server(2).host();
     let told = verify(&scene, &task, &[]).with(4);
     let line = told.stdout.lines().find(|line| line.contains("1 row that belongs to another one"));

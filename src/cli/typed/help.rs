@@ -83,7 +83,8 @@ pub(super) const VERIFY: &str = "\
 Partition by partition of the target, over all shards of both sides, as the task copied them: its columns, its \
 where_condition, its partitions. Rows of other partitions are not looked at. Where a partition differs, the sorting keys that do \
 are printed. A row on a shard that is not its own is a difference. Nothing is changed on any server. --by checksum reads all \
-columns, one batch of partitions at a time.
+columns, one batch of partitions at a time. To copy differing partitions again, give the same task file, with those partitions in \
+enabled_partitions and if_target_not_empty replace, a task path of its own.
 
 --sample 1/7 takes the partitions whose turn it is today, by the order of their names, so that a job that runs every day has \
 compared all of them after seven days; --date takes another day's.

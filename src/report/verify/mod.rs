@@ -198,6 +198,6 @@ fn of_key(found: &KeyDifference, by: By) -> KeyReport {
         key: found.key.clone(),
         source_rows: found.source.rows,
         target_rows: found.target.rows,
-        contents_differ: (by == By::Checksum).then(|| found.source.sum != found.target.sum),
+        contents_differ: (by == By::Checksum).then_some(found.source.sum != found.target.sum),
     }
 }
