@@ -152,6 +152,8 @@ pub struct VerifyOptions {
     pub by: By,
     /// Which partitions; without, all.
     pub sample: Option<Sample>,
+    /// Copy again what differs.
+    pub repair: bool,
     /// So many differing keys of a partition are printed.
     pub keys: usize,
     /// The form of what is printed.
@@ -358,6 +360,7 @@ fn verify(flags: VerifyFlags) -> Result<VerifyOptions, Fault> {
             Measured::Checksum => By::Checksum,
         },
         sample: flags.sample.map(|(take, of)| Sample { take, of, day: day(flags.date) }),
+        repair: flags.repair,
         keys: usize::from(flags.keys),
         format: flags.format,
         log: to_standard_error(flags.log_level, LogFormat::Text)?,

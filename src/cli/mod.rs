@@ -22,6 +22,7 @@ mod look;
 pub mod meant;
 mod perform;
 pub mod pid_file;
+mod repair;
 mod reverse;
 mod task_path;
 mod typed;

@@ -40,7 +40,7 @@ async fn turn(options: ReverseOptions) -> Result<Exit, Failure> {
 }
 
 /// The description of a task in the coordinator, and its place.
-async fn stored(coordinator: &dyn Coordinator, task_path: &str) -> Result<(String, String), Failure> {
+pub(super) async fn stored(coordinator: &dyn Coordinator, task_path: &str) -> Result<(String, String), Failure> {
     let session = coordinator.session().await?;
     let ledger = Ledger::new(session, task_path);
     let description = ledger.description().await;

@@ -152,6 +152,33 @@ fn rows_that_were_there_before_are_expected_and_missing_ones_are_not() {
 }
 
 #[test]
+fn what_differs_is_copied_again_when_told_so() {
+    let scene = scene!();
+    let task = copied(&scene);
+    let written = format!(
+        "SELECT max(modification_time) FROM system.parts WHERE active AND database = '{}' AND partition = '201801'",
+        scene.dst
+    );
+    let there = |server| scene.ask(server, &written);
+    rewrite(&scene, 3, BY_MONTH, "d, id, s, v + (id = 41) FROM hits");
+    rewrite(&scene, 2, BY_MONTH, "d, id, s, v FROM hits WHERE id != 40");
+    let before = [there(2), there(3)];
+    let told = verify(&scene, &task, &["--repair"]).with(0);
+    let told = told.reports(&["1 equal, 1 different", "id 40: 1 row on the source, no row", "1 equal, 0 different"]);
+    let told = told.tells(&["hits: replacing 201802", &format!("{}-repair-", task.path)]);
+    assert!(told.stdout.find("1 different") < told.stdout.find("0 different"), "{}", told.stdout);
+    assert_eq!([there(2), there(3)], before, "what was equal is not copied again");
+    scene.check_rows(&task, &task.tables[0], "1");
+    scene.check_nothing_left(&task);
+    verify(&scene, &task, &["--repair"]).with(0).reports(&["2 equal, 0 different"]);
+    // Rows that were there before would be lost.
+    let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id").with("if_target_not_empty", "append");
+    let appended = Task { tables: vec![hits], ..task }.at("appended");
+    let refused = scene.launch(&appended).verb("verify").args(&["--repair"]).run().with(2);
+    assert_eq!(refused.tells(&["--repair", "append", "would be lost"]).stdout, "");
+}
+
+#[test]
 fn a_sample_of_each_day_holds_some_partitions_and_all_in_turn() {
     let scene = scene!();
     fill(&scene, &[0], BY_MONTH, 1000, 5);

@@ -127,6 +127,10 @@ pub(in crate::cli) struct VerifyFlags {
     #[arg(long, value_name = "DATE", value_parser = date, requires = "sample")]
     pub(in crate::cli) date: Option<time::Date>,
 
+    /// Then copy again the partitions that differ, in the place of what the target holds, and compare them once more
+    #[arg(long)]
+    pub(in crate::cli) repair: bool,
+
     /// So many differing keys are printed for a partition, at the most
     #[arg(long, value_name = "N", default_value = "20")]
     pub(in crate::cli) keys: u16,

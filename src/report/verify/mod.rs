@@ -133,6 +133,16 @@ impl VerifyReport {
         }
     }
 
+    /// How many partitions differ.
+    pub fn different(&self) -> usize {
+        self.count(Outcome::Different)
+    }
+
+    /// Whether something could not be compared.
+    pub fn is_incomplete(&self) -> bool {
+        self.tables.iter().any(|table| table.error.is_some())
+    }
+
     /// How many partitions came to this.
     fn count(&self, verdict: Outcome) -> usize {
         self.tables.iter().flat_map(|table| &table.partitions).filter(|of| of.verdict == verdict).count()

@@ -8,6 +8,7 @@ mod judge;
 mod narrow;
 mod sides;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::cluster::Warehouse;
@@ -54,6 +55,8 @@ pub struct Request {
     pub by: By,
     /// Which partitions; without, all that the task copies.
     pub sample: Option<Sample>,
+    /// Of them only these, by table job.
+    pub only: Option<Vec<(String, Vec<String>)>>,
     /// So many differing keys of a partition are told, at the most.
     pub keys: usize,
 }
@@ -215,8 +218,20 @@ impl Comparer<'_> {
         found
     }
 
-    /// Which partitions are in the sample.
+    /// Which partitions are looked at.
     fn wanted(&self) -> Vec<bool> {
+        let mut wanted = self.sampled();
+        if let Some(only) = &self.request.only {
+            let names = only.iter().filter(|(table, _)| *table == self.plan.name).flat_map(|(_, names)| names);
+            let names: BTreeSet<&String> = names.collect();
+            for (wanted, partition) in wanted.iter_mut().zip(&self.plan.partitions) {
+                *wanted &= names.contains(&partition.name);
+            }
+        }
+        wanted
+    }
+
+    fn sampled(&self) -> Vec<bool> {
         let Some(sample) = self.request.sample else { return vec![true; self.plan.partitions.len()] };
         let mut order: Vec<usize> = (0..self.plan.partitions.len()).collect();
         order.sort_by_key(|at| &self.plan.partitions[*at].name);
