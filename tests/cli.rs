@@ -112,6 +112,7 @@ fn help_of_cleanup_has_examples_and_is_named_in_the_general_help() {
 fn help_of_the_verbs_before_a_copy_has_examples() {
     for (verb, flags) in [
         ("check", &["--task-file", "--task-path", "--format"][..]),
+        ("verify", &["--task-file", "--task-path", "--by", "--sample", "--date", "--keys", "--format"]),
         ("init", &["--from", "--to", "--table", "--from-cluster", "--to-cluster", "--from-password-env", "--output"]),
         ("reverse", &["--task-file", "--task-path", "--database", "--sharding-key", "--to", "--output"]),
     ] {
@@ -167,7 +168,7 @@ fn a_wrong_command_line_is_one_line_and_exit_2_and_leaves_nothing_behind() {
         (&["--report=absent/x.json"], &["--report absent/x.json", "No such file"]),
         (&["--report=."], &["--report .", "a folder"]),
     ];
-    let whole: [(&[&str], &[&str]); 49] = [
+    let whole: [(&[&str], &[&str]); 57] = [
         (&[], &["--config-file is missing", "--task-file"]),
         (&["run"], &["--config-file is missing"]),
         (&["--task-path=/task"], &["--config-file is missing"]),
@@ -209,6 +210,14 @@ fn a_wrong_command_line_is_one_line_and_exit_2_and_leaves_nothing_behind() {
         (&["check", "--config=keeper.xml", "--task-file=task.xml"], &["--task-path is missing"]),
         (&["check", "--task-file=absent.xml"], &["--task-file absent.xml", "No such file"]),
         (&["check", "--task-file=task.xml", "--format=xml"], &["--format", "json"]),
+        (&["verify"], &["--config-file is missing"]),
+        (&["verify", "--task-path=/t"], &["--config-file is missing"]),
+        (&["verify", "--task-file=absent.xml"], &["--task-file absent.xml", "No such file"]),
+        (&["verify", "--task-file=task.xml", "--by=guess"], &["--by", "checksum"]),
+        (&["verify", "--task-file=task.xml", "--sample=8/7"], &["--sample", "as in 1/7"]),
+        (&["verify", "--task-file=task.xml", "--sample=0/7"], &["--sample", "as in 1/7"]),
+        (&["verify", "--task-file=task.xml", "--sample=1/7", "--date=31.1.2026"], &["--date", "as in 2026-01-31"]),
+        (&["verify", "--task-file=task.xml", "--date=2026-01-31"], &["--sample"]),
         (&["init"], &["--from is missing"]),
         (&["init", "--from=a"], &["--to is missing"]),
         (&["init", "--from=a", "--to=b"], &["--table is missing"]),

@@ -14,12 +14,13 @@ use super::task_path::TaskPathFault;
 use super::typed;
 pub use super::typed::LogFormat;
 use super::typed::{
-    CheckFlags, CleanupFlags, CommandFlags, Flags, InitFlags, LookFlags, PlanFlags, ProgressWish, ReverseFlags,
-    ToFlags, Verb,
+    CheckFlags, CleanupFlags, CommandFlags, Flags, InitFlags, LookFlags, Measured, PlanFlags, ProgressWish,
+    ReverseFlags, ToFlags, Verb, VerifyFlags,
 };
 use crate::model::Node;
 use crate::protocol::{Order, TaskId};
 use crate::worker::Jobs;
+use crate::worker::compare::{By, Sample};
 use crate::worker::propose::{FirstCopy, Side};
 
 /// What is to be done.
@@ -39,6 +40,8 @@ pub enum Invocation {
     Plan(PlanOptions),
     /// Say what would keep a task from being copied.
     Check(CheckOptions),
+    /// Compare what a task has copied with its source.
+    Verify(VerifyOptions),
     /// Write a task file from what servers say.
     Init(InitOptions),
     /// Write the task that restores what a task has copied.
@@ -158,6 +161,27 @@ pub struct CheckOptions {
     pub place: Option<Address>,
     /// The task file. Existed when the command line was read; may be a pipe.
     pub task_file: Option<PathBuf>,
+    /// The form of what is printed.
+    pub format: LogFormat,
+    /// What is logged. To standard error only.
+    pub log: LogOptions,
+}
+
+/// Everything that `verify` was told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VerifyOptions {
+    /// See [`CheckOptions::place`].
+    pub place: Option<Address>,
+    /// The task file. Existed when the command line was read; may be a pipe.
+    pub task_file: Option<PathBuf>,
+    /// What is compared.
+    pub by: By,
+    /// Which partitions; without, all.
+    pub sample: Option<Sample>,
+    /// Copy again what differs.
+    pub repair: bool,
+    /// So many differing keys of a partition are printed.
+    pub keys: usize,
     /// The form of what is printed.
     pub format: LogFormat,
     /// What is logged. To standard error only.
@@ -302,6 +326,7 @@ pub(super) fn meaning(verb: Verb) -> Result<Invocation, Fault> {
         Verb::Resume(flags) => command(flags, Order::Run),
         Verb::Cancel(flags) => command(flags, Order::Cancel),
         Verb::Check(flags) => check(flags).map(Invocation::Check),
+        Verb::Verify(flags) => verify(flags).map(Invocation::Verify),
         Verb::Init(flags) => init(flags).map(Invocation::Init),
         Verb::Reverse(flags) => reverse(flags).map(Invocation::Reverse),
     }
@@ -359,6 +384,27 @@ fn check(flags: CheckFlags) -> Result<CheckOptions, Fault> {
     Ok(CheckOptions {
         place,
         task_file,
+        format: flags.format,
+        log: to_standard_error(flags.log_level, LogFormat::Text)?,
+    })
+}
+
+fn verify(flags: VerifyFlags) -> Result<VerifyOptions, Fault> {
+    let task_file = flags.task_file.map(|path| existing_file("--task-file", &path)).transpose()?;
+    let day = |date: Option<time::Date>| {
+        let date = date.unwrap_or_else(|| time::OffsetDateTime::now_utc().date());
+        u64::try_from(date.to_julian_day()).unwrap_or_default()
+    };
+    Ok(VerifyOptions {
+        place: place_beside(flags.address, task_file.as_deref())?,
+        task_file,
+        by: match flags.by {
+            Measured::Count => By::Count,
+            Measured::Checksum => By::Checksum,
+        },
+        sample: flags.sample.map(|(take, of)| Sample { take, of, day: day(flags.date) }),
+        repair: flags.repair,
+        keys: usize::from(flags.keys),
         format: flags.format,
         log: to_standard_error(flags.log_level, LogFormat::Text)?,
     })

@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::check::check;
 use super::clean::cleanup;
 use super::command::command;
+use super::compare::verify;
 use super::daemon::{self, Readiness};
 use super::init::init;
 use super::logs::Logs;
@@ -31,6 +32,7 @@ pub fn perform(invocation: Invocation) -> Exit {
         Invocation::Plan(options) => perform_short(&options.log.clone(), |interrupt| plan(options, interrupt)),
         Invocation::Command(options) => perform_short(&options.log.clone(), |interrupt| command(options, interrupt)),
         Invocation::Check(options) => perform_short(&options.log.clone(), |interrupt| check(options, interrupt)),
+        Invocation::Verify(options) => perform_short(&options.log.clone(), |interrupt| verify(options, interrupt)),
         Invocation::Init(options) => perform_short(&options.log.clone(), |interrupt| init(options, interrupt)),
         Invocation::Reverse(options) => perform_short(&options.log.clone(), |interrupt| reverse(options, interrupt)),
         Invocation::Cleanup(options) => perform_short(&options.log.clone(), |interrupt| cleanup(options, interrupt)),

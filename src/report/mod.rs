@@ -1,4 +1,4 @@
-//! What happened, for people: the final report; what `check` found, what `cleanup` did. Read-only; made from plans, records and facts.
+//! What happened, for people: the final report; what `check` and `verify` found, what `cleanup` did. Read-only; made from plans, records and facts.
 
 pub mod check;
 mod leftovers;
@@ -6,6 +6,7 @@ pub mod outcome;
 pub mod plan;
 pub mod progress;
 pub mod status;
+pub mod verify;
 
 use std::fmt;
 

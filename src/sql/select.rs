@@ -135,6 +135,15 @@ pub enum Slice {
         /// Which one this is.
         number: u64,
     },
+    /// Rows whose hash falls on one of some remainders: a difference is narrowed down so. Of no plan.
+    Buckets {
+        /// The hash, an expression.
+        hash: String,
+        /// How many remainders there are.
+        count: u64,
+        /// Those of the rows.
+        numbers: Vec<u64>,
+    },
 }
 
 impl Slice {
@@ -147,6 +156,10 @@ impl Slice {
                 conditions
             }
             Slice::Hash { of, count, number } => vec![format!("cityHash64({}) % {count} = {number}", of.join(", "))],
+            Slice::Buckets { hash, count, numbers } => {
+                let numbers: Vec<String> = numbers.iter().map(u64::to_string).collect();
+                vec![format!("({hash}) % {count} IN ({})", numbers.join(", "))]
+            }
         }
     }
 }
@@ -216,7 +229,8 @@ pub struct SlotFilter {
 }
 
 impl SlotFilter {
-    fn condition(&self) -> String {
+    /// Whether a row is one of them, as an expression.
+    pub fn condition(&self) -> String {
         let Self { key, slots } = self;
         let slot = key.slot();
         if slots.end == slots.start + 1 {

@@ -10,9 +10,8 @@
 //!    arrived is compared with what was selected (`verify`);
 //! 6. [`finish`]: nothing of ours is left.
 //!
-//! Beside a run stand [`propose`]: a task file from what servers say; [`check`]: what a run would find, asked beforehand; and
-//! [`cleanup`]: what a task left whose workers are all
-//! dead.
+//! Beside a run stand [`propose`]: a task file from what servers say; [`check`]: what a run would find, asked beforehand; [`compare`]:
+//! whether both sides are the same, asked at any later time; and [`cleanup`]: what a task left whose workers are all dead.
 //!
 //! A lost session ends 3 to 6: everything in hand is dropped, and they begin again with a new session.
 
@@ -20,6 +19,7 @@ mod admission;
 mod caps;
 pub mod check;
 pub mod cleanup;
+pub mod compare;
 pub mod copy;
 pub mod crew;
 pub mod dice;

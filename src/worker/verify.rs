@@ -25,10 +25,12 @@ use super::publish::{Gathered, Publication};
 use super::site::AttemptError;
 
 /// Rows of a table, and the sum of their hashes where it was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Measure {
-    rows: u64,
-    sum: u64,
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Measure {
+    /// So many rows.
+    pub rows: u64,
+    /// The sum of their hashes.
+    pub sum: u64,
 }
 
 impl Measure {
@@ -37,7 +39,8 @@ impl Measure {
         digests.iter().fold(nothing, |all, digest| all.and(Self { rows: digest.rows, sum: digest.sum }))
     }
 
-    fn and(self, other: Self) -> Self {
+    /// Of the rows of both.
+    pub fn and(self, other: Self) -> Self {
         Self { rows: self.rows + other.rows, sum: self.sum.wrapping_add(other.sum) }
     }
 }
@@ -68,7 +71,7 @@ impl Selected {
 }
 
 /// The columns that are compared.
-struct Hashes {
+pub(super) struct Hashes {
     columns: Vec<Compared>,
 }
 
@@ -83,7 +86,7 @@ struct Compared {
 
 impl Hashes {
     /// `None` where the target lacks a column.
-    fn of(plan: &TablePlan, target: &TableDefinition) -> Option<Self> {
+    pub(super) fn of(plan: &TablePlan, target: &TableDefinition) -> Option<Self> {
         let steady = plan.columns.iter().enumerate().filter(|(at, _)| plan.reading.is_steady(*at));
         let compared = |(at, name): (usize, &String)| {
             let type_name = target.column(name)?.type_name.clone();
@@ -93,12 +96,12 @@ impl Hashes {
     }
 
     /// Over a staging, assembly or target table.
-    fn there(&self) -> String {
+    pub(super) fn there(&self) -> String {
         sql::values_hash(self.columns.iter().map(|of| (of.name.as_str(), of.type_name.as_str())))
     }
 
     /// Over the source.
-    fn at_source(&self) -> String {
+    pub(super) fn at_source(&self) -> String {
         sql::values_hash(self.columns.iter().map(|of| (of.value.as_str(), of.type_name.as_str())))
     }
 }

@@ -10,6 +10,7 @@ mod check;
 mod cleanup;
 mod clone;
 mod columns;
+mod compare;
 mod copy;
 mod crash;
 mod features;

@@ -80,6 +80,29 @@ Examples:
 Exit codes: 0 nothing is in the way, 1 something would make the run fail, 2 the command line or the task is wrong, \
 130 interrupted.";
 
+pub(super) const VERIFY: &str = "\
+Partition by partition of the target, over all shards of both sides, as the task copied them: its columns, its \
+where_condition, its partitions. Rows of other partitions are not looked at. Where a partition differs, the sorting keys that do \
+are printed. A row on a shard that is not its own is a difference. Nothing is changed on any server, but by --repair. \
+--by checksum reads all columns, one batch of partitions at a time.
+
+--repair prints what differs, and then has a task of its own (<task-path>-repair-<id>) copy the differing partitions \
+again, in the place of what the target holds there. Refused where the task has if_target_not_empty append or skip.
+
+--sample 1/7 takes the partitions whose turn it is today, by the order of their names, so that a job that runs every day has \
+compared all of them after seven days; --date takes another day's.
+
+Examples:
+  Is what was copied still the same?
+    clickhouse-copier verify --config keeper.xml --task-path /copy/hits
+  Of a task that was never run here:
+    clickhouse-copier verify --task-file task.xml --by count
+  Every night a thirtieth, for a program to read:
+    clickhouse-copier verify --config keeper.xml --task-path /copy/hits --sample 1/30 --format json
+
+Exit codes: 0 equal, or repaired; 1 something could not be compared, and the rest is equal; 2 the command line or the task is \
+wrong; 3 some partitions could not be repaired; 4 something differs; 130 interrupted.";
+
 pub(super) const CLEANUP: &str = "\
 Without --remove nothing is changed. While a worker is alive in the task nothing is removed. What is removed is copied \
 again when the task is run again; what is published stays.

@@ -22,7 +22,8 @@ use crate::worker::Jobs;
 
 pub(super) use run::Flags;
 pub(super) use verbs::{
-    CheckFlags, CleanupFlags, CommandFlags, InitFlags, LookFlags, PauseFlags, PlanFlags, ReverseFlags, ToFlags,
+    CheckFlags, CleanupFlags, CommandFlags, InitFlags, LookFlags, Measured, PauseFlags, PlanFlags, ReverseFlags,
+    ToFlags, VerifyFlags,
 };
 
 #[derive(Debug, Parser)]
@@ -59,6 +60,9 @@ pub(super) enum Verb {
     /// Show what a run would do: tables to be made, partitions, pieces, how rows travel and why
     #[command(infer_long_args = true, after_help = help::PLAN)]
     Plan(PlanFlags),
+    /// Compare what a task has copied with its source, at any later time
+    #[command(infer_long_args = true, after_help = help::VERIFY)]
+    Verify(VerifyFlags),
     /// Copy what the task says; meant when no verb is given
     // Old pages of the original's documentation show `clickhouse-copier copier --daemon …`.
     #[command(alias = "copier", infer_long_args = true)]
@@ -211,6 +215,20 @@ fn probability(text: &str) -> Result<f64, String> {
         Ok(probability) if (0.0..=1.0).contains(&probability) => Ok(probability),
         _ => Err("a probability is a number from 0 to 1".to_owned()),
     }
+}
+
+/// `1/7`
+fn sample(text: &str) -> Result<(u64, u64), String> {
+    let numbers = text.split_once('/').and_then(|(take, of)| Some((take.parse().ok()?, of.parse().ok()?)));
+    match numbers {
+        Some((take, of)) if take >= 1 && take <= of && of <= 100_000 => Ok((take, of)),
+        _ => Err("a sample is written as a part of the whole, as in 1/7".to_owned()),
+    }
+}
+
+fn date(text: &str) -> Result<time::Date, String> {
+    let form = time::macros::format_description!("[year]-[month]-[day]");
+    time::Date::parse(text, form).map_err(|_| "a date is written as in 2026-01-31".to_owned())
 }
 
 fn task_id(text: &str) -> Result<TaskId, String> {

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
-use super::{Address, LogFormat, table_name, task_id};
+use super::{Address, LogFormat, date, sample, table_name, task_id};
 use crate::cli::Level;
 use crate::model::TableName;
 use crate::protocol::TaskId;
@@ -118,6 +118,54 @@ pub(in crate::cli) struct CheckFlags {
     /// How much is said on standard error, as with run
     #[arg(long, value_name = "LEVEL", default_value = "error", value_parser = Level::named)]
     pub(in crate::cli) log_level: Level,
+}
+
+/// What follows `verify`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct VerifyFlags {
+    #[command(flatten)]
+    pub(in crate::cli) address: Address,
+
+    /// The task; without it, the one in ZooKeeper
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) task_file: Option<PathBuf>,
+
+    /// What is compared: how many rows there are, or what is in them too
+    #[arg(long, value_name = "WHAT", default_value = "checksum")]
+    pub(in crate::cli) by: Measured,
+
+    /// Only a part of the partitions, as in 1/7: that of today; on seven days in a row it is each one's turn
+    #[arg(long, value_name = "N/M", value_parser = sample)]
+    pub(in crate::cli) sample: Option<(u64, u64)>,
+
+    /// The sample of this day, as in 2026-01-31 [default: today, in UTC]
+    #[arg(long, value_name = "DATE", value_parser = date, requires = "sample")]
+    pub(in crate::cli) date: Option<time::Date>,
+
+    /// Then copy again the partitions that differ, in the place of what the target holds, and compare them once more
+    #[arg(long)]
+    pub(in crate::cli) repair: bool,
+
+    /// So many differing keys are printed for a partition, at the most
+    #[arg(long, value_name = "N", default_value = "20")]
+    pub(in crate::cli) keys: u16,
+
+    /// The form of what is printed
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub(in crate::cli) format: LogFormat,
+
+    /// How much is said on standard error, as with run
+    #[arg(long, value_name = "LEVEL", default_value = "warning", value_parser = Level::named)]
+    pub(in crate::cli) log_level: Level,
+}
+
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum Measured {
+    /// How many rows there are.
+    Count,
+    /// That, and what is in them: reads every column.
+    Checksum,
 }
 
 /// What follows `init`.

@@ -1,0 +1,76 @@
+//! From a task's text to that of a task which copies some of its partitions again, in the place of what the target holds.
+
+use quick_xml::escape::escape;
+
+use super::xml::written_children;
+
+/// What decides which partitions are copied, and about rows that are there already.
+const DECIDED: [&str; 3] = ["enabled_partitions", "if_target_not_empty", "allow_to_drop_target_partitions"];
+
+/// A task that replaces partitions: of each table job, by its name, those with these names; without names, all of the job's.
+/// Other jobs are left out. The text must be one that was parsed.
+pub fn replacing(text: &str, wanted: &[(String, Vec<String>)]) -> String {
+    let mut out = String::from("<clickhouse>\n");
+    for (name, written) in written_children(text) {
+        match name.as_str() {
+            "tables" => {
+                out.push_str("<tables>\n");
+                for (job, written) in written_children(written) {
+                    if let Some((_, partitions)) = wanted.iter().find(|(name, _)| *name == job) {
+                        table(&mut out, &job, written, partitions);
+                    }
+                }
+                out.push_str("</tables>\n");
+            }
+            decided if DECIDED.contains(&decided) => {}
+            _ => line(&mut out, written),
+        }
+    }
+    out.push_str("</clickhouse>\n");
+    out
+}
+
+fn table(out: &mut String, job: &str, written: &str, partitions: &[String]) {
+    line(out, &format!("<{job}>"));
+    for (name, written) in written_children(written) {
+        // Partitions that the task names stay so where none are chosen.
+        let decided = DECIDED.contains(&name.as_str()) && (name != "enabled_partitions" || !partitions.is_empty());
+        if !decided {
+            line(out, written);
+        }
+    }
+    if !partitions.is_empty() {
+        let named: Vec<String> =
+            partitions.iter().map(|name| format!("<partition>{}</partition>", escape(name.as_str()))).collect();
+        line(out, &format!("<enabled_partitions>{}</enabled_partitions>", named.concat()));
+    }
+    line(out, "<if_target_not_empty>replace</if_target_not_empty>");
+    line(out, &format!("</{job}>"));
+}
+
+fn line(out: &mut String, text: &str) {
+    out.push_str(text);
+    out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_chosen_is_replaced_and_all_else_stays_as_it_is_written() {
+        let text = "<?xml version=\"1.0\"?><yandex><if_target_not_empty>fail</if_target_not_empty><remote_servers><a/>\
+                    </remote_servers><tables><hits><cluster_pull>a</cluster_pull><where_condition>x &lt; 1</where_condition>\
+                    <enabled_partitions>'old'</enabled_partitions></hits><other><x/></other></tables></yandex>";
+        let made = replacing(text, &[("hits".into(), vec!["('a<b', 1)".into(), "2".into()])]);
+        assert_eq!(
+            made.replace('\n', ""),
+            "<clickhouse><remote_servers><a/></remote_servers><tables><hits><cluster_pull>a</cluster_pull>\
+             <where_condition>x &lt; 1</where_condition><enabled_partitions><partition>(&apos;a&lt;b&apos;, 1)</partition>\
+             <partition>2</partition></enabled_partitions><if_target_not_empty>replace</if_target_not_empty></hits></tables>\
+             </clickhouse>"
+        );
+        let all = replacing(text, &[("hits".into(), Vec::new())]);
+        assert!(all.contains("<enabled_partitions>'old'</enabled_partitions>"), "{all}");
+    }
+}

@@ -1,0 +1,229 @@
+//! `verify`: what a task has copied is compared with its source at a later time, and what differs is named.
+
+use lab::{Lab, LabSpec};
+use serde_json::Value;
+
+use crate::copy::{BY_MONTH, COLUMNS, fill};
+use crate::harness::{Ended, Scene, Task, scene};
+use crate::matrix::cluster_of;
+
+/// Two shards onto two, copied: 4,000 rows in two months.
+fn copied(scene: &Scene) -> Task {
+    fill(scene, &[0, 1], BY_MONTH, 2000, 2);
+    let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id");
+    let task = scene.task(&[&[0], &[1]], &[&[2], &[3]]).with(hits);
+    scene.run(&task).with(0);
+    task
+}
+
+/// The task as it is in ZooKeeper.
+fn verify(scene: &Scene, task: &Task, more: &[&str]) -> Ended {
+    scene.launch(task).without_task_file().verb("verify").args(more).run()
+}
+
+fn report(ended: &Ended) -> Value {
+    serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {}", ended.stdout))
+}
+
+/// Puts what a SELECT over the target table finds in the place of all its rows on one server.
+fn rewrite(scene: &Scene, server: usize, engine: &str, select: &str) {
+    let dst = &scene.dst;
+    scene.ask(server, &format!("CREATE TABLE {dst}.changed {COLUMNS} {engine}"));
+    scene.ask(server, &format!("INSERT INTO {dst}.changed SELECT {}", select.replace("hits", &format!("{dst}.hits"))));
+    scene.ask(server, &format!("DROP TABLE {dst}.hits"));
+    scene.ask(server, &format!("RENAME TABLE {dst}.changed TO {dst}.hits"));
+}
+
+#[test]
+fn both_sides_are_equal_with_a_record_and_without() {
+    let scene = scene!();
+    let task = copied(&scene);
+    let ended = verify(&scene, &task, &[]).with(0).reports(&["201801", "201802", "2 equal, 0 different"]);
+    assert_eq!(ended.stderr, "", "nothing to warn of");
+    verify(&scene, &task, &["--by", "count"]).with(0).reports(&["compared by count"]);
+    // Never run at this path: the task is planned, and nothing is made.
+    let elsewhere = task.clone().at("never");
+    let told = scene.launch(&elsewhere).verb("verify").run().with(0);
+    assert!(told.stdout.contains("no plan of an earlier run"), "{}", told.stdout);
+    assert!(told.stdout.contains("2 equal, 0 different"), "{}", told.stdout);
+    assert_eq!(scene.children(&elsewhere.path), None, "it made something in ZooKeeper");
+    scene.launch(&elsewhere).without_task_file().verb("verify").run().with(2).tells(&["there is no task"]);
+}
+
+#[test]
+fn a_row_that_is_missing_doubled_or_changed_is_named() {
+    let scene = scene!();
+    let task = copied(&scene);
+    // Odd ids are on the second target shard.
+    scene.ask(3, &format!("INSERT INTO {}.hits SELECT d, id, s, v FROM {0}.hits WHERE id = 5", scene.dst));
+    let found = report(&verify(&scene, &task, &["--by", "count", "--format", "json"]).with(4));
+    assert_eq!((&found["verdict"], &found["by"]), (&"different".into(), &"count".into()), "{found}");
+    let partitions = found["tables"][0]["partitions"].as_array().unwrap();
+    let [january, february] = partitions.as_slice() else { panic!("{found}") };
+    assert_eq!((&january["verdict"], &february["verdict"]), (&"different".into(), &"equal".into()), "{found}");
+    let key = serde_json::json!([{ "key": ["2018-01-06", "5"], "source_rows": 1, "target_rows": 2 }]);
+    assert_eq!((&january["keys"], &january["more_keys"]), (&key, &0.into()), "{found}");
+    assert_eq!(found["tables"][0]["key_columns"], serde_json::json!(["d", "id"]));
+
+    rewrite(&scene, 3, BY_MONTH, "d, id, s, v + (id = 41) FROM hits");
+    let both = verify(&scene, &task, &[]).with(4).reports(&[
+        "d 2018-01-06, id 5: 1 row on the source, 2 rows on the target",
+        "d 2018-02-11, id 41: 1 row on both sides, with other contents",
+        "0 equal, 2 different",
+    ]);
+    assert_eq!(both.stdout.matches(", id ").count(), 2, "only what differs is told:\n{}", both.stdout);
+    // A count does not see what has other contents.
+    verify(&scene, &task, &["--by", "count"]).with(4).reports(&["1 equal, 1 different"]);
+
+    rewrite(&scene, 3, BY_MONTH, "DISTINCT d, id, s, v - (id = 41) FROM hits");
+    verify(&scene, &task, &[]).with(0);
+    rewrite(&scene, 2, BY_MONTH, "d, id, s, v FROM hits WHERE id NOT IN (2, 4, 6, 8, 10)");
+    let missing = verify(&scene, &task, &[]).with(4);
+    assert_eq!(missing.stdout.matches("1 row on the source, no row on the target").count(), 5, "{}", missing.stdout);
+    let few = verify(&scene, &task, &["--keys", "2"]).with(4);
+    assert_eq!(few.stdout.matches(", id ").count(), 2, "{}", few.stdout);
+    assert!(few.stdout.contains(" more (--keys)"), "{}", few.stdout);
+}
+
+#[test]
+fn a_row_on_the_shard_of_another_is_a_difference() {
+    let scene = scene!();
+    let task = copied(&scene);
+    let hits = format!("{}.hits", scene.dst);
+    let row = scene.ask(3, &format!("SELECT d, id, s, v FROM {hits} WHERE id = 7"));
+    rewrite(&scene, 3, BY_MONTH, "d, id, s, v FROM hits WHERE id != 7");
+    scene.ask(2, &format!("INSERT INTO {hits} FORMAT TSV\n{row}\n"));
+    let host = scene.server(2).host();
+    let told = verify(&scene, &task, &[]).with(4);
+    let line = told.stdout.lines().find(|line| line.contains("1 row that belongs to another one"));
+    assert!(line.is_some_and(|line| line.contains(host)), "{}", told.stdout);
+    told.reports(&["not where they belong", "1 equal, 1 different"]);
+}
+
+#[test]
+fn a_table_without_a_sorting_key_is_narrowed_by_the_hash_of_its_rows() {
+    let scene = scene!();
+    let unsorted = "ENGINE = MergeTree PARTITION BY toYYYYMM(d) ORDER BY tuple()";
+    fill(&scene, &[0], unsorted, 3000, 1);
+    let task = scene.task(&[&[0]], &[&[2]]).with(scene.table("hits"));
+    scene.run(&task).with(0);
+    verify(&scene, &task, &[]).with(0).reports(&["no sorting key"]);
+    rewrite(&scene, 2, unsorted, "d, id, s, v + (id = 41) FROM hits");
+    let told = verify(&scene, &task, &[])
+        .with(4)
+        .reports(&[": 1 row on the source, no row on the target", ": no row on the source, 1 row on the target"]);
+    assert_eq!(told.stdout.matches("hash of the row ").count(), 2, "{}", told.stdout);
+}
+
+#[test]
+fn replicas_that_are_written_to_one_by_one_are_all_looked_at() {
+    let scene = scene!();
+    fill(&scene, &[0], BY_MONTH, 1000, 2);
+    let mut task = scene.task(&[&[0]], &[&[2, 3]]).with(scene.table("hits").engine(BY_MONTH));
+    task.target.shards[0].internal_replication = false;
+    scene.run(&task).with(0);
+    verify(&scene, &task, &[]).with(0).reports(&["2 equal"]);
+    rewrite(&scene, 3, BY_MONTH, "d, id, s, v + (id = 41) FROM hits");
+    let told = verify(&scene, &task, &[]).with(4);
+    told.reports(&["1 equal, 1 different", scene.server(3).host(), "replicas of target shard 1", "but other ones"]);
+}
+
+#[test]
+fn rows_that_were_there_before_are_expected_and_missing_ones_are_not() {
+    let scene = scene!();
+    fill(&scene, &[0], BY_MONTH, 1000, 2);
+    scene.ask(2, &format!("CREATE DATABASE {}", scene.dst));
+    scene.ask(2, &format!("CREATE TABLE {}.hits {COLUMNS} {BY_MONTH}", scene.dst));
+    // In a partition that is copied, and in one that is not.
+    for day in ["2018-01-02", "2019-01-01"] {
+        scene.ask(2, &format!("INSERT INTO {}.hits SELECT toDate('{day}'), 9999, 's', 1", scene.dst));
+    }
+    let hits = scene.table("hits").with("if_target_not_empty", "append").with("where_condition", "id < 900");
+    let task = scene.task(&[&[0]], &[&[2]]).with(hits);
+    scene.run(&task).with(0);
+    let told = verify(&scene, &task, &[]).with(0);
+    let told =
+        told.reports(&["as expected: rows were added to those that the target held", "1 equal, 1 not, as expected"]);
+    assert!(!told.stdout.contains("201901"), "{}", told.stdout);
+    rewrite(&scene, 2, BY_MONTH, "d, id, s, v FROM hits WHERE id NOT IN (41, 9999)");
+    verify(&scene, &task, &[])
+        .with(4)
+        .reports(&["d 2018-02-11, id 41: 1 row on the source, no row", "1 equal, 1 diff"]);
+}
+
+#[test]
+fn what_differs_is_copied_again_when_told_so() {
+    let scene = scene!();
+    let task = copied(&scene);
+    let written = format!(
+        "SELECT max(modification_time) FROM system.parts WHERE active AND database = '{}' AND partition = '201801'",
+        scene.dst
+    );
+    let there = |server| scene.ask(server, &written);
+    rewrite(&scene, 3, BY_MONTH, "d, id, s, v + (id = 41) FROM hits");
+    rewrite(&scene, 2, BY_MONTH, "d, id, s, v FROM hits WHERE id != 40");
+    let before = [there(2), there(3)];
+    let told = verify(&scene, &task, &["--repair"]).with(0);
+    let told = told.reports(&["1 equal, 1 different", "id 40: 1 row on the source, no row", "1 equal, 0 different"]);
+    let told = told.tells(&["hits: replacing 201802", &format!("{}-repair-", task.path)]);
+    assert!(told.stdout.find("1 different") < told.stdout.find("0 different"), "{}", told.stdout);
+    assert_eq!([there(2), there(3)], before, "what was equal is not copied again");
+    scene.check_rows(&task, &task.tables[0], "1");
+    scene.check_nothing_left(&task);
+    verify(&scene, &task, &["--repair"]).with(0).reports(&["2 equal, 0 different"]);
+    // Rows that were there before would be lost.
+    let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id").with("if_target_not_empty", "append");
+    let appended = Task { tables: vec![hits], ..task }.at("appended");
+    let refused = scene.launch(&appended).verb("verify").args(&["--repair"]).run().with(2);
+    assert_eq!(refused.tells(&["--repair", "append", "would be lost"]).stdout, "");
+}
+
+#[test]
+fn a_sample_of_each_day_holds_some_partitions_and_all_in_turn() {
+    let scene = scene!();
+    fill(&scene, &[0], BY_MONTH, 1000, 5);
+    let task = scene.task(&[&[0]], &[&[2]]).with(scene.table("hits"));
+    scene.run(&task).with(0);
+    let mut seen = Vec::new();
+    for (date, count) in [("2026-03-01", [3, 2]), ("2026-03-02", [2, 3])] {
+        let more = ["--sample", "1/2", "--date", date, "--format", "json"];
+        let found = report(&verify(&scene, &task, &more).with(0));
+        let partitions = found["tables"][0]["partitions"].as_array().unwrap();
+        assert!(count.contains(&partitions.len()), "{found}");
+        assert_eq!(found["tables"][0]["left_out"], 5 - partitions.len(), "{found}");
+        seen.extend(partitions.iter().map(|of| of["partition"].as_str().unwrap().to_owned()));
+    }
+    seen.sort();
+    assert_eq!(seen, ["201801", "201802", "201803", "201804", "201805"]);
+}
+
+#[test]
+fn a_server_that_is_down_is_not_equal() {
+    let scene = scene!(own LabSpec { clickhouse: 3, ..LabSpec::default() });
+    fill(&scene, &[0], BY_MONTH, 1000, 2);
+    let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id");
+    let task = scene.task(&[&[0]], &[&[1], &[2]]).with(hits);
+    scene.run(&task).with(0);
+    scene.server(2).stop().unwrap();
+    let host = scene.server(2).host();
+    let told = verify(&scene, &task, &[]).with(1).reports(&["NOT COMPARED 201801, 201802", host, "0 equal"]);
+    assert!(!told.stdout.contains(", equal"), "{}", told.stdout);
+}
+
+#[test]
+fn a_modern_target_is_compared_with_an_old_source() {
+    let scene = scene!();
+    fill(&scene, &[0], BY_MONTH, 3000, 2);
+    let (node, dst) = (Lab::shared_modern().modern(0), &scene.dst);
+    let ask = |sql: &str| node.query(sql).unwrap();
+    ask(&format!("DROP DATABASE IF EXISTS {dst}"));
+    let source = scene.lab().cluster("source", &[&[0]]);
+    let task = Task::new(scene.task_path(), source, cluster_of("target", &[node])).with(scene.table("hits"));
+    scene.run(&task).with(0);
+    verify(&scene, &task, &[]).with(0).reports(&["2 equal, 0 different"]);
+    ask(&format!("ALTER TABLE {dst}.hits DELETE WHERE id = 41 SETTINGS mutations_sync = 2"));
+    verify(&scene, &task, &[])
+        .with(4)
+        .reports(&["d 2018-02-11, id 41: 1 row on the source, no row", "1 equal, 1 diff"]);
+    ask(&format!("DROP DATABASE {dst}"));
+}
