@@ -162,7 +162,7 @@ fn manual() -> Result<String, Refusal> {
     clap_mangen::Man::new(line.clone()).render(&mut text).map_err(failed)?;
     for verb in line.get_subcommands().filter(|verb| !verb.is_hide_set()) {
         let man = clap_mangen::Man::new(verb.clone());
-        let _ = write!(text, ".SH \"{}\"\n", verb.get_name().to_uppercase());
+        let _ = writeln!(text, ".SH \"{}\"", verb.get_name().to_uppercase());
         man.render_description_section(&mut text).map_err(failed)?;
         man.render_options_section(&mut text).map_err(failed)?;
         man.render_extra_section(&mut text).map_err(failed)?;
