@@ -135,7 +135,13 @@ pub async fn slices_hold_every_row_once(at: &Place<'_>) {
     let range = |from, to| Slice::Range { columns: columns.clone(), from, to };
     let bound = Some(keys[4].clone());
     let hash = |number| Slice::Hash { of: vec!["id".into()], count: 2, number };
-    for (slices, first) in [([range(None, bound.clone()), range(bound, None)], Some(4)), ([hash(0), hash(1)], None)] {
+    let buckets =
+        |numbers: &[u64]| Slice::Buckets { hash: "cityHash64(id)".into(), count: 3, numbers: numbers.to_vec() };
+    for (slices, first) in [
+        ([range(None, bound.clone()), range(bound, None)], Some(4)),
+        ([hash(0), hash(1)], None),
+        ([buckets(&[0, 2]), buckets(&[1])], None),
+    ] {
         let mut rows = Vec::new();
         for slice in slices {
             let selection = Selection { slice: Some(slice), ..all.clone() };
