@@ -10,14 +10,16 @@ use crate::copy::{BY_MONTH, COLUMNS, fill};
 use crate::harness::{SCREEN, Scene, Task, scene};
 
 /// Three months in pieces that take some seconds each, since each statement may send so many bytes a second.
-fn slow(scene: &Scene) -> Task {
+fn slow(scene: &Scene, rate: u32) -> Task {
     fill(scene, &[0], BY_MONTH, 60_000, 3);
     let hits = scene.table("hits").engine(BY_MONTH).with("transfer", "push").with("batch_bytes", "1");
     // A few rows at a time, so that the server counts them as they go.
-    let settings = "<settings><max_network_bandwidth>60000</max_network_bandwidth><max_block_size>500</max_block_size>\
-                    <min_insert_block_size_rows>500</min_insert_block_size_rows>\
-                    <min_insert_block_size_bytes>1</min_insert_block_size_bytes></settings>";
-    scene.task(&[&[0]], &[&[1]]).with(hits).more(settings)
+    let settings = format!(
+        "<settings><max_network_bandwidth>{rate}</max_network_bandwidth><max_block_size>500</max_block_size>\
+         <min_insert_block_size_rows>500</min_insert_block_size_rows>\
+         <min_insert_block_size_bytes>1</min_insert_block_size_bytes></settings>"
+    );
+    scene.task(&[&[0]], &[&[1]]).with(hits).more(&settings)
 }
 
 /// The log of the one launch.
@@ -124,8 +126,9 @@ fn a_piece_is_followed_by_its_fields_and_the_report_says_what_the_servers_hold()
 #[test]
 fn without_a_terminal_there_is_a_line_now_and_then() {
     let scene = scene!();
-    let task = slow(&scene);
-    let ended = scene.launch(&task).args(&["--jobs=1", "--progress-every=1"]).run().with(0);
+    // Three pieces at a time, some seconds each: there is more to look at than to tell.
+    let task = slow(&scene, 30_000);
+    let ended = scene.launch(&task).args(&["--jobs=3", "--progress-every=1"]).run().with(0);
     let lines: Vec<&str> = ended.stderr.lines().filter(|line| line.contains(" % copied, ")).collect();
     assert!(!lines.is_empty(), "{}", ended.stderr);
     for line in &lines {
@@ -143,7 +146,7 @@ fn without_a_terminal_there_is_a_line_now_and_then() {
 #[test]
 fn on_a_terminal_bars_move_and_log_lines_are_whole() {
     let scene = scene!();
-    let task = slow(&scene);
+    let task = slow(&scene, 60_000);
     let ended = scene.launch(&task).args(&["--jobs=2"]).on_terminal().run().with(0);
     // What a person saw, as it came.
     let [lines, columns] = [SCREEN.0, SCREEN.1].map(|size| NonZeroU16::new(size).unwrap());
