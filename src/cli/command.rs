@@ -135,6 +135,7 @@ async fn clean(options: &CommandOptions, interrupt: &Interrupt) -> Result<Exit, 
         Standing::Unfinished { done, batches, .. } => {
             format!(" {done} of {batches} batches were published; they stay.")
         }
+        Standing::Finished => " It had finished before the order came; what it published stays.".to_owned(),
         _ => " Nothing was published.".to_owned(),
     };
     let flags = options.address.flags();

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::cli::{Refusal, understand};
+use crate::protocol::TaskId;
+use crate::worker::Jobs;
 
 fn run(arguments: &[&str]) -> RunOptions {
     match try_run(arguments) {

@@ -21,6 +21,7 @@ mod lines;
 pub mod logs;
 mod look;
 pub mod meant;
+mod options;
 mod perform;
 pub mod pid_file;
 mod plan;

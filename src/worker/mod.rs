@@ -10,8 +10,13 @@
 //!    arrived is compared with what was selected (`verify`);
 //! 6. [`finish`]: nothing of ours is left.
 //!
-//! Beside a run stand [`propose`]: a task file from what servers say; [`check`]: what a run would find, asked beforehand; [`compare`]:
-//! whether both sides are the same, asked at any later time; and [`cleanup`]: what a task left whose workers are all dead.
+//! How many pieces are in hand is up to `tempo`, and when an attempt may begin to `admission`; `caps` and `pace` say how fast and by
+//! which way rows travel.
+//!
+//! Beside a run stand, in the order of a task's life, [`propose`]: a task file from what servers say; [`check`]: what a run would
+//! find, asked beforehand; [`foresee`]: what it would do; [`status`] and [`view`]: a look at it from outside and from inside of its
+//! process; [`orders`]: what a person tells all workers; [`compare`]: whether both sides are the same, asked at any later time; and
+//! [`cleanup`]: what a task left whose workers are all dead.
 //!
 //! A lost session ends 3 to 6: everything in hand is dropped, and they begin again with a new session.
 

@@ -1,4 +1,4 @@
-//! How far a task is: one form for people ([`text`]) and for programs (JSON: this type as it is).
+//! How far a task is: one form for people (`text`) and for programs (JSON: this type as it is).
 //!
 //! Rows and bytes of what is *copied* lie in staging tables and were counted there; what is *published* was counted in the target
 //! table again. Bytes are uncompressed, and estimated when the task was planned.
