@@ -1,0 +1,46 @@
+//! What the documents quote is what the program says.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => sources(&path, into),
+            false => into.push(path),
+        }
+    }
+}
+
+/// The program's texts, with line breaks inside of them taken out and placeholders written as `…`.
+fn texts() -> String {
+    let mut files = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    let mut all = String::new();
+    for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "rs")) {
+        let text = fs::read_to_string(file).unwrap();
+        for line in text.lines() {
+            match line.trim_start().strip_suffix('\\') {
+                Some(begun) => all.push_str(begun),
+                None => {
+                    all.push_str(line.trim_start());
+                    all.push('\n');
+                }
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn messages_of_the_troubleshooting_page_are_the_programs_own() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/troubleshooting.md")).unwrap();
+    let texts = texts();
+    let items: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("- **")).collect();
+    assert!(items.len() > 15, "{items:?}");
+    for item in items {
+        let (message, _) = item.split_once("**").unwrap();
+        assert!(texts.contains(message), "no message says: {message}");
+    }
+}
