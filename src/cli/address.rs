@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::logs::Rotation;
 use super::meant::{Fault, existing_file, folder_or_nothing};
-use super::work::{keeper_config, shell_word};
+use super::work::{keeper_config, name, shell_word, text};
 use super::{Exit, Failure, task_path, typed};
 use crate::cluster::http::HttpWarehouse;
 use crate::keeper::{Coordinator, LocalCoordinator, ZooKeeperCoordinator, ZooKeeperOptions};
 use crate::model::Tls;
+use crate::worker::ledger::Ledger;
 
 /// The state directory that is used when none is named: beside the task file, so that the same task file finds the same
 /// state from wherever it is run.
@@ -161,6 +162,37 @@ pub(super) fn servers(config: Option<&Path>) -> Result<Arc<HttpWarehouse>, Failu
 /// Certificates that cannot be used are a fault of the configuration.
 fn warehouse(tls: &Tls) -> Result<Arc<HttpWarehouse>, Failure> {
     HttpWarehouse::new(tls).map(Arc::new).map_err(|error| Failure::new(Exit::BadInput, error))
+}
+
+/// The text of a task with the name of its file, or of the node that holds it; and the door to its servers.
+pub(super) async fn described(
+    place: Option<Address>,
+    task_file: Option<&Path>,
+) -> Result<(Arc<HttpWarehouse>, String, String), Failure> {
+    let doors = place.as_ref().map(doors_of).transpose()?;
+    let http = doors.as_ref().map_or_else(|| servers(None), |doors| Ok(doors.warehouse.clone()))?;
+    let (text, file) = match (task_file, doors.zip(place)) {
+        (Some(file), _) => (text(file)?, name(file)),
+        (None, Some((doors, address))) => stored(doors.coordinator.as_ref(), address.task_path()).await?,
+        (None, None) => return Err(Failure::new(Exit::BadInput, "give the task's file with --task-file")),
+    };
+    Ok((http, text, file))
+}
+
+/// The description of a task in the coordinator, and its place.
+pub(super) async fn stored(coordinator: &dyn Coordinator, task_path: &str) -> Result<(String, String), Failure> {
+    let session = coordinator.session().await?;
+    let ledger = Ledger::new(session, task_path);
+    let description = ledger.description().await;
+    ledger.session().close().await;
+    match description? {
+        Some(text) => Ok((text, ledger.path("description"))),
+        None => {
+            let line =
+                format!("there is no task at {task_path} in {}: give its file with --task-file", coordinator.place());
+            Err(Failure::new(Exit::BadInput, line))
+        }
+    }
 }
 
 /// The door to coordination alone, for a verb that asks no server.

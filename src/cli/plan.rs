@@ -2,17 +2,15 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::plan::Document;
 use crate::report::plan::Shown;
 use crate::task::{SystemSecrets, Task, differences};
 use crate::worker::foresee::foresee;
 
-use super::address::{doors_of, servers};
+use super::address::described;
 use super::meant::{LogFormat, PlanOptions};
-use super::reverse::stored;
-use super::work::{failure, name, print, text};
+use super::work::{failure, print, text};
 use super::{Exit, Failure, Interrupt, PROGRAM};
 
 /// Plans as a run would. Creates nothing on any server; either signal ends it at once.
@@ -24,15 +22,9 @@ pub(super) async fn plan(options: PlanOptions, interrupt: Interrupt) -> Result<E
 }
 
 async fn foreseen(options: PlanOptions) -> Result<Exit, Failure> {
-    let doors = options.place.as_ref().map(doors_of).transpose()?;
-    let http = doors.as_ref().map_or_else(|| servers(None), |doors| Ok(doors.warehouse.clone()))?;
-    let (text, file) = match (&options.task_file, doors.zip(options.place)) {
-        (Some(file), _) => (text(file)?, name(file)),
-        (None, Some((doors, address))) => stored(doors.coordinator.as_ref(), address.task_path()).await?,
-        (None, None) => return Err(Failure::new(Exit::BadInput, "give the task's file with --task-file")),
-    };
+    let (http, text, file) = described(options.place, options.task_file.as_deref()).await?;
     let host = gethostname::gethostname().to_string_lossy().into_owned();
-    let document = foresee(Arc::clone(&http) as _, &SystemSecrets, (&text, &file), host).await.map_err(failure)?;
+    let document = foresee(http, &SystemSecrets, (&text, &file), host).await.map_err(failure)?;
     match options.format {
         LogFormat::Text => print(&Shown(&document).to_string()),
         LogFormat::Json => print(&serde_json::to_string_pretty(&document)?),

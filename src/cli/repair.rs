@@ -10,7 +10,7 @@ use crate::worker::dice::Dice;
 use crate::worker::site::Conduct;
 use crate::worker::{self, Ending, Jobs, Launch, RunError};
 
-use super::reverse::stored;
+use super::address::stored;
 use super::work::failure;
 use super::{Exit, Failure, Interrupt};
 

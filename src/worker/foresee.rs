@@ -3,16 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures::future::join_all;
-
 use crate::cluster::Warehouse;
 use crate::plan::{Creation, Document, Planned, TablePlan, Travel};
 use crate::task::{SecretSource, Task};
 
 use super::RunError;
 use super::fleet::Fleet;
-use super::planner;
-use super::prepare::definition;
+use super::prepare::{definition, plan_all};
 use super::run::parse;
 use super::survey::{Survey, survey};
 
@@ -29,20 +26,8 @@ pub async fn foresee(
     let task = parse(text, file, secrets)?;
     let fleet = Fleet::new(warehouse, host);
     let surveys = survey(&fleet, &task).await.map_err(RunError::from_faults)?;
-    let plans = join_all(
-        surveys.iter().map(|survey| planner::plan(&fleet, &task, survey, task.tables[survey.job].if_target_not_empty)),
-    );
-    let (mut good, mut faults) = (Vec::new(), Vec::new());
-    for plan in plans.await {
-        match plan {
-            Ok(plan) => good.push(plan),
-            Err(fault) => faults.push(fault),
-        }
-    }
-    if !faults.is_empty() {
-        return Err(RunError::from_faults(faults));
-    }
-    document(&fleet, &task, &surveys, good).await
+    let plans = plan_all(&fleet, &task, &surveys, false).await?;
+    document(&fleet, &task, &surveys, plans).await
 }
 
 /// The document of plans that were made just now.

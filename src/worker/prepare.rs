@@ -88,22 +88,7 @@ async fn plan_and_create(
         None => survey(fleet, task).await.map_err(RunError::from_faults)?,
     };
     if !planned {
-        let plans = join_all(surveys.iter().map(|survey| {
-            let policy = effective(task.tables[survey.job].if_target_not_empty, conduct.safe_mode);
-            planner::plan(fleet, task, survey, policy)
-        }))
-        .await;
-        let mut faults = Vec::new();
-        let mut good = Vec::new();
-        for plan in plans {
-            match plan {
-                Ok(plan) => good.push(plan),
-                Err(fault) => faults.push(fault),
-            }
-        }
-        if !faults.is_empty() {
-            return Err(RunError::from_faults(faults));
-        }
+        let mut good = plan_all(fleet, task, &surveys, conduct.safe_mode).await?;
         if let Some(agreed) = agreed {
             let now = document(fleet, task, &surveys, good).await?;
             let changes = agreed.changes(&now);
@@ -128,6 +113,27 @@ async fn plan_and_create(
     fault_point("tables-created").await;
     ledger.set_task(|record| record.prepared = true).await?;
     Ok(())
+}
+
+/// The plan of every table job; all that is against them is told at once.
+pub(super) async fn plan_all(
+    fleet: &Fleet,
+    task: &Task,
+    surveys: &[Survey],
+    safe_mode: bool,
+) -> Result<Vec<TablePlan>, RunError> {
+    let plans = join_all(surveys.iter().map(|survey| {
+        let policy = effective(task.tables[survey.job].if_target_not_empty, safe_mode);
+        planner::plan(fleet, task, survey, policy)
+    }));
+    let (mut good, mut faults) = (Vec::new(), Vec::new());
+    for plan in plans.await {
+        match plan {
+            Ok(plan) => good.push(plan),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    if faults.is_empty() { Ok(good) } else { Err(RunError::from_faults(faults)) }
 }
 
 fn describe(plan: &TablePlan) {
