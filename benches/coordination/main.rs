@@ -143,6 +143,7 @@ async fn work(worker: usize, jobs: usize, task: String, coordinator: Arc<dyn Coo
         description: Some((task, "task.xml".into())),
         upload_force: false,
         agreed: None,
+        incremental: None,
         conduct: Conduct {
             tries: 3,
             publication_tries: 3,

@@ -6,7 +6,8 @@ use std::sync::{Mutex, MutexGuard};
 use async_trait::async_trait;
 use clickhouse_copier::cluster::memory::MemoryWarehouse;
 use clickhouse_copier::cluster::{
-    Digest, Error, Kind, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally, Transfer, Warehouse,
+    Digest, Error, Kind, PartList, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally, Transfer,
+    Warehouse,
 };
 use clickhouse_copier::model::{Node, PartitionId, PartitionValue, TableName};
 use clickhouse_copier::sql::{Column, KeyElement, Selection, TableDefinition};
@@ -146,6 +147,10 @@ impl Warehouse for Servers {
             exact: true,
         };
         Ok((0..partitions).map(part).collect())
+    }
+
+    async fn part_list(&self, _: &Node, _: &TableName) -> Result<PartList, Error> {
+        Ok(PartList::default())
     }
 
     async fn displaced_parts(&self, _: &Node, _: &TableName, _: &[PartitionId]) -> Result<u64, Error> {

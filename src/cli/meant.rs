@@ -23,6 +23,7 @@ use super::typed::{
 };
 use crate::model::Node;
 use crate::protocol::Order;
+use crate::worker::Incremental;
 use crate::worker::compare::{By, Sample};
 use crate::worker::propose::{FirstCopy, Side};
 
@@ -292,6 +293,7 @@ fn run(flags: Flags) -> Result<Invocation, Fault> {
         address,
         task_file: flags.task_file.map(|path| existing_file("--task-file", &path)).transpose()?,
         upload_force: flags.task_upload_force,
+        incremental: flags.incremental.then_some(Incremental { drop_vanished: flags.drop_vanished }),
         plan: flags.plan.map(|path| existing_file("--plan", &path)).transpose()?,
         daemon: flags.daemon,
         umask: flags.umask,

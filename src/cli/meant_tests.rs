@@ -36,6 +36,7 @@ fn what_is_not_said_has_the_defaults_of_the_original() {
         RunOptions {
             address: Address::Keeper { config: here.join("Cargo.toml"), task_path: "/task".to_owned() },
             task_file: None,
+            incremental: None,
             plan: None,
             upload_force: false,
             daemon: false,

@@ -8,9 +8,9 @@ use super::level::Level;
 use super::meant::LogFormat;
 use super::progress::Progress;
 use crate::protocol::{Order, TaskId};
-use crate::worker::Jobs;
 use crate::worker::compare::{By, Sample};
 use crate::worker::propose::{FirstCopy, Side};
+use crate::worker::{Incremental, Jobs};
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,6 +87,8 @@ pub struct RunOptions {
     pub upload_force: bool,
     /// A plan to be held to. Existed when the command line was read.
     pub plan: Option<PathBuf>,
+    /// Begin a finished task anew, to copy what has changed since.
+    pub incremental: Option<Incremental>,
     /// Go on in the background once work has begun.
     pub daemon: bool,
     /// The background process's file mode mask.

@@ -104,6 +104,7 @@ impl Repair {
             task_path: self.task_path,
             upload_force: false,
             agreed: None,
+            incremental: None,
             // As a run without flags.
             conduct: Conduct {
                 tries: 3,

@@ -59,6 +59,7 @@ pub(super) async fn run(
         description,
         upload_force: options.upload_force,
         agreed,
+        incremental: options.incremental,
         conduct: Conduct {
             tries: options.tries.partition,
             publication_tries: options.tries.attach,

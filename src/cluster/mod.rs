@@ -84,6 +84,29 @@ pub struct PartSizes {
     pub exact: bool,
 }
 
+/// The active parts of a table: what a later look tells by whether its rows are still the same.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PartList {
+    /// Another one when the table was made anew or its definition was changed: its `uuid`, where it has one, and
+    /// `metadata_modification_time`.
+    pub table: String,
+    /// In no order.
+    pub parts: Vec<PartName>,
+}
+
+/// An active part of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartName {
+    /// The partition.
+    pub id: PartitionId,
+    /// Its name: `<partition>_<first block>_<last block>_<level>`, with `_<version>` after a mutation.
+    pub name: String,
+    /// Rows that it claims.
+    pub rows: u64,
+    /// A hash of its files as they are before compression; empty where the server does not tell (before 18.14).
+    pub hash: String,
+}
+
 /// How many rows have a value of the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tally {
@@ -173,6 +196,8 @@ pub trait Warehouse: Send + Sync {
     async fn parts_lacking(&self, node: &Node, name: &TableName, columns: &[Column]) -> Result<u64, Error>;
     /// Active parts by partition.
     async fn parts(&self, node: &Node, name: &TableName) -> Result<Vec<PartSizes>, Error>;
+    /// Active parts one by one.
+    async fn part_list(&self, node: &Node, name: &TableName) -> Result<PartList, Error>;
     /// How many displaced parts of some partitions are still there.
     async fn displaced_parts(&self, node: &Node, name: &TableName, ids: &[PartitionId]) -> Result<u64, Error>;
     /// Rows for each value of a key, by query.

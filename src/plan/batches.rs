@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::model::{PartitionId, PartitionValue};
 use crate::sql::Slice;
 
-use super::{BatchPlan, PartitionPlan, PiecePlan, SourceShare};
+use super::{BatchPlan, Mark, PartitionPlan, PiecePlan, SourceShare};
 
 /// A partition and what each source shard holds of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,10 @@ pub struct Found {
     pub id: Option<PartitionId>,
     /// Rows and estimated bytes by source shard.
     pub shards: Vec<(u64, u64)>,
+    /// See [`PartitionPlan::mark`].
+    pub mark: Option<Mark>,
+    /// See [`PartitionPlan::renews`].
+    pub renews: bool,
 }
 
 /// How the task wants it cut.
@@ -70,8 +74,12 @@ pub fn batches(found: &[Found], wishes: Wishes) -> Vec<Range<usize>> {
     let mut bytes = 0;
     for (at, partition) in found.iter().enumerate() {
         let together = match batches.last() {
+            // What is only to be dropped is not in one batch with what is to be copied.
             Some(last) => {
-                wishes.splits <= 1 && last.len() < MOST_PARTITIONS && bytes + partition.bytes() <= wishes.batch_bytes
+                (found[last.start].rows() > 0) == (partition.rows() > 0)
+                    && wishes.splits <= 1
+                    && last.len() < MOST_PARTITIONS
+                    && bytes + partition.bytes() <= wishes.batch_bytes
             }
             None => false,
         };
@@ -127,6 +135,8 @@ pub fn assemble(
             id: partition.id.clone(),
             rows: partition.rows(),
             bytes: partition.bytes(),
+            mark: partition.mark.clone(),
+            renews: partition.renews,
         })
         .collect();
     let mut pieces = Vec::new();
@@ -169,6 +179,8 @@ mod tests {
                 name: i.to_string(),
                 id: None,
                 shards: vec![(*a, *a), (*b, *b)],
+                mark: None,
+                renews: false,
             })
             .collect()
     }

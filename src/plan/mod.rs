@@ -3,7 +3,9 @@
 mod batches;
 mod columns;
 mod document;
+mod earlier;
 mod literal;
+mod marks;
 mod slices;
 
 use std::ops::Range;
@@ -16,7 +18,9 @@ use crate::sql::{Expression, KeyElement, PartitionFilter, Relation, Selection, S
 pub use batches::{Cut, Found, MOST_PARTITIONS, Wishes, assemble, batches, cuts, usual_batch_bytes};
 pub use columns::{Matched, match_columns};
 pub use document::{Creation, Document, Planned, Travel};
+pub use earlier::{Again, Copied, Due, Earlier, OnTarget};
 pub use literal::{LiteralError, parse_partition};
+pub use marks::{Mark, ShardMark};
 pub use slices::{Sample, ranges};
 
 /// What is copied of one table job, and in which pieces.
@@ -51,6 +55,9 @@ pub struct TablePlan {
     /// Whether its pieces are to be cloned where the task leaves that to us: none of them is a slice then.
     #[serde(default)]
     pub clones: bool,
+    /// So many partitions are as an earlier pass has copied them, and are left alone.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub unchanged: usize,
 }
 
 /// How the source is read.
@@ -115,6 +122,16 @@ pub struct PartitionPlan {
     /// Uncompressed bytes, estimated.
     #[serde(rename = "b")]
     pub bytes: u64,
+    /// What its parts were at the source when this was planned, where that can be told.
+    #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<Mark>,
+    /// Whether an earlier pass of the task has filled it: what the target holds of it is ours, and gives way.
+    #[serde(rename = "a", default, skip_serializing_if = "is_default")]
+    pub renews: bool,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// The partitions that are published together.
@@ -199,6 +216,40 @@ impl Reading {
 }
 
 impl TablePlan {
+    /// A plan of these partitions and nothing more.
+    #[cfg(test)]
+    pub(crate) fn empty(reading: Reading, partitions: Vec<PartitionPlan>) -> Self {
+        Self {
+            name: "t".into(),
+            source: TableName::new("d", "t"),
+            target: TableName::new("d", "u"),
+            reading,
+            columns: Vec::new(),
+            key: Vec::new(),
+            sharding: None,
+            replicated: Vec::new(),
+            engine_replicates: false,
+            partitions,
+            batches: Vec::new(),
+            pieces: Vec::new(),
+            remarks: Vec::new(),
+            clones: false,
+            unchanged: 0,
+        }
+    }
+
+    /// With the partitions that earlier passes have copied and this one leaves alone, one batch for each: what a task has
+    /// copied, for who compares it. No pieces belong to them.
+    pub fn with_earlier(mut self, earlier: &Earlier) -> Self {
+        let kept: Vec<PartitionPlan> = earlier.beside(&self).map(|copied| copied.partition.clone()).collect();
+        for partition in kept {
+            let (at, none) = (self.partitions.len(), self.pieces.len());
+            self.partitions.push(partition);
+            self.batches.push(BatchPlan { partitions: at..at + 1, pieces: none..none });
+        }
+        self
+    }
+
     /// The partitions of a batch.
     pub fn partitions_of(&self, batch: usize) -> &[PartitionPlan] {
         &self.partitions[self.batches[batch].partitions.clone()]

@@ -24,6 +24,13 @@ pub struct TaskRecord {
     pub prepared: bool,
     /// Whether everything is copied and nothing of ours is left on any server that answered.
     pub finished: bool,
+    /// How often the task was begun anew after it was finished, to copy what has changed since (`run --incremental`). Each
+    /// pass has an identity of its own, as if the task had been made anew: what is late of an earlier one can touch nothing.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pass: u32,
+    /// Whether this pass drops on the target what an earlier one has copied and the source does not have any more.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub drops_vanished: bool,
     /// Whether the task is being removed from the coordinator: nobody may work on it any more, since some of its records
     /// may be gone.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -33,6 +40,12 @@ pub struct TaskRecord {
 impl TaskRecord {
     /// The form that this program writes and reads.
     pub const FORMAT: u32 = 2;
+
+    /// The record of a finished task's next pass.
+    pub fn next_pass(&self, id: TaskId, drops_vanished: bool) -> Self {
+        let pass = self.pass + 1;
+        Self { id, planned: false, prepared: false, finished: false, pass, drops_vanished, ..self.clone() }
+    }
 }
 
 /// A piece.

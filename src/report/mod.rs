@@ -38,6 +38,8 @@ pub struct TableReport {
     pub route: String,
     /// Its partitions.
     pub partitions: Vec<PartitionReport>,
+    /// So many more are as an earlier pass has copied them.
+    pub unchanged: usize,
     /// What a person should know.
     pub remarks: Vec<String>,
 }
@@ -116,7 +118,8 @@ impl TableReport {
             }
             remarks.extend(published.into_iter().flat_map(|published| published.remarks.iter().cloned()));
         }
-        Self { name: plan.name.clone(), route: format!("{} → {}", plan.source, plan.target), partitions, remarks }
+        let (name, route) = (plan.name.clone(), format!("{} → {}", plan.source, plan.target));
+        Self { name, route, partitions, unchanged: plan.unchanged, remarks }
     }
 }
 
@@ -170,6 +173,9 @@ impl fmt::Display for TableReport {
         if hidden > 0 {
             writeln!(f, "and {hidden} more partitions, equal on both sides")?;
         }
+        if self.unchanged > 0 {
+            writeln!(f, "{} partitions that were copied before are unchanged", self.unchanged)?;
+        }
         if shared {
             writeln!(f, "* seconds of all partitions that were copied together with it")?;
         }
@@ -207,6 +213,7 @@ mod tests {
                 name: "hits".into(),
                 route: "a.b → c.d".into(),
                 partitions: vec![partition("201801", Some(10), None), partition("201802", None, Some("disk full"))],
+                unchanged: 3,
                 remarks: vec!["something".into()],
             }],
         };

@@ -166,6 +166,9 @@ fn table_markdown(text: &mut String, table: &TableStatus) {
         Some(format!("{}: {error}", partition.name))
     });
     list(text, "Failed", &failed.collect::<Vec<_>>());
+    if table.unchanged > 0 {
+        let _ = writeln!(text, "\n{} partitions that were copied before are unchanged.", table.unchanged);
+    }
     list(text, "Notes", &table.remarks);
 }
 

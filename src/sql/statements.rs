@@ -90,6 +90,28 @@ pub fn parts(name: &TableName, deletes: bool) -> String {
     )
 }
 
+/// `partition id, name, rows, hash` of the active parts of a table; the hash is empty where the server has none (`hashes`).
+pub fn part_list(name: &TableName, hashes: bool) -> String {
+    let hash = if hashes { "toString(hash_of_uncompressed_files)" } else { "''" };
+    format!(
+        "SELECT toString(partition_id), toString(name), toUInt64(rows), {hash} FROM system.parts WHERE active AND database = {} \
+         AND table = {}",
+        literal(&name.database),
+        literal(&name.table)
+    )
+}
+
+/// What is another text when a table is made anew, or its definition changed. `uuids`: whether the server gives tables such.
+pub fn table_mark(name: &TableName, uuids: bool) -> String {
+    let uuid = if uuids { "toString(uuid)" } else { "''" };
+    format!(
+        "SELECT concat({uuid}, '@', toString(toUInt32(metadata_modification_time))) FROM system.tables WHERE database = {} \
+         AND name = {}",
+        literal(&name.database),
+        literal(&name.table)
+    )
+}
+
 /// How many parts of these partitions were displaced and are still on the disk (facts file, T3).
 pub fn displaced_parts(name: &TableName, ids: &[PartitionId]) -> String {
     format!(

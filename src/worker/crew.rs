@@ -15,6 +15,8 @@ use super::ledger::{Ledger, LedgerError, PLACES, PLACES_VERSION as VERSION};
 
 /// What the place of a cleaner begins with; no host, and so no worker, can be named like that.
 const CLEANER: &str = "cleanup@";
+/// And that of a worker that begins the next pass of a finished task.
+const BEGINNER: &str = "next-pass@";
 
 /// What came of waiting for a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,12 +51,12 @@ pub async fn take_seat(
             return Err(LedgerError::Damaged { path, why: "it is gone: the task was deleted".into() });
         };
         let limit = description.as_deref().map_or(u32::MAX, |text| max_workers(text, secrets)) as usize;
-        let cleaner = places.iter().find(|place| is_cleaner(place));
-        if places.len() < limit && cleaner.is_none() && order.lets_begin() {
+        let taker = places.iter().find(|place| is_all(place));
+        if places.len() < limit && taker.is_none() && order.lets_begin() {
             let version = session.get(&ledger.path(VERSION)).await?.map(|stored| stored.version);
             let own = ledger.path(&format!("{PLACES}/{worker}"));
             let now = session.children(&ledger.path(PLACES)).await?.unwrap_or_default();
-            if now.len() >= limit || now.iter().any(|place| is_cleaner(place)) {
+            if now.len() >= limit || now.iter().any(|place| is_all(place)) {
                 continue;
             }
             let ops = vec![Op::set(ledger.path(VERSION), Vec::new(), version), Op::ephemeral(own.clone(), worker)];
@@ -66,8 +68,8 @@ pub async fn take_seat(
             }
         }
         if !told {
-            match cleaner {
-                Some(cleaner) => tracing::info!("{cleaner} is cleaning up: waiting for its end"),
+            match taker {
+                Some(taker) => tracing::info!("{taker} has all places: waiting for its end"),
                 None if !order.lets_begin() => tracing::info!("the task is paused: waiting until it is resumed"),
                 None => {
                     tracing::info!(
@@ -92,14 +94,21 @@ pub fn cleaner_place(cleaner: &str) -> String {
     format!("{PLACES}/{CLEANER}{cleaner}")
 }
 
-fn is_cleaner(place: &str) -> bool {
-    place.starts_with(CLEANER)
+/// The place of a worker that begins the next pass, below the task's path.
+pub fn beginner_place(worker: &str) -> String {
+    format!("{PLACES}/{BEGINNER}{worker}")
 }
 
-/// Takes all places, if nobody has any and nobody claims anything. `false`: somebody is there.
-pub async fn take_all(ledger: &Ledger, cleaner: &str) -> Result<bool, LedgerError> {
+/// Whether a place stands for all of them.
+fn is_all(place: &str) -> bool {
+    place.starts_with(CLEANER) || place.starts_with(BEGINNER)
+}
+
+/// Takes all places, if nobody has any and nobody claims anything. `false`: somebody is there. `place` is one of
+/// [`cleaner_place`] or [`beginner_place`], for `who`.
+pub async fn take_all(ledger: &Ledger, place: &str, who: &str) -> Result<bool, LedgerError> {
     let session = ledger.session();
-    let own = ledger.path(&cleaner_place(cleaner));
+    let own = ledger.path(place);
     match create_if_absent(session.as_ref(), &ledger.path(VERSION), Vec::new()).await {
         Ok(_) | Err(Error::Unknown { .. }) => {}
         Err(error) => return Err(error.into()),
@@ -114,7 +123,7 @@ pub async fn take_all(ledger: &Ledger, cleaner: &str) -> Result<bool, LedgerErro
         if !now.is_empty() || !ledger.claim_holders().await?.is_empty() {
             return Ok(false);
         }
-        let ops = vec![Op::set(ledger.path(VERSION), Vec::new(), version), Op::ephemeral(own.clone(), cleaner)];
+        let ops = vec![Op::set(ledger.path(VERSION), Vec::new(), version), Op::ephemeral(own.clone(), who)];
         match session.commit(ops).await {
             Ok(()) => return Ok(true),
             Err(Error::Conflict { op: 0, why: Conflict::Version, .. } | Error::Unknown { .. }) => {}
@@ -125,8 +134,7 @@ pub async fn take_all(ledger: &Ledger, cleaner: &str) -> Result<bool, LedgerErro
 
 /// Gives the place back.
 pub async fn leave_seat(ledger: &Ledger, worker: &str) {
-    let op = Op::delete(ledger.path(&format!("{PLACES}/{worker}")), None);
-    if let Err(error) = ledger.session().commit(vec![op]).await {
+    if let Err(error) = ledger.give_up(&format!("{PLACES}/{worker}")).await {
         tracing::debug!("cannot give the place back: {error}");
     }
 }
@@ -188,15 +196,15 @@ mod tests {
         let seat = || take_seat(&worker, "w", &secrets, &interrupt);
 
         assert_eq!(seat().await.unwrap(), Seat::Taken);
-        assert!(!take_all(&cleaner, "c").await.unwrap());
+        assert!(!take_all(&cleaner, &cleaner_place("c"), "c").await.unwrap());
         leave_seat(&worker, "w").await;
         worker.claim("planning", "w").await.unwrap();
-        assert!(!take_all(&cleaner, "c").await.unwrap(), "a claim is a worker too");
+        assert!(!take_all(&cleaner, &cleaner_place("c"), "c").await.unwrap(), "a claim is a worker too");
         worker.release("planning").await.unwrap();
 
-        assert!(take_all(&cleaner, "c").await.unwrap());
+        assert!(take_all(&cleaner, &cleaner_place("c"), "c").await.unwrap());
         let other = ledger(&coordinator).await;
-        assert!(!take_all(&other, "d").await.unwrap(), "one cleaner at a time");
+        assert!(!take_all(&other, &cleaner_place("d"), "d").await.unwrap(), "one cleaner at a time");
         let mut waiting = std::pin::pin!(seat());
         assert!(futures::poll!(&mut waiting).is_pending());
         for _ in 0..100 {
@@ -217,7 +225,8 @@ mod tests {
             let (_hand, interrupt) = Interrupt::by_hand();
             let secrets = GivenSecrets::default();
             let mut seat = std::pin::pin!(take_seat(&worker, "w", &secrets, &interrupt));
-            let mut all = std::pin::pin!(take_all(&cleaner, "c"));
+            let place = cleaner_place("c");
+            let mut all = std::pin::pin!(take_all(&cleaner, &place, "c"));
             // One goes `lead` steps ahead of the other; both then go on in turn.
             let (mut seated, mut cleaned) = (None, None);
             for step in 0..200 {

@@ -26,7 +26,7 @@ pub async fn foresee(
     let task = parse(text, file, secrets)?;
     let fleet = Fleet::new(warehouse, host);
     let surveys = survey(&fleet, &task).await.map_err(RunError::from_faults)?;
-    let plans = plan_all(&fleet, &task, &surveys, false).await?;
+    let plans = plan_all(&fleet, &task, &surveys, false, &[]).await?;
     document(&fleet, &task, &surveys, plans).await
 }
 

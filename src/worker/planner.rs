@@ -8,16 +8,22 @@ use futures::future::{join_all, try_join_all};
 
 use crate::cluster::{Error, Tally};
 use crate::model::{Node, PartitionId, PartitionValue, Way};
-use crate::plan::{self, Found, TablePlan, Wishes};
+use crate::plan::{self, Found, ShardMark, TablePlan, Wishes};
 use crate::sql::{KeyElement, PartitionFilter, Relation, Selection, Slice, key_elements, quote, unquoted_elements};
 use crate::task::{IfTargetNotEmpty, TableJob, Task};
 
 use super::fleet::Fleet;
+use super::since::{Since, mark_of};
 use super::survey::{Fault, Survey, no_clone};
 use super::wishes::source_wishes;
 
 /// So many keys are looked at to find where to cut.
 const SAMPLE: u64 = 20_000;
+/// The partitions of a source shard with their bytes.
+type Tallies = Vec<(Tally, u64)>;
+/// What the parts of a source shard are, by partition.
+type Marks = HashMap<PartitionValue, ShardMark>;
+
 /// The least that is worth cloning, uncompressed: what a piece costs besides its rows is about half a second more than that of
 /// another way, in which a push moves so much.
 const WORTH_CLONING: u64 = 128 << 20;
@@ -26,27 +32,37 @@ const CLONED_BATCH: u64 = 512 << 20;
 /// So many columns of the sorting key are looked at.
 const KEY_COLUMNS: usize = 3;
 
-/// Plans one table job.
+/// Plans one table job: all of it, or what has changed since an earlier pass.
 ///
 /// # Errors
 /// Servers that do not answer; a target partition that holds rows where the task does not say what to do with them.
-pub async fn plan(fleet: &Fleet, task: &Task, survey: &Survey, policy: IfTargetNotEmpty) -> Result<TablePlan, Fault> {
-    Planner { fleet, task, job: &task.tables[survey.job], survey, policy }.plan().await
+pub async fn plan(
+    fleet: &Fleet,
+    task: &Task,
+    survey: &Survey,
+    policy: IfTargetNotEmpty,
+    since: Option<&Since>,
+) -> Result<TablePlan, Fault> {
+    Planner { fleet, task, job: &task.tables[survey.job], survey, policy }.plan(since).await
 }
 
-struct Planner<'a> {
-    fleet: &'a Fleet,
+pub(super) struct Planner<'a> {
+    pub(super) fleet: &'a Fleet,
     task: &'a Task,
-    job: &'a TableJob,
-    survey: &'a Survey,
-    policy: IfTargetNotEmpty,
+    pub(super) job: &'a TableJob,
+    pub(super) survey: &'a Survey,
+    pub(super) policy: IfTargetNotEmpty,
 }
 
 impl Planner<'_> {
-    async fn plan(&self) -> Result<TablePlan, Fault> {
+    async fn plan(&self, since: Option<&Since>) -> Result<TablePlan, Fault> {
         let mut remarks = self.survey.remarks.clone();
         let found = self.discover().await.map_err(|error| self.world(&error))?;
         let mut found = self.enabled(found, &mut remarks);
+        let mut unchanged = 0;
+        if let Some(since) = since {
+            (found, unchanged) = self.since(found, since, &mut remarks).await?;
+        }
         self.look_at_target(&mut found, &mut remarks).await?;
         let clones = self.clones(&mut found).await?;
         let usual = || plan::usual_batch_bytes(&found).max(if clones { CLONED_BATCH } else { 0 });
@@ -79,19 +95,25 @@ impl Planner<'_> {
             pieces,
             remarks,
             clones,
+            unchanged,
         })
     }
 
-    fn world(&self, problem: &impl ToString) -> Fault {
+    pub(super) fn world(&self, problem: &impl ToString) -> Fault {
         Fault::World(format!("table {}: {}", self.job.name, problem.to_string()))
     }
 
     /// The partitions of the target's key with rows and bytes on each source shard, in the order of their values.
     async fn discover(&self) -> Result<Vec<Found>, Error> {
-        let shards = try_join_all(self.survey.sources.iter().map(|nodes| self.discover_shard(nodes))).await?;
+        let shards = try_join_all(
+            self.survey.sources.iter().enumerate().map(|(shard, nodes)| self.discover_shard(shard, nodes)),
+        )
+        .await?;
         let count = shards.len();
         let mut found: BTreeMap<Vec<Sortable>, Found> = BTreeMap::new();
-        for (shard, tallies) in shards.into_iter().enumerate() {
+        let mut marks = Vec::new();
+        for (shard, (tallies, marked)) in shards.into_iter().enumerate() {
+            marks.push(marked);
             for (tally, bytes) in tallies {
                 let order = tally.value.0.iter().map(|text| Sortable::of(text)).collect();
                 let entry = found.entry(order).or_insert_with(|| Found {
@@ -99,18 +121,24 @@ impl Planner<'_> {
                     value: tally.value.clone(),
                     id: tally.id.clone(),
                     shards: vec![(0, 0); count],
+                    mark: None,
+                    renews: false,
                 });
                 entry.shards[shard] = (tally.rows, bytes);
             }
         }
-        Ok(found.into_values().collect())
+        let mut found: Vec<Found> = found.into_values().collect();
+        for partition in &mut found {
+            partition.mark = mark_of(partition, &mut marks);
+        }
+        Ok(found)
     }
 
     /// From what the parts say where that is exact, by query where it is not; from the first replica that answers.
-    async fn discover_shard(&self, nodes: &[Arc<Node>]) -> Result<Vec<(Tally, u64)>, Error> {
+    async fn discover_shard(&self, shard: usize, nodes: &[Arc<Node>]) -> Result<(Tallies, Marks), Error> {
         let mut first = None;
         for node in nodes {
-            match self.discover_on(node).await {
+            match self.discover_on(node, shard).await {
                 Ok(found) => return Ok(found),
                 Err(error) if error.is_unreachable() => {
                     self.fleet.suspect(node);
@@ -119,10 +147,10 @@ impl Planner<'_> {
                 Err(error) => return Err(error),
             }
         }
-        first.map_or(Ok(Vec::new()), Err)
+        first.map_or(Ok(Default::default()), Err)
     }
 
-    async fn discover_on(&self, node: &Node) -> Result<Vec<(Tally, u64)>, Error> {
+    async fn discover_on(&self, node: &Node, shard: usize) -> Result<(Tallies, Marks), Error> {
         let source = &self.survey.source;
         let parts =
             if source.engine.is_merge_tree() { self.fleet.warehouse.parts(node, &source.name).await? } else { vec![] };
@@ -131,10 +159,14 @@ impl Planner<'_> {
             && let Some(tallies) = parts
                 .iter()
                 .map(|part| Some((self.tally_of_part(&part.name, &part.id, part.rows)?, part.bytes)))
-                .collect()
+                .collect::<Option<Tallies>>()
         {
-            return Ok(tallies);
+            let ids = tallies.iter().filter_map(|(tally, _)| Some((tally.value.clone(), tally.id.clone()?)));
+            let marks = self.marks_on(node, shard, Some(ids.collect())).await;
+            return Ok((tallies, marks));
         }
+        // Looked at before the rows are counted: what comes in between is a change.
+        let marks = self.marks_on(node, shard, None).await;
         let (rows, bytes) = parts.iter().fold((0, 0), |(rows, bytes), part| (rows + part.rows, bytes + part.bytes));
         let row_bytes = if rows > 0 { bytes as f64 / rows as f64 } else { self.guessed_row_bytes() };
         let settings = self.fleet.settings(node, &source_wishes(self.task)).await?;
@@ -144,7 +176,7 @@ impl Planner<'_> {
             let bytes = (tally.rows as f64 * row_bytes) as u64;
             (tally, bytes)
         };
-        Ok(tallies.into_iter().map(sized).collect())
+        Ok((tallies.into_iter().map(sized).collect(), marks))
     }
 
     /// Whether the source's own partitions are the target's, and nothing picks among their rows.
@@ -184,7 +216,7 @@ impl Planner<'_> {
         self.survey.source.columns.iter().map(|column| width(&column.type_name)).sum()
     }
 
-    fn name(&self, shown: &[String]) -> String {
+    pub(super) fn name(&self, shown: &[String]) -> String {
         let texts: Vec<String> =
             self.survey.key.iter().zip(shown).map(|(element, text)| element.display(text)).collect();
         match texts.len() {
@@ -226,7 +258,9 @@ impl Planner<'_> {
 
     /// What the target holds already of what is to be copied, before any row moves (I2).
     async fn look_at_target(&self, found: &mut Vec<Found>, remarks: &mut Vec<String>) -> Result<(), Fault> {
-        if !self.survey.target_exists || found.is_empty() {
+        // What an earlier pass has filled was looked at.
+        let new: Vec<Found> = found.iter().filter(|partition| !partition.renews).cloned().collect();
+        if !self.survey.target_exists || new.is_empty() {
             return Ok(());
         }
         let nodes: Vec<&Arc<Node>> = self
@@ -236,7 +270,7 @@ impl Planner<'_> {
             .flatten()
             .filter(|node| !self.survey.to_create.iter().any(|missing| missing.address() == node.address()))
             .collect();
-        let present = join_all(nodes.iter().map(|node| self.present_on(node, found))).await;
+        let present = join_all(nodes.iter().map(|node| self.present_on(node, &new))).await;
         let mut filled: BTreeMap<String, (u64, String)> = BTreeMap::new();
         for (node, present) in nodes.iter().zip(present) {
             for (name, rows) in present.map_err(|error| self.world(&error))? {
@@ -357,7 +391,7 @@ impl Planner<'_> {
     }
 
     /// The wanted partitions that a target node has rows in.
-    async fn present_on(&self, node: &Node, found: &[Found]) -> Result<Vec<(String, u64)>, Error> {
+    pub(super) async fn present_on(&self, node: &Node, found: &[Found]) -> Result<Vec<(String, u64)>, Error> {
         let warehouse = &self.fleet.warehouse;
         let target = &self.job.target;
         let there: BTreeSet<PartitionId> =

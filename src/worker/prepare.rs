@@ -6,7 +6,7 @@ use futures::future::{join_all, try_join_all};
 
 use crate::model::Node;
 use crate::plan::{Document, TablePlan};
-use crate::protocol::BatchRecord;
+use crate::protocol::{BatchRecord, TaskRecord};
 use crate::sql::{Clause, Syntax};
 use crate::task::Task;
 
@@ -18,6 +18,7 @@ use super::foresee::document;
 use super::interrupt::Interrupt;
 use super::ledger::{Ledger, Outcome};
 use super::planner;
+use super::since::Since;
 use super::site::{Conduct, effective};
 use super::survey::{Survey, survey};
 use super::wishes::target_wishes;
@@ -54,7 +55,7 @@ pub async fn prepare(
             // that is recorded of it.
             let done = match ledger.task().await? {
                 Some(record) if !(record.planned && record.prepared) => {
-                    plan_and_create(fleet, ledger, task, surveys.take(), terms, record.planned).await
+                    plan_and_create(fleet, ledger, task, surveys.take(), terms, &record).await
                 }
                 _ => Ok(()),
             };
@@ -81,14 +82,19 @@ async fn plan_and_create(
     task: &Task,
     surveys: Option<Vec<Survey>>,
     (conduct, agreed): (&Conduct, Option<&Document>),
-    planned: bool,
+    record: &TaskRecord,
 ) -> Result<(), RunError> {
     let surveys = match surveys {
         Some(surveys) => surveys,
         None => survey(fleet, task).await.map_err(RunError::from_faults)?,
     };
-    if !planned {
-        let mut good = plan_all(fleet, task, &surveys, conduct.safe_mode).await?;
+    if !record.planned {
+        let mut since = Vec::new();
+        for table in 0..task.tables.len() {
+            let earlier = ledger.earlier(record, table).await?;
+            since.push(earlier.map(|earlier| Since { earlier, drops_vanished: record.drops_vanished }));
+        }
+        let mut good = plan_all(fleet, task, &surveys, conduct.safe_mode, &since).await?;
         if let Some(agreed) = agreed {
             let now = document(fleet, task, &surveys, good).await?;
             let changes = agreed.changes(&now);
@@ -115,16 +121,18 @@ async fn plan_and_create(
     Ok(())
 }
 
-/// The plan of every table job; all that is against them is told at once.
+/// The plan of every table job; all that is against them is told at once. `since`: for each what earlier passes have copied,
+/// nothing in the first one.
 pub(super) async fn plan_all(
     fleet: &Fleet,
     task: &Task,
     surveys: &[Survey],
     safe_mode: bool,
+    since: &[Option<Since>],
 ) -> Result<Vec<TablePlan>, RunError> {
     let plans = join_all(surveys.iter().map(|survey| {
         let policy = effective(task.tables[survey.job].if_target_not_empty, safe_mode);
-        planner::plan(fleet, task, survey, policy)
+        planner::plan(fleet, task, survey, policy, since.get(survey.job).and_then(Option::as_ref))
     }));
     let (mut good, mut faults) = (Vec::new(), Vec::new());
     for plan in plans.await {

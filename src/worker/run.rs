@@ -12,7 +12,7 @@ use crate::cluster::{self, Warehouse};
 use crate::keeper::{Coordinator, Error as KeeperError};
 use crate::plan::{Document, PiecePlan, TablePlan};
 use crate::protocol::{self, Liking, TableBoard, TaskId, TaskRecord};
-use crate::task::{Faults, SecretSource, Task, differences};
+use crate::task::{Faults, IfTargetNotEmpty, SecretSource, Task, differences};
 
 use super::crew::{self, Seat};
 use super::dice::Dice;
@@ -22,6 +22,7 @@ use super::fleet::Fleet;
 use super::interrupt::Interrupt;
 use super::jobs::Hands;
 use super::ledger::{Cache, Ledger, LedgerError};
+use super::pass;
 use super::prepare::prepare;
 use super::shift::{self, Shift, ShiftEnd};
 use super::site::{Conduct, Site};
@@ -44,6 +45,8 @@ pub struct Launch {
     pub upload_force: bool,
     /// A plan that the run is held to, where the task is not planned yet.
     pub agreed: Option<Document>,
+    /// Whether a finished task is begun anew, to copy what has changed since.
+    pub incremental: Option<Incremental>,
     /// How to behave.
     pub conduct: Conduct,
     /// This machine's name.
@@ -52,6 +55,13 @@ pub struct Launch {
     pub worker: String,
     /// Its chance.
     pub dice: Dice,
+}
+
+/// How a finished task is begun anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Incremental {
+    /// Whether what the source does not have any more is dropped on the target.
+    pub drop_vanished: bool,
 }
 
 /// Why a run could not do its work.
@@ -149,9 +159,17 @@ pub async fn run_seen(
     let session = launch.coordinator.session().await?;
     let fleet = || Fleet::new(launch.warehouse.clone(), launch.host.clone());
     let mut ledger = Ledger::new(session, &launch.task_path);
+    // The pass that this run is to see the end of.
+    let mut goal = None;
     let mut accepted = loop {
-        match begin(&launch, &ledger, &fleet()).await {
-            Ok(Begun::Finished(summary)) => {
+        let begun = match begin(&launch, &ledger, &fleet()).await {
+            Ok(Begun::Finished(summary, task)) => {
+                next_pass(&launch, &ledger, summary, task, &mut goal, interrupt).await
+            }
+            other => other,
+        };
+        match begun {
+            Ok(Begun::Finished(summary, _)) => {
                 ledger.session().close().await;
                 return Ok(summary);
             }
@@ -167,13 +185,25 @@ pub async fn run_seen(
         }
     };
     started().await?;
+    // What others have begun may have been planned before the last change.
+    let joined = u32::from(accepted.surveys.is_none());
+    let goal = *goal.get_or_insert(accepted.record.pass + joined);
     let mut first = true;
     loop {
         let (ledger_now, fleet) = (&ledger, &fleet);
         let run =
             Run { launch: &launch, ledger: ledger_now, worker: &worker, interrupt, fleet, view, retry_failed: first };
         let span = tracing::error_span!("task", task = accepted.record.id.0, worker);
-        match run.with_session(&mut accepted).instrument(span).await {
+        let ended = match run.with_session(&mut accepted).instrument(span).await {
+            Ok(Some(summary)) if summary.ending == Ending::Finished && summary.left.is_empty() => {
+                let task = accepted.task.clone();
+                next_pass(&launch, &ledger, summary, task, &mut Some(goal), interrupt).await.map(Some)
+            }
+            Ok(Some(summary)) => Ok(Some(Begun::Finished(summary, accepted.task.clone()))),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
+        match ended {
             Ok(None) => {
                 // What was in hand was claimed by this session.
                 ledger.session().close().await;
@@ -189,7 +219,8 @@ pub async fn run_seen(
                 ledger.session().close().await;
                 return Err(error);
             }
-            Ok(Some(summary)) => {
+            Ok(Some(Begun::Accepted(again))) => accepted = again,
+            Ok(Some(Begun::Finished(summary, _))) => {
                 // The ephemeral nodes go at once, not after a time-out.
                 ledger.session().close().await;
                 return Ok(summary);
@@ -206,8 +237,54 @@ struct Accepted {
 }
 
 enum Begun {
-    Finished(Summary),
+    Finished(Summary, Arc<Task>),
     Accepted(Accepted),
+}
+
+/// A finished task is begun anew if the run is incremental, until the end of the pass that is its goal: of the one after
+/// the pass that it has found.
+async fn next_pass(
+    launch: &Launch,
+    ledger: &Ledger,
+    summary: Summary,
+    task: Arc<Task>,
+    goal: &mut Option<u32>,
+    interrupt: &Interrupt,
+) -> Result<Begun, RunError> {
+    let Some(incremental) = launch.incremental else { return Ok(Begun::Finished(summary, task)) };
+    let goal = *goal.get_or_insert(summary.record.pass + 1);
+    if summary.record.pass >= goal {
+        return Ok(Begun::Finished(summary, task));
+    }
+    match pass::begin(launch, ledger, task.tables.len(), goal, incremental.drop_vanished, interrupt).await? {
+        Some(record) => Ok(Begun::Accepted(Accepted { task, record, surveys: None })),
+        None => Ok(Begun::Finished(Summary { ending: Ending::Interrupted, ..summary }, task)),
+    }
+}
+
+/// Rows of a pass give way to those of the next one: they must be told from rows of others, as they are in partitions that
+/// held none before, or none any more.
+fn refuse_incremental(launch: &Launch, task: &Task) -> Result<(), RunError> {
+    if launch.incremental.is_none() {
+        return Ok(());
+    }
+    let against = |job: &crate::task::TableJob| match job.if_target_not_empty {
+        IfTargetNotEmpty::Append => Some(("append", job.name.clone())),
+        IfTargetNotEmpty::Skip => Some(("skip", job.name.clone())),
+        IfTargetNotEmpty::Fail | IfTargetNotEmpty::Replace => None,
+    };
+    let lines: Vec<String> = task
+        .tables
+        .iter()
+        .filter_map(against)
+        .map(|(policy, name)| {
+            format!(
+                "tables/{name}/if_target_not_empty: {policy} does not go with --incremental, which replaces what it has copied before: \
+                 give fail or replace"
+            )
+        })
+        .collect();
+    if lines.is_empty() { Ok(()) } else { Err(RunError::Task(lines)) }
 }
 
 /// Reads the task, compares it with what is recorded, and creates it if it is new. Nothing is created when anything is
@@ -247,6 +324,7 @@ async fn begin(launch: &Launch, ledger: &Ledger, fleet: &Fleet) -> Result<Begun,
             )]));
         }
     };
+    refuse_incremental(launch, &task)?;
     let surveys = survey(fleet, &task).await.map_err(RunError::from_faults)?;
     let record = TaskRecord {
         format: TaskRecord::FORMAT,
@@ -255,6 +333,8 @@ async fn begin(launch: &Launch, ledger: &Ledger, fleet: &Fleet) -> Result<Begun,
         planned: false,
         prepared: false,
         finished: false,
+        pass: 0,
+        drops_vanished: false,
         forgotten: false,
     };
     ledger.create_task(&text, &record).await?;
@@ -300,6 +380,7 @@ async fn resume(
         }
         _ => return Err(RunError::World(vec![format!("{place} is gone from the coordinator")])),
     };
+    refuse_incremental(launch, &task)?;
     if record.finished {
         let mut plans = Vec::new();
         for table in 0..task.tables.len() {
@@ -308,7 +389,8 @@ async fn resume(
         let mut cache = Cache::default();
         ledger.refresh(&mut cache, &plans).await?;
         let (plans, boards) = (Arc::new(plans), cache.boards);
-        return Ok(Begun::Finished(Summary { ending: Ending::WasFinished, record, plans, boards, left: Vec::new() }));
+        let summary = Summary { ending: Ending::WasFinished, record, plans, boards, left: Vec::new() };
+        return Ok(Begun::Finished(summary, Arc::new(task)));
     }
     tracing::info!("task {} at {}: joining", record.id.0, launch.task_path);
     Ok(Begun::Accepted(Accepted { task: Arc::new(task), record, surveys: None }))
@@ -372,8 +454,11 @@ struct Run<'a, F> {
 }
 
 impl<F: Fn() -> Fleet> Run<'_, F> {
-    /// Settings and `max_workers` may have changed while this worker waited for a place.
+    /// Settings and `max_workers` may have changed while this worker waited for a place, and the task may have been begun anew.
     async fn read_again(&self, accepted: &mut Accepted) -> Result<(), RunError> {
+        if let Some(record) = self.ledger.task().await? {
+            accepted.record = record;
+        }
         let Some(text) = self.ledger.description().await? else { return Ok(()) };
         if let Some(task) = shift::changed_task(&text, self.launch.secrets.as_ref(), &accepted.record.inputs) {
             accepted.task = Arc::new(task);

@@ -10,7 +10,7 @@ use crate::cluster::{Running, Warehouse};
 use crate::keeper::Coordinator;
 use crate::model::Node;
 use crate::plan::TablePlan;
-use crate::protocol::{MadeStatement, Order, PieceRef, TableBoard, TaskRecord};
+use crate::protocol::{MadeStatement, Order, PieceRef, TableBoard, TaskId, TaskRecord};
 use crate::task::{SecretSource, Task};
 
 use super::crew;
@@ -28,6 +28,8 @@ pub struct Onlooker {
     task: Task,
     plans: Arc<Vec<TablePlan>>,
     cache: Cache,
+    /// Of which pass plans and records are.
+    pass: Option<TaskId>,
 }
 
 /// What was seen.
@@ -95,7 +97,9 @@ impl Onlooker {
             parse(&text, &ledger.path("description"), secrets)
         };
         match opened.await {
-            Ok(task) => Ok(Self { ledger, warehouse, task, plans: Arc::default(), cache: Cache::default() }),
+            Ok(task) => {
+                Ok(Self { ledger, warehouse, task, plans: Arc::default(), cache: Cache::default(), pass: None })
+            }
             Err(error) => {
                 ledger.session().close().await;
                 Err(error)
@@ -111,6 +115,10 @@ impl Onlooker {
         let Some(record) = self.ledger.task().await? else {
             return Err(RunError::World(vec!["the task was removed".into()]));
         };
+        if self.pass.as_ref() != Some(&record.id) {
+            // A pass has plans and records of its own.
+            (self.plans, self.cache, self.pass) = (Arc::default(), Cache::default(), Some(record.id.clone()));
+        }
         if record.planned && self.plans.is_empty() {
             let mut plans = Vec::new();
             for table in 0..self.task.tables.len() {

@@ -73,6 +73,7 @@ async fn copy_by(
         description: Some((xml, "task.xml".into())),
         upload_force: false,
         agreed: None,
+        incremental: None,
         conduct: Conduct {
             tries: 1,
             publication_tries: 1,

@@ -15,6 +15,7 @@ mod copy;
 mod crash;
 mod features;
 mod frozen;
+mod incremental;
 mod init;
 mod keeper;
 mod local;

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use clickhouse_copier::cluster::http::HttpWarehouse;
 use clickhouse_copier::cluster::{
-    Digest, Error, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally, Transfer, Warehouse,
+    Digest, Error, PartList, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally, Transfer,
+    Warehouse,
 };
 use clickhouse_copier::model::{Node, PartitionId, PartitionValue, TableName, Tls};
 use clickhouse_copier::sql::{Column, KeyElement, Selection, TableDefinition};
@@ -65,6 +66,7 @@ all_but_place! {
     parts_lacking(node: &Node, name: &TableName, columns: &[Column]) -> u64;
     fetch(node: &Node, into: &TableName, path: &str, ids: &[PartitionId], query_id: &str, settings: &Settings) -> ();
     parts(node: &Node, name: &TableName) -> Vec<PartSizes>;
+    part_list(node: &Node, name: &TableName) -> PartList;
     displaced_parts(node: &Node, name: &TableName, ids: &[PartitionId]) -> u64;
     tally(node: &Node, rows: &Selection, key: &[KeyElement], settings: &Settings) -> Vec<Tally>;
     rows_by_partition(node: &Node, name: &TableName, only: Option<&[PartitionId]>) -> BTreeMap<PartitionId, u64>;

@@ -39,6 +39,8 @@ pub struct Check {
     records: Vec<Records>,
     /// Commits of the coordinator, and changes of the servers, at the last look.
     seen: (u64, u64),
+    /// In the second pass: who the tasks were in the first. What they recorded as done is what was before.
+    past: BTreeSet<TaskId>,
     /// The parts of each target host's table, and what was done, at the last look.
     held: BTreeMap<&'static str, Vec<u64>>,
     done: BTreeSet<(&'static str, String)>,
@@ -47,6 +49,11 @@ pub struct Check {
 fn sorted(mut rows: Vec<Row>) -> Vec<Row> {
     rows.sort();
     rows
+}
+
+fn held(stage: &Stage, host: &str, partition: &str) -> Vec<Row> {
+    let rows = stage.warehouse.rows(&node(host), &target()).unwrap_or_default();
+    sorted(rows.into_iter().filter(|row| partition_of(row) == partition).collect())
 }
 
 fn parsed<T: serde::de::DeserializeOwned>(data: &[u8]) -> Result<T, String> {
@@ -92,9 +99,41 @@ impl Check {
             restarted,
             records,
             seen: (u64::MAX, u64::MAX),
+            past: BTreeSet::new(),
             held: BTreeMap::new(),
             done: BTreeSet::new(),
         }
+    }
+
+    /// The source is other than it was when everything was copied: what the target holds now is what it held before.
+    pub fn begin_pass(&mut self, stage: &Stage) {
+        let scene = &stage.scene;
+        let (now, drops) = (scene.afterwards(), scene.later.as_ref().is_some_and(|later| later.drops));
+        let expected = now.expected();
+        let copied: BTreeSet<String> = self.expected.keys().map(|(_, partition)| partition.clone()).collect();
+        let found: BTreeSet<&String> = expected.keys().map(|(_, partition)| partition).collect();
+        let keys: BTreeSet<(&'static str, String)> = self
+            .shard_of
+            .keys()
+            .flat_map(|host| copied.iter().chain(found.iter().copied()).map(|partition| (*host, partition.clone())))
+            .collect();
+        for key in keys {
+            // Of servers that are written to one by one, one that was away has nothing of the first pass.
+            self.before.insert(key.clone(), held(stage, key.0, &key.1));
+            let rows = match expected.get(&(self.shard_of[key.0], key.1.clone())) {
+                Some(rows) => sorted(rows.clone()),
+                None if found.contains(&key.1) || drops => Vec::new(),
+                None => self.before.get(&key).cloned().unwrap_or_default(),
+            };
+            // What others had there before, and the task never copied, is left alone.
+            if copied.contains(&key.1) || found.contains(&key.1) {
+                self.after.insert(key, rows);
+            }
+        }
+        self.expected = expected;
+        self.past = self.records.iter().filter_map(|known| known.id.clone()).collect();
+        self.held.clear();
+        self.done.clear();
     }
 
     pub fn elapsed(&self) -> std::time::Duration {
@@ -146,6 +185,13 @@ impl Check {
     fn read(&mut self, stage: &Stage) -> Result<(), String> {
         for (task, known) in self.records.iter_mut().enumerate() {
             let root = task_path(task);
+            if let Some(stored) = stage.coordinator.peek(&format!("{root}/task")) {
+                let record: TaskRecord = parsed(&stored.data)?;
+                if known.id.as_ref().is_some_and(|id| *id != record.id) {
+                    // A pass has a plan and records of its own.
+                    *known = Records::default();
+                }
+            }
             // What has changed since the last look.
             let mut changed = |path: String| {
                 let stored = stage.coordinator.peek(&format!("{root}/{path}"))?.data;
@@ -229,7 +275,7 @@ impl Check {
                 let before = self.before.get(&key).unwrap_or(&none);
                 let after = self.after.get(&key);
                 // A second task may have displaced the rows of the first.
-                let displaced = scene.before == Before::Replace
+                let displaced = (scene.before == Before::Replace || !self.past.is_empty())
                     && scene.layout != Layout::Replicated
                     && self.restarted.contains(host)
                     && (!before.is_empty() || scene.second == Second::Same)
@@ -252,7 +298,7 @@ impl Check {
     /// The partitions of hosts that are recorded as done.
     fn done(&self) -> BTreeSet<(&'static str, String)> {
         let mut done = BTreeSet::new();
-        for known in &self.records {
+        for known in self.records.iter().filter(|known| known.id.as_ref().is_none_or(|id| !self.past.contains(id))) {
             let Some(plan) = &known.plan else { continue };
             for (number, batch) in known.batches.iter().enumerate().filter(|(_, batch)| batch.is_done()) {
                 for host in self.shard_of.keys() {
@@ -312,8 +358,11 @@ impl Check {
                             let expected = partitions.flat_map(|partition| {
                                 self.expected.get(&(shard, partition.clone())).cloned().unwrap_or_default()
                             });
-                            if sorted(rows) != sorted(expected.collect()) {
-                                return Err(format!("I3: batch {number} is copied, but {host} has other rows"));
+                            let (rows, expected) = (sorted(rows), sorted(expected.collect()));
+                            if rows != expected {
+                                return Err(format!(
+                                    "I3: batch {number} is copied, but {host} has {rows:?} instead of {expected:?}"
+                                ));
                             }
                         }
                     }
@@ -337,7 +386,27 @@ impl Check {
         if undone > 0 {
             return Err(format!("the task is finished, and {undone} batches are not done"));
         }
+        if !self.past.is_empty() {
+            self.all_is_there(stage)?;
+        }
         self.nothing_left(stage, task, &stage.orphans.lock().expect("nobody panics"))
+    }
+
+    /// After a second pass: unchanged partitions have no record that says so.
+    fn all_is_there(&self, stage: &Stage) -> Result<(), String> {
+        let gone = stage.gone();
+        for ((host, partition), after) in self.after.iter().filter(|((host, _), _)| !gone.contains(host)) {
+            let shard = self.shard_of[host];
+            let mut others = self.shard_of.iter().filter(|(other, of)| **of == shard && *other != host);
+            // One of those that are written to one by one was away.
+            let excused =
+                stage.scene.layout == Layout::Twice && others.any(|(other, _)| held(stage, other, partition) == *after);
+            let held = held(stage, host, partition);
+            if held != *after && !excused {
+                return Err(format!("I3: the pass is finished, and partition {partition} of {host} holds {held:?}"));
+            }
+        }
+        Ok(())
     }
 
     /// No table, statement or ephemeral node of a task, but tables that nobody can know of.

@@ -103,6 +103,12 @@ impl Fates {
         self.left = 0;
     }
 
+    /// As much may happen again.
+    pub fn begin_again(&mut self) {
+        self.left = self.chance.random_range(0..10);
+        self.probability = f64::from(self.left) / REQUESTS;
+    }
+
     /// What happens at a request, if anything; `fits` says what can.
     pub fn draw(&mut self, fits: impl Fn(Fault) -> bool) -> Option<Fault> {
         if self.left == 0 || !self.chance.random_bool(self.probability) {

@@ -68,6 +68,7 @@ async fn work(
         description: Some((stage.scene.task(task, None), "task.xml".into())),
         upload_force: false,
         agreed: None,
+        incremental: stage.is_incremental(),
         conduct: Conduct {
             tries: 5,
             publication_tries: 5,
@@ -111,7 +112,7 @@ async fn live(stage: &Arc<Stage>, task: usize, name: String) -> Option<Result<En
 /// A worker that somebody starts again when it has ended without the task being finished.
 async fn lives(stage: Arc<Stage>, task: usize, slot: usize) {
     for life in 0..LIVES {
-        let ended = live(&stage, task, format!("w{task}.{slot}.{life}")).await;
+        let ended = live(&stage, task, format!("w{task}.{slot}.{life}{}", stage.suffix())).await;
         if matches!(ended, Some(Ok(Ending::Finished | Ending::WasFinished))) {
             return;
         }
@@ -120,7 +121,17 @@ async fn lives(stage: Arc<Stage>, task: usize, slot: usize) {
     }
 }
 
+/// Everything is copied; then, in some seeds, what has changed at the source since.
 async fn all(stage: &Arc<Stage>) -> Result<bool, String> {
+    let finished = copied(stage).await?;
+    if !finished || stage.scene.later.is_none() || !stage.gone().is_empty() {
+        return Ok(finished);
+    }
+    stage.change_source().await;
+    copied(stage).await
+}
+
+async fn copied(stage: &Arc<Stage>) -> Result<bool, String> {
     let mut workers = Vec::new();
     for task in 0..stage.scene.tasks() {
         for slot in 0..stage.scene.workers {
@@ -133,7 +144,7 @@ async fn all(stage: &Arc<Stage>) -> Result<bool, String> {
     stage.heal().await;
     let mut all_finished = true;
     for task in 0..stage.scene.tasks() {
-        let ended = live(stage, task, format!("w{task}.last")).await;
+        let ended = live(stage, task, format!("w{task}.last{}", stage.suffix())).await;
         let finished = matches!(ended, Some(Ok(Ending::Finished | Ending::WasFinished)));
         all_finished &= finished;
         stage.check_end(task, finished)?;
@@ -183,7 +194,7 @@ fn simulate(seed: u64, nodes: Nodes, broken: Option<Broken>) -> Result<Outcome, 
         .build()
         .map_err(|error| error.to_string())?;
     LocalSet::new().block_on(&runtime, async {
-        let scene = Scene::new(&mut Fates::part(seed, 0));
+        let scene = Scene::new(&mut Fates::part(seed, 0)).with_later(&mut Fates::part(seed, 2));
         let stage = Stage::new(scene, Fates::new(Fates::part(seed, 1)), nodes(), broken).await;
         let mut verdict = stage.verdict.subscribe();
         let finished = tokio::select! {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clickhouse_copier::cluster::Warehouse;
 use clickhouse_copier::cluster::memory::{MemoryWarehouse, Row};
-use clickhouse_copier::model::{Node, TableName};
+use clickhouse_copier::model::{Node, PartitionId, TableName};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
@@ -72,6 +72,19 @@ pub struct Scene {
     pub rows: Vec<Vec<Row>>,
     /// Rows that the target holds before, by target shard.
     pub present: Vec<Vec<Row>>,
+    /// What becomes of the source after everything is copied, where the task is run again for what has changed.
+    pub later: Option<Later>,
+}
+
+/// What becomes of the source between two passes.
+#[derive(Debug, Clone)]
+pub struct Later {
+    /// Partitions that go.
+    pub gone: Vec<String>,
+    /// Rows that come, by source shard.
+    pub rows: Vec<Vec<Row>>,
+    /// Whether what went is to be dropped on the target.
+    pub drops: bool,
 }
 
 pub const SOURCE: (&str, &str) = ("a", "hits");
@@ -165,8 +178,59 @@ impl Scene {
             per_server: [None, None, Some(1), Some(2)][chance.random_range(0..4)],
             rows,
             present,
+            later: None,
         }
         .laid_out()
+    }
+
+    /// With another part of the seed's chance: what comes later.
+    pub fn with_later(mut self, chance: &mut StdRng) -> Self {
+        if self.before == Before::Append || self.second != Second::None || !chance.random_bool(0.5) {
+            return self;
+        }
+        let gone = (1..4).filter(|_| chance.random_bool(0.3)).map(|month| format!("2018{month:02}")).collect();
+        let mut rows: Vec<Vec<Row>> = vec![Vec::new(); self.rows.len()];
+        for rows in &mut rows {
+            for _ in 0..chance.random_range(0..5) {
+                let month = chance.random_range(1..5);
+                rows.push(some_row(chance, month));
+            }
+        }
+        self.later = Some(Later { gone, rows, drops: chance.random_bool(0.5) });
+        if self.travel == Travel::Told("clone")
+            && let Some(later) = &mut self.later
+        {
+            let (first, second) = later.rows.drain(..).flatten().partition(|row| shard_of(row) == 0);
+            later.rows = vec![first, second];
+        }
+        self
+    }
+
+    /// What it is after that.
+    pub fn afterwards(&self) -> Self {
+        let mut next = self.clone();
+        let Some(later) = next.later.take() else { return next };
+        for (rows, more) in next.rows.iter_mut().zip(later.rows) {
+            rows.retain(|row| !later.gone.contains(&partition_of(row)));
+            rows.extend(more);
+        }
+        next
+    }
+
+    /// Changes the source's servers so.
+    pub async fn change(&self, warehouse: &MemoryWarehouse) {
+        let Some(later) = &self.later else { return };
+        let gone: Vec<PartitionId> = later.gone.iter().cloned().map(PartitionId).collect();
+        for (hosts, rows) in self.sources().iter().zip(&later.rows) {
+            for host in hosts {
+                warehouse.set_read_only(&node(host), false);
+                warehouse.drop_partitions(&node(host), &source(), &gone, &Vec::new()).await.unwrap();
+                warehouse.set_read_only(&node(host), self.travel == Travel::ReadOnly);
+                if !rows.is_empty() {
+                    warehouse.insert(&node(host), &source(), rows.clone()).unwrap();
+                }
+            }
+        }
     }
 
     /// What is cloned is not split: each source shard has what one target shard is to have.

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clickhouse_copier::cluster::{
-    Digest, Error, Kind, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally, Transfer, Warehouse,
+    Digest, Error, Kind, PartList, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally, Transfer,
+    Warehouse,
 };
 use clickhouse_copier::model::{Node, PartitionId, PartitionValue, TableName, Way};
 use clickhouse_copier::sql::{Column, KeyElement, Selection, TableDefinition};
@@ -182,6 +183,10 @@ impl Warehouse for Servers {
 
     async fn parts(&self, node: &Node, name: &TableName) -> Result<Vec<PartSizes>, Error> {
         self.ask(node, "parts", self.inner().parts(node, name)).await
+    }
+
+    async fn part_list(&self, node: &Node, name: &TableName) -> Result<PartList, Error> {
+        self.ask(node, "part_list", self.inner().part_list(node, name)).await
     }
 
     async fn displaced_parts(&self, node: &Node, name: &TableName, ids: &[PartitionId]) -> Result<u64, Error> {

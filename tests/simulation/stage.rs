@@ -9,6 +9,7 @@ use clickhouse_copier::cluster::memory::MemoryWarehouse;
 use clickhouse_copier::keeper::{Coordinator, MemoryCoordinator, Op, Session};
 use clickhouse_copier::model::TableName;
 use clickhouse_copier::protocol::Order;
+use clickhouse_copier::worker::Incremental;
 use clickhouse_copier::worker::interrupt::Hand;
 use clickhouse_copier::worker::ledger::Ledger;
 use tokio::sync::watch;
@@ -87,6 +88,8 @@ pub struct Stage {
     pub verdict: watch::Sender<Option<String>>,
     actors: Mutex<Vec<Arc<Actor>>>,
     gone: Mutex<BTreeSet<&'static str>>,
+    /// Whether workers look for what has changed since everything was copied.
+    pub incremental: Mutex<Option<Incremental>>,
     /// Tables that nobody waited for when they were made: only `cleanup` can know of them.
     pub orphans: Mutex<BTreeSet<TableName>>,
     trace: Mutex<(DefaultHasher, u64)>,
@@ -159,6 +162,7 @@ impl Stage {
             verdict: watch::channel(None).0,
             actors: Mutex::default(),
             gone: Mutex::default(),
+            incremental: Mutex::default(),
             orphans: Mutex::default(),
             trace: Mutex::default(),
         })
@@ -388,6 +392,26 @@ impl Stage {
             sleep(after).await;
             what(&stage);
         });
+    }
+
+    /// The source changes after everything is copied, and the task is to be run again.
+    pub async fn change_source(&self) {
+        let Some(later) = &self.scene.later else { return };
+        self.scene.change(&self.warehouse).await;
+        // What went would come back if its server were killed before it is gone from the disk: that is no copier's matter.
+        sleep(Duration::from_secs(10)).await;
+        lock(&self.check).begin_pass(self);
+        *lock(&self.incremental) = Some(Incremental { drop_vanished: later.drops });
+        self.fates().begin_again();
+    }
+
+    /// What tells the workers of the second pass from those of the first.
+    pub fn suffix(&self) -> &'static str {
+        if self.is_incremental().is_some() { ".again" } else { "" }
+    }
+
+    pub fn is_incremental(&self) -> Option<Incremental> {
+        *lock(&self.incremental)
     }
 
     /// Nothing more happens, and what can come back does.

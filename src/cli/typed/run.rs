@@ -72,6 +72,15 @@ pub(in crate::cli) struct Flags {
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) plan: Option<PathBuf>,
 
+    /// When the task is finished already, begin it anew: copy the partitions that are new at the source or have changed since, in the
+    /// place of what was copied of them, and leave all others alone
+    #[arg(long, conflicts_with_all = ["plan", "safe_mode", "status"])]
+    pub(in crate::cli) incremental: bool,
+
+    /// Drop on the target the partitions that were copied before and that the source does not have any more
+    #[arg(long, requires = "incremental")]
+    pub(in crate::cli) drop_vanished: bool,
+
     /// Never drop a partition, even if an earlier attempt left it half done
     #[arg(long)]
     pub(in crate::cli) safe_mode: bool,

@@ -118,6 +118,13 @@ pub async fn rows_are_counted_alike_in_every_way(at: &Place<'_>) {
     let parts: Vec<(&str, &str, u64)> =
         parts.iter().map(|part| (part.id.0.as_str(), part.name.as_str(), part.rows)).collect();
     assert_eq!(parts, [("201801", "201801", 3), ("201802", "201802", 2)]);
+    // Part by part; what is inserted later makes another one, and the others stay.
+    let before = of.part_list(&at.one, &a).await.unwrap();
+    assert_eq!(before.parts.iter().map(|part| part.rows).sum::<u64>(), 5);
+    assert!(before.parts.iter().all(|part| !part.hash.is_empty() && part.name.starts_with(&format!("{}_", part.id))));
+    assert!(!before.table.is_empty());
+    assert_eq!(of.part_list(&at.one, &a).await.unwrap().table, before.table);
+    assert!(of.part_list(&at.one, &at.name("no")).await.unwrap().parts.is_empty());
     // The checksum adds up over partitions, knows equal rows from none, and is the same on another node.
     let columns = of.table(&at.one, &a).await.unwrap().unwrap().columns;
     let january = of.checksum(&at.one, &a, Some(&id("201801")), &columns).await.unwrap();

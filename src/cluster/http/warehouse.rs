@@ -10,7 +10,8 @@ use crate::model::{Node, PartitionId, PartitionValue, TableName, Way};
 use crate::sql::{self, Column, DefaultKind, KeyElement, Selection, TableDefinition};
 
 use super::super::{
-    Digest, Error, Kind, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally, Transfer, Warehouse,
+    Digest, Error, Kind, PartList, PartName, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally,
+    Transfer, Warehouse,
 };
 use super::{COUNTING, Header, HttpWarehouse, QUICK, SHORT, TextPair, pairs};
 
@@ -38,6 +39,14 @@ struct PartsRow {
     rows: u64,
     bytes: u64,
     deleted: u8,
+}
+
+#[derive(Row, Deserialize)]
+struct PartRow {
+    id: String,
+    name: String,
+    rows: u64,
+    hash: String,
 }
 
 #[derive(Row, Deserialize)]
@@ -215,6 +224,18 @@ impl Warehouse for HttpWarehouse {
             exact: row.deleted == 0,
         };
         Ok(rows.into_iter().map(sizes).collect())
+    }
+
+    async fn part_list(&self, node: &Node, name: &TableName) -> Result<PartList, Error> {
+        let doing = format!("cannot read the parts of {name}");
+        let columns: Vec<String> = self.rows(node, &doing, &sql::system_columns("parts"), SHORT).await?;
+        let hashes = columns.iter().any(|column| column == "hash_of_uncompressed_files");
+        let columns: Vec<String> = self.rows(node, &doing, &sql::system_columns("tables"), SHORT).await?;
+        let uuids = columns.iter().any(|column| column == "uuid");
+        let table: Vec<String> = self.rows(node, &doing, &sql::table_mark(name, uuids), SHORT).await?;
+        let parts: Vec<PartRow> = self.rows(node, &doing, &sql::part_list(name, hashes), SHORT).await?;
+        let part = |row: PartRow| PartName { id: PartitionId(row.id), name: row.name, rows: row.rows, hash: row.hash };
+        Ok(PartList { table: table.concat(), parts: parts.into_iter().map(part).collect() })
     }
 
     async fn displaced_parts(&self, node: &Node, name: &TableName, ids: &[PartitionId]) -> Result<u64, Error> {

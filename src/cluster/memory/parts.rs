@@ -20,8 +20,12 @@ pub(super) struct Part {
 impl Part {
     /// What a Replicated table knows a part by: its content, and how it came (by INSERT or by ATTACH).
     fn block(&self, how: &str) -> String {
-        let texts = self.rows.iter().flat_map(|row| row.iter().map(String::as_str));
-        format!("{how}-{}-{}-{:016x}", self.id, self.rows.len(), hash(texts))
+        format!("{how}-{}-{}-{}", self.id, self.rows.len(), self.content())
+    }
+
+    /// A hash of its rows.
+    pub fn content(&self) -> String {
+        format!("{:016x}", hash(self.rows.iter().flat_map(|row| row.iter().map(String::as_str))))
     }
 }
 

@@ -10,7 +10,8 @@ use super::table::{Chooser, Named, over};
 use super::value::{hash, refused, type_of};
 use super::world::{World, deduplicates};
 use crate::cluster::{
-    Digest, Error, Kind, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally, Transfer, Warehouse,
+    Digest, Error, Kind, PartList, PartName, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally,
+    Transfer, Warehouse,
 };
 use crate::model::{Node, PartitionId, PartitionValue, TableName, Way};
 use crate::sql::{Column, KeyElement, Selection, TableDefinition};
@@ -144,6 +145,21 @@ impl Warehouse for MemoryWarehouse {
                 entry.bytes += part.rows.iter().flatten().map(|text| text.len() as u64).sum::<u64>();
             }
             Ok(sizes.into_values().collect())
+        })
+        .await
+    }
+
+    async fn part_list(&self, node: &Node, name: &TableName) -> Result<PartList, Error> {
+        let doing = format!("cannot read the parts of {name}");
+        self.question(node, doing, |world, node| {
+            let Ok(table) = world.table(node, name) else { return Ok(PartList::default()) };
+            let parts = world.parts(table).into_iter().map(|part| PartName {
+                id: part.id.clone(),
+                name: format!("{}_{number}_{number}_0", part.id, number = part.number),
+                rows: part.rows.len() as u64,
+                hash: part.content(),
+            });
+            Ok(PartList { table: name.to_string(), parts: parts.collect() })
         })
         .await
     }

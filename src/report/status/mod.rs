@@ -107,6 +107,8 @@ pub struct TableStatus {
     pub amounts: Amounts,
     /// Its partitions, in the order in which they are copied.
     pub partitions: Vec<PartitionStatus>,
+    /// So many more are as an earlier pass has copied them (`run --incremental`), and are left alone.
+    pub unchanged: usize,
     /// What a person should know, from planning and publishing.
     pub remarks: Vec<String>,
 }
@@ -342,7 +344,7 @@ impl TableStatus {
             }
         }
         let (name, source, target) = (plan.name.clone(), plan.source.to_string(), plan.target.to_string());
-        Self { name, source, target, amounts, partitions, remarks }
+        Self { name, source, target, amounts, partitions, unchanged: plan.unchanged, remarks }
     }
 }
 
@@ -498,6 +500,7 @@ pub(super) mod tests {
                 target: "b.hits".into(),
                 amounts: Amounts::default(),
                 partitions: vec![failed],
+                unchanged: 0,
                 remarks: Vec::new(),
             }],
             workers: vec![worker("w-1"), worker("w-2")],

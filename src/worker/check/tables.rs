@@ -118,7 +118,7 @@ impl Looker<'_> {
                 Ok(plan) => PlanFacts::Stored(plan),
                 Err(error) => PlanFacts::Unread(error.to_string()),
             },
-            None => match planner::plan(self.fleet, self.task, survey, job.if_target_not_empty).await {
+            None => match planner::plan(self.fleet, self.task, survey, job.if_target_not_empty, None).await {
                 Ok(plan) => PlanFacts::Fresh(plan),
                 Err(fault) => PlanFacts::Refused(fault),
             },

@@ -225,7 +225,8 @@ impl Cleaner {
         };
         let id = record.as_ref().map(|record| record.id.clone()).or_else(|| request.task_id.clone());
         let name = format!("{}-{}-{}", request.host, std::process::id(), Dice::fair().unique(4));
-        let holds_places = request.remove && record.is_some() && crew::take_all(&ledger, &name).await?;
+        let holds_places =
+            request.remove && record.is_some() && crew::take_all(&ledger, &crew::cleaner_place(&name), &name).await?;
         Ok(Self {
             fleet: Fleet::new(request.warehouse.clone(), request.host.clone()),
             task,

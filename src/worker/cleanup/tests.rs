@@ -60,6 +60,7 @@ impl World {
             task_path: "/copy/hits".into(),
             description: Some((TASK.into(), "task.xml".into())),
             upload_force: false,
+            incremental: None,
             agreed: None,
             conduct: Conduct {
                 tries: 3,

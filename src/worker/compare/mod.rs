@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::cluster::Warehouse;
 use crate::keeper::Coordinator;
-use crate::model::TableName;
+use crate::model::{PartitionValue, TableName};
 use crate::plan::{PartitionPlan, TablePlan};
 use crate::protocol::TaskRecord;
 use crate::task::{IfTargetNotEmpty, SecretSource, Task};
@@ -60,6 +60,10 @@ pub struct Request {
     /// So many differing keys of a partition are told, at the most.
     pub keys: usize,
 }
+
+/// What is said of a partition that the source does not have any more.
+const VANISHED: &str =
+    "the source does not have it any more, and what was copied stays (run --incremental --drop-vanished drops it)";
 
 /// What a comparison found.
 #[derive(Debug)]
@@ -151,23 +155,30 @@ async fn look(request: &Request, ledger: Option<&Ledger>) -> Result<Comparison, 
             remarks.push("the task is not finished: what it has not published yet differs".to_owned());
         }
     }
-    let planned = record.is_some_and(|record| record.planned);
-    let plans = match ledger.filter(|_| planned) {
-        Some(ledger) => {
+    let planned = record.as_ref().is_some_and(|record| record.planned);
+    let plans = match (ledger, &record) {
+        (Some(ledger), Some(record)) if record.planned => {
             let mut plans = Vec::new();
             for job in 0..task.tables.len() {
-                plans.push(ledger.plan(job).await?);
+                let plan = ledger.plan(job).await?;
+                let last_pass = plan.partitions.len();
+                let plan = match ledger.earlier(record, job).await? {
+                    Some(earlier) => plan.with_earlier(&earlier),
+                    None => plan,
+                };
+                plans.push((plan, last_pass));
             }
             plans
         }
-        None => {
+        _ => {
             remarks.push("there is no plan of an earlier run: all that the task would copy now is compared".to_owned());
-            plans_of_now(&fleet, &task).await?
+            plans_of_now(&fleet, &task).await?.into_iter().map(|plan| (plan, usize::MAX)).collect()
         }
     };
     let mut tables = Vec::new();
-    for (job, plan) in plans.iter().enumerate() {
-        let comparer = Comparer { request, fleet: &fleet, task: &task, job, plan, planned };
+    for (job, (plan, last_pass)) in plans.iter().enumerate() {
+        let last_pass = plan.partitions.len().min(*last_pass);
+        let comparer = Comparer { request, fleet: &fleet, task: &task, job, plan, last_pass, planned };
         tables.push(comparer.compare().await);
     }
     Ok(Comparison { remarks, tables })
@@ -178,7 +189,7 @@ async fn plans_of_now(fleet: &Fleet, task: &Task) -> Result<Vec<TablePlan>, RunE
     let surveys = survey(fleet, task).await.map_err(RunError::from_faults)?;
     let mut plans = Vec::new();
     for survey in &surveys {
-        let plan = planner::plan(fleet, task, survey, IfTargetNotEmpty::Replace).await;
+        let plan = planner::plan(fleet, task, survey, IfTargetNotEmpty::Replace, None).await;
         plans.push(plan.map_err(|fault| RunError::from_faults(vec![fault]))?);
     }
     Ok(plans)
@@ -189,7 +200,10 @@ struct Comparer<'a> {
     fleet: &'a Fleet,
     task: &'a Task,
     job: usize,
+    /// With what earlier passes have copied.
     plan: &'a TablePlan,
+    /// So many of its partitions are the last pass's.
+    last_pass: usize,
     /// Whether a run has made the plan.
     planned: bool,
 }
@@ -252,6 +266,8 @@ impl Comparer<'_> {
             Sides::open(fleet, self.task, &self.task.tables[self.job], self.plan, by, &mut found.remarks).await?;
         let allowance = self.allowance(&sides);
         found.key = sides.key_names();
+        let kept: BTreeSet<&PartitionValue> =
+            self.plan.partitions[self.last_pass..].iter().map(|partition| &partition.value).collect();
         for batch in &self.plan.batches {
             let chosen: Vec<&PartitionPlan> =
                 batch.partitions.clone().filter(|at| wanted[*at]).map(|at| &self.plan.partitions[at]).collect();
@@ -260,7 +276,10 @@ impl Comparer<'_> {
             }
             let measured = sides.measure(&chosen).await.map_err(|error| error.to_string())?;
             for (partition, of) in chosen.into_iter().zip(measured) {
-                let mut verdict = allowance.judge(of.source, of.target);
+                let mut verdict = match (of.source.rows, of.target.rows) {
+                    (0, 1..) if kept.contains(&partition.value) => Verdict::Expected(VANISHED.into()),
+                    _ => allowance.judge(of.source, of.target),
+                };
                 let narrowed = match verdict {
                     Verdict::Different => {
                         let narrowed = sides.narrow(partition, of.source.rows.max(of.target.rows), self.request.keys);

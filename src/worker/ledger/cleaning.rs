@@ -9,10 +9,11 @@ use super::super::fault_point::fault_point;
 use super::{Ledger, LedgerError, TASK, parsed};
 
 /// Nodes that have one node for each table, batch or group of pieces below them.
-const LARGE: [&str; 4] = ["plan", "pieces", "batches", "processed"];
+const LARGE: [&str; 5] = ["plan", super::EARLIER, "pieces", "batches", "processed"];
 /// Everything that a task has at its path; what else is there is somebody else's.
-const ALL: [&str; 12] = [
+const ALL: [&str; 13] = [
     "plan",
+    super::EARLIER,
     "pieces",
     "batches",
     "processed",

@@ -6,8 +6,9 @@
 //! | `status` | counts of partitions, as the original wrote them | after batches, at most once a second |
 //! | `task_active_workers/<id>` | a worker that has a place, ephemeral | |
 //! | `task_active_workers_version` | nothing; its version changes with each place that is taken | |
-//! | `task` | [`TaskRecord`] | three times |
+//! | `task` | [`TaskRecord`] | four times a pass |
 //! | `plan/<table>.<chunk>` | [`TablePlan`](crate::plan::TablePlan) in chunks | once |
+//! | `earlier/<pass>.<table>.<chunk>` | [`Earlier`](crate::plan::Earlier): what the passes before that one have copied, in chunks | once a pass |
 //! | `pieces/<table>.<group>` | [`PieceRecord`](crate::protocol::PieceRecord)s of up to 16 pieces, see [`groups`](crate::protocol::groups) | twice a piece |
 //! | `batches/<table>.<batch>` | [`BatchRecord`](crate::protocol::BatchRecord) | twice a batch |
 //! | `processed/<table>.<bit>` | nothing; a version of n counts n times 2 to the power of `bit` partitions as done | with the record of a batch |
@@ -184,7 +185,12 @@ impl Ledger {
 
     /// Gives a claim back.
     pub async fn release(&self, name: &str) -> Result<(), LedgerError> {
-        self.settle(vec![Op::delete(self.path(&format!("claims/{name}")), None)]).await.map(drop)
+        self.give_up(&format!("claims/{name}")).await
+    }
+
+    /// Gives an ephemeral node of ours back: who lives on would find it in the way.
+    pub async fn give_up(&self, name: &str) -> Result<(), LedgerError> {
+        self.settle(vec![Op::delete(self.path(name), None)]).await.map(drop)
     }
 
     /// One commit whose lost answer is found out: each step of it can be repeated without harm, or tells by its conflict
@@ -261,13 +267,11 @@ impl Ledger {
     fn processed_path(&self, table: usize, bit: usize) -> String {
         self.path(&format!("processed/{table}.{bit}"))
     }
-
-    fn chunk_path(&self, table: usize, chunk: usize) -> String {
-        self.path(&format!("plan/{table}.{chunk}"))
-    }
 }
 
 const TASK: &str = "task";
+/// What earlier passes have copied.
+const EARLIER: &str = "earlier";
 /// The workers that have a place.
 pub(super) const PLACES: &str = "task_active_workers";
 /// Its version changes whenever a place is taken: two workers cannot both take the last one.

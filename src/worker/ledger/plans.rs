@@ -1,10 +1,11 @@
-//! Plans, stored in chunks.
+//! Plans, and what earlier passes have copied: stored in chunks.
 
-use crate::keeper::Op;
-use crate::plan::TablePlan;
-use crate::protocol::{BatchRecord, PieceRecord, groups};
+use crate::keeper::{Op, ensure_path};
+use crate::plan::{Earlier, TablePlan};
+use crate::protocol::{BatchRecord, PieceRecord, TaskRecord, groups};
 
-use super::{CHUNK, Ledger, LedgerError, PROCESSED_BITS, encoded, parsed};
+use super::super::fault_point::fault_point;
+use super::{CHUNK, EARLIER, Ledger, LedgerError, PROCESSED_BITS, encoded, parsed};
 
 /// How many nodes a plan with its records has, and how many bytes the plan.
 pub fn footprint(plan: &TablePlan) -> (usize, usize) {
@@ -19,10 +20,8 @@ impl Ledger {
     pub async fn store_plan(&self, table: usize, plan: &TablePlan, batches: &[BatchRecord]) -> Result<(), LedgerError> {
         // What an earlier planner left before it died.
         for name in ["plan", "pieces", "batches", "processed"] {
-            let children = self.session.children(&self.path(name)).await?.unwrap_or_default();
             let own = format!("{table}.");
-            let ops = children.iter().filter(|child| child.starts_with(&own));
-            self.commit_all(ops.map(|child| Op::delete(self.path(&format!("{name}/{child}")), None)).collect()).await?;
+            self.delete_children(name, |child| child.starts_with(&own)).await?;
         }
         let mut ops = Vec::new();
         let pieces_of: Vec<_> = plan.batches.iter().map(|batch| batch.pieces.clone()).collect();
@@ -34,28 +33,80 @@ impl Ledger {
             ops.push(Op::create(self.batch_path(table, batch), encoded(record)));
         }
         ops.extend((0..PROCESSED_BITS).map(|bit| Op::create(self.processed_path(table, bit), Vec::new())));
-        let text = encoded(plan);
-        let chunks: Vec<&[u8]> = text.chunks(CHUNK).collect();
-        ops.extend(chunks.iter().enumerate().skip(1).map(|(n, chunk)| Op::create(self.chunk_path(table, n), *chunk)));
         self.commit_all(ops).await?;
-        let first = chunks.first().copied().unwrap_or_default();
-        let head = format!("{}\n", chunks.len()).into_bytes();
-        self.commit_all(vec![Op::create(self.chunk_path(table, 0), [head.as_slice(), first].concat())]).await
+        self.store_chunks(&format!("plan/{table}"), &encoded(plan)).await
     }
 
     /// The plan of a table.
     pub async fn plan(&self, table: usize) -> Result<TablePlan, LedgerError> {
-        let path = self.chunk_path(table, 0);
+        let path = self.chunk_path(&format!("plan/{table}"), 0);
+        let text = self.chunks(&format!("plan/{table}")).await?;
+        parsed(&path, &text.ok_or_else(|| LedgerError::Damaged { path: path.clone(), why: "it is missing".into() })?)
+    }
+
+    /// What earlier passes have copied of a table; `None` in the first one.
+    pub async fn earlier(&self, record: &TaskRecord, table: usize) -> Result<Option<Earlier>, LedgerError> {
+        if record.pass == 0 {
+            return Ok(None);
+        }
+        let name = format!("{EARLIER}/{}.{table}", record.pass);
+        let text = self.chunks(&name).await?;
+        text.map(|text| parsed(&self.chunk_path(&name, 0), &text)).transpose()
+    }
+
+    /// Begins the next pass of a finished task, for who holds all its places: nobody works on the old one, so that its records
+    /// may go. First what is copied so far is stored, for each table, then the task's record says so.
+    pub async fn begin_pass(&self, next: &TaskRecord, earlier: &[Earlier]) -> Result<(), LedgerError> {
+        ensure_path(self.session.as_ref(), &self.path(EARLIER)).await?;
+        let own = format!("{}.", next.pass);
+        // What somebody left who died while doing this.
+        self.delete_children(EARLIER, |child| child.starts_with(&own)).await?;
+        for (table, earlier) in earlier.iter().enumerate() {
+            self.store_chunks(&format!("{EARLIER}/{}.{table}", next.pass), &encoded(earlier)).await?;
+        }
+        fault_point("pass-prepared").await;
+        self.set_task(|record| {
+            if record.finished && record.pass + 1 == next.pass {
+                *record = next.clone();
+            }
+        })
+        .await?;
+        self.delete_children(EARLIER, |child| !child.starts_with(&own)).await
+    }
+
+    /// Deletes those children of a node that have none themselves.
+    async fn delete_children(&self, name: &str, which: impl Fn(&str) -> bool + Send) -> Result<(), LedgerError> {
+        let children = self.session.children(&self.path(name)).await?.unwrap_or_default();
+        let ops = children.iter().filter(|child| which(child));
+        self.commit_all(ops.map(|child| Op::delete(self.path(&format!("{name}/{child}")), None)).collect()).await
+    }
+
+    /// Stores a text that may be too long for one node. It is there when its first chunk is: that comes last.
+    async fn store_chunks(&self, name: &str, text: &[u8]) -> Result<(), LedgerError> {
+        let chunks: Vec<&[u8]> = text.chunks(CHUNK).collect();
+        let others = chunks.iter().enumerate().skip(1);
+        self.commit_all(others.map(|(n, chunk)| Op::create(self.chunk_path(name, n), *chunk)).collect()).await?;
+        let first = chunks.first().copied().unwrap_or_default();
+        let head = format!("{}\n", chunks.len()).into_bytes();
+        self.commit_all(vec![Op::create(self.chunk_path(name, 0), [head.as_slice(), first].concat())]).await
+    }
+
+    async fn chunks(&self, name: &str) -> Result<Option<Vec<u8>>, LedgerError> {
+        let path = self.chunk_path(name, 0);
         let damaged = |why: &str| LedgerError::Damaged { path: path.clone(), why: why.to_owned() };
-        let first = self.session.get(&path).await?.ok_or_else(|| damaged("it is missing"))?;
+        let Some(first) = self.session.get(&path).await? else { return Ok(None) };
         let newline = first.data.iter().position(|byte| *byte == b'\n').ok_or_else(|| damaged("it has no head"))?;
         let head = std::str::from_utf8(&first.data[..newline]).ok().and_then(|text| text.parse::<usize>().ok());
         let count = head.ok_or_else(|| damaged("its head is no number"))?;
         let mut text = first.data[newline + 1..].to_vec();
-        let paths: Vec<String> = (1..count).map(|n| self.chunk_path(table, n)).collect();
+        let paths: Vec<String> = (1..count).map(|n| self.chunk_path(name, n)).collect();
         for chunk in self.session.get_many(&paths).await? {
             text.extend(chunk.ok_or_else(|| damaged("a chunk is missing"))?.data);
         }
-        parsed(&path, &text)
+        Ok(Some(text))
+    }
+
+    fn chunk_path(&self, name: &str, chunk: usize) -> String {
+        self.path(&format!("{name}.{chunk}"))
     }
 }

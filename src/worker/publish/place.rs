@@ -1,13 +1,13 @@
 //! Putting what was gathered in place, and counting the target.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use futures::future::try_join_all;
 use tokio::time::Instant;
 
 use crate::cluster::Placing;
-use crate::model::PartitionId;
+use crate::model::{PartitionId, PartitionValue};
 use crate::protocol::{PartitionFacts, Policy, Published, Step, decide, is_complete};
 
 use super::super::fault_point::fault_point;
@@ -62,7 +62,10 @@ impl Publication<'_> {
     /// Puts what was gathered in place, and counts the target.
     pub async fn place(&self, gathered: &[Gathered], before: &Before) -> Result<Published, AttemptError> {
         let started = Instant::now();
-        let everywhere = partitions(gathered);
+        let renewed = self.renewed(gathered).await?;
+        let everywhere: BTreeSet<PartitionId> =
+            partitions(gathered).into_iter().chain(renewed.iter().cloned()).collect();
+        let everywhere: Vec<PartitionId> = everywhere.into_iter().collect();
         let fault = self.site.strikes(self.site.conduct.move_fault_probability);
         let wished = || AttemptError::Mismatch("a fault was wished for by --move-fault-probability".into());
         // A wished fault comes before the rows are in place or after, as a real one would.
@@ -76,7 +79,8 @@ impl Publication<'_> {
         if !on_target {
             checksums = self.check_contents(gathered, false).await?;
         }
-        let counted = try_join_all(gathered.iter().map(|part| self.place_on(part, &everywhere, before))).await?;
+        let counted =
+            try_join_all(gathered.iter().map(|part| self.place_on(part, &everywhere, &renewed, before))).await?;
         fault_point("placed").await;
         if fault {
             return Err(wished());
@@ -98,10 +102,37 @@ impl Publication<'_> {
         })
     }
 
+    /// The partitions of the batch that an earlier pass has filled, by their ids on the target: those too of which nothing is
+    /// staged, since the source has no row of them any more.
+    async fn renewed(&self, gathered: &[Gathered]) -> Result<BTreeSet<PartitionId>, AttemptError> {
+        let plan = &self.site.plans[self.batch.table];
+        let renewed = plan.partitions_of(self.batch.batch).iter().filter(|partition| partition.renews);
+        let staged: HashMap<&PartitionValue, &PartitionId> =
+            gathered.iter().flat_map(|part| &part.values).map(|(id, value)| (value, id)).collect();
+        let mut ids = BTreeSet::new();
+        let mut unknown = BTreeSet::new();
+        for partition in renewed {
+            match staged.get(&partition.value).copied().or(partition.id.as_ref()) {
+                Some(id) => drop(ids.insert(id.clone())),
+                None => drop(unknown.insert(&partition.value)),
+            }
+        }
+        if !unknown.is_empty() {
+            let looks = gathered.iter().map(|part| {
+                let (warehouse, table) = (&self.site.fleet.warehouse, &part.target.name);
+                warehouse.values_by_partition(&part.node, table, &plan.key)
+            });
+            let found = try_join_all(looks).await?.into_iter().flatten();
+            ids.extend(found.filter(|(_, value, _)| unknown.contains(value)).map(|(id, ..)| id));
+        }
+        Ok(ids)
+    }
+
     async fn place_on(
         &self,
         part: &Gathered,
         ids: &[PartitionId],
+        renewed: &BTreeSet<PartitionId>,
         before: &Before,
     ) -> Result<(BTreeMap<PartitionId, u64>, Vec<String>), AttemptError> {
         let site = self.site;
@@ -112,6 +143,9 @@ impl Publication<'_> {
         let present = warehouse.rows_by_partition(&part.node, table, Some(ids)).await?;
         let mut steps: BTreeMap<PartitionId, (Step, PartitionFacts)> = BTreeMap::new();
         for id in ids {
+            // What an earlier pass has copied is ours, and gives way; --safe-mode lets nothing be dropped all the same.
+            let ours = renewed.contains(id) && !site.conduct.safe_mode;
+            let policy = if ours { Policy::Replace } else { policy };
             let mut facts = PartitionFacts {
                 staged: part.staged.get(id).copied().unwrap_or(0),
                 present: present.get(id).copied().unwrap_or(0),

@@ -1,0 +1,220 @@
+//! What earlier passes of a task have copied, and what is to be done about each partition in the next one.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::PartitionValue;
+use crate::protocol::PartitionResult;
+use crate::sql::KeyElement;
+
+use super::{Found, PartitionPlan, Reading, Sharding, TablePlan};
+
+/// What earlier passes have copied of a table job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Earlier {
+    /// How the source was read.
+    pub reading: Reading,
+    /// The columns that were transferred.
+    pub columns: Vec<String>,
+    /// The target's partition key.
+    pub key: Vec<KeyElement>,
+    /// How rows found their shard.
+    pub sharding: Option<Sharding>,
+    /// The partitions of the target that hold rows of the task.
+    pub partitions: Vec<Copied>,
+}
+
+/// A partition that was copied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copied {
+    /// As it was planned.
+    #[serde(rename = "p")]
+    pub partition: PartitionPlan,
+    /// Rows of it that were counted on the target, over all shards.
+    #[serde(rename = "t")]
+    pub target: u64,
+}
+
+/// What is known now of a partition that was copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OnTarget {
+    /// Rows that the target holds, over all shards; of replicas that are written to one by one, those of the ones with the
+    /// fewest rows.
+    pub least: u64,
+    /// The same, of the ones with the most.
+    pub most: u64,
+    /// Whether the target's servers may have removed rows by themselves: a TTL, an engine that merges rows.
+    pub may_shrink: bool,
+}
+
+/// What is to be done about a partition that was copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// It is as it was copied, on both sides.
+    Unchanged,
+    /// To be copied again in the place of what was copied, for this reason.
+    Again(Again),
+}
+
+/// Why a partition is copied again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Again {
+    /// Its parts at the source are others.
+    Changed,
+    /// Whether it changed cannot be told.
+    Unknown,
+    /// Replicas of the target do not agree: one was away when it was copied, or is new.
+    Replica,
+    /// The target does not hold any more what was copied, but so many rows.
+    Lost(u64),
+}
+
+impl Earlier {
+    /// What is there after a pass: what it has copied, and what it has left as it was. `results` are the plan's partitions as
+    /// they were counted when they were published.
+    pub fn after(before: Option<Self>, plan: &TablePlan, results: &[PartitionResult]) -> Self {
+        let mut partitions: BTreeMap<PartitionValue, Copied> = BTreeMap::new();
+        for copied in before.into_iter().flat_map(|earlier| earlier.partitions) {
+            partitions.insert(copied.partition.value.clone(), copied);
+        }
+        for (partition, result) in plan.partitions.iter().zip(results) {
+            if result.selected == 0 && result.target == 0 {
+                partitions.remove(&partition.value);
+                continue;
+            }
+            let mut partition = PartitionPlan { renews: false, ..partition.clone() };
+            // Rows came or went after its parts were looked at.
+            if result.selected != partition.rows {
+                partition.mark = None;
+            }
+            let copied = Copied { partition, target: result.target };
+            partitions.insert(copied.partition.value.clone(), copied);
+        }
+        Self {
+            reading: plan.reading.clone(),
+            columns: plan.columns.clone(),
+            key: plan.key.clone(),
+            sharding: plan.sharding.clone(),
+            partitions: partitions.into_values().collect(),
+        }
+    }
+
+    /// Those that a plan left as they were.
+    pub fn beside<'a>(&'a self, plan: &'a TablePlan) -> impl Iterator<Item = &'a Copied> {
+        let planned: std::collections::BTreeSet<&PartitionValue> =
+            plan.partitions.iter().map(|partition| &partition.value).collect();
+        self.partitions.iter().filter(move |copied| !planned.contains(&copied.partition.value))
+    }
+
+    /// The partition with a value, if it was copied.
+    pub fn find(&self, value: &PartitionValue) -> Option<&Copied> {
+        self.partitions.iter().find(|copied| &copied.partition.value == value)
+    }
+}
+
+impl Copied {
+    /// What is to be done about a partition that was copied.
+    pub fn due(&self, found: &Found, on_target: OnTarget) -> Due {
+        let OnTarget { least, most, may_shrink } = on_target;
+        // Of replicas that do not agree, one may have what was copied.
+        let rows = self.target.clamp(least, most);
+        if rows != self.target && !(may_shrink && rows < self.target) {
+            return Due::Again(Again::Lost(rows));
+        }
+        match (&found.mark, &self.partition.mark) {
+            _ if least != most => Due::Again(Again::Replica),
+            (Some(now), Some(before)) if now.is_as(before) => Due::Unchanged,
+            (Some(_), Some(_)) => Due::Again(Again::Changed),
+            _ => Due::Again(Again::Unknown),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Mark, ShardMark};
+    use super::*;
+
+    fn value(text: &str) -> PartitionValue {
+        PartitionValue(vec![text.into()])
+    }
+
+    fn mark(content: &str) -> Option<Mark> {
+        Some(Mark(vec![ShardMark::of(0, "t", [("1_1_1_0", 5, content)])]))
+    }
+
+    fn partition(name: &str, rows: u64) -> PartitionPlan {
+        let mark = mark("a");
+        PartitionPlan { value: value(name), name: name.into(), id: None, rows, bytes: 1, mark, renews: false }
+    }
+
+    fn plan(partitions: Vec<PartitionPlan>) -> TablePlan {
+        let reading = Reading { columns: None, raw: Vec::new(), values: Vec::new(), condition: None };
+        TablePlan::empty(reading, partitions)
+    }
+
+    fn result(selected: u64, target: u64) -> PartitionResult {
+        PartitionResult { selected, target, checksum: None }
+    }
+
+    fn names(earlier: &Earlier) -> Vec<(&str, u64)> {
+        earlier.partitions.iter().map(|copied| (copied.partition.name.as_str(), copied.target)).collect()
+    }
+
+    #[test]
+    fn what_a_pass_leaves_alone_stays_known_and_what_it_dropped_does_not() {
+        let first = plan(vec![partition("1", 5), partition("2", 5), partition("3", 5)]);
+        let first = Earlier::after(None, &first, &[result(5, 5), result(5, 5), result(5, 5)]);
+        let mut dropped = partition("3", 0);
+        dropped.renews = true;
+        let second = plan(vec![partition("2", 7), dropped, partition("4", 1)]);
+        let second = Earlier::after(Some(first), &second, &[result(7, 7), result(0, 0), result(1, 1)]);
+        assert_eq!(names(&second), [("1", 5), ("2", 7), ("4", 1)]);
+        let third = plan(vec![partition("2", 7)]);
+        let left: Vec<&str> = second.beside(&third).map(|copied| copied.partition.name.as_str()).collect();
+        assert_eq!(left, ["1", "4"]);
+    }
+
+    #[test]
+    fn what_changed_while_it_was_copied_is_copied_again() {
+        let earlier =
+            Earlier::after(None, &plan(vec![partition("1", 5), partition("2", 5)]), &[result(6, 6), result(5, 5)]);
+        let due = |name: &str, rows| {
+            let found = Found {
+                value: value(name),
+                name: name.into(),
+                id: None,
+                shards: vec![(5, 5)],
+                mark: mark("a"),
+                renews: false,
+            };
+            let on_target = OnTarget { least: rows, most: rows, may_shrink: false };
+            earlier.find(&value(name)).map(|copied| copied.due(&found, on_target))
+        };
+        assert_eq!(due("1", 6), Some(Due::Again(Again::Unknown)));
+        assert_eq!(due("2", 5), Some(Due::Unchanged));
+        assert_eq!(due("3", 5), None);
+    }
+
+    #[test]
+    fn both_sides_must_be_as_they_were() {
+        let copied = Copied { partition: partition("1", 5), target: 5 };
+        let found = |content| {
+            let shards = vec![(5, 5)];
+            Found { value: value("1"), name: "1".into(), id: None, shards, mark: mark(content), renews: false }
+        };
+        let holds = |rows, may_shrink| OnTarget { least: rows, most: rows, may_shrink };
+        assert_eq!(copied.due(&found("a"), holds(5, false)), Due::Unchanged);
+        assert_eq!(copied.due(&found("b"), holds(5, false)), Due::Again(Again::Changed));
+        assert_eq!(copied.due(&found("a"), holds(0, false)), Due::Again(Again::Lost(0)));
+        assert_eq!(copied.due(&found("a"), holds(4, true)), Due::Unchanged, "the target's TTL has removed a row");
+        assert_eq!(copied.due(&found("a"), holds(6, true)), Due::Again(Again::Lost(6)));
+        for (least, most, why) in [(0, 5, Again::Replica), (3, 9, Again::Replica), (6, 9, Again::Lost(6))] {
+            let apart = OnTarget { least, most, may_shrink: false };
+            assert_eq!(copied.due(&found("a"), apart), Due::Again(why));
+        }
+        let unmarked = Found { mark: None, ..found("a") };
+        assert_eq!(copied.due(&unmarked, holds(5, false)), Due::Again(Again::Unknown));
+    }
+}

@@ -1,0 +1,184 @@
+//! By what a later look tells whether a partition of the source holds the same rows: the names and hashes of its parts.
+//!
+//! A part never changes; rows that come, go or are mutated make parts of other names (ClickHouse's own rule, all versions).
+//! A merge makes other names of the same rows: the block numbers in them tell that, as long as the table is the same one.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// What the parts of a partition were on all source shards when it was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(transparent)]
+pub struct Mark(pub Vec<ShardMark>);
+
+/// The same on one source shard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardMark {
+    /// Index of the source shard.
+    #[serde(rename = "s")]
+    shard: usize,
+    /// Of the names and hashes of its parts, whatever their order.
+    #[serde(rename = "d")]
+    digest: String,
+    /// What is another text when the table was made anew or altered.
+    #[serde(rename = "t")]
+    table: String,
+    /// Rows that the parts claim.
+    #[serde(rename = "r")]
+    rows: u64,
+    /// The ranges of block numbers that the parts cover, in their order; empty where they are too many or not known.
+    #[serde(rename = "b", default, skip_serializing_if = "Vec::is_empty")]
+    blocks: Vec<(u64, u64)>,
+    /// The last mutation that any part has seen.
+    #[serde(rename = "m", default)]
+    mutation: u64,
+}
+
+/// More ranges are not kept: a merge of so many parts is taken for a change.
+const MOST_RANGES: usize = 40;
+/// So much of a digest is kept, in bytes.
+const DIGEST: usize = 16;
+
+impl Mark {
+    /// Whether the rows are those that were there `before`.
+    pub fn is_as(&self, before: &Mark) -> bool {
+        self.0.len() == before.0.len() && self.0.iter().zip(&before.0).all(|(now, before)| now.is_as(before))
+    }
+}
+
+impl ShardMark {
+    /// Of parts, each with its name, its rows and the hash of its contents (empty where the server tells none). `table` is
+    /// another text when the table was made anew or altered.
+    pub fn of<'a>(shard: usize, table: &str, parts: impl IntoIterator<Item = (&'a str, u64, &'a str)>) -> Self {
+        let mut parts: Vec<(&str, u64, &str)> = parts.into_iter().collect();
+        parts.sort_unstable();
+        let mut hash = Sha256::new();
+        for (name, rows, content) in &parts {
+            hash.update(format!("{name}\n{rows}\n{content}\n"));
+        }
+        // Names alone could be those of another table's parts.
+        if parts.iter().any(|(_, _, content)| content.is_empty()) {
+            hash.update(table);
+        }
+        let digest = hash.finalize().iter().take(DIGEST).map(|byte| format!("{byte:02x}")).collect();
+        let names: Option<Vec<Blocks>> = parts.iter().map(|(name, ..)| Blocks::of(name)).collect();
+        let names = names.filter(|names| names.len() <= MOST_RANGES).unwrap_or_default();
+        let mut blocks: Vec<(u64, u64)> = names.iter().map(|name| (name.first, name.last)).collect();
+        blocks.sort_unstable();
+        Self {
+            shard,
+            digest,
+            table: table.to_owned(),
+            rows: parts.iter().map(|(_, rows, _)| rows).sum(),
+            blocks,
+            mutation: names.iter().map(|name| name.mutation).max().unwrap_or(0),
+        }
+    }
+
+    fn is_as(&self, before: &Self) -> bool {
+        self.shard == before.shard && (self.digest == before.digest || self.is_merged_from(before))
+    }
+
+    /// Whether merges of the parts of `before`, and nothing else, could have made these: each covers whole parts of
+    /// before, no mutation came, and no row went. Blocks of a table made anew would have the same numbers.
+    fn is_merged_from(&self, before: &Self) -> bool {
+        let covered = |(first, last): &(u64, u64)| self.blocks.iter().any(|(from, to)| from <= first && last <= to);
+        let made_of = |(first, last): &(u64, u64)| {
+            before.blocks.iter().any(|(from, _)| from == first) && before.blocks.iter().any(|(_, to)| to == last)
+        };
+        self.table == before.table
+            && (self.rows, self.mutation) == (before.rows, before.mutation)
+            && !before.blocks.is_empty()
+            && !self.blocks.is_empty()
+            && before.blocks.iter().all(covered)
+            && self.blocks.iter().all(made_of)
+    }
+}
+
+/// What a part's name says of the blocks in it.
+struct Blocks {
+    first: u64,
+    last: u64,
+    mutation: u64,
+}
+
+impl Blocks {
+    /// `<partition>_<first>_<last>_<level>`, after a mutation `…_<version>`. `None` for other names, and for those of tables in
+    /// the old syntax (`20180101_20180131_1_5_1`), which a mutated part of a partition by day looks like.
+    fn of(name: &str) -> Option<Self> {
+        let fields: Vec<&str> = name.split('_').collect();
+        let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
+        let is_day = |text: &str| text.len() == 8 && text.bytes().all(|c| c.is_ascii_digit());
+        match fields.as_slice() {
+            [_, _, _, _] => Some(Self { first: number(1)?, last: number(2)?, mutation: 0 }),
+            [from, to, ..] if is_day(from) && is_day(to) => None,
+            [_, _, _, _, _] => Some(Self { first: number(1)?, last: number(2)?, mutation: number(4)? }),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(table: &str, parts: &[(&str, u64, &str)]) -> Mark {
+        Mark(vec![ShardMark::of(0, table, parts.iter().copied())])
+    }
+
+    #[test]
+    fn the_same_parts_hold_the_same_rows_whatever_their_order() {
+        let before = mark("t", &[("1_1_1_0", 5, "a"), ("1_2_2_0", 6, "b")]);
+        assert!(mark("t", &[("1_2_2_0", 6, "b"), ("1_1_1_0", 5, "a")]).is_as(&before));
+        assert!(
+            mark("altered", &[("1_1_1_0", 5, "a"), ("1_2_2_0", 6, "b")]).is_as(&before),
+            "their contents are the same"
+        );
+        assert!(!mark("t", &[("1_1_1_0", 5, "a"), ("1_2_2_0", 6, "c")]).is_as(&before));
+        assert!(!mark("t", &[("1_1_1_0", 5, "a")]).is_as(&before));
+        assert!(!mark("t", &[("1_1_1_0", 5, "a"), ("1_2_2_0", 6, "b"), ("1_3_3_0", 1, "c")]).is_as(&before));
+        assert!(!Mark::default().is_as(&before), "a shard that has no part any more");
+    }
+
+    #[test]
+    fn where_no_contents_are_told_names_count_only_in_the_same_table() {
+        let before = mark("t", &[("1_1_1_0", 5, "")]);
+        assert!(mark("t", &[("1_1_1_0", 5, "")]).is_as(&before));
+        assert!(!mark("made anew", &[("1_1_1_0", 5, "")]).is_as(&before));
+    }
+
+    #[test]
+    fn a_merge_is_no_change() {
+        let before = mark("t", &[("1_1_1_0", 5, "a"), ("1_3_3_0", 6, "b"), ("1_4_9_1", 1, "c")]);
+        assert!(mark("t", &[("1_1_3_1", 11, "ab"), ("1_4_9_1", 1, "c")]).is_as(&before));
+        assert!(mark("t", &[("1_1_9_2", 12, "abc")]).is_as(&before));
+        let same_numbers = [("1_1_9_2", 12, "other")];
+        assert!(!mark("made anew", &same_numbers).is_as(&before), "block numbers begin at one in every table");
+        for changed in [
+            ("1_1_9_2", 11, "a row went"),
+            ("1_1_9_2_10", 12, "mutated"),
+            ("1_1_10_2", 12, "another block"),
+            ("1_1_8_2", 12, "a part is gone"),
+            ("1_0_9_2", 12, "an earlier block"),
+        ] {
+            assert!(!mark("t", &[changed]).is_as(&before), "{changed:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_could_be_read_in_two_ways_are_not_read() {
+        assert!(Blocks::of("20180101_20180131_1_5_1").is_none());
+        assert!(Blocks::of("20180101_1_5_1_7").is_some_and(|blocks| blocks.mutation == 7));
+        assert!(Blocks::of("all_1_5_1").is_some_and(|blocks| (blocks.first, blocks.last) == (1, 5)));
+        let before = mark("t", &[("20180101_20180131_1_1_0", 5, "a"), ("20180101_20180131_2_2_0", 5, "b")]);
+        assert!(!mark("t", &[("20180101_20180131_1_2_1", 10, "ab")]).is_as(&before));
+    }
+
+    #[test]
+    fn of_very_many_parts_a_merge_is_taken_for_a_change() {
+        let names: Vec<String> = (1..=41).map(|n| format!("1_{n}_{n}_0")).collect();
+        let many: Vec<(&str, u64, &str)> = names.iter().map(|name| (name.as_str(), 1, "a")).collect();
+        assert!(mark("t", &many).is_as(&mark("t", &many)));
+        assert!(!mark("t", &[("1_1_41_1", 41, "b")]).is_as(&mark("t", &many)));
+    }
+}

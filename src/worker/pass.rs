@@ -1,0 +1,81 @@
+//! The next pass of a finished task: it begins when nobody works on the last one, and is one for all workers that want it.
+
+use crate::plan::Earlier;
+use crate::protocol::{BatchState, TaskRecord};
+
+use super::crew::{self, any};
+use super::interrupt::Interrupt;
+use super::ledger::{Cache, Ledger};
+use super::run::{Launch, RunError};
+use crate::protocol::TaskId;
+
+/// Begins the pass with a number, unless another worker has; gives the task's record then, which is of that pass or of one
+/// that is not finished. `None` when the run is to end first.
+///
+/// Several workers may come here at once: the one that holds all places does it, the others wait for that. Who dies while
+/// doing it leaves the task as it was.
+pub(super) async fn begin(
+    launch: &Launch,
+    ledger: &Ledger,
+    tables: usize,
+    pass: u32,
+    drops_vanished: bool,
+    interrupt: &Interrupt,
+) -> Result<Option<TaskRecord>, RunError> {
+    let gone = || RunError::World(vec!["the task was deleted from the coordinator".into()]);
+    let place = crew::beginner_place(&launch.worker);
+    loop {
+        let (_, places) = crew::watch_places(ledger).await?;
+        let claims = ledger.watch_claims().await?;
+        let (record, changed) = ledger.watch_task().await?;
+        let record = record.ok_or_else(gone)?;
+        if record.pass >= pass || !record.finished {
+            return Ok(Some(record));
+        }
+        if crew::take_all(ledger, &place, &launch.worker).await? {
+            let begun = begin_alone(launch, ledger, tables, pass, drops_vanished).await;
+            ledger.give_up(&place).await?;
+            begun?;
+            continue;
+        }
+        tokio::select! {
+            biased;
+            () = interrupt.finish() => return Ok(None),
+            lost = ledger.session().lost() => return Err(lost.into()),
+            () = any(vec![places, claims, changed]) => {}
+        }
+    }
+}
+
+/// For who holds all places.
+async fn begin_alone(
+    launch: &Launch,
+    ledger: &Ledger,
+    tables: usize,
+    pass: u32,
+    drops_vanished: bool,
+) -> Result<(), RunError> {
+    let Some(record) = ledger.task().await?.filter(|record| record.finished && record.pass < pass) else {
+        return Ok(());
+    };
+    let mut plans = Vec::new();
+    for table in 0..tables {
+        plans.push(ledger.plan(table).await?);
+    }
+    let mut cache = Cache::default();
+    ledger.refresh(&mut cache, &plans).await?;
+    let mut earlier = Vec::new();
+    for (table, (plan, board)) in plans.iter().zip(&cache.boards).enumerate() {
+        let done = board.batches.iter().flat_map(|batch| match &batch.state {
+            BatchState::Done(published) => published.partitions.clone(),
+            // The task would not be finished.
+            _ => Vec::new(),
+        });
+        let results: Vec<_> = done.collect();
+        earlier.push(Earlier::after(ledger.earlier(&record, table).await?, plan, &results));
+    }
+    let next = record.next_pass(TaskId(launch.dice.unique(12)), drops_vanished);
+    ledger.begin_pass(&next, &earlier).await?;
+    tracing::info!("task {}: pass {} begins, to copy what has changed since the last one", next.id.0, next.pass);
+    Ok(())
+}

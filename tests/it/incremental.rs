@@ -1,0 +1,179 @@
+//! `run --incremental`: a finished task is begun anew, and only what has changed since is copied.
+
+use std::collections::BTreeMap;
+
+use lab::LabSpec;
+
+use crate::copy::{BY_MONTH, COLUMNS, fill, rows};
+use crate::harness::{Ended, Scene, Task, scene};
+
+/// Replaced parts are gone soon: until then a replacement is not complete.
+fn forgetful(clickhouse: usize) -> LabSpec {
+    let merge_tree = vec![("old_parts_lifetime".to_owned(), "1".to_owned())];
+    LabSpec { clickhouse, merge_tree, ..LabSpec::default() }
+}
+
+fn again(scene: &Scene, task: &Task, code: i32) -> Ended {
+    scene.launch(task).args(&["--incremental"]).run().with(code)
+}
+
+/// The parts of the target: another part is another copy of its rows.
+fn parts(scene: &Scene, servers: &[usize], condition: &str) -> Vec<String> {
+    let sql = format!(
+        "SELECT name FROM system.parts WHERE database = '{}' AND table = 'hits' AND active AND {condition} ORDER BY name",
+        scene.dst
+    );
+    servers.iter().flat_map(|server| scene.lines(&[*server], &sql)).collect()
+}
+
+/// Rows by month, of all shards of one side.
+fn months(scene: &Scene, servers: &[usize], database: &str) -> BTreeMap<String, u64> {
+    let sql = format!("SELECT toYYYYMM(d), count() FROM {database}.hits GROUP BY toYYYYMM(d)");
+    let mut months = BTreeMap::new();
+    for line in servers.iter().flat_map(|server| scene.lines(&[*server], &sql)) {
+        let (month, rows) = line.split_once('\t').unwrap();
+        *months.entry(month.to_owned()).or_default() += rows.parse::<u64>().unwrap();
+    }
+    months
+}
+
+#[test]
+fn only_what_changed_is_copied_again() {
+    let scene = scene!(own forgetful(4));
+    fill(&scene, &[0, 1], BY_MONTH, 6000, 4);
+    // Two parts that can be merged later.
+    scene.ask(0, &format!("INSERT INTO {}.hits VALUES ('2018-03-05', 1000001, 'x', 1)", scene.src));
+    let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id");
+    let task = scene.task(&[&[0], &[1]], &[&[2], &[3]]).with(hits);
+    // The first time it is a run like any other.
+    again(&scene, &task, 0).reports(&["4 of 4 partitions are published, 12001 rows"]);
+    scene.check(&task);
+    let before = parts(&scene, &[2, 3], "1");
+
+    let ended = again(&scene, &task, 0).reports(&["4 partitions that were copied before are unchanged"]);
+    ended.tells(&["0 partitions are new, 0 are to be copied again, 4 are unchanged, 0 have vanished"]);
+    assert_eq!(parts(&scene, &[2, 3], "1"), before);
+    scene.run(&task).with(0).tells(&["the task is finished already"]);
+
+    // January goes, February grows, March is merged, May comes.
+    scene.on(&[0, 1], &format!("ALTER TABLE {}.hits DROP PARTITION 201801", scene.src));
+    scene.ask(1, &format!("INSERT INTO {}.hits VALUES ('2018-02-05', 1000002, 'y', 2)", scene.src));
+    scene.ask(0, &format!("OPTIMIZE TABLE {}.hits PARTITION 201803 FINAL", scene.src));
+    scene.ask(0, &format!("INSERT INTO {}.hits VALUES ('2018-05-05', 1000003, 'z', 3)", scene.src));
+    let untouched = parts(&scene, &[2, 3], "partition IN ('201801', '201803', '201804')");
+    let january = months(&scene, &[2, 3], &scene.dst)["201801"];
+    let of_source = || months(&scene, &[0, 1], &scene.src);
+    let ended = again(&scene, &task, 0);
+    let ended =
+        ended.reports(&["2 of 2 partitions are published", "2 partitions that were copied before are unchanged"]);
+    let ended = ended.tells(&["1 partitions are new, 1 are to be copied again, 2 are unchanged, 1 have vanished"]);
+    ended.tells(&["1 partitions that were copied are not at the source any more, and stay on the target", "201801"]);
+    assert_eq!(parts(&scene, &[2, 3], "partition IN ('201801', '201803', '201804')"), untouched);
+    let kept = || of_source().into_iter().chain([("201801".to_owned(), january)]).collect::<BTreeMap<_, _>>();
+    assert_eq!(months(&scene, &[2, 3], &scene.dst), kept());
+    // All that the task has copied is compared, not only what the last pass has.
+    let verified = scene.launch(&task).verb("verify").run().with(0);
+    verified.reports(&["201801", "the source does not have it any more", "201803: ", "5 partitions compared"]);
+
+    again(&scene, &task, 0).tells(&["0 are to be copied again, 4 are unchanged, 1 have vanished"]);
+    assert_eq!(months(&scene, &[2, 3], &scene.dst), kept());
+    let dropped = scene.launch(&task).args(&["--incremental", "--drop-vanished"]).run().with(0);
+    dropped.tells(&["are dropped on the target: 201801"]);
+    assert_eq!(months(&scene, &[2, 3], &scene.dst), of_source());
+    again(&scene, &task, 0).tells(&["4 are unchanged, 0 have vanished"]);
+    scene.check(&task);
+}
+
+/// The source is not partitioned as the target is, and some of its rows are chosen.
+#[test]
+fn partitions_of_the_target_are_told_by_the_parts_that_hold_their_rows() {
+    let scene = scene!(own forgetful(2));
+    let by_day = "ENGINE = MergeTree PARTITION BY d ORDER BY id";
+    scene.ask(0, &format!("CREATE TABLE {}.hits {COLUMNS} {by_day}", scene.src));
+    scene.ask(0, &format!("INSERT INTO {}.hits {}", scene.src, rows(0, 2000, 3)));
+    let hits = scene.table("hits").engine("ENGINE = MergeTree PARTITION BY (toYYYYMM(d), s) ORDER BY id");
+    let hits = hits.with("where_condition", "v % 2 = 0");
+    let task = scene.task(&[&[0]], &[&[1]]).with(hits);
+    again(&scene, &task, 0);
+    let copied = scene.sum(&[1], &format!("SELECT count() FROM {}.hits", scene.dst));
+    again(&scene, &task, 0).tells(&["0 partitions are new, 0 are to be copied again"]);
+    // One row that is chosen and one that is not, in a partition of its own: both are in a part that is new.
+    scene.ask(
+        0,
+        &format!("INSERT INTO {}.hits VALUES ('2018-07-01', 1, 'new', 2), ('2018-07-01', 2, 'new', 3)", scene.src),
+    );
+    again(&scene, &task, 0).tells(&["1 partitions are new, 0 are to be copied again"]);
+    assert_eq!(scene.sum(&[1], &format!("SELECT count() FROM {}.hits", scene.dst)), copied + 1);
+    // Nothing is left of it but a row that is not chosen: what was copied has vanished, and its partition has a hash for a name.
+    scene.ask(0, &format!("ALTER TABLE {}.hits DROP PARTITION '2018-07-01'", scene.src));
+    scene.ask(0, &format!("INSERT INTO {}.hits VALUES ('2018-07-01', 2, 'new', 3)", scene.src));
+    let dropped = scene.launch(&task).args(&["--incremental", "--drop-vanished"]).run().with(0);
+    dropped.tells(&["are dropped on the target", "(201807, 'new')"]);
+    assert_eq!(scene.sum(&[1], &format!("SELECT count() FROM {}.hits", scene.dst)), copied);
+    scene.launch(&task).verb("verify").run().with(0).reports(&["Source and target are equal"]);
+}
+
+#[test]
+fn rows_of_others_stop_it_and_lost_rows_are_copied_again() {
+    let scene = scene!(own forgetful(2));
+    fill(&scene, &[0], BY_MONTH, 3000, 3);
+    let hits = scene.table("hits").engine(BY_MONTH);
+    let task = scene.task(&[&[0]], &[&[1]]).with(hits);
+    again(&scene, &task, 0);
+    scene.ask(1, &format!("ALTER TABLE {}.hits DROP PARTITION 201801", scene.dst));
+    again(&scene, &task, 0).tells(&["does not hold what was copied of 1 partitions", "201801"]);
+    scene.check(&task);
+    scene.ask(1, &format!("INSERT INTO {}.hits VALUES ('2018-02-05', 7, 'theirs', 2)", scene.dst));
+    let refused = again(&scene, &task, 1);
+    let copied = months(&scene, &[0], &scene.src)["201802"];
+    let told = format!("201802 ({copied} rows were copied, and {} are there)", copied + 1);
+    refused.tells(&["somebody else has changed 1 partitions", &told]);
+    assert_eq!(months(&scene, &[1], &scene.dst)["201802"], copied + 1, "left as it was");
+    scene.ask(1, &format!("ALTER TABLE {}.hits DROP PARTITION 201802", scene.dst));
+    again(&scene, &task, 0);
+    scene.check(&task);
+    for policy in ["append", "skip"] {
+        let other = scene.task(&[&[0]], &[&[1]]).at(policy);
+        let other = other.with(scene.table("hits").engine(BY_MONTH).with("if_target_not_empty", policy));
+        let refused = again(&scene, &other, 2);
+        refused.tells(&["tables/hits/if_target_not_empty", &format!("{policy} does not go with --incremental")]);
+        assert_eq!(scene.children(&other.path), None, "nothing was made");
+    }
+    scene.launch(&task).args(&["--incremental", "--safe-mode"]).run().with(2);
+    scene.launch(&task).args(&["--drop-vanished"]).run().with(2);
+}
+
+/// A pass that nobody sees the end of is finished by the next run, which then looks for what has changed since.
+#[test]
+fn a_killed_pass_is_taken_up_and_another_one_follows() {
+    let scene = scene!(own forgetful(3));
+    fill(&scene, &[0], BY_MONTH, 3000, 3);
+    let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id").with("number_of_splits", "2");
+    let task = scene.task(&[&[0]], &[&[1], &[2]]).with(hits);
+    let launch = || scene.launch_local(&task, "task.xml").args(&["--incremental"]);
+    launch().run().with(0);
+    // In months that are new: nobody waits until replaced parts are gone then.
+    let mut month = 0;
+    let mut more = || {
+        month += 1;
+        let row = format!("('2019-{month:02}-01', {month}, 'more', 1)");
+        scene.ask(0, &format!("INSERT INTO {}.hits VALUES {row}", scene.src));
+    };
+    for point in ["pass-prepared", "plan-stored", "piece-pushed", "placed", "batch-recorded"] {
+        more();
+        let victim = launch().stop_at(point).start();
+        victim.reaches(point);
+        victim.kill_9();
+        more();
+        launch().run().with(0);
+        scene.check_rows(&task, &task.tables[0], "1");
+        scene.check_no_tables(&task);
+    }
+    // Several at once want the same pass.
+    more();
+    for worker in [launch().start(), launch().start(), launch().start()] {
+        worker.ends().with(0);
+    }
+    scene.check_rows(&task, &task.tables[0], "1");
+    scene.check_no_tables(&task);
+}
