@@ -103,7 +103,7 @@ pub struct PartName {
     pub name: String,
     /// Rows that it claims.
     pub rows: u64,
-    /// A hash of its files as they are before compression; empty where the server does not tell (before 18.14).
+    /// A hash of its files as they are before compression; empty where the server does not tell (18.16).
     pub hash: String,
 }
 

@@ -47,7 +47,7 @@ impl Mark {
 }
 
 impl ShardMark {
-    /// Of parts, each with its name, its rows and the hash of its contents (empty where the server tells none). `table` is
+    /// Of parts, each with its name, its rows and the hash of its contents (empty where the server tells none: 18.16). `table` is
     /// another text when the table was made anew or altered.
     pub fn of<'a>(shard: usize, table: &str, parts: impl IntoIterator<Item = (&'a str, u64, &'a str)>) -> Self {
         let mut parts: Vec<(&str, u64, &str)> = parts.into_iter().collect();
@@ -79,8 +79,8 @@ impl ShardMark {
         self.shard == before.shard && (self.digest == before.digest || self.is_merged_from(before))
     }
 
-    /// Whether merges of the parts of `before`, and nothing else, could have made these: each covers whole parts of
-    /// before, no mutation came, and no row went. Blocks of a table made anew would have the same numbers.
+    /// Whether merges of the parts of `before`, and nothing else, could have made these: they are fewer, each covers whole parts
+    /// of before, no mutation came, and no row went. Blocks of a table made anew would have the same numbers.
     fn is_merged_from(&self, before: &Self) -> bool {
         let covered = |(first, last): &(u64, u64)| self.blocks.iter().any(|(from, to)| from <= first && last <= to);
         let made_of = |(first, last): &(u64, u64)| {
@@ -88,7 +88,7 @@ impl ShardMark {
         };
         self.table == before.table
             && (self.rows, self.mutation) == (before.rows, before.mutation)
-            && !before.blocks.is_empty()
+            && self.blocks.len() < before.blocks.len()
             && !self.blocks.is_empty()
             && before.blocks.iter().all(covered)
             && self.blocks.iter().all(made_of)

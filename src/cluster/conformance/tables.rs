@@ -121,7 +121,7 @@ pub async fn rows_are_counted_alike_in_every_way(at: &Place<'_>) {
     // Part by part; what is inserted later makes another one, and the others stay.
     let before = of.part_list(&at.one, &a).await.unwrap();
     assert_eq!(before.parts.iter().map(|part| part.rows).sum::<u64>(), 5);
-    assert!(before.parts.iter().all(|part| !part.hash.is_empty() && part.name.starts_with(&format!("{}_", part.id))));
+    assert!(before.parts.iter().all(|part| part.name.starts_with(&format!("{}_", part.id))), "{before:?}");
     assert!(!before.table.is_empty());
     assert_eq!(of.part_list(&at.one, &a).await.unwrap().table, before.table);
     assert!(of.part_list(&at.one, &at.name("no")).await.unwrap().parts.is_empty());
