@@ -147,9 +147,14 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Ver
     }
 }
 
+/// All verbs and their flags.
+pub(super) fn command() -> clap::Command {
+    Line::command()
+}
+
 fn completions(shell: clap_complete::Shell) -> String {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Line::command(), super::PROGRAM, &mut text);
+    clap_complete::generate(shell, &mut command(), super::PROGRAM, &mut text);
     String::from_utf8_lossy(&text).into_owned()
 }
 
@@ -157,7 +162,7 @@ fn completions(shell: clap_complete::Shell) -> String {
 fn manual() -> Result<String, Refusal> {
     let mut text = Vec::new();
     let failed = |error: std::io::Error| Refusal::Wrong(format!("cannot make the manual page: {error}"));
-    let mut line = Line::command();
+    let mut line = command();
     line.build();
     clap_mangen::Man::new(line.clone()).render(&mut text).map_err(failed)?;
     for verb in line.get_subcommands().filter(|verb| !verb.is_hide_set()) {
