@@ -13,6 +13,7 @@ mod columns;
 mod compare;
 mod copy;
 mod crash;
+mod drill;
 mod features;
 mod frozen;
 mod init;
