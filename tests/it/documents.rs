@@ -130,6 +130,7 @@ fn reshard() -> Vec<Step> {
         }),
         step("clickhouse-copier verify --task-file reshard-rest.xml", 0, &["1 equal, 0 different"]),
         step("clickhouse-copier verify --task-file reshard.xml", 0, &["2 equal, 0 different"]),
+        step("clickhouse-copier reverse --task-file reshard.xml", 0, &["<table_pull>hits_resharded</table_pull>"]),
         step("clickhouse-copier cleanup --task-file reshard.xml --remove --forget", 0, &["The task is gone"])
             .after(swap),
     ]
