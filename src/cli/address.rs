@@ -72,7 +72,7 @@ pub(super) fn addressed(typed: typed::Address, task_file: Option<&Path>) -> Resu
             return Err(Fault::Missing {
                 flag: "--config-file",
                 purpose: "name the XML file that says how to reach ZooKeeper, or, for a task that needs none, --task-file \
-                          or --state-dir",
+                          or --state-dir. A first task file is written by init: see --help",
             });
         }
         None => None,

@@ -64,6 +64,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     }
 }
 
+/// The command line as clap knows it: what `--help` and the manual are made from, and what documents are checked against.
+pub fn command() -> clap::Command {
+    typed::command()
+}
+
 /// Why a command line leads to no work.
 #[derive(Debug)]
 enum Refusal {

@@ -2,54 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::elements::{Element, Place};
 use super::fault::{Notice, Problem};
-use super::walk::{Scope, Vocabulary, closest};
+use super::walk::{Scope, closest};
 use super::xml::trim;
 use crate::model::{Cluster, Node, Secret, Shard};
-
-const NODE: Vocabulary = Vocabulary {
-    known: &[
-        "host",
-        "port",
-        "http_port",
-        "user",
-        "password",
-        "password_file",
-        "secure",
-        "default_database",
-        "named_collection",
-    ],
-    without_effect: &[
-        ("compression", "servers choose the compression between themselves"),
-        ("priority", "any live replica will do; near ones come first"),
-        ("bind_host", "the servers connect to each other from the address they choose"),
-    ],
-    attributes: &["index"],
-};
-
-/// In a `<node>`, which is a shard and its only replica at once.
-const SHARD_NODE: Vocabulary = Vocabulary {
-    known: &[
-        "weight",
-        "internal_replication",
-        "host",
-        "port",
-        "http_port",
-        "user",
-        "password",
-        "password_file",
-        "secure",
-        "default_database",
-        "named_collection",
-    ],
-    ..NODE
-};
-
-/// What ClickHouse takes in a cluster besides its shards.
-const BESIDE_SHARDS: &[(&str, &str)] = &[
-    ("secret", "servers are addressed with user and password"),
-    ("allow_distributed_ddl_queries", "no distributed DDL is used"),
-];
 
 /// Native ports of nodes that name none: the original took `<tcp_port>` and `<tcp_port_secure>` of the task.
 #[derive(Clone, Copy)]
@@ -91,16 +48,16 @@ fn cluster(scope: &Scope<'_>, ports: Ports) -> Cluster {
             shards.push(shard(&child, ports));
         } else if child.name().starts_with("node") {
             written_nodes = true;
-            child.only(SHARD_NODE);
+            child.only(Place::Node);
             shards.push(Shard {
                 weight: child.number32("weight", 0, 1),
                 internal_replication: child.boolean("internal_replication").unwrap_or(false),
                 replicas: vec![node(&child, ports)],
             });
-        } else if let Some((_, why)) = BESIDE_SHARDS.iter().find(|(name, _)| *name == child.name()) {
+        } else if let Some(why) = Element::no_effect(Place::Cluster, child.name()) {
             child.warn(Notice::NoEffect(why));
         } else {
-            let suggestion = closest(child.name(), &["shard", "node"]);
+            let suggestion = closest(child.name(), &Element::names(Place::Cluster));
             child.fault(Problem::Unknown { parent: "cluster", suggestion });
         }
     }
@@ -117,21 +74,18 @@ fn cluster(scope: &Scope<'_>, ports: Ports) -> Cluster {
 }
 
 fn shard(scope: &Scope<'_>, ports: Ports) -> Shard {
-    scope.attributes(&["index"]);
+    scope.attributes(Place::Shard.attributes());
     scope.no_text();
     let mut replicas = Vec::new();
     for child in scope.children() {
-        match child.name() {
-            "weight" | "internal_replication" => {}
-            "name" => child.warn(Notice::NoEffect("shards are named by their number")),
-            name if name.starts_with("replica") => {
-                child.only(NODE);
-                replicas.push(node(&child, ports));
-            }
-            name => {
-                let suggestion = closest(name, &["replica", "weight", "internal_replication"]);
-                child.fault(Problem::Unknown { parent: "shard", suggestion });
-            }
+        let known = Element::names(Place::Shard);
+        if child.name().starts_with("replica") {
+            child.only(Place::Replica);
+            replicas.push(node(&child, ports));
+        } else if let Some(why) = Element::no_effect(Place::Shard, child.name()) {
+            child.warn(Notice::NoEffect(why));
+        } else if !known.contains(&child.name()) {
+            child.fault(Problem::Unknown { parent: "shard", suggestion: closest(child.name(), &known) });
         }
     }
     if replicas.is_empty() {

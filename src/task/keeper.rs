@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::elements::{Element, Place};
 use super::fault::{Faults, Notice, Problem, Warning};
 use super::secrets::SecretSource;
 use super::values;
-use super::walk::{Scope, Vocabulary, closest, document};
+use super::walk::{Scope, closest, document};
 use crate::model::{Secret, Tls};
 
 /// The file that `--config` names.
@@ -78,50 +79,6 @@ impl LogLevel {
     ];
 }
 
-const ROOT: &[&str] = &["zookeeper", "logger", "openSSL"];
-
-const ZOOKEEPER: Vocabulary = Vocabulary {
-    known: &["session_timeout_ms", "operation_timeout_ms", "root", "identity"],
-    without_effect: &[
-        ("implementation", "there is one implementation"),
-        ("connection_timeout_ms", "a connection may take as long as the session allows"),
-        ("zookeeper_load_balancing", "the servers are tried in turn"),
-        ("keeper_load_balancing", "the servers are tried in turn"),
-        ("use_compression", "our messages are small"),
-        ("fallback_session_lifetime", "a session stays with its server"),
-        ("enable_fault_injections_during_startup", "faults are not injected here"),
-        ("send_fault_probability", "faults are not injected here"),
-        ("recv_fault_probability", "faults are not injected here"),
-    ],
-    attributes: &[],
-};
-
-const NODE: Vocabulary = Vocabulary {
-    known: &["host", "port", "secure"],
-    without_effect: &[
-        ("availability_zone", "the servers are tried in turn"),
-        ("priority", "the servers are tried in turn"),
-    ],
-    attributes: &["index"],
-};
-
-const LOGGER: Vocabulary = Vocabulary {
-    known: &["level", "log", "errorlog", "size", "count", "console"],
-    without_effect: &[
-        ("stderr", "the standard streams are left as they are"),
-        ("stdout", "the standard streams are left as they are"),
-        ("use_syslog", "syslog is not supported"),
-        ("syslog", "syslog is not supported"),
-        ("compress", "rotated files are not compressed"),
-        ("stream_compress", "log files are not compressed"),
-        ("formatting", "see --log-format"),
-        ("color_terminal", "colours are used on a terminal"),
-        ("console_log_level", "the terminal shows the same level"),
-        ("async", "logging does not wait in any case"),
-    ],
-    attributes: &[],
-};
-
 impl KeeperConfig {
     /// Reads a `keeper.xml`. Elements of a server's configuration that are not for us are named in one warning.
     ///
@@ -149,12 +106,13 @@ impl KeeperConfig {
 fn root_vocabulary(root: &Scope<'_>) {
     root.attributes(&[]);
     root.no_text();
+    let known = Element::names(Place::KeeperRoot);
     let mut others = Vec::new();
     for child in root.children() {
-        if ROOT.contains(&child.name()) {
+        if known.contains(&child.name()) {
             continue;
         }
-        match closest(child.name(), ROOT) {
+        match closest(child.name(), &known) {
             Some(meant) => child.warn(Notice::Unknown(Some(meant))),
             None => others.push(child.name()),
         }
@@ -168,13 +126,17 @@ fn root_vocabulary(root: &Scope<'_>) {
 fn keeper(scope: &Scope<'_>, logger: LoggerConfig, tls: Tls) -> KeeperConfig {
     let mut hosts = Vec::new();
     let mut secures = Vec::new();
-    let children = scope.children();
-    for node in children.iter().filter(|child| child.name().starts_with("node")) {
-        node.only(NODE);
+    // ClickHouse looks at the beginning of these names only.
+    let (nodes, others): (Vec<_>, Vec<_>) =
+        scope.children().into_iter().partition(|child| child.name().starts_with("node"));
+    for node in &nodes {
+        node.only(Place::ZooKeeperNode);
         hosts.push((super::clusters::host(node), node.port("port", 2181)));
         secures.push(node.boolean("secure").unwrap_or(false));
     }
-    vocabulary_beside_nodes(scope, &children);
+    scope.no_text();
+    scope.attributes(Place::ZooKeeper.attributes());
+    scope.known(Place::ZooKeeper, &others);
     if hosts.is_empty() {
         scope.fault(Problem::NoNodes);
     }
@@ -192,19 +154,6 @@ fn keeper(scope: &Scope<'_>, logger: LoggerConfig, tls: Tls) -> KeeperConfig {
         identity: identity(scope),
         tls,
         logger,
-    }
-}
-
-fn vocabulary_beside_nodes(scope: &Scope<'_>, children: &[Scope<'_>]) {
-    scope.no_text();
-    scope.attributes(ZOOKEEPER.attributes);
-    for child in children.iter().filter(|child| !child.name().starts_with("node")) {
-        if let Some((_, why)) = ZOOKEEPER.without_effect.iter().find(|(name, _)| *name == child.name()) {
-            child.warn(Notice::NoEffect(why));
-        } else if !ZOOKEEPER.known.contains(&child.name()) {
-            let suggestion = closest(child.name(), ZOOKEEPER.known).or_else(|| closest(child.name(), &["node"]));
-            child.warn(Notice::Unknown(suggestion));
-        }
     }
 }
 
@@ -230,7 +179,7 @@ fn identity(scope: &Scope<'_>) -> Option<Secret> {
 }
 
 fn logger(scope: &Scope<'_>) -> LoggerConfig {
-    scope.only(LOGGER);
+    scope.only(Place::Logger);
     LoggerConfig {
         level: scope.text("level").and_then(|text| text.choice(&LogLevel::WORDS)),
         log: scope.optional("log"),

@@ -4,6 +4,7 @@
 //! ours adds elements to them. [`Task::parse`] reports every fault at once, each with the path of its element; what the
 //! original ignored silently (an unknown element, a second one of the same name) is a [`Warning`].
 //!
+//! - `elements`: every element that is known, with what it does: the reference is written from it.
 //! - `xml`: text → tree of elements; references, CDATA and comments are resolved there.
 //! - `walk`, `values`: a walker over the tree that knows the path, collects faults, and reads numbers and booleans.
 //! - `clusters`, `tables`, `partitions`, `settings`: one part of the file each.
@@ -16,6 +17,7 @@
 //! SQL of `engine`, `sharding_key` and `where_condition` makes sense is for others to say.
 
 mod clusters;
+mod elements;
 mod fault;
 mod inputs;
 mod keeper;
@@ -30,6 +32,7 @@ mod values;
 mod walk;
 mod xml;
 
+pub use elements::{ELEMENTS, Element, Meaning, Origin, Place, Said, Unwritten};
 pub use fault::{Fault, Faults, Notice, Problem, Warning};
 pub use inputs::differences;
 pub use keeper::{KeeperConfig, LogLevel, LoggerConfig};
@@ -43,7 +46,7 @@ pub use tls::system_authorities;
 use std::num::{NonZeroU32, NonZeroU64};
 
 use crate::model::Cluster;
-use walk::{Scope, Vocabulary};
+use walk::Scope;
 
 /// A task: one XML description under one ZooKeeper path. Made by [`Task::parse`] only, so what its fields promise holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,33 +79,6 @@ pub struct Parsed {
     pub warnings: Vec<Warning>,
 }
 
-const ROOT: Vocabulary = Vocabulary {
-    known: &[
-        "remote_servers",
-        "tcp_port",
-        "tcp_port_secure",
-        "max_workers",
-        "settings",
-        "settings_pull",
-        "settings_push",
-        "tables",
-        tables::POLICIES[0],
-        tables::POLICIES[1],
-        tables::POLICIES[2],
-        tables::POLICIES[3],
-        tables::POLICIES[4],
-        tables::POLICIES[5],
-        tables::POLICIES[6],
-        tables::OF_TASK,
-        "max_jobs_per_server",
-    ],
-    without_effect: &[
-        ("zookeeper", "it belongs to the file that --config names"),
-        ("logger", "it belongs to the file that --config names"),
-    ],
-    attributes: &[],
-};
-
 impl Task {
     /// Reads and checks the XML of a task.
     ///
@@ -125,7 +101,7 @@ impl Task {
 }
 
 fn read(root: &Scope<'_>) -> Option<Task> {
-    root.only(ROOT);
+    root.only(Place::Root);
     let max_workers = root.number32("max_workers", 0, u32::MAX);
     if max_workers == 0
         && let Some(element) = root.child("max_workers")
@@ -144,8 +120,8 @@ fn read(root: &Scope<'_>) -> Option<Task> {
     if tables.is_none() {
         root.fault(Problem::Missing("tables"));
     }
-    let max_bytes_per_second = root.rate(tables::POLICIES[6]);
-    let max_bytes_per_second_of_task = root.rate(tables::OF_TASK);
+    let max_bytes_per_second = root.rate("max_bytes_per_second");
+    let max_bytes_per_second_of_task = root.rate("max_bytes_per_second_of_task");
     let max_jobs_per_server = NonZeroU32::new(root.number32("max_jobs_per_server", 1, 0));
     let task = Task {
         max_workers,

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroU64;
 
+use super::elements::Place;
 use super::fault::Problem;
 use super::partitions;
-use super::walk::{Scope, Text, Vocabulary, closest};
+use super::walk::{Scope, Text, closest};
 use crate::model::{Cluster, Node, TableName, Way};
 
 /// What to do with a target partition that holds rows of others before the copy.
@@ -116,46 +117,6 @@ pub struct TableJob {
     pub paced: bool,
 }
 
-/// Elements that stand at a table, or at the task for all its tables (where many users of the original put them).
-pub(super) const POLICIES: [&str; 7] = [
-    "if_target_not_empty",
-    "allow_to_drop_target_partitions",
-    "allow_to_copy_alias_and_materialized_columns",
-    "transfer",
-    "relay_compression",
-    "verify",
-    "max_bytes_per_second",
-];
-
-/// The other element that caps; of the task only.
-pub(super) const OF_TASK: &str = "max_bytes_per_second_of_task";
-
-const TABLE: Vocabulary = Vocabulary {
-    known: &[
-        "cluster_pull",
-        "database_pull",
-        "table_pull",
-        "cluster_push",
-        "database_push",
-        "table_push",
-        "engine",
-        "sharding_key",
-        "where_condition",
-        "enabled_partitions",
-        "number_of_splits",
-        "batch_bytes",
-        POLICIES[0],
-        POLICIES[1],
-        POLICIES[2],
-        POLICIES[3],
-        POLICIES[4],
-        POLICIES[5],
-        POLICIES[6],
-    ],
-    without_effect: &[],
-    attributes: &[],
-};
-
 #[derive(Clone, Copy)]
 struct Policies {
     if_target_not_empty: IfTargetNotEmpty,
@@ -181,7 +142,7 @@ impl Default for Policies {
 pub(super) fn read(root: &Scope<'_>, tables: &Scope<'_>, clusters: &[Cluster]) -> Vec<TableJob> {
     let of_task = policies(root, Policies::default());
     // A text that is no rate is a fault of its own, and is reported where the task's other elements are.
-    let paced = root.child(POLICIES[6]).or_else(|| root.child(OF_TASK)).is_some();
+    let paced = root.child("max_bytes_per_second").or_else(|| root.child("max_bytes_per_second_of_task")).is_some();
     tables.attributes(&[]);
     tables.no_text();
     let mut jobs = Vec::new();
@@ -201,7 +162,7 @@ pub(super) fn read(root: &Scope<'_>, tables: &Scope<'_>, clusters: &[Cluster]) -
 }
 
 fn table(scope: &Scope<'_>, clusters: &[Cluster], of_task: Policies, paced: bool) -> Option<TableJob> {
-    scope.only(TABLE);
+    scope.only(Place::Table);
     // Everything is read before anything is given up, so that every fault is found.
     let source_cluster = cluster(scope.required("cluster_pull"), clusters);
     let source = name(scope, "database_pull", "table_pull");
@@ -215,7 +176,7 @@ fn table(scope: &Scope<'_>, clusters: &[Cluster], of_task: Policies, paced: bool
     let number_of_splits = scope.number32("number_of_splits", 1, 1);
     let batch_bytes = scope.size("batch_bytes");
     let policies = policies(scope, of_task);
-    let max_bytes_per_second = scope.rate(POLICIES[6]);
+    let max_bytes_per_second = scope.rate("max_bytes_per_second");
     let paced = paced || max_bytes_per_second.is_some();
     if let Some(way) = policies.transfer.filter(|way| paced && *way != Way::Relay) {
         scope.fault(Problem::NotPaced(way));
@@ -282,13 +243,13 @@ fn cluster(name: Option<Text<'_>>, clusters: &[Cluster]) -> Option<usize> {
 }
 
 fn policies(scope: &Scope<'_>, inherited: Policies) -> Policies {
-    let written = scope.text(POLICIES[0]).and_then(|text| text.choice(&IfTargetNotEmpty::WORDS));
-    let may_drop = scope.boolean(POLICIES[1]);
+    let written = scope.text("if_target_not_empty").and_then(|text| text.choice(&IfTargetNotEmpty::WORDS));
+    let may_drop = scope.boolean("allow_to_drop_target_partitions");
     if let (Some(policy), Some(may_drop)) = (written, may_drop)
         && may_drop != (policy == IfTargetNotEmpty::Replace)
-        && let Some(element) = scope.child(POLICIES[0])
+        && let Some(element) = scope.child("if_target_not_empty")
     {
-        element.fault(Problem::Contradiction(POLICIES[1]));
+        element.fault(Problem::Contradiction("allow_to_drop_target_partitions"));
     }
     let if_target_not_empty = match (written, may_drop, inherited.if_target_not_empty) {
         (Some(policy), _, _) => policy,
@@ -297,9 +258,10 @@ fn policies(scope: &Scope<'_>, inherited: Policies) -> Policies {
         (None, Some(false), IfTargetNotEmpty::Replace) => IfTargetNotEmpty::Fail,
         (None, _, inherited) => inherited,
     };
-    let copy_alias_and_materialized = scope.boolean(POLICIES[2]).unwrap_or(inherited.copy_alias_and_materialized);
-    let relay_compression = scope.boolean(POLICIES[4]).unwrap_or(inherited.relay_compression);
-    let verify = scope.text(POLICIES[5]).and_then(|text| text.choice(&Verify::WORDS)).unwrap_or(inherited.verify);
+    let copy_alias_and_materialized =
+        scope.boolean("allow_to_copy_alias_and_materialized_columns").unwrap_or(inherited.copy_alias_and_materialized);
+    let relay_compression = scope.boolean("relay_compression").unwrap_or(inherited.relay_compression);
+    let verify = scope.text("verify").and_then(|text| text.choice(&Verify::WORDS)).unwrap_or(inherited.verify);
     Policies {
         if_target_not_empty,
         copy_alias_and_materialized,
@@ -310,7 +272,7 @@ fn policies(scope: &Scope<'_>, inherited: Policies) -> Policies {
 }
 
 fn transfer(scope: &Scope<'_>, inherited: Policies) -> Option<Way> {
-    let Some(text) = scope.text(POLICIES[3]) else { return inherited.transfer };
+    let Some(text) = scope.text("transfer") else { return inherited.transfer };
     text.choice(&TRANSFERS).unwrap_or_default()
 }
 

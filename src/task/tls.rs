@@ -3,50 +3,10 @@
 
 use std::io;
 
+use super::elements::Place;
 use super::fault::{Notice, Problem};
-use super::walk::{Scope, Text, Vocabulary};
+use super::walk::{Scope, Text};
 use crate::model::{Identity, Secret, Tls};
-
-const OPENSSL: Vocabulary = Vocabulary {
-    known: &["client"],
-    without_effect: &[("server", "the copier is a client only"), ("fips", "the library decides")],
-    attributes: &[],
-};
-
-const OLD_PROTOCOLS: &str = "TLS 1.2 and 1.3 are spoken, nothing older";
-const SESSIONS: &str = "sessions are resumed as the library sees fit";
-const CIPHERS: &str = "the library's ciphers are used";
-
-const CLIENT: Vocabulary = Vocabulary {
-    known: &[
-        "caConfig",
-        "loadDefaultCAFile",
-        "verificationMode",
-        "certificateFile",
-        "privateKeyFile",
-        "invalidCertificateHandler",
-    ],
-    without_effect: &[
-        ("extendedVerification", "the host's name is checked whenever the certificate is"),
-        ("verificationDepth", "chains are as long as the library takes them"),
-        ("privateKeyPassphraseHandler", "the key must have no passphrase"),
-        ("disableProtocols", OLD_PROTOCOLS),
-        ("requireTLSv1", OLD_PROTOCOLS),
-        ("requireTLSv1_1", OLD_PROTOCOLS),
-        ("requireTLSv1_2", OLD_PROTOCOLS),
-        ("cacheSessions", SESSIONS),
-        ("sessionIdContext", SESSIONS),
-        ("sessionCacheSize", SESSIONS),
-        ("sessionTimeout", SESSIONS),
-        ("preferServerCiphers", CIPHERS),
-        ("cipherList", CIPHERS),
-        ("cipherSuites", CIPHERS),
-        ("dhParamsFile", CIPHERS),
-        ("ecdhCurve", CIPHERS),
-        ("fips", CIPHERS),
-    ],
-    attributes: &[],
-};
 
 /// Poco's modes. All that check anything check the same here.
 const MODES: [(&str, bool); 4] = [("none", false), ("relaxed", true), ("strict", true), ("once", true)];
@@ -55,12 +15,12 @@ const HANDLERS: [(&str, bool); 3] =
     [("AcceptCertificateHandler", true), ("RejectCertificateHandler", false), ("ConsoleCertificateHandler", false)];
 
 pub(super) fn read(scope: &Scope<'_>) -> Tls {
-    scope.only(OPENSSL);
+    scope.only(Place::OpenSsl);
     scope.child("client").map(|client| read_client(&client)).unwrap_or_default()
 }
 
 fn read_client(scope: &Scope<'_>) -> Tls {
-    scope.only(CLIENT);
+    scope.only(Place::Client);
     let authorities = pem(scope, "caConfig", "certificate", "CERTIFICATE-----");
     let system = scope.boolean("loadDefaultCAFile");
     if system == Some(false)
@@ -86,7 +46,7 @@ fn mode_of<'c>(scope: &Scope<'c>) -> Option<Scope<'c>> {
 
 fn handler_of<'c>(scope: &Scope<'c>) -> Option<Scope<'c>> {
     let handler = scope.child("invalidCertificateHandler")?;
-    handler.only(Vocabulary { known: &["name"], ..Vocabulary::default() });
+    handler.only(Place::Handler);
     let text = handler.text("name")?;
     text.choice(&HANDLERS)?.then_some(text.scope)
 }

@@ -2,9 +2,10 @@
 
 use std::cell::RefCell;
 
+use super::elements::{Element, Place};
 use super::fault::{Fault, Faults, Notice, Problem, Warning};
 use super::secrets::SecretSource;
-use super::xml::{self, Element, trim};
+use super::xml::{self, trim};
 
 /// What is collected on the way.
 pub(super) struct Context<'c> {
@@ -17,17 +18,8 @@ pub(super) struct Context<'c> {
 #[derive(Clone)]
 pub(super) struct Scope<'c> {
     pub cx: &'c Context<'c>,
-    pub element: &'c Element,
+    pub element: &'c xml::Element,
     pub path: String,
-}
-
-/// The names an element may hold.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Vocabulary {
-    pub known: &'static [&'static str],
-    /// Known, but without a meaning here; with the reason.
-    pub without_effect: &'static [(&'static str, &'static str)],
-    pub attributes: &'static [&'static str],
 }
 
 /// A text, and where it stands.
@@ -121,16 +113,22 @@ impl<'c> Scope<'c> {
         Some(scope)
     }
 
-    /// Warns of all that is not in the vocabulary, and of text between the elements.
-    pub fn only(&self, words: Vocabulary) {
+    /// Warns of all that does not belong to this place, and of text between the elements.
+    pub fn only(&self, place: Place) {
         self.no_text();
-        self.attributes(words.attributes);
-        for child in self.children() {
+        self.attributes(place.attributes());
+        self.known(place, &self.children());
+    }
+
+    /// Warns of those children that do not belong to this place.
+    pub fn known(&self, place: Place, children: &[Scope<'_>]) {
+        let known = Element::names(place);
+        for child in children {
             let name = child.name();
-            if let Some((_, why)) = words.without_effect.iter().find(|(word, _)| *word == name) {
+            if let Some(why) = Element::no_effect(place, name) {
                 child.warn(Notice::NoEffect(why));
-            } else if !words.known.contains(&name) {
-                child.warn(Notice::Unknown(closest(name, words.known)));
+            } else if !known.contains(&name) {
+                child.warn(Notice::Unknown(closest(name, &known)));
             }
         }
     }

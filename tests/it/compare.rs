@@ -81,8 +81,14 @@ fn a_row_that_is_missing_doubled_or_changed_is_named() {
     let missing = verify(&scene, &task, &[]).with(4);
     assert_eq!(missing.stdout.matches("1 row on the source, no row on the target").count(), 5, "{}", missing.stdout);
     let few = verify(&scene, &task, &["--keys", "2"]).with(4);
-    assert_eq!(few.stdout.matches(", id ").count(), 2, "{}", few.stdout);
+    assert_eq!(few.stdout.matches("no row on the target").count(), 2, "{}", few.stdout);
     assert!(few.stdout.contains(" more (--keys)"), "{}", few.stdout);
+
+    // Many: from which to which they go. Days are those of id % 59, and even ids are on this shard.
+    rewrite(&scene, 2, BY_MONTH, "d, id, s, v FROM hits WHERE id < 1000 OR id > 1199 OR toMonth(d) = 2");
+    let many = verify(&scene, &task, &[]).with(4);
+    let all = ["more (--keys), from d 2018-01-01, id", " to d 2018-01-31, id 1092"];
+    assert!(all.iter().all(|words| many.stdout.contains(words)), "{}", many.stdout);
 }
 
 #[test]

@@ -13,6 +13,8 @@ mod columns;
 mod compare;
 mod copy;
 mod crash;
+mod documents;
+mod drill;
 mod features;
 mod frozen;
 mod incremental;

@@ -98,3 +98,16 @@ fn shards_that_would_be_replicas_of_each_other_are_refused() {
     scene.run(&task).with(2).tells(&["shards 1 and 2 would have the same path"]);
     assert_eq!(seat(&scene, 1).1, "1");
 }
+
+#[test]
+fn replicas_of_a_shard_that_would_never_meet_are_refused() {
+    let scene = scene!();
+    fill(&scene, &[0], BY_MONTH, 5000, 2);
+    // Each server of the laboratory has a {shard} of its own: these two cannot be replicas of one.
+    let task = scene.task(&[&[0]], &[&[1, 2]]).with(scene.table("hits").engine(&format!("ReplicatedMergeTree {KEYS}")));
+    let told = ["replicas of shard 1", "so that none would fetch", scene.server(1).host(), scene.server(2).host()];
+    scene.launch(&task).verb("check").run().with(2).reports(&told);
+    scene.run(&task).with(2).tells(&told);
+    let made = format!("SELECT count() FROM system.databases WHERE name = '{}'", scene.dst);
+    assert_eq!(scene.sum(&[1, 2], &made), 0);
+}

@@ -1,5 +1,30 @@
 //! What `--help` says after the flags of a verb: what it means, examples, exit codes.
 
+pub(super) const ALL: &str = "\
+A first copy:
+  clickhouse-copier init --from old-1 --to new-1 --table web.hits --output task.xml
+  clickhouse-copier check --task-file task.xml
+  clickhouse-copier run --task-file task.xml
+  clickhouse-copier verify --task-file task.xml
+  clickhouse-copier reverse --task-file task.xml --output restore.xml
+
+Exit codes: 0 done, 1 failed, 2 the command line or the task is wrong, 3 finished with partitions that failed, 4 data differs, \
+130 interrupted.";
+
+pub(super) const RUN: &str = "\
+The same command goes on where the task stands; more of them, at the same time, share the work. A finished task is not copied again.
+
+Examples:
+  On one machine; what is done is kept in clickhouse-copier-state beside the file:
+    clickhouse-copier run --task-file task.xml
+  On several machines, the same line on each:
+    clickhouse-copier run --config keeper.xml --task-path /copy/hits --task-file task.xml --base-dir /var/log/copier
+  Other limits or settings for a task that runs:
+    clickhouse-copier run --config keeper.xml --task-path /copy/hits --task-file task.xml --task-upload-force
+
+Exit codes: 0 done; 1 failed: servers or the coordinator; 2 the command line or the task is wrong, nothing was created; 3 finished \
+with partitions that failed: the same command tries them again; 130 interrupted.";
+
 pub(super) const STATUS: &str = "\
 Copied is what lies counted in staging tables; published is what was counted in the target table. The statements are those that \
 the servers' own process lists show.
@@ -24,6 +49,12 @@ Examples:
 Exit codes: 0 paused; 1 failed, finished or cancelled already; 2 the command line is wrong, or there is no such task; \
 3 paused, but not all servers answered; \
 130 interrupted while waiting.";
+
+pub(super) const RESUME: &str = "\
+Example:
+  clickhouse-copier resume --config keeper.xml --task-path /copy/hits
+
+Exit codes: 0 resumed; 1 failed, finished or cancelled already; 2 the command line is wrong, or there is no such task.";
 
 pub(super) const CANCEL: &str = "\
 All workers give up what they have in hand and end with 1. Then staging tables and statements are removed. A worker that was \

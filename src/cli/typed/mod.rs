@@ -38,8 +38,7 @@ pub(super) use verbs::{
     infer_long_args = true,
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
-    after_help = "Exit codes: 0 done, 1 failed, 2 the command line or the task is wrong, \
-                  3 finished with partitions that failed, 4 data differs, 130 interrupted."
+    after_help = help::ALL
 )]
 struct Line {
     #[command(subcommand)]
@@ -65,7 +64,7 @@ pub(super) enum Verb {
     Verify(VerifyFlags),
     /// Copy what the task says; meant when no verb is given
     // Old pages of the original's documentation show `clickhouse-copier copier --daemon …`.
-    #[command(alias = "copier", infer_long_args = true)]
+    #[command(alias = "copier", infer_long_args = true, after_help = help::RUN)]
     Run(Flags),
     /// Show how far a task is, who does what, what waits and what failed
     #[command(infer_long_args = true, after_help = help::STATUS)]
@@ -74,7 +73,7 @@ pub(super) enum Verb {
     #[command(infer_long_args = true, after_help = help::PAUSE)]
     Pause(PauseFlags),
     /// Let the workers of a paused task go on
-    #[command(infer_long_args = true)]
+    #[command(infer_long_args = true, after_help = help::RESUME)]
     Resume(CommandFlags),
     /// Give a task up: its workers end, and what it staged is removed. What it published stays
     #[command(infer_long_args = true, after_help = help::CANCEL)]
@@ -147,9 +146,14 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Ver
     }
 }
 
+/// All verbs and their flags.
+pub(super) fn command() -> clap::Command {
+    Line::command()
+}
+
 fn completions(shell: clap_complete::Shell) -> String {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Line::command(), super::PROGRAM, &mut text);
+    clap_complete::generate(shell, &mut command(), super::PROGRAM, &mut text);
     String::from_utf8_lossy(&text).into_owned()
 }
 
@@ -157,7 +161,7 @@ fn completions(shell: clap_complete::Shell) -> String {
 fn manual() -> Result<String, Refusal> {
     let mut text = Vec::new();
     let failed = |error: std::io::Error| Refusal::Wrong(format!("cannot make the manual page: {error}"));
-    let mut line = Line::command();
+    let mut line = command();
     line.build();
     clap_mangen::Man::new(line.clone()).render(&mut text).map_err(failed)?;
     for verb in line.get_subcommands().filter(|verb| !verb.is_hide_set()) {

@@ -14,11 +14,11 @@ pub(in crate::cli) struct Flags {
     #[command(flatten)]
     pub(in crate::cli) address: Address,
 
-    /// Take this task, unless there is one at the path already
+    /// The task; one that is at the path already is gone on with, and must be the same
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) task_file: Option<PathBuf>,
 
-    /// … even if a task is there already
+    /// Store the task file in the place of the one that is there: for settings and limits of a task that runs
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
           hide_default_value = true, value_parser = boolean)]
     pub(in crate::cli) task_upload_force: bool,

@@ -9,7 +9,7 @@ use crate::worker::compare::{By, Comparison, KeyDifference, PartitionComparison,
 /// What a comparison found, as JSON:
 /// `{"verdict", "by", "sample"?, "remarks", "tables": [{"table", "source", "target", "verdict", "remarks", "key_columns",
 /// "left_out", "error"?, "not_compared", "partitions": [{"partition", "verdict", "reason"?, "source_rows", "target_rows",
-/// "misplaced", "keys", "more_keys", "more_at_least"?, "keys_error"?}]}]}`, where a key is `{"key": […], "source_rows",
+/// "misplaced", "keys", "more_keys", "more_at_least"?, "between"?, "keys_error"?}]}]}`, where a key is `{"key": […], "source_rows",
 /// "target_rows", "contents_differ"?}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
@@ -98,6 +98,9 @@ pub struct PartitionReport {
     /// Whether there may be still more than that.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub more_at_least: bool,
+    /// Nearly the first and the last key that differ, where not all are told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub between: Option<(Vec<String>, Vec<String>)>,
     /// Why keys could not be told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys_error: Option<String>,
@@ -199,6 +202,7 @@ fn of_partition(found: &PartitionComparison, by: By) -> PartitionReport {
         keys: narrowed.iter().flat_map(|of| &of.keys).map(|key| of_key(key, by)).collect(),
         more_keys: narrowed.map_or(0, |of| of.more),
         more_at_least: narrowed.is_some_and(|of| of.at_least),
+        between: narrowed.and_then(|of| of.between.clone()),
         keys_error,
     }
 }

@@ -49,11 +49,15 @@ impl fmt::Display for TableReport {
                 writeln!(f, "    {}", line(sentence))?;
             }
             for key in &partition.keys {
-                writeln!(f, "    {}: {}", self.named(key), key.rows())?;
+                writeln!(f, "    {}: {}", self.named(&key.key), key.rows())?;
             }
             if partition.more_keys > 0 {
-                let least = if partition.more_at_least { "at least " } else { "" };
-                writeln!(f, "    and {least}{} more (--keys)", partition.more_keys)?;
+                let (least, about) = if partition.more_at_least { ("at least ", "about ") } else { ("", "") };
+                write!(f, "    and {least}{} more (--keys)", partition.more_keys)?;
+                match &partition.between {
+                    Some((first, last)) => writeln!(f, ", {about}from {} to {}", self.named(first), self.named(last))?,
+                    None => writeln!(f)?,
+                }
             }
             if partition.verdict == Outcome::Different
                 && partition.keys.is_empty()
@@ -76,9 +80,9 @@ impl fmt::Display for TableReport {
 
 impl TableReport {
     /// `d 2018-01-01, id 5`
-    fn named(&self, key: &KeyReport) -> String {
+    fn named(&self, key: &[String]) -> String {
         let named: Vec<String> =
-            self.key_columns.iter().zip(&key.key).map(|(column, value)| format!("{column} {}", line(value))).collect();
+            self.key_columns.iter().zip(key).map(|(column, value)| format!("{column} {}", line(value))).collect();
         named.join(", ")
     }
 }
@@ -134,6 +138,7 @@ mod tests {
             keys: Vec::new(),
             more_keys: 0,
             more_at_least: false,
+            between: None,
             keys_error: None,
         }
     }
@@ -150,6 +155,7 @@ mod tests {
             keys: vec![key("5", 1, 0), key("6", 1, 2), key("a\nb", 1, 1)],
             more_keys: 3,
             more_at_least: true,
+            between: Some((vec!["2018-01-01".into(), "5".into()], vec!["2018-01-31".into(), "9\n".into()])),
             ..partition("201801", Outcome::Different, 10, 9)
         };
         let report = VerifyReport {
@@ -175,7 +181,7 @@ mod tests {
     d 2018-01-01, id 5: 1 row on the source, no row on the target
     d 2018-01-01, id 6: 1 row on the source, 2 rows on the target
     d 2018-01-01, id a b: 1 row on both sides, with other contents
-    and at least 3 more (--keys)
+    and at least 3 more (--keys), about from d 2018-01-01, id 5 to d 2018-01-31, id 9 
   201802: 1 row, equal
   NOT COMPARED 201803: node a does not answer
 2 partitions compared by checksum: 1 equal, 1 different; 1 could not be compared; 12 not in the sample of 1/7. Source and \

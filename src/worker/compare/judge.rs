@@ -80,6 +80,21 @@ pub(super) fn differing<K: Ord + Clone>(source: &Measures<K>, target: &Measures<
     both.filter(|(_, source, target)| source != target).collect()
 }
 
+/// The first and the last of some keys, whose values are texts: numbers go by their value, all else by its letters.
+pub(super) fn outermost<'k>(keys: impl Iterator<Item = &'k Vec<String>>) -> Option<(Vec<String>, Vec<String>)> {
+    let order = |one: &&Vec<String>, other: &&Vec<String>| {
+        let values =
+            one.iter().zip(other.iter()).map(|(one, other)| match (one.parse::<i128>(), other.parse::<i128>()) {
+                (Ok(one), Ok(other)) => one.cmp(&other),
+                _ => one.cmp(other),
+            });
+        values.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then)
+    };
+    let mut sorted: Vec<&Vec<String>> = keys.collect();
+    sorted.sort_by(order);
+    Some(((*sorted.first()?).clone(), (*sorted.last()?).clone()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,5 +150,14 @@ mod tests {
     #[test]
     fn buckets_are_cut_until_they_are_small() {
         assert_eq!([0, 1000, 1001, 10_000, 1 << 40].map(finer), [1, 1, 2, 32, 4096]);
+    }
+
+    #[test]
+    fn numbers_go_by_their_value() {
+        let keys = [["2018-01-02", "9"], ["2018-01-02", "10"], ["2018-01-01", "70"], ["2018-01-02", "-3"]];
+        let keys = keys.map(|key| key.map(str::to_owned).to_vec());
+        let (first, last) = outermost(keys.iter()).unwrap();
+        assert_eq!((first.join(" "), last.join(" ")), ("2018-01-01 70".into(), "2018-01-02 10".into()));
+        assert_eq!(outermost([].iter()), None);
     }
 }

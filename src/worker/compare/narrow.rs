@@ -8,7 +8,7 @@ use crate::plan::PartitionPlan;
 use crate::sql::{KeyElement, Slice};
 
 use super::super::verify::Measure;
-use super::judge::{LEVELS, Measures, differing, finer};
+use super::judge::{LEVELS, Measures, differing, finer, outermost};
 use super::sides::{Reader, Sides, key_hash};
 
 /// Where a partition differs.
@@ -20,6 +20,9 @@ pub struct Narrowed {
     pub more: u64,
     /// Whether there may be still more than that.
     pub at_least: bool,
+    /// The first and the last of all that were found, where there are more than were asked for and they have an order. They are
+    /// all of some buckets: nearly the first and the last of the partition.
+    pub between: Option<(Vec<String>, Vec<String>)>,
 }
 
 /// A key that has not the same rows on both sides.
@@ -60,7 +63,7 @@ impl Sides<'_> {
             let mut found = differing(&source, &target);
             if found.is_empty() {
                 // The rows were changed meanwhile.
-                return Ok(Narrowed { keys: Vec::new(), more: 0, at_least: false });
+                return Ok(Narrowed { keys: Vec::new(), more: 0, at_least: false, between: None });
             }
             if found.len() > most.max(1) {
                 unseen += (found.len() - most.max(1)) as u64;
@@ -77,12 +80,15 @@ impl Sides<'_> {
         let (source, target) = self.both(partition, &buckets, texts).await?;
         let found = differing(&source, &target);
         let more = found.len().saturating_sub(most) as u64 + unseen;
+        let between =
+            if more > 0 && !self.key.is_empty() { outermost(found.iter().map(|(key, ..)| key)) } else { None };
+        let between = between.map(|(first, last)| (self.legible(first), self.legible(last)));
         let keys = found.into_iter().take(most).map(|(key, source, target)| KeyDifference {
             key: self.legible(key),
             source,
             target,
         });
-        Ok(Narrowed { keys: keys.collect(), more, at_least: unseen > 0 })
+        Ok(Narrowed { keys: keys.collect(), more, at_least: unseen > 0, between })
     }
 
     /// What both sides have in some buckets, by a key.

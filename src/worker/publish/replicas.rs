@@ -65,7 +65,8 @@ impl Publication<'_> {
         let shrinks = part.target.engine.merges_rows() || part.target.has_ttl();
         match counts.iter().find(|(id, rows)| theirs.get(id).copied().unwrap_or(0) != **rows) {
             Some((id, rows)) if !shrinks => Err(AttemptError::Mismatch(format!(
-                "replica {node} holds {} rows of partition {id} of {table}, and {} holds {rows}",
+                "replica {node} holds {} rows of partition {id} of {table}, and {} holds {rows}: do both have the same \
+                 zookeeper_path in system.replicas?",
                 theirs.get(id).copied().unwrap_or(0),
                 part.node
             ))),

@@ -48,7 +48,8 @@ impl Surveyor<'_> {
                 }
             }
         }
-        for problem in conflicts(&seats) {
+        let fetch = |shard: usize| self.task.target(self.job).shards[shard].internal_replication;
+        for problem in conflicts(&seats, fetch) {
             faults.push(self.task("engine", &format!("{} cannot be made: {problem}", target.name)));
         }
         if faults.is_empty() {
@@ -231,10 +232,23 @@ impl Seat {
     }
 }
 
-/// Which of the replicas cannot be what they are to be beside the others. Only such as are to be made are spoken of.
-fn conflicts(seats: &[Seat]) -> Vec<String> {
+/// Which of the replicas cannot be what they are to be beside the others. Only such as are to be made are spoken of. `fetch`: whether
+/// the replicas of a shard are to have their rows from each other.
+fn conflicts(seats: &[Seat], fetch: impl Fn(usize) -> bool) -> Vec<String> {
     let mut problems = Vec::new();
     for (at, seat) in seats.iter().enumerate() {
+        let first = seats[..at].iter().find(|other| other.shard == seat.shard).filter(|_| fetch(seat.shard));
+        if let Some(first) = first.filter(|first| (first.is_new || seat.is_new) && first.path != seat.path) {
+            problems.push(format!(
+                "{} and {} are replicas of shard {}, and would have the paths {} and {} in ZooKeeper, so that none would fetch \
+                 rows of the other: the macros of the path must be the same on all servers of a shard",
+                first.node,
+                seat.node,
+                seat.shard + 1,
+                first.path,
+                seat.path
+            ));
+        }
         let others = seats[..at].iter().filter(|other| (other.is_new || seat.is_new) && other.path == seat.path);
         for other in others {
             if other.shard != seat.shard {
@@ -303,13 +317,18 @@ mod tests {
     #[test]
     fn shards_that_would_be_replicas_of_each_other_are_refused() {
         let fine = [seat(0, "/t/1", "a", true), seat(0, "/t/1", "b", true), seat(1, "/t/2", "a", true)];
-        assert_eq!(conflicts(&fine), Vec::<String>::new());
-        let shared = conflicts(&[seat(0, "/t", "a", false), seat(1, "/t", "b", true)]);
+        assert_eq!(conflicts(&fine, |_| true), Vec::<String>::new());
+        let shared = conflicts(&[seat(0, "/t", "a", false), seat(1, "/t", "b", true)], |_| true);
         assert!(shared[0].contains("shards 1 and 2 would have the same path /t"), "{shared:?}");
-        let twice = conflicts(&[seat(0, "/t", "a", true), seat(0, "/t", "a", true)]);
+        let twice = conflicts(&[seat(0, "/t", "a", true), seat(0, "/t", "a", true)], |_| true);
         assert!(twice[0].contains("would both be replica a at /t"), "{twice:?}");
         // What is there is not ours to judge.
-        assert_eq!(conflicts(&[seat(0, "/t", "a", false), seat(1, "/t", "b", false)]), Vec::<String>::new());
+        assert_eq!(conflicts(&[seat(0, "/t", "a", false), seat(1, "/t", "b", false)], |_| true), Vec::<String>::new());
+        // Replicas that never meet; where each is written to, they need not.
+        let apart = [seat(0, "/t/1", "a", true), seat(0, "/t/2", "b", true)];
+        let told = conflicts(&apart, |_| true);
+        assert!(told[0].contains("replicas of shard 1") && told[0].contains("/t/1 and /t/2"), "{told:?}");
+        assert_eq!(conflicts(&apart, |_| false), Vec::<String>::new());
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! What the documents quote is what the program says.
+//! What the page on messages quotes is what the program says.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use super::{path, text};
 
 fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
@@ -16,11 +18,10 @@ fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
 /// The program's texts, with line breaks inside of them taken out and placeholders written as `…`.
 fn texts() -> String {
     let mut files = Vec::new();
-    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    sources(&path("src"), &mut files);
     let mut all = String::new();
     for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "rs")) {
-        let text = fs::read_to_string(file).unwrap();
-        for line in text.lines() {
+        for line in fs::read_to_string(file).unwrap().lines() {
             match line.trim_start().strip_suffix('\\') {
                 Some(begun) => all.push_str(begun),
                 None => {
@@ -35,12 +36,28 @@ fn texts() -> String {
 
 #[test]
 fn messages_of_the_troubleshooting_page_are_the_programs_own() {
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/troubleshooting.md")).unwrap();
+    let page = text("docs/troubleshooting.md");
     let texts = texts();
     let items: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("- **")).collect();
     assert!(items.len() > 15, "{items:?}");
     for item in items {
         let (message, _) = item.split_once("**").unwrap();
         assert!(texts.contains(message), "no message says: {message}");
+    }
+}
+
+/// What README shows of `check` is what it would say of such servers.
+#[test]
+fn findings_that_readme_shows_are_the_programs_own() {
+    let (readme, texts) = (text("README.md"), texts());
+    for words in [
+        "the server has no macro",
+        ", which the engine of",
+        "materialized view ",
+        "Copied rows do not reach it, since partitions",
+        "a run would fail.",
+    ] {
+        assert!(readme.contains(words), "README does not show {words:?} any more");
+        assert!(texts.contains(words), "no message says: {words}");
     }
 }

@@ -1,0 +1,130 @@
+//! README's table of flags and the command line are of one mind.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{documents, text};
+
+/// The long flags of the program with their other names, by verb. Those of `run` need no verb.
+fn flags() -> BTreeMap<String, BTreeSet<String>> {
+    let mut line = clickhouse_copier::cli::command();
+    line.build();
+    let mut all = BTreeMap::new();
+    for verb in line.get_subcommands() {
+        let arguments = verb.get_arguments().filter(|argument| argument.get_id() != "help");
+        let names = arguments.flat_map(|argument| {
+            let others = argument.get_visible_aliases().unwrap_or_default();
+            argument.get_long().into_iter().chain(others).map(|name| format!("--{name}")).collect::<Vec<_>>()
+        });
+        all.insert(verb.get_name().to_owned(), names.collect());
+    }
+    all
+}
+
+/// What looks like a long flag.
+fn mentioned(text: &str) -> BTreeSet<String> {
+    let begins =
+        text.match_indices("--").filter(|(at, _)| !text[..*at].ends_with(|c: char| c == '-' || c.is_alphanumeric()));
+    let words = begins.map(|(at, _)| {
+        let rest = &text[at + 2..];
+        let end = rest.find(|c: char| !(c.is_ascii_lowercase() || c == '-')).unwrap_or(rest.len());
+        format!("--{}", rest[..end].trim_end_matches('-'))
+    });
+    words.filter(|word| word.len() > 3).collect()
+}
+
+#[test]
+fn every_flag_is_in_the_table_and_nothing_else_is() {
+    let flags = flags();
+    let readme = text("README.md");
+    let (_, section) = readme.split_once("\n### Flags\n").expect("README has a section on flags");
+    let section = section.split("\n##").next().unwrap();
+    let rows: Vec<(&str, &str)> = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split_once(" | "))
+        .filter(|(first, _)| first.contains('`'))
+        .collect();
+    let mut told = BTreeSet::new();
+    for (first, rest) in rows {
+        // A row is about a verb and its flags, or about flags of run.
+        let verb = flags.keys().find(|verb| first.starts_with(&format!("`{verb}`")));
+        let known = &flags[verb.map_or("run", String::as_str)];
+        let named = mentioned(&if verb.is_some() { format!("{first} {rest}") } else { first.to_owned() });
+        for flag in &named {
+            assert!(known.contains(flag), "{first}: there is no flag {flag}");
+            told.insert((verb.cloned().unwrap_or("run".into()), flag.clone()));
+        }
+    }
+    // Flags that all verbs share are told once.
+    let shared = &flags["run"];
+    for (verb, names) in &flags {
+        assert!(section.contains(&format!("`{verb}`")), "{verb} is not told");
+        for flag in names {
+            let there = told.contains(&(verb.clone(), flag.clone()))
+                || (shared.contains(flag) && told.contains(&("run".into(), flag.clone())));
+            assert!(there, "the table has no {flag} of {verb}");
+        }
+    }
+}
+
+/// Flags of cargo and of the benchmarks.
+const OTHERS: [&str; 12] = [
+    "--release",
+    "--bins",
+    "--example",
+    "--workspace",
+    "--bench",
+    "--test",
+    "--case",
+    "--profile",
+    "--pieces",
+    "--workers",
+    "--lib",
+    "--nocapture",
+];
+
+/// Flags whose verbs are about to learn them.
+const TO_COME: [&str; 2] = ["--incremental", "--drop-vanished"];
+
+#[test]
+fn no_document_speaks_of_a_flag_that_is_not_there() {
+    let flags = flags();
+    let all: BTreeSet<&String> = flags.values().flatten().collect();
+    let drill = text("examples/restore-drill.sh");
+    let of_drill = mentioned(drill.split("set -euo").next().unwrap());
+    for (file, text) in documents() {
+        // Tables have lines of hyphens, and comments begin with two.
+        let text: String = text
+            .lines()
+            .filter(|line| !line.starts_with("| ---") && !line.starts_with("<!--"))
+            .collect::<Vec<_>>()
+            .join("\n");
+        for flag in mentioned(&text) {
+            let word = flag.as_str();
+            let known = all.contains(&flag) || of_drill.contains(&flag) || ["--help", "--version"].contains(&word);
+            let known = known || OTHERS.contains(&word) || TO_COME.contains(&word);
+            assert!(known, "{file}: there is no flag {flag}");
+        }
+    }
+}
+
+/// Every verb has an example in its help, and each example is understood.
+#[test]
+fn examples_of_the_help_are_command_lines() {
+    let mut line = clickhouse_copier::cli::command();
+    line.build();
+    let mut count = 0;
+    for verb in line.clone().get_subcommands() {
+        let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let examples: Vec<&str> =
+            help.lines().map(str::trim).filter(|line| line.starts_with("clickhouse-copier ")).collect();
+        assert!(!examples.is_empty(), "{} has no example", verb.get_name());
+        for example in examples {
+            let words = example.split(['>', '|']).next().unwrap().replace('\'', "");
+            let words: Vec<&str> = words.split_whitespace().collect();
+            let read = line.clone().try_get_matches_from(words);
+            assert!(read.is_ok(), "{example}: {}", read.unwrap_err());
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count}");
+}

@@ -1,0 +1,273 @@
+//! The reference of elements, the list that it is written from, and the parser are of one mind.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use clickhouse_copier::task::{
+    ELEMENTS, Element, Faults, GivenSecrets, KeeperConfig, Meaning, Origin, Parsed, Place, Said, Task, Unwritten,
+    Warning, differences,
+};
+
+use super::{path, text};
+
+const REFERENCE: &str = "docs/task-reference.md";
+
+const PLACES: [(&str, Place); 12] = [
+    ("Root", Place::Root),
+    ("Cluster", Place::Cluster),
+    ("Shard", Place::Shard),
+    ("Replica", Place::Replica),
+    ("Table", Place::Table),
+    ("KeeperRoot", Place::KeeperRoot),
+    ("ZooKeeper", Place::ZooKeeper),
+    ("ZooKeeperNode", Place::ZooKeeperNode),
+    ("Logger", Place::Logger),
+    ("OpenSsl", Place::OpenSsl),
+    ("Client", Place::Client),
+    ("Handler", Place::Handler),
+];
+
+fn of_task(place: Place) -> bool {
+    use Place::{Cluster, Node, Replica, Root, Shard, Table};
+    matches!(place, Root | Cluster | Shard | Replica | Node | Table)
+}
+
+/// The files that examples name.
+fn secrets() -> GivenSecrets {
+    let pem = |what: &str| format!("-----BEGIN {what}-----\n-----END {what}-----\n");
+    let files = [
+        ("/run/secrets/copier", "from a file".to_owned()),
+        ("/etc/copier/ca.pem", pem("CERTIFICATE")),
+        ("/etc/copier/client.crt", pem("CERTIFICATE")),
+        ("/etc/copier/client.key", pem("PRIVATE KEY")),
+    ];
+    GivenSecrets { files: files.map(|(path, text)| (path.to_owned(), text)).into(), ..GivenSecrets::default() }
+}
+
+/// A file with as little as possible in it, and the element to be looked at.
+struct File<'a> {
+    place: Place,
+    name: &'a str,
+    content: Option<&'a str>,
+}
+
+impl File<'_> {
+    /// What stands at a place: some elements, and the one that is looked at, in the place of one of that name.
+    fn at(&self, places: &[Place], usual: &[(&str, String)]) -> String {
+        let mut out = String::new();
+        for (name, content) in usual.iter().filter(|(name, _)| !(places.contains(&self.place) && *name == self.name)) {
+            let _ = write!(out, "<{name}>{content}</{name}>");
+        }
+        if let Some(content) = self.content.filter(|_| places.contains(&self.place)) {
+            let _ = write!(out, "<{0}>{content}</{0}>", self.name);
+        }
+        out
+    }
+
+    fn task(&self) -> String {
+        let host = |name: &str| vec![("host", format!("{name}.example"))];
+        let first = self.at(&[Place::Replica], &host("a"));
+        let source = match self.place {
+            Place::Node => format!("<node>{}</node>", self.at(&[Place::Node], &host("a"))),
+            _ => self.at(&[Place::Cluster], &[("shard", self.at(&[Place::Shard], &[("replica", first)]))]),
+        };
+        // A weight alone means nothing, and one port is for nodes with TLS.
+        let (plain, tls) = (host("b"), [host("c"), vec![("secure", "1".to_owned())]].concat());
+        let shard = |of: &[(&str, String)]| {
+            let inside: String = of.iter().map(|(name, text)| format!("<{name}>{text}</{name}>")).collect();
+            format!("<shard><replica>{inside}</replica></shard>")
+        };
+        let servers = format!("<source>{source}</source><target>{}</target>", shard(&plain) + &shard(&tls));
+        let names = [
+            ("cluster_pull", "target"),
+            ("database_pull", "d"),
+            ("table_pull", "t"),
+            ("cluster_push", "source"),
+            ("database_push", "e"),
+            ("table_push", "u"),
+        ];
+        let table = self.at(&[Place::Table], &names.map(|(name, text)| (name, text.to_owned())));
+        let table = table.replace(
+            "<cluster_push>target</cluster_push>",
+            "<cluster_push>target</cluster_push><sharding_key>k</sharding_key>",
+        );
+        let root = [("remote_servers", servers), ("tables", format!("<hits>{table}</hits>"))];
+        format!("<clickhouse>{}</clickhouse>", self.at(&[Place::Root], &root))
+    }
+
+    fn keeper(&self) -> String {
+        let (node, mut client) = (self.at(&[Place::ZooKeeperNode], &[("host", "z.example".to_owned())]), Vec::new());
+        // One is nothing without the other.
+        for (one, other, file) in [
+            ("certificateFile", "privateKeyFile", "/etc/copier/client.key"),
+            ("privateKeyFile", "certificateFile", "/etc/copier/client.crt"),
+        ] {
+            client.extend((self.content.is_some() && self.name == one).then(|| (other, file.to_owned())));
+        }
+        // More than the system's authorities, which are trusted anyway.
+        client.extend((self.name == "loadDefaultCAFile").then(|| ("caConfig", "/etc/copier/ca.pem".to_owned())));
+        let handler = self.at(&[Place::Handler], &[]);
+        client.extend((self.place == Place::Handler).then_some(("invalidCertificateHandler", handler)));
+        let client = self.at(&[Place::Client], &client);
+        let open = self.at(&[Place::OpenSsl], &[("client", client)]);
+        let keeper = self.at(&[Place::ZooKeeper], &[("node", node)]);
+        let root = [("zookeeper", keeper), ("logger", self.at(&[Place::Logger], &[])), ("openSSL", open)];
+        format!("<clickhouse>{}</clickhouse>", self.at(&[Place::KeeperRoot], &root))
+    }
+
+    fn parse(&self) -> Result<(Parse, Vec<Warning>), Faults> {
+        if of_task(self.place) {
+            Task::parse(&self.task(), &secrets())
+                .map(|Parsed { task, warnings }| (Parse::Task(Box::new(task)), warnings))
+        } else {
+            let (keeper, warnings) = KeeperConfig::parse(&self.keeper(), &secrets())?;
+            Ok((Parse::Keeper(Box::new(keeper)), warnings))
+        }
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Parse {
+    Task(Box<Task>),
+    Keeper(Box<KeeperConfig>),
+}
+
+/// Each element that says something, at each of its places.
+fn each(mut look: impl FnMut(&Element, Place, &Said)) {
+    for element in ELEMENTS {
+        if let Meaning::Read(said) = &element.meaning {
+            for place in element.places {
+                look(element, *place, said);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_the_reference_shows_is_read_and_says_something() {
+    each(|element, place, said| {
+        let at = format!("{place:?}/{}", element.name);
+        let file = |content| File { place, name: element.name, content }.parse();
+        if said.example == "…" {
+            return;
+        }
+        let (with, warnings) = file(Some(said.example)).unwrap_or_else(|faults| panic!("{at}: {faults}"));
+        let unexpected: Vec<String> =
+            warnings.iter().map(ToString::to_string).filter(|text| !text.contains("certificates of servers")).collect();
+        assert_eq!(unexpected, Vec::<String>::new(), "{at}");
+        match (file(None), said.default) {
+            (Err(faults), Unwritten::Required) => {
+                assert!(faults.to_string().contains(&format!("<{}> is missing", element.name)), "{at}: {faults}");
+            }
+            (Ok((without, _)), Unwritten::Is(default)) => {
+                assert_ne!(with, without, "{at}: the example changes nothing");
+                let (same, _) = file(Some(default)).unwrap_or_else(|faults| panic!("{at}: {faults}"));
+                assert_eq!(same, without, "{at}: {default} is not what holds where it is not written");
+            }
+            (Ok((without, _)), Unwritten::Means(_)) => assert_ne!(with, without, "{at}: the example changes nothing"),
+            (without, default) => panic!("{at}: {default:?}, but {without:?}"),
+        }
+    });
+}
+
+#[test]
+fn what_may_change_is_what_no_plan_depends_on() {
+    each(|element, place, said| {
+        let file = |content| File { place, name: element.name, content }.parse();
+        let (Ok((Parse::Task(before), _)), Ok((Parse::Task(after), _))) = (file(None), file(Some(said.example))) else {
+            return;
+        };
+        let differ = differences(&before.plan_inputs(), &after.plan_inputs());
+        assert_eq!(differ.is_empty(), said.live, "{place:?}/{}: {differ:?}", element.name);
+    });
+}
+
+#[test]
+fn readme_names_each_element_of_a_task() {
+    let readme = text("README.md");
+    let (_, section) = readme.split_once("\n### Elements\n").expect("README has a section on elements");
+    let section = section.split("\n##").next().unwrap();
+    each(|element, place, _| {
+        if of_task(place) {
+            assert!(section.contains(&format!("`{}`", element.name)), "{} is not told", element.name);
+        }
+    });
+}
+
+#[test]
+fn what_is_said_to_have_no_effect_is_accepted_so() {
+    for element in ELEMENTS {
+        let Meaning::NoEffect(why) = element.meaning else { continue };
+        for &place in element.places {
+            let (_, warnings) = File { place, name: element.name, content: Some("1") }.parse().unwrap();
+            let told = warnings.iter().any(|warning| warning.to_string().contains(&format!("has no effect: {why}")));
+            assert!(told, "{place:?}/{}: {warnings:?}", element.name);
+        }
+    }
+}
+
+/// A table of the reference.
+fn table(place: Place) -> String {
+    let task = of_task(place);
+    let mut out = String::from(if task {
+        "| element | content | not written | may change | |\n| --- | --- | --- | --- | --- |\n"
+    } else {
+        "| element | content | not written | |\n| --- | --- | --- | --- |\n"
+    });
+    let mut without = Vec::new();
+    for element in Element::of(place).filter(|element| element.places[0] == place || place == Place::Replica) {
+        let said = match &element.meaning {
+            Meaning::NoEffect(why) => {
+                without.push(format!("`{}` ({why})", element.name));
+                continue;
+            }
+            Meaning::Read(said) => said,
+        };
+        let default = match said.default {
+            Unwritten::Required => "**must be written**".to_owned(),
+            Unwritten::Is("") => "empty".to_owned(),
+            Unwritten::Is(value) => format!("`{value}`"),
+            Unwritten::Means(what) => what.to_owned(),
+        };
+        let whose = if said.origin == Origin::Ours { "Ours. " } else { "" };
+        let also = if element.places.contains(&Place::Root) && place == Place::Table {
+            " Also at the root, for all tables."
+        } else {
+            ""
+        };
+        let change = if task { if said.live { " | yes" } else { " | no" } } else { "" };
+        let _ = writeln!(
+            out,
+            "| `<{0}>{1}</{0}>` | {2} | {default}{change} | {whose}{3}{also} |",
+            element.name, said.example, said.form, said.says
+        );
+    }
+    if !without.is_empty() {
+        let _ = write!(out, "\nKnown, and without an effect here: {}.\n", without.join(", "));
+    }
+    out
+}
+
+#[test]
+fn the_reference_is_written_from_the_list() {
+    let page = text(REFERENCE);
+    let mut made = String::new();
+    let mut rest = page.as_str();
+    let mut seen = Vec::new();
+    while let Some((before, after)) = rest.split_once("<!-- elements: ") {
+        let (name, after) = after.split_once(" -->\n").unwrap();
+        let (_, place) = PLACES.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("no place {name}"));
+        seen.push(name);
+        let (_, after) = after.split_once("<!-- end -->").unwrap();
+        let _ = write!(made, "{before}<!-- elements: {name} -->\n{}<!-- end -->", table(*place));
+        rest = after;
+    }
+    made.push_str(rest);
+    assert_eq!(seen, PLACES.map(|(name, _)| name), "a place is not in the reference");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(path(REFERENCE), &made).unwrap();
+    } else if made != page {
+        let differ = made.lines().find(|line| !page.lines().any(|old| old == *line));
+        panic!("{REFERENCE} is not what the list says (UPDATE_DOCS=1 cargo test --test docs writes it): {differ:?}");
+    }
+}

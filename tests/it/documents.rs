@@ -1,0 +1,429 @@
+//! README and `docs/` as somebody who follows them: every command that they show is run, in servers with the names that they use, and
+//! what they show of its output has the form of what comes.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use lab::{LabSpec, User};
+
+use crate::harness::{Digest, Scene, scene};
+
+/// Commands that are not run here, and why.
+const NOT_RUN: [(&str, &str); 10] = [
+    ("cargo build --bins --example demo && cargo run --example demo", "the demo: half a minute, and a build"),
+    ("cargo build --bins", "a build"),
+    ("cargo build --release", "a build"),
+    ("cargo test --workspace", "this is it"),
+    ("cargo test --test docs", "it is a part of that"),
+    ("UPDATE_DOCS=1 cargo test --test docs", "it writes the documents"),
+    ("UPDATE_README=1 cargo test --test it matrix", "it writes README"),
+    ("TMPDIR=/dev/shm UPDATE_README=1 cargo bench --bench against_the_original", "an hour"),
+    ("cargo bench --bench against_the_original", "an hour"),
+    ("cargo bench --bench coordination -- --pieces 100000 --workers 16 --case slices", "minutes"),
+];
+
+/// Where commands are run that are marked in a document with `<!-- tested elsewhere: FILE -->`.
+const ELSEWHERE: [&str; 1] = ["tests/it/incremental.rs"];
+
+/// Servers of the laboratory by the names that documents use.
+const NAMES: [(&str, usize); 6] =
+    [("old-1", 0), ("old-2", 1), ("old-3", 2), ("new-1", 3), ("new-2", 4), ("backup-1", 5)];
+
+const README: &str = "README.md";
+const BACKUP: &str = "docs/backup-and-restore.md";
+const RESHARD: &str = "docs/resharding-in-place.md";
+
+/// A command of a document, in the order in which it is run.
+struct Step {
+    command: &'static str,
+    /// What is done before.
+    before: fn(&Reader),
+    code: i32,
+    /// Words of its output.
+    says: &'static [&'static str],
+}
+
+fn step(command: &'static str, code: i32, says: &'static [&'static str]) -> Step {
+    Step { command, before: |_| (), code, says }
+}
+
+impl Step {
+    fn after(mut self, before: fn(&Reader)) -> Step {
+        self.before = before;
+        self
+    }
+}
+
+fn readme() -> Vec<Step> {
+    vec![
+        step("clickhouse-copier --version", 0, &["clickhouse-copier "]),
+        step(
+            "clickhouse-copier init --from old-1 --to new-1 --table web.hits --output task.xml",
+            0,
+            &["clickhouse-copier check --task-file"],
+        ),
+        step("clickhouse-copier check --task-file task.xml", 0, &["0 faults"]),
+        step("clickhouse-copier plan --task-file task.xml", 0, &["is made on", "Altogether 2 partitions"]),
+        step("clickhouse-copier run --task-file task.xml", 0, &["2 of 2 partitions are published"]),
+        step("clickhouse-copier verify --task-file task.xml", 0, &["2 equal, 0 different"]),
+        step("clickhouse-copier reverse --task-file task.xml --database web_restored --output restore.xml", 0, &["check"]),
+        step("clickhouse-copier run --task-file restore.xml", 0, &["2 of 2 partitions are published"]),
+        step("clickhouse-copier verify --task-file restore.xml", 0, &["2 equal, 0 different"]),
+        step("clickhouse-copier status --task-file task.xml --watch", 0, &["finished"]),
+        step("clickhouse-copier reverse --task-file task.xml --output restore.xml", 0, &["restore.xml is written"])
+            .after(|reader| fs::remove_file(reader.dir.join("restore.xml")).unwrap()),
+        step("clickhouse-copier cleanup --task-file task.xml", 0, &["Nothing of the task is left"]),
+        step("clickhouse-copier run --task-file task.xml --plan plan.json", 0, &["2 of 2 partitions are published"]).after(
+            |reader| {
+                reader.forget("task.xml");
+                reader.scene.on(&[3, 4], "DROP DATABASE web");
+                reader.sh("clickhouse-copier plan --task-file task.xml --output plan.json").with(0, &[]);
+            },
+        ),
+        step(
+            "clickhouse-copier --config keeper.xml --task-path /copy/hits --task-file task.xml --base-dir /var/log/copier",
+            0,
+            &["2 of 2 partitions are published"],
+        )
+        .after(|reader| {
+            reader.scene.on(&[3, 4], "DROP DATABASE web");
+            reader.write("keeper.xml", README, "<zookeeper>", "");
+        }),
+        step("clickhouse-copier verify --config keeper.xml --task-path /copy/hits", 4, &["DIFFER"])
+            .after(|reader| reader.change_a_row(&[3, 4])),
+        step("clickhouse-copier cleanup --config keeper.xml --task-path /copy/hits", 0, &["Nothing of the task is left"]),
+    ]
+}
+
+fn backup() -> Vec<Step> {
+    vec![
+        step("clickhouse-copier check --task-file backup.xml", 0, &["0 faults"])
+            .after(|reader| reader.write("backup.xml", BACKUP, "<tables>", "")),
+        step("clickhouse-copier run --task-file backup.xml --report backup-report.json", 0, &["equal, checksum too"]),
+        step("clickhouse-copier verify --task-file backup.xml --sample 1/7", 0, &["not in the sample of 1/7"]),
+        step("clickhouse-copier reverse --task-file backup.xml --output restore.xml", 0, &["restore.xml is written"]),
+        step("clickhouse-copier check --task-file restore.xml", 0, &["0 faults"])
+            .after(|reader| reader.scene.on(&[0, 1], "DROP TABLE web.hits")),
+        step("clickhouse-copier run --task-file restore.xml", 0, &["2 of 2 partitions are published"]),
+        step("clickhouse-copier verify --task-file restore.xml", 0, &["2 equal, 0 different"]),
+        step(
+            "restore-drill.sh --work-dir drills --report drill-report.txt -- --task-file backup.xml",
+            0,
+            &["The drill holds"],
+        ),
+    ]
+}
+
+fn reshard() -> Vec<Step> {
+    vec![
+        step("clickhouse-copier check --task-file reshard.xml", 0, &["0 faults"])
+            .after(|reader| reader.write("reshard.xml", RESHARD, "<tables>", "")),
+        step("clickhouse-copier run --task-file reshard.xml", 0, &["2 of 2 partitions are published"]),
+        step("clickhouse-copier run --task-file reshard-rest.xml", 0, &["1 of 1 partition"]).after(|reader| {
+            reader.fill(2..3);
+            let rest =
+                "<enabled_partitions>201803</enabled_partitions><if_target_not_empty>replace</if_target_not_empty>";
+            assert!(reader.text(RESHARD).contains("<enabled_partitions>201803</enabled_partitions>"));
+            reader.write("reshard-rest.xml", RESHARD, "<tables>", rest);
+        }),
+        step("clickhouse-copier verify --task-file reshard-rest.xml", 0, &["1 equal, 0 different"]),
+        step("clickhouse-copier verify --task-file reshard.xml", 0, &["2 equal, 0 different"]),
+        step("clickhouse-copier reverse --task-file reshard.xml", 0, &["<table_pull>hits_resharded</table_pull>"]),
+        step("clickhouse-copier cleanup --task-file reshard.xml --remove --forget", 0, &["The task is gone"])
+            .after(swap),
+    ]
+}
+
+/// The statements of the page, on the servers that it says.
+fn swap(reader: &Reader) {
+    let (scene, page) = (&reader.scene, reader.text(RESHARD));
+    let run = |servers: &[usize], sql: &str| {
+        assert!(page.contains(&format!("`{sql}`")), "the page does not say {sql}");
+        scene.on(servers, sql);
+    };
+    let before = reader.digest(&[0, 1]);
+    let there = [
+        (&[0, 1][..], "RENAME TABLE web.hits TO web.hits_old, web.hits_resharded TO web.hits"),
+        (&[2], "RENAME TABLE web.hits_resharded TO web.hits"),
+    ];
+    let back = [
+        (&[0, 1][..], "RENAME TABLE web.hits TO web.hits_resharded, web.hits_old TO web.hits"),
+        (&[2], "RENAME TABLE web.hits TO web.hits_resharded"),
+    ];
+    there.iter().for_each(|(servers, sql)| run(servers, sql));
+    assert_eq!(reader.digest(&[0, 1, 2]), before);
+    back.iter().for_each(|(servers, sql)| run(servers, sql));
+    assert_eq!(reader.digest(&[0, 1]), before);
+    there.iter().for_each(|(servers, sql)| run(servers, sql));
+    run(&[0, 1], "DROP TABLE web.hits_old");
+    // As a Distributed table of the new cluster looks for them, and all of them.
+    scene.lab().define_cluster(&scene.lab().cluster("after", &[&[0], &[1], &[2]])).unwrap();
+    run(&[0], "CREATE TABLE web.hits_all_new AS web.hits ENGINE = Distributed(after, web, hits, intHash64(UserID))");
+    for (shard, server) in (0..).zip([0, 1, 2]) {
+        let strays = format!("SELECT count() FROM web.hits WHERE toUInt64(intHash64(UserID)) % 3 != {shard}");
+        assert_eq!(scene.ask(server, &strays), "0", "shard {shard}");
+    }
+    assert_eq!(scene.ask(0, "SELECT count() FROM web.hits_all_new"), before.rows.to_string());
+}
+
+/// Somebody who reads the documents.
+struct Reader {
+    scene: Scene,
+    /// Where the commands of a document are run.
+    dir: PathBuf,
+}
+
+struct Answer {
+    command: String,
+    code: Option<i32>,
+    said: String,
+}
+
+impl Answer {
+    #[track_caller]
+    fn with(self, code: i32, words: &[&str]) -> String {
+        assert_eq!(self.code, Some(code), "{}: {}", self.command, self.said);
+        for word in words {
+            assert!(self.said.contains(word), "{}: no {word:?}: {}", self.command, self.said);
+        }
+        self.said
+    }
+}
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+impl Reader {
+    fn text(&self, document: &str) -> String {
+        fs::read_to_string(file(document)).unwrap()
+    }
+
+    /// With the addresses of the laboratory for the names of the documents.
+    fn mapped(&self, text: &str) -> String {
+        let lab = self.scene.lab();
+        let mut text = text.replace("zookeeper-1.example", lab.zookeeper().host());
+        for (name, server) in NAMES {
+            text = text.replace(name, lab.clickhouse(server).host());
+        }
+        text.replace("/var/log/copier", "logs")
+    }
+
+    /// A file that a document shows (the first with this in it), with more in its table job.
+    fn write(&self, name: &str, document: &str, holds: &str, more: &str) {
+        let shown = blocks(&self.text(document)).into_iter();
+        let mut xml =
+            shown.filter(|block| block.language == "xml" && block.text.contains(holds)).map(|block| block.text);
+        let text = xml.next().unwrap_or_else(|| panic!("{document} shows no {name}"));
+        let text = text.replace("</hits>", &format!("{more}</hits>"));
+        fs::write(self.dir.join(name), self.mapped(&text)).unwrap();
+    }
+
+    fn sh(&self, command: &str) -> Answer {
+        let path = std::env::var_os("PATH").unwrap();
+        let path = [self.scene.dir().join("bin")].into_iter().chain(std::env::split_paths(&path));
+        let output = Command::new("bash")
+            .args(["-c", &self.mapped(command)])
+            .current_dir(&self.dir)
+            .env("PATH", std::env::join_paths(path).unwrap())
+            .env("BACKUP_PASSWORD", "b4ckup")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(!said.contains("panicked"), "{command}: {said}");
+        Answer { command: command.to_owned(), code: output.status.code(), said }
+    }
+
+    fn forget(&self, task: &str) {
+        self.sh(&format!("clickhouse-copier cleanup --task-file {task} --remove --forget")).with(0, &["is gone"]);
+    }
+
+    /// Rows of some months on the two old servers, by the sharding key of the Distributed table over them.
+    fn fill(&self, months: std::ops::Range<u64>) {
+        let (from, count) = (months.start * 3000, (months.end - months.start) * 3000);
+        let rows = format!(
+            "SELECT toDate('2018-01-01') + intDiv(number, 3000) * 31 + number % 28 AS EventDate, toUInt32(number) AS CounterID, \
+             intHash64(number) AS UserID, concat('/', toString(number)) AS URL FROM system.numbers LIMIT {from}, {count}"
+        );
+        for shard in [0, 1] {
+            let here =
+                format!("INSERT INTO web.hits SELECT * FROM ({rows}) WHERE toUInt64(intHash64(UserID)) % 2 = {shard}");
+            self.scene.ask(shard, &here);
+        }
+    }
+
+    fn digest(&self, servers: &[usize]) -> Digest {
+        self.scene.digest(servers, "cityHash64(EventDate, CounterID, UserID, URL)", "web.hits")
+    }
+
+    /// One row of February becomes another, on the server that has it.
+    fn change_a_row(&self, servers: &[usize]) {
+        let february = "WHERE toYYYYMM(EventDate) = 201802";
+        let wanted = format!("SELECT max(CounterID) FROM web.hits {february}");
+        let changed = self.scene.ask(servers[0], &wanted);
+        self.scene.on(&servers[..1], "CREATE TABLE web.kept AS web.hits ENGINE = Log");
+        self.scene.on(&servers[..1], &format!("INSERT INTO web.kept SELECT * FROM web.hits {february}"));
+        self.scene.on(&servers[..1], "ALTER TABLE web.hits DROP PARTITION 201802");
+        let other = format!("if(CounterID = {changed}, 'other', URL)");
+        let rows = format!("SELECT EventDate, CounterID, UserID, {other} FROM web.kept");
+        self.scene.on(&servers[..1], &format!("INSERT INTO web.hits {rows}"));
+    }
+}
+
+/// A fenced block of a document.
+struct Block {
+    language: String,
+    text: String,
+    /// What stands between it and the block before.
+    before: String,
+}
+
+fn blocks(document: &str) -> Vec<Block> {
+    let (mut found, mut before) = (Vec::new(), String::new());
+    let mut open: Option<Block> = None;
+    for line in document.lines() {
+        match (&mut open, line.trim_start().strip_prefix("```")) {
+            (None, Some(language)) => {
+                let before = std::mem::take(&mut before);
+                open = Some(Block { language: language.to_owned(), text: String::new(), before });
+            }
+            (Some(_), Some(_)) => found.extend(open.take()),
+            (Some(block), None) => block.text += &format!("{line}\n"),
+            (None, None) => before += &format!("{line}\n"),
+        }
+    }
+    found.push(Block { language: String::new(), text: String::new(), before });
+    found
+}
+
+/// The commands that a document shows, in blocks and in its sentences; with what it shows of their output.
+fn commands(document: &str) -> Vec<(String, Option<String>)> {
+    let mut found = Vec::new();
+    let blocks = blocks(document);
+    for (at, block) in blocks.iter().enumerate() {
+        for span in block.before.split('`').skip(1).step_by(2) {
+            let span = span.split_whitespace().collect::<Vec<_>>().join(" ");
+            let ours = ["clickhouse-copier ", "restore-drill.sh "].iter().any(|program| span.starts_with(program));
+            if (ours && span.contains(" --")) || span.split(' ').any(|word| word == "cargo") {
+                found.push((span, None));
+            }
+        }
+        if block.language != "sh" {
+            continue;
+        }
+        let mark =
+            block.before.trim_end().lines().last().and_then(|line| line.trim().strip_prefix("<!-- tested elsewhere: "));
+        if let Some(mark) = mark {
+            let test = mark.strip_suffix(" -->").unwrap();
+            assert!(ELSEWHERE.contains(&test), "no such test: {test}");
+            continue;
+        }
+        let mut lines: Vec<(String, Option<String>)> =
+            block.text.lines().map(|line| (line.trim().to_owned(), None)).collect();
+        let next = &blocks[at + 1];
+        if let Some(last) = lines.last_mut().filter(|_| next.language == "text" && next.before.trim().is_empty()) {
+            last.1 = Some(next.text.clone());
+        }
+        found.extend(lines);
+    }
+    found
+}
+
+/// The form of a line of output: its numbers and names are others each time.
+fn form(line: &str) -> String {
+    let mut out = String::new();
+    for c in line.trim().chars() {
+        let c = if c.is_ascii_digit() { '0' } else { c };
+        if !(c == '0' && out.ends_with('0')) {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Each line that is shown has the form of one that came, and the other way round. Of `check` only the kinds of lines are compared,
+/// since its findings are those of other servers.
+#[track_caller]
+fn same_form(command: &str, shown: &str, said: &str) {
+    let forms = |text: &str| -> BTreeSet<String> {
+        let kind = |line: &str| match line.split_whitespace().next() {
+            Some(kind @ ("FAULT" | "warning" | "remark")) => kind.to_owned(),
+            _ => form(line).replace("faults", "fault").replace("warnings", "warning").replace("remarks", "remark"),
+        };
+        let lines = text.lines().filter(|line| !line.trim().is_empty());
+        if command.contains(" check ") { lines.map(kind).collect() } else { lines.map(form).collect() }
+    };
+    let (shown, mut said) = (forms(shown), forms(said));
+    if command.contains(" check ") {
+        let end = |clear: &str, told: &str| {
+            said.contains(&format!("0 fault, 0 warning, 0 remark: {clear}")) && shown.contains(told)
+        };
+        assert!(
+            end("nothing is in the way of a run.", "0 fault, 0 warning, 0 remark: a run would fail."),
+            "{command}: {shown:?}, but {said:?}"
+        );
+        return;
+    }
+    // A log line is not what is shown.
+    said.retain(|line| !line.starts_with("0-0-0T0"));
+    assert_eq!(shown, said, "{command}");
+}
+
+#[test]
+fn what_the_documents_show_is_what_happens() {
+    let account = User { name: "backup".into(), password: "b4ckup".into(), readonly: false, databases: Vec::new() };
+    let scene = scene!(own LabSpec { clickhouse: 6, users: vec![account], ..LabSpec::default() });
+    for (name, shards) in [("old", [&[0][..], &[1]]), ("new", [&[3], &[4]])] {
+        scene.lab().define_cluster(&scene.lab().cluster(name, &shards)).unwrap();
+    }
+    let columns = "(EventDate Date, CounterID UInt32, UserID UInt64, URL String)";
+    let engine = "MergeTree PARTITION BY toYYYYMM(EventDate) ORDER BY (CounterID, EventDate)";
+    scene.on(&[0, 1], "CREATE DATABASE web");
+    scene.on(&[0, 1], &format!("CREATE TABLE web.hits {columns} ENGINE = {engine}"));
+    scene.on(&[0], "CREATE TABLE web.hits_all AS web.hits ENGINE = Distributed(old, web, hits, intHash64(UserID))");
+    let bin = scene.dir().join("bin");
+    fs::create_dir(&bin).unwrap();
+    for (name, program) in [
+        ("clickhouse-copier", PathBuf::from(env!("CARGO_BIN_EXE_clickhouse-copier"))),
+        ("restore-drill.sh", file("examples/restore-drill.sh")),
+    ] {
+        std::os::unix::fs::symlink(program, bin.join(name)).unwrap();
+    }
+    let dir = scene.dir().to_path_buf();
+    let mut reader = Reader { scene, dir };
+    reader.fill(0..2);
+
+    let mut pages: Vec<String> = fs::read_dir(file("docs"))
+        .unwrap()
+        .map(|entry| format!("docs/{}", entry.unwrap().file_name().display()))
+        .collect();
+    pages.retain(|page| page.ends_with(".md"));
+    pages.sort();
+    pages.insert(0, README.to_owned());
+    for page in pages {
+        let shown = commands(&reader.text(&page));
+        let steps = match page.as_str() {
+            README => readme(),
+            BACKUP => backup(),
+            RESHARD => reshard(),
+            _ => Vec::new(),
+        };
+        for (command, _) in &shown {
+            let known =
+                steps.iter().any(|step| step.command == command) || NOT_RUN.iter().any(|(not, _)| not == command);
+            assert!(known, "{page}: nobody runs {command}");
+        }
+        reader.dir = reader.scene.dir().join(page.replace('/', "-"));
+        fs::create_dir(&reader.dir).unwrap();
+        for step in steps {
+            let of_page = shown.iter().filter(|(command, _)| command == step.command);
+            let outputs: Vec<&String> = of_page.clone().filter_map(|(_, output)| output.as_ref()).collect();
+            assert!(of_page.count() > 0, "{page} does not show {}", step.command);
+            (step.before)(&reader);
+            let said = reader.sh(step.command).with(step.code, step.says);
+            outputs.into_iter().for_each(|output| same_form(step.command, output, &said));
+        }
+    }
+}
