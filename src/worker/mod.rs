@@ -46,6 +46,7 @@ pub mod shift;
 pub mod site;
 pub mod status;
 pub mod survey;
+mod tally;
 mod tempo;
 mod verify;
 pub mod view;

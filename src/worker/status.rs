@@ -10,7 +10,7 @@ use crate::cluster::{Running, Warehouse};
 use crate::keeper::Coordinator;
 use crate::model::Node;
 use crate::plan::TablePlan;
-use crate::protocol::{MadeStatement, Order, PieceRef, TableBoard, TaskRecord};
+use crate::protocol::{MadeStatement, Order, PieceRef, TableBoard, TaskId, TaskRecord};
 use crate::task::{SecretSource, Task};
 
 use super::crew;
@@ -25,6 +25,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Onlooker {
     ledger: Ledger,
     warehouse: Arc<dyn Warehouse>,
+    /// Whose records were read so far.
+    id: Option<TaskId>,
+    /// The text that `task` was read from.
+    description: String,
+    secrets: Arc<dyn SecretSource>,
     task: Task,
     plans: Arc<Vec<TablePlan>>,
     cache: Cache,
@@ -76,6 +81,25 @@ impl Sight {
     }
 }
 
+#[cfg(test)]
+impl Sight {
+    /// Of a task that has nothing.
+    pub(crate) fn empty() -> Self {
+        let id = crate::protocol::TaskId("0123456789ab".into());
+        let record = TaskRecord {
+            format: TaskRecord::FORMAT,
+            id,
+            inputs: BTreeMap::new(),
+            planned: true,
+            prepared: true,
+            finished: false,
+            forgotten: false,
+        };
+        let (plans, boards) = Default::default();
+        Self::of_run(&Summary { ending: Ending::Interrupted, record, plans, boards, left: Vec::new() })
+    }
+}
+
 impl Onlooker {
     /// Of a task that is there.
     ///
@@ -84,7 +108,7 @@ impl Onlooker {
     pub async fn open(
         coordinator: &dyn Coordinator,
         warehouse: Arc<dyn Warehouse>,
-        secrets: &dyn SecretSource,
+        secrets: Arc<dyn SecretSource>,
         task_path: &str,
     ) -> Result<Self, RunError> {
         let ledger = Ledger::new(coordinator.session().await?, task_path);
@@ -92,10 +116,20 @@ impl Onlooker {
             let absent = || RunError::Task(vec![format!("there is no task at {task_path} in {}", coordinator.place())]);
             let text = ledger.description().await?.ok_or_else(absent)?;
             ledger.task().await?.ok_or_else(absent)?;
-            parse(&text, &ledger.path("description"), secrets)
+            let task = parse(&text, &ledger.path("description"), secrets.as_ref())?;
+            Ok((text, task))
         };
         match opened.await {
-            Ok(task) => Ok(Self { ledger, warehouse, task, plans: Arc::default(), cache: Cache::default() }),
+            Ok((description, task)) => Ok(Self {
+                ledger,
+                warehouse,
+                id: None,
+                description,
+                secrets,
+                task,
+                plans: Arc::default(),
+                cache: Cache::default(),
+            }),
             Err(error) => {
                 ledger.session().close().await;
                 Err(error)
@@ -111,6 +145,11 @@ impl Onlooker {
         let Some(record) = self.ledger.task().await? else {
             return Err(RunError::World(vec!["the task was removed".into()]));
         };
+        if self.id.as_ref().is_some_and(|id| *id != record.id) {
+            return Err(RunError::World(vec!["the task was removed, and another one is at its path now".into()]));
+        }
+        self.id = Some(record.id.clone());
+        self.read_again().await?;
         if record.planned && self.plans.is_empty() {
             let mut plans = Vec::new();
             for table in 0..self.task.tables.len() {
@@ -134,6 +173,20 @@ impl Onlooker {
             silent,
             record,
         })
+    }
+
+    /// Limits and accounts may be changed while one looks on. What cannot be understood leaves what was read before.
+    async fn read_again(&mut self) -> Result<(), RunError> {
+        let Some(text) = self.ledger.description().await? else { return Ok(()) };
+        if text != self.description {
+            if let Ok(parsed) = Task::parse(&text, self.secrets.as_ref())
+                && parsed.task.tables.len() == self.task.tables.len()
+            {
+                self.task = parsed.task;
+            }
+            self.description = text;
+        }
+        Ok(())
     }
 
     /// Ends the session.
