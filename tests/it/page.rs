@@ -182,7 +182,7 @@ fn a_person_sees_what_servers_hold() {
     shows(&scene, &mut browser, "#line", "live: ");
     assert_eq!(browser.value("document.querySelector('#alarm').hidden"), true);
 
-    scene.launch_text(&slow_text(&task)).args(&["--task-upload-force"]).run().with(0);
+    scene.launch_text(&slow_text(&task)).task_path(&task.path).args(&["--task-upload-force"]).run().with(0);
     second.ends().with(0);
     shows(&scene, &mut browser, "#line", "live: finished");
     assert_eq!(count(&mut browser, "[data-table=hits] .cell[data-state=done]"), HITS);

@@ -301,8 +301,9 @@ function detailsOf({ status, batch }) {
   return [...lines, scroll];
 }
 
+// Told late: it may be open again.
 byId("details").addEventListener("close", () => {
-  opened = null;
+  if (!byId("details").open) opened = null;
 });
 
 // Workers, errors, events
