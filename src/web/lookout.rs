@@ -1,7 +1,7 @@
 //! One who looks at the task for all viewers.
 //!
 //! It looks about once a second while there is a viewer, and once when somebody asks for the state of now; else not at all. A
-//! look that took long is followed by a longer pause. A look that fails, or takes longer than [`PATIENCE`], leaves the last
+//! look that took long is followed by a longer pause. A look that fails, or takes longer than eight seconds, leaves the last
 //! sight in place with the reason why there is no newer one; the next look begins with a new session.
 
 use std::collections::VecDeque;

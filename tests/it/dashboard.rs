@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Scene, Task, Worker, ask, scene, stream};
+use crate::harness::{Launch, Scene, Task, Worker, ask, scene, stream};
 use crate::orders::{slow, slow_text};
 
 pub const TOKEN: &str = "correct-horse-battery-staple";
@@ -18,8 +18,12 @@ pub struct Dashboard {
 
 impl Dashboard {
     pub fn start(scene: &Scene, task: &Task, arguments: &[&str]) -> Dashboard {
-        let launch = scene.launch(task).verb("dashboard").without_task_file().env("DASHBOARD_TOKEN", TOKEN);
-        let process = launch.args(arguments).start();
+        Self::of(scene.launch(task).verb("dashboard").env("DASHBOARD_TOKEN", TOKEN).args(arguments))
+    }
+
+    /// Of a launch of the verb.
+    pub fn of(launch: Launch<'_>) -> Dashboard {
+        let process = launch.without_task_file().start();
         let address = process.prints("The dashboard is at http://");
         Dashboard { process, address: address.trim_end_matches('/').to_owned() }
     }

@@ -395,16 +395,51 @@ function showLine(status) {
   document.title = lastState ? `${lastState} – clickhouse-copier` : "clickhouse-copier";
 }
 
+// Alive, the server says something every few seconds, whatever the task does.
+const SILENCE = 60000;
+// A page that nobody sees is not worth asking servers for.
+const HIDDEN = 60000;
+let source = null;
+let silence = 0;
+let hidden = 0;
+
 function connect() {
-  const source = new EventSource("/api/stream");
-  source.onmessage = (message) => take(JSON.parse(message.data));
-  source.onerror = () => {
-    // Not left to the browser, which gives up where it is refused.
-    source.close();
-    connected = false;
-    showLine(null);
-    setTimeout(connect, AGAIN);
+  if (source || document.hidden) return;
+  source = new EventSource("/api/stream");
+  listen();
+  source.onmessage = (message) => {
+    listen();
+    take(JSON.parse(message.data));
   };
+  // Not left to the browser, which gives up where it is refused.
+  source.onerror = lost;
 }
+
+function listen() {
+  clearTimeout(silence);
+  silence = setTimeout(lost, SILENCE);
+}
+
+function leave() {
+  clearTimeout(silence);
+  source?.close();
+  source = null;
+}
+
+async function lost() {
+  leave();
+  connected = false;
+  showLine(null);
+  setTimeout(connect, AGAIN);
+  const answer = await fetch("/api/events").catch(() => null);
+  // It was started again with another token.
+  if (answer?.status === 401) location.reload();
+}
+
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(hidden);
+  if (document.hidden) hidden = setTimeout(leave, HIDDEN);
+  else connect();
+});
 
 connect();
