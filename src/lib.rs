@@ -11,6 +11,7 @@
 //! - [`cluster`]: the door to ClickHouse.
 //! - [`worker`]: observe, decide, perform: the one room that uses both doors.
 //! - [`report`]: what happened, for people.
+//! - [`web`]: the same while it happens, over HTTP: a page, JSON, metrics.
 //! - [`cli`]: arguments as typed → as meant.
 
 pub mod cli;
@@ -22,4 +23,5 @@ pub mod protocol;
 pub mod report;
 pub mod sql;
 pub mod task;
+pub mod web;
 pub mod worker;

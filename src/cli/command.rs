@@ -81,7 +81,7 @@ async fn carry_out(orders: &Orders, options: &CommandOptions, interrupt: &Interr
 async fn statements_ended(options: &CommandOptions) -> Result<Vec<String>, Failure> {
     let doors = doors_of(&options.address)?;
     let path = options.address.task_path();
-    let opened = Onlooker::open(doors.coordinator.as_ref(), doors.warehouse, &SystemSecrets, path).await;
+    let opened = Onlooker::open(doors.coordinator.as_ref(), doors.warehouse, Arc::new(SystemSecrets), path).await;
     let mut onlooker = opened.map_err(failure)?;
     let mut told = false;
     let ended = loop {

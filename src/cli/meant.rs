@@ -10,16 +10,17 @@ use thiserror::Error;
 use super::address::{Address, addressed};
 use super::level::Level;
 pub use super::options::{
-    CheckOptions, CleanupOptions, CommandOptions, InitOptions, Invocation, LogOptions, LookOptions, PlanOptions,
-    ReverseOptions, RunOptions, StatusOptions, Tries, VerifyOptions,
+    CheckOptions, CleanupOptions, CommandOptions, DashboardOptions, InitOptions, Invocation, LogOptions, LookOptions,
+    PlanOptions, ReverseOptions, RunOptions, StatusOptions, Tries, VerifyOptions,
 };
 use super::progress::Progress;
+use super::serving::{Serving, TokenSource};
 use super::task_path::TaskPathFault;
 use super::typed;
 pub use super::typed::LogFormat;
 use super::typed::{
-    CheckFlags, CleanupFlags, CommandFlags, Flags, InitFlags, LookFlags, Measured, PlanFlags, ProgressWish,
-    ReverseFlags, ToFlags, Verb, VerifyFlags,
+    CheckFlags, CleanupFlags, CommandFlags, DashboardFlags, Flags, InitFlags, LookFlags, Measured, PlanFlags,
+    ProgressWish, ReverseFlags, ToFlags, Verb, VerifyFlags,
 };
 use crate::model::Node;
 use crate::protocol::Order;
@@ -103,6 +104,7 @@ pub(super) fn meaning(verb: Verb) -> Result<Invocation, Fault> {
         Verb::Completions { .. } | Verb::Man => Err(Fault::Missing { flag: "a verb", purpose: "say what to do" }),
         Verb::Plan(flags) => plan(flags).map(Invocation::Plan),
         Verb::Status(flags) => look(flags),
+        Verb::Dashboard(flags) => dashboard(flags).map(Invocation::Dashboard),
         Verb::Pause(flags) => command(flags.command, if flags.now { Order::PauseNow } else { Order::Pause }),
         Verb::Resume(flags) => command(flags, Order::Run),
         Verb::Cancel(flags) => command(flags, Order::Cancel),
@@ -129,6 +131,20 @@ fn look(LookFlags { command: flags, format, watch }: LookFlags) -> Result<Invoca
     let watch = watch.map(|seconds| Duration::from_secs(seconds.into()));
     let log = to_standard_error(flags.log_level, flags.log_format)?;
     Ok(Invocation::Look(LookOptions { address, format, watch, log }))
+}
+
+fn dashboard(flags: DashboardFlags) -> Result<DashboardOptions, Fault> {
+    let DashboardFlags { command: flags, listen, token_env, token_file } = flags;
+    Ok(DashboardOptions {
+        address: addressed(flags.address, flags.task_file.as_deref())?.existing()?,
+        serving: Serving { listen, token: token("--token-file", token_env, token_file.as_deref())? },
+        log: to_standard_error(flags.log_level, flags.log_format)?,
+    })
+}
+
+fn token(flag: &'static str, env: Option<String>, file: Option<&Path>) -> Result<Option<TokenSource>, Fault> {
+    let file = file.map(|path| existing_file(flag, path)).transpose()?;
+    Ok(env.map(TokenSource::Env).or(file.map(TokenSource::File)))
 }
 
 fn command(flags: CommandFlags, order: Order) -> Result<Invocation, Fault> {
@@ -311,6 +327,13 @@ fn run(flags: Flags) -> Result<Invocation, Fault> {
         jobs: flags.jobs,
         progress,
         progress_every: Duration::from_secs(flags.progress_every.into()),
+        metrics: match flags.metrics_listen {
+            Some(listen) => {
+                let file = flags.metrics_token_file.as_deref();
+                Some(Serving { listen, token: token("--metrics-token-file", flags.metrics_token_env, file)? })
+            }
+            None => None,
+        },
         report: flags.report.map(|path| new_file("--report", &path)).transpose()?,
         notices,
     }))

@@ -58,6 +58,7 @@ fn what_is_not_said_has_the_defaults_of_the_original() {
             // Whether a terminal sees this test is not known.
             progress: options.progress,
             progress_every: Duration::from_secs(30),
+            metrics: None,
             report: None,
             notices: vec![],
         }
@@ -218,5 +219,31 @@ fn a_server_is_a_host_with_the_port_of_http() {
             expected.map(|(host, http, native, secure)| (host.to_owned(), http, native, secure)),
             "{text}"
         );
+    }
+}
+
+#[test]
+fn a_token_is_named_and_never_written() {
+    let read = |more: &[&str]| {
+        let line = [&["copier", "dashboard", "--config=Cargo.toml", "--task-path=/t"], more].concat();
+        match understand(line.iter().map(|word| (*word).into())) {
+            Ok(Invocation::Dashboard(options)) => Ok(options.serving),
+            Ok(other) => panic!("{other:?}"),
+            Err(Refusal::Wrong(line) | Refusal::Shown(line)) => Err(line),
+        }
+    };
+    let serving = |listen: &str, token| Ok(Serving { listen: listen.parse().unwrap(), token });
+    assert_eq!(read(&[]), serving("127.0.0.1:8080", None));
+    assert_eq!(read(&["--listen=localhost:0"]), serving("127.0.0.1:0", None));
+    assert_eq!(read(&["--listen=[::]:1", "--token-env=T"]), serving("[::]:1", Some(TokenSource::Env("T".into()))));
+    for (arguments, words) in [
+        (&["--listen=8080"][..], "127.0.0.1:8080"),
+        (&["--listen=example.com:80"], "127.0.0.1:8080"),
+        (&["--token-file=nowhere"], "--token-file nowhere"),
+        (&["--token-env=T", "--token-file=Cargo.toml"], "cannot be used with"),
+        (&["--token=0123456789abcdef"], "--token"),
+    ] {
+        let wrong = read(arguments).unwrap_err();
+        assert!(wrong.contains(words), "{arguments:?}: {wrong}");
     }
 }

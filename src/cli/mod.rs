@@ -14,6 +14,7 @@ mod clean;
 mod command;
 mod compare;
 pub mod daemon;
+mod dashboard;
 mod exit;
 mod init;
 mod level;
@@ -29,6 +30,7 @@ pub mod progress;
 mod repair;
 mod report_file;
 mod reverse;
+mod serving;
 mod task_path;
 mod terminal;
 mod typed;
@@ -41,8 +43,9 @@ pub use address::Address;
 pub use exit::{Exit, Failure};
 pub use level::Level;
 pub use meant::{CheckOptions, CleanupOptions, InitOptions, Invocation, ReverseOptions, RunOptions, StatusOptions};
-pub use meant::{CommandOptions, LookOptions, PlanOptions};
+pub use meant::{CommandOptions, DashboardOptions, LookOptions, PlanOptions};
 pub use perform::perform;
+pub use serving::{Serving, TokenSource};
 
 /// The name people type and the first word of every message.
 pub const PROGRAM: &str = "clickhouse-copier";

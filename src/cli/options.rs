@@ -7,6 +7,7 @@ use super::address::Address;
 use super::level::Level;
 use super::meant::LogFormat;
 use super::progress::Progress;
+use super::serving::Serving;
 use crate::protocol::{Order, TaskId};
 use crate::worker::compare::{By, Sample};
 use crate::worker::propose::{FirstCopy, Side};
@@ -25,6 +26,8 @@ pub enum Invocation {
     Command(CommandOptions),
     /// Show how far a task is.
     Look(LookOptions),
+    /// Show a task as a page.
+    Dashboard(DashboardOptions),
     /// Show what a run would do.
     Plan(PlanOptions),
     /// Say what would keep a task from being copied.
@@ -61,6 +64,17 @@ pub struct LookOptions {
     pub format: LogFormat,
     /// Look again after so long, until the task ends.
     pub watch: Option<Duration>,
+    /// What is logged. To standard error only.
+    pub log: LogOptions,
+}
+
+/// Everything that `dashboard` was told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DashboardOptions {
+    /// Where the task lives.
+    pub address: Address,
+    /// Where the page is served, and to whom.
+    pub serving: Serving,
     /// What is logged. To standard error only.
     pub log: LogOptions,
 }
@@ -115,6 +129,8 @@ pub struct RunOptions {
     pub progress_every: Duration,
     /// Where the report goes at the end. Its folder existed when the command line was read.
     pub report: Option<PathBuf>,
+    /// Where its metrics are served, and to whom.
+    pub metrics: Option<Serving>,
     /// What the person should be told about these flags; warnings, none of them fatal.
     pub notices: Vec<&'static str>,
 }

@@ -10,6 +10,7 @@ use super::clean::cleanup;
 use super::command::command;
 use super::compare::verify;
 use super::daemon::{self, Readiness};
+use super::dashboard::dashboard;
 use super::init::init;
 use super::logs::Logs;
 use super::look::look;
@@ -29,6 +30,9 @@ pub fn perform(invocation: Invocation) -> Exit {
         Invocation::Run(options) => perform_run(options),
         Invocation::Status(options) => perform_short(&options.log.clone(), |interrupt| status(options, interrupt)),
         Invocation::Look(options) => perform_short(&options.log.clone(), |interrupt| look(options, interrupt)),
+        Invocation::Dashboard(options) => {
+            perform_short(&options.log.clone(), |interrupt| dashboard(options, interrupt))
+        }
         Invocation::Plan(options) => perform_short(&options.log.clone(), |interrupt| plan(options, interrupt)),
         Invocation::Command(options) => perform_short(&options.log.clone(), |interrupt| command(options, interrupt)),
         Invocation::Check(options) => perform_short(&options.log.clone(), |interrupt| check(options, interrupt)),

@@ -12,6 +12,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::report::Report;
 use crate::report::outcome::{Form, Outcome};
 use crate::task::{KeeperConfig, SystemSecrets, Task};
+use crate::web;
 use crate::worker::dice::Dice;
 use crate::worker::site::Conduct;
 use crate::worker::view::View;
@@ -79,8 +80,18 @@ pub(super) async fn run(
         readiness.ready(&places).map_err(as_world)
     };
     let (view, task_path, worker) = (View::default(), options.address.task_path(), launch.worker.clone());
+    let metrics = match &options.metrics {
+        Some(serving) => {
+            let (listener, address, access) = serving.begin().await?;
+            tracing::info!("metrics of this worker are at http://{address}/metrics");
+            let router = web::server::worker(view.clone(), worker.clone(), task_path.to_owned(), access);
+            // Served as long as this worker works, and dropped with it.
+            Some(web::server::serve(listener, router, std::future::pending()))
+        }
+        None => None,
+    };
     let shows = progress::begin(options.progress, options.progress_every, &view, task_path, logs.terminal());
-    let ended = worker::run_seen(launch, &interrupt, &view, started).await;
+    let ended = beside(metrics, worker::run_seen(launch, &interrupt, &view, started)).await;
     drop(shows);
     let summary = ended.map_err(failure)?;
     let written = options.report.as_deref().map_or(Ok(()), |file| {
@@ -97,6 +108,24 @@ pub(super) async fn run(
             told
         }
         (told, Ok(())) => told,
+    }
+}
+
+/// The work, with what is served beside it. That it cannot be served any more is no reason to stop copying.
+async fn beside<T>(
+    served: Option<impl Future<Output = Result<(), web::server::ServeError>>>,
+    work: impl Future<Output = T>,
+) -> T {
+    let Some(served) = served else { return work.await };
+    let served = async {
+        if let Err(error) = served.await {
+            tracing::error!("{}", super::exit::chain(&error));
+        }
+        std::future::pending::<T>().await
+    };
+    tokio::select! {
+        done = work => done,
+        never = served => never,
     }
 }
 

@@ -18,6 +18,7 @@ use super::interrupt::Interrupt;
 use super::ledger::{Cache, ClaimChange, Ledger, LedgerError, Outcome};
 use super::publish::{Gathered, Publication};
 use super::site::{AttemptError, Site};
+use super::tally::Tally;
 
 /// So many attempts in a row fail before a target node that does not answer counts as lost.
 const PATIENCE: u32 = 3;
@@ -39,6 +40,8 @@ pub struct Hands {
     pub cache: Arc<Mutex<Cache>>,
     /// Ends what only waits.
     pub interrupt: Interrupt,
+    /// Where it counts what is done.
+    pub tally: Arc<Tally>,
 }
 
 /// What was claimed.
@@ -196,6 +199,9 @@ impl Hands {
             tracing::warn!("{name}: another worker has taken over; attempt {number} is void");
             return Ok(None);
         }
+        if let Some(copied) = next.copied() {
+            self.tally.copied(copied.staged.iter().sum(), plan.bytes_of(piece.piece));
+        }
         if !again {
             fault_point("piece-recorded").await;
             return Ok(None);
@@ -296,6 +302,7 @@ impl Hands {
             return Ok(None);
         }
         if let Some(gathered) = gathered {
+            self.tally.published();
             fault_point("batch-recorded").await;
             self.publication(batch, &next).await.clear(&gathered).await;
             fault_point("staging-dropped").await;
@@ -428,6 +435,7 @@ impl Hands {
     }
 
     fn tell(&self, name: &str, number: u32, error: &AttemptError, given_up: bool, grace: &Grace) {
+        self.tally.failed();
         let node = error.node();
         if given_up {
             tracing::error!(node, "{name}: attempt {number} failed, and was the last: {error}");

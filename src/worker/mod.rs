@@ -48,6 +48,7 @@ mod since;
 pub mod site;
 pub mod status;
 pub mod survey;
+mod tally;
 mod tempo;
 mod verify;
 pub mod view;

@@ -500,7 +500,7 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
             cache.look_out(&likings, self.worker);
             let (ledger, cache) = (self.ledger.clone(), Arc::new(Mutex::new(cache)));
             let (breaks, interrupt) = Interrupt::by_hand();
-            let hands = Hands { site: site.clone(), ledger, cache, interrupt };
+            let hands = Hands { site: site.clone(), ledger, cache, interrupt, tally: self.view.tally().clone() };
             let mut shift = Shift {
                 hands: hands.clone(),
                 secrets,

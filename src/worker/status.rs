@@ -25,11 +25,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Onlooker {
     ledger: Ledger,
     warehouse: Arc<dyn Warehouse>,
+    /// Of which pass plans and records are.
+    pass: Option<(u32, TaskId)>,
+    /// The text that `task` was read from.
+    description: String,
+    secrets: Arc<dyn SecretSource>,
     task: Task,
     plans: Arc<Vec<TablePlan>>,
     cache: Cache,
-    /// Of which pass plans and records are.
-    pass: Option<TaskId>,
 }
 
 /// What was seen.
@@ -78,6 +81,27 @@ impl Sight {
     }
 }
 
+#[cfg(test)]
+impl Sight {
+    /// Of a task that has nothing.
+    pub(crate) fn empty() -> Self {
+        let id = crate::protocol::TaskId("0123456789ab".into());
+        let record = TaskRecord {
+            format: TaskRecord::FORMAT,
+            id,
+            inputs: BTreeMap::new(),
+            planned: true,
+            prepared: true,
+            finished: false,
+            pass: 0,
+            drops_vanished: false,
+            forgotten: false,
+        };
+        let (plans, boards) = Default::default();
+        Self::of_run(&Summary { ending: Ending::Interrupted, record, plans, boards, left: Vec::new() })
+    }
+}
+
 impl Onlooker {
     /// Of a task that is there.
     ///
@@ -86,7 +110,7 @@ impl Onlooker {
     pub async fn open(
         coordinator: &dyn Coordinator,
         warehouse: Arc<dyn Warehouse>,
-        secrets: &dyn SecretSource,
+        secrets: Arc<dyn SecretSource>,
         task_path: &str,
     ) -> Result<Self, RunError> {
         let ledger = Ledger::new(coordinator.session().await?, task_path);
@@ -94,12 +118,20 @@ impl Onlooker {
             let absent = || RunError::Task(vec![format!("there is no task at {task_path} in {}", coordinator.place())]);
             let text = ledger.description().await?.ok_or_else(absent)?;
             ledger.task().await?.ok_or_else(absent)?;
-            parse(&text, &ledger.path("description"), secrets)
+            let task = parse(&text, &ledger.path("description"), secrets.as_ref())?;
+            Ok((text, task))
         };
         match opened.await {
-            Ok(task) => {
-                Ok(Self { ledger, warehouse, task, plans: Arc::default(), cache: Cache::default(), pass: None })
-            }
+            Ok((description, task)) => Ok(Self {
+                ledger,
+                warehouse,
+                pass: None,
+                description,
+                secrets,
+                task,
+                plans: Arc::default(),
+                cache: Cache::default(),
+            }),
             Err(error) => {
                 ledger.session().close().await;
                 Err(error)
@@ -115,10 +147,16 @@ impl Onlooker {
         let Some(record) = self.ledger.task().await? else {
             return Err(RunError::World(vec!["the task was removed".into()]));
         };
-        if self.pass.as_ref() != Some(&record.id) {
+        match &self.pass {
+            Some((pass, id)) if *id != record.id && record.pass <= *pass => {
+                return Err(RunError::World(vec!["the task was removed, and another one is at its path now".into()]));
+            }
+            Some((_, id)) if *id == record.id => {}
             // A pass has plans and records of its own.
-            (self.plans, self.cache, self.pass) = (Arc::default(), Cache::default(), Some(record.id.clone()));
+            _ => (self.plans, self.cache) = (Arc::default(), Cache::default()),
         }
+        self.pass = Some((record.pass, record.id.clone()));
+        self.read_again().await?;
         if record.planned && self.plans.is_empty() {
             let mut plans = Vec::new();
             for table in 0..self.task.tables.len() {
@@ -142,6 +180,20 @@ impl Onlooker {
             silent,
             record,
         })
+    }
+
+    /// Limits and accounts may be changed while one looks on. What cannot be understood leaves what was read before.
+    async fn read_again(&mut self) -> Result<(), RunError> {
+        let Some(text) = self.ledger.description().await? else { return Ok(()) };
+        if text != self.description {
+            if let Ok(parsed) = Task::parse(&text, self.secrets.as_ref())
+                && parsed.task.tables.len() == self.task.tables.len()
+            {
+                self.task = parsed.task;
+            }
+            self.description = text;
+        }
+        Ok(())
     }
 
     /// Ends the session.

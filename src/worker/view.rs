@@ -9,19 +9,28 @@ use futures::future::join_all;
 use tokio::sync::watch;
 
 use crate::model::Node;
-use crate::protocol::{BatchRef, BatchState, Job, MadeStatement, Order, PieceRef, PieceState, TableBoard, TaskRecord};
+use crate::protocol::{
+    BatchRecord, BatchRef, BatchState, Job, MadeStatement, Order, PieceRecord, PieceRef, PieceState, TableBoard,
+    TaskRecord,
+};
 
 use super::crew;
 use super::jobs::Hands;
 use super::ledger::{Cache, LedgerError};
 use super::status::Sight;
+use super::tally::Tally;
+
+pub use super::tally::Done;
 
 /// So long a server is asked for what runs there.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Where a worker shows itself.
-#[derive(Default)]
-pub struct View(watch::Sender<Option<Shown>>);
+/// Where a worker shows itself. A clone shows the same.
+#[derive(Clone, Default)]
+pub struct View {
+    shown: watch::Sender<Option<Shown>>,
+    tally: Arc<Tally>,
+}
 
 #[derive(Clone)]
 struct Shown {
@@ -56,18 +65,42 @@ pub struct InHand {
 impl View {
     /// Somebody who looks on from now on.
     pub fn watcher(&self) -> Watcher {
-        Watcher { shown: self.0.subscribe(), cache: Cache::default() }
+        Watcher { shown: self.shown.subscribe(), cache: Cache::default() }
+    }
+
+    /// What the worker has done so far.
+    pub fn done(&self) -> Done {
+        self.tally.done()
+    }
+
+    /// Where that is counted.
+    pub fn tally(&self) -> &Arc<Tally> {
+        &self.tally
+    }
+
+    /// How many pieces and batches the worker has in hand, going by the records that it knows. `None`: it is not at work.
+    pub async fn jobs_in_hand(&self) -> Option<(usize, usize)> {
+        let Shown { hands, .. } = self.shown.borrow().clone()?;
+        let worker = &hands.site.worker;
+        let cache = hands.cache.lock().await;
+        let pieces = cache.boards.iter().flat_map(|board| &board.pieces);
+        let copies =
+            |record: &&PieceRecord| matches!(&record.state, PieceState::Running { worker: of } if of == worker);
+        let batches = cache.boards.iter().flat_map(|board| &board.batches);
+        let publishes =
+            |record: &&BatchRecord| matches!(&record.state, BatchState::Publishing { worker: of, .. } if of == worker);
+        Some((pieces.filter(copies).count(), batches.filter(publishes).count()))
     }
 
     pub(super) fn show(&self, hands: &Hands, record: &TaskRecord) -> Showing<'_> {
-        self.0.send_replace(Some(Shown { hands: hands.clone(), record: record.clone() }));
+        self.shown.send_replace(Some(Shown { hands: hands.clone(), record: record.clone() }));
         Showing(self)
     }
 }
 
 impl Drop for Showing<'_> {
     fn drop(&mut self) {
-        self.0.0.send_replace(None);
+        self.0.shown.send_replace(None);
     }
 }
 

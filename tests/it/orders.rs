@@ -6,7 +6,7 @@ use crate::copy::{BY_MONTH, fill};
 use crate::harness::{Ended, Scene, Task, scene};
 
 /// Three months in pieces that take some seconds each, since each statement may send so many bytes a second.
-fn slow(scene: &Scene, rate: u32) -> Task {
+pub fn slow(scene: &Scene, rate: u32) -> Task {
     scene.short_sessions();
     fill(scene, &[0], BY_MONTH, 60_000, 3);
     let hits = scene.table("hits").engine(BY_MONTH).with("number_of_splits", "2").with("transfer", "push");
@@ -68,7 +68,7 @@ fn status_shows_what_is_copied_who_does_what_and_what_waits() {
 }
 
 /// The same task without its limits.
-fn slow_text(task: &Task) -> String {
+pub fn slow_text(task: &Task) -> String {
     let xml = task.xml();
     let cut = |xml: &str, name: &str| match (xml.find(&format!("<{name}>")), xml.find(&format!("</{name}>"))) {
         (Some(begin), Some(end)) => format!("{}{}", &xml[..begin], &xml[end + name.len() + 3..]),

@@ -11,7 +11,8 @@ use lab::{Lab, LabSpec, User};
 use quick_xml::escape::escape;
 
 use super::copy::{BY_MONTH, fill};
-use super::harness::{Ended, Launch, Scene, scene};
+use super::dashboard::Dashboard;
+use super::harness::{Ended, Launch, Scene, ask, scene};
 
 /// What every secret of these tests contains, and nothing else does.
 const MARK: &str = "hush-";
@@ -219,6 +220,23 @@ fn nothing_that_we_write_holds_a_secret() {
     clean_nodes(&scene, &format!("{}/dead", scene.task_path()), false);
     for name in ["inline", "wrong"] {
         clean_nodes(&scene, &format!("{}/{name}", scene.task_path()), true);
+    }
+
+    // One with rows, two with errors.
+    for name in ["good", "refused", "memory"] {
+        let launch = scene.launch_text("").task_path(&format!("{}/{name}", scene.task_path())).verb("dashboard");
+        let launch = launch.env("COPIER_SECRET", FROM_ENV).args(&["--listen=127.0.0.1:0", "--log-level=trace"]);
+        let dashboard = Dashboard::of(launch);
+        let mut answers = String::new();
+        for path in ["/api/status", "/api/events", "/api/partition?table=0&partition=0", "/metrics"] {
+            let answer = ask(&dashboard.address, path, &[], None);
+            // What failed before it was planned has no partitions.
+            assert!(answer.code == 200 || name != "good", "{path}: {}", answer.body);
+            answers += &answer.body;
+        }
+        assert!(answers.contains(&format!("{}/{name}", scene.task_path())), "{answers}");
+        clean("the dashboard's answers", &answers);
+        clean("what the dashboard says", &dashboard.process.killed());
     }
 
     // What the servers keep is beyond us on 18.16: the one that sends the rows has the statement with the password of the

@@ -37,6 +37,22 @@ Examples:
 Exit codes: 0 shown; 1 the coordinator could not be asked; 2 the command line is wrong, or there is no such task; 3 partitions \
 have failed and nobody works on the task; 130 interrupted.";
 
+pub(super) const DASHBOARD: &str = "\
+The page is live while it is open; nobody is asked anything while no page is open and nothing is scraped. It changes nothing. \
+Nothing comes from other places: it works without the internet.
+
+/api/status has what status --format json prints, with seen_at and stale; /metrics is for Prometheus; /healthz says that the \
+dashboard itself is alive. An address that other machines can reach needs a token of 16 characters or more: browsers are \
+asked for it, programs send the header 'Authorization: Bearer TOKEN'. It travels in clear: put a proxy with TLS in front, or \
+tunnel (ssh -L 8080:127.0.0.1:8080) to a loopback address instead.
+
+Examples:
+  clickhouse-copier dashboard --config keeper.xml --task-path /copy/hits
+  clickhouse-copier dashboard --task-file task.xml --listen 127.0.0.1:9090
+  clickhouse-copier dashboard --config keeper.xml --task-path /copy/hits --listen 0.0.0.0:8080 --token-file token.txt
+
+Exit codes: 0 ended by a signal; 1 the address cannot be listened on; 2 the command line is wrong.";
+
 pub(super) const PAUSE: &str = "\
 Returns when nothing of the task runs on any server. Ended by a signal before that, the order stays. The workers wait; they \
 may be ended, and new ones may be started, which wait too. Staging tables keep what is copied.

@@ -11,6 +11,7 @@ mod verbs;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -22,8 +23,8 @@ use crate::worker::Jobs;
 
 pub(super) use run::Flags;
 pub(super) use verbs::{
-    CheckFlags, CleanupFlags, CommandFlags, InitFlags, LookFlags, Measured, PauseFlags, PlanFlags, ReverseFlags,
-    ToFlags, VerifyFlags,
+    CheckFlags, CleanupFlags, CommandFlags, DashboardFlags, InitFlags, LookFlags, Measured, PauseFlags, PlanFlags,
+    ReverseFlags, ToFlags, VerifyFlags,
 };
 
 #[derive(Debug, Parser)]
@@ -69,6 +70,9 @@ pub(super) enum Verb {
     /// Show how far a task is, who does what, what waits and what failed
     #[command(infer_long_args = true, after_help = help::STATUS)]
     Status(LookFlags),
+    /// Show a task as a page in a browser while it is copied, and as metrics for Prometheus
+    #[command(infer_long_args = true, after_help = help::DASHBOARD)]
+    Dashboard(DashboardFlags),
     /// Let no worker begin anything more, until the task is resumed
     #[command(infer_long_args = true, after_help = help::PAUSE)]
     Pause(PauseFlags),
@@ -212,6 +216,11 @@ fn jobs(text: &str) -> Result<Jobs, String> {
         _ if text == "auto" => Ok(Jobs::Adaptive),
         _ => Err("say a number from 1 to 65535, or auto".to_owned()),
     }
+}
+
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    let address = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
+    address.parse().map_err(|_| "say an address of this machine and a port, as in 127.0.0.1:8080".to_owned())
 }
 
 fn probability(text: &str) -> Result<f64, String> {

@@ -1,10 +1,11 @@
 //! The flags of `run`, most of them the original's.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Address, LogFormat, ProgressWish, boolean, jobs, octal_mask, probability};
+use super::{Address, LogFormat, ProgressWish, boolean, jobs, listen, octal_mask, probability};
 use crate::cli::Level;
 use crate::worker::Jobs;
 
@@ -59,6 +60,18 @@ pub(in crate::cli) struct Flags {
     /// At the end write the report to this file: as JSON (.json), Markdown (.md) or text
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) report: Option<PathBuf>,
+
+    /// Serve this worker's metrics for Prometheus here, at /metrics
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = listen)]
+    pub(in crate::cli) metrics_listen: Option<SocketAddr>,
+
+    /// The environment variable with the token that opens them; needed where other machines can reach the address
+    #[arg(long, value_name = "VARIABLE", requires = "metrics_listen", conflicts_with = "metrics_token_file")]
+    pub(in crate::cli) metrics_token_env: Option<String>,
+
+    /// The file with that token
+    #[arg(long, value_name = "FILE", requires = "metrics_listen")]
+    pub(in crate::cli) metrics_token_file: Option<PathBuf>,
 
     /// Log to this file instead of log.log in the launch's folder
     #[arg(short = 'L', long, value_name = "FILE")]

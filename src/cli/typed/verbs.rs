@@ -1,10 +1,11 @@
 //! The flags of the other verbs.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{Address, LogFormat, date, sample, table_name, task_id};
+use super::{Address, LogFormat, date, listen, sample, table_name, task_id};
 use crate::cli::Level;
 use crate::model::TableName;
 use crate::protocol::TaskId;
@@ -57,6 +58,25 @@ pub(in crate::cli) struct CommandFlags {
     /// The form of a log line
     #[arg(long, value_name = "FORM", default_value = "text")]
     pub(in crate::cli) log_format: LogFormat,
+}
+
+/// What follows `dashboard`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct DashboardFlags {
+    #[command(flatten)]
+    pub(in crate::cli) command: CommandFlags,
+
+    /// Where the page is served; with port 0 the system chooses one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = listen)]
+    pub(in crate::cli) listen: SocketAddr,
+
+    /// The environment variable with the token that opens it; needed where other machines can reach the address
+    #[arg(long, value_name = "VARIABLE", conflicts_with = "token_file")]
+    pub(in crate::cli) token_env: Option<String>,
+
+    /// The file with that token
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) token_file: Option<PathBuf>,
 }
 
 /// What follows `pause`.

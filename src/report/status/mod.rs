@@ -3,6 +3,7 @@
 //! Rows and bytes of what is *copied* lie in staging tables and were counted there; what is *published* was counted in the target
 //! table again. Bytes are uncompressed, and estimated when the task was planned.
 
+mod pieces;
 mod rate;
 mod text;
 
@@ -14,6 +15,7 @@ use crate::plan::TablePlan;
 use crate::protocol::{BatchRef, BatchState, Job, Order, PieceRef, PieceState, TableBoard, job_of_claim};
 use crate::worker::status::Sight;
 
+pub use pieces::{BatchStatus, PieceStage, PieceStatus};
 pub use rate::Speedometer;
 pub(crate) use text::{duration, thousands};
 
@@ -464,6 +466,9 @@ fn errors(sight: &Sight) -> Vec<ErrorStatus> {
 }
 
 #[cfg(test)]
+pub(crate) use tests::sample;
+
+#[cfg(test)]
 pub(super) mod tests {
     use super::*;
 
@@ -508,5 +513,19 @@ pub(super) mod tests {
             errors: Vec::new(),
             silent: Vec::new(),
         }
+    }
+
+    /// The same with so many partitions in its table, all pending.
+    pub(crate) fn sample(partitions: usize) -> Status {
+        let mut status = status();
+        let one = PartitionStatus {
+            state: PartitionState::Pending,
+            retries: 0,
+            error: None,
+            ..status.tables[0].partitions[0].clone()
+        };
+        let named = |n: usize| PartitionStatus { name: format!("p{n}"), ..one.clone() };
+        status.tables[0].partitions = (0..partitions).map(named).collect();
+        status
     }
 }

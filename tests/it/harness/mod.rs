@@ -1,6 +1,8 @@
 //! A test's own corner of the laboratory, and what it does there.
 
+mod browser;
 mod checks;
+mod http;
 mod task;
 mod worker;
 
@@ -14,7 +16,9 @@ use std::time::{Duration, Instant};
 use lab::{ClickHouse, Lab, LabSpec};
 use tempfile::TempDir;
 
+pub use browser::Browser;
 pub use checks::{Digest, quote, tick};
+pub use http::{ask, stream};
 pub use task::{Table, Task};
 pub use worker::{Ended, Launch, SCREEN, Worker};
 

@@ -155,6 +155,18 @@ impl Worker {
         }
     }
 
+    /// Waits until it has printed these words on standard output, and gives the rest of their line.
+    pub fn prints(&self, words: &str) -> String {
+        let rest = |text: &str| {
+            let (line, _) = text.split_once(words)?.1.split_once('\n')?;
+            Some(line.to_owned())
+        };
+        if let Err(why) = self.out.wait(PATIENCE, |text| rest(text).is_some()) {
+            panic!("{why} {words:?}; it said:\n{}", tail(&self.err.text()));
+        }
+        rest(&self.out.text()).unwrap()
+    }
+
     /// Waits until the worker stands still at a fault point.
     pub fn reaches(&self, point: &str) {
         self.says(&format!("fault point {point} reached"));

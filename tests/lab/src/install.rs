@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use crate::{LabError, Release};
 
 const PACKAGES: [&str; 4] = ["clickhouse-server", "clickhouse-client", "clickhouse-tools", "zookeeper"];
+const BROWSER: [&str; 1] = ["chromium-headless-shell"];
 const COPIER: &str = "clickhouse-copier";
 /// Its manifest names the other jars that it needs.
 const ZOOKEEPER_JAR: &str = "/usr/share/java/zookeeper.jar";
@@ -26,6 +27,24 @@ const CODEC_JAR: &str = "/usr/share/java/netty-codec.jar";
 /// # Errors
 /// [`LabError::Missing`] when it may not install, [`LabError::Install`] with apt's output, [`LabError::File`].
 pub fn install_missing() -> Result<(), LabError> {
+    install(&PACKAGES, missing)
+}
+
+/// A browser without a window, for tests of pages: Debian's package chromium-headless-shell, installed as
+/// [`install_missing`] does.
+///
+/// # Errors
+/// As [`install_missing`].
+pub fn browser() -> Result<PathBuf, LabError> {
+    install(&BROWSER, || find(BROWSER[0]).is_none().then(|| BROWSER[0].to_owned()))?;
+    find(BROWSER[0]).ok_or_else(|| LabError::Missing {
+        program: BROWSER[0].to_owned(),
+        advice: "it comes with the Debian package of that name".to_owned(),
+    })
+}
+
+/// Installs packages when `missing` names a program that is absent.
+fn install(packages: &[&str], missing: impl Fn() -> Option<String>) -> Result<(), LabError> {
     if missing().is_none() {
         return Ok(());
     }
@@ -39,7 +58,7 @@ pub fn install_missing() -> Result<(), LabError> {
     let apt_get = find("apt-get");
     let sudo = find("sudo").filter(|_| !is_root);
     let (Some(apt_get), true) = (apt_get, is_root || sudo.is_some()) else {
-        let advice = format!("install the Debian packages {}", PACKAGES.join(", "));
+        let advice = format!("install the Debian packages {}", packages.join(", "));
         return Err(LabError::Missing { program, advice });
     };
     let apt = |arguments: &[&str]| {
@@ -54,11 +73,11 @@ pub fn install_missing() -> Result<(), LabError> {
         run(&mut command)
     };
     apt(&["update"])?;
-    apt(&[&["install", "-y", "--no-install-recommends"], &PACKAGES[..]].concat())?;
+    apt(&[&["install", "-y", "--no-install-recommends"], packages].concat())?;
     match missing() {
         None => Ok(()),
         Some(program) => {
-            let advice = format!("it is not there even though {} were installed", PACKAGES.join(", "));
+            let advice = format!("it is not there even though {} were installed", packages.join(", "));
             Err(LabError::Missing { program, advice })
         }
     }

@@ -48,7 +48,7 @@ pub use addresses::BlockLease;
 pub use clickhouse::ClickHouse;
 pub use config::{Cluster, Macros, ODD_PASSWORD, Shard, User};
 pub use error::LabError;
-pub use install::{install_missing, original_copier};
+pub use install::{browser, install_missing, original_copier};
 pub use laboratory::{Lab, LabSpec, SHARED_SERVERS};
 pub use modern::Release;
 pub use server::Server;

@@ -1,0 +1,36 @@
+//! `dashboard`: a task as a page, for as long as it is asked for.
+
+use crate::web::lookout::{Lookout, Place};
+use crate::web::server;
+
+use super::address::doors_of;
+use super::meant::DashboardOptions;
+use super::work::print;
+use super::{Exit, Failure, Interrupt};
+
+/// Serves until the first signal. A coordinator that is away is no reason to end, nor is a task that is not there yet: the page
+/// says so.
+pub(super) async fn dashboard(options: DashboardOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
+    let doors = doors_of(&options.address)?;
+    let (listener, address, access) = options.serving.begin().await?;
+    let task_path = options.address.task_path().to_owned();
+    let place = Place { coordinator: doors.coordinator, warehouse: doors.warehouse, task_path };
+    let (lookout, looks_out) = Lookout::begin(place);
+    let router = server::dashboard(lookout, access);
+    print(&format!("The dashboard is at http://{address}/"));
+    // Pages that look on end with who looks out, and the server waits for them.
+    let (quiet, is_quiet) = tokio::sync::oneshot::channel::<()>();
+    let look_out = async {
+        tokio::select! {
+            () = looks_out => {}
+            () = interrupt.finish() => {}
+        }
+        drop(quiet);
+    };
+    let stop = async {
+        let _ = is_quiet.await;
+    };
+    let ((), served) = tokio::join!(look_out, server::serve(listener, router, stop));
+    served?;
+    Ok(Exit::Done)
+}

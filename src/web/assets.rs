@@ -1,0 +1,37 @@
+//! The page's files. They are part of the program: nothing is fetched from elsewhere.
+
+/// A file as it is sent.
+pub(super) struct Asset {
+    pub(super) kind: &'static str,
+    pub(super) text: &'static str,
+}
+
+pub(super) const PAGE: Asset = Asset { kind: "text/html; charset=utf-8", text: include_str!("assets/index.html") };
+pub(super) const LOGIN: Asset = Asset { kind: "text/html; charset=utf-8", text: include_str!("assets/login.html") };
+pub(super) const STYLE: Asset = Asset { kind: "text/css; charset=utf-8", text: include_str!("assets/style.css") };
+pub(super) const SCRIPT: Asset = Asset { kind: "text/javascript; charset=utf-8", text: include_str!("assets/page.js") };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a page could be made to do by what servers say, or would need from elsewhere.
+    #[test]
+    fn nothing_comes_from_elsewhere_and_no_text_becomes_markup() {
+        for asset in [PAGE, LOGIN, STYLE, SCRIPT] {
+            for word in [
+                "://",
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacentHTML",
+                "document.write",
+                "eval(",
+                " style=",
+                " onclick=",
+            ] {
+                let allowed = asset.text.replace("http://www.w3.org/2000/svg", "");
+                assert!(!allowed.contains(word), "{word} in a file of {}", asset.kind);
+            }
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The log of events: what changed from one look at the task to the next, in words.
+//!
+//! It knows what was looked at and no more: what came and went between two looks is not in it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use serde::Serialize;
+
+use crate::report::status::{ErrorStatus, PartitionState, Status, TaskState};
+
+/// So many events are kept.
+pub const KEPT: usize = 500;
+/// So many partitions are named in one event.
+const NAMED: usize = 3;
+/// So many errors of one look are told one by one.
+const ERRORS: usize = 10;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Event {
+    /// They are numbered from 1; a restarted dashboard begins anew.
+    pub number: u64,
+    /// When it was seen, as RFC 3339 writes it.
+    pub at: String,
+    /// What it is about.
+    pub about: About,
+    /// What happened, in words.
+    pub text: String,
+}
+
+/// What an event is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum About {
+    /// The task as a whole.
+    Task,
+    /// A worker came or went.
+    Worker,
+    /// Partitions got on.
+    Partition,
+    /// Something failed.
+    Error,
+    /// A server did not answer, or does again.
+    Server,
+    /// What is shown here is old, or is not any more.
+    Sight,
+}
+
+/// The last events, at most [`KEPT`].
+#[derive(Debug, Clone, Default)]
+pub struct EventLog {
+    events: VecDeque<Event>,
+    last: u64,
+}
+
+impl EventLog {
+    /// Takes note of something.
+    pub fn note(&mut self, at: &str, about: About, text: String) {
+        self.last += 1;
+        self.events.push_back(Event { number: self.last, at: at.to_owned(), about, text });
+        while self.events.len() > KEPT {
+            self.events.pop_front();
+        }
+    }
+
+    /// Those with higher numbers, the oldest first.
+    pub fn after(&self, number: u64) -> impl Iterator<Item = &Event> {
+        self.events.iter().skip_while(move |event| event.number <= number)
+    }
+
+    /// The number of the last one.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+}
+
+/// What happened between two looks. `before` is `None` for the first one.
+pub fn changes(before: Option<&Status>, now: &Status) -> Vec<(About, String)> {
+    let Some(before) = before.filter(|before| before.task == now.task) else {
+        let done = now.total.partitions.get(&PartitionState::Done).copied().unwrap_or(0);
+        let all: usize = now.total.partitions.values().sum();
+        let state = state(now.state);
+        return vec![(About::Task, format!("task {} {state}; {done} of {all} partitions are published", now.task))];
+    };
+    let mut changes = Vec::new();
+    if before.state != now.state {
+        changes.push((About::Task, format!("the task {}", state(now.state))));
+    }
+    workers(before, now, &mut changes);
+    partitions(before, now, &mut changes);
+    errors(before, now, &mut changes);
+    let (was, is): (BTreeSet<_>, BTreeSet<_>) = (before.silent.iter().collect(), now.silent.iter().collect());
+    changes.extend(is.difference(&was).map(|line| (About::Server, (*line).clone())));
+    changes.extend(was.difference(&is).map(|line| (About::Server, format!("not any more: {line}"))));
+    changes
+}
+
+fn state(state: TaskState) -> &'static str {
+    match state {
+        TaskState::Planning => "is being planned",
+        TaskState::Copying => "is being copied",
+        TaskState::Idle => "is not worked on by anybody",
+        TaskState::Pausing => "is to pause: what was in hand is being finished",
+        TaskState::Paused => "is paused",
+        TaskState::Cancelled => "is cancelled",
+        TaskState::Failed => "has failed partitions, and nobody works on it",
+        TaskState::Finishing => "is published; what it made on servers is being removed",
+        TaskState::Finished => "is finished",
+    }
+}
+
+fn workers(before: &Status, now: &Status, changes: &mut Vec<(About, String)>) {
+    let is_in = |status: &Status, name: &str| status.workers.iter().any(|worker| worker.name == name);
+    for worker in now.workers.iter().filter(|worker| !is_in(before, &worker.name)) {
+        changes.push((About::Worker, format!("worker {} has come", worker.name)));
+    }
+    for worker in before.workers.iter().filter(|worker| !is_in(now, &worker.name)) {
+        let in_hand = match worker.jobs.len() {
+            0 => String::new(),
+            1 => format!("; last seen it {}", worker.jobs[0].what),
+            jobs => format!("; last seen it had {jobs} jobs in hand"),
+        };
+        changes.push((About::Worker, format!("worker {} is gone{in_hand}", worker.name)));
+    }
+}
+
+fn partitions(before: &Status, now: &Status, changes: &mut Vec<(About, String)>) {
+    for table in &now.tables {
+        let known = before.tables.iter().find(|known| known.name == table.name);
+        let Some(known) = known.filter(|known| known.partitions.len() == table.partitions.len()) else {
+            let (name, count) = (&table.name, table.partitions.len());
+            changes.push((About::Task, format!("table {name}: {count} partitions are planned")));
+            continue;
+        };
+        let mut moved: BTreeMap<PartitionState, Vec<&str>> = BTreeMap::new();
+        for (was, is) in known.partitions.iter().zip(&table.partitions) {
+            if was.state != is.state {
+                moved.entry(is.state).or_default().push(&is.name);
+            }
+        }
+        for (state, names) in moved {
+            let what = match state {
+                PartitionState::Done => "published",
+                PartitionState::Publishing => "copied, about to be published",
+                PartitionState::Copying => "begun",
+                PartitionState::Pending => "to be copied again",
+                PartitionState::Failed => "failed",
+            };
+            let which = match names.len() {
+                1 => format!("partition {}", names[0]),
+                2..=NAMED => format!("partitions {}", names.join(", ")),
+                count => format!("{count} partitions, {} to {},", names[0], names[count - 1]),
+            };
+            changes.push((About::Partition, format!("table {} {which} {what}", table.name)));
+        }
+    }
+}
+
+fn errors(before: &Status, now: &Status, changes: &mut Vec<(About, String)>) {
+    let known: BTreeSet<_> = before.errors.iter().map(|error| (&error.what, &error.error)).collect();
+    let mut new: Vec<&ErrorStatus> =
+        now.errors.iter().filter(|error| !known.contains(&(&error.what, &error.error))).collect();
+    let more = new.len().saturating_sub(ERRORS);
+    new.truncate(ERRORS);
+    for error in new {
+        let then = if error.tried_again { "failed and is tried again" } else { "failed" };
+        changes.push((About::Error, format!("{} {then}: {}", error.what, error.error)));
+    }
+    if more > 0 {
+        changes.push((About::Error, format!("and {more} more errors")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::status::sample;
+
+    fn texts(before: &Status, now: &Status) -> Vec<String> {
+        changes(Some(before), now).into_iter().map(|(_, text)| text).collect()
+    }
+
+    #[test]
+    fn a_look_at_what_has_not_changed_tells_nothing() {
+        assert_eq!(changes(Some(&sample(7)), &sample(7)), []);
+    }
+
+    #[test]
+    fn the_first_look_tells_how_the_task_stands() {
+        let [(About::Task, text)] = &changes(None, &sample(7))[..] else { panic!() };
+        assert_eq!(text, "task 0123456789ab is being copied; 3 of 6 partitions are published");
+        let mut other = sample(7);
+        other.task = "ba9876543210".into();
+        assert_eq!(texts(&sample(7), &other).len(), 1, "another task at the same path is looked at for the first time");
+    }
+
+    #[test]
+    fn a_worker_that_is_gone_is_told_with_what_it_did() {
+        let (mut before, mut now) = (sample(7), sample(7));
+        before.workers[0].jobs.push(crate::report::status::JobStatus {
+            what: "copies hits piece 3 (201801)".into(),
+            table: None,
+            piece: None,
+            attempt: None,
+            statements: Vec::new(),
+        });
+        now.workers.remove(0);
+        assert_eq!(texts(&before, &now), ["worker w-1 is gone; last seen it copies hits piece 3 (201801)"]);
+        assert_eq!(texts(&now, &before), ["worker w-1 has come"]);
+    }
+
+    #[test]
+    fn many_partitions_are_one_event_and_few_are_named() {
+        let (before, mut now) = (sample(5000), sample(5000));
+        let states = [PartitionState::Done; 4000].iter().chain(&[PartitionState::Copying; 2]);
+        for (partition, state) in now.tables[0].partitions.iter_mut().zip(states) {
+            partition.state = *state;
+        }
+        assert_eq!(
+            texts(&before, &now),
+            ["table hits 4000 partitions, p0 to p3999, published", "table hits partitions p4000, p4001 begun"]
+        );
+    }
+
+    #[test]
+    fn errors_are_told_once_and_not_without_end() {
+        let (before, mut now) = (sample(1), sample(1));
+        let error = |n: usize| ErrorStatus { what: format!("hits piece {n}"), error: "full".into(), tried_again: true };
+        now.errors = (0..100).map(error).collect();
+        let told = texts(&before, &now);
+        assert_eq!((told.len(), &*told[0]), (11, "hits piece 0 failed and is tried again: full"));
+        assert_eq!(told[10], "and 90 more errors");
+        assert_eq!(texts(&now, &now.clone()), [""; 0]);
+    }
+
+    #[test]
+    fn the_log_forgets_the_oldest() {
+        let mut log = EventLog::default();
+        (0..KEPT + 10).for_each(|n| log.note("t", About::Task, n.to_string()));
+        assert_eq!(log.after(0).count(), KEPT);
+        assert_eq!(log.after(0).next().map(|event| event.number), Some(11));
+        assert_eq!(log.after(log.last() - 2).map(|event| event.text.as_str()).collect::<Vec<_>>(), ["508", "509"]);
+    }
+}

@@ -1,0 +1,167 @@
+//! Figures as Prometheus reads them, in the OpenMetrics text form.
+//!
+//! Names begin with `clickhouse_copier_` (of the whole task, from the dashboard) or `clickhouse_copier_worker_` (a worker's own,
+//! from that worker), end with their unit, and `_total` where they only grow. Labels are table jobs, states and kinds: nothing
+//! that there are thousands of.
+
+mod task;
+mod worker;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Metric, Registry, Unit};
+
+pub use task::of_task;
+pub use worker::of_worker;
+
+/// The form of the text.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+type Labels = Vec<(&'static str, String)>;
+
+/// What is exported at one time.
+struct Figures(Registry);
+
+impl Figures {
+    fn new() -> Self {
+        Self(Registry::with_prefix("clickhouse_copier"))
+    }
+
+    /// A figure that may grow and shrink; none without values.
+    fn gauge(&mut self, name: &str, help: &str, unit: Option<Unit>, values: impl IntoIterator<Item = (Labels, i64)>) {
+        let values: Vec<(Labels, i64)> = values.into_iter().collect();
+        match values.as_slice() {
+            [] => {}
+            [(labels, value)] if labels.is_empty() => {
+                let gauge = Gauge::<i64>::default();
+                gauge.set(*value);
+                self.register(name, help, unit, gauge);
+            }
+            values => {
+                let family = Family::<Labels, Gauge>::default();
+                for (labels, value) in values {
+                    family.get_or_create(labels).set(*value);
+                }
+                self.register(name, help, unit, family);
+            }
+        }
+    }
+
+    /// A figure that only grows; its name gets `_total`.
+    fn counter(&mut self, name: &str, help: &str, unit: Option<Unit>, value: u64) {
+        let counter = Counter::<u64>::default();
+        counter.inc_by(value);
+        self.register(name, help, unit, counter);
+    }
+
+    /// The same for each table job or the like.
+    fn counters(&mut self, name: &str, help: &str, values: impl IntoIterator<Item = (Labels, u64)>) {
+        let family = Family::<Labels, Counter>::default();
+        for (labels, value) in values {
+            family.get_or_create(&labels).inc_by(value);
+        }
+        self.register(name, help, None, family);
+    }
+
+    fn register(&mut self, name: &str, help: &str, unit: Option<Unit>, metric: impl Metric) {
+        match unit {
+            Some(unit) => self.0.register_with_unit(name, help, unit, metric),
+            None => self.0.register(name, help, metric),
+        }
+    }
+
+    fn text(self) -> String {
+        let mut text = String::new();
+        // Writing into a string does not fail.
+        let _ = encode(&mut text, &self.0);
+        text
+    }
+}
+
+fn label(name: &'static str, value: &str) -> Labels {
+    vec![(name, value.to_owned())]
+}
+
+/// A state as its label: the word that JSON has for it.
+fn word(state: impl serde::Serialize) -> String {
+    serde_json::to_value(state).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// Rows and bytes are far below this.
+fn whole(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    /// What Prometheus adds to every sample.
+    const ADDED: [&str; 2] = ["instance", "job"];
+
+    /// Names of samples with their labels.
+    async fn exported() -> BTreeMap<String, BTreeSet<String>> {
+        let text = task::tests::everything() + &of_worker(&crate::worker::view::View::default(), "w", "/t").await;
+        let mut exported: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let sample = line.rsplit_once(' ').unwrap().0;
+            let (name, labels) = sample.split_once('{').unwrap_or((sample, ""));
+            let labels = labels.split(['{', ',', '}']).filter_map(|pair| Some(pair.split_once('=')?.0.to_owned()));
+            exported.entry(name.to_owned()).or_default().extend(labels);
+        }
+        exported
+    }
+
+    fn words(text: &str) -> impl Iterator<Item = &str> {
+        text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty())
+    }
+
+    /// Names and labels that an expression speaks of.
+    fn asked(expression: &str) -> (BTreeSet<String>, BTreeSet<String>) {
+        let names =
+            words(expression).filter(|word| word.starts_with("clickhouse_copier_")).map(str::to_owned).collect();
+        let mut labels = BTreeSet::new();
+        for inside in expression.split('{').skip(1).filter_map(|rest| rest.split('}').next()) {
+            labels.extend(inside.split(',').filter_map(|pair| Some(pair.split_once('=')?.0.trim().to_owned())));
+        }
+        for by in ["by (", "on ("] {
+            for inside in expression.split(by).skip(1).filter_map(|rest| rest.split(')').next()) {
+                labels.extend(words(inside).map(str::to_owned));
+            }
+        }
+        (names, labels)
+    }
+
+    #[tokio::test]
+    async fn the_examples_ask_for_what_is_exported() {
+        let board: serde_json::Value =
+            serde_json::from_str(include_str!("../../../examples/grafana-dashboard.json")).unwrap();
+        let panels = board["panels"].as_array().unwrap().iter();
+        let targets = panels.flat_map(|panel| panel["targets"].as_array().unwrap());
+        let mut expressions: Vec<String> = targets.map(|target| target["expr"].as_str().unwrap().to_owned()).collect();
+        let alerts = include_str!("../../../examples/alerts.yml");
+        for alert in alerts.split("- alert: ").skip(1) {
+            let expression = alert.split("expr: ").nth(1).unwrap().split("\n        labels:").next().unwrap();
+            expressions.push(expression.split("\n        for:").next().unwrap().to_owned());
+        }
+        assert!(expressions.len() > 20, "{expressions:#?}");
+        let exported = exported().await;
+        for expression in expressions {
+            let (names, labels) = asked(&expression);
+            assert!(!names.is_empty(), "{expression}");
+            let mut known: BTreeSet<String> = ADDED.map(str::to_owned).into();
+            for name in &names {
+                known.extend(exported.get(name).unwrap_or_else(|| panic!("{name} is not exported")).iter().cloned());
+            }
+            assert!(labels.is_subset(&known), "{expression}: of {labels:?} there are {known:?}");
+        }
+    }
+}

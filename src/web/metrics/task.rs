@@ -1,0 +1,190 @@
+//! The figures of a whole task.
+
+use prometheus_client::registry::Unit;
+
+use super::{Figures, Labels, count, label, whole, word};
+use crate::report::status::{Amounts, PartitionState, Status, TaskState};
+use crate::web::lookout::Look;
+
+const PARTITION_STATES: [PartitionState; 5] = [
+    PartitionState::Done,
+    PartitionState::Publishing,
+    PartitionState::Copying,
+    PartitionState::Pending,
+    PartitionState::Failed,
+];
+const TASK_STATES: [TaskState; 9] = [
+    TaskState::Planning,
+    TaskState::Copying,
+    TaskState::Idle,
+    TaskState::Pausing,
+    TaskState::Paused,
+    TaskState::Cancelled,
+    TaskState::Failed,
+    TaskState::Finishing,
+    TaskState::Finished,
+];
+
+/// What the dashboard exports. Of a task that cannot be seen now there is `up` alone, and when it was seen: figures that stand
+/// still would look like a task that does.
+pub fn of_task(look: &Look) -> String {
+    let mut figures = Figures::new();
+    let seen = look.seen.as_deref();
+    let now = seen.filter(|_| look.stale.is_none());
+    figures.gauge("up", "Whether the task can be seen: 1, or 0", None, [(Vec::new(), i64::from(now.is_some()))]);
+    figures.gauge(
+        "last_seen_timestamp",
+        "When the task was seen last, in Unix time",
+        Some(Unit::Seconds),
+        seen.map(|seen| (Vec::new(), seen.at.unix_timestamp())),
+    );
+    if let Some(seen) = now {
+        task(&mut figures, &seen.status);
+    }
+    figures.text()
+}
+
+fn task(figures: &mut Figures, status: &Status) {
+    let none = Vec::new;
+    let info = vec![
+        ("task", status.task.clone()),
+        ("path", status.path.clone()),
+        ("version", env!("CARGO_PKG_VERSION").to_owned()),
+    ];
+    figures.gauge("task_info", "The task that is looked at; always 1", None, [(info, 1)]);
+    let states = TASK_STATES.map(|state| (label("state", &word(state)), i64::from(state == status.state)));
+    figures.gauge("task_state", "1 for the state that the task is in, 0 for the others", None, states);
+
+    let partitions = status.tables.iter().flat_map(|table| {
+        PARTITION_STATES.map(|state| {
+            let labels: Labels = vec![("table", table.name.clone()), ("state", word(state))];
+            (labels, count(table.amounts.partitions.get(&state).copied().unwrap_or(0)))
+        })
+    });
+    figures.gauge("partitions", "Partitions of the target in each state", None, partitions);
+    let by_table = |of: fn(&Amounts) -> u64| -> Vec<(Labels, i64)> {
+        let tables = status.tables.iter();
+        tables.map(|table| (label("table", &table.name), whole(of(&table.amounts)))).collect()
+    };
+    figures.gauge("planned_rows", "Rows to copy", None, by_table(|of| of.rows));
+    figures.gauge(
+        "copied_rows",
+        "Rows that were counted in staging or target tables",
+        None,
+        by_table(|of| of.rows_copied),
+    );
+    figures.gauge(
+        "published_rows",
+        "Rows that were counted in the target table",
+        None,
+        by_table(|of| of.rows_published),
+    );
+    let bytes = || Some(Unit::Bytes);
+    figures.gauge("planned", "Uncompressed bytes to copy, estimated", bytes(), by_table(|of| of.bytes));
+    figures.gauge("copied", "Of them counted in staging or target tables", bytes(), by_table(|of| of.bytes_copied));
+    let retries = status.tables.iter().map(|table| (label("table", &table.name), u64::from(table.amounts.retries)));
+    figures.counters("retries", "Attempts after the first, at pieces and at publishing", retries);
+
+    let rate = whole(status.bytes_per_second.unwrap_or(0));
+    let per_second = Some(Unit::Other("bytes_per_second".into()));
+    figures.gauge(
+        "copying",
+        "Uncompressed bytes copied in a second, over the last minute",
+        per_second,
+        [(none(), rate)],
+    );
+    let left = status.seconds_left.map(|left| (none(), whole(left)));
+    figures.gauge(
+        "remaining",
+        "Seconds until all is copied, at that rate; absent where that is unknown",
+        Some(Unit::Seconds),
+        left,
+    );
+    figures.gauge("workers", "Workers that have a place", None, [(none(), count(status.workers.len()))]);
+    let jobs = || status.workers.iter().flat_map(|worker| &worker.jobs);
+    figures.gauge("jobs", "Pieces and publications that workers have in hand", None, [(none(), count(jobs().count()))]);
+    let statements: usize = jobs().map(|job| job.statements.len()).sum();
+    figures.gauge("statements", "Statements of the task that servers show", None, [(none(), count(statements))]);
+    figures.gauge(
+        "waits",
+        "Things that wait for something else than a worker",
+        None,
+        [(none(), count(status.waits.len()))],
+    );
+    let errors = [true, false].map(|again| {
+        let errors = status.errors.iter().filter(|error| error.tried_again == again);
+        (label("tried_again", if again { "true" } else { "false" }), count(errors.count()))
+    });
+    figures.gauge("errors", "Pieces and batches whose last attempt failed", None, errors);
+    figures.gauge("silent_servers", "Servers that did not answer", None, [(none(), count(status.silent.len()))]);
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::Arc;
+
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::report::status::sample;
+    use crate::web::lookout::Seen;
+    use crate::worker::status::Sight;
+
+    fn look(status: Status) -> Look {
+        let at = OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap();
+        Look { seen: Some(Arc::new(Seen { at, sight: Sight::empty(), status })), ..Look::default() }
+    }
+
+    /// What there is of a task that is in the middle.
+    pub(in crate::web::metrics) fn everything() -> String {
+        let mut status = sample(3);
+        status.seconds_left = Some(1);
+        of_task(&look(status))
+    }
+
+    #[test]
+    fn figures_have_units_help_and_labels() {
+        let mut status = sample(7);
+        status.tables[0].name = "a\"b\\c\nd".into();
+        status.tables[0].amounts.partitions.insert(PartitionState::Done, 3);
+        status.tables[0].amounts.bytes_copied = 5_000_000_000;
+        let text = of_task(&look(status));
+        for line in [
+            "# TYPE clickhouse_copier_up gauge",
+            "clickhouse_copier_up 1",
+            "clickhouse_copier_last_seen_timestamp_seconds 1700000000",
+            "# UNIT clickhouse_copier_copied_bytes bytes",
+            r#"clickhouse_copier_copied_bytes{table="a\"b\\c\nd"} 5000000000"#,
+            r#"clickhouse_copier_partitions{table="a\"b\\c\nd",state="done"} 3"#,
+            r#"clickhouse_copier_partitions{table="a\"b\\c\nd",state="failed"} 0"#,
+            "# TYPE clickhouse_copier_retries counter",
+            r#"clickhouse_copier_retries_total{table="a\"b\\c\nd"} 0"#,
+            r#"clickhouse_copier_task_state{state="copying"} 1"#,
+            r#"clickhouse_copier_task_state{state="finished"} 0"#,
+            r#"clickhouse_copier_errors{tried_again="true"} 0"#,
+            "clickhouse_copier_copying_bytes_per_second 0",
+            "clickhouse_copier_workers 2",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
+        }
+        assert!(!text.contains("remaining"), "what is unknown is no number:\n{text}");
+    }
+
+    #[test]
+    fn partitions_make_no_more_lines() {
+        assert_eq!(of_task(&look(sample(3))).lines().count(), of_task(&look(sample(3000))).lines().count());
+    }
+
+    #[test]
+    fn what_cannot_be_seen_has_no_figures() {
+        let stale = Look { stale: Some("away".into()), ..look(sample(3)) };
+        let text = of_task(&stale);
+        assert!(
+            text.contains("\nclickhouse_copier_up 0\n") && text.contains("last_seen_timestamp_seconds 17"),
+            "{text}"
+        );
+        assert!(!text.contains("workers") && !text.contains("partitions"), "{text}");
+        assert!(of_task(&Look::default()).contains("\nclickhouse_copier_up 0\n"));
+    }
+}

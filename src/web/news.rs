@@ -1,0 +1,190 @@
+//! What a page is told: all of it first, then what has changed. Each viewer is compared with what it was sent itself, so one
+//! that reads slowly gets less often more.
+
+use serde::Serialize;
+
+use crate::report::status::{PartitionState, PartitionStatus, Status, TableStatus};
+
+use super::events::Event;
+use super::lookout::Look;
+
+/// A message to the page.
+#[derive(Debug, Serialize)]
+pub struct News<'a> {
+    /// Forget what was there.
+    whole: bool,
+    /// When the task was seen, as RFC 3339 writes it.
+    seen_at: Option<String>,
+    /// Why that is not from now.
+    stale: Option<&'a str>,
+    /// The task; its tables are without partitions. Absent while it was never seen.
+    status: Option<Status>,
+    /// Partitions that are new or have changed: indices of table and partition, and what is shown of it.
+    partitions: Vec<(usize, usize, Cell<'a>)>,
+    /// What happened since.
+    events: Vec<&'a Event>,
+    /// Rates since: Unix time in milliseconds, bytes in a second.
+    rates: Vec<(i64, u64)>,
+}
+
+/// A partition in the grid: short, there may be ten thousand.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Cell<'a> {
+    name: &'a str,
+    state: PartitionState,
+    rows: u64,
+    copied: u64,
+    failed: bool,
+}
+
+impl<'a> Cell<'a> {
+    fn of(partition: &'a PartitionStatus) -> Self {
+        Self {
+            name: &partition.name,
+            state: partition.state,
+            rows: partition.rows,
+            copied: partition.rows_copied,
+            failed: partition.error.is_some(),
+        }
+    }
+}
+
+impl<'a> News<'a> {
+    /// For who was sent `before` last, or nothing yet.
+    pub fn of(before: Option<&Look>, now: &'a Look) -> Self {
+        let status = now.seen.as_deref().map(|seen| &seen.status);
+        let known = before.and_then(|before| before.seen.as_deref()).map(|seen| &seen.status);
+        let known = known.filter(|known| status.is_some_and(|status| is_same(known, status)));
+        let whole = known.is_none();
+        let since = if whole { None } else { before };
+        let last_rate = since.and_then(|before| before.rates.back()).map_or(i64::MIN, |(at, _)| *at);
+        Self {
+            whole,
+            seen_at: now.seen.as_deref().map(super::lookout::Seen::at_text),
+            stale: now.stale.as_deref(),
+            status: status.map(head),
+            partitions: status.map(|status| cells(known, status)).unwrap_or_default(),
+            events: now.events.after(since.map_or(0, |before| before.events.last())).collect(),
+            rates: now.rates.iter().filter(|(at, _)| *at > last_rate).copied().collect(),
+        }
+    }
+}
+
+/// Whether partitions can be told apart by their place.
+fn is_same(known: &Status, status: &Status) -> bool {
+    let shape = |status: &Status| -> Vec<(String, usize)> {
+        status.tables.iter().map(|table| (table.name.clone(), table.partitions.len())).collect()
+    };
+    known.task == status.task && shape(known) == shape(status)
+}
+
+fn head(status: &Status) -> Status {
+    let tables = status.tables.iter().map(|table| TableStatus {
+        name: table.name.clone(),
+        source: table.source.clone(),
+        target: table.target.clone(),
+        amounts: table.amounts.clone(),
+        partitions: Vec::new(),
+        unchanged: table.unchanged,
+        remarks: table.remarks.clone(),
+    });
+    Status {
+        schema: status.schema,
+        task: status.task.clone(),
+        path: status.path.clone(),
+        state: status.state,
+        total: status.total.clone(),
+        bytes_per_second: status.bytes_per_second,
+        seconds_left: status.seconds_left,
+        tables: tables.collect(),
+        workers: status.workers.clone(),
+        waits: status.waits.clone(),
+        errors: status.errors.clone(),
+        silent: status.silent.clone(),
+    }
+}
+
+fn cells<'a>(known: Option<&Status>, status: &'a Status) -> Vec<(usize, usize, Cell<'a>)> {
+    let mut cells = Vec::new();
+    for (table, of) in status.tables.iter().enumerate() {
+        for (at, partition) in of.partitions.iter().enumerate() {
+            let cell = Cell::of(partition);
+            let before = known.and_then(|known| known.tables[table].partitions.get(at)).map(Cell::of);
+            if before.as_ref() != Some(&cell) {
+                cells.push((table, at, cell));
+            }
+        }
+    }
+    cells
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+    use time::OffsetDateTime;
+
+    use super::super::events::{About, EventLog};
+    use super::super::lookout::Seen;
+    use super::*;
+    use crate::report::status::sample;
+    use crate::worker::status::Sight;
+
+    fn look(number: u64, status: Status) -> Look {
+        let mut events = EventLog::default();
+        (0..number).for_each(|n| events.note("t", About::Task, n.to_string()));
+        let seen = Seen { at: OffsetDateTime::UNIX_EPOCH, sight: Sight::empty(), status };
+        Look {
+            number,
+            seen: Some(Arc::new(seen)),
+            events: Arc::new(events),
+            rates: Arc::new((1..=number as i64).map(|at| (at, 5)).collect()),
+            ..Look::default()
+        }
+    }
+
+    fn sent(before: Option<&Look>, now: &Look) -> Value {
+        serde_json::to_value(News::of(before, now)).unwrap()
+    }
+
+    #[test]
+    fn all_first_and_then_what_changed() {
+        let first = look(1, sample(10_000));
+        let all = sent(None, &first);
+        assert_eq!((all["whole"].as_bool(), all["partitions"].as_array().map(Vec::len)), (Some(true), Some(10_000)));
+        assert_eq!(all["status"]["tables"][0]["partitions"], json!([]));
+        assert_eq!(all["rates"], json!([[1, 5]]));
+
+        let mut status = sample(10_000);
+        status.tables[0].partitions[4321].state = PartitionState::Done;
+        // Some looks in between were not sent.
+        let changed = sent(Some(&first), &look(4, status));
+        assert_eq!(changed["whole"], false);
+        let cell = json!({"name": "p4321", "state": "done", "rows": 10, "copied": 0, "failed": false});
+        assert_eq!(changed["partitions"], json!([[0, 4321, cell]]));
+        assert_eq!(changed["rates"], json!([[2, 5], [3, 5], [4, 5]]));
+        assert_eq!(changed["events"].as_array().map(Vec::len), Some(3));
+        assert!(changed.to_string().len() < 3000, "{changed}");
+    }
+
+    #[test]
+    fn another_task_at_the_same_path_is_sent_as_a_whole() {
+        let mut other = sample(3);
+        other.task = "ba9876543210".into();
+        let sent_anew = sent(Some(&look(1, sample(3))), &look(2, other));
+        assert_eq!(
+            (sent_anew["whole"].as_bool(), sent_anew["partitions"].as_array().map(Vec::len)),
+            (Some(true), Some(3))
+        );
+        assert_eq!(sent(Some(&look(1, sample(3))), &look(2, sample(4)))["whole"], true);
+    }
+
+    #[test]
+    fn what_is_old_says_why() {
+        let now = Look { stale: Some("connection refused".into()), ..look(2, sample(3)) };
+        let sent = sent(Some(&look(1, sample(3))), &now);
+        assert_eq!((&sent["stale"], &sent["partitions"]), (&json!("connection refused"), &json!([])));
+        assert_eq!(serde_json::to_value(News::of(None, &Look::default())).unwrap()["status"], Value::Null);
+    }
+}
