@@ -19,6 +19,8 @@ Examples:
     clickhouse-copier run --task-file task.xml
   On several machines, the same line on each:
     clickhouse-copier run --config keeper.xml --task-path /copy/hits --task-file task.xml --base-dir /var/log/copier
+  Every night, only what has changed since it was copied:
+    clickhouse-copier run --task-file task.xml --incremental
   Other limits or settings for a task that runs:
     clickhouse-copier run --config keeper.xml --task-path /copy/hits --task-file task.xml --task-upload-force
 

@@ -180,8 +180,10 @@ function showTable(table, of) {
     const text = `${number(of.amounts.partitions[state] ?? 0)} ${state}`;
     if (table.counts[state].data !== text) table.counts[state].data = text;
   }
-  list(table.remarks, of.remarks, "", (remark) => make("li", "", remark));
-  if (!of.remarks.length) table.remarks.replaceChildren();
+  const remarks = [...of.remarks];
+  if (of.unchanged) remarks.unshift(`${number(of.unchanged)} more partitions are as they were copied before`);
+  list(table.remarks, remarks, "", (remark) => make("li", "", remark));
+  if (!remarks.length) table.remarks.replaceChildren();
 }
 
 function showCell(table, at, partition) {
