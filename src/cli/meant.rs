@@ -309,7 +309,9 @@ fn run(flags: Flags) -> Result<Invocation, Fault> {
         jobs: flags.jobs,
         progress,
         progress_every: Duration::from_secs(flags.progress_every.into()),
-        report: flags.report.map(|path| new_file("--report", &path)).transpose()?,
+        report: flags.report.iter().map(|path| new_file("--report", path)).collect::<Result<_, _>>()?,
+        on_finish: flags.on_finish,
+        on_failure: flags.on_failure,
         notices,
     }))
 }

@@ -57,7 +57,9 @@ fn what_is_not_said_has_the_defaults_of_the_original() {
             // Whether a terminal sees this test is not known.
             progress: options.progress,
             progress_every: Duration::from_secs(30),
-            report: None,
+            report: Vec::new(),
+            on_finish: None,
+            on_failure: None,
             notices: vec![],
         }
     );

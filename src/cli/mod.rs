@@ -6,15 +6,17 @@
 //! 2. [`meant`]: the same as plain values, every one checked; nothing has been created yet;
 //! 3. [`daemon`]: with `--daemon`, the launch goes on in a child, and the parent waits until that child is at work;
 //! 4. [`logs`], [`pid_file`], [`Interrupt`]: what surrounds a run;
-//! 5. `perform`: the run itself, and its [`Exit`].
+//! 5. `perform`: the run itself, and its [`Exit`]; then `aftermath`: reports and hooks.
 
 mod address;
+mod aftermath;
 mod check;
 mod clean;
 mod command;
 mod compare;
 pub mod daemon;
 mod exit;
+mod hook;
 mod init;
 mod level;
 mod lines;
@@ -32,6 +34,7 @@ mod reverse;
 mod task_path;
 mod terminal;
 mod typed;
+mod warnings;
 mod work;
 
 use std::ffi::OsString;

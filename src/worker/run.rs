@@ -17,7 +17,7 @@ use crate::task::{Faults, SecretSource, Task, differences};
 use super::crew::{self, Seat};
 use super::dice::Dice;
 use super::fault_point::fault_point;
-use super::finish;
+use super::finish::{self, Finish};
 use super::fleet::Fleet;
 use super::interrupt::Interrupt;
 use super::jobs::Hands;
@@ -121,6 +121,10 @@ pub struct Summary {
     pub boards: Vec<TableBoard>,
     /// What is left on servers that did not answer.
     pub left: Vec<String>,
+    /// The task, as it was last read.
+    pub task: Arc<Task>,
+    /// Whether it was this worker, of all, that recorded the end of the task.
+    pub ended_it: bool,
 }
 
 /// Runs a worker. `started` is called once the task is accepted and this worker waits for its place or for work.
@@ -308,7 +312,8 @@ async fn resume(
         let mut cache = Cache::default();
         ledger.refresh(&mut cache, &plans).await?;
         let (plans, boards) = (Arc::new(plans), cache.boards);
-        return Ok(Begun::Finished(Summary { ending: Ending::WasFinished, record, plans, boards, left: Vec::new() }));
+        let (ending, left, task) = (Ending::WasFinished, Vec::new(), Arc::new(task));
+        return Ok(Begun::Finished(Summary { ending, record, plans, boards, left, task, ended_it: false }));
     }
     tracing::info!("task {} at {}: joining", record.id.0, launch.task_path);
     Ok(Begun::Accepted(Accepted { task: Arc::new(task), record, surveys: None }))
@@ -453,13 +458,16 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
                     Ending::Cancelled
                 }
             };
-            let left =
-                if ending == Ending::Finished { finish::finish(&hands, self.interrupt).await? } else { Vec::new() };
+            let Finish { left, ended_it } = match ending {
+                Ending::Finished => finish::finish(&hands, self.interrupt).await?,
+                _ => Finish::default(),
+            };
             crew::leave_seat(self.ledger, self.worker).await;
             let boards = hands.cache.lock().await.boards.clone();
             let finished = ending == Ending::Finished && left.is_empty();
             let record = TaskRecord { planned: true, prepared: true, finished, ..accepted.record.clone() };
-            return Ok(Some(Summary { ending, record, plans: site.plans.clone(), boards, left }));
+            let (plans, task) = (site.plans.clone(), accepted.task.clone());
+            return Ok(Some(Summary { ending, record, plans, boards, left, task, ended_it }));
         }
     }
 }
@@ -501,5 +509,7 @@ fn liking(site: &Site, table: usize) -> Liking {
 }
 
 fn ended(ending: Ending, accepted: &Accepted) -> Summary {
-    Summary { ending, record: accepted.record.clone(), plans: Arc::default(), boards: Vec::new(), left: Vec::new() }
+    let (record, task) = (accepted.record.clone(), accepted.task.clone());
+    let (plans, boards, left) = (Arc::default(), Vec::new(), Vec::new());
+    Summary { ending, record, plans, boards, left, task, ended_it: false }
 }

@@ -10,6 +10,7 @@ use crate::cluster::Placing;
 use crate::model::PartitionId;
 use crate::protocol::{PartitionFacts, Policy, Published, Step, decide, is_complete};
 
+use super::super::clock::now;
 use super::super::fault_point::fault_point;
 use super::super::site::AttemptError;
 use super::{Before, CATCH_UP_LIMIT, DISPLACED_LIMIT, Gathered, PER_ALTER, Publication};
@@ -61,7 +62,7 @@ impl Publication<'_> {
 
     /// Puts what was gathered in place, and counts the target.
     pub async fn place(&self, gathered: &[Gathered], before: &Before) -> Result<Published, AttemptError> {
-        let started = Instant::now();
+        let (started, began) = (Instant::now(), now());
         let everywhere = partitions(gathered);
         let fault = self.site.strikes(self.site.conduct.move_fault_probability);
         let wished = || AttemptError::Mismatch("a fault was wished for by --move-fault-probability".into());
@@ -72,15 +73,17 @@ impl Publication<'_> {
         // Wrong contents are best found before they are in place; where merges, a TTL or rows of others would hide them in the
         // target, that is the only time.
         let on_target = self.compares_target(gathered);
-        let mut checksums = None;
+        let (mut checksums, mut verifying) = (None, Duration::ZERO);
         if !on_target {
             checksums = self.check_contents(gathered, false).await?;
+            verifying += started.elapsed();
         }
         let counted = try_join_all(gathered.iter().map(|part| self.place_on(part, &everywhere, before))).await?;
         fault_point("placed").await;
         if fault {
             return Err(wished());
         }
+        let placed = Instant::now();
         let mut remarks = BTreeSet::new();
         for (part, (counts, more)) in gathered.iter().zip(&counted) {
             remarks.extend(more.iter().cloned());
@@ -89,11 +92,15 @@ impl Publication<'_> {
         if on_target {
             checksums = self.check_contents(gathered, true).await?;
         }
+        verifying += placed.elapsed();
         fault_point("publication-verified").await;
         let partitions = self.results(gathered, &counted, before, checksums);
         Ok(Published {
             partitions,
             millis: started.elapsed().as_millis() as u64,
+            began,
+            verifying: verifying.as_millis() as u64,
+            gathering: 0,
             remarks: remarks.into_iter().collect(),
         })
     }
