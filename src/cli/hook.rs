@@ -15,8 +15,10 @@ use super::Interrupt;
 
 /// So long a command may take. It is there to tell somebody; what takes longer is to be started by it and left alone.
 const LIMIT: Duration = Duration::from_secs(300);
+/// So long where this process was told to stop at once before it began: that process lives for ten seconds more at the most.
+const HURRY: Duration = Duration::from_secs(5);
 /// So long it is given to end after it was asked to.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(3);
 /// So long its last words are waited for when it has ended: what it left running may hold its output open.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// So much of what it says is logged.
@@ -61,7 +63,7 @@ impl Hook<'_> {
     /// Runs it with `report` on its standard input, and waits for its end; what it says becomes log lines.
     ///
     /// It has a process group of its own: Ctrl-C does not reach it, and what it started ends with it where it is ended. That is
-    /// after [`LIMIT`], or at the second signal; by SIGTERM, and [`GRACE`] later by SIGKILL. What it leaves running when it ends
+    /// after [`LIMIT`] ([`HURRY`] after a second signal), or at a second signal; by SIGTERM, and [`GRACE`] later by SIGKILL. What it leaves running when it ends
     /// by itself is left alone.
     pub(super) async fn run(self, report: String, interrupt: &Interrupt) -> Result<(), HookError> {
         self.run_for(LIMIT, report, interrupt).await
@@ -69,6 +71,8 @@ impl Hook<'_> {
 
     async fn run_for(self, limit: Duration, report: String, interrupt: &Interrupt) -> Result<(), HookError> {
         let flag = self.flag;
+        let hurry = interrupt.is_stopping();
+        let limit = if hurry { HURRY.min(limit) } else { limit };
         tracing::debug!("{flag}: runs {}", self.command);
         let mut child = Command::new("sh")
             .args(["-c", self.command])
@@ -104,7 +108,7 @@ impl Hook<'_> {
                 end(&mut child).await;
                 Err(HookError::TooLong { flag, limit })
             }
-            () = interrupt.stop() => {
+            () = interrupt.stop(), if !hurry => {
                 end(&mut child).await;
                 Err(HookError::Stopped { flag })
             }
@@ -187,7 +191,8 @@ mod tests {
     #[tokio::test]
     async fn one_that_hangs_is_ended_with_all_that_it_started() {
         let folder = tempfile::tempdir().unwrap();
-        let held = folder.path().join("held");
+        let (held, fifo) = (folder.path().join("held"), folder.path().join("fifo"));
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
         fs::write(&held, "").unwrap();
         // Held by a command of its own for as long as that runs, whatever it is told.
         let command =
@@ -199,10 +204,19 @@ mod tests {
         let free = tokio::task::spawn_blocking(move || fs::File::open(held).unwrap().lock());
         timeout(Duration::from_secs(20), free).await.expect("what it started is still there").unwrap().unwrap();
         // One that does not listen, when this process is to stop.
-        hand.signal();
-        hand.signal();
         let begun = Instant::now();
-        let error = hook("trap '' TERM; while :; do sleep 1; done").run(report(), &interrupt).await.unwrap_err();
-        assert!(matches!(error, HookError::Stopped { .. }) && begun.elapsed() < 2 * GRACE, "{error}");
+        let deaf = format!("trap '' TERM; echo begun > {}; while :; do sleep 1; done", fifo.display());
+        let stops = async {
+            tokio::fs::read(&fifo).await.unwrap();
+            hand.signal();
+            hand.signal();
+        };
+        let (ended, ()) = tokio::join!(hook(&deaf).run(report(), &interrupt), stops);
+        let error = ended.unwrap_err();
+        assert!(matches!(error, HookError::Stopped { .. }) && begun.elapsed() < 3 * GRACE, "{error}");
+        // What was asked to stop before that still tells somebody, but not for long.
+        hook("cat").run(report(), &interrupt).await.unwrap();
+        let error = hook("sleep 1000").run(report(), &interrupt).await.unwrap_err();
+        assert!(matches!(error, HookError::TooLong { limit: HURRY, .. }), "{error}");
     }
 }

@@ -31,6 +31,7 @@ pub mod progress;
 mod repair;
 mod report_file;
 mod reverse;
+mod service;
 mod task_path;
 mod terminal;
 mod typed;

@@ -18,6 +18,7 @@ use super::logs::Logs;
 use super::meant::{RunOptions, StatusOptions};
 use super::pid_file::PidFile;
 use super::plan::agreed;
+use super::service;
 use super::{Exit, Failure, Interrupt, progress};
 
 /// Copies what the task says.
@@ -37,6 +38,11 @@ pub(super) async fn run(
         Ok(_) => copy(options, logs, &interrupt, readiness, &mut traces).await,
         Err(error) => Err(Failure::new(Exit::Failed, super::exit::chain(error))),
     };
+    if let Ok(Exit::Done) = ended {
+        // systemd takes one that ends before it was ready for a failure, even when there was nothing to do.
+        service::works();
+    }
+    service::ends();
     aftermath.follow(ended, traces, logs, &interrupt).await
 }
 
@@ -85,7 +91,9 @@ async fn copy(
     };
     let started = async || {
         let places = logs.start(doors.rotation).map_err(as_world)?;
-        readiness.ready(&places).map_err(as_world)
+        readiness.ready(&places).map_err(as_world)?;
+        service::works();
+        Ok(())
     };
     (traces.worker, traces.warehouse) = (launch.worker.clone(), Some(launch.warehouse.clone()));
     let (view, task_path) = (&traces.view, options.address.task_path());
