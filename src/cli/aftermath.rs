@@ -9,10 +9,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::cluster::Warehouse;
-use crate::report::outcome::{End, Form, Outcome, Verdict};
+use crate::report::outcome::{End, Form, Moment, Outcome, Verdict};
 use crate::worker::status::Sight;
 use crate::worker::view::View;
 use crate::worker::{Ending, Summary, bulk};
@@ -126,7 +125,7 @@ impl Aftermath {
             exit_code: exit as u8,
             error,
             worker: traces.worker.clone(),
-            ended: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
+            ended: Moment((OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000) as u64).to_string(),
             seconds: self.begun.elapsed().as_secs_f64(),
             warnings: logs.warnings().into_iter().chain(silent).collect(),
         };

@@ -80,11 +80,13 @@ pub(super) fn partitions(partitions: &[(&str, &PartitionStatus)]) -> Option<(Mar
     let last = timed.iter().map(|(.., ended)| *ended).max()?.max(first + 1);
     let x = |moment: u64| WORDS + (WIDTH - WORDS) * (moment.clamp(first, last) - first) as f64 / (last - first) as f64;
     let height = ROW * timed.len() as f64 + 24.0;
+    let several = timed.iter().any(|(table, ..)| *table != timed[0].0);
+    let label = |table: &str, name: &str| shortened(&if several { format!("{table} {name}") } else { name.to_owned() });
     let bars = html! {
         @for (at, (table, of, began, ended)) in timed.iter().enumerate() {
             @let y = ROW * at as f64;
             @let copied = of.copied_at.map_or(*ended, |copied| copied.0).clamp(*began, *ended);
-            text x=(WORDS - 6.0) y=(y + 14.0) text-anchor="end" { (shortened(&of.name)) }
+            text x=(WORDS - 6.0) y=(y + 14.0) text-anchor="end" { (label(table, &of.name)) }
             rect class="a" x=(format!("{:.2}", x(*began))) y=(y + 3.0) height=(ROW - 6.0)
                 width=(format!("{:.2}", (x(copied) - x(*began)).max(0.5))) {
                 title { (table) " " (of.name) ": copied in " (seconds(copied - began)) }
