@@ -199,7 +199,8 @@ mod tests {
             format!("exec 9<{}; flock -n 9 || exit 1; (trap '' TERM; exec sleep 1000) & wait", held.display());
         let (mut hand, interrupt) = Interrupt::by_hand();
         let limit = Duration::from_millis(500);
-        let error = hook(&command).run_for(limit, report(), &interrupt).await.unwrap_err();
+        let ended = timeout(10 * GRACE, hook(&command).run_for(limit, report(), &interrupt)).await;
+        let error = ended.expect("it was not ended").unwrap_err();
         assert!(matches!(error, HookError::TooLong { .. }), "{error}");
         let free = tokio::task::spawn_blocking(move || fs::File::open(held).unwrap().lock());
         timeout(Duration::from_secs(20), free).await.expect("what it started is still there").unwrap().unwrap();
