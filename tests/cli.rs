@@ -71,6 +71,8 @@ fn help_is_no_error_and_names_each_flag() {
             "--progress",
             "--progress-every",
             "--report",
+            "--on-finish",
+            "--on-failure",
             "--log-file",
             "-L",
             "--errorlog-file",

@@ -25,6 +25,7 @@ use super::level::Level;
 use super::lines::{Facts, JsonLines, TextLines};
 use super::meant::{LogFormat, LogOptions};
 use super::terminal::Terminal;
+use super::warnings::Warnings;
 
 /// When a log file is set aside and a new one begun, and how many old ones (`log.log.1` is the youngest) are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +73,7 @@ pub enum LogError {
 pub struct Logs {
     options: LogOptions,
     terminal: Terminal,
+    warnings: Warnings,
     all: LateFile,
     errors: LateFile,
 }
@@ -93,6 +95,7 @@ impl Logs {
     /// too, becomes a line.
     pub fn install(options: &LogOptions, to_person: bool) -> Result<Logs, LogError> {
         let (all, errors, terminal) = (LateFile::default(), LateFile::default(), Terminal::default());
+        let warnings = Warnings::default();
         let person = to_person.then(|| {
             let layer =
                 tracing_subscriber::fmt::layer().with_writer(terminal.clone()).with_ansi(io::stderr().is_terminal());
@@ -103,6 +106,7 @@ impl Logs {
             // First: what a span says is known to those below.
             .with(Facts.with_filter(Level::Error.filter()))
             .with(person)
+            .with(warnings.clone().with_filter(Level::Warning.filter()))
             .with(file_layer(all.clone(), options.format).with_filter(options.level.filter()))
             .with(file_layer(errors.clone(), options.format).with_filter(options.level.min(Level::Warning).filter()))
             .try_init()
@@ -114,12 +118,17 @@ impl Logs {
                 eprintln!("{}: internal error: {panic}", super::PROGRAM);
             }
         }));
-        Ok(Logs { options: options.clone(), terminal, all, errors })
+        Ok(Logs { options: options.clone(), terminal, warnings, all, errors })
     }
 
     /// Standard error, for bars.
     pub(super) fn terminal(&self) -> &Terminal {
         &self.terminal
+    }
+
+    /// Every warning and error so far, whatever the level.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.warnings.said()
     }
 
     /// Makes the launch's folder and opens the files; the lines so far go there first. To be called once the task is

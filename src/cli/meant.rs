@@ -334,7 +334,9 @@ fn run(flags: Flags) -> Result<Invocation, Fault> {
             }
             None => None,
         },
-        report: flags.report.map(|path| new_file("--report", &path)).transpose()?,
+        report: flags.report.iter().map(|path| new_file("--report", path)).collect::<Result<_, _>>()?,
+        on_finish: flags.on_finish,
+        on_failure: flags.on_failure,
         notices,
     }))
 }

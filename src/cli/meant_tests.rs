@@ -59,7 +59,9 @@ fn what_is_not_said_has_the_defaults_of_the_original() {
             progress: options.progress,
             progress_every: Duration::from_secs(30),
             metrics: None,
-            report: None,
+            report: Vec::new(),
+            on_finish: None,
+            on_failure: None,
             notices: vec![],
         }
     );

@@ -6,9 +6,10 @@
 //! 2. [`meant`]: the same as plain values, every one checked; nothing has been created yet;
 //! 3. [`daemon`]: with `--daemon`, the launch goes on in a child, and the parent waits until that child is at work;
 //! 4. [`logs`], [`pid_file`], [`Interrupt`]: what surrounds a run;
-//! 5. `perform`: the run itself, and its [`Exit`].
+//! 5. `perform`: the run itself, and its [`Exit`]; then `aftermath`: reports and hooks.
 
 mod address;
+mod aftermath;
 mod check;
 mod clean;
 mod command;
@@ -16,6 +17,7 @@ mod compare;
 pub mod daemon;
 mod dashboard;
 mod exit;
+mod hook;
 mod init;
 mod level;
 mod lines;
@@ -30,10 +32,12 @@ pub mod progress;
 mod repair;
 mod report_file;
 mod reverse;
+mod service;
 mod serving;
 mod task_path;
 mod terminal;
 mod typed;
+mod warnings;
 mod work;
 
 use std::ffi::OsString;

@@ -127,10 +127,14 @@ pub struct RunOptions {
     pub progress: Progress,
     /// The pause between two lines of progress.
     pub progress_every: Duration,
-    /// Where the report goes at the end. Its folder existed when the command line was read.
-    pub report: Option<PathBuf>,
     /// Where its metrics are served, and to whom.
     pub metrics: Option<Serving>,
+    /// Where reports go at the end. Their folders existed when the command line was read.
+    pub report: Vec<PathBuf>,
+    /// What is run when the task is finished.
+    pub on_finish: Option<String>,
+    /// What is run when the launch ends with another code than 0.
+    pub on_failure: Option<String>,
     /// What the person should be told about these flags; warnings, none of them fatal.
     pub notices: Vec<&'static str>,
 }

@@ -15,7 +15,6 @@ use super::init::init;
 use super::logs::Logs;
 use super::look::look;
 use super::meant::{Invocation, LogOptions, RunOptions};
-use super::pid_file::PidFile;
 use super::plan::plan;
 use super::reverse::reverse;
 use super::work::{run, status};
@@ -75,17 +74,12 @@ fn perform_run(options: RunOptions) -> Result<Exit, Unlogged> {
     for notice in &options.notices {
         tracing::warn!("{notice}");
     }
-    let outcome = claim_and_run(options, &logs, &mut readiness);
+    let outcome = in_runtime(|interrupt| run(options, &logs, interrupt, &mut readiness));
     match &outcome {
         Ok(_) => readiness.ended(),
         Err(failure) => readiness.failed(&failure.to_string()),
     }
     Ok(logged(outcome))
-}
-
-fn claim_and_run(options: RunOptions, logs: &Logs, readiness: &mut Readiness) -> Result<Exit, Failure> {
-    let _pid_file = options.pid_file.as_deref().map(PidFile::claim).transpose()?;
-    in_runtime(|interrupt| run(options, logs, interrupt, readiness))
 }
 
 /// What asks or does something once and leaves no folder with logs.

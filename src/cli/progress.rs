@@ -13,6 +13,7 @@ use crate::report::progress::{line, share};
 use crate::report::status::{Speedometer, Status};
 use crate::worker::view::{InHand, View, Watcher};
 
+use super::service;
 use super::terminal::Terminal;
 
 /// The servers are asked so often how many rows have moved, while there are bars.
@@ -106,7 +107,9 @@ impl Teller {
             {
                 // What is not begun when the worker comes is no progress.
                 if told.is_some() || status.total.bytes_copied > 0 {
-                    tracing::info!(task = status.task, "{}", line(&status));
+                    let line = line(&status);
+                    service::stands(&line);
+                    tracing::info!(task = status.task, "{line}");
                 }
                 told = Some(what_counts(&status));
             }

@@ -4,26 +4,23 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
-
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::report::Report;
-use crate::report::outcome::{Form, Outcome};
 use crate::task::{KeeperConfig, SystemSecrets, Task};
 use crate::web;
 use crate::worker::dice::Dice;
 use crate::worker::site::Conduct;
-use crate::worker::view::View;
 use crate::worker::{self, Ending, Launch, RunError, Summary};
 
 use super::address::{Address, coordinator_of, doors_of};
+use super::aftermath::{Aftermath, Traces};
 use super::daemon::Readiness;
 use super::logs::Logs;
 use super::meant::{RunOptions, StatusOptions};
+use super::pid_file::PidFile;
 use super::plan::agreed;
-use super::{Exit, Failure, Interrupt, progress, report_file};
+use super::service;
+use super::{Exit, Failure, Interrupt, progress};
 
 /// Copies what the task says.
 ///
@@ -35,21 +32,40 @@ pub(super) async fn run(
     interrupt: Interrupt,
     readiness: &mut Readiness,
 ) -> Result<Exit, Failure> {
+    let (aftermath, mut traces) = (Aftermath::of(&options), Traces::default());
+    // Kept until all is over.
+    let pid_file = options.pid_file.as_deref().map(PidFile::claim).transpose();
+    let ended = match &pid_file {
+        Ok(_) => copy(options, logs, &interrupt, readiness, &mut traces).await,
+        Err(error) => Err(Failure::new(Exit::Failed, super::exit::chain(error))),
+    };
+    if let Ok(Exit::Done) = ended {
+        // systemd takes one that ends before it was ready for a failure, even when there was nothing to do.
+        service::works();
+    }
+    service::ends();
+    aftermath.follow(ended, traces, logs, &interrupt).await
+}
+
+async fn copy(
+    options: RunOptions,
+    logs: &Logs,
+    interrupt: &Interrupt,
+    readiness: &mut Readiness,
+    traces: &mut Traces,
+) -> Result<Exit, Failure> {
     let doors = doors_of(&options.address)?;
     if let Address::Local { task_path, .. } = &options.address {
         tracing::info!("task {task_path} in {}, for workers on this machine", doors.coordinator.place());
     }
     let description =
         options.task_file.as_deref().map(|file| Ok::<_, Failure>((text(file)?, name(file)))).transpose()?;
-    let begun = Instant::now();
     // A task that is wrong is told before anybody is asked for anything.
     let parsed = description.as_ref().map(|(text, file)| {
-        let parsed =
-            Task::parse(text, &SystemSecrets).map_err(|faults| Failure::new(Exit::BadInput, faults.in_file(file)))?;
-        let notes = parsed.warnings.iter().map(|warning| format!("{file}: {warning}")).collect();
-        Ok::<(Task, Vec<String>), Failure>((parsed.task, notes))
+        let parsed = Task::parse(text, &SystemSecrets);
+        parsed.map_err(|faults| Failure::new(Exit::BadInput, faults.in_file(file)))
     });
-    let (task, notes) = parsed.transpose()?.map_or((None, Vec::new()), |(task, notes)| (Some(task), notes));
+    let task = parsed.transpose()?.map(|parsed| parsed.task);
     let agreed = options.plan.as_deref().map(|path| agreed(path, task.as_ref())).transpose()?;
     let (host, dice) = (gethostname::gethostname().to_string_lossy().into_owned(), Dice::fair());
     let launch = Launch {
@@ -77,38 +93,27 @@ pub(super) async fn run(
     };
     let started = async || {
         let places = logs.start(doors.rotation).map_err(as_world)?;
-        readiness.ready(&places).map_err(as_world)
+        readiness.ready(&places).map_err(as_world)?;
+        service::works();
+        Ok(())
     };
-    let (view, task_path, worker) = (View::default(), options.address.task_path(), launch.worker.clone());
+    (traces.worker, traces.warehouse) = (launch.worker.clone(), Some(launch.warehouse.clone()));
+    let (view, task_path) = (&traces.view, options.address.task_path());
     let metrics = match &options.metrics {
         Some(serving) => {
             let (listener, address, access) = serving.begin().await?;
             tracing::info!("metrics of this worker are at http://{address}/metrics");
-            let router = web::server::worker(view.clone(), worker.clone(), task_path.to_owned(), access);
+            let router = web::server::worker(view.clone(), launch.worker.clone(), task_path.to_owned(), access);
             // Served as long as this worker works, and dropped with it.
             Some(web::server::serve(listener, router, std::future::pending()))
         }
         None => None,
     };
-    let shows = progress::begin(options.progress, options.progress_every, &view, task_path, logs.terminal());
-    let ended = beside(metrics, worker::run_seen(launch, &interrupt, &view, started)).await;
+    let shows = progress::begin(options.progress, options.progress_every, view, task_path, logs.terminal());
+    let ended = beside(metrics, worker::run_seen(launch, interrupt, view, started)).await;
     drop(shows);
-    let summary = ended.map_err(failure)?;
-    let written = options.report.as_deref().map_or(Ok(()), |file| {
-        let ended = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
-        let outcome = Outcome::of(&summary, task_path, worker, ended, begun.elapsed().as_secs_f64(), &notes);
-        report_file::write(file, &outcome.written(Form::of(file))?).map_err(Failure::from)
-    });
-    let told = tell(&summary, readiness.is_background());
-    match (told, written) {
-        // What was asked for and is not there is no success.
-        (Ok(Exit::Done), Err(error)) => Err(error),
-        (told, Err(error)) => {
-            tracing::error!("{error}");
-            told
-        }
-        (told, Ok(())) => told,
-    }
+    let summary = traces.summary.insert(ended.map_err(failure)?);
+    tell(summary, readiness.is_background())
 }
 
 /// The work, with what is served beside it. That it cannot be served any more is no reason to stop copying.

@@ -121,6 +121,15 @@ pub struct Copied {
     /// Milliseconds that it took.
     #[serde(rename = "ms")]
     pub millis: u64,
+    /// When it began, in milliseconds since 1970 by its worker's clock; 0 where that was not recorded yet.
+    #[serde(rename = "b", default, skip_serializing_if = "is_default")]
+    pub began: u64,
+    /// Milliseconds of it that counting and comparing took.
+    #[serde(rename = "v", default, skip_serializing_if = "is_default")]
+    pub verifying: u64,
+    /// Milliseconds before it in which it waited for servers to be free.
+    #[serde(rename = "w", default, skip_serializing_if = "is_default")]
+    pub waiting: u64,
 }
 
 /// A batch.
@@ -188,8 +197,17 @@ pub enum BatchState {
 pub struct Published {
     /// For each partition of the batch, in the plan's order.
     pub partitions: Vec<PartitionResult>,
-    /// Milliseconds that publishing took.
+    /// Milliseconds that putting in place took, and counting there.
     pub millis: u64,
+    /// When that began, in milliseconds since 1970 by its worker's clock; 0 where that was not recorded yet.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub began: u64,
+    /// Milliseconds of it that comparing contents, and waiting for replicas, took.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub verifying: u64,
+    /// Milliseconds before it in which staged rows were gathered.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub gathering: u64,
     /// What a person should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
@@ -434,6 +452,17 @@ mod tests {
         let batch = BatchRecord::new(Vec::new()).next_attempt("a").after_failure("a", overload(), 1);
         assert_eq!((batch.publication, batch.failures), (2, 0));
         assert!(matches!(batch.state, BatchState::Publishing { .. }));
+    }
+
+    /// A task that an older version began is gone on with.
+    #[test]
+    fn what_was_recorded_without_times_is_read() {
+        let piece: PieceRecord = serde_json::from_str(r#"{"a":1,"s":{"c":{"n":[3],"g":[3],"ms":5}}}"#).unwrap();
+        let copied = Copied { selected: vec![3], staged: vec![3], millis: 5, ..Copied::default() };
+        assert_eq!(piece.copied(), Some(&copied));
+        let state: BatchState = serde_json::from_str(r#"{"done":{"partitions":[{"s":3,"t":3}],"millis":7}}"#).unwrap();
+        let BatchState::Done(published) = state else { panic!("{state:?}") };
+        assert_eq!((published.millis, published.began, published.gathering), (7, 0, 0));
     }
 
     #[test]

@@ -106,6 +106,7 @@ fn state(state: TaskState) -> &'static str {
         TaskState::Failed => "has failed partitions, and nobody works on it",
         TaskState::Finishing => "is published; what it made on servers is being removed",
         TaskState::Finished => "is finished",
+        TaskState::Unknown => "is in a state that is not known",
     }
 }
 

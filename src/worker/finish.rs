@@ -15,11 +15,19 @@ use super::ledger::Outcome;
 
 const CLAIM: &str = "finishing";
 
-/// Ends what is left of the task on all servers and records that it is finished. What was left on servers that did not
-/// answer is given back as lines for a person.
+/// How the end of a task went.
+#[derive(Debug, Default)]
+pub struct Finish {
+    /// What was left on servers that did not answer: lines for a person.
+    pub left: Vec<String>,
+    /// Whether the task was not recorded as finished before.
+    pub ended_it: bool,
+}
+
+/// Ends what is left of the task on all servers and records that it is finished.
 ///
 /// Several workers may come here at once: each does it, one after the other, since the one before may have died half way.
-pub async fn finish(hands: &Hands, interrupt: &Interrupt) -> Result<Vec<String>, RunError> {
+pub async fn finish(hands: &Hands, interrupt: &Interrupt) -> Result<Finish, RunError> {
     loop {
         let claims = hands.ledger.watch_claims().await?;
         if hands.ledger.claim(CLAIM, &hands.site.worker).await? == Outcome::Done {
@@ -27,17 +35,20 @@ pub async fn finish(hands: &Hands, interrupt: &Interrupt) -> Result<Vec<String>,
         }
         tokio::select! {
             biased;
-            () = interrupt.finish() => return Ok(Vec::new()),
+            () = interrupt.finish() => return Ok(Finish::default()),
             lost = hands.ledger.session().lost() => return Err(lost.into()),
             () = any(vec![claims]) => {}
         }
     }
     let left = clear(hands).await;
+    let mut ended_it = false;
     if left.is_empty() {
+        // Who holds the claim writes it alone.
+        ended_it = hands.ledger.task().await?.is_some_and(|record| !record.finished);
         hands.ledger.set_task(|record| record.finished = true).await?;
     }
     hands.ledger.release(CLAIM).await?;
-    Ok(left)
+    Ok(Finish { left, ended_it })
 }
 
 /// Ends statements and drops tables of the task everywhere. Gives a line for what could not be.

@@ -233,10 +233,12 @@ impl Hands {
             Err(error) => return Ok(Some(Err(error))),
         };
         let nodes = sources.iter().map(|source| source.node.as_ref());
+        let asked = Instant::now();
         let Some(admitted) = self.admit(name, attempt.piece, attempt.batch, nodes).await? else { return Ok(None) };
+        let waiting = asked.elapsed().as_millis() as u64;
         let result = attempt.perform(&sources).await;
         self.dismiss(admitted).await?;
-        Ok(Some(result))
+        Ok(Some(result.map(|copied| Copied { waiting, ..copied })))
     }
 
     /// The pause before another attempt. What waits until a server has recovered does not outlast a run that is to end.
@@ -323,10 +325,12 @@ impl Hands {
         record: &mut BatchRecord,
     ) -> Result<Result<(Published, Vec<Gathered>), AttemptError>, LedgerError> {
         let publication = self.publication(batch, &record.clone()).await;
+        let begun = Instant::now();
         let gathered = match publication.gather().await {
             Ok(gathered) => gathered,
             Err(error) => return Ok(Err(error)),
         };
+        let gathering = begun.elapsed().as_millis() as u64;
         let mut before = record.before();
         if self.site.policy(batch.table) == Policy::Append
             && gathered.iter().any(|part| !before.contains_key(&part.address()))
@@ -346,7 +350,8 @@ impl Hands {
             *record = next;
             fault_point("before-recorded").await;
         }
-        Ok(publication.place(&gathered, &before).await.map(|published| (published, gathered)))
+        let placed = publication.place(&gathered, &before).await;
+        Ok(placed.map(|published| (Published { gathering, ..published }, gathered)))
     }
 
     async fn publication(&self, batch: BatchRef, record: &BatchRecord) -> Publication<'_> {

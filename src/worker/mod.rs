@@ -21,9 +21,11 @@
 //! A lost session ends 3 to 6: everything in hand is dropped, and they begin again with a new session.
 
 mod admission;
+pub mod bulk;
 mod caps;
 pub mod check;
 pub mod cleanup;
+mod clock;
 pub mod compare;
 pub mod copy;
 pub mod crew;

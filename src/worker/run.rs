@@ -17,7 +17,7 @@ use crate::task::{Faults, IfTargetNotEmpty, SecretSource, Task, differences};
 use super::crew::{self, Seat};
 use super::dice::Dice;
 use super::fault_point::fault_point;
-use super::finish;
+use super::finish::{self, Finish};
 use super::fleet::Fleet;
 use super::interrupt::Interrupt;
 use super::jobs::Hands;
@@ -131,6 +131,10 @@ pub struct Summary {
     pub boards: Vec<TableBoard>,
     /// What is left on servers that did not answer.
     pub left: Vec<String>,
+    /// The task, as it was last read.
+    pub task: Arc<Task>,
+    /// Whether it was this worker, of all, that recorded the end of the task.
+    pub ended_it: bool,
 }
 
 /// Runs a worker. `started` is called once the task is accepted and this worker waits for its place or for work.
@@ -163,13 +167,11 @@ pub async fn run_seen(
     let mut goal = None;
     let mut accepted = loop {
         let begun = match begin(&launch, &ledger, &fleet()).await {
-            Ok(Begun::Finished(summary, task)) => {
-                next_pass(&launch, &ledger, summary, task, &mut goal, interrupt).await
-            }
+            Ok(Begun::Finished(summary)) => next_pass(&launch, &ledger, summary, &mut goal, interrupt).await,
             other => other,
         };
         match begun {
-            Ok(Begun::Finished(summary, _)) => {
+            Ok(Begun::Finished(summary)) => {
                 ledger.session().close().await;
                 return Ok(summary);
             }
@@ -196,10 +198,9 @@ pub async fn run_seen(
         let span = tracing::error_span!("task", task = accepted.record.id.0, worker);
         let ended = match run.with_session(&mut accepted).instrument(span).await {
             Ok(Some(summary)) if summary.ending == Ending::Finished && summary.left.is_empty() => {
-                let task = accepted.task.clone();
-                next_pass(&launch, &ledger, summary, task, &mut Some(goal), interrupt).await.map(Some)
+                next_pass(&launch, &ledger, summary, &mut Some(goal), interrupt).await.map(Some)
             }
-            Ok(Some(summary)) => Ok(Some(Begun::Finished(summary, accepted.task.clone()))),
+            Ok(Some(summary)) => Ok(Some(Begun::Finished(summary))),
             Ok(None) => Ok(None),
             Err(error) => Err(error),
         };
@@ -220,7 +221,7 @@ pub async fn run_seen(
                 return Err(error);
             }
             Ok(Some(Begun::Accepted(again))) => accepted = again,
-            Ok(Some(Begun::Finished(summary, _))) => {
+            Ok(Some(Begun::Finished(summary))) => {
                 // The ephemeral nodes go at once, not after a time-out.
                 ledger.session().close().await;
                 return Ok(summary);
@@ -237,7 +238,7 @@ struct Accepted {
 }
 
 enum Begun {
-    Finished(Summary, Arc<Task>),
+    Finished(Summary),
     Accepted(Accepted),
 }
 
@@ -247,18 +248,18 @@ async fn next_pass(
     launch: &Launch,
     ledger: &Ledger,
     summary: Summary,
-    task: Arc<Task>,
     goal: &mut Option<u32>,
     interrupt: &Interrupt,
 ) -> Result<Begun, RunError> {
-    let Some(incremental) = launch.incremental else { return Ok(Begun::Finished(summary, task)) };
+    let Some(incremental) = launch.incremental else { return Ok(Begun::Finished(summary)) };
     let goal = *goal.get_or_insert(summary.record.pass + 1);
     if summary.record.pass >= goal {
-        return Ok(Begun::Finished(summary, task));
+        return Ok(Begun::Finished(summary));
     }
+    let task = summary.task.clone();
     match pass::begin(launch, ledger, task.tables.len(), goal, incremental.drop_vanished, interrupt).await? {
         Some(record) => Ok(Begun::Accepted(Accepted { task, record, surveys: None })),
-        None => Ok(Begun::Finished(Summary { ending: Ending::Interrupted, ..summary }, task)),
+        None => Ok(Begun::Finished(Summary { ending: Ending::Interrupted, ..summary })),
     }
 }
 
@@ -389,8 +390,8 @@ async fn resume(
         let mut cache = Cache::default();
         ledger.refresh(&mut cache, &plans).await?;
         let (plans, boards) = (Arc::new(plans), cache.boards);
-        let summary = Summary { ending: Ending::WasFinished, record, plans, boards, left: Vec::new() };
-        return Ok(Begun::Finished(summary, Arc::new(task)));
+        let (ending, left, task) = (Ending::WasFinished, Vec::new(), Arc::new(task));
+        return Ok(Begun::Finished(Summary { ending, record, plans, boards, left, task, ended_it: false }));
     }
     tracing::info!("task {} at {}: joining", record.id.0, launch.task_path);
     Ok(Begun::Accepted(Accepted { task: Arc::new(task), record, surveys: None }))
@@ -538,13 +539,16 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
                     Ending::Cancelled
                 }
             };
-            let left =
-                if ending == Ending::Finished { finish::finish(&hands, self.interrupt).await? } else { Vec::new() };
+            let Finish { left, ended_it } = match ending {
+                Ending::Finished => finish::finish(&hands, self.interrupt).await?,
+                _ => Finish::default(),
+            };
             crew::leave_seat(self.ledger, self.worker).await;
             let boards = hands.cache.lock().await.boards.clone();
             let finished = ending == Ending::Finished && left.is_empty();
             let record = TaskRecord { planned: true, prepared: true, finished, ..accepted.record.clone() };
-            return Ok(Some(Summary { ending, record, plans: site.plans.clone(), boards, left }));
+            let (plans, task) = (site.plans.clone(), accepted.task.clone());
+            return Ok(Some(Summary { ending, record, plans, boards, left, task, ended_it }));
         }
     }
 }
@@ -586,5 +590,7 @@ fn liking(site: &Site, table: usize) -> Liking {
 }
 
 fn ended(ending: Ending, accepted: &Accepted) -> Summary {
-    Summary { ending, record: accepted.record.clone(), plans: Arc::default(), boards: Vec::new(), left: Vec::new() }
+    let (record, task) = (accepted.record.clone(), accepted.task.clone());
+    let (plans, boards, left) = (Arc::default(), Vec::new(), Vec::new());
+    Summary { ending, record, plans, boards, left, task, ended_it: false }
 }

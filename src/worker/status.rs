@@ -65,13 +65,19 @@ pub struct Sight {
 impl Sight {
     /// Of what a run of this process has left: nobody else is looked for.
     pub fn of_run(summary: &Summary) -> Self {
+        let order = if summary.ending == Ending::Cancelled { Order::Cancel } else { Order::Run };
+        Self::alone(summary.record.clone(), order, summary.plans.clone(), summary.boards.clone())
+    }
+
+    /// Of what is recorded, and nothing else.
+    pub fn alone(record: TaskRecord, order: Order, plans: Arc<Vec<TablePlan>>, boards: Vec<TableBoard>) -> Self {
         Self {
-            record: summary.record.clone(),
-            order: if summary.ending == Ending::Cancelled { Order::Cancel } else { Order::Run },
+            record,
+            order,
             max_jobs_per_server: None,
             max_workers: None,
-            plans: summary.plans.clone(),
-            boards: summary.boards.clone(),
+            plans,
+            boards,
             places: Vec::new(),
             claims: Vec::new(),
             on_servers: Vec::new(),
@@ -97,8 +103,7 @@ impl Sight {
             drops_vanished: false,
             forgotten: false,
         };
-        let (plans, boards) = Default::default();
-        Self::of_run(&Summary { ending: Ending::Interrupted, record, plans, boards, left: Vec::new() })
+        Self::alone(record, Order::Run, Arc::default(), Vec::new())
     }
 }
 

@@ -125,7 +125,7 @@ impl Attempt<'_> {
             && arrived.rows == piece.rows()
             && let Some(selected) = self.selected_as_staged(nodes).await?
         {
-            return Ok(Copied { selected, staged, checksums: Vec::new(), millis: 0 });
+            return Ok(Copied { selected, staged, ..Copied::default() });
         }
         let selected = try_join_all(sources.iter().map(|of| self.select_again(&of.node, hashes.as_ref()))).await?;
         let selected = Selected::of_all(selected);
@@ -153,7 +153,7 @@ impl Attempt<'_> {
         for (source, found) in sources.iter().zip(&selected.by_source) {
             self.compare_with_plan(source, *found)?;
         }
-        Ok(Copied { selected: selected.rows, staged, checksums: selected.sums, millis: 0 })
+        Ok(Copied { selected: selected.rows, staged, checksums: selected.sums, ..Copied::default() })
     }
 
     /// Fewer rows than the plan saw may be those of a replica that has not fetched all yet.

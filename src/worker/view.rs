@@ -2,7 +2,7 @@
 //! that does not come is done without.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -29,6 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Clone, Default)]
 pub struct View {
     shown: watch::Sender<Option<Shown>>,
+    last: Arc<Mutex<Option<Shown>>>,
     tally: Arc<Tally>,
 }
 
@@ -93,8 +94,19 @@ impl View {
     }
 
     pub(super) fn show(&self, hands: &Hands, record: &TaskRecord) -> Showing<'_> {
-        self.shown.send_replace(Some(Shown { hands: hands.clone(), record: record.clone() }));
+        let shown = Shown { hands: hands.clone(), record: record.clone() };
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown.clone());
+        self.shown.send_replace(Some(shown));
         Showing(self)
+    }
+
+    /// What the worker knew last of the task, when its run is over. Asks nobody. `None`: it never was at work.
+    pub async fn last(&self) -> Option<Sight> {
+        let Shown { hands, record } = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        // No job is left that could hold it; if one hangs, there is no such look.
+        let cache = tokio::time::timeout(PATIENCE, hands.cache.lock()).await.ok()?;
+        let record = TaskRecord { planned: true, ..record };
+        Some(Sight::alone(record, Order::Run, hands.site.plans.clone(), cache.boards.clone()))
     }
 }
 

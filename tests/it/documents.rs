@@ -25,7 +25,7 @@ const NOT_RUN: [(&str, &str); 10] = [
 ];
 
 /// Where commands are run that are marked in a document with `<!-- tested elsewhere: FILE -->`.
-const ELSEWHERE: [&str; 1] = ["tests/it/incremental.rs"];
+const ELSEWHERE: [&str; 2] = ["tests/it/dashboard.rs", "tests/it/incremental.rs"];
 
 /// Servers of the laboratory by the names that documents use.
 const NAMES: [(&str, usize); 6] =
@@ -81,6 +81,12 @@ fn readme() -> Vec<Step> {
                 reader.scene.on(&[3, 4], "DROP DATABASE web");
                 reader.sh("clickhouse-copier plan --task-file task.xml --output plan.json").with(0, &[]);
             },
+        ),
+        step(
+            "clickhouse-copier run --task-file task.xml --report copy.html --report copy.json --on-failure 'curl -s --data-binary \
+             @- https://pager.example/copy'",
+            0,
+            &["the task is finished already"],
         ),
         step(
             "clickhouse-copier --config keeper.xml --task-path /copy/hits --task-file task.xml --base-dir /var/log/copier",

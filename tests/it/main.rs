@@ -3,6 +3,7 @@
 
 mod harness;
 
+mod aftermath;
 mod again;
 mod bad_input;
 mod between;

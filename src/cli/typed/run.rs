@@ -57,9 +57,19 @@ pub(in crate::cli) struct Flags {
           value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub(in crate::cli) progress_every: u32,
 
-    /// At the end write the report to this file: as JSON (.json), Markdown (.md) or text
+    /// At the end, however it comes, write the report to this file: as a page (.html), JSON (.json), Markdown (.md) or text;
+    /// may be repeated
     #[arg(long, value_name = "FILE")]
-    pub(in crate::cli) report: Option<PathBuf>,
+    pub(in crate::cli) report: Vec<PathBuf>,
+
+    /// When the task is finished run this by sh, with the report as JSON on its standard input; of several workers the one that
+    /// finished the task does
+    #[arg(long, value_name = "COMMAND")]
+    pub(in crate::cli) on_finish: Option<String>,
+
+    /// When this launch ends with another exit code than 0 run this by sh, in the same way
+    #[arg(long, value_name = "COMMAND")]
+    pub(in crate::cli) on_failure: Option<String>,
 
     /// Serve this worker's metrics for Prometheus here, at /metrics
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = listen)]

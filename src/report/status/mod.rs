@@ -15,6 +15,7 @@ use crate::plan::TablePlan;
 use crate::protocol::{BatchRef, BatchState, Job, Order, PieceRef, PieceState, TableBoard, job_of_claim};
 use crate::worker::status::Sight;
 
+pub use super::outcome::Moment;
 pub use pieces::{BatchStatus, PieceStage, PieceStatus};
 pub use rate::Speedometer;
 pub(crate) use text::{duration, thousands};
@@ -73,6 +74,8 @@ pub enum TaskState {
     Finishing,
     /// Everything is done and nothing is left.
     Finished,
+    /// Not known: a run failed before it could look. In a report only.
+    Unknown,
 }
 
 /// How much there is.
@@ -138,6 +141,12 @@ pub struct PartitionStatus {
     pub millis: u64,
     /// How many partitions travel together.
     pub together: usize,
+    /// When the first of their pieces began that are copied.
+    pub began_at: Option<Moment>,
+    /// When the last of their pieces was copied, once all are.
+    pub copied_at: Option<Moment>,
+    /// When they were published.
+    pub published_at: Option<Moment>,
     /// Why it failed.
     pub error: Option<String>,
 }
@@ -234,6 +243,24 @@ impl Status {
         status
     }
 
+    /// Of a task that could not be looked at.
+    pub fn unknown(path: &str) -> Self {
+        Self {
+            schema: SCHEMA,
+            task: String::new(),
+            path: path.to_owned(),
+            state: TaskState::Unknown,
+            total: Amounts::default(),
+            bytes_per_second: None,
+            seconds_left: None,
+            tables: Vec::new(),
+            workers: Vec::new(),
+            waits: Vec::new(),
+            errors: Vec::new(),
+            silent: Vec::new(),
+        }
+    }
+
     /// With a rate that was measured: what is left takes so long.
     pub fn at_rate(&mut self, bytes_per_second: Option<u64>) {
         let (copied, all) = (self.total.bytes_copied, self.total.bytes);
@@ -306,6 +333,11 @@ impl TableStatus {
             amounts.retries += retries;
             let copying: u64 = pieces.iter().filter_map(|piece| piece.copied()).map(|copied| copied.millis).sum();
             let millis = copying + published.map_or(0, |published| published.millis);
+            let timed = || pieces.iter().filter_map(|piece| piece.copied()).filter(|copied| copied.began > 0);
+            let began_at = timed().map(|copied| Moment(copied.began)).min();
+            let copied_at = timed().map(|copied| Moment(copied.began + copied.millis)).max();
+            let published_at = published.filter(|published| published.began > 0);
+            let published_at = published_at.map(|published| Moment(published.began + published.millis));
             let error = match &record.state {
                 BatchState::Failed { error, .. } => Some(error),
                 _ => pieces.iter().find_map(|piece| match &piece.state {
@@ -341,6 +373,9 @@ impl TableStatus {
                     retries,
                     millis,
                     together: plan.partitions_of(batch).len(),
+                    began_at,
+                    copied_at: copied_at.filter(|_| complete || published.is_some()),
+                    published_at,
                     error: error.cloned(),
                 });
             }
@@ -485,6 +520,9 @@ pub(super) mod tests {
             retries: 2,
             millis: 0,
             together: 1,
+            began_at: None,
+            copied_at: None,
+            published_at: None,
             error: Some("disk\n full".into()),
         };
         let worker = |name: &str| WorkerStatus { name: name.into(), jobs: Vec::new() };

@@ -20,6 +20,7 @@ impl fmt::Display for TaskState {
             Self::Failed => "partitions have failed, and nobody works on it; the same run tries them again",
             Self::Finishing => "everything is published; the servers are being cleaned up",
             Self::Finished => "finished",
+            Self::Unknown => "not known",
         })
     }
 }

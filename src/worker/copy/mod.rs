@@ -14,6 +14,7 @@ use crate::model::{Node, TableName};
 use crate::plan::SourceShare;
 use crate::protocol::{BatchRecord, BatchRef, BatchTable, Copied, PieceRef};
 
+use super::clock::now;
 use super::fault_point::fault_point;
 use super::site::{AttemptError, Site};
 
@@ -47,7 +48,7 @@ impl Attempt<'_> {
     ///
     /// Cancellation: statements that were sent go on; [`Self::abandon`] ends them, or the next attempt does.
     pub async fn perform(&self, sources: &[Source]) -> Result<Copied, AttemptError> {
-        let started = Instant::now();
+        let (started, began) = (Instant::now(), now());
         let nodes = self.site.target_nodes(self.piece.table, &self.batch.nodes)?;
         if self.number > 1 {
             self.clear_earlier(&nodes).await;
@@ -57,7 +58,7 @@ impl Attempt<'_> {
         let copied = self.copy_from(sources, &nodes).await;
         let mut copied = copied.map_err(|error| self.blame(sources, error))?;
         fault_point("piece-verified").await;
-        copied.millis = started.elapsed().as_millis() as u64;
+        (copied.began, copied.millis) = (began, started.elapsed().as_millis() as u64);
         Ok(copied)
     }
 
@@ -69,7 +70,9 @@ impl Attempt<'_> {
         if self.site.strikes(self.site.conduct.copy_fault_probability) {
             return Err(AttemptError::Mismatch("a fault was wished for by --copy-fault-probability".into()));
         }
-        self.verify(sources, nodes).await
+        let transferred = Instant::now();
+        let copied = self.verify(sources, nodes).await?;
+        Ok(Copied { verifying: transferred.elapsed().as_millis() as u64, ..copied })
     }
 
     /// Another replica of the source is asked first the next time; where there is none, what is wrong with this one's data

@@ -10,6 +10,7 @@ use crate::cluster::Placing;
 use crate::model::{PartitionId, PartitionValue};
 use crate::protocol::{PartitionFacts, Policy, Published, Step, decide, is_complete};
 
+use super::super::clock::now;
 use super::super::fault_point::fault_point;
 use super::super::site::AttemptError;
 use super::{Before, CATCH_UP_LIMIT, DISPLACED_LIMIT, Gathered, PER_ALTER, Publication};
@@ -61,7 +62,7 @@ impl Publication<'_> {
 
     /// Puts what was gathered in place, and counts the target.
     pub async fn place(&self, gathered: &[Gathered], before: &Before) -> Result<Published, AttemptError> {
-        let started = Instant::now();
+        let (started, began) = (Instant::now(), now());
         let renewed = self.renewed(gathered).await?;
         let everywhere: BTreeSet<PartitionId> =
             partitions(gathered).into_iter().chain(renewed.iter().cloned()).collect();
@@ -75,9 +76,10 @@ impl Publication<'_> {
         // Wrong contents are best found before they are in place; where merges, a TTL or rows of others would hide them in the
         // target, that is the only time.
         let on_target = self.compares_target(gathered);
-        let mut checksums = None;
+        let (mut checksums, mut verifying) = (None, Duration::ZERO);
         if !on_target {
             checksums = self.check_contents(gathered, false).await?;
+            verifying += started.elapsed();
         }
         let counted =
             try_join_all(gathered.iter().map(|part| self.place_on(part, &everywhere, &renewed, before))).await?;
@@ -85,6 +87,7 @@ impl Publication<'_> {
         if fault {
             return Err(wished());
         }
+        let placed = Instant::now();
         let mut remarks = BTreeSet::new();
         for (part, (counts, more)) in gathered.iter().zip(&counted) {
             remarks.extend(more.iter().cloned());
@@ -93,11 +96,15 @@ impl Publication<'_> {
         if on_target {
             checksums = self.check_contents(gathered, true).await?;
         }
+        verifying += placed.elapsed();
         fault_point("publication-verified").await;
         let partitions = self.results(gathered, &counted, before, checksums);
         Ok(Published {
             partitions,
             millis: started.elapsed().as_millis() as u64,
+            began,
+            verifying: verifying.as_millis() as u64,
+            gathering: 0,
             remarks: remarks.into_iter().collect(),
         })
     }

@@ -134,7 +134,7 @@ pub(crate) fn modern_engine(release: Release) -> Result<(PathBuf, PathBuf), LabE
 const FRAMES: [&str; 2] = ["lz4==4.4.5", "clickhouse-cityhash==1.0.2.6"];
 
 /// The folder that keeps what was fetched.
-fn cache() -> PathBuf {
+pub(crate) fn cache() -> PathBuf {
     let named = |name| env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
     let user = || named("XDG_CACHE_HOME").or_else(|| named("HOME").map(|home| home.join(".cache")));
     user().unwrap_or_else(env::temp_dir).join("clickhouse-copier-lab")
@@ -175,13 +175,13 @@ fn not_there(program: impl std::fmt::Display) -> LabError {
 }
 
 /// Looks on PATH and where Debian puts servers, which is not on everybody's PATH.
-fn find(program: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/bin".into()]);
     folders.map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
-fn run(command: &mut Command) -> Result<(), LabError> {
+pub(crate) fn run(command: &mut Command) -> Result<(), LabError> {
     let shown = format!("{command:?}");
     let output = match command.stdin(Stdio::null()).output() {
         Ok(output) if output.status.success() => return Ok(()),

@@ -1,0 +1,121 @@
+//! What was planned, and how much lies where, in the words of a report.
+
+use serde::Serialize;
+
+use crate::plan::TablePlan;
+use crate::worker::bulk::Bulk;
+
+/// The plan of a table job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Planned {
+    /// The table job.
+    pub table: String,
+    /// Columns that travel.
+    pub columns: Vec<String>,
+    /// The task's `where_condition`.
+    pub condition: Option<String>,
+    /// The elements of the target's partition key.
+    pub partition_key: Vec<String>,
+    /// The sharding key, where several target shards get rows.
+    pub sharding_key: Option<String>,
+    /// Whether parts are fetched as files where the task leaves that to the worker.
+    pub clones: bool,
+    /// Its batches, in the order in which they are copied.
+    pub batches: Vec<PlannedBatch>,
+}
+
+/// What is published together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlannedBatch {
+    /// Its partitions.
+    pub partitions: Vec<String>,
+    /// How many pieces it is copied in.
+    pub pieces: usize,
+    /// Rows when it was planned.
+    pub rows: u64,
+    /// Uncompressed bytes, estimated.
+    pub bytes: u64,
+}
+
+/// How much a shard has of a table job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ShardBulk {
+    /// The table job.
+    pub table: String,
+    /// Of the source before, as it was planned, or of the target after.
+    pub side: Side,
+    /// Its number, from 1.
+    pub shard: usize,
+    /// The replica that was asked; of the target only.
+    pub node: Option<String>,
+    /// Rows.
+    pub rows: u64,
+    /// Uncompressed bytes.
+    pub bytes: u64,
+    /// Whether other partitions of the target table are in it, since they cannot be told apart.
+    pub whole_table: bool,
+}
+
+/// One of the two clusters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// Where rows come from.
+    Source,
+    /// Where they go.
+    Target,
+}
+
+impl Planned {
+    pub(super) fn of(plan: &TablePlan) -> Self {
+        let batch = |(batch, of): (usize, &crate::plan::BatchPlan)| {
+            let partitions = plan.partitions_of(batch);
+            PlannedBatch {
+                partitions: partitions.iter().map(|partition| partition.name.clone()).collect(),
+                pieces: of.pieces.len(),
+                rows: partitions.iter().map(|partition| partition.rows).sum(),
+                bytes: partitions.iter().map(|partition| partition.bytes).sum(),
+            }
+        };
+        Self {
+            table: plan.name.clone(),
+            columns: plan.columns.clone(),
+            condition: plan.reading.condition.clone(),
+            partition_key: plan.key.iter().map(|element| element.expression.clone()).collect(),
+            sharding_key: plan.sharding.as_ref().map(|sharding| sharding.key.clone()),
+            clones: plan.clones,
+            batches: plan.batches.iter().enumerate().map(batch).collect(),
+        }
+    }
+}
+
+/// What source shards had of each table when it was planned, and what the target's shards hold now.
+pub(super) fn shards(plans: &[TablePlan], bulk: &[Bulk]) -> Vec<ShardBulk> {
+    let mut shards = Vec::new();
+    for (table, plan) in plans.iter().enumerate() {
+        let mut source: Vec<(u64, u64)> = Vec::new();
+        for (piece, of) in plan.pieces.iter().enumerate() {
+            let (rows, bytes) = (of.rows().max(1), plan.bytes_of(piece));
+            for share in &of.sources {
+                source.resize(source.len().max(share.shard + 1), (0, 0));
+                source[share.shard].0 += share.rows;
+                source[share.shard].1 += (u128::from(bytes) * u128::from(share.rows) / u128::from(rows)) as u64;
+            }
+        }
+        let (name, side) = (plan.name.clone(), Side::Source);
+        shards.extend(source.into_iter().enumerate().map(|(shard, (rows, bytes))| {
+            let (table, shard) = (name.clone(), shard + 1);
+            ShardBulk { table, side, shard, node: None, rows, bytes, whole_table: false }
+        }));
+        shards.extend(bulk.iter().filter(|bulk| bulk.table == table).map(|bulk| ShardBulk {
+            table: name.clone(),
+            side: Side::Target,
+            shard: bulk.shard + 1,
+            node: Some(bulk.node.clone()),
+            rows: bulk.rows,
+            bytes: bulk.bytes,
+            whole_table: bulk.whole,
+        }));
+    }
+    shards
+}

@@ -1,0 +1,298 @@
+//! What a run leaves to be read later: `run --report FILE`, as a page (HTML), JSON, Markdown or text; and what hooks read.
+//! All are made from one value, [`Outcome`].
+//!
+//! The JSON has all fields of [`Status`], as `status --format json` has, in its version [`SCHEMA`](super::status::SCHEMA); and
+//! more beside them. Of the fields that both have, a report looks for no other workers: `workers`, `waits` and `silent` are
+//! empty, and there is no rate.
+
+mod charts;
+mod course;
+mod facts;
+mod html;
+mod markdown;
+
+use serde::Serialize;
+
+use crate::plan::TablePlan;
+use crate::protocol::TableBoard;
+use crate::worker::Ending;
+use crate::worker::bulk::Bulk;
+use crate::worker::status::Sight;
+
+use super::Report;
+use super::status::Status;
+
+pub use course::{Moment, Spent, Throughput};
+pub use facts::{Planned, PlannedBatch, ShardBulk, Side};
+
+/// The form of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A page that needs nothing else.
+    Html,
+    /// [`Outcome`] as it is.
+    Json,
+    /// For a wiki or a ticket.
+    Markdown,
+    /// As the run prints it.
+    Text,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The task is finished.
+    Finished,
+    /// It was finished before this run began.
+    WasFinished,
+    /// Some partitions failed; everything else is done.
+    Partial,
+    /// The run was told to end.
+    Interrupted,
+    /// The task was cancelled.
+    Cancelled,
+    /// The run could not go on: see `error`.
+    Failed,
+}
+
+/// A run that has ended.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Outcome {
+    /// The task as it stands, or as it was last seen.
+    #[serde(flatten)]
+    pub status: Status,
+    /// How the run ended.
+    pub outcome: Verdict,
+    /// The code that the process ends with.
+    pub exit_code: u8,
+    /// Why, where the run failed.
+    pub error: Option<String>,
+    /// The worker that writes this.
+    pub worker: String,
+    /// Its version.
+    pub version: &'static str,
+    /// When it ended, in RFC 3339, UTC.
+    pub ended: String,
+    /// How long this worker ran. Not the time that the task took, if other workers or earlier runs had a part in it.
+    pub seconds: f64,
+    /// What was odd: all warnings and errors that this worker logged.
+    pub warnings: Vec<String>,
+    /// How long all workers did what.
+    pub spent: Spent,
+    /// How much they copied when; absent where that was not recorded.
+    pub throughput: Option<Throughput>,
+    /// How much lies where: at the source before, at the target after.
+    pub shards: Vec<ShardBulk>,
+    /// What was planned.
+    pub plans: Vec<Planned>,
+    #[serde(skip)]
+    text: String,
+}
+
+/// How a run ended, and who ran it.
+#[derive(Debug, Clone)]
+pub struct End {
+    /// See [`Outcome::outcome`].
+    pub verdict: Verdict,
+    /// See [`Outcome::exit_code`].
+    pub exit_code: u8,
+    /// See [`Outcome::error`].
+    pub error: Option<String>,
+    /// See [`Outcome::worker`].
+    pub worker: String,
+    /// See [`Outcome::ended`].
+    pub ended: String,
+    /// See [`Outcome::seconds`].
+    pub seconds: f64,
+    /// See [`Outcome::warnings`].
+    pub warnings: Vec<String>,
+}
+
+impl Form {
+    /// By the ending of a file's name.
+    pub fn of(file: &std::path::Path) -> Self {
+        match file.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase).as_deref() {
+            Some("html" | "htm") => Self::Html,
+            Some("json") => Self::Json,
+            Some("md" | "markdown") => Self::Markdown,
+            _ => Self::Text,
+        }
+    }
+}
+
+impl From<Ending> for Verdict {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Finished => Self::Finished,
+            Ending::WasFinished => Self::WasFinished,
+            Ending::Partial => Self::Partial,
+            Ending::Interrupted => Self::Interrupted,
+            Ending::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl Verdict {
+    /// The word that programs know it by.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::WasFinished => "was_finished",
+            Self::Partial => "partial",
+            Self::Interrupted => "interrupted",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl Outcome {
+    /// Of a run. `seen` is the task as it was seen last, if it was; `path` is where it is recorded, and `bulk` what its targets
+    /// hold.
+    pub fn of(end: End, seen: Option<&Sight>, path: &str, bulk: &[Bulk]) -> Self {
+        let (plans, boards): (&[TablePlan], &[TableBoard]) =
+            seen.map_or((&[], &[]), |seen| (seen.plans.as_slice(), seen.boards.as_slice()));
+        let status = seen.map_or_else(|| Status::unknown(path), |seen| Status::of(seen, path));
+        let End { verdict, exit_code, error, worker, ended, seconds, warnings } = end;
+        Self {
+            status,
+            outcome: verdict,
+            exit_code,
+            error,
+            worker,
+            version: env!("CARGO_PKG_VERSION"),
+            ended,
+            seconds,
+            warnings,
+            spent: Spent::of(boards),
+            throughput: Throughput::of(plans, boards),
+            shards: facts::shards(plans, bulk),
+            plans: plans.iter().map(Planned::of).collect(),
+            text: Report::of(plans, boards).to_string(),
+        }
+    }
+
+    /// In that form.
+    ///
+    /// # Errors
+    /// None in practice: every field has a form in JSON.
+    pub fn written(&self, form: Form) -> Result<String, serde_json::Error> {
+        Ok(match form {
+            Form::Html => html::page(self),
+            Form::Json => serde_json::to_string_pretty(self)? + "\n",
+            Form::Markdown => markdown::page(self),
+            Form::Text => self.plain(),
+        })
+    }
+
+    fn headline(&self) -> &'static str {
+        match self.outcome {
+            Verdict::Finished => "finished",
+            Verdict::WasFinished => "finished before this run began",
+            Verdict::Partial => "partitions have failed",
+            Verdict::Interrupted => "interrupted",
+            Verdict::Cancelled => "cancelled",
+            Verdict::Failed => "failed",
+        }
+    }
+
+    /// The task's identity, which a run that failed early may not know.
+    fn task(&self) -> &str {
+        if self.status.task.is_empty() { "(not known)" } else { &self.status.task }
+    }
+
+    fn plain(&self) -> String {
+        let mut text = format!(
+            "Task {} at {}: {}\nWorker {}, ended {} after {:.1} s\n",
+            self.task(),
+            self.status.path,
+            self.headline(),
+            self.worker,
+            self.ended,
+            self.seconds,
+        );
+        if let Some(error) = &self.error {
+            text += &format!("error: {error}\n");
+        }
+        text += &format!("{}\n", self.text);
+        for warning in &self.warnings {
+            text += &format!("warning: {warning}\n");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::path::Path;
+
+    use serde_json::{Value, json};
+
+    use super::super::status::tests::status;
+    use super::*;
+
+    pub(super) fn outcome() -> Outcome {
+        Outcome {
+            status: status(),
+            outcome: Verdict::Partial,
+            exit_code: 3,
+            error: None,
+            worker: "w-1".into(),
+            version: "1.2.3",
+            ended: "2026-01-02T03:04:05Z".into(),
+            seconds: 1.5,
+            warnings: vec!["task.xml: odd".into()],
+            spent: Spent { waiting: 0, transferring: 5000, verifying: 1000, publishing: 250 },
+            throughput: Some(Throughput { began: Moment(1000), ended: Moment(3000), stretch: 1000, bytes: vec![7, 9] }),
+            shards: vec![ShardBulk {
+                table: "hits".into(),
+                side: Side::Source,
+                shard: 1,
+                node: None,
+                rows: 10,
+                bytes: 100,
+                whole_table: false,
+            }],
+            plans: Vec::new(),
+            text: "the report".into(),
+        }
+    }
+
+    #[test]
+    fn the_json_is_the_status_and_more() {
+        let of = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        let mut report = of(&outcome().written(Form::Json).unwrap());
+        let object = report.as_object_mut().unwrap();
+        let taken = ["outcome", "exit_code", "worker", "version", "ended", "seconds", "warnings", "throughput"];
+        let taken = taken.map(|name| object.remove(name).unwrap());
+        let (began, ended) = ("1970-01-01T00:00:01.000Z", "1970-01-01T00:00:03.000Z");
+        let throughput = json!({"began": began, "ended": ended, "stretch": 1000, "bytes": [7, 9]});
+        let warnings = json!(["task.xml: odd"]);
+        assert_eq!(
+            json!(taken),
+            json!(["partial", 3, "w-1", "1.2.3", "2026-01-02T03:04:05Z", 1.5, warnings, throughput])
+        );
+        for name in ["error", "spent", "shards", "plans"] {
+            object.remove(name).unwrap();
+        }
+        assert_eq!(report, of(&serde_json::to_string(&status()).unwrap()));
+    }
+
+    #[test]
+    fn markdown_shows_a_name_as_it_is() {
+        let text = outcome().written(Form::Markdown).unwrap();
+        for words in ["# Copy of /copy: partitions have failed", "| a\\|b | failed | 10 | - |", "- a\\|b: disk  full"] {
+            assert!(text.contains(words), "no {words:?} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_file_says_its_form() {
+        let of = |name| Form::of(Path::new(name));
+        assert_eq!(
+            [of("a.json"), of("a.MD"), of("a.txt"), of("json"), of("a.html")],
+            [Form::Json, Form::Markdown, Form::Text, Form::Text, Form::Html]
+        );
+    }
+}
