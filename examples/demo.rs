@@ -1,7 +1,8 @@
 //! A copy from start to end on real servers of its own, with a crash in the middle, and the way back.
 //!
 //! `cargo build --bins --example demo && cargo run --example demo`; ends with 1 if anything is not as it should be. All
-//! servers live on loopback addresses in a temporary folder and end with this process.
+//! servers live on loopback addresses in a temporary folder and end with this process. With `-- --stay` it asks before it
+//! begins, so that the dashboard can be opened first, and before it ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -95,10 +96,11 @@ impl Demo {
             hosts(&SOURCE).join(" and "),
             hosts(&TARGET).join(", ")
         ));
+        let keeper = demo.keeper_xml()?;
+        let page = demo.dashboard(&keeper)?;
         demo.fill()?;
 
         demo.title("Copy: two shards become three. Three workers; one of them is killed in the middle.");
-        let keeper = demo.keeper_xml()?;
         demo.copy(&keeper, "copy", COPY, 3, true)?;
         demo.compare(("source", "web", &SOURCE), ("target", "web_copy", &TARGET))?;
 
@@ -109,7 +111,35 @@ impl Demo {
         demo.title("What is left of both tasks on the five servers");
         demo.nothing_left()?;
         demo.say("Everything is as it should be. The laboratory ends with this program.");
+        demo.stay("Press Enter to end it.")?;
+        drop(page);
         Ok(())
+    }
+
+    /// Where somebody wants to look around: waits until that is over.
+    fn stay(&self, text: &str) -> Outcome<()> {
+        if std::env::args().any(|argument| argument == "--stay") {
+            self.say(text);
+            std::io::stdin().read_line(&mut String::new())?;
+        }
+        Ok(())
+    }
+
+    /// The copy as a page, from before it begins.
+    fn dashboard(&self, keeper: &Path) -> Outcome<Page> {
+        let mut command = Command::new(&self.program);
+        command.args(["dashboard", "--task-path", "/demo/copy", "--listen", "127.0.0.1:0", "--config"]).arg(keeper);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let out = child.stdout.take().ok_or("piped")?;
+        let page = Page(child);
+        let mut line = String::new();
+        BufReader::new(out).read_line(&mut line)?;
+        if line.is_empty() {
+            return Err("the dashboard did not begin".into());
+        }
+        self.say(line.trim_end());
+        self.stay("Press Enter to go on.")?;
+        Ok(page)
     }
 
     fn say(&self, text: &str) {
@@ -161,6 +191,7 @@ impl Demo {
         let file = self.lab.dir().join(format!("{name}.xml"));
         fs::write(&file, task)?;
 
+        let page = self.reports()?.join(format!("demo-{name}.html"));
         let begun = Instant::now();
         let (teller, said) = channel();
         let mut workers = Vec::new();
@@ -168,6 +199,7 @@ impl Demo {
             let mut command = Command::new(&self.program);
             command.arg("--config").arg(keeper).args(["--task-path", &format!("/demo/{name}")]);
             command.arg("--task-file").arg(&file).arg("--base-dir").arg(self.lab.dir().join("logs"));
+            command.arg("--report").arg(&page);
             workers.push(Worker::start(command, at, teller.clone())?);
         }
         drop(teller);
@@ -184,7 +216,16 @@ impl Demo {
         }
         self.say(&format!("the workers ended after {:.1} s. The report:", begun.elapsed().as_secs_f64()));
         println!("{}", report.ok_or("no worker gave a report")?.trim_end());
+        if !fs::read_to_string(&page)?.contains("</html>") {
+            return Err(format!("{} is no page", page.display()).into());
+        }
+        self.say(&format!("the same with plots is in {}", page.display()));
         Ok(())
+    }
+
+    /// Beside the program, so that they outlive the laboratory.
+    fn reports(&self) -> Outcome<&Path> {
+        Ok(self.program.parent().ok_or("the program is in no folder")?)
     }
 
     /// Tells what the workers say until all have ended; kills the first that has copied a piece, if asked to.
@@ -288,6 +329,17 @@ fn columns(server: &ClickHouse, database: &str) -> Outcome<Vec<Column>> {
         Ok(Column { name, type_name, default_kind: DefaultKind::None, default_expression, comment })
     };
     server.query(&sql)?.lines().map(column).collect()
+}
+
+/// The process that serves the page. Dropped, it is killed.
+struct Page(Child);
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// A worker process. Dropped, it is killed.

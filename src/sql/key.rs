@@ -78,6 +78,23 @@ impl KeyElement {
         }
     }
 
+    /// The expression to group rows by. A wide Decimal beside another column ends 18.16.1 with a segmentation fault, also as
+    /// `toString` of it, which that version takes for the same: Decimals are grouped by their values' texts.
+    pub fn group(&self) -> String {
+        match self.kind() {
+            Kind::Decimal => self.value(),
+            _ => self.expression.clone(),
+        }
+    }
+
+    /// [`Self::shown`] where rows are grouped so.
+    pub fn shown_of_group(&self) -> String {
+        match self.kind() {
+            Kind::Decimal => format!("any({})", self.shown()),
+            _ => self.shown(),
+        }
+    }
+
     /// The literal to compare the expression with, from the text that [`Self::value`] gave.
     pub fn literal(&self, value: &str) -> String {
         match self.kind() {

@@ -128,9 +128,9 @@ pub fn tally(selection: &Selection, elements: &[KeyElement]) -> String {
         if texts.is_empty() { "emptyArrayString()".to_owned() } else { format!("[{}]", texts.join(", ")) }
     };
     let values = array(elements.iter().map(KeyElement::value).collect());
-    let shown = array(elements.iter().map(KeyElement::shown).collect());
+    let shown = array(elements.iter().map(KeyElement::shown_of_group).collect());
     let ids = array(elements.iter().map(KeyElement::id).collect::<Option<Vec<_>>>().unwrap_or_default());
-    let key: Vec<&str> = elements.iter().map(|e| e.expression.as_str()).collect();
+    let key: Vec<String> = elements.iter().map(KeyElement::group).collect();
     let group = if key.is_empty() { String::new() } else { format!(" GROUP BY {}", key.join(", ")) };
     // An unpartitioned table without rows gives one row of zero, all others none.
     selection.select(&format!("{values}, {shown}, {ids}, toUInt64(count())")) + &group
@@ -141,7 +141,7 @@ pub fn tally(selection: &Selection, elements: &[KeyElement]) -> String {
 pub fn digest(selection: &Selection, elements: &[KeyElement], hash: &str) -> String {
     let values: Vec<String> = elements.iter().map(KeyElement::value).collect();
     let values = if values.is_empty() { "emptyArrayString()".to_owned() } else { format!("[{}]", values.join(", ")) };
-    let key: Vec<&str> = elements.iter().map(|e| e.expression.as_str()).collect();
+    let key: Vec<String> = elements.iter().map(KeyElement::group).collect();
     let group = if key.is_empty() { String::new() } else { format!(" GROUP BY {}", key.join(", ")) };
     selection.select(&format!("{values}, toUInt64(count()), sum({hash})")) + &group
 }
@@ -159,7 +159,7 @@ pub fn values_by_partition(name: &TableName, elements: &[KeyElement]) -> String 
     };
     let values = array(elements.iter().map(KeyElement::value).collect());
     let key: Vec<String> =
-        std::iter::once("_partition_id".to_owned()).chain(elements.iter().map(|e| e.expression.clone())).collect();
+        std::iter::once("_partition_id".to_owned()).chain(elements.iter().map(KeyElement::group)).collect();
     format!(
         "SELECT toString(_partition_id), {values}, toUInt64(count()) FROM {} GROUP BY {}",
         table(name),

@@ -69,7 +69,10 @@ pub async fn take_seat(
         }
         if !told {
             match taker {
-                Some(taker) => tracing::info!("{taker} has all places: waiting for its end"),
+                Some(taker) if taker.starts_with(CLEANER) => {
+                    tracing::info!("{taker} is cleaning up: waiting for its end");
+                }
+                Some(taker) => tracing::info!("{taker} begins the next pass: waiting for that"),
                 None if !order.lets_begin() => tracing::info!("the task is paused: waiting until it is resumed"),
                 None => {
                     tracing::info!(

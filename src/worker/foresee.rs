@@ -8,9 +8,9 @@ use crate::plan::{Creation, Document, Planned, TablePlan, Travel};
 use crate::task::{SecretSource, Task};
 
 use super::RunError;
+use super::accept::parse;
 use super::fleet::Fleet;
 use super::prepare::{definition, plan_all};
-use super::run::parse;
 use super::survey::{Survey, survey};
 
 /// Plans the task of a file as its first run would.

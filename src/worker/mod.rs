@@ -20,6 +20,7 @@
 //!
 //! A lost session ends 3 to 6: everything in hand is dropped, and they begin again with a new session.
 
+mod accept;
 mod admission;
 pub mod bulk;
 mod caps;

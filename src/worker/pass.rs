@@ -1,20 +1,41 @@
 //! The next pass of a finished task: it begins when nobody works on the last one, and is one for all workers that want it.
 
 use crate::plan::Earlier;
-use crate::protocol::{BatchState, TaskRecord};
+use crate::protocol::{BatchState, TaskId, TaskRecord};
 
+use super::accept::{Accepted, Begun};
 use super::crew::{self, any};
 use super::interrupt::Interrupt;
 use super::ledger::{Cache, Ledger};
-use super::run::{Launch, RunError};
-use crate::protocol::TaskId;
+use super::run::{Ending, Launch, RunError, Summary};
+
+/// A finished task is begun anew if the run is incremental, until the end of the pass that is its goal: of the one after
+/// the pass that it has found.
+pub(super) async fn next_pass(
+    launch: &Launch,
+    ledger: &Ledger,
+    summary: Summary,
+    goal: &mut Option<u32>,
+    interrupt: &Interrupt,
+) -> Result<Begun, RunError> {
+    let Some(incremental) = launch.incremental else { return Ok(Begun::Finished(summary)) };
+    let goal = *goal.get_or_insert(summary.record.pass + 1);
+    if summary.record.pass >= goal {
+        return Ok(Begun::Finished(summary));
+    }
+    let task = summary.task.clone();
+    match begin(launch, ledger, task.tables.len(), goal, incremental.drop_vanished, interrupt).await? {
+        Some(record) => Ok(Begun::Accepted(Accepted { task, record, surveys: None })),
+        None => Ok(Begun::Finished(Summary { ending: Ending::Interrupted, ..summary })),
+    }
+}
 
 /// Begins the pass with a number, unless another worker has; gives the task's record then, which is of that pass or of one
 /// that is not finished. `None` when the run is to end first.
 ///
 /// Several workers may come here at once: the one that holds all places does it, the others wait for that. Who dies while
 /// doing it leaves the task as it was.
-pub(super) async fn begin(
+async fn begin(
     launch: &Launch,
     ledger: &Ledger,
     tables: usize,

@@ -13,9 +13,9 @@ use crate::plan::TablePlan;
 use crate::protocol::{MadeStatement, Order, PieceRef, TableBoard, TaskId, TaskRecord};
 use crate::task::{SecretSource, Task};
 
+use super::accept::parse;
 use super::crew;
 use super::ledger::{Cache, Ledger};
-use super::run::parse;
 use super::{Ending, RunError, Summary};
 
 /// So long the servers are asked; whoever looks wants to see something.

@@ -67,7 +67,11 @@ fn every_flag_is_in_the_table_and_nothing_else_is() {
 }
 
 /// Flags of cargo and of the benchmarks.
-const OTHERS: [&str; 12] = [
+const OTHERS: [&str; 15] = [
+    "--stay",
+    // `--metrics-token-…`, of both flags.
+    "--metrics-token",
+    "--data-binary",
     "--release",
     "--bins",
     "--example",

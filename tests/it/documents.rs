@@ -11,7 +11,7 @@ use lab::{LabSpec, User};
 use crate::harness::{Digest, Scene, scene};
 
 /// Commands that are not run here, and why.
-const NOT_RUN: [(&str, &str); 10] = [
+const NOT_RUN: [(&str, &str); 11] = [
     ("cargo build --bins --example demo && cargo run --example demo", "the demo: half a minute, and a build"),
     ("cargo build --bins", "a build"),
     ("cargo build --release", "a build"),
@@ -19,6 +19,7 @@ const NOT_RUN: [(&str, &str); 10] = [
     ("cargo test --test docs", "it is a part of that"),
     ("UPDATE_DOCS=1 cargo test --test docs", "it writes the documents"),
     ("UPDATE_README=1 cargo test --test it matrix", "it writes README"),
+    ("UPDATE_LICENCES=1 cargo test --test licences", "it writes the list"),
     ("TMPDIR=/dev/shm UPDATE_README=1 cargo bench --bench against_the_original", "an hour"),
     ("cargo bench --bench against_the_original", "an hour"),
     ("cargo bench --bench coordination -- --pieces 100000 --workers 16 --case slices", "minutes"),

@@ -253,6 +253,7 @@ async fn partitions_by_keys_of_every_type_are_found_on_the_other_version() {
             "s",
             "(toYYYYMM(d), dec)",
             "(s, e, u)",
+            "(s, big)",
             "dec * 2",
             "d",
         ];

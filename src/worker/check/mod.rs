@@ -17,9 +17,9 @@ use crate::protocol::{TaskId, TaskRecord};
 use crate::task::{SecretSource, Task};
 
 use super::RunError;
+use super::accept::refuse_differences;
 use super::fleet::Fleet;
 use super::ledger::Ledger;
-use super::run::refuse_differences;
 use super::survey::{Fault, SettingsNotes, notes_on_settings, survey_all};
 
 pub use nodes::{About, Left, NodeFacts};

@@ -19,10 +19,10 @@ use crate::protocol::TaskRecord;
 use crate::task::{IfTargetNotEmpty, SecretSource, Task};
 
 use super::RunError;
+use super::accept::{parse, refuse_differences};
 use super::fleet::Fleet;
 use super::ledger::Ledger;
 use super::planner;
-use super::run::{parse, refuse_differences};
 use super::survey::survey;
 use sides::Sides;
 

@@ -1,5 +1,7 @@
 //! From a claim to a recorded result: attempts at a piece or a publication, one after the other.
 
+mod publishing;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,15 +10,12 @@ use tokio::time::Instant;
 use tracing::{Instrument, error_span};
 
 use crate::plan::TablePlan;
-use crate::protocol::{
-    BatchRecord, BatchRef, BatchState, Copied, Failure, Job, PieceRecord, PieceRef, PieceState, Policy, Published,
-};
+use crate::protocol::{BatchRecord, BatchRef, Copied, Failure, Job, PieceRecord, PieceRef, PieceState};
 
 use super::copy::{Attempt, Source};
 use super::fault_point::fault_point;
 use super::interrupt::Interrupt;
 use super::ledger::{Cache, ClaimChange, Ledger, LedgerError, Outcome};
-use super::publish::{Gathered, Publication};
 use super::site::{AttemptError, Site};
 use super::tally::Tally;
 
@@ -248,174 +247,6 @@ impl Hands {
             () = self.interrupt.finish(), if grace.since.is_some() => Paused::Interrupted,
             () = tokio::time::sleep(self.site.pause(failures + grace.waits)) => Paused::Over,
         }
-    }
-
-    async fn publish(&self, batch: BatchRef, name: &str, mut record: BatchRecord) -> Result<(), LedgerError> {
-        fault_point("publication-claimed").await;
-        let mut grace = Grace::default();
-        loop {
-            let span = error_span!("attempt", attempt = record.publication);
-            match self.try_to_publish(batch, name, record, &mut grace).instrument(span).await? {
-                Some(next) => record = next,
-                None => return Ok(()),
-            }
-        }
-    }
-
-    /// As [`Self::try_to_copy`].
-    async fn try_to_publish(
-        &self,
-        batch: BatchRef,
-        name: &str,
-        mut record: BatchRecord,
-        grace: &mut Grace,
-    ) -> Result<Option<BatchRecord>, LedgerError> {
-        let number = record.publication;
-        let result = self.attempt_publication(batch, &mut record).await?;
-        let (next, gathered) = match result {
-            Ok((published, gathered)) => {
-                let rows: u64 = published.partitions.iter().map(|result| result.target).sum();
-                tracing::info!("{name}: published, {rows} rows on the target (attempt {number})");
-                for remark in &published.remarks {
-                    tracing::warn!("{name}: {remark}");
-                }
-                let next = BatchRecord { state: BatchState::Done(published), ..record.clone() };
-                (next, Some(gathered))
-            }
-            Err(error) => {
-                if self.move_if_lost(batch, &record, &error, record.failures + 1).await?.is_some() {
-                    self.tell(name, number, &error, false, grace);
-                    return self.ledger.give_up_claim(Job::Publish(batch)).await.map(|()| None);
-                }
-                let limit = self.site.conduct.publication_tries;
-                let next = record.after_failure(&self.site.worker, grace.failure(&error), limit);
-                self.tell(name, number, &error, matches!(next.state, BatchState::Failed { .. }), grace);
-                (next, None)
-            }
-        };
-        let again = matches!(next.state, BatchState::Publishing { .. });
-        let claim = if again { ClaimChange::Keep } else { ClaimChange::GiveBack };
-        let mut cache = self.cache.lock().await;
-        let worker = &self.site.worker;
-        let outcome = self.ledger.change_batch(&mut cache, batch, &record, next.clone(), claim, worker).await?;
-        drop(cache);
-        if outcome == Outcome::Lost {
-            tracing::warn!("{name}: another worker has taken over; attempt {number} at publishing is void");
-            return Ok(None);
-        }
-        if let Some(gathered) = gathered {
-            self.tally.published();
-            fault_point("batch-recorded").await;
-            self.publication(batch, &next).await.clear(&gathered).await;
-            fault_point("staging-dropped").await;
-        }
-        if !again {
-            return Ok(None);
-        }
-        if self.pause(next.failures, grace).await == Paused::Interrupted {
-            return self.ledger.give_up_claim(Job::Publish(batch)).await.map(|()| None);
-        }
-        Ok(Some(next))
-    }
-
-    /// One attempt. With `append`, what the target held before is recorded between gathering and placing.
-    async fn attempt_publication(
-        &self,
-        batch: BatchRef,
-        record: &mut BatchRecord,
-    ) -> Result<Result<(Published, Vec<Gathered>), AttemptError>, LedgerError> {
-        let publication = self.publication(batch, &record.clone()).await;
-        let begun = Instant::now();
-        let gathered = match publication.gather().await {
-            Ok(gathered) => gathered,
-            Err(error) => return Ok(Err(error)),
-        };
-        let gathering = begun.elapsed().as_millis() as u64;
-        let mut before = record.before();
-        if self.site.policy(batch.table) == Policy::Append
-            && gathered.iter().any(|part| !before.contains_key(&part.address()))
-        {
-            before = match publication.look_before(&gathered, &before).await {
-                Ok(before) => before,
-                Err(error) => return Ok(Err(error)),
-            };
-            let state = BatchState::Publishing { worker: self.site.worker.clone(), before: before.clone() };
-            let next = BatchRecord { state, ..record.clone() };
-            let mut cache = self.cache.lock().await;
-            let (keep, worker) = (ClaimChange::Keep, &self.site.worker);
-            let outcome = self.ledger.change_batch(&mut cache, batch, record, next.clone(), keep, worker).await?;
-            if outcome == Outcome::Lost {
-                return Ok(Err(AttemptError::Final("another worker has taken over".into())));
-            }
-            *record = next;
-            fault_point("before-recorded").await;
-        }
-        let placed = publication.place(&gathered, &before).await;
-        Ok(placed.map(|published| (Published { gathering, ..published }, gathered)))
-    }
-
-    async fn publication(&self, batch: BatchRef, record: &BatchRecord) -> Publication<'_> {
-        let cache = self.cache.lock().await;
-        let board = &cache.boards[batch.table];
-        let pieces = board.pieces_of[batch.batch]
-            .clone()
-            .filter_map(|piece| {
-                let record = &board.pieces[piece];
-                let copied = record.copied()?.clone();
-                Some((PieceRef { table: batch.table, piece }, record.attempt, copied))
-            })
-            .collect();
-        Publication {
-            site: &self.site,
-            ledger: &self.ledger,
-            batch,
-            number: record.publication,
-            record: record.clone(),
-            pieces,
-        }
-    }
-
-    /// Chooses other target nodes for a batch when one of its nodes is lost, with the rows that were staged there: all of it
-    /// is copied again then. Gives the new generation of its nodes.
-    ///
-    /// A node counts as lost when it has not answered several attempts in a row and does not answer now, or when the staged
-    /// rows are gone from it.
-    async fn move_if_lost(
-        &self,
-        batch: BatchRef,
-        record: &BatchRecord,
-        error: &AttemptError,
-        failures: u32,
-    ) -> Result<Option<u32>, LedgerError> {
-        let gone = matches!(error, AttemptError::StagingGone(_));
-        if !gone && (!error.is_transient() || failures < PATIENCE) || record.generation >= MOST_GENERATIONS {
-            return Ok(None);
-        }
-        let Some(live) = self.site.live_targets(batch.table).await else { return Ok(None) };
-        let lost = record.nodes.iter().zip(&live).any(|(used, live)| used.iter().any(|node| !live.contains(node)));
-        if !gone && !lost {
-            return Ok(None);
-        }
-        let nodes = self.site.plans[batch.table].nodes_for(batch.batch, &live);
-        let mut cache = self.cache.lock().await;
-        let expected = cache.boards[batch.table].batches[batch.batch].clone();
-        if expected.generation != record.generation || expected.is_done() {
-            // Somebody else has moved it already.
-            return Ok((!expected.is_done()).then_some(expected.generation));
-        }
-        let moved = expected.moved(nodes);
-        let (none, worker) = (ClaimChange::None, &self.site.worker);
-        let outcome = self.ledger.change_batch(&mut cache, batch, &expected, moved, none, worker).await?;
-        let now = cache.boards[batch.table].batches[batch.batch].generation;
-        if outcome == Outcome::Done {
-            tracing::warn!(
-                "table {}: a target node with staged rows of batch {} is lost: other nodes are chosen, and the batch is copied \
-                 again",
-                self.site.plans[batch.table].name,
-                batch.batch
-            );
-        }
-        Ok((now > record.generation).then_some(now))
     }
 
     fn describe(&self, piece: PieceRef) -> String {

@@ -1,0 +1,188 @@
+//! Whether a task may be worked on: read, compared with what is recorded, created if it is new. Nothing is created when anything is
+//! wrong with it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::protocol::{TaskId, TaskRecord};
+use crate::task::{Faults, IfTargetNotEmpty, SecretSource, TableJob, Task, differences};
+
+use super::fault_point::fault_point;
+use super::fleet::Fleet;
+use super::ledger::{Cache, Ledger};
+use super::run::{Ending, Launch, RunError, Summary};
+use super::survey::{Survey, survey};
+
+/// A task that may be worked on.
+pub(super) struct Accepted {
+    pub task: Arc<Task>,
+    pub record: TaskRecord,
+    pub surveys: Option<Vec<Survey>>,
+}
+
+/// What came of looking at a task.
+pub(super) enum Begun {
+    Finished(Summary),
+    Accepted(Accepted),
+}
+
+/// Rows of a pass give way to those of the next one: they must be told from rows of others, as they are in partitions that
+/// held none before, or none any more.
+fn refuse_incremental(launch: &Launch, task: &Task) -> Result<(), RunError> {
+    if launch.incremental.is_none() {
+        return Ok(());
+    }
+    let against = |job: &TableJob| match job.if_target_not_empty {
+        IfTargetNotEmpty::Append => Some(("append", job.name.clone())),
+        IfTargetNotEmpty::Skip => Some(("skip", job.name.clone())),
+        IfTargetNotEmpty::Fail | IfTargetNotEmpty::Replace => None,
+    };
+    let lines: Vec<String> = task
+        .tables
+        .iter()
+        .filter_map(against)
+        .map(|(policy, name)| {
+            format!(
+                "tables/{name}/if_target_not_empty: {policy} does not go with --incremental, which replaces what it has copied before: \
+                 give fail or replace"
+            )
+        })
+        .collect();
+    if lines.is_empty() { Ok(()) } else { Err(RunError::Task(lines)) }
+}
+
+/// Reads the task, compares it with what is recorded, and creates it if it is new. Nothing is created when anything is
+/// wrong with it.
+pub(super) async fn begin(launch: &Launch, ledger: &Ledger, fleet: &Fleet) -> Result<Begun, RunError> {
+    let own = launch.description.as_ref().map(|(text, file)| parse(text, file, launch.secrets.as_ref())).transpose()?;
+    let stored = ledger.description().await?;
+    let record = ledger.task().await?;
+    let place = ledger.path("description");
+    if let Some(record) = record {
+        if record.format != TaskRecord::FORMAT {
+            return Err(RunError::Task(vec![format!(
+                "the task at {} was created by another version of this program (format {})",
+                launch.task_path, record.format
+            )]));
+        }
+        if record.forgotten {
+            return Err(RunError::World(vec![format!(
+                "the task at {} is being forgotten: cleanup --remove --forget ends that",
+                launch.task_path
+            )]));
+        }
+        return resume(launch, ledger, own, stored, record).await;
+    }
+    let (text, task) = match (&launch.description, own, stored) {
+        (Some((text, _)), Some(task), None) => (text.clone(), task),
+        (Some((text, _)), Some(task), Some(_)) if launch.upload_force => (text.clone(), task),
+        (_, own, Some(stored)) => {
+            let task = parse(&stored, &place, launch.secrets.as_ref())?;
+            refuse_differences(&place, &task.plan_inputs(), own.as_ref())?;
+            (stored, task)
+        }
+        (_, _, None) => {
+            return Err(RunError::Task(vec![format!(
+                "there is no task at {}: give its file with --task-file",
+                launch.task_path
+            )]));
+        }
+    };
+    refuse_incremental(launch, &task)?;
+    let surveys = survey(fleet, &task).await.map_err(RunError::from_faults)?;
+    let record = TaskRecord {
+        format: TaskRecord::FORMAT,
+        id: TaskId(launch.dice.unique(12)),
+        inputs: task.plan_inputs(),
+        planned: false,
+        prepared: false,
+        finished: false,
+        pass: 0,
+        drops_vanished: false,
+        forgotten: false,
+    };
+    ledger.create_task(&text, &record).await?;
+    if launch.upload_force {
+        ledger.upload(&text).await?;
+    }
+    fault_point("task-created").await;
+    // Another worker may have been faster, perhaps with another task.
+    let Some(record) = ledger.task().await? else {
+        return Err(RunError::World(vec![format!("the task at {} was deleted", launch.task_path)]));
+    };
+    refuse_differences(&launch.task_path, &record.inputs, Some(&task))?;
+    tracing::info!("task {} at {}: accepted", record.id.0, launch.task_path);
+    Ok(Begun::Accepted(Accepted { task: Arc::new(task), record, surveys: Some(surveys) }))
+}
+
+async fn resume(
+    launch: &Launch,
+    ledger: &Ledger,
+    own: Option<Task>,
+    stored: Option<String>,
+    record: TaskRecord,
+) -> Result<Begun, RunError> {
+    refuse_differences(&launch.task_path, &record.inputs, own.as_ref())?;
+    let place = ledger.path("description");
+    let task = match (own, stored, &launch.description) {
+        (Some(task), stored, Some((text, _))) if launch.upload_force => {
+            if stored.as_ref() != Some(text) {
+                ledger.upload(text).await?;
+            }
+            task
+        }
+        (own, Some(stored), given) => {
+            let task = parse(&stored, &place, launch.secrets.as_ref())?;
+            refuse_differences(&launch.task_path, &record.inputs, Some(&task))?;
+            if own.is_some() && given.as_ref().is_some_and(|(text, _)| *text != stored) {
+                tracing::warn!(
+                    "the task file differs from the task stored at {place} in what may be changed (settings, transfer, limits, max_workers); \
+                     the stored one is used: --task-upload-force replaces it"
+                );
+            }
+            task
+        }
+        _ => return Err(RunError::World(vec![format!("{place} is gone from the coordinator")])),
+    };
+    refuse_incremental(launch, &task)?;
+    if record.finished {
+        let mut plans = Vec::new();
+        for table in 0..task.tables.len() {
+            plans.push(ledger.plan(table).await?);
+        }
+        let mut cache = Cache::default();
+        ledger.refresh(&mut cache, &plans).await?;
+        let (plans, boards) = (Arc::new(plans), cache.boards);
+        let (ending, left, task) = (Ending::WasFinished, Vec::new(), Arc::new(task));
+        return Ok(Begun::Finished(Summary { ending, record, plans, boards, left, task, ended_it: false }));
+    }
+    tracing::info!("task {} at {}: joining", record.id.0, launch.task_path);
+    Ok(Begun::Accepted(Accepted { task: Arc::new(task), record, surveys: None }))
+}
+
+pub(super) fn parse(text: &str, file: &str, secrets: &dyn SecretSource) -> Result<Task, RunError> {
+    let parsed = Task::parse(text, secrets).map_err(|faults: Faults| {
+        RunError::Task(faults.in_file(file).to_string().lines().map(str::to_owned).collect())
+    })?;
+    for warning in &parsed.warnings {
+        tracing::warn!("{file}: {warning}");
+    }
+    Ok(parsed.task)
+}
+
+/// A task that was edited in what the plan depends on is refused, and the difference is named.
+pub(super) fn refuse_differences(
+    place: &str,
+    planned: &BTreeMap<String, String>,
+    task: Option<&Task>,
+) -> Result<(), RunError> {
+    let Some(task) = task else { return Ok(()) };
+    let found = differences(planned, &task.plan_inputs());
+    if found.is_empty() {
+        return Ok(());
+    }
+    Err(RunError::Task(vec![format!(
+        "this is not the task that was created at {place}: {}. Give a changed task a --task-path of its own",
+        found.join("; ")
+    )]))
+}
