@@ -22,12 +22,12 @@ pub struct Earlier {
     /// How rows found their shard.
     pub sharding: Option<Sharding>,
     /// The partitions of the target that hold rows of the task.
-    pub partitions: Vec<Copied>,
+    pub partitions: Vec<CopiedPartition>,
 }
 
 /// A partition that was copied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Copied {
+pub struct CopiedPartition {
     /// As it was planned.
     #[serde(rename = "p")]
     pub partition: PartitionPlan,
@@ -74,7 +74,7 @@ impl Earlier {
     /// What is there after a pass: what it has copied, and what it has left as it was. `results` are the plan's partitions as
     /// they were counted when they were published.
     pub fn after(before: Option<Self>, plan: &TablePlan, results: &[PartitionResult]) -> Self {
-        let mut partitions: BTreeMap<PartitionValue, Copied> = BTreeMap::new();
+        let mut partitions: BTreeMap<PartitionValue, CopiedPartition> = BTreeMap::new();
         for copied in before.into_iter().flat_map(|earlier| earlier.partitions) {
             partitions.insert(copied.partition.value.clone(), copied);
         }
@@ -88,7 +88,7 @@ impl Earlier {
             if result.selected != partition.rows {
                 partition.mark = None;
             }
-            let copied = Copied { partition, target: result.target };
+            let copied = CopiedPartition { partition, target: result.target };
             partitions.insert(copied.partition.value.clone(), copied);
         }
         Self {
@@ -101,19 +101,19 @@ impl Earlier {
     }
 
     /// Those that a plan left as they were.
-    pub fn beside<'a>(&'a self, plan: &'a TablePlan) -> impl Iterator<Item = &'a Copied> {
+    pub fn beside<'a>(&'a self, plan: &'a TablePlan) -> impl Iterator<Item = &'a CopiedPartition> {
         let planned: std::collections::BTreeSet<&PartitionValue> =
             plan.partitions.iter().map(|partition| &partition.value).collect();
         self.partitions.iter().filter(move |copied| !planned.contains(&copied.partition.value))
     }
 
     /// The partition with a value, if it was copied.
-    pub fn find(&self, value: &PartitionValue) -> Option<&Copied> {
+    pub fn find(&self, value: &PartitionValue) -> Option<&CopiedPartition> {
         self.partitions.iter().find(|copied| &copied.partition.value == value)
     }
 }
 
-impl Copied {
+impl CopiedPartition {
     /// What is to be done about a partition that was copied.
     pub fn due(&self, found: &Found, on_target: OnTarget) -> Due {
         let OnTarget { least, most, may_shrink } = on_target;
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn both_sides_must_be_as_they_were() {
-        let copied = Copied { partition: partition("1", 5), target: 5 };
+        let copied = CopiedPartition { partition: partition("1", 5), target: 5 };
         let found = |content| {
             let shards = vec![(5, 5)];
             Found { value: value("1"), name: "1".into(), id: None, shards, mark: mark(content), renews: false }

@@ -40,6 +40,11 @@ const MOST_RANGES: usize = 40;
 const DIGEST: usize = 16;
 
 impl Mark {
+    /// The source shards that have parts of it.
+    pub fn shards(&self) -> impl Iterator<Item = usize> + '_ {
+        self.0.iter().map(|mark| mark.shard)
+    }
+
     /// Whether the rows are those that were there `before`.
     pub fn is_as(&self, before: &Mark) -> bool {
         self.0.len() == before.0.len() && self.0.iter().zip(&before.0).all(|(now, before)| now.is_as(before))

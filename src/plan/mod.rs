@@ -18,7 +18,7 @@ use crate::sql::{Expression, KeyElement, PartitionFilter, Relation, Selection, S
 pub use batches::{Cut, Found, MOST_PARTITIONS, Wishes, assemble, batches, cuts, usual_batch_bytes};
 pub use columns::{Matched, match_columns};
 pub use document::{Creation, Document, Planned, Travel};
-pub use earlier::{Again, Copied, Due, Earlier, OnTarget};
+pub use earlier::{Again, CopiedPartition, Due, Earlier, OnTarget};
 pub use literal::{LiteralError, parse_partition};
 pub use marks::{Mark, ShardMark};
 pub use slices::{Sample, ranges};

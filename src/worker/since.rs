@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures::future::join_all;
 
+use crate::cluster::PartName;
 use crate::model::{Node, PartitionId, PartitionValue};
-use crate::plan::{Again, Copied, Due, Earlier, Found, Mark, OnTarget, ShardMark};
+use crate::plan::{Again, CopiedPartition, Due, Earlier, Found, Mark, OnTarget, ShardMark};
 use crate::task::IfTargetNotEmpty;
 
 use super::planner::Planner;
@@ -58,12 +59,16 @@ impl Planner<'_> {
         if list.parts.iter().any(|part| part.id.0.starts_with(PATCHES)) {
             return HashMap::new();
         }
+        let mut of_id: HashMap<&PartitionId, Vec<&PartName>> = HashMap::new();
+        for part in &list.parts {
+            of_id.entry(&part.id).or_default().push(part);
+        }
         let mut of_value: HashMap<PartitionValue, BTreeSet<PartitionId>> = HashMap::new();
         for (value, id) in ids {
             of_value.entry(value).or_default().insert(id);
         }
         let mark = |(value, ids): (PartitionValue, BTreeSet<PartitionId>)| {
-            let parts = list.parts.iter().filter(|part| ids.contains(&part.id));
+            let parts = ids.iter().filter_map(|id| of_id.get(id)).flatten();
             let parts = parts.map(|part| (part.name.as_str(), part.rows, part.hash.as_str()));
             (value, ShardMark::of(shard, &list.table, parts))
         };
@@ -78,16 +83,17 @@ impl Planner<'_> {
         remarks: &mut Vec<String>,
     ) -> Result<(Vec<Found>, usize), Fault> {
         let earlier = &since.earlier;
-        let copied: HashMap<&PartitionValue, &Copied> =
+        self.refuse_lost_shards(&found, earlier)?;
+        let copied: HashMap<&PartitionValue, &CopiedPartition> =
             earlier.partitions.iter().map(|copied| (&copied.partition.value, copied)).collect();
         let there: BTreeSet<&PartitionValue> = found.iter().map(|partition| &partition.value).collect();
-        let vanished: Vec<&Copied> =
+        let vanished: Vec<&CopiedPartition> =
             earlier.partitions.iter().filter(|copied| !there.contains(&copied.partition.value)).collect();
-        let vanished: Vec<&Copied> =
+        let vanished: Vec<&CopiedPartition> =
             vanished.into_iter().filter(|copied| self.is_enabled(&copied.partition.name)).collect();
         let rows = self.rows_on_target(earlier).await?;
         let may_shrink = self.survey.merges_rows() || self.survey.target.has_ttl();
-        let on_target = |copied: &Copied| {
+        let on_target = |copied: &CopiedPartition| {
             let (least, most) = rows.get(&copied.partition.name).copied().unwrap_or_default();
             OnTarget { least, most, may_shrink }
         };
@@ -147,7 +153,13 @@ impl Planner<'_> {
         Ok((due, unchanged))
     }
 
-    fn remark(&self, again: &BTreeMap<Again, Vec<&str>>, vanished: &[&Copied], drops: bool, remarks: &mut Vec<String>) {
+    fn remark(
+        &self,
+        again: &BTreeMap<Again, Vec<&str>>,
+        vanished: &[&CopiedPartition],
+        drops: bool,
+        remarks: &mut Vec<String>,
+    ) {
         let lost: Vec<&str> = again
             .iter()
             .filter(|(why, _)| matches!(why, Again::Lost(_) | Again::Replica))
@@ -179,6 +191,28 @@ impl Planner<'_> {
         }
     }
 
+    /// A source shard that held rows and holds none at all was more likely lost, or made anew, than emptied on purpose: what was
+    /// copied of it must not follow.
+    fn refuse_lost_shards(&self, found: &[Found], earlier: &Earlier) -> Result<(), Fault> {
+        let of_marks = |mark: &Option<Mark>| mark.iter().flat_map(Mark::shards).collect::<Vec<_>>();
+        let before: BTreeSet<usize> =
+            earlier.partitions.iter().flat_map(|copied| of_marks(&copied.partition.mark)).collect();
+        let mut now: BTreeSet<usize> = found.iter().flat_map(|partition| of_marks(&partition.mark)).collect();
+        for partition in found {
+            let holders = partition.shards.iter().enumerate().filter(|(_, (rows, _))| *rows > 0);
+            now.extend(holders.map(|(shard, _)| shard));
+        }
+        let Some(lost) = before.difference(&now).next() else { return Ok(()) };
+        let hosts = self.survey.sources.get(*lost).into_iter().flatten().map(|node| node.address());
+        Err(self.world(&format!(
+            "source shard {} ({}) held rows of {} when it was copied, and holds none at all now: was it lost, or made anew? What was \
+             copied stays as it is. If it is meant to be empty, drop on the target what is to go, and begin anew at another task path",
+            lost + 1,
+            hosts.collect::<Vec<_>>().join(", "),
+            self.job.source
+        )))
+    }
+
     /// Whether rows are read, placed and told apart as they were.
     fn is_as(&self, earlier: &Earlier) -> bool {
         let survey = self.survey;
@@ -192,7 +226,7 @@ impl Planner<'_> {
     }
 
     /// A partition of which the source has nothing any more.
-    fn vanished(&self, name: &str, copied: &Copied) -> Found {
+    fn vanished(&self, name: &str, copied: &CopiedPartition) -> Found {
         Found {
             value: copied.partition.value.clone(),
             name: name.to_owned(),
@@ -234,8 +268,8 @@ impl Planner<'_> {
         Ok(rows)
     }
 
-    fn was_changed_there(&self, foreign: &[(&Copied, u64)]) -> Fault {
-        let text = |(copied, rows): &(&Copied, u64)| {
+    fn was_changed_there(&self, foreign: &[(&CopiedPartition, u64)]) -> Fault {
+        let text = |(copied, rows): &(&CopiedPartition, u64)| {
             format!("{} ({} rows were copied, and {rows} are there)", copied.partition.name, copied.target)
         };
         let texts: Vec<String> = foreign.iter().map(text).collect();

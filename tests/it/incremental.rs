@@ -82,6 +82,14 @@ fn only_what_changed_is_copied_again() {
     assert_eq!(months(&scene, &[2, 3], &scene.dst), of_source());
     again(&scene, &task, 0).tells(&["4 are unchanged, 0 have vanished"]);
     scene.check(&task);
+
+    // A shard that is made anew is no reason to empty its backup.
+    let held = months(&scene, &[2, 3], &scene.dst);
+    scene.ask(1, &format!("DROP TABLE {}.hits", scene.src));
+    scene.ask(1, &format!("CREATE TABLE {}.hits {COLUMNS} {BY_MONTH}", scene.src));
+    let refused = scene.launch(&task).args(&["--incremental", "--drop-vanished"]).run().with(1);
+    refused.tells(&["source shard 2", "holds none at all now"]);
+    assert_eq!(months(&scene, &[2, 3], &scene.dst), held);
 }
 
 /// The source is not partitioned as the target is, and some of its rows are chosen.

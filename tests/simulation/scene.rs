@@ -203,6 +203,15 @@ impl Scene {
             let (first, second) = later.rows.drain(..).flatten().partition(|row| shard_of(row) == 0);
             later.rows = vec![first, second];
         }
+        self.without_lost_shards()
+    }
+
+    /// A source shard that holds nothing any more is taken for lost: that is no second pass.
+    fn without_lost_shards(mut self) -> Self {
+        let lost = |(before, after): (&Vec<Row>, &Vec<Row>)| !before.is_empty() && after.is_empty();
+        if self.rows.iter().zip(&self.afterwards().rows).any(lost) {
+            self.later = None;
+        }
         self
     }
 
