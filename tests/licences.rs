@@ -1,4 +1,4 @@
-//! What the program is made of: every licence is one that deny.toml allows, and docs/licences.md names all of it.
+//! What the program is made of: nothing that deny.toml bans, every licence one that it allows, and docs/licences.md names all of it.
 //!
 //! `UPDATE_LICENCES=1 cargo test --test licences` writes that list.
 
@@ -62,6 +62,32 @@ fn every_licence_is_allowed() {
             .unwrap_or_else(|error| panic!("{name} {version}: {licence}: {error}"));
         let is_allowed = expression.evaluate(|wanted| allowed.contains(wanted));
         assert!(is_allowed, "{name} {version} is under {licence}, which deny.toml does not allow");
+    }
+}
+
+/// What `cargo deny check bans sources` says, without it.
+#[test]
+fn nothing_is_banned_and_all_comes_from_the_registry() {
+    let read = |name: &str| -> toml::Table { fs::read_to_string(path(name)).unwrap().parse().unwrap() };
+    let deny = read("deny.toml");
+    let banned: Vec<&str> =
+        deny["bans"]["deny"].as_array().unwrap().iter().map(|of| of["name"].as_str().unwrap()).collect();
+    assert!(!banned.is_empty());
+    for (name, version, _) in shipped() {
+        assert!(!banned.contains(&name.as_str()), "{name} {version} is banned by deny.toml");
+    }
+    for package in read("Cargo.lock")["package"].as_array().unwrap() {
+        // Our own have none.
+        let Some(source) = package.get("source") else { continue };
+        let source = source.as_str().unwrap();
+        assert!(source.starts_with("registry+") && package.get("checksum").is_some(), "{package:?}");
+    }
+    let manifest = read("Cargo.toml");
+    for section in ["dependencies", "dev-dependencies"] {
+        for (name, wanted) in manifest[section].as_table().unwrap() {
+            let version = wanted.as_str().or_else(|| wanted.get("version").and_then(toml::Value::as_str));
+            assert!(version.is_none_or(|version| !version.contains('*')), "{name} is wanted in any version");
+        }
     }
 }
 
