@@ -106,24 +106,23 @@ impl Earlier {
             plan.partitions.iter().map(|partition| &partition.value).collect();
         self.partitions.iter().filter(move |copied| !planned.contains(&copied.partition.value))
     }
-
-    /// The partition with a value, if it was copied.
-    pub fn find(&self, value: &PartitionValue) -> Option<&CopiedPartition> {
-        self.partitions.iter().find(|copied| &copied.partition.value == value)
-    }
 }
 
 impl CopiedPartition {
+    /// How many rows the target holds, where they are not those that were copied.
+    pub fn lost(&self, on_target: OnTarget) -> Option<u64> {
+        // Of replicas that do not agree, one may have what was copied.
+        let rows = self.target.clamp(on_target.least, on_target.most);
+        (rows != self.target && !(on_target.may_shrink && rows < self.target)).then_some(rows)
+    }
+
     /// What is to be done about a partition that was copied.
     pub fn due(&self, found: &Found, on_target: OnTarget) -> Due {
-        let OnTarget { least, most, may_shrink } = on_target;
-        // Of replicas that do not agree, one may have what was copied.
-        let rows = self.target.clamp(least, most);
-        if rows != self.target && !(may_shrink && rows < self.target) {
+        if let Some(rows) = self.lost(on_target) {
             return Due::Again(Again::Lost(rows));
         }
         match (&found.mark, &self.partition.mark) {
-            _ if least != most => Due::Again(Again::Replica),
+            _ if on_target.least != on_target.most => Due::Again(Again::Replica),
             (Some(now), Some(before)) if now.is_as(before) => Due::Unchanged,
             (Some(_), Some(_)) => Due::Again(Again::Changed),
             _ => Due::Again(Again::Unknown),
@@ -190,7 +189,11 @@ mod tests {
                 renews: false,
             };
             let on_target = OnTarget { least: rows, most: rows, may_shrink: false };
-            earlier.find(&value(name)).map(|copied| copied.due(&found, on_target))
+            earlier
+                .partitions
+                .iter()
+                .find(|copied| copied.partition.name == name)
+                .map(|copied| copied.due(&found, on_target))
         };
         assert_eq!(due("1", 6), Some(Due::Again(Again::Unknown)));
         assert_eq!(due("2", 5), Some(Due::Unchanged));

@@ -15,7 +15,8 @@
 //!   publishing has a name for. Doing it again gives the same. (`append`: by `ATTACH`, after what was there was recorded; the
 //!   count decides whether it was done, and where it cannot, the task stops and says so.)
 //! - **I2** *A partition that held rows of others before is left as it was unless the task says what to do with it.* It is
-//!   looked at when the task is planned and again right before its rows would change ([`decide`]).
+//!   looked at when the task is planned and again right before its rows would change ([`decide`]). What an earlier pass of
+//!   the task has filled is ours: it is looked at when the next pass is planned, and gives way.
 //! - **I3** *Nothing is `copied` or `done` that was not counted on the nodes that hold it*, by query, after the last
 //!   statement of that attempt has ended or was given up. No answer is never a zero.
 //! - **I4** *Staged rows of a recorded attempt exist until the batch is `done`.* Whoever drops tables drops those of

@@ -55,8 +55,9 @@ async fn begin(
         }
         if crew::take_all(ledger, &place, &launch.worker).await? {
             let begun = begin_alone(launch, ledger, tables, pass, drops_vanished).await;
-            ledger.give_up(&place).await?;
+            let given_up = ledger.give_up(&place).await;
             begun?;
+            given_up?;
             continue;
         }
         tokio::select! {

@@ -13,7 +13,7 @@ use crate::sql::{KeyElement, PartitionFilter, Relation, Selection, Slice, key_el
 use crate::task::{IfTargetNotEmpty, TableJob, Task};
 
 use super::fleet::Fleet;
-use super::since::{Since, mark_of};
+use super::since::{Since, few, mark_of};
 use super::survey::{Fault, Survey, no_clone};
 use super::wishes::source_wishes;
 
@@ -243,11 +243,7 @@ impl Planner<'_> {
                     let listed = if some.is_empty() {
                         "the source has none".to_owned()
                     } else {
-                        format!(
-                            "the source has {}{}",
-                            some[..some.len().min(5)].join(", "),
-                            if some.len() > 5 { ", …" } else { "" }
-                        )
+                        format!("the source has {}", few(&some))
                     };
                     remarks.push(format!("enabled_partitions: there is no partition {name}; {listed}"));
                 }
@@ -281,9 +277,9 @@ impl Planner<'_> {
             return Ok(());
         }
         let count = filled.len();
-        let few: Vec<String> =
-            filled.iter().take(5).map(|(name, (rows, node))| format!("{name} ({rows} rows on {node})")).collect();
-        let listed = format!("{}{}", few.join(", "), if count > 5 { ", …" } else { "" });
+        let texts: Vec<String> =
+            filled.iter().map(|(name, (rows, node))| format!("{name} ({rows} rows on {node})")).collect();
+        let listed = few(&texts);
         match self.policy {
             IfTargetNotEmpty::Fail => {
                 return Err(self.world(&format!(

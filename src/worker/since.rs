@@ -87,10 +87,10 @@ impl Planner<'_> {
         let copied: HashMap<&PartitionValue, &CopiedPartition> =
             earlier.partitions.iter().map(|copied| (&copied.partition.value, copied)).collect();
         let there: BTreeSet<&PartitionValue> = found.iter().map(|partition| &partition.value).collect();
-        let vanished: Vec<&CopiedPartition> =
-            earlier.partitions.iter().filter(|copied| !there.contains(&copied.partition.value)).collect();
-        let vanished: Vec<&CopiedPartition> =
-            vanished.into_iter().filter(|copied| self.is_enabled(&copied.partition.name)).collect();
+        let has_vanished = |copied: &&CopiedPartition| {
+            !there.contains(&copied.partition.value) && self.is_enabled(&copied.partition.name)
+        };
+        let vanished: Vec<&CopiedPartition> = earlier.partitions.iter().filter(has_vanished).collect();
         let rows = self.rows_on_target(earlier).await?;
         let may_shrink = self.survey.merges_rows() || self.survey.target.has_ttl();
         let on_target = |copied: &CopiedPartition| {
@@ -130,11 +130,7 @@ impl Planner<'_> {
         }
         if since.drops_vanished {
             for copied in &vanished {
-                let OnTarget { least, most, .. } = on_target(copied);
-                let rows = copied.target.clamp(least, most);
-                if rows > copied.target || (rows < copied.target && rows > 0 && !may_shrink) {
-                    foreign.push((copied, rows));
-                }
+                foreign.extend(copied.lost(on_target(copied)).filter(|rows| *rows > 0).map(|rows| (*copied, rows)));
                 due.push(self.vanished(&copied.partition.name, copied));
             }
         }
@@ -273,7 +269,6 @@ impl Planner<'_> {
             format!("{} ({} rows were copied, and {rows} are there)", copied.partition.name, copied.target)
         };
         let texts: Vec<String> = foreign.iter().map(text).collect();
-        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         self.world(&format!(
             "somebody else has changed {} partitions of the target {} since they were copied: {}. What is dropped there is copied \
              again; in a task with <if_target_not_empty>replace</if_target_not_empty> they would give way",
@@ -297,6 +292,8 @@ pub(super) fn mark_of(partition: &Found, shards: &mut [HashMap<PartitionValue, S
     (!marks.is_empty()).then_some(Mark(marks))
 }
 
-fn few(names: &[&str]) -> String {
-    format!("{}{}", names[..names.len().min(5)].join(", "), if names.len() > 5 { ", …" } else { "" })
+/// The first of some names.
+pub(super) fn few<S: std::borrow::Borrow<str>>(names: &[S]) -> String {
+    const LISTED: usize = 5;
+    format!("{}{}", names[..names.len().min(LISTED)].join(", "), if names.len() > LISTED { ", …" } else { "" })
 }
