@@ -18,12 +18,15 @@ use crate::worker::{Ending, Summary, bulk};
 
 use super::hook::Hook;
 use super::logs::Logs;
-use super::meant::RunOptions;
+use super::meant::{LogFormat, RunOptions};
+use super::work::print;
 use super::{Exit, Failure, Interrupt, report_file};
 
 /// What is to be done after a run.
 pub(super) struct Aftermath {
     reports: Vec<PathBuf>,
+    /// Whether one goes to standard output too, for a program.
+    prints: bool,
     on_finish: Option<String>,
     on_failure: Option<String>,
     task_path: String,
@@ -48,6 +51,7 @@ impl Aftermath {
     pub(super) fn of(options: &RunOptions) -> Self {
         Self {
             reports: options.report.clone(),
+            prints: options.format == LogFormat::Json,
             on_finish: options.on_finish.clone(),
             on_failure: options.on_failure.clone(),
             task_path: options.address.task_path().to_owned(),
@@ -63,7 +67,7 @@ impl Aftermath {
         logs: &Logs,
         interrupt: &Interrupt,
     ) -> Result<Exit, Failure> {
-        if self.reports.is_empty() && self.on_finish.is_none() && self.on_failure.is_none() {
+        if self.reports.is_empty() && !self.prints && self.on_finish.is_none() && self.on_failure.is_none() {
             return ended;
         }
         let mut outcome = self.outcome(&ended, &traces, logs).await;
@@ -80,6 +84,9 @@ impl Aftermath {
             }
             (ended, Ok(())) => ended,
         };
+        if self.prints {
+            print(outcome.written(Form::Json)?.trim_end());
+        }
         if let Some((flag, command)) = self.hook(&outcome, traces.summary.as_ref()) {
             let (exit_code, task) = (outcome.exit_code, self.task_path.as_str());
             let hook = Hook { flag, command, outcome: outcome.outcome.as_str(), exit_code, task };

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::report::counted;
+use crate::model::counted;
+use crate::report::CleanupReport;
 use crate::task::SystemSecrets;
 use crate::worker::RunError;
-use crate::worker::cleanup::{Cleaner, Findings, Request, Standing};
+use crate::worker::cleanup::{Cleaner, Findings, Removal, Request, Standing};
 
 use super::address::{Address, doors_of};
-use super::meant::CleanupOptions;
-use super::work::{failure, name, print, shell_word, text};
+use super::meant::{CleanupOptions, LogFormat};
+use super::work::{failure, name, print, say, shell_word, text};
 use super::{Exit, Failure, Interrupt, PROGRAM};
 
 /// Lists what a dead task left, and removes it when told so.
@@ -35,54 +36,95 @@ pub(super) async fn cleanup(options: CleanupOptions, interrupt: Interrupt) -> Re
             }
             failure(error)
         }),
-        () = interrupt.stop() => Ok(Exit::Interrupted),
+        () = interrupt.stop() => Ok(None),
     };
     cleaner.close().await;
-    outcome
+    let Some(cleaned) = outcome? else { return Ok(Exit::Interrupted) };
+    match options.format {
+        LogFormat::Text => print(&cleaned.conclusion(&options)),
+        LogFormat::Json => {
+            let report = CleanupReport::of(&cleaned.found, cleaned.removal.as_ref(), cleaned.forgotten);
+            print(&serde_json::to_string_pretty(&report)?);
+        }
+    }
+    Ok(cleaned.exit())
+}
+
+/// What was found and done.
+struct Cleaned {
+    found: Findings,
+    removal: Option<Removal>,
+    forgotten: bool,
 }
 
 async fn look_and_remove(
     cleaner: &mut Cleaner,
     options: &CleanupOptions,
     interrupt: &Interrupt,
-) -> Result<Exit, RunError> {
+) -> Result<Option<Cleaned>, RunError> {
     let found = tokio::select! {
         found = cleaner.look() => found?,
-        () = interrupt.finish() => return Ok(Exit::Interrupted),
+        () = interrupt.finish() => return Ok(None),
     };
-    print(found.to_string().trim_end());
-    let incomplete = if found.silent.is_empty() { Exit::Done } else { Exit::Partial };
+    say(options.format, found.to_string().trim_end());
+    let mut cleaned = Cleaned { found, removal: None, forgotten: false };
     if !options.remove {
-        print(&advice(&found, options));
-        return Ok(incomplete);
+        return Ok(Some(cleaned));
     }
-    let removal = cleaner.remove(&found, interrupt).await?;
-    if removal.interrupted {
-        print("Interrupted: only some of it is removed. The same command goes on.");
-        return Ok(Exit::Interrupted);
-    }
-    print(removal.to_string().trim_end());
-    if removal.given_up > 0 {
-        print(&format!("{} will be copied again when the task is run again.", counted(removal.given_up, "batch")));
-    }
-    let everything = removal.failed.is_empty() && found.silent.is_empty();
-    if options.forget && everything {
-        cleaner.forget().await?;
-        print(&format!("The task is gone from {}.", options.address.task_path()));
-        if let Standing::Unfinished { done, begun, .. } = found.standing
-            && done + begun > 0
-        {
-            print("What it had published stays in the target tables: a new task finds rows there.");
+    let removal = cleaner.remove(&cleaned.found, interrupt).await?;
+    if !removal.interrupted {
+        say(options.format, removal.to_string().trim_end());
+        if removal.given_up > 0 {
+            let line =
+                format!("{} will be copied again when the task is run again.", counted(removal.given_up, "batch"));
+            say(options.format, &line);
         }
-        return Ok(Exit::Done);
     }
-    if !everything {
-        let stays = if options.forget { "; the task is not forgotten before" } else { "" };
-        print(&format!("Not everything is removed{stays}: the same command tries again."));
-        return Ok(Exit::Partial);
+    cleaned.removal = Some(removal);
+    if options.forget && cleaned.is_everything() {
+        cleaner.forget().await?;
+        cleaned.forgotten = true;
     }
-    print(standing(&found));
-    Ok(Exit::Done)
+    Ok(Some(cleaned))
+}
+
+impl Cleaned {
+    /// Whether all that may go is gone, from servers that all answered.
+    fn is_everything(&self) -> bool {
+        let gone = |removal: &Removal| !removal.interrupted && removal.failed.is_empty();
+        self.removal.as_ref().is_some_and(gone) && self.found.silent.is_empty()
+    }
+
+    fn exit(&self) -> Exit {
+        match &self.removal {
+            None if self.found.silent.is_empty() => Exit::Done,
+            Some(removal) if removal.interrupted => Exit::Interrupted,
+            Some(_) if self.is_everything() => Exit::Done,
+            _ => Exit::Partial,
+        }
+    }
+
+    /// What a person is told last.
+    fn conclusion(&self, options: &CleanupOptions) -> String {
+        let Some(removal) = &self.removal else { return advice(&self.found, options) };
+        if removal.interrupted {
+            return "Interrupted: only some of it is removed. The same command goes on.".to_owned();
+        }
+        if !self.is_everything() {
+            let stays = if options.forget { "; the task is not forgotten before" } else { "" };
+            return format!("Not everything is removed{stays}: the same command tries again.");
+        }
+        if !self.forgotten {
+            return standing(&self.found).to_owned();
+        }
+        let gone = format!("The task is gone from {}.", options.address.task_path());
+        match self.found.standing {
+            Standing::Unfinished { done, begun, .. } if done + begun > 0 => {
+                format!("{gone}\nWhat it had published stays in the target tables: a new task finds rows there.")
+            }
+            _ => gone,
+        }
+    }
 }
 
 /// What a person can do after the list.

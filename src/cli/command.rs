@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::protocol::Order;
+use crate::report::CleanupReport;
+use crate::report::order::{Obeyed, OrderReport};
 use crate::task::SystemSecrets;
-use crate::worker::cleanup::{Cleaner, Request, Standing};
+use crate::worker::cleanup::{Cleaner, Findings, Removal, Request, Standing};
 use crate::worker::orders::{Awaited, Orders};
 use crate::worker::status::Onlooker;
 
 use super::address::{Address, coordinator_of, doors_of};
-use super::meant::CommandOptions;
-use super::work::{failure, print};
+use super::meant::{CommandOptions, LogFormat};
+use super::work::{failure, print, say};
 use super::{Exit, Failure, Interrupt, PROGRAM};
 
 /// How often servers are asked for statements that are to end.
@@ -21,20 +23,33 @@ const LOOK: Duration = Duration::from_millis(500);
 pub(super) async fn command(options: CommandOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
     let coordinator = coordinator_of(&options.address)?;
     let orders = Orders::open(coordinator.as_ref(), options.address.task_path()).await.map_err(failure)?;
-    let outcome = carry_out(&orders, &options, &interrupt).await;
+    let came = carry_out(&orders, &options, &interrupt).await;
     orders.close().await;
-    outcome
+    let came = came?;
+    match options.format {
+        LogFormat::Text => print(&came.text(&options)),
+        LogFormat::Json => print(&serde_json::to_string_pretty(&came.report(&options))?),
+    }
+    Ok(came.exit())
 }
 
-async fn carry_out(orders: &Orders, options: &CommandOptions, interrupt: &Interrupt) -> Result<Exit, Failure> {
+/// What became of an order.
+enum Came {
+    Resumed,
+    WasNotPaused,
+    /// With what servers said that did not answer.
+    Paused(Vec<String>),
+    Cancelled(Box<Findings>, Removal),
+    Overruled,
+    Interrupted,
+}
+
+async fn carry_out(orders: &Orders, options: &CommandOptions, interrupt: &Interrupt) -> Result<Came, Failure> {
     let before = orders.give(options.order).await.map_err(failure)?;
     match (options.order, before) {
-        (Order::Run, Order::Run) => print("The task was not paused."),
-        (Order::Run, _) => print("The task goes on: workers that waited begin again."),
+        (Order::Run, Order::Run) => return Ok(Came::WasNotPaused),
+        (Order::Run, _) => return Ok(Came::Resumed),
         _ => {}
-    }
-    if options.order == Order::Run {
-        return Ok(Exit::Done);
     }
     let in_hand = |workers: &[String]| {
         let verb = if options.order == Order::Pause {
@@ -42,37 +57,17 @@ async fn carry_out(orders: &Orders, options: &CommandOptions, interrupt: &Interr
         } else {
             "give up what they have in hand"
         };
-        print(&format!("Waiting until these workers {verb}: {}", workers.join(", ")));
+        say(options.format, &format!("Waiting until these workers {verb}: {}", workers.join(", ")));
     };
     match orders.quiet(interrupt, in_hand).await.map_err(failure)? {
         Awaited::Quiet if options.order == Order::Cancel => clean(options, interrupt).await,
-        Awaited::Quiet => {
-            let silent = tokio::select! {
-                biased;
-                () = interrupt.finish() => return Ok(Exit::Interrupted),
-                silent = statements_ended(options) => silent?,
-            };
-            let flags = options.address.flags();
-            if !silent.is_empty() {
-                silent.iter().for_each(|line| print(&format!("No answer: {line}")));
-                print(&format!(
-                    "The task is paused, but these servers did not say whether something of it runs. To go on:\n  {PROGRAM} resume {flags}"
-                ));
-                return Ok(Exit::Partial);
-            }
-            print(&format!(
-                "The task is paused: nothing of it runs on any server. To go on:\n  {PROGRAM} resume {flags}"
-            ));
-            Ok(Exit::Done)
-        }
-        Awaited::Overruled(_) => {
-            print("Somebody resumed the task meanwhile.");
-            Ok(Exit::Failed)
-        }
-        Awaited::Interrupted => {
-            print("Not waiting any more; the order stays.");
-            Ok(Exit::Interrupted)
-        }
+        Awaited::Quiet => tokio::select! {
+            biased;
+            () = interrupt.finish() => Ok(Came::Interrupted),
+            silent = statements_ended(options) => Ok(Came::Paused(silent?)),
+        },
+        Awaited::Overruled(_) => Ok(Came::Overruled),
+        Awaited::Interrupted => Ok(Came::Interrupted),
     }
 }
 
@@ -96,7 +91,7 @@ async fn statements_ended(options: &CommandOptions) -> Result<Vec<String>, Failu
             told = true;
             let running: Vec<String> =
                 sight.statements.iter().map(|(node, _, running)| format!("{} on {node}", running.query_id)).collect();
-            print(&format!("Waiting until these statements end: {}", running.join(", ")));
+            say(options.format, &format!("Waiting until these statements end: {}", running.join(", ")));
         }
         // Servers tell nobody when a statement ends.
         tokio::time::sleep(LOOK).await;
@@ -106,7 +101,7 @@ async fn statements_ended(options: &CommandOptions) -> Result<Vec<String>, Failu
 }
 
 /// Removes what a cancelled task had staged.
-async fn clean(options: &CommandOptions, interrupt: &Interrupt) -> Result<Exit, Failure> {
+async fn clean(options: &CommandOptions, interrupt: &Interrupt) -> Result<Came, Failure> {
     let doors = doors_of(&options.address)?;
     let request = Request {
         warehouse: doors.warehouse,
@@ -126,11 +121,69 @@ async fn clean(options: &CommandOptions, interrupt: &Interrupt) -> Result<Exit, 
     };
     let outcome = tokio::select! {
         outcome = outcome => outcome.map_err(failure),
-        () = interrupt.stop() => return Ok(Exit::Interrupted),
+        () = interrupt.stop() => return Ok(Came::Interrupted),
     };
     cleaner.close().await;
-    let (found, removal) = outcome?;
-    print(removal.to_string().trim_end());
+    outcome.map(|(found, removal)| Came::Cancelled(Box::new(found), removal))
+}
+
+impl Came {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Resumed | Self::WasNotPaused => Exit::Done,
+            Self::Paused(silent) if silent.is_empty() => Exit::Done,
+            Self::Paused(_) => Exit::Partial,
+            Self::Cancelled(_, removal) if removal.interrupted => Exit::Interrupted,
+            Self::Cancelled(found, removal) if is_everything(found, removal) => Exit::Done,
+            Self::Cancelled(..) => Exit::Partial,
+            Self::Overruled => Exit::Failed,
+            Self::Interrupted => Exit::Interrupted,
+        }
+    }
+
+    fn report(&self, options: &CommandOptions) -> OrderReport {
+        let (outcome, not_looked_at, cleanup) = match self {
+            Self::Resumed => (Obeyed::Resumed, Vec::new(), None),
+            Self::WasNotPaused => (Obeyed::WasNotPaused, Vec::new(), None),
+            Self::Paused(silent) => (Obeyed::Paused, silent.clone(), None),
+            Self::Cancelled(found, removal) => {
+                let cleanup = CleanupReport::of(found, Some(removal), false);
+                (Obeyed::Cancelled, found.silent.clone(), Some(cleanup))
+            }
+            Self::Overruled => (Obeyed::Overruled, Vec::new(), None),
+            Self::Interrupted => (Obeyed::Interrupted, Vec::new(), None),
+        };
+        OrderReport { path: options.address.task_path().to_owned(), outcome, not_looked_at, cleanup }
+    }
+
+    fn text(&self, options: &CommandOptions) -> String {
+        let flags = options.address.flags();
+        match self {
+            Self::Resumed => "The task goes on: workers that waited begin again.".to_owned(),
+            Self::WasNotPaused => "The task was not paused.".to_owned(),
+            Self::Paused(silent) if silent.is_empty() => {
+                format!("The task is paused: nothing of it runs on any server. To go on:\n  {PROGRAM} resume {flags}")
+            }
+            Self::Paused(silent) => {
+                let silent: String = silent.iter().map(|line| format!("No answer: {line}\n")).collect();
+                format!(
+                    "{silent}The task is paused, but these servers did not say whether something of it runs. To go on:\n  \
+                     {PROGRAM} resume {flags}"
+                )
+            }
+            Self::Cancelled(found, removal) => cancelled(found, removal, options),
+            Self::Overruled => "Somebody resumed the task meanwhile.".to_owned(),
+            Self::Interrupted => "Not waiting any more; the order stays.".to_owned(),
+        }
+    }
+}
+
+/// Whether nothing of a cancelled task is left.
+fn is_everything(found: &Findings, removal: &Removal) -> bool {
+    !removal.interrupted && removal.failed.is_empty() && found.silent.is_empty()
+}
+
+fn cancelled(found: &Findings, removal: &Removal, options: &CommandOptions) -> String {
     let published = match found.standing {
         Standing::Unfinished { done, batches, .. } => {
             format!(" {done} of {batches} batches were published; they stay.")
@@ -138,22 +191,19 @@ async fn clean(options: &CommandOptions, interrupt: &Interrupt) -> Result<Exit, 
         Standing::Finished => " It had finished before the order came; what it published stays.".to_owned(),
         _ => " Nothing was published.".to_owned(),
     };
-    let flags = options.address.flags();
-    if removal.interrupted || !removal.failed.is_empty() || !found.silent.is_empty() {
-        for silent in &found.silent {
-            print(&format!("Not looked at: {silent}"));
-        }
-        print(&format!(
-            "The task is cancelled.{published} Not everything of it is removed; try again:\n  {PROGRAM} cancel {flags}"
-        ));
-        return Ok(if removal.interrupted { Exit::Interrupted } else { Exit::Partial });
+    let (removed, flags) = (removal.to_string(), options.address.flags());
+    if !is_everything(found, removal) {
+        let silent: String = found.silent.iter().map(|line| format!("Not looked at: {line}\n")).collect();
+        return format!(
+            "{removed}{silent}The task is cancelled.{published} Not everything of it is removed; try again:\n  {PROGRAM} cancel {flags}"
+        );
     }
     let state = match options.address {
         Address::Keeper { .. } => "ZooKeeper",
         Address::Local { .. } => "the state directory",
     };
-    print(&format!(
-        "The task is cancelled.{published} Its record stays in {state}; to remove that too:\n  {PROGRAM} cleanup {flags} --remove --forget"
-    ));
-    Ok(Exit::Done)
+    format!(
+        "{removed}The task is cancelled.{published} Its record stays in {state}; to remove that too:\n  \
+         {PROGRAM} cleanup {flags} --remove --forget"
+    )
 }

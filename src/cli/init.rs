@@ -6,11 +6,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::model::Secret;
+use crate::report::proposal::ProposalReport;
 use crate::task::{SecretSource, Sketch, SystemSecrets, Task};
 use crate::worker::propose::{self, Servers, Side};
 
 use super::address::servers;
-use super::meant::InitOptions;
+use super::meant::{InitOptions, LogFormat};
 use super::work::{failure, print};
 use super::{Exit, Failure, Interrupt, PROGRAM};
 
@@ -25,7 +26,7 @@ pub(super) async fn init(options: InitOptions, interrupt: Interrupt) -> Result<E
         sketch = propose::init(&servers, &copy) => sketch.map_err(failure)?,
         () = interrupt.finish() => return Ok(Exit::Interrupted),
     };
-    write(&sketch, options.output.as_deref())
+    write(&sketch, options.output.as_deref(), options.format)
 }
 
 /// Reads the password of a side from where its variable says.
@@ -41,19 +42,25 @@ pub(super) fn enter(flag: &str, side: &mut Side) -> Result<(), Failure> {
 
 /// Writes a task file that is known to be one. A file of that name is not overwritten, and nobody else may read it: what is
 /// kept of another task may hold passwords.
-pub(super) fn write(sketch: &Sketch, output: Option<&Path>) -> Result<Exit, Failure> {
+pub(super) fn write(sketch: &Sketch, output: Option<&Path>, format: LogFormat) -> Result<Exit, Failure> {
     let xml = sketch.to_xml();
-    if let Err(faults) = Task::parse(&xml, &SystemSecrets) {
-        return Err(Failure::new(Exit::BadInput, faults.in_file("the task file that would be written")));
+    let task = Task::parse(&xml, &SystemSecrets)
+        .map_err(|faults| Failure::new(Exit::BadInput, faults.in_file("the task file that would be written")))?;
+    if let Some(path) = output {
+        let shown = path.display();
+        let failed = |error: std::io::Error| Failure::new(Exit::Failed, format!("cannot write {shown}: {error}"));
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+        file.write_all(xml.as_bytes()).map_err(failed)?;
     }
-    let Some(path) = output else {
-        print(xml.trim_end());
-        return Ok(Exit::Done);
-    };
-    let shown = path.display();
-    let failed = |error: std::io::Error| Failure::new(Exit::Failed, format!("cannot write {shown}: {error}"));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-    file.write_all(xml.as_bytes()).map_err(failed)?;
-    print(&format!("{shown} is written. What would go wrong with it: {PROGRAM} check --task-file {shown}"));
+    match (format, output) {
+        (LogFormat::Json, _) => {
+            print(&serde_json::to_string_pretty(&ProposalReport::of(sketch, &xml, &task.task, output))?);
+        }
+        (LogFormat::Text, None) => print(xml.trim_end()),
+        (LogFormat::Text, Some(path)) => {
+            let shown = path.display();
+            print(&format!("{shown} is written. What would go wrong with it: {PROGRAM} check --task-file {shown}"));
+        }
+    }
     Ok(Exit::Done)
 }

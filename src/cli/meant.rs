@@ -19,7 +19,7 @@ use super::task_path::TaskPathFault;
 use super::typed;
 pub use super::typed::LogFormat;
 use super::typed::{
-    CheckFlags, CleanupFlags, CommandFlags, DashboardFlags, Flags, InitFlags, LookFlags, Measured, PlanFlags,
+    CheckFlags, CleanupFlags, DashboardFlags, Flags, InitFlags, LookFlags, Measured, OrderFlags, PlanFlags,
     ProgressWish, ReverseFlags, ToFlags, Verb, VerifyFlags,
 };
 use crate::model::Node;
@@ -105,7 +105,7 @@ pub(super) fn meaning(verb: Verb) -> Result<Invocation, Fault> {
         Verb::Plan(flags) => plan(flags).map(Invocation::Plan),
         Verb::Status(flags) => look(flags),
         Verb::Dashboard(flags) => dashboard(flags).map(Invocation::Dashboard),
-        Verb::Pause(flags) => command(flags.command, if flags.now { Order::PauseNow } else { Order::Pause }),
+        Verb::Pause(flags) => command(flags.order, if flags.now { Order::PauseNow } else { Order::Pause }),
         Verb::Resume(flags) => command(flags, Order::Run),
         Verb::Cancel(flags) => command(flags, Order::Cancel),
         Verb::Check(flags) => check(flags).map(Invocation::Check),
@@ -147,11 +147,12 @@ fn token(flag: &'static str, env: Option<String>, file: Option<&Path>) -> Result
     Ok(env.map(TokenSource::Env).or(file.map(TokenSource::File)))
 }
 
-fn command(flags: CommandFlags, order: Order) -> Result<Invocation, Fault> {
+fn command(OrderFlags { command: flags, format }: OrderFlags, order: Order) -> Result<Invocation, Fault> {
     let address = addressed(flags.address, flags.task_file.as_deref())?.existing()?;
     Ok(Invocation::Command(CommandOptions {
         address,
         order,
+        format,
         log: to_standard_error(flags.log_level, flags.log_format)?,
     }))
 }
@@ -171,6 +172,7 @@ fn cleanup(flags: CleanupFlags) -> Result<CleanupOptions, Fault> {
         remove: flags.remove,
         forget: flags.forget,
         task_id: flags.task_id,
+        format: flags.format,
         log: to_standard_error(flags.log_level, flags.log_format)?,
     })
 }
@@ -237,6 +239,7 @@ fn init(flags: InitFlags) -> Result<InitOptions, Fault> {
         copy: FirstCopy { from, to: side(&to, flags.to_more)?, tables: flags.tables, database: flags.database },
         config: flags.config_file.map(|path| existing_file("--config-file", &path)).transpose()?,
         output: flags.written.output.map(|path| absent_file("--output", &path)).transpose()?,
+        format: flags.written.format,
         log: to_standard_error(flags.written.log_level, LogFormat::Text)?,
     })
 }
@@ -250,6 +253,7 @@ fn reverse(flags: ReverseFlags) -> Result<ReverseOptions, Fault> {
         database: flags.database,
         sharding_key: flags.sharding_key,
         output: flags.written.output.map(|path| absent_file("--output", &path)).transpose()?,
+        format: flags.written.format,
         log: to_standard_error(flags.written.log_level, LogFormat::Text)?,
     })
 }
@@ -325,6 +329,7 @@ fn run(flags: Flags) -> Result<Invocation, Fault> {
         copy_fault_probability: flags.copy_fault_probability,
         move_fault_probability: flags.move_fault_probability,
         jobs: flags.jobs,
+        format: flags.format,
         progress,
         progress_every: Duration::from_secs(flags.progress_every.into()),
         metrics: match flags.metrics_listen {

@@ -55,6 +55,7 @@ fn what_is_not_said_has_the_defaults_of_the_original() {
             copy_fault_probability: 0.0,
             move_fault_probability: 0.0,
             jobs: Jobs::Adaptive,
+            format: LogFormat::Text,
             // Whether a terminal sees this test is not known.
             progress: options.progress,
             progress_every: Duration::from_secs(30),

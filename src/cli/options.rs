@@ -86,6 +86,8 @@ pub struct CommandOptions {
     pub address: Address,
     /// What its workers are to do.
     pub order: Order,
+    /// For people or for programs.
+    pub format: LogFormat,
     /// What is logged. To standard error only.
     pub log: LogOptions,
 }
@@ -123,6 +125,8 @@ pub struct RunOptions {
     pub move_fault_probability: f64,
     /// How many pieces are copied at a time.
     pub jobs: Jobs,
+    /// The form of the report on standard output.
+    pub format: LogFormat,
     /// How progress is shown.
     pub progress: Progress,
     /// The pause between two lines of progress.
@@ -161,6 +165,8 @@ pub struct CleanupOptions {
     pub forget: bool,
     /// Take this task instead of the one at the path.
     pub task_id: Option<TaskId>,
+    /// For people or for programs.
+    pub format: LogFormat,
     /// What is logged. To standard error only.
     pub log: LogOptions,
 }
@@ -208,6 +214,8 @@ pub struct InitOptions {
     pub config: Option<PathBuf>,
     /// Where the file goes; it did not exist when the command line was read. Without: standard output.
     pub output: Option<PathBuf>,
+    /// For people or for programs.
+    pub format: LogFormat,
     /// What is logged. To standard error only.
     pub log: LogOptions,
 }
@@ -227,6 +235,8 @@ pub struct ReverseOptions {
     pub sharding_key: Option<String>,
     /// See [`InitOptions::output`].
     pub output: Option<PathBuf>,
+    /// For people or for programs.
+    pub format: LogFormat,
     /// What is logged. To standard error only.
     pub log: LogOptions,
 }

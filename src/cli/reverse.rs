@@ -28,5 +28,5 @@ async fn turn(options: ReverseOptions) -> Result<Exit, Failure> {
     let servers = Servers { warehouse: http.clone(), inspector: http };
     let way = WayBack { task: &task, text: &text, to, database: options.database, sharding_key: options.sharding_key };
     let sketch = propose::reverse(&servers, &way).await.map_err(failure)?;
-    write(&sketch, options.output.as_deref())
+    write(&sketch, options.output.as_deref(), options.format)
 }

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::model::counted;
 use crate::report::Report;
 use crate::task::{KeeperConfig, SystemSecrets, Task};
 use crate::web;
@@ -16,7 +17,7 @@ use super::address::{Address, coordinator_of, doors_of};
 use super::aftermath::{Aftermath, Traces};
 use super::daemon::Readiness;
 use super::logs::Logs;
-use super::meant::{RunOptions, StatusOptions};
+use super::meant::{LogFormat, RunOptions, StatusOptions};
 use super::pid_file::PidFile;
 use super::plan::agreed;
 use super::service;
@@ -113,7 +114,7 @@ async fn copy(
     let ended = beside(metrics, worker::run_seen(launch, interrupt, view, started)).await;
     drop(shows);
     let summary = traces.summary.insert(ended.map_err(failure)?);
-    tell(summary, readiness.is_background())
+    tell(summary, options.format, readiness.is_background())
 }
 
 /// The work, with what is served beside it. That it cannot be served any more is no reason to stop copying.
@@ -149,7 +150,7 @@ pub(super) async fn status(options: StatusOptions, _interrupt: Interrupt) -> Res
     Ok(Exit::Done)
 }
 
-fn tell(summary: &Summary, in_background: bool) -> Result<Exit, Failure> {
+fn tell(summary: &Summary, format: LogFormat, in_background: bool) -> Result<Exit, Failure> {
     if summary.ending == Ending::Interrupted {
         tracing::warn!("interrupted; the task goes on where it stands when a worker is started again");
         return Ok(Exit::Interrupted);
@@ -163,9 +164,9 @@ fn tell(summary: &Summary, in_background: bool) -> Result<Exit, Failure> {
     let report = Report::of(&summary.plans, &summary.boards);
     if summary.ending == Ending::WasFinished {
         let line = format!(
-            "the task is finished already: {} rows in {} tables; nothing to do",
+            "the task is finished already: {} rows in {}; nothing to do",
             report.rows(),
-            report.tables.len()
+            counted(report.tables.len(), "table")
         );
         tracing::info!("{line}");
         return Ok(Exit::Done);
@@ -174,7 +175,10 @@ fn tell(summary: &Summary, in_background: bool) -> Result<Exit, Failure> {
         tracing::info!("\n{report}");
     } else {
         tracing::debug!("\n{report}");
-        print(&report.to_string());
+        // A program is given everything at the very end.
+        if format == LogFormat::Text {
+            print(&report.to_string());
+        }
     }
     for line in &summary.left {
         tracing::error!("not everything is cleaned up: {line}");
@@ -198,6 +202,15 @@ fn tell(summary: &Summary, in_background: bool) -> Result<Exit, Failure> {
 pub(super) fn print(text: &str) {
     if let Err(error) = writeln!(std::io::stdout(), "{text}") {
         tracing::debug!("cannot write to standard output: {error}");
+    }
+}
+
+/// Tells a person what is going on. Where a program reads standard output it goes to the log instead: that gets one object, at
+/// the end.
+pub(super) fn say(format: LogFormat, line: &str) {
+    match format {
+        LogFormat::Text => print(line),
+        LogFormat::Json => tracing::info!("{line}"),
     }
 }
 

@@ -7,6 +7,7 @@ mod setting;
 mod table;
 mod tls;
 mod way;
+mod words;
 
 pub use cluster::{Cluster, Node, Shard};
 pub use partition::{PartitionId, PartitionValue};
@@ -15,3 +16,4 @@ pub use setting::{lay_over, renamed_settings, setting_names};
 pub use table::TableName;
 pub use tls::{Identity, Tls};
 pub use way::Way;
+pub use words::counted;

@@ -2,9 +2,11 @@
 
 pub mod check;
 mod leftovers;
+pub mod order;
 pub mod outcome;
 pub mod plan;
 pub mod progress;
+pub mod proposal;
 pub mod status;
 pub mod verify;
 
@@ -16,7 +18,7 @@ use comfy_table::{CellAlignment, LineStyle, Table};
 use crate::plan::TablePlan;
 use crate::protocol::{BatchState, PieceState, TableBoard};
 
-pub use leftovers::counted;
+pub use leftovers::CleanupReport;
 use leftovers::size;
 
 /// So many partitions of a table are listed, besides those that are not as they should be.

@@ -9,7 +9,8 @@ use comfy_table::{CellAlignment, LineStyle, Table};
 use crate::plan::{Document, Planned, Travel};
 
 use super::status::{duration, thousands};
-use super::{LISTED, counted, size};
+use super::{LISTED, size};
+use crate::model::counted;
 
 /// What one worker moved in a second where this was measured at its slowest: rows that are sorted into three shards on two cores.
 /// Time is said as that of one worker at this rate.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::future::{join_all, try_join_all};
 
-use crate::model::Node;
+use crate::model::{Node, counted};
 use crate::plan::{Document, TablePlan};
 use crate::protocol::{BatchRecord, TaskRecord};
 use crate::sql::{Clause, Syntax};
@@ -148,12 +148,12 @@ fn describe(plan: &TablePlan) {
     let rows: u64 = plan.partitions.iter().map(|partition| partition.rows).sum();
     let bytes: u64 = plan.partitions.iter().map(|partition| partition.bytes).sum();
     tracing::info!(
-        "table {}: {} partitions with {rows} rows (about {} MiB uncompressed) in {} batches and {} pieces",
+        "table {}: {} with {rows} rows (about {} MiB uncompressed) in {} and {}",
         plan.name,
-        plan.partitions.len(),
+        counted(plan.partitions.len(), "partition"),
         bytes >> 20,
-        plan.batches.len(),
-        plan.pieces.len()
+        counted(plan.batches.len(), "batch"),
+        counted(plan.pieces.len(), "piece")
     );
     for remark in &plan.remarks {
         tracing::warn!(table = plan.name, "table {}: {remark}", plan.name);

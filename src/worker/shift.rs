@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::keeper::{Change, Error as KeeperError};
+use crate::model::counted;
 use crate::protocol::{BatchRef, BatchState, Job, Next, Order, PieceRef, PieceState};
 use crate::task::{SecretSource, Task};
 
@@ -145,7 +146,10 @@ impl Shift<'_> {
                         return Ok(if order == Order::Cancel { ShiftEnd::Cancelled } else { ShiftEnd::GivenUp });
                     }
                     if order == Order::Pause {
-                        tracing::info!("the task is to pause: {} jobs in hand are finished first", running.len());
+                        tracing::info!(
+                            "the task is to pause, and first to finish {} in hand",
+                            counted(running.len(), "job")
+                        );
                     }
                 }
                 Event::Stop => {
@@ -252,7 +256,8 @@ impl Shift<'_> {
             return Ok(false);
         }
         let pause = self.hands.site.pause(LONG_PAUSE);
-        tracing::warn!("{} jobs failed; they are tried afresh in {:.0} s", failed.len(), pause.as_secs_f64());
+        let count = counted(failed.len(), "job");
+        tracing::warn!("{count} failed, to be tried afresh in {:.0} s", pause.as_secs_f64());
         tokio::select! {
             biased;
             () = self.interrupt.finish() => return Ok(true),

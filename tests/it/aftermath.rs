@@ -57,10 +57,10 @@ fn the_page_says_what_the_json_and_the_servers_say_and_one_worker_tells_that_it_
         }
         said
     };
-    let watched = launch("one").env("NOTIFY_SOCKET", socket.to_str().unwrap());
-    for worker in [watched.start(), launch("two").start()] {
-        worker.ends().with(0);
-    }
+    let watched = launch("one").env("NOTIFY_SOCKET", socket.to_str().unwrap()).start();
+    let other = launch("two").args(&["--format=json"]).start();
+    watched.ends().with(0).reports(&["hits", "rows"]);
+    let printed = other.ends().with(0).stdout;
     let told = heard();
     assert!(told.contains("READY=1\n") && told.contains("STOPPING=1\n"), "{told}");
     assert_eq!(read(&scene, "finish.json.env"), format!("finished 0 {}\n", scene.task_path()));
@@ -68,6 +68,7 @@ fn the_page_says_what_the_json_and_the_servers_say_and_one_worker_tells_that_it_
     let told = json(&read(&scene, "finish.json"));
     let [one, two] = ["one", "two"].map(|name| json(&read(&scene, &format!("{name}.json"))));
     assert!(told == one || told == two, "the hook read something else than a report:\n{told}\n{one}\n{two}");
+    assert_eq!(json(&printed), two, "what is printed for a program is its report");
     // What the servers hold.
     for (server, at) in [(2, 0), (3, 1)] {
         let rows = scene.ask(server, &format!("SELECT count() FROM {}.hits", scene.dst));

@@ -2,6 +2,7 @@
 
 use clickhouse_copier::keeper::{Coordinator, ZooKeeperCoordinator, ZooKeeperOptions, delete_tree};
 use lab::LabSpec;
+use serde_json::{Value, json};
 
 use crate::copy::{BY_MONTH, fill};
 use crate::crash::{PLAIN, REPLICATED, kill_at, task};
@@ -81,10 +82,22 @@ fn clean(scene: &Scene, engine: &str, point: &str, done: usize) {
             assert!(line_of(&listed, name).contains(fate), "{name} {fate}:\n{}", listed.stdout);
         }
     }
+    let told: Value = serde_json::from_str(&cleanup(scene, &task, &["--format=json"]).run().with(0).stdout).unwrap();
+    let published = json!({"batches": done, "of": 3});
+    assert_eq!((&told["published"], &told["removal"], &told["forgotten"]), (&published, &json!(null), &json!(false)));
+    // A statement of the dead worker may still run.
+    let tables: Vec<_> = told["things"].as_array().unwrap().iter().filter(|thing| thing["kind"] == "table").collect();
+    for thing in &tables {
+        let name = thing["name"].as_str().unwrap().rsplit('.').next().unwrap().to_owned();
+        assert_eq!(thing["may_go"], left.contains(&name), "{thing}");
+    }
+    assert_eq!(tables.len(), left.len() + others.len());
     assert_eq!(like_ours(scene).len(), left.len() + others.len(), "a list removes nothing");
 
-    let removed = cleanup(scene, &task, &["--remove"]).run().with(0);
+    let removed = cleanup(scene, &task, &["--remove", "--format=json"]).run().with(0);
     assert_eq!(like_ours(scene), others, "{}", removed.stdout);
+    let told: Value = serde_json::from_str(&removed.stdout).unwrap();
+    assert_eq!((&told["removal"]["tables"], &told["removal"]["failed"]), (&json!(left.len()), &json!([])), "{told}");
     let command = listed.stdout.lines().find(|line| line.contains("clickhouse-copier cleanup")).expect("a command");
     assert!(command.ends_with(&format!("--task-path {} --remove", task.path)), "{command}");
     cleanup(scene, &task, &["--remove"]).run().with(0).reports(&["0 tables dropped"]);

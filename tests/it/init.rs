@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use lab::LabSpec;
+use serde_json::Value;
 
 use crate::copy::{BY_MONTH, COLUMNS, fill, rows};
 use crate::harness::{Digest, Scene, scene};
@@ -87,6 +88,14 @@ fn from_live_servers_to_a_copy_and_back() {
     ] {
         assert!(task.contains(words), "no {words:?} in\n{task}");
     }
+    // What a program is told is what the file says.
+    let told: Value =
+        serde_json::from_str(&ended(&copier(&scene, &[&init[..], &["--format=json"]].concat(), ""), 0)).unwrap();
+    assert_eq!((told["written"].as_str(), told["xml"].as_str()), (None, Some(task.as_str())));
+    assert_eq!(told["clusters"][1]["shards"][0]["replicas"][0], format!("{}:9000", scene.server(2).host()), "{told}");
+    assert_eq!(told["tables"][0]["sharding_key"], "intHash32(id)");
+    assert_eq!(told["tables"][1]["target"]["database"], dst);
+    assert!(told["tables"][0]["remarks"].to_string().contains("all_hits"), "{told}");
     // Nothing is overwritten.
     assert!(ended(&copier(&scene, &written, ""), 2).contains("not overwritten"));
     assert_eq!(text(&scene, "task.xml"), task);
@@ -106,8 +115,11 @@ fn from_live_servers_to_a_copy_and_back() {
         said.contains("tables/events") && said.contains("--sharding-key") && !said.contains("tables/hits"),
         "{said}"
     );
-    let drill = ["--database", &back, "--sharding-key", "intHash64(id)", "--output", "drill.xml"];
-    ended(&copier(&scene, &[&["reverse", "--task-file", "task.xml"], &drill[..]].concat(), ""), 0);
+    let drill = ["--database", &back, "--sharding-key", "intHash64(id)", "--output", "drill.xml", "--format=json"];
+    let told = ended(&copier(&scene, &[&["reverse", "--task-file", "task.xml"], &drill[..]].concat(), ""), 0);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert!(told["written"].as_str().unwrap().ends_with("drill.xml") && told["xml"].is_null(), "{told}");
+    assert_eq!(told["tables"][1]["sharding_key"], "intHash64(id)", "{told}");
     check_and_run(&scene, "drill.xml", "drill");
     for (table, wanted) in ["hits", "events"].iter().zip(&wanted) {
         assert_eq!(digest(&scene, &[0, 1], &format!("{back}.{table}")), *wanted, "{table}");

@@ -1,6 +1,6 @@
 //! `status`, `pause`, `resume`, `cancel`: what a person sees and says while workers are at work.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::copy::{BY_MONTH, fill};
 use crate::harness::{Ended, Scene, Task, scene};
@@ -19,7 +19,10 @@ fn verb(scene: &Scene, task: &Task, verb: &str, arguments: &[&str]) -> Ended {
 }
 
 fn status(scene: &Scene, task: &Task) -> Value {
-    let ended = verb(scene, task, "status", &["--format=json"]);
+    object(&verb(scene, task, "status", &["--format=json"]))
+}
+
+fn object(ended: &Ended) -> Value {
     serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {}\n{}", ended.stdout, ended.stderr))
 }
 
@@ -117,7 +120,11 @@ fn a_pause_lets_pieces_in_hand_be_finished() {
     let paused = status(&scene, &task);
     assert!(paused["total"]["rows_copied"].as_u64().unwrap() > 0, "{paused}");
     assert!(paused["total"]["partitions"]["pending"].as_u64().unwrap() > 0, "{paused}");
-    verb(&scene, &task, "resume", &[]).with(0);
+    let told = |verb: Ended| object(&verb.with(0));
+    let says = |outcome: &str| json!({"path": task.path, "outcome": outcome, "not_looked_at": [], "cleanup": null});
+    assert_eq!(told(verb(&scene, &task, "pause", &["--format=json"])), says("paused"));
+    assert_eq!(told(verb(&scene, &task, "resume", &["--format=json"])), says("resumed"));
+    assert_eq!(told(verb(&scene, &task, "resume", &["--format=json"])), says("was_not_paused"));
     verb(&scene, &task, "resume", &[]).with(0).reports(&["was not paused"]);
     worker.ends().with(0);
     scene.check(&task);
@@ -138,7 +145,13 @@ fn a_cancelled_task_leaves_nothing_but_what_it_published() {
     scene.check_nothing_left(&task);
     assert_eq!(status(&scene, &task)["state"], "cancelled");
     verb(&scene, &task, "resume", &[]).with(1).tells(&["is cancelled"]);
-    verb(&scene, &task, "cancel", &[]).with(0);
+    let again = object(&verb(&scene, &task, "cancel", &["--format=json"]).with(0));
+    assert_eq!(
+        (&again["outcome"], &again["cleanup"]["standing"]),
+        (&json!("cancelled"), &json!("unfinished")),
+        "{again}"
+    );
+    assert_eq!((&again["cleanup"]["published"]["of"], &again["cleanup"]["removal"]["tables"]), (&json!(3), &json!(0)));
     scene.run(&task).with(1).tells(&["was cancelled", "cleanup --remove --forget"]);
     verb(&scene, &task, "cleanup", &["--remove", "--forget"]).with(0);
     scene.launch_text(&slow_text(&task)).run().with(0);

@@ -23,7 +23,7 @@ use crate::worker::Jobs;
 
 pub(super) use run::Flags;
 pub(super) use verbs::{
-    CheckFlags, CleanupFlags, CommandFlags, DashboardFlags, InitFlags, LookFlags, Measured, PauseFlags, PlanFlags,
+    CheckFlags, CleanupFlags, DashboardFlags, InitFlags, LookFlags, Measured, OrderFlags, PauseFlags, PlanFlags,
     ReverseFlags, ToFlags, VerifyFlags,
 };
 
@@ -78,10 +78,10 @@ pub(super) enum Verb {
     Pause(PauseFlags),
     /// Let the workers of a paused task go on
     #[command(infer_long_args = true, after_help = help::RESUME)]
-    Resume(CommandFlags),
+    Resume(OrderFlags),
     /// Give a task up: its workers end, and what it staged is removed. What it published stays
     #[command(infer_long_args = true, after_help = help::CANCEL)]
-    Cancel(CommandFlags),
+    Cancel(OrderFlags),
     /// List what a dead task left on the servers, and remove it when told so
     #[command(infer_long_args = true, after_help = help::CLEANUP)]
     Cleanup(CleanupFlags),

@@ -48,6 +48,10 @@ pub(in crate::cli) struct Flags {
     #[arg(long, value_name = "FORM", default_value = "text")]
     pub(in crate::cli) log_format: LogFormat,
 
+    /// The form of the report that a run ends with on standard output
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub(in crate::cli) format: LogFormat,
+
     /// How progress is shown: auto is bars where standard error is a terminal (and log lines are text), else lines
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub(in crate::cli) progress: ProgressWish,

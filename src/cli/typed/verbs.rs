@@ -43,6 +43,17 @@ pub(in crate::cli) struct PlanFlags {
 
 /// What follows `resume` and `cancel`.
 #[derive(Debug, Args)]
+pub(in crate::cli) struct OrderFlags {
+    #[command(flatten)]
+    pub(in crate::cli) command: CommandFlags,
+
+    /// For people or for programs
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub(in crate::cli) format: LogFormat,
+}
+
+/// What follows most verbs on a task that is there.
+#[derive(Debug, Args)]
 pub(in crate::cli) struct CommandFlags {
     #[command(flatten)]
     pub(in crate::cli) address: Address,
@@ -83,7 +94,7 @@ pub(in crate::cli) struct DashboardFlags {
 #[derive(Debug, Args)]
 pub(in crate::cli) struct PauseFlags {
     #[command(flatten)]
-    pub(in crate::cli) command: CommandFlags,
+    pub(in crate::cli) order: OrderFlags,
 
     /// Give up what is in hand instead of finishing it: it is copied again later
     #[arg(long)]
@@ -111,6 +122,10 @@ pub(in crate::cli) struct CleanupFlags {
     /// Take this task instead of the one at the path: one whose state is lost
     #[arg(long, value_name = "ID", value_parser = task_id, conflicts_with = "forget")]
     pub(in crate::cli) task_id: Option<TaskId>,
+
+    /// For people or for programs
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub(in crate::cli) format: LogFormat,
 
     /// How much is said on standard error, as with run
     #[arg(long, value_name = "LEVEL", default_value = "warning", value_parser = Level::named)]
@@ -281,6 +296,10 @@ pub(in crate::cli) struct WrittenFlags {
     /// Write it to this file, which must not be there [default: standard output]
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) output: Option<PathBuf>,
+
+    /// For people, or for programs: then what the file says and why, as one object
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub(in crate::cli) format: LogFormat,
 
     /// How much is said on standard error, as with run
     #[arg(long, value_name = "LEVEL", default_value = "warning", value_parser = Level::named)]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{About, CheckReport, Finding, Level};
 use crate::cluster::Mutation;
 use crate::keeper::COMMIT_LIMIT;
+use crate::model::counted;
 use crate::task::IfTargetNotEmpty;
 use crate::worker::check::{Expiry, KeeperFacts, NodeFacts, Observed, PlanFacts, TableFacts, TargetFacts};
 use crate::worker::ledger::footprint;
@@ -142,11 +143,8 @@ impl<'a> Findings<'a> {
 
     fn left(&mut self, left: &crate::worker::check::Left, at: Place<'_>) {
         let counts = [(left.tables, "table"), (left.statements, "running statement")];
-        let counts: Vec<String> = counts
-            .iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, word)| super::super::counted(*count, word))
-            .collect();
+        let counts: Vec<String> =
+            counts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| counted(*count, word)).collect();
         let (id, counts) = (&left.task.0, counts.join(" and "));
         if left.own {
             let what = format!("{counts} of this task ({id}), from a run that goes on or was broken off");
@@ -183,8 +181,8 @@ impl<'a> Findings<'a> {
                 let (partitions, pieces) = (plan.partitions.len(), plan.pieces.len());
                 let what = format!(
                     "{} with {rows} rows would be copied in {}",
-                    super::super::counted(partitions, "partition"),
-                    super::super::counted(pieces, "piece")
+                    counted(partitions, "partition"),
+                    counted(pieces, "piece")
                 );
                 let at = Place { node: None, table };
                 if rows == 0 {

@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::model::counted;
 pub use judge::judge;
 
 /// What a check found. As JSON: `{"verdict": …, "findings": [{"level", "about", "node"?, "table"?, "what", "todo"?}, …]}`.
@@ -150,7 +151,7 @@ impl fmt::Display for CheckReport {
         }
         let [faults, warnings, remarks] =
             [(Level::Fault, "fault"), (Level::Warning, "warning"), (Level::Remark, "remark")]
-                .map(|(level, word)| super::counted(self.count(level), word));
+                .map(|(level, word)| counted(self.count(level), word));
         let end = match self.verdict {
             Verdict::Clear => "nothing is in the way of a run",
             Verdict::WouldFail => "a run would fail",

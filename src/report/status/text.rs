@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use super::super::{counted, size};
+use super::super::size;
 use super::{Amounts, PartitionState, PartitionStatus, Status, TableStatus, TaskState};
+use crate::model::counted;
 
 /// So many partitions of a table are listed, of those that are not done.
 const LISTED: usize = 20;

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::super::counted;
 use super::{KeyReport, Outcome, PartitionReport, TableReport, VerifyReport};
+use crate::model::counted;
 
 impl fmt::Display for VerifyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,0 +1,116 @@
+//! What a task file that was made says, and why, as one object.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::model::{Cluster, Node, Shard, TableName};
+use crate::task::{Sketch, Task};
+
+/// What `init` and `reverse` propose, as JSON. Fields that have no value are `null`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProposalReport {
+    /// The file that was written.
+    pub written: Option<String>,
+    /// The task file's text, if it was written nowhere else. May hold passwords that the task had written in it.
+    pub xml: Option<String>,
+    /// What is said at the top of the file.
+    pub remarks: Vec<String>,
+    /// The clusters between which is copied, and whatever others the file has.
+    pub clusters: Vec<ClusterReport>,
+    /// The table jobs.
+    pub tables: Vec<TableReport>,
+}
+
+/// A cluster of the file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ClusterReport {
+    /// The element's name.
+    pub name: String,
+    /// Its shards.
+    pub shards: Vec<ShardReport>,
+    /// What is said of it.
+    pub remarks: Vec<String>,
+}
+
+/// A shard of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ShardReport {
+    /// Its weight.
+    pub weight: u32,
+    /// Its replicas, as `host:port`.
+    pub replicas: Vec<String>,
+}
+
+/// A table job of the file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TableReport {
+    /// The element's name.
+    pub name: String,
+    /// The cluster and the table to copy from.
+    pub source: PlaceReport,
+    /// The cluster and the table to copy to.
+    pub target: PlaceReport,
+    /// The target's engine, where the file has one.
+    pub engine: Option<String>,
+    /// By which key rows are placed.
+    pub sharding_key: Option<String>,
+    /// What is said of its elements, in the order of the file.
+    pub remarks: Vec<String>,
+}
+
+/// Where a table is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlaceReport {
+    /// The cluster's name in the file.
+    pub cluster: String,
+    /// The database.
+    pub database: String,
+    /// The table.
+    pub table: String,
+}
+
+impl ProposalReport {
+    /// Of a sketch, its text, what that text means, and where it was written.
+    pub fn of(sketch: &Sketch, xml: &str, task: &Task, written: Option<&Path>) -> Self {
+        let clusters = task.clusters.iter().map(|cluster| {
+            let made = sketch.clusters.iter().find(|made| made.name == cluster.name);
+            ClusterReport {
+                name: cluster.name.clone(),
+                shards: shards(cluster),
+                remarks: made.map(|made| made.comment.clone()).unwrap_or_default(),
+            }
+        });
+        // Both have the jobs in the order of the file.
+        let tables = task.tables.iter().zip(&sketch.tables).map(|(job, made)| {
+            let place = |cluster: &Cluster, table: &TableName| PlaceReport {
+                cluster: cluster.name.clone(),
+                database: table.database.clone(),
+                table: table.table.clone(),
+            };
+            TableReport {
+                name: job.name.clone(),
+                source: place(task.source(job), &job.source),
+                target: place(task.target(job), &job.target),
+                engine: job.engine.clone(),
+                sharding_key: job.sharding_key.clone(),
+                remarks: made.elements.iter().flat_map(|(_, _, said)| said.clone()).collect(),
+            }
+        });
+        Self {
+            written: written.map(|path| path.display().to_string()),
+            xml: written.is_none().then(|| xml.to_owned()),
+            remarks: sketch.comment.clone(),
+            clusters: clusters.collect(),
+            tables: tables.collect(),
+        }
+    }
+}
+
+fn shards(cluster: &Cluster) -> Vec<ShardReport> {
+    let shard = |shard: &Shard| ShardReport {
+        weight: shard.weight,
+        replicas: shard.replicas.iter().map(Node::to_string).collect(),
+    };
+    cluster.shards.iter().map(shard).collect()
+}
