@@ -260,6 +260,11 @@ impl Selection {
         Self { relation, partitions: None, slice: None, slots: None }
     }
 
+    /// Whether next to nothing is read that is not selected: partitions and slices are skipped, conditions and shards are not.
+    pub fn are_all_that_is_read(&self) -> bool {
+        self.relation.condition.is_none() && self.slots.is_none()
+    }
+
     /// The same rows in up to `count` selections of whole partitions; a single partition stays one.
     pub fn parted(self, count: usize) -> Vec<Self> {
         let Some(filter) = self.partitions.as_ref().filter(|filter| filter.values.len() > 1 && count > 1) else {

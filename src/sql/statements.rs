@@ -1,5 +1,7 @@
 //! The statements. Each function gives one, and says what its result looks like.
 
+use std::slice;
+
 use crate::model::{PartitionId, TableName};
 
 use super::definition::Column;
@@ -148,7 +150,7 @@ pub fn digest(selection: &Selection, elements: &[KeyElement], hash: &str) -> Str
 
 /// `partition_id, rows` of a MergeTree table, by query.
 pub fn rows_by_partition(name: &TableName, only: Option<&[PartitionId]>) -> String {
-    let condition = only.map(|ids| format!(" WHERE _partition_id IN ({})", id_list(ids))).unwrap_or_default();
+    let condition = only.map(|ids| format!(" WHERE {}", in_partitions(ids))).unwrap_or_default();
     format!("SELECT toString(_partition_id), toUInt64(count()) FROM {}{condition} GROUP BY _partition_id", table(name))
 }
 
@@ -170,7 +172,7 @@ pub fn values_by_partition(name: &TableName, elements: &[KeyElement]) -> String 
 /// `rows, checksum` of one partition of a MergeTree table, or of all of it.
 pub fn checksum(name: &TableName, id: Option<&PartitionId>, columns: &[Column]) -> String {
     let stored = columns.iter().filter(|c| c.default_kind.is_inserted());
-    let condition = id.map(|id| format!(" WHERE _partition_id = {}", literal(&id.0))).unwrap_or_default();
+    let condition = id.map(|id| format!(" WHERE {}", in_partitions(slice::from_ref(id)))).unwrap_or_default();
     format!("SELECT toUInt64(count()), sum({}) FROM {}{condition}", super::checksum::row_hash(stored), table(name))
 }
 
@@ -272,11 +274,28 @@ pub fn sync_replica(name: &TableName) -> String {
 pub fn insert_partition(into: &TableName, from: &TableName, columns: &[String], id: &PartitionId) -> String {
     let names = idents(columns.iter().map(String::as_str));
     format!(
-        "INSERT INTO {} ({names}) SELECT {names} FROM {} WHERE _partition_id = {}",
+        "INSERT INTO {} ({names}) SELECT {names} FROM {} WHERE {}",
         table(into),
         table(from),
-        literal(&id.0)
+        in_partitions(slice::from_ref(id))
     )
+}
+
+/// The rows of some partitions of a MergeTree table. Where only `_partition_id` is asked for, servers before 21.5 read the whole
+/// table (facts file, §4), but leave parts out by their names.
+fn in_partitions(ids: &[PartitionId]) -> String {
+    let (first, end) = part_names(ids);
+    let (first, end) = (literal(first), literal(&end));
+    format!("_part >= {first} AND _part < {end} AND _partition_id IN ({})", id_list(ids))
+}
+
+/// Between which names the parts of some partitions are, by their bytes; the last is none of them. A name begins with the
+/// partition's id. An underscore follows; or the rest of a date, in a table of the old syntax: `20180201_20180228_1_1_0` is of 201802.
+fn part_names(ids: &[PartitionId]) -> (&str, String) {
+    let first = ids.iter().map(|id| id.0.as_str()).min().unwrap_or_default();
+    // The character behind the underscore.
+    let end = ids.iter().map(|id| format!("{}`", id.0)).max().unwrap_or_default();
+    (first, end)
 }
 
 fn id_list(ids: &[PartitionId]) -> String {
@@ -286,6 +305,16 @@ fn id_list(ids: &[PartitionId]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_of_partitions_lie_between_their_names() {
+        let ids = ["201802", "2018", "-5-f00d", "all"].map(|id| PartitionId(id.into()));
+        let names = ["201802_1_1_0", "20180201_20180228_1_1_0", "2018_7_9_1_12", "-5-f00d_1_1_0", "all_1_1_0"];
+        let is_between = |name: &&str, ids| matches!(part_names(ids), (first, end) if first <= *name && **name < *end);
+        assert!(names.iter().all(|name| is_between(name, &ids)));
+        let found: Vec<&str> = names.into_iter().filter(|name| is_between(name, &ids[..1])).collect();
+        assert_eq!(found, ["201802_1_1_0", "20180201_20180228_1_1_0"]);
+    }
 
     #[test]
     fn one_alter_carries_many_partitions() {

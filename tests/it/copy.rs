@@ -136,6 +136,29 @@ fn the_engine_is_taken_from_an_old_syntax_source() {
     assert_eq!(scene.ask(1, &made), "toYYYYMM(d)\td, intHash32(id)\tintHash32(id)\t1");
 }
 
+/// A table of many partitions would be read again for each of them.
+#[test]
+fn what_is_published_is_counted_and_compared_without_reading_the_rest_of_the_table() {
+    for (name, engine) in [("new", BY_MONTH), ("old", "ENGINE = MergeTree(d, (id, d), 1024)")] {
+        let scene = scene!();
+        let table = format!("{name}_hits");
+        scene.ask(0, &format!("CREATE TABLE {}.{table} {COLUMNS} {engine}", scene.src));
+        scene.ask(0, &format!("INSERT INTO {}.{table} {}", scene.src, rows(0, 40_000, 4)));
+        let hits = scene.table(&table).with("batch_bytes", "1").with("verify", "checksum");
+        let task = scene.task(&[&[0]], &[&[1]]).at(name).with(hits);
+        scene.run(&task).with(0);
+        scene.ask(1, "SYSTEM FLUSH LOGS");
+        let sql = format!(
+            "SELECT count(), max(read_rows) < 11000 FROM system.query_log WHERE toInt8(type) = 2 AND query LIKE 'SELECT %' \
+             AND position(query, 'FROM `{}`.`{table}`') > 0",
+            scene.dst
+        );
+        // Before it is published, after, and what is in it.
+        assert_eq!(scene.ask(1, &sql), "12\t1", "{engine}");
+        scene.check(&task);
+    }
+}
+
 #[test]
 fn the_engine_is_taken_from_the_source() {
     let scene = scene!();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::copy::{BY_MONTH, fill};
-use crate::harness::{Scene, scene};
+use crate::harness::{Scene, Table, scene};
 
 /// How many finished transfers of the scene's had a setting of this value.
 fn transfers_with(scene: &Scene, setting: &str, value: &str) -> u64 {
@@ -37,6 +37,25 @@ fn settings_reach_the_statements_they_are_for() {
     {
         assert!(transfers_with(&scene, setting, value) > 0, "no transfer with {setting} = {value}");
     }
+}
+
+/// What an old server sends as it lies need not be sorted by the target. What it filters is read as fast as it can.
+#[test]
+fn an_old_server_reads_in_the_order_of_the_key_what_it_sends_whole() {
+    let scene = scene!();
+    fill(&scene, &[0], BY_MONTH, 5000, 2);
+    let some = |table: Table| table.with("where_condition", "id % 2 = 0");
+    let fast = "<settings><max_threads>3</max_threads></settings>";
+    let all = || scene.table("hits");
+    for (target, table, more, threads) in
+        [(1, all(), "", [1, 0]), (2, some(all()), "", [1, 0]), (3, all(), fast, [1, 1])]
+    {
+        let task = scene.task(&[&[0]], &[&[target]]).at(&format!("to-{target}")).with(table).more(more);
+        scene.run(&task).with(0);
+        // Both partitions travel together; those of the tasks before are counted again.
+        assert_eq!(["1", "3"].map(|count| transfers_with(&scene, "max_threads", count)), threads, "to {target}");
+    }
+    assert_eq!(transfers_with(&scene, "connect_timeout_with_failover_ms", "5000"), 3);
 }
 
 #[test]

@@ -168,9 +168,11 @@ impl Attempt<'_> {
         let (site, plan) = (self.site, self.plan());
         let sharding = plan.sharding.as_ref().filter(|_| places.len() > 1);
         let (Some(source), Some(place)) = (sources.first(), places.first()) else { return Ok(()) };
+        let all = rows.are_all_that_is_read();
         // The settings of one side hang on the other only where there is one of each.
-        let settings =
-            |from: Arc<Node>, to: Arc<Node>| async move { site.transfer_settings(way, &from, &to, self.narrow).await };
+        let settings = |from: Arc<Node>, to: Arc<Node>| async move {
+            site.transfer_settings(way, &from, &to, all, self.narrow).await
+        };
         let (mut from, mut to) = (Vec::new(), Vec::new());
         for Source { node, .. } in sources {
             let (mut known, _) = settings(node.clone(), place.node.clone()).await?;
