@@ -222,6 +222,15 @@ pub trait Warehouse: Send + Sync {
         name: &TableName,
         key: &[KeyElement],
     ) -> Result<Vec<(PartitionId, PartitionValue, u64)>, Error>;
+    /// The same of a table that is partitioned by this key, so that all rows of a partition have the same values.
+    async fn value_by_partition(
+        &self,
+        node: &Node,
+        name: &TableName,
+        key: &[KeyElement],
+    ) -> Result<Vec<(PartitionId, PartitionValue, u64)>, Error> {
+        self.values_by_partition(node, name, key).await
+    }
     /// Rows and checksum of a partition of a MergeTree table, or of all of a table of any engine.
     async fn checksum(
         &self,

@@ -87,6 +87,15 @@ impl KeyElement {
         }
     }
 
+    /// [`Self::value`] of rows that all have the same.
+    pub fn value_of_any(&self) -> String {
+        match self.kind() {
+            Kind::Decimal => format!("any({})", self.value()),
+            Kind::DateTime => format!("toString(toUInt32(any({})))", self.expression),
+            _ => format!("toString(any({}))", self.expression),
+        }
+    }
+
     /// [`Self::shown`] where rows are grouped so.
     pub fn shown_of_group(&self) -> String {
         match self.kind() {

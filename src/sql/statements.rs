@@ -126,12 +126,9 @@ pub fn displaced_parts(name: &TableName, ids: &[PartitionId]) -> String {
 
 /// `[values], [shown], [id parts], rows` for each value of a key among some rows. The id is empty where it is a hash.
 pub fn tally(selection: &Selection, elements: &[KeyElement]) -> String {
-    let array = |texts: Vec<String>| {
-        if texts.is_empty() { "emptyArrayString()".to_owned() } else { format!("[{}]", texts.join(", ")) }
-    };
-    let values = array(elements.iter().map(KeyElement::value).collect());
-    let shown = array(elements.iter().map(KeyElement::shown_of_group).collect());
-    let ids = array(elements.iter().map(KeyElement::id).collect::<Option<Vec<_>>>().unwrap_or_default());
+    let values = text_array(elements.iter().map(KeyElement::value).collect());
+    let shown = text_array(elements.iter().map(KeyElement::shown_of_group).collect());
+    let ids = text_array(elements.iter().map(KeyElement::id).collect::<Option<Vec<_>>>().unwrap_or_default());
     let key: Vec<String> = elements.iter().map(KeyElement::group).collect();
     let group = if key.is_empty() { String::new() } else { format!(" GROUP BY {}", key.join(", ")) };
     // An unpartitioned table without rows gives one row of zero, all others none.
@@ -141,8 +138,7 @@ pub fn tally(selection: &Selection, elements: &[KeyElement]) -> String {
 /// `[values], rows, checksum` for each value of a key among some rows; the checksum is the sum of a hash, an expression over
 /// the rows. Without a key one line for all of them.
 pub fn digest(selection: &Selection, elements: &[KeyElement], hash: &str) -> String {
-    let values: Vec<String> = elements.iter().map(KeyElement::value).collect();
-    let values = if values.is_empty() { "emptyArrayString()".to_owned() } else { format!("[{}]", values.join(", ")) };
+    let values = text_array(elements.iter().map(KeyElement::value).collect());
     let key: Vec<String> = elements.iter().map(KeyElement::group).collect();
     let group = if key.is_empty() { String::new() } else { format!(" GROUP BY {}", key.join(", ")) };
     selection.select(&format!("{values}, toUInt64(count()), sum({hash})")) + &group
@@ -156,10 +152,7 @@ pub fn rows_by_partition(name: &TableName, only: Option<&[PartitionId]>) -> Stri
 
 /// `partition_id, [values], rows` of a MergeTree table, by query: what the key's values of each partition are.
 pub fn values_by_partition(name: &TableName, elements: &[KeyElement]) -> String {
-    let array = |texts: Vec<String>| {
-        if texts.is_empty() { "emptyArrayString()".to_owned() } else { format!("[{}]", texts.join(", ")) }
-    };
-    let values = array(elements.iter().map(KeyElement::value).collect());
+    let values = text_array(elements.iter().map(KeyElement::value).collect());
     let key: Vec<String> =
         std::iter::once("_partition_id".to_owned()).chain(elements.iter().map(KeyElement::group)).collect();
     format!(
@@ -167,6 +160,16 @@ pub fn values_by_partition(name: &TableName, elements: &[KeyElement]) -> String 
         table(name),
         key.join(", ")
     )
+}
+
+/// The same of a table that is partitioned by this key: a fifth of the time on 18.16, which is slow to group by several columns.
+pub fn value_by_partition(name: &TableName, elements: &[KeyElement]) -> String {
+    let values = text_array(elements.iter().map(KeyElement::value_of_any).collect());
+    format!("SELECT toString(_partition_id), {values}, toUInt64(count()) FROM {} GROUP BY _partition_id", table(name))
+}
+
+fn text_array(texts: Vec<String>) -> String {
+    if texts.is_empty() { "emptyArrayString()".to_owned() } else { format!("[{}]", texts.join(", ")) }
 }
 
 /// `rows, checksum` of one partition of a MergeTree table, or of all of it.

@@ -214,11 +214,12 @@ impl Attempt<'_> {
 
     async fn measure_staged_on(&self, node: &Node, hash: Option<&str>) -> Result<Measure, AttemptError> {
         let (warehouse, staging) = (&self.site.fleet.warehouse, self.staging());
-        let Some(hash) = hash else {
-            let rows = warehouse.rows_by_partition(node, &staging, None).await?.values().sum();
-            return Ok(Measure { rows, sum: 0 });
-        };
         let all = Selection::all(Relation::plain(staging));
+        let Some(hash) = hash else {
+            // Without a key it is one number, for which 18.16 looks at no value.
+            let counts = warehouse.tally(node, &all, &[], &Settings::new()).await?;
+            return Ok(Measure { rows: counts.iter().map(|count| count.rows).sum(), sum: 0 });
+        };
         Ok(Measure::of(&warehouse.digest(node, &all, &[], hash, &Settings::new()).await?))
     }
 
@@ -228,7 +229,7 @@ impl Attempt<'_> {
         let batch = plan.pieces[self.piece.piece].batch;
         let mut selected = vec![0; plan.batches[batch].partitions.len()];
         for node in nodes.iter().filter_map(|replicas| replicas.first()) {
-            let staged = self.site.fleet.warehouse.values_by_partition(node, &self.staging(), &plan.key).await?;
+            let staged = self.site.fleet.warehouse.value_by_partition(node, &self.staging(), &plan.key).await?;
             for (_, value, rows) in staged {
                 match plan.position_in(batch, &value) {
                     Some(at) => selected[at] += rows,

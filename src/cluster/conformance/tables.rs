@@ -42,6 +42,7 @@ pub async fn what_is_missing_or_there_already_is_told_by_its_code(at: &Place<'_>
     code(of.rows_by_partition(node, &no, None).await, 60);
     code(of.tally(node, &Selection::all(Relation::plain(no.clone())), &month(), &none()).await, 60);
     code(of.values_by_partition(node, &no, &month()).await, 60);
+    code(of.value_by_partition(node, &no, &month()).await, 60);
     code(of.checksum(node, &no, None, &of.table(node, &a).await.unwrap().unwrap().columns).await, 60);
     for placing in [Placing::Attach, Placing::Replace] {
         code(of.place(node, placing, &a, &no, &[id("201801")], &none()).await, 60);
@@ -113,6 +114,9 @@ pub async fn rows_are_counted_alike_in_every_way(at: &Place<'_>) {
     values.sort();
     let value = |text: &str, rows| (id(text), PartitionValue(vec![text.into()]), rows);
     assert_eq!(values, [value("201801", 3), value("201802", 2)]);
+    let mut one_each = of.value_by_partition(&at.one, &a, &month()).await.unwrap();
+    one_each.sort();
+    assert_eq!(one_each, values);
     let mut parts = of.parts(&at.one, &a).await.unwrap();
     parts.sort_by(|a, b| a.id.cmp(&b.id));
     let parts: Vec<(&str, &str, u64)> =

@@ -290,6 +290,17 @@ impl Warehouse for HttpWarehouse {
         Ok(rows.into_iter().map(|row| (PartitionId(row.id), PartitionValue(row.values), row.rows)).collect())
     }
 
+    async fn value_by_partition(
+        &self,
+        node: &Node,
+        name: &TableName,
+        key: &[KeyElement],
+    ) -> Result<Vec<(PartitionId, PartitionValue, u64)>, Error> {
+        let doing = format!("cannot count the rows of {name}");
+        let rows: Vec<ValuesRow> = self.rows(node, &doing, &sql::value_by_partition(name, key), COUNTING).await?;
+        Ok(rows.into_iter().map(|row| (PartitionId(row.id), PartitionValue(row.values), row.rows)).collect())
+    }
+
     async fn checksum(
         &self,
         node: &Node,

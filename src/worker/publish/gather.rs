@@ -141,8 +141,8 @@ impl Publication<'_> {
                     warehouse.stop_merges(node, &assembly).await?;
                 }
                 for table in many {
-                    let ids: Vec<PartitionId> =
-                        warehouse.rows_by_partition(node, table, None).await?.into_keys().collect();
+                    let parts = warehouse.parts(node, table).await?;
+                    let ids: Vec<PartitionId> = parts.into_iter().map(|part| part.id).collect();
                     for some in ids.chunks(PER_ALTER) {
                         warehouse.place(node, Placing::Attach, &assembly, table, some, &settings).await?;
                     }
@@ -153,7 +153,7 @@ impl Publication<'_> {
         };
         let mut staged: BTreeMap<PartitionId, u64> = BTreeMap::new();
         let mut values = BTreeMap::new();
-        for (id, value, rows) in warehouse.values_by_partition(node, &from, &plan.key).await? {
+        for (id, value, rows) in warehouse.value_by_partition(node, &from, &plan.key).await? {
             *staged.entry(id.clone()).or_default() += rows;
             values.insert(id, value);
         }
