@@ -195,6 +195,12 @@ fn what_is_wrong_with_the_task_itself_and_with_the_way_to_servers() {
         &of(&xml.replace(&replica, &replica.replace(host, &nobody))).with(1),
         &["FAULT", "no replica of shard 1", &nobody],
     );
+    // Accounts that may not, or that nobody knows.
+    for (account, words) in [("readonly", &["user readonly may only read"][..]), ("nobody", &["nobody", "password"])] {
+        let host = scene.server(2).host();
+        let entered = Task { target_account: Some((account.into(), String::new())), ..task.clone() };
+        says(&of(&entered.xml()).with(1), &[&["FAULT", host][..], words].concat());
+    }
     // A task that is there already, and another file for it.
     scene.run(&task).with(0);
     let changed = scene.launch_text(&xml.replace(">id<", ">id + 1<")).verb("check").run().with(2);

@@ -43,7 +43,9 @@ fn rows_travel(scene: &Scene) {
 fn status_shows_what_is_copied_who_does_what_and_what_waits() {
     let scene = scene!();
     let task = slow(&scene, 20_000).more("<max_jobs_per_server>1</max_jobs_per_server>");
-    verb(&scene, &task, "status", &[]).with(2).tells(&["there is no task at", &task.path]);
+    for early in ["status", "pause", "resume", "cancel"] {
+        verb(&scene, &task, early, &[]).with(2).tells(&["there is no task at", &task.path]);
+    }
     let worker = scene.launch(&task).args(&["--jobs=2"]).start();
     worker.says(": waits for ");
     scene.eventually("a statement is seen, and a job that waits", || {

@@ -182,7 +182,7 @@ impl Warehouse for Servers {
     }
 
     async fn parts(&self, node: &Node, name: &TableName) -> Result<Vec<PartSizes>, Error> {
-        self.ask(node, "parts", self.inner().parts(node, name)).await
+        self.ask(node, "parts", self.inner().parts(node, &self.named(name))).await
     }
 
     async fn part_list(&self, node: &Node, name: &TableName) -> Result<PartList, Error> {
@@ -200,7 +200,17 @@ impl Warehouse for Servers {
         key: &[KeyElement],
         settings: &Settings,
     ) -> Result<Vec<Tally>, Error> {
-        self.ask(node, "tally", self.inner().tally(node, rows, key, settings)).await
+        let mut rows = rows.clone();
+        rows.relation.table = self.named(&rows.relation.table);
+        let name = &rows.relation.table;
+        let found = self.ask(node, "tally", self.inner().tally(node, &rows, key, settings)).await?;
+        if self.lies(name)
+            && let Some(promised) = self.promised.lock().expect("nobody panics").get(&(node.host.clone(), name.clone()))
+        {
+            let id = Some(PartitionId("all".into()));
+            return Ok(vec![Tally { value: PartitionValue(Vec::new()), shown: Vec::new(), id, rows: *promised }]);
+        }
+        Ok(found)
     }
 
     async fn rows_by_partition(
@@ -210,13 +220,7 @@ impl Warehouse for Servers {
         only: Option<&[PartitionId]>,
     ) -> Result<BTreeMap<PartitionId, u64>, Error> {
         let name = &self.named(name);
-        let mut rows = self.ask(node, "rows_by_partition", self.inner().rows_by_partition(node, name, only)).await?;
-        if self.lies(name)
-            && let Some(promised) = self.promised.lock().expect("nobody panics").get(&(node.host.clone(), name.clone()))
-        {
-            rows = BTreeMap::from([(PartitionId("all".into()), *promised)]);
-        }
-        Ok(rows)
+        self.ask(node, "rows_by_partition", self.inner().rows_by_partition(node, name, only)).await
     }
 
     async fn values_by_partition(

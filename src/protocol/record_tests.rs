@@ -1,0 +1,80 @@
+use super::*;
+
+fn failure(transient: bool) -> Failure {
+    Failure { error: "e".into(), transient, too_large: false, overload: false }
+}
+
+#[test]
+fn an_attempt_is_never_given_out_twice() {
+    let first = PieceRecord::default().next_attempt("a", 0);
+    let second = first.after_failure("a", failure(true), 3);
+    let taken_over = second.next_attempt("b", 0);
+    assert_eq!((first.attempt, second.attempt, taken_over.attempt), (1, 2, 3));
+    assert_eq!(taken_over.failures, 1, "the new worker goes on counting");
+    assert_eq!(taken_over.fresh_start(false).next_attempt("c", 1).attempt, 4);
+}
+
+/// Such an attempt was given out once, when a job of the same worker had learned meanwhile that others had copied the piece:
+/// its publisher then met rows of an attempt that it had not heard of, and the partition failed for good.
+#[test]
+fn a_copied_piece_is_not_copied_again_unless_its_nodes_are_lost() {
+    let running = PieceRecord::default().next_attempt("a", 1);
+    let copied = running.done(Copied::default());
+    assert!(running.is_to_copy(1) && copied.is_to_copy(2));
+    assert!(!copied.is_to_copy(1) && !running.is_to_copy(0), "somebody knows of newer nodes");
+}
+
+#[test]
+fn other_nodes_make_copied_pieces_void_and_keep_what_append_recorded() {
+    let before = BTreeMap::from([("a:9000".to_owned(), BTreeMap::from([(PartitionId("1".into()), 7)]))]);
+    let mut batch = BatchRecord::new(vec![vec!["a:9000".into()]]);
+    batch.state = BatchState::Publishing { worker: "w".into(), before: before.clone() };
+    let moved = batch.moved(vec![vec!["b:9000".into()]]);
+    assert_eq!((moved.generation, moved.before()), (1, before));
+    assert_eq!(moved.former, ["a:9000"]);
+    assert_eq!(moved.moved(vec![vec!["a:9000".into()]]).former, ["b:9000"], "a node can come back");
+}
+
+#[test]
+fn what_was_too_large_is_narrower_the_next_time_whoever_takes_it() {
+    let first = PieceRecord::default().next_attempt("a", 0);
+    let second = first.after_failure("a", Failure { too_large: true, ..failure(true) }, 3);
+    let third = second.after_failure("a", failure(true), 3).next_attempt("b", 1);
+    assert_eq!((first.narrow, second.narrow, third.narrow), (0, 1, 1));
+}
+
+#[test]
+fn tries_end_at_the_limit_and_at_once_when_nothing_can_help() {
+    let record = PieceRecord { failures: 2, ..PieceRecord::default().next_attempt("a", 0) };
+    assert!(matches!(record.after_failure("a", failure(true), 3).state, PieceState::Failed { transient: true, .. }));
+    let record = PieceRecord::default().next_attempt("a", 0);
+    assert!(matches!(record.after_failure("a", failure(false), 3).state, PieceState::Failed { transient: false, .. }));
+}
+
+#[test]
+fn what_a_server_asks_time_for_does_not_count_as_a_try() {
+    let overload = || Failure { overload: true, ..failure(true) };
+    let record = (0..100)
+        .fold(PieceRecord::default().next_attempt("a", 0), |record, _| record.after_failure("a", overload(), 2));
+    assert_eq!((record.attempt, record.failures), (101, 0));
+    assert!(matches!(record.after_failure("a", failure(true), 2).state, PieceState::Running { .. }));
+    let batch = BatchRecord::new(Vec::new()).next_attempt("a").after_failure("a", overload(), 1);
+    assert_eq!((batch.publication, batch.failures), (2, 0));
+    assert!(matches!(batch.state, BatchState::Publishing { .. }));
+}
+
+/// A task that an older version began is gone on with.
+#[test]
+fn what_was_recorded_without_times_is_read() {
+    let piece: PieceRecord = serde_json::from_str(r#"{"a":1,"s":{"c":{"n":[3],"g":[3],"ms":5}}}"#).unwrap();
+    let copied = Copied { selected: vec![3], staged: vec![3], millis: 5, ..Copied::default() };
+    assert_eq!(piece.copied(), Some(&copied));
+    let state: BatchState = serde_json::from_str(r#"{"done":{"partitions":[{"s":3,"t":3}],"millis":7}}"#).unwrap();
+    let BatchState::Done(published) = state else { panic!("{state:?}") };
+    assert_eq!((published.millis, published.began, published.gathering), (7, 0, 0));
+}
+
+#[test]
+fn a_pending_piece_takes_few_bytes() {
+    assert_eq!(serde_json::to_string(&PieceRecord::default()).unwrap(), r#"{"s":"p"}"#);
+}
