@@ -1,6 +1,6 @@
 //! `check`: what would keep a task from being copied is said before anything is made.
 
-use lab::Lab;
+use lab::{Lab, LabSpec, Release};
 use serde_json::Value;
 
 use crate::copy::{BY_MONTH, COLUMNS, fill};
@@ -155,6 +155,28 @@ fn a_modern_target_tells_of_its_ttl_its_mutations_and_its_disks() {
     says(&ended, &["warning", "table hits", "TTL", "will remove 500 of the rows"]);
     assert!(!ended.stdout.contains("disk space is not known"), "{}", ended.stdout);
     ask(&format!("DROP DATABASE {dst}"));
+}
+
+/// By CHECK GRANT, and by SHOW GRANTS where there is none yet.
+#[test]
+fn rights_that_are_missing_are_told_with_the_statement_that_gives_them() {
+    let scene = scene!(own LabSpec {
+        modern: vec![Release::V26_9, Release::V24_5],
+        grants: ["SELECT", "INSERT, CREATE TABLE, KILL QUERY"].map(|rights| format!("GRANT {rights} ON *.*")).into(),
+        ..LabSpec::default()
+    });
+    fill(&scene, &[0], BY_MONTH, 500, 2);
+    let source = scene.lab().cluster("source", &[&[0]]);
+    for number in [0, 1] {
+        let node = scene.lab().modern(number);
+        let target = cluster_of("target", &[node]);
+        let task = Task::new(scene.task_path(), source.clone(), target).at(node.host()).with(scene.table("hits"));
+        let ended = scene.launch(&task).verb("check").run().with(1);
+        let missing = format!("DROP TABLE, ALTER DELETE, CREATE DATABASE ON {}.* TO default", scene.dst);
+        says(&ended, &["FAULT", node.host(), "user default lacks DROP TABLE", &format!("GRANT {missing}")]);
+        // Which is what a run comes to know.
+        scene.run(&task).with(1).tells(&[node.host(), "Not enough privileges"]);
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ Like the server: statements in the query string, the body or both; settings as p
 streamed, gzip or ClickHouse's own framing (`compress`, `decompress`) where it is asked for; errors with the server's code, text, status and headers, also in the middle of a result;
 `system.processes` and KILL QUERY with the ids that the client gave.
 
-Unlike it: no `session_id`, no INSERT … SELECT from `input()`, no roles and grants (an account is readable, or also writable),
+Unlike it: no `session_id`, no INSERT … SELECT from `input()`, no roles (an account is readable, or also writable, and all have the same grants),
 no progress headers; `queryID()` and SHOW PROCESSLIST tell the engine's own ids. What is asked
 for and not there is error 48, never ignored.
 """
@@ -274,8 +274,14 @@ def main():
     os.environ["TZ"] = "UTC"
     sys.path.insert(0, config["packages"])
     if config["serial"]:
-        engine = serial.Engine(config["packages"], config["data"], config["authority"], config["profile"])
+        account = (config["profile"], config["grants"])
+        engine = serial.Engine(config["packages"], config["data"], config["authority"], *account)
     else:
+        if config["grants"]:
+            folder = os.path.join(os.path.dirname(config["data"]), "account")
+            os.makedirs(folder)
+            serial.configuration(folder, None, [], config["grants"])
+            os.chdir(folder)
         from chdb import _chdb  # only there once the path is known
 
         engine = Engine(_chdb.connect, config["data"])

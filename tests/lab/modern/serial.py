@@ -27,21 +27,21 @@ from statement import first_word, replace_partition_in_two, replace_table, sever
 LIKE_A_SERVER = "SET allow_introspection_functions = DEFAULT, storage_file_read_method = DEFAULT"
 PROCESSES = "query_id String, initial_query_id String, user String, query String, elapsed Float64, read_rows UInt64, written_rows UInt64, is_cancelled UInt8"
 USERS = """<clickhouse><profiles><default>{}</default></profiles><quotas><default/></quotas><users><default>
-    <password/><networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota>
-    <access_management>1</access_management><named_collection_control>1</named_collection_control>
-    <show_named_collections>1</show_named_collections></default></users></clickhouse>
+    <password/><networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota>{}</default></users></clickhouse>
 """
+EVERYTHING = """<access_management>1</access_management><named_collection_control>1</named_collection_control>
+    <show_named_collections>1</show_named_collections>"""
 
 
 class Engine:
     """The engine on a folder."""
 
-    def __init__(self, packages, path, authority, profile):
+    def __init__(self, packages, path, authority, profile, grants):
         self._lock = threading.Lock()
         self._running = {}
         self.files = os.path.join(os.path.dirname(path), "statements")
         os.makedirs(self.files, exist_ok=True)
-        configuration(self.files, authority, profile)
+        configuration(self.files, authority, profile, grants)
         self.data = Runner(packages, path, self.files)
         # Answers for the front itself, also while a statement runs.
         self.front = Runner(packages, os.path.join(self.files, "front"), self.files)
@@ -240,13 +240,15 @@ class Runner(threading.Thread):
         self._process = subprocess.Popen(self._command, cwd=self._files, preexec_fn=die_with_parent, **pipes)
 
 
-def configuration(folder, authority, profile):
-    """The engine reads `config.xml` of the folder that it is started in."""
+def configuration(folder, authority, profile, grants):
+    """The engine reads `config.xml` of the folder that it is started in. Without grants it may do everything."""
     client = ""
     if authority:
         client = f"<openSSL><client><caConfig>{escape(authority)}</caConfig><loadDefaultCAFile>false</loadDefaultCAFile>\
 <verificationMode>strict</verificationMode></client></openSSL>"
     with open(os.path.join(folder, "users.xml"), "w", encoding="utf-8") as file:
-        file.write(USERS.format("".join(f"<{name}>{escape(value)}</{name}>" for name, value in profile)))
+        settings = "".join(f"<{name}>{escape(value)}</{name}>" for name, value in profile)
+        rights = "".join(f"<query>{escape(grant)}</query>" for grant in grants)
+        file.write(USERS.format(settings, f"<grants>{rights}</grants>" if grants else EVERYTHING))
     with open(os.path.join(folder, "config.xml"), "w", encoding="utf-8") as file:
         file.write(f"<clickhouse><users_config>users.xml</users_config>{client}</clickhouse>\n")

@@ -35,6 +35,8 @@ pub struct LabSpec {
     pub users: Vec<User>,
     /// Settings of the default profile (26.9 has none).
     pub settings: Vec<(String, String)>,
+    /// What accounts of modern nodes may do, each as GRANT has it, such as `GRANT SELECT ON *.*`; without any: everything.
+    pub grants: Vec<String>,
     /// Settings of all MergeTree tables, such as `old_parts_lifetime` (seconds).
     pub merge_tree: Vec<(String, String)>,
     /// Whether the servers keep `system.query_log`.
@@ -57,6 +59,7 @@ impl Default for LabSpec {
             macros: BTreeMap::new(),
             users: Vec::new(),
             settings: Vec::new(),
+            grants: Vec::new(),
             merge_tree: Vec::new(),
             query_log: false,
             small_disks: BTreeMap::new(),

@@ -47,7 +47,7 @@ impl Release {
 
 /// Writes the front and its configuration into `dir`, starts nothing; fetches the engine where it is missing.
 ///
-/// Accounts that are bound to databases are left out: the engine has no grants.
+/// Accounts that are bound to databases are left out: all accounts of the engine have the same grants.
 ///
 /// `authority` is whom the engine trusts when it connects over TLS; the system's authorities without (and always 26.9).
 pub(crate) fn prepare(
@@ -77,6 +77,7 @@ pub(crate) fn prepare(
         "serial": release == Release::V24_5,
         "authority": authority,
         "profile": spec.settings,
+        "grants": spec.grants,
     });
     let file = dir.join("front.json");
     write(&file, &config.to_string())?;
