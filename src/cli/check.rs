@@ -8,7 +8,7 @@ use crate::worker::check::{Request, observe};
 
 use super::address::{doors_of, servers};
 use super::meant::{CheckOptions, LogFormat};
-use super::work::{failure, name, print, text};
+use super::work::{failure, name, print, print_object, text};
 use super::{Exit, Failure, Interrupt};
 
 /// Looks at everything that a run would need. Creates nothing; either signal ends it at once.
@@ -40,7 +40,7 @@ pub(super) async fn check(options: CheckOptions, interrupt: Interrupt) -> Result
 fn tell(report: &CheckReport, format: LogFormat) -> Result<Exit, Failure> {
     match format {
         LogFormat::Text => print(&report.to_string()),
-        LogFormat::Json => print(&serde_json::to_string_pretty(report)?),
+        LogFormat::Json => print_object(report)?,
     }
     Ok(match report.verdict {
         Verdict::Clear => Exit::Done,

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use crate::model::counted;
-use crate::report::CleanupReport;
+use crate::report::leftovers::CleanupReport;
 use crate::task::SystemSecrets;
 use crate::worker::RunError;
 use crate::worker::cleanup::{Cleaner, Findings, Removal, Request, Standing};
 
 use super::address::{Address, doors_of};
 use super::meant::{CleanupOptions, LogFormat};
-use super::work::{failure, name, print, say, shell_word, text};
+use super::work::{failure, name, print, print_object, say, shell_word, text};
 use super::{Exit, Failure, Interrupt, PROGRAM};
 
 /// Lists what a dead task left, and removes it when told so.
@@ -44,7 +44,7 @@ pub(super) async fn cleanup(options: CleanupOptions, interrupt: Interrupt) -> Re
         LogFormat::Text => print(&cleaned.conclusion(&options)),
         LogFormat::Json => {
             let report = CleanupReport::of(&cleaned.found, cleaned.removal.as_ref(), cleaned.forgotten);
-            print(&serde_json::to_string_pretty(&report)?);
+            print_object(&report)?;
         }
     }
     Ok(cleaned.exit())
@@ -89,10 +89,8 @@ async fn look_and_remove(
 }
 
 impl Cleaned {
-    /// Whether all that may go is gone, from servers that all answered.
     fn is_everything(&self) -> bool {
-        let gone = |removal: &Removal| !removal.interrupted && removal.failed.is_empty();
-        self.removal.as_ref().is_some_and(gone) && self.found.silent.is_empty()
+        self.removal.as_ref().is_some_and(|removal| self.found.are_gone(removal))
     }
 
     fn exit(&self) -> Exit {

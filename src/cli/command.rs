@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::protocol::Order;
-use crate::report::CleanupReport;
+use crate::report::leftovers::CleanupReport;
 use crate::report::order::{Obeyed, OrderReport};
 use crate::task::SystemSecrets;
 use crate::worker::cleanup::{Cleaner, Findings, Removal, Request, Standing};
@@ -13,7 +13,7 @@ use crate::worker::status::Onlooker;
 
 use super::address::{Address, coordinator_of, doors_of};
 use super::meant::{CommandOptions, LogFormat};
-use super::work::{failure, print, say};
+use super::work::{failure, print, print_object, say};
 use super::{Exit, Failure, Interrupt, PROGRAM};
 
 /// How often servers are asked for statements that are to end.
@@ -28,7 +28,7 @@ pub(super) async fn command(options: CommandOptions, interrupt: Interrupt) -> Re
     let came = came?;
     match options.format {
         LogFormat::Text => print(&came.text(&options)),
-        LogFormat::Json => print(&serde_json::to_string_pretty(&came.report(&options))?),
+        LogFormat::Json => print_object(&came.report(&options))?,
     }
     Ok(came.exit())
 }
@@ -134,7 +134,7 @@ impl Came {
             Self::Paused(silent) if silent.is_empty() => Exit::Done,
             Self::Paused(_) => Exit::Partial,
             Self::Cancelled(_, removal) if removal.interrupted => Exit::Interrupted,
-            Self::Cancelled(found, removal) if is_everything(found, removal) => Exit::Done,
+            Self::Cancelled(found, removal) if found.are_gone(removal) => Exit::Done,
             Self::Cancelled(..) => Exit::Partial,
             Self::Overruled => Exit::Failed,
             Self::Interrupted => Exit::Interrupted,
@@ -178,11 +178,6 @@ impl Came {
     }
 }
 
-/// Whether nothing of a cancelled task is left.
-fn is_everything(found: &Findings, removal: &Removal) -> bool {
-    !removal.interrupted && removal.failed.is_empty() && found.silent.is_empty()
-}
-
 fn cancelled(found: &Findings, removal: &Removal, options: &CommandOptions) -> String {
     let published = match found.standing {
         Standing::Unfinished { done, batches, .. } => {
@@ -192,7 +187,7 @@ fn cancelled(found: &Findings, removal: &Removal, options: &CommandOptions) -> S
         _ => " Nothing was published.".to_owned(),
     };
     let (removed, flags) = (removal.to_string(), options.address.flags());
-    if !is_everything(found, removal) {
+    if !found.are_gone(removal) {
         let silent: String = found.silent.iter().map(|line| format!("Not looked at: {line}\n")).collect();
         return format!(
             "{removed}{silent}The task is cancelled.{published} Not everything of it is removed; try again:\n  {PROGRAM} cancel {flags}"

@@ -9,7 +9,7 @@ use crate::worker::compare::{Request, compare};
 use super::address::{doors_of, servers};
 use super::meant::{LogFormat, VerifyOptions};
 use super::repair::Repair;
-use super::work::{failure, name, print, text};
+use super::work::{failure, name, print, print_object, text};
 use super::{Exit, Failure, Interrupt};
 
 /// Compares what the task has copied with its source. Changes nothing unless told to repair; either signal ends a comparison
@@ -72,7 +72,7 @@ async fn look(
     let report = VerifyReport::of(&found, options.by, options.sample);
     match options.format {
         LogFormat::Text => print(&report.to_string()),
-        LogFormat::Json => print(&serde_json::to_string_pretty(&report)?),
+        LogFormat::Json => print_object(&report)?,
     }
     Ok(Some(report))
 }

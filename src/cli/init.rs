@@ -12,7 +12,7 @@ use crate::worker::propose::{self, Servers, Side};
 
 use super::address::servers;
 use super::meant::{InitOptions, LogFormat};
-use super::work::{failure, print};
+use super::work::{failure, print, print_object};
 use super::{Exit, Failure, Interrupt, PROGRAM};
 
 /// Asks the servers and writes the file. Creates nothing else; either signal ends it at once.
@@ -54,7 +54,7 @@ pub(super) fn write(sketch: &Sketch, output: Option<&Path>, format: LogFormat) -
     }
     match (format, output) {
         (LogFormat::Json, _) => {
-            print(&serde_json::to_string_pretty(&ProposalReport::of(sketch, &xml, &task.task, output))?);
+            print_object(&ProposalReport::of(sketch, &xml, &task.task, output))?;
         }
         (LogFormat::Text, None) => print(xml.trim_end()),
         (LogFormat::Text, Some(path)) => {

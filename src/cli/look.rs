@@ -10,7 +10,7 @@ use crate::worker::status::Onlooker;
 
 use super::address::doors_of;
 use super::meant::{LogFormat, LookOptions};
-use super::work::{failure, print};
+use super::work::{failure, print, print_object};
 use super::{Exit, Failure, Interrupt};
 
 /// Clears a terminal from its upper left corner on.
@@ -51,7 +51,7 @@ fn show(status: &Status, options: &LookOptions) -> Result<(), Failure> {
     match options.format {
         // One object a line where there are many.
         LogFormat::Json if options.watch.is_some() => print(&serde_json::to_string(status)?),
-        LogFormat::Json => print(&serde_json::to_string_pretty(status)?),
+        LogFormat::Json => print_object(status)?,
         LogFormat::Text if options.watch.is_some() && stdout().is_terminal() => {
             print(&format!("{CLEAR}{}", status.to_string().trim_end()));
             // What is seen must not wait for the next line.

@@ -10,7 +10,7 @@ use crate::worker::foresee::foresee;
 
 use super::address::described;
 use super::meant::{LogFormat, PlanOptions};
-use super::work::{failure, print, text};
+use super::work::{failure, print, print_object, text};
 use super::{Exit, Failure, Interrupt, PROGRAM};
 
 /// Plans as a run would. Creates nothing on any server; either signal ends it at once.
@@ -27,7 +27,7 @@ async fn foreseen(options: PlanOptions) -> Result<Exit, Failure> {
     let document = foresee(http, &SystemSecrets, (&text, &file), host).await.map_err(failure)?;
     match options.format {
         LogFormat::Text => print(&Shown(&document).to_string()),
-        LogFormat::Json => print(&serde_json::to_string_pretty(&document)?),
+        LogFormat::Json => print_object(&document)?,
     }
     if let Some(path) = &options.output {
         let shown = path.display();

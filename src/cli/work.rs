@@ -5,6 +5,8 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::model::counted;
 use crate::report::Report;
 use crate::task::{KeeperConfig, SystemSecrets, Task};
@@ -203,6 +205,12 @@ pub(super) fn print(text: &str) {
     if let Err(error) = writeln!(std::io::stdout(), "{text}") {
         tracing::debug!("cannot write to standard output: {error}");
     }
+}
+
+/// Prints what a program reads.
+pub(super) fn print_object(object: &impl Serialize) -> Result<(), Failure> {
+    print(&serde_json::to_string_pretty(object)?);
+    Ok(())
 }
 
 /// Tells a person what is going on. Where a program reads standard output it goes to the log instead: that gets one object, at

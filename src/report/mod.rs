@@ -1,7 +1,7 @@
 //! What happened, for people: the final report; what `check` and `verify` found, what `cleanup` did. Read-only; made from plans, records and facts.
 
 pub mod check;
-mod leftovers;
+pub mod leftovers;
 pub mod order;
 pub mod outcome;
 pub mod plan;
@@ -18,7 +18,6 @@ use comfy_table::{CellAlignment, LineStyle, Table};
 use crate::plan::TablePlan;
 use crate::protocol::{BatchState, PieceState, TableBoard};
 
-pub use leftovers::CleanupReport;
 use leftovers::size;
 
 /// So many partitions of a table are listed, besides those that are not as they should be.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::CleanupReport;
+use super::leftovers::CleanupReport;
 
 /// What `pause`, `resume` and `cancel` have brought about, as JSON. Fields that have no value are `null`.
 #[derive(Debug, Clone, PartialEq, Serialize)]

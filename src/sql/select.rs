@@ -260,7 +260,8 @@ impl Selection {
         Self { relation, partitions: None, slice: None, slots: None }
     }
 
-    /// Whether next to nothing is read that is not selected: partitions and slices are skipped, conditions and shards are not.
+    /// Whether next to nothing is read that is not selected. Conditions and shards are filtered row by row; partitions and slices are
+    /// skipped, as far as the server can.
     pub fn are_all_that_is_read(&self) -> bool {
         self.relation.condition.is_none() && self.slots.is_none()
     }

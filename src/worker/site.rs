@@ -24,9 +24,9 @@ use super::wishes::{
 };
 
 /// Several threads that read a table on 18.16 take turns, and what they send as one block is in no order: the target sorts it. Read
-/// by one thread, the same copy took a fifth less of its time there; the target's INSERT is one thread anyway. Later servers read
-/// from storage that answers late, and it was not measured on them.
-const READ_IN_TURNS: (u32, u32) = (20, 1);
+/// by one thread, the same copy took a fifth less of its time there; the target's INSERT is one thread anyway. From this version on it is
+/// left to the server: such servers may read from storage that answers late, and it was not measured on them.
+const THREADS_LEFT_ALONE: (u32, u32) = (20, 1);
 
 /// `remote()` takes a sharding key since 21.2 (facts file, §1).
 const REMOTE_DEALS: (u32, u32) = (21, 2);
@@ -289,7 +289,7 @@ impl Site {
             return Ok((self.fleet.settings(from, &reading).await?, self.fleet.settings(to, &writing).await?));
         }
         // Who drops most of what it reads is to read faster than it sends.
-        if all && self.fleet.facts(from).await?.release() < READ_IN_TURNS {
+        if all && self.fleet.facts(from).await?.release() < THREADS_LEFT_ALONE {
             wanted.insert("max_threads".to_owned(), "1".to_owned());
         }
         lay_over(&mut wanted, source_wishes(&task));

@@ -114,6 +114,20 @@ fn default_kind(text: &str) -> DefaultKind {
     }
 }
 
+impl HttpWarehouse {
+    /// What a statement says of values by partition.
+    async fn values(
+        &self,
+        node: &Node,
+        name: &TableName,
+        statement: &str,
+    ) -> Result<Vec<(PartitionId, PartitionValue, u64)>, Error> {
+        let doing = format!("cannot count the rows of {name}");
+        let rows: Vec<ValuesRow> = self.rows(node, &doing, statement, COUNTING).await?;
+        Ok(rows.into_iter().map(|row| (PartitionId(row.id), PartitionValue(row.values), row.rows)).collect())
+    }
+}
+
 #[async_trait]
 impl Warehouse for HttpWarehouse {
     async fn server(&self, node: &Node) -> Result<ServerFacts, Error> {
@@ -285,9 +299,7 @@ impl Warehouse for HttpWarehouse {
         name: &TableName,
         key: &[KeyElement],
     ) -> Result<Vec<(PartitionId, PartitionValue, u64)>, Error> {
-        let doing = format!("cannot count the rows of {name}");
-        let rows: Vec<ValuesRow> = self.rows(node, &doing, &sql::values_by_partition(name, key), COUNTING).await?;
-        Ok(rows.into_iter().map(|row| (PartitionId(row.id), PartitionValue(row.values), row.rows)).collect())
+        self.values(node, name, &sql::values_by_partition(name, key)).await
     }
 
     async fn value_by_partition(
@@ -296,9 +308,7 @@ impl Warehouse for HttpWarehouse {
         name: &TableName,
         key: &[KeyElement],
     ) -> Result<Vec<(PartitionId, PartitionValue, u64)>, Error> {
-        let doing = format!("cannot count the rows of {name}");
-        let rows: Vec<ValuesRow> = self.rows(node, &doing, &sql::value_by_partition(name, key), COUNTING).await?;
-        Ok(rows.into_iter().map(|row| (PartitionId(row.id), PartitionValue(row.values), row.rows)).collect())
+        self.values(node, name, &sql::value_by_partition(name, key)).await
     }
 
     async fn checksum(

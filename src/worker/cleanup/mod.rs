@@ -181,6 +181,11 @@ impl Findings {
     pub fn removable(&self) -> impl Iterator<Item = &Leftover> {
         self.things.iter().filter(|thing| matches!(thing.verdict, Verdict::Goes(_)))
     }
+
+    /// Whether all that may go is gone after a removal, from servers that all answered.
+    pub fn are_gone(&self, removal: &Removal) -> bool {
+        !removal.interrupted && removal.failed.is_empty() && self.silent.is_empty()
+    }
 }
 
 impl Cleaner {
