@@ -15,6 +15,11 @@ fn good(scene: &Scene) -> Task {
     scene.task(&[&[0], &[1]], &[&[2], &[3]]).with(hits)
 }
 
+/// Servers on which no other test's statements are seen.
+fn alone() -> LabSpec {
+    LabSpec { clickhouse: 4, ..LabSpec::default() }
+}
+
 fn check(scene: &Scene, task: &Task) -> Ended {
     let ended = scene.launch(task).verb("check").run();
     assert_eq!(scene.children(&task.path), None, "a check made something in ZooKeeper:\n{}", ended.stdout);
@@ -36,7 +41,7 @@ fn says(ended: &Ended, words: &[&str]) {
 
 #[test]
 fn a_task_that_nothing_is_wrong_with() {
-    let scene = scene!();
+    let scene = scene!(own alone());
     let task = good(&scene);
     let ended = check(&scene, &task).with(0);
     says(&ended, &["remark", "ClickHouse 18.16.1", scene.server(3).host()]);
@@ -53,7 +58,7 @@ fn a_task_that_nothing_is_wrong_with() {
 
 #[test]
 fn no_coordinator_is_needed_to_ask() {
-    let scene = scene!();
+    let scene = scene!(own alone());
     let task = good(&scene);
     let file = scene.dir().join("task.xml");
     std::fs::write(&file, task.xml()).unwrap();
