@@ -280,7 +280,9 @@ pub async fn parts_are_fetched_as_they_are(at: &Place<'_>) {
     assert_eq!(parts(&at.one).await.map(|parts| parts.len()), Some(4));
     assert_eq!(parts(&at.one).await, parts(&at.two).await);
     of.fetch(&at.two, &into, &path, &[], "none", &none()).await.unwrap();
-    of.fetch(&at.two, &into, &path, &ids, &format!("{}:fetch", at.database), &none()).await.unwrap();
+    // Else modern servers take equal parts for a repetition.
+    let settings: Settings = vec![("insert_deduplicate".into(), "0".into())];
+    of.fetch(&at.two, &into, &path, &ids, &format!("{}:fetch", at.database), &settings).await.unwrap();
     assert_eq!(at.rows(&at.two, &into).await, counts(&[("201801", 2), ("201802", 2)]));
     code(of.fetch(&at.two, &into, &path, &[id("203001")], "none", &none()).await, 257);
     code(of.fetch(&at.two, &into, &format!("{path}/no"), &ids, "none", &none()).await, 999);
