@@ -46,7 +46,8 @@ fn settings_reach_the_statements_they_are_for(#[case] release: Release) {
     scene.run(&task).with(0);
     scene.check(&task);
     // Modern servers have a new name for it, and log that.
-    let timeout = if release.is_modern() { "distributed_background_insert_timeout" } else { "insert_distributed_timeout" };
+    let timeout =
+        if release.is_modern() { "distributed_background_insert_timeout" } else { "insert_distributed_timeout" };
     for (setting, value) in [("connect_timeout", "17"), ("max_block_size", "1234"), (timeout, "321")] {
         assert!(transfers_with(&scene, setting, value) > 0, "no transfer with {setting} = {value}");
     }

@@ -295,6 +295,9 @@ pub async fn parts_are_fetched_as_they_are(at: &Place<'_>) {
     assert_eq!(of.parts_lacking(&at.one, &out, &[columns[0].clone(), other]).await.unwrap(), 4);
     let marks = of.zookeeper_marks(&at.one).await.unwrap();
     assert!(!marks.is_disjoint(&of.zookeeper_marks(&at.two).await.unwrap()), "{marks:?}");
-    of.drop_table(&at.one, &out, &none()).await.unwrap();
+    // Else modern servers drop its nodes later.
+    let wait = [("database_atomic_wait_for_drop_and_detach_synchronously".to_owned(), "1".to_owned())];
+    let wait = of.server(&at.one).await.unwrap().known(&wait);
+    of.drop_table(&at.one, &out, &wait).await.unwrap();
     assert_eq!(parts(&at.two).await, None);
 }
