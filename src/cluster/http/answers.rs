@@ -186,7 +186,7 @@ mod tests {
         let old =
             "Code: 209, e.displayText() = DB::NetException: Timeout: connect timed out: 10.0.0.1:9000, e.what() = x";
         for (text, expected, said) in [
-            (log(refused), 210, &refused[31..]),
+            (log(refused), 210, &refused[29..]),
             (log(missing), 60, missing),
             (log(old), 209, "Timeout: connect timed out: 10.0.0.1:9000"),
             ("Code: 279. DB::NetException: All tries failed".to_owned(), 279, "DB::NetException: All tries failed"),
