@@ -222,6 +222,16 @@ pub trait Warehouse: Send + Sync {
         name: &TableName,
         only: Option<&[PartitionId]>,
     ) -> Result<BTreeMap<PartitionId, u64>, Error>;
+    /// The same with settings, which say how the rows are counted.
+    async fn count_by_partition(
+        &self,
+        node: &Node,
+        name: &TableName,
+        only: Option<&[PartitionId]>,
+        _: &Settings,
+    ) -> Result<BTreeMap<PartitionId, u64>, Error> {
+        self.rows_by_partition(node, name, only).await
+    }
     /// The key's values in each partition of a MergeTree table with their rows, by query.
     async fn values_by_partition(
         &self,

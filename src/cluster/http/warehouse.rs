@@ -302,11 +302,22 @@ impl Warehouse for HttpWarehouse {
         name: &TableName,
         only: Option<&[PartitionId]>,
     ) -> Result<BTreeMap<PartitionId, u64>, Error> {
+        self.count_by_partition(node, name, only, &Settings::new()).await
+    }
+
+    async fn count_by_partition(
+        &self,
+        node: &Node,
+        name: &TableName,
+        only: Option<&[PartitionId]>,
+        settings: &Settings,
+    ) -> Result<BTreeMap<PartitionId, u64>, Error> {
         if only.is_some_and(<[PartitionId]>::is_empty) {
             return Ok(BTreeMap::new());
         }
         let doing = format!("cannot count the rows of {name}");
-        let rows: Vec<CountRow> = self.rows(node, &doing, &sql::rows_by_partition(name, only), COUNTING).await?;
+        let statement = sql::rows_by_partition(name, only);
+        let rows: Vec<CountRow> = self.rows_with(node, &doing, &statement, COUNTING, settings).await?;
         Ok(rows.into_iter().map(|row| (PartitionId(row.id), row.rows)).collect())
     }
 

@@ -1,6 +1,7 @@
 //! From a survey to the plan of a table job: what each source shard holds, what the target holds already, and where to
 //! cut. Reads only.
 
+mod account;
 mod cloning;
 mod slices;
 mod target;
@@ -10,11 +11,13 @@ use std::sync::Arc;
 
 use futures::future::try_join_all;
 
-use crate::cluster::{Error, Tally};
+use crate::cluster::{Error, Kind, Tally};
 use crate::model::{Node, PartitionId, PartitionValue};
 use crate::plan::{self, Found, ShardMark, TablePlan, Wishes};
 use crate::sql::{Selection, Slice, key_elements, unquoted_elements};
 use crate::task::{IfTargetNotEmpty, TableJob, Task};
+
+use account::Seen;
 
 use super::fleet::Fleet;
 use super::since::{Since, few, mark_of};
@@ -54,7 +57,9 @@ pub(super) struct Planner<'a> {
 impl Planner<'_> {
     async fn plan(&self, since: Option<&Since>) -> Result<TablePlan, Fault> {
         let mut remarks = self.survey.remarks.clone();
-        let found = self.discover().await.map_err(|error| self.world(&error))?;
+        let (found, seen) = self.discover().await.map_err(|error| self.world(&error))?;
+        self.balance(&found, &seen, &mut remarks).await?;
+        let listed: u64 = found.iter().flat_map(|partition| &partition.shards).map(|(rows, _)| rows).sum();
         let mut found = self.enabled(found, &mut remarks);
         let mut unchanged = 0;
         if let Some(since) = since {
@@ -77,6 +82,7 @@ impl Planner<'_> {
         let mut sliced: HashMap<(usize, usize), Vec<Slice>> = sliced.into_iter().collect();
         let (partitions, batches, pieces) =
             plan::assemble(&found, &batches, wishes, |batch, shard| sliced.remove(&(batch, shard)).unwrap_or_default());
+        let account = Some(self.account(seen, listed, &partitions));
         Ok(TablePlan {
             name: self.job.name.clone(),
             source: self.job.source.clone(),
@@ -93,6 +99,7 @@ impl Planner<'_> {
             remarks,
             clones,
             unchanged,
+            account,
         })
     }
 
@@ -101,16 +108,17 @@ impl Planner<'_> {
     }
 
     /// The partitions of the target's key with rows and bytes on each source shard, in the order of their values.
-    async fn discover(&self) -> Result<Vec<Found>, Error> {
+    async fn discover(&self) -> Result<(Vec<Found>, Vec<Seen>), Error> {
         let shards = try_join_all(
             self.survey.sources.iter().enumerate().map(|(shard, nodes)| self.discover_shard(shard, nodes)),
         )
         .await?;
         let count = shards.len();
         let mut found: BTreeMap<Vec<Sortable>, Found> = BTreeMap::new();
-        let mut marks = Vec::new();
-        for (shard, (tallies, marked)) in shards.into_iter().enumerate() {
+        let (mut marks, mut seen) = (Vec::new(), Vec::new());
+        for (shard, (tallies, marked, of)) in shards.into_iter().enumerate() {
             marks.push(marked);
+            seen.push(of);
             for (tally, bytes) in tallies {
                 let order = tally.value.0.iter().map(|text| Sortable::of(text)).collect();
                 let entry = found.entry(order).or_insert_with(|| Found {
@@ -128,14 +136,14 @@ impl Planner<'_> {
         for partition in &mut found {
             partition.mark = mark_of(partition, &mut marks);
         }
-        Ok(found)
+        Ok((found, seen))
     }
 
     /// From what the parts say where that is exact, by query where it is not; from the first replica that answers.
-    async fn discover_shard(&self, shard: usize, nodes: &[Arc<Node>]) -> Result<(Tallies, Marks), Error> {
+    async fn discover_shard(&self, shard: usize, nodes: &[Arc<Node>]) -> Result<(Tallies, Marks, Seen), Error> {
         let mut first = None;
         for node in nodes {
-            match self.discover_on(node, shard).await {
+            match self.discover_and_count(node, shard).await {
                 Ok(found) => return Ok(found),
                 Err(error) if error.is_unreachable() => {
                     self.fleet.suspect(node);
@@ -144,7 +152,12 @@ impl Planner<'_> {
                 Err(error) => return Err(error),
             }
         }
-        first.map_or(Ok(Default::default()), Err)
+        // A shard of which no replica has the table is a fault of the survey.
+        Err(first.unwrap_or_else(|| Error {
+            node: format!("source shard {}", shard + 1),
+            doing: "cannot list the partitions".into(),
+            kind: Kind::Network("no replica answers".into()),
+        }))
     }
 
     async fn discover_on(&self, node: &Node, shard: usize) -> Result<(Tallies, Marks), Error> {
