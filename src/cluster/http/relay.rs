@@ -32,7 +32,7 @@ impl HttpWarehouse {
             return self.deal(transfer, framed).await;
         }
         for to in &transfer.to {
-            let mut insert = writing(self.client(&to.node), transfer, to);
+            let mut insert = writing(self.asking(&to.node, SHORT).await?, transfer, to);
             if framed {
                 insert = insert.with_setting("decompress", "1");
             }
@@ -40,7 +40,7 @@ impl HttpWarehouse {
                 Passing { answers: &self.answers, transfer, to: &to.node, insert, any: false, watches: Vec::new() };
             // Leaving this function by an error drops the INSERT unended, which breaks its connection off.
             for (number, from) in transfer.from.iter().enumerate() {
-                passing.pass(&from.node, self.reading(transfer, (number, from), framed)?, framed).await?;
+                passing.pass(&from.node, self.reading(transfer, (number, from), framed).await?, framed).await?;
             }
             passing.end().await?;
         }
@@ -48,14 +48,15 @@ impl HttpWarehouse {
     }
 
     /// The SELECT of a relay from one of its sources, with its number.
-    pub(super) fn reading(
+    pub(super) async fn reading(
         &self,
         transfer: &Transfer,
         (number, from): (usize, &Origin),
         framed: bool,
     ) -> Result<BytesCursor, Error> {
         let Transfer { columns, values, rows, dealt, .. } = transfer;
-        let mut select = self.client(&from.node).query_raw(&sql::relay_from(columns, values, rows, dealt.as_ref()));
+        let client = self.asking(&from.node, SHORT).await?;
+        let mut select = client.query_raw(&sql::relay_from(columns, values, rows, dealt.as_ref()));
         for (name, value) in &from.settings {
             select = select.with_setting(name, value);
         }
@@ -78,8 +79,9 @@ impl HttpWarehouse {
 
     /// Whether a server frames its answers when asked to, a small one too: 18.16 sends nothing then.
     async fn frames(&self, node: &Node) -> Result<bool, Error> {
+        let client = self.asking(node, SHORT).await?;
         let answer = self.bounded(node, "cannot ask whether it compresses", SHORT, async {
-            let question = self.client(node).query_raw("SELECT 1").with_setting("compress", "1");
+            let question = client.query_raw("SELECT 1").with_setting("compress", "1");
             question.fetch_bytes("Native")?.collect().await.map(|bytes| bytes.to_vec())
         });
         match answer.await {
