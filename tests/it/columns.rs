@@ -174,7 +174,7 @@ fn computed_columns_are_copied_as_they_are_when_asked(#[case] release: Release) 
 }
 
 #[apply(both)]
-fn names_with_other_letters_blanks_and_quotes(#[case] release: Release) {
+fn odd_names(#[case] release: Release) {
     let scene = scene!(release);
     let (src, dst) = (scene.database("база данных"), scene.database("новая 'база' \\ `x`"));
     let mut task = scene.task(&[&[0], &[1]], &[&[2], &[3]]);

@@ -220,14 +220,13 @@ fn a_server_that_is_down_is_not_equal(#[case] release: Release) {
 
 #[apply(modern_ones)]
 fn a_modern_target_is_compared_with_an_old_source(#[case] release: Release) {
-    let scene = scene!(Release::V18_16);
+    let scene = scene!(Release::V18_16, for release);
     fill(&scene, &[0], BY_MONTH, 3000, 2);
     let (node, dst) = (Lab::shared(release).clickhouse(0), &scene.dst);
     let ask = |sql: &str| node.query(sql).unwrap();
     ask(&format!("DROP DATABASE IF EXISTS {dst}"));
     let source = scene.lab().cluster("source", &[&[0]]);
     let task = Task::new(scene.task_path(), source, cluster_of("target", &[node])).with(scene.table("hits"));
-    let task = task.at(release.name());
     scene.run(&task).with(0);
     verify(&scene, &task, &[]).with(0).reports(&["2 equal, 0 different"]);
     ask(&format!("ALTER TABLE {dst}.hits DELETE WHERE id = 41 SETTINGS mutations_sync = 2"));

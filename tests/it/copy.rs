@@ -21,7 +21,7 @@ pub const BY_MONTH: &str = "ENGINE = MergeTree PARTITION BY toYYYYMM(d) ORDER BY
 /// Makes the source table `hits` on some servers and fills it with rows that differ between them.
 pub fn fill(scene: &Scene, servers: &[usize], engine: &str, count: u64, months: u64) {
     for (number, &server) in (0..).zip(servers) {
-        scene.ask(server, &format!("CREATE TABLE {}.hits {COLUMNS} {engine}", scene.src));
+        scene.create_old(&[server], &format!("CREATE TABLE {}.hits {COLUMNS} {engine}", scene.src));
         scene.ask(server, &format!("INSERT INTO {}.hits {}", scene.src, rows(number * count, count, months)));
     }
 }
@@ -146,7 +146,7 @@ fn what_is_published_is_counted_and_compared_without_reading_the_rest_of_the_tab
     for (name, engine) in [("new", BY_MONTH), ("old", "ENGINE = MergeTree(d, (id, d), 1024)")] {
         let scene = scene!(release);
         let table = format!("{name}_hits");
-        scene.ask(0, &format!("CREATE TABLE {}.{table} {COLUMNS} {engine}", scene.src));
+        scene.create_old(&[0], &format!("CREATE TABLE {}.{table} {COLUMNS} {engine}", scene.src));
         scene.ask(0, &format!("INSERT INTO {}.{table} {}", scene.src, rows(0, 40_000, 4)));
         let hits = scene.table(&table).with("batch_bytes", "1").with("verify", "checksum");
         let task = scene.task(&[&[0]], &[&[1]]).at(name).with(hits);

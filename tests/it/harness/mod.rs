@@ -31,7 +31,12 @@ macro_rules! scene {
     }};
     ($release:expr) => {{
         fn here() {}
-        crate::harness::Scene::shared(std::any::type_name_of_val(&here), $release)
+        crate::harness::Scene::shared(std::any::type_name_of_val(&here), $release, "")
+    }};
+    // On the servers of one release, for a test that runs for several others.
+    ($release:expr, for $other:expr) => {{
+        fn here() {}
+        crate::harness::Scene::shared(std::any::type_name_of_val(&here), $release, $other.name())
     }};
 }
 pub(crate) use scene;
@@ -63,22 +68,22 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// `here` is the path of a function inside of the test.
-    pub fn shared(here: &str, release: Release) -> Scene {
+    /// `here` is the path of a function inside of the test; `case` tells scenes of one test apart.
+    pub fn shared(here: &str, release: Release, case: &str) -> Scene {
         let slot = Slot::wait_for_one();
-        Scene::new(here, Place::Shared(Lab::shared(release)), slot)
+        Scene::new(here, case, Place::Shared(Lab::shared(release)), slot)
     }
 
     /// A scene on servers of its own.
     pub fn own(here: &str, spec: LabSpec) -> Scene {
         let slot = Slot::wait_for_one();
-        Scene::new(here, Place::Own(Box::new(Lab::start(spec).unwrap())), slot)
+        Scene::new(here, "", Place::Own(Box::new(Lab::start(spec).unwrap())), slot)
     }
 
-    fn new(here: &str, place: Place, slot: Slot) -> Scene {
+    fn new(here: &str, case: &str, place: Place, slot: Slot) -> Scene {
         // it::copy::month_to_week::here (in a closure: …::{{closure}}::here) → copy_month_to_week
         let parts: Vec<&str> = here.split("::").filter(|part| !part.starts_with("{{")).collect();
-        let name = parts[1..parts.len() - 1].join("_");
+        let name = parts[1..parts.len() - 1].join("_") + &case.replace('.', "_");
         let dir = tempfile::Builder::new().prefix("copier-it-").tempdir().unwrap();
         let (src, dst) = (format!("{}src", prefix(&name)), format!("{}dst", prefix(&name)));
         let scene = Scene { place, name, dir, files: AtomicUsize::new(0), src, dst, _slot: slot };
@@ -159,6 +164,19 @@ impl Scene {
         for &server in servers {
             self.ask(server, sql);
         }
+    }
+
+    /// Runs an INSERT of any number of partitions on one server; modern ones take at most 100 unless they are told to.
+    pub fn insert(&self, server: usize, sql: &str) {
+        let many = [("max_partitions_per_insert_block", "0")];
+        let settings = if self.server(server).release().is_modern() { &many[..] } else { &[] };
+        self.server(server).query_with(settings, sql).unwrap();
+    }
+
+    /// Begins a mutation on one server and does not wait for it.
+    pub fn mutate(&self, server: usize, sql: &str) {
+        let settings = if self.server(server).release().is_modern() { &[("mutations_sync", "0")][..] } else { &[] };
+        self.server(server).query_with(settings, sql).unwrap();
     }
 
     /// Creates a table in the syntax of 18.16, which modern servers take when they are told to.
