@@ -25,7 +25,7 @@ pub enum SettingColumns {
     All,
 }
 
-/// `version, [name], [value], [readonly], [min], [max], [disallowed values, a line each]` of the settings that the server knows, for
+/// `version, [name], [value], [is it changed], [readonly], [min], [max], [disallowed values, a line each]` of the settings that the server knows, for
 /// our account. One row: a limit on results cannot cut it.
 pub fn settings(columns: SettingColumns) -> String {
     let limit = |name: &str| format!("groupArray(ifNull(toString({name}), ''))");
@@ -40,7 +40,7 @@ pub fn settings(columns: SettingColumns) -> String {
         SettingColumns::Values | SettingColumns::Limits => "groupArray('')",
     };
     format!(
-        "SELECT version(), groupArray(toString(name)), groupArray(toString(value)), {readonly}, {least}, {largest}, {disallowed} \
+        "SELECT version(), groupArray(toString(name)), groupArray(toString(value)), groupArray(toUInt8(changed)), {readonly}, {least}, {largest}, {disallowed} \
          FROM system.settings"
     )
 }

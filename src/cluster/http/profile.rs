@@ -2,7 +2,7 @@
 //! (see [`required_settings`](crate::sql::required_settings)).
 //!
 //! The question for them must itself pass whatever the profile says: its answer is one row, and where that does not come, it is asked
-//! again with the settings that could be the cause.
+//! again with all settings that a copy needs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,9 @@ use serde::Deserialize;
 use tokio::sync::OnceCell;
 
 use crate::model::Node;
-use crate::sql::required_settings::{Correction, Matters, SKIPS_UNKNOWN_SETTINGS, SettingRule, corrections};
+use crate::sql::required_settings::{
+    Correction, Matters, REQUIRED_SETTINGS, SKIPS_UNKNOWN_SETTINGS, SettingRule, corrections,
+};
 use crate::sql::{self, SettingColumns};
 
 use super::super::{Error, Kind, ServerFacts, Settings};
@@ -22,36 +24,13 @@ use super::HttpWarehouse;
 /// From this release on, the settings behind an INSERT … SELECT are those of the whole statement.
 const TRAILING: (u32, u32) = (21, 8);
 const UNKNOWN_IDENTIFIER: u32 = 47;
-const UNKNOWN_SETTING: u32 = 115;
 
-/// Settings under which the question is asked, one set after the other, until the answer is one.
-const TRIES: &[&[(&str, &str)]] = &[
-    &[],
-    &[
-        ("limit", "0"),
-        ("offset", "0"),
-        ("aggregate_functions_null_for_empty", "0"),
-        ("additional_result_filter", ""),
-        ("additional_table_filters", "{}"),
-        ("page", "0"),
-        ("filter", ""),
-        ("select", ""),
-        ("sort", ""),
-        ("order", ""),
-        ("format", ""),
-        ("output_format", ""),
-        ("compression", ""),
-    ],
-    &[
-        ("limit", "0"),
-        ("offset", "0"),
-        ("aggregate_functions_null_for_empty", "0"),
-        ("additional_result_filter", ""),
-        ("additional_table_filters", "{}"),
-    ],
-    &[("limit", "0"), ("offset", "0"), ("aggregate_functions_null_for_empty", "0")],
-    &[("limit", "0"), ("offset", "0")],
-];
+/// Answers that name a setting which the server does not know (115), or which the account may not set (164, 452).
+const NOT_SET: [u32; 3] = [115, 164, 452];
+/// Settings that a server has used up, and shows as if they were not set, when it is asked for them.
+const USED_UP: &[&str] = &["limit", "offset", "page", "filter", "select", "sort", "order"];
+/// What stands for a value in force that the server does not tell.
+const UNTOLD: &str = "set";
 
 /// What is known of the accounts of a task, by account and server.
 pub(super) type Profiles = Arc<Mutex<HashMap<String, Arc<OnceCell<Arc<Profile>>>>>>;
@@ -69,6 +48,7 @@ struct ProfileRow {
     version: String,
     names: Vec<String>,
     values: Vec<String>,
+    changed: Vec<u8>,
     readonly: Vec<u8>,
     least: Vec<String>,
     largest: Vec<String>,
@@ -76,11 +56,19 @@ struct ProfileRow {
 }
 
 impl Profile {
-    /// Reads the answer. `None`: something was cut off.
-    fn read(rows: Vec<ProfileRow>) -> Option<Self> {
+    /// Reads the answer to a question that was asked with some settings, whose values in force are not known therefore. `None`: something was
+    /// cut off.
+    fn read(rows: Vec<ProfileRow>, sent: &[(&str, &str)]) -> Option<Self> {
         let row = rows.into_iter().next()?;
         let count = row.names.len();
-        let lists = [row.values.len(), row.readonly.len(), row.least.len(), row.largest.len(), row.disallowed.len()];
+        let lists = [
+            row.values.len(),
+            row.changed.len(),
+            row.readonly.len(),
+            row.least.len(),
+            row.largest.len(),
+            row.disallowed.len(),
+        ];
         if lists.iter().any(|len| *len != count) || !row.names.iter().any(|name| name == "readonly") {
             return None;
         }
@@ -92,8 +80,18 @@ impl Profile {
             disallowed: row.disallowed[at].lines().map(str::to_owned).collect(),
         };
         let rules = (0..count).map(|at| (row.names[at].clone(), rule(at)));
-        let rules: BTreeMap<_, _> = rules.filter(|(_, rule)| *rule != SettingRule::default()).collect();
-        let settings: BTreeMap<_, _> = row.names.iter().cloned().zip(row.values).collect();
+        let mut rules: BTreeMap<_, _> = rules.filter(|(_, rule)| *rule != SettingRule::default()).collect();
+        let mut settings: BTreeMap<_, _> = row.names.iter().cloned().zip(row.values).collect();
+        let used_up = row
+            .names
+            .iter()
+            .zip(&row.changed)
+            .filter(|(name, changed)| **changed != 0 && USED_UP.contains(&name.as_str()));
+        settings.extend(used_up.map(|(name, _)| (name.clone(), UNTOLD.to_owned())));
+        for (name, _) in sent {
+            rules.remove(*name);
+            settings.insert((*name).to_owned(), UNTOLD.to_owned());
+        }
         let corrections = corrections(&settings, &rules);
         let facts = ServerFacts { version: row.version, settings, macros: BTreeMap::new(), setting_rules: rules };
         Some(Self { facts, corrections })
@@ -170,26 +168,35 @@ impl HttpWarehouse {
         Ok(profile.facts.clone())
     }
 
+    /// Asks plainly. Where that fails, the profile may be the cause: asks again with all settings that a copy needs, without those that the
+    /// server names in its refusals.
     async fn ask_profile(&self, node: &Node, limit: Duration) -> Result<Arc<Profile>, Error> {
-        let mut first = None;
-        for settings in TRIES {
-            match self.ask_settings(node, settings, limit).await {
-                Ok(rows) => {
-                    if let Some(profile) = Profile::read(rows) {
-                        return Ok(Arc::new(profile));
-                    }
+        let first = match self.ask_settings(node, &[], limit).await {
+            Ok(rows) => match Profile::read(rows, &[]) {
+                Some(profile) => return Ok(Arc::new(profile)),
+                None => Error {
+                    node: node.to_string(),
+                    doing: DOING.to_owned(),
+                    kind: Kind::Answer(
+                        "system.settings was not read as a whole: does the profile limit results?".into(),
+                    ),
+                },
+            },
+            Err(error) if error.code().is_none() || error.is_denied() => return Err(error),
+            Err(error) => error,
+        };
+        let mut sent: Vec<(&'static str, &str)> =
+            REQUIRED_SETTINGS.iter().map(|setting| (setting.name, setting.values[0])).collect();
+        loop {
+            match self.ask_settings(node, &sent, limit).await {
+                Ok(rows) => return Profile::read(rows, &sent).map(Arc::new).ok_or(first),
+                Err(error) => {
+                    let refused = error.code().is_some_and(|code| NOT_SET.contains(&code));
+                    let Some(name) = named(&error.to_string(), &sent).filter(|_| refused) else { return Err(first) };
+                    sent.retain(|(other, _)| *other != name);
                 }
-                Err(error) if error.is_unreachable() => return Err(error),
-                // A setting that this release does not have is no cause.
-                Err(error) if error.code() == Some(UNKNOWN_SETTING) && !settings.is_empty() => {}
-                Err(error) => first = first.or(Some(error)),
             }
         }
-        Err(first.unwrap_or_else(|| Error {
-            node: node.to_string(),
-            doing: DOING.to_owned(),
-            kind: Kind::Answer("system.settings was not read as a whole: does the profile limit results?".into()),
-        }))
     }
 
     /// Asks for the columns that the release has.
@@ -223,6 +230,14 @@ impl HttpWarehouse {
     }
 }
 
+/// Returns the setting that a text names, the one with the longest name.
+fn named(text: &str, settings: &[(&'static str, &str)]) -> Option<&'static str> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words: Vec<&str> = text.split(|c| !is_part(c)).collect();
+    let found = settings.iter().map(|(name, _)| *name).filter(|name| words.contains(name));
+    found.max_by_key(|name| name.len())
+}
+
 const DOING: &str = "cannot ask for the settings of the account";
 
 /// The same server may be used with several accounts.
@@ -239,12 +254,13 @@ mod tests {
             version: version.to_owned(),
             names: ["readonly"].into_iter().chain(settings.iter().map(|(name, _)| *name)).map(str::to_owned).collect(),
             values: ["0"].into_iter().chain(settings.iter().map(|(_, value)| *value)).map(str::to_owned).collect(),
+            changed: vec![0; settings.len() + 1],
             readonly: vec![0; settings.len() + 1],
             least: vec![String::new(); settings.len() + 1],
             largest: vec![String::new(); settings.len() + 1],
             disallowed: vec![String::new(); settings.len() + 1],
         };
-        Arc::new(Profile::read(vec![row]).unwrap())
+        Arc::new(Profile::read(vec![row], &[]).unwrap())
     }
 
     fn between(from: &Arc<Profile>, to: &Arc<Profile>) -> (Vec<String>, String) {
@@ -271,18 +287,52 @@ mod tests {
 
     #[test]
     fn an_answer_that_was_cut_is_none() {
-        assert!(Profile::read(Vec::new()).is_none());
+        assert!(Profile::read(Vec::new(), &[]).is_none());
         let row = |names: &[&str]| ProfileRow {
             version: "18.16.1".into(),
             names: names.iter().map(|name| (*name).to_owned()).collect(),
             values: vec![String::new()],
+            changed: vec![1],
             readonly: vec![0],
             least: vec![String::new()],
             largest: vec![String::new()],
             disallowed: vec![String::new()],
         };
-        assert!(Profile::read(vec![row(&["max_threads"])]).is_none());
-        assert!(Profile::read(vec![row(&["readonly", "limit"])]).is_none());
-        assert!(Profile::read(vec![row(&["readonly"])]).is_some());
+        assert!(Profile::read(vec![row(&["max_threads"])], &[]).is_none());
+        assert!(Profile::read(vec![row(&["readonly", "limit"])], &[]).is_none());
+        assert!(Profile::read(vec![row(&["readonly"])], &[]).is_some());
+    }
+
+    #[test]
+    fn what_a_server_does_not_tell_of_its_settings_is_corrected() {
+        let row = || ProfileRow {
+            version: "25.8.2.1".into(),
+            names: ["readonly", "limit", "offset", "extremes"].map(str::to_owned).into(),
+            values: ["0", "0", "0", "0"].map(str::to_owned).into(),
+            changed: vec![0, 1, 0, 1],
+            readonly: vec![0; 4],
+            least: vec![String::new(); 4],
+            largest: vec![String::new(); 4],
+            disallowed: vec![String::new(); 4],
+        };
+        let corrected = |sent: &[(&str, &str)]| {
+            let profile = Profile::read(vec![row()], sent).unwrap();
+            profile.settings().map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(corrected(&[]), ["limit"]);
+        assert_eq!(corrected(&[("extremes", "0")]), ["limit", "extremes"]);
+    }
+
+    #[test]
+    fn the_setting_that_a_refusal_names_is_found() {
+        let sent = [("limit", "0"), ("select", ""), ("output_format", "")];
+        for (text, name) in [
+            ("Code: 115. DB::Exception: Unknown setting 'output_format'.", Some("output_format")),
+            ("Code: 115, e.displayText() = DB::Exception: Unknown setting select, e.what()", Some("select")),
+            ("Code: 452. DB::Exception: Setting limit should not be changed.", Some("limit")),
+            ("Code: 452. DB::Exception: Setting limits should not be changed.", None),
+        ] {
+            assert_eq!(named(text, &sent), name, "{text}");
+        }
     }
 }
