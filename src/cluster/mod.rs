@@ -26,7 +26,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 
 use crate::model::{Node, PartitionId, PartitionValue, TableName, setting_names};
-use crate::sql::{Column, KeyElement, Selection, TableDefinition};
+use crate::sql::required_settings::{Correction, SettingRule, corrections};
+use crate::sql::{Column, KeyElement, PolicyKind, Selection, TableDefinition};
 
 pub use error::{Error, Kind, Remedy};
 pub use inspect::{ClusterSeat, Disk, Inspector, Mutation};
@@ -43,6 +44,8 @@ pub struct ServerFacts {
     pub settings: BTreeMap<String, String>,
     /// Its macros.
     pub macros: BTreeMap<String, String>,
+    /// What our account may not do to settings, where there is such a rule.
+    pub setting_rules: BTreeMap<String, SettingRule>,
 }
 
 impl ServerFacts {
@@ -60,6 +63,11 @@ impl ServerFacts {
     /// The name by which this server knows a setting: the one given, or the other one of a setting that was renamed.
     pub fn setting_name<'a>(&self, name: &'a str) -> Option<&'a str> {
         setting_names(name).find(|name| self.settings.contains_key(*name))
+    }
+
+    /// The settings whose values for our account are not what we need.
+    pub fn corrections(&self) -> Vec<Correction> {
+        corrections(&self.settings, &self.setting_rules)
     }
 
     /// Those of the wanted settings that this server knows, by its name for them: an unknown one is an error there.
@@ -286,6 +294,11 @@ pub trait Warehouse: Send + Sync {
         rows: u64,
         settings: &Settings,
     ) -> Result<(), Error>;
+    /// Names of the policies of a kind that apply to our account on a table; none where the server does not tell them.
+    async fn policies(&self, node: &Node, name: &TableName, kind: PolicyKind) -> Result<Vec<String>, Error> {
+        let _ = (node, name, kind);
+        Ok(Vec::new())
+    }
     /// Running statements whose id starts with a prefix.
     async fn running(&self, node: &Node, prefix: &str) -> Result<Vec<Running>, Error>;
 

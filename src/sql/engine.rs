@@ -137,11 +137,6 @@ impl Engine {
         self.name.starts_with("Replicated")
     }
 
-    /// Whether merges may remove rows of it by design (Replacing, Summing, Collapsing, Aggregating, Graphite).
-    pub fn merges_rows(&self) -> bool {
-        self.is_merge_tree() && self.name != "MergeTree" && self.name != "ReplicatedMergeTree"
-    }
-
     /// Whether this is `MergeTree(date, [sampling,] (key), granularity, …)`.
     pub fn is_old_syntax(&self) -> bool {
         self.is_merge_tree()

@@ -82,6 +82,31 @@ pub fn clusters(replication: bool) -> String {
     )
 }
 
+/// `name, does it restrict what others permit, does it show all rows` of the row policies, or the masking policies, of a table that apply to
+/// our account; a column `database` or `table` that is empty stands for all.
+pub fn policies(kind: PolicyKind, name: &TableName) -> String {
+    let (system, restricts, shows_all) = match kind {
+        PolicyKind::Row => ("row_policies", "is_restrictive", "ifNull(select_filter, '1') IN ('1', 'true')"),
+        PolicyKind::Masking => ("masking_policies", "1", "0"),
+    };
+    let us = "arrayConcat([currentUser()], enabledRoles())";
+    format!(
+        "SELECT toString(short_name), toUInt8({restricts}), toUInt8({shows_all}) FROM system.{system} WHERE database IN ('', {}) AND table IN ('', {}) AND \
+         (apply_to_all OR hasAny(apply_to_list, {us})) AND NOT hasAny(apply_to_except, {us}) ORDER BY short_name",
+        literal(&name.database),
+        literal(&name.table)
+    )
+}
+
+/// What a policy of a table does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PolicyKind {
+    /// It hides rows.
+    Row,
+    /// It hides values.
+    Masking,
+}
+
 /// 1 or 0: whether our account has a right (24.11 and later; before, an error of syntax).
 pub fn check_grant(privilege: super::Privilege, database: &str) -> String {
     format!("CHECK GRANT {} ON {}.*", privilege.words(), ident(database))

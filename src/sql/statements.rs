@@ -9,14 +9,41 @@ use super::key::KeyElement;
 use super::quote::{ident, idents, literal, table};
 use super::select::Selection;
 
-/// `version`, `timezone`.
-pub const SERVER: &str = "SELECT version(), timezone()";
-/// `name, value` of the settings that the server knows.
-pub const SETTINGS: &str = "SELECT toString(name), toString(value) FROM system.settings";
 /// `name` of the settings that a table of the MergeTree family can have.
 pub const MERGE_TREE_SETTINGS: &str = "SELECT toString(name) FROM system.merge_tree_settings";
 /// `macro, substitution`.
 pub const MACROS: &str = "SELECT toString(macro), toString(substitution) FROM system.macros";
+
+/// The columns of `system.settings` that a release has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SettingColumns {
+    /// Name and value (18.16).
+    Values,
+    /// Also what the account may not do: `readonly`, `min`, `max`.
+    Limits,
+    /// Also `disallowed_values`.
+    All,
+}
+
+/// `version, [name], [value], [is it changed], [readonly], [min], [max], [disallowed values, a line each]` of the settings that the server knows, for
+/// our account. One row: a limit on results cannot cut it.
+pub fn settings(columns: SettingColumns) -> String {
+    let limit = |name: &str| format!("groupArray(ifNull(toString({name}), ''))");
+    let [readonly, least, largest] = match columns {
+        SettingColumns::Values => ["groupArray(toUInt8(0))", "groupArray('')", "groupArray('')"].map(str::to_owned),
+        SettingColumns::Limits | SettingColumns::All => {
+            ["groupArray(toUInt8(readonly))".to_owned(), limit("min"), limit("max")]
+        }
+    };
+    let disallowed = match columns {
+        SettingColumns::All => "groupArray(arrayStringConcat(arrayMap(x -> toString(x), disallowed_values), '\\n'))",
+        SettingColumns::Values | SettingColumns::Limits => "groupArray('')",
+    };
+    format!(
+        "SELECT version(), groupArray(toString(name)), groupArray(toString(value)), groupArray(toUInt8(changed)), {readonly}, {least}, {largest}, {disallowed} \
+         FROM system.settings"
+    )
+}
 
 /// `engine` of a database; no row when there is no such one.
 pub fn database_engine(database: &str) -> String {

@@ -273,6 +273,11 @@ pub const ELEMENTS: &[Element] = &[
         "How rows travel; see README, Transfers. To `clone` only where no partition was cut into slices.")),
     read("relay_compression", POLICY, new("0", BOOLEAN, Is("1"), LIVE,
         "Whether a relay asks servers for compressed rows.")),
+    read("merges_rows", &[Table], new("yes", BOOLEAN, Means("as the engine's name tells"), FIXED,
+        "Whether merges of the target's engine remove rows by design, so that fewer rows than were copied are no loss. Known without it: Replacing, Summing, \
+         Aggregating, Collapsing, VersionedCollapsing, Graphite and Coalescing, with any prefix. All other engines are held to exact counts.")),
+    read("hidden_rows", POLICY, new("skip", "`refuse` or `skip`", Is("refuse"), FIXED,
+        "What becomes of rows of the source that a row policy or a filter hides from the account. refuse: nothing is copied at all. skip: they are not copied.")),
     read("verify", POLICY, new("checksum", "`count`, `checksum` or `none`", Is("count"), FIXED,
         "How it is checked that what arrived is what was selected; see README, What is verified.")),
     read("max_bytes_per_second", POLICY, new("50M", RATE, NO_LIMIT, LIVE,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{TableJob, Task, Verify};
+use super::{HiddenRows, TableJob, Task, Verify};
 use crate::model::Cluster;
 
 impl Task {
@@ -44,6 +44,8 @@ impl Task {
             Some(u8::from(job.copy_alias_and_materialized).to_string()),
         );
         // Nothing for the default: tasks that were stored before there was a choice are the same.
+        put("merges_rows", job.merges_rows.map(|merges| u8::from(merges).to_string()));
+        put("hidden_rows", (job.hidden_rows != HiddenRows::default()).then(|| job.hidden_rows.as_str().to_owned()));
         put("verify", (job.verify != Verify::default()).then(|| job.verify.as_str().to_owned()));
     }
 }

@@ -40,7 +40,7 @@ pub use repair::replacing;
 pub use secrets::{GivenSecrets, SecretSource, SystemSecrets};
 pub use settings::Settings;
 pub use sketch::{ClusterSketch, Sketch, TableSketch, kept_elements};
-pub use tables::{IfTargetNotEmpty, TableJob, Verify};
+pub use tables::{HiddenRows, IfTargetNotEmpty, TableJob, Verify};
 pub use tls::system_authorities;
 
 use std::num::{NonZeroU32, NonZeroU64};

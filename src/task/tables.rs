@@ -110,11 +110,37 @@ pub struct TableJob {
     pub relay_compression: bool,
     /// How what arrived is checked: as this table says, or else the task, or else [`Verify::Count`].
     pub verify: Verify,
+    /// `<merges_rows>`: whether merges remove rows of the target by design. `None`: what the engine's name tells.
+    pub merges_rows: Option<bool>,
+    /// `<hidden_rows>`: what becomes of rows that the source's account does not see.
+    pub hidden_rows: HiddenRows,
     /// `<max_bytes_per_second>` of this table: bytes of rows, uncompressed, that each worker moves of it in a second at most,
     /// beside what the task allows for all. It may change while the task runs.
     pub max_bytes_per_second: Option<NonZeroU64>,
     /// Whether its rows are capped, by itself or by the task: they must pass through the worker then.
     pub paced: bool,
+}
+
+/// What becomes of rows of the source that a row policy or a filter hides from the account.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum HiddenRows {
+    /// The task is refused.
+    #[default]
+    Refuse,
+    /// They are not copied.
+    Skip,
+}
+
+impl HiddenRows {
+    const WORDS: [(&'static str, Self); 2] = [("refuse", Self::Refuse), ("skip", Self::Skip)];
+
+    /// The word as a task file has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Skip => "skip",
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -124,6 +150,7 @@ struct Policies {
     transfer: Option<Way>,
     relay_compression: bool,
     verify: Verify,
+    hidden_rows: HiddenRows,
 }
 
 impl Default for Policies {
@@ -134,6 +161,7 @@ impl Default for Policies {
             transfer: None,
             relay_compression: true,
             verify: Verify::default(),
+            hidden_rows: HiddenRows::default(),
         }
     }
 }
@@ -175,6 +203,7 @@ fn table(scope: &Scope<'_>, clusters: &[Cluster], of_task: Policies, paced: bool
     let enabled_partitions = scope.child("enabled_partitions").and_then(|list| partitions::read(&list));
     let number_of_splits = scope.number32("number_of_splits", 1, 1);
     let batch_bytes = scope.size("batch_bytes");
+    let merges_rows = scope.boolean("merges_rows");
     let policies = policies(scope, of_task);
     let max_bytes_per_second = scope.rate("max_bytes_per_second");
     let paced = paced || max_bytes_per_second.is_some();
@@ -213,6 +242,8 @@ fn table(scope: &Scope<'_>, clusters: &[Cluster], of_task: Policies, paced: bool
         transfer: policies.transfer,
         relay_compression: policies.relay_compression,
         verify: policies.verify,
+        merges_rows,
+        hidden_rows: policies.hidden_rows,
         max_bytes_per_second,
         paced,
     })
@@ -262,12 +293,14 @@ fn policies(scope: &Scope<'_>, inherited: Policies) -> Policies {
         scope.boolean("allow_to_copy_alias_and_materialized_columns").unwrap_or(inherited.copy_alias_and_materialized);
     let relay_compression = scope.boolean("relay_compression").unwrap_or(inherited.relay_compression);
     let verify = scope.text("verify").and_then(|text| text.choice(&Verify::WORDS)).unwrap_or(inherited.verify);
+    let hidden_rows = scope.text("hidden_rows").and_then(|text| text.choice(&HiddenRows::WORDS));
     Policies {
         if_target_not_empty,
         copy_alias_and_materialized,
         transfer: transfer(scope, inherited),
         relay_compression,
         verify,
+        hidden_rows: hidden_rows.unwrap_or(inherited.hidden_rows),
     }
 }
 

@@ -92,7 +92,7 @@ impl Planner<'_> {
         };
         let vanished: Vec<&CopiedPartition> = earlier.partitions.iter().filter(has_vanished).collect();
         let rows = self.rows_on_target(earlier).await?;
-        let may_shrink = self.survey.merges_rows() || self.survey.target.has_ttl();
+        let may_shrink = self.survey.merges_rows || self.survey.target.has_ttl();
         let on_target = |copied: &CopiedPartition| {
             let (least, most) = rows.get(&copied.partition.name).copied().unwrap_or_default();
             OnTarget { least, most, may_shrink }

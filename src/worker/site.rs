@@ -256,6 +256,11 @@ impl Site {
         }
     }
 
+    /// Returns whether merges may remove rows of a target table by design: as the task says, or as the name of its engine tells.
+    pub fn merges_rows(&self, table: usize, target: &TableDefinition) -> bool {
+        self.task().tables[table].merges_rows.unwrap_or_else(|| target.engine.merges_rows())
+    }
+
     /// How what arrived is to be checked.
     pub fn verify(&self, table: usize) -> Verify {
         self.task().tables[table].verify

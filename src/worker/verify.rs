@@ -307,7 +307,8 @@ impl Publication<'_> {
     /// Only where nothing but our rows may be in the target, and nothing may remove some of them, is it compared there.
     pub(super) fn compares_target(&self, gathered: &[Gathered]) -> bool {
         let own = matches!(self.site.policy(self.batch.table), Policy::Fail | Policy::Replace);
-        own && gathered.iter().all(|part| !part.target.engine.merges_rows() && !part.target.has_ttl())
+        let shrinks = |part: &Gathered| self.site.merges_rows(self.batch.table, &part.target) || part.target.has_ttl();
+        own && !gathered.iter().any(shrinks)
     }
 
     /// Compares the contents of each partition with what was recorded when its pieces were copied. Gives the checksums, in

@@ -7,8 +7,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
-use crate::cluster::{Error, Remedy};
+use crate::cluster::{Error, Remedy, ServerFacts};
 use crate::model::{Node, Way};
+use crate::sql::required_settings::{Correction, Matters, SKIPS_UNKNOWN_SETTINGS};
 use crate::task::TableJob;
 
 use super::fleet::Fleet;
@@ -130,7 +131,12 @@ impl Fleet {
                 answer
             }
         };
-        Ok(reached.err().map(|why| format!("{asked} cannot be reached from {asking}: {why}")))
+        if let Err(why) = reached {
+            return Ok(Some(format!("{asked} cannot be reached from {asking}: {why}")));
+        }
+        let (sender, receiver) = (self.facts(asking).await?, self.facts(asked).await?);
+        let unsaid = unsaid(&sender, &receiver, way);
+        Ok(unsaid.map(|name| format!("a statement of {asking} to {asked} must set {name}, and cannot")))
     }
 
     /// Takes note that a transfer failed: what is between the nodes is asked anew for the next attempt. Whether that may take
@@ -150,6 +156,26 @@ impl Fleet {
     }
 }
 
+/// Returns the setting that a statement of one server to another must set, and cannot: an old server refuses a statement with a name
+/// that it does not know (facts file, §1), no server hands on what it does not know, and a sender hands on what its account may not
+/// change.
+fn unsaid(sender: &ServerFacts, receiver: &ServerFacts, way: Way) -> Option<&'static str> {
+    let needed = |facts: &ServerFacts, writes: bool| -> Vec<Correction> {
+        let matters = |one: &Correction| match one.matters {
+            Matters::Everywhere => true,
+            Matters::Writing => writes,
+            Matters::Passing => false,
+        };
+        facts.corrections().into_iter().filter(matters).collect()
+    };
+    let knows = |facts: &ServerFacts, name: &str| facts.settings.contains_key(name);
+    let is_old = receiver.release() < SKIPS_UNKNOWN_SETTINGS;
+    // The receiver of a pull only reads.
+    let there = needed(receiver, way != Way::Pull).into_iter().find(|one| !knows(sender, one.name));
+    let here = || needed(sender, true).into_iter().find(|one| !one.allowed || (is_old && !knows(receiver, one.name)));
+    there.or_else(here).map(|one| one.name)
+}
+
 /// A server with one of its accounts, as other servers know it.
 fn account(node: &Node) -> String {
     format!("{}@{}{}", node.user, node.address(), if node.secure { " secure" } else { "" })
@@ -162,6 +188,7 @@ mod tests {
     use super::*;
     use crate::cluster::Kind;
     use crate::cluster::memory::MemoryWarehouse;
+    use crate::sql::required_settings::SettingRule;
 
     fn node(host: &str) -> Node {
         Node::new(host)
@@ -175,6 +202,39 @@ mod tests {
 
     /// Read-only source, wall before the target, wall before the source, filter at the source; the way and words of the
     /// reason.
+    #[test]
+    fn a_setting_that_cannot_be_handed_on_is_against_a_way() {
+        let facts = |version: &str, settings: &[(&str, &str)], fixed: &[&str]| ServerFacts {
+            version: version.into(),
+            settings: settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            macros: Default::default(),
+            setting_rules: fixed
+                .iter()
+                .map(|name| ((*name).to_owned(), SettingRule { readonly: true, ..SettingRule::default() }))
+                .collect(),
+        };
+        let old = facts("18.16.1", &[("extremes", "0")], &[]);
+        let new = facts("25.8.2", &[("extremes", "0"), ("limit", "0"), ("async_insert", "0")], &[]);
+        let limited = facts("25.8.2", &[("extremes", "0"), ("limit", "5"), ("async_insert", "0")], &[]);
+        let extreme = facts("18.16.1", &[("extremes", "1")], &[]);
+        let late = facts("26.9.2", &[("extremes", "0"), ("limit", "0"), ("async_insert", "1")], &[]);
+        let fixed = facts("26.9.2", &[("extremes", "0"), ("limit", "0"), ("async_insert", "1")], &["async_insert"]);
+        for (sender, receiver, way, name) in [
+            (&new, &old, Way::Push, None),
+            (&old, &limited, Way::Push, Some("limit")),
+            (&limited, &old, Way::Push, Some("limit")),
+            (&limited, &new, Way::Push, None),
+            (&extreme, &new, Way::Push, None),
+            (&new, &extreme, Way::Pull, None),
+            (&old, &late, Way::Push, Some("async_insert")),
+            (&old, &late, Way::Pull, None),
+            (&new, &late, Way::Push, None),
+            (&fixed, &new, Way::Push, Some("async_insert")),
+        ] {
+            assert_eq!(unsaid(sender, receiver, way), name, "{way} {} {}", sender.version, receiver.version);
+        }
+    }
+
     #[tokio::test]
     async fn the_first_way_that_works_is_taken() {
         for (read_only, target_wall, source_wall, filtered, way, words) in [

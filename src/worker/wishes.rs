@@ -16,6 +16,8 @@ pub(super) const TRANSFER_DEFAULTS: &[(&str, &str)] = &[
     ("optimize_on_insert", "0"),
     ("parallel_distributed_insert_select", "0"),
     ("max_execution_time", "0"),
+    // A NULL that a column does not take is an error, not a default.
+    ("insert_null_as_default", "0"),
 ];
 
 /// The servers of a relay wait for each other through the worker, and the rows are stored when the server says so.
@@ -24,6 +26,8 @@ pub(super) const RELAY_DEFAULTS: &[(&str, &str)] = &[
     ("http_receive_timeout", "3600"),
     ("async_insert", "0"),
     ("insert_deduplicate", "0"),
+    ("input_format_null_as_default", "0"),
+    ("input_format_skip_unknown_fields", "0"),
     (PLAIN_DICTIONARIES, "0"),
     // What is read by one thread comes in the order of the key, and need not be sorted again; pieces run side by side.
     ("max_threads", "1"),
@@ -47,9 +51,6 @@ const TARGET_DEFAULTS: &[(&str, &str)] = &[
     ("max_partitions_per_insert_block", "0"),
     ("optimize_on_insert", "0"),
 ];
-
-/// Rows that were deleted and are still in the parts are no rows, whatever the profile of our account says.
-const SOURCE_DEFAULTS: &[(&str, &str)] = &[("apply_deleted_mask", "1")];
 
 /// A count for the account (I7) reads the rows: no answer comes from metadata, a projection or a cache.
 const COUNTING_DEFAULTS: &[(&str, &str)] = &[
@@ -132,11 +133,10 @@ const DEFINITION_DEFAULTS: &[(&str, &str)] = &[
     ("allow_suspicious_ttl_expressions", "1"),
 ];
 
-/// Settings for statements that read the source, before it is asked which of them it knows: ours, and the task's over them.
+/// Settings for statements that read the source, before it is asked which of them it knows: the task's. Ours are those that
+/// [`required_settings`](crate::sql::required_settings) lists.
 pub(super) fn source_wishes(task: &Task) -> BTreeMap<String, String> {
-    let mut wanted = defaults(SOURCE_DEFAULTS);
-    lay_over(&mut wanted, task.settings.for_pull());
-    wanted
+    task.settings.for_pull()
 }
 
 /// Settings for a count of the source for the account, before a server is asked which of them it knows. They stand over the task's.

@@ -257,9 +257,9 @@ fn a_forgetting_that_died_half_way_is_ended_by_another(#[case] release: Release)
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn delete(path: &str) {
+async fn delete(release: Release, path: &str) {
     let options = ZooKeeperOptions {
-        hosts: zookeeper_hosts(),
+        hosts: zookeeper_hosts(release),
         secure: false,
         tls: clickhouse_copier::model::Tls::default(),
         session_timeout: std::time::Duration::from_secs(20),
@@ -287,7 +287,7 @@ fn a_task_that_zookeeper_lost_is_cleaned_up_by_its_identity(#[case] release: Rel
     let by_id = ["--task-id", &lost_id, "--remove"];
     with_file(&by_id).task_path(&elsewhere).run().with(1).tells(&["lives at", &lost.path]);
 
-    delete(&lost.path);
+    delete(release, &lost.path);
     let listed = with_file(&[]).run().with(0).reports(&["No task", "--task-id"]);
     assert!(line_of(&listed, &left[0]).contains(&format!("of another task, {lost_id}")), "{}", listed.stdout);
     with_file(&["--remove"]).run().with(2).tells(&["nothing is removed", "--task-id"]);

@@ -11,6 +11,8 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use lab::Release;
+
 use super::zookeeper_hosts;
 
 /// Short, so that an expiry is soon; twice the tick of the test server at least.
@@ -30,7 +32,8 @@ fn options(hosts: Vec<(String, u16)>, test: &str) -> ZooKeeperOptions {
 }
 
 async fn zookeeper(test: &str) -> (ZooKeeperCoordinator, String) {
-    let options = ZooKeeperOptions { session_timeout: Duration::from_secs(20), ..options(zookeeper_hosts(), test) };
+    let options =
+        ZooKeeperOptions { session_timeout: Duration::from_secs(20), ..options(zookeeper_hosts(Release::V25_8), test) };
     (ZooKeeperCoordinator::new(options), format!("/{test}"))
 }
 
@@ -63,7 +66,7 @@ impl Proxy {
         let (line, seen) = watch::channel(Line::Open);
         let held = watch::Sender::new(0);
         let count = held.clone();
-        let [target] = <[_; 1]>::try_from(zookeeper_hosts()).unwrap();
+        let [target] = <[_; 1]>::try_from(zookeeper_hosts(Release::V25_8)).unwrap();
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 let (mut cut, seen, target, count) = (seen.clone(), seen.clone(), target.clone(), count.clone());
@@ -90,7 +93,7 @@ impl Proxy {
 
     /// A coordinator over this line, and one for the same root that does not use it.
     fn coordinators(&self, test: &str) -> (ZooKeeperCoordinator, ZooKeeperCoordinator) {
-        let direct = options(zookeeper_hosts(), test);
+        let direct = options(zookeeper_hosts(Release::V25_8), test);
         let over = ZooKeeperOptions { hosts: vec![("127.0.0.1".into(), self.port)], ..direct.clone() };
         (ZooKeeperCoordinator::new(over), ZooKeeperCoordinator::new(direct))
     }
@@ -219,14 +222,14 @@ async fn unreachable_servers_are_named_with_their_reason() {
     assert!(text.contains(&format!("127.0.0.1:{silent_port}: it takes connections but gives no session")), "{text}");
 
     // One that answers is enough.
-    let mut hosts = zookeeper_hosts();
+    let mut hosts = zookeeper_hosts(Release::V25_8);
     hosts.insert(0, ("127.0.0.1".into(), closed));
     ZooKeeperCoordinator::new(options(hosts, "one-of-two")).session().await.unwrap();
 }
 
 #[tokio::test]
 async fn all_paths_start_at_the_root() {
-    let rooted = options(zookeeper_hosts(), "root");
+    let rooted = options(zookeeper_hosts(Release::V25_8), "root");
     let root = rooted.root.clone().unwrap();
     let free = ZooKeeperOptions { root: None, ..rooted.clone() };
     let rooted = ZooKeeperCoordinator::new(ZooKeeperOptions { root: Some(format!("{root}/")), ..rooted });
@@ -236,14 +239,14 @@ async fn all_paths_start_at_the_root() {
     assert_eq!(free.get(&format!("{root}/a")).await.unwrap().unwrap().data, b"x");
     assert_eq!(session(&rooted).await.children("/").await.unwrap(), Some(vec!["a".into()]));
 
-    let bad = ZooKeeperOptions { root: Some("no-slash".into()), ..options(zookeeper_hosts(), "") };
+    let bad = ZooKeeperOptions { root: Some("no-slash".into()), ..options(zookeeper_hosts(Release::V25_8), "") };
     let error = ZooKeeperCoordinator::new(bad).session().await.err().unwrap();
     assert!(matches!(error, Error::Refused { .. }), "{error}");
 }
 
 #[tokio::test]
 async fn nodes_of_an_identity_are_closed_to_others() {
-    let anyone = options(zookeeper_hosts(), "identity");
+    let anyone = options(zookeeper_hosts(Release::V25_8), "identity");
     let of = |identity: &str| ZooKeeperOptions { identity: Some(Secret::new(identity)), ..anyone.clone() };
     let anyone = session(&ZooKeeperCoordinator::new(anyone.clone())).await;
     let (own, other) = (ZooKeeperCoordinator::new(of("copier:right")), ZooKeeperCoordinator::new(of("copier:wrong")));
@@ -264,7 +267,7 @@ async fn nodes_of_an_identity_are_closed_to_others() {
 /// Over TLS, a server that speaks plainly gives no session; nothing panics and the error says what to look at.
 #[tokio::test]
 async fn tls_to_a_plain_port_is_unreachable_and_says_what_to_look_at() {
-    let secure = ZooKeeperOptions { secure: true, ..options(zookeeper_hosts(), "tls") };
+    let secure = ZooKeeperOptions { secure: true, ..options(zookeeper_hosts(Release::V25_8), "tls") };
     let error = ZooKeeperCoordinator::new(secure).session().await.err().unwrap().to_string();
     assert!(error.contains("is this its secure port"), "{error}");
 }

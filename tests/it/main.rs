@@ -41,6 +41,7 @@ mod documents;
 mod drill;
 mod features;
 mod frozen;
+mod hidden_rows;
 mod incremental;
 mod init;
 mod keeper;
@@ -62,6 +63,7 @@ mod restarts;
 mod secrets;
 mod secure;
 mod settings;
+mod settings_in_force;
 mod sharding;
 mod status;
 mod throttle;
@@ -70,9 +72,9 @@ mod verify;
 mod warehouse;
 mod zookeeper_away;
 
-/// A ZooKeeper that tests share.
-fn zookeeper_hosts() -> Vec<(String, u16)> {
-    let hosts = lab::Lab::shared(Release::V25_8).zookeeper().hosts();
+/// The ZooKeeper that tests of a release share.
+fn zookeeper_hosts(release: Release) -> Vec<(String, u16)> {
+    let hosts = lab::Lab::shared(release).zookeeper().hosts();
     let (host, port) = hosts.split_once(':').expect("the laboratory says host:port");
     vec![(host.to_owned(), port.parse().expect("the laboratory says host:port"))]
 }

@@ -13,10 +13,10 @@ use futures::future::try_join_all;
 
 use super::super::native::{DealError, Dealer, Inlet, Outlet};
 use super::super::{Error, Kind, Transfer};
-use super::HttpWarehouse;
 use super::answers::Answers;
 use super::frames::{Unpacker, Watch};
 use super::relay::{Framing, writing};
+use super::{HttpWarehouse, SHORT};
 use crate::model::Node;
 
 impl HttpWarehouse {
@@ -29,8 +29,11 @@ impl HttpWarehouse {
         let mut targets: Vec<Vec<Target>> = Vec::new();
         for to in &transfer.to {
             // The client library packs what it sends.
-            let client =
-                self.client(&to.node).with_compression(if framed { Compression::Lz4 } else { Compression::None });
+            let client = self.asking(&to.node, SHORT).await?.with_compression(if framed {
+                Compression::Lz4
+            } else {
+                Compression::None
+            });
             let target = Target { node: &to.node, insert: writing(client, transfer, to), any: false };
             match slots.iter().position(|known| *known == to.slots) {
                 Some(at) => targets[at].push(target),
@@ -42,7 +45,7 @@ impl HttpWarehouse {
         }
         let mut outlet = Inserts { answers: &self.answers, doing: &doing, targets };
         for (number, from) in transfer.from.iter().enumerate() {
-            let rows = self.reading(transfer, (number, from), framings[number])?;
+            let rows = self.reading(transfer, (number, from), framings[number]).await?;
             let inlet = Rows {
                 answers: &self.answers,
                 node: &from.node,

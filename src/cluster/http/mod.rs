@@ -5,6 +5,8 @@ mod answers;
 mod dealt;
 mod frames;
 mod inspector;
+mod policies;
+mod profile;
 mod relay;
 mod tls;
 mod warehouse;
@@ -21,6 +23,7 @@ use serde::Deserialize;
 use crate::model::{Node, Tls};
 
 use answers::Answers;
+use profile::Profiles;
 
 use super::{Error, Kind, Settings};
 
@@ -47,6 +50,7 @@ pub struct HttpWarehouse {
     client: Client,
     connect_timeout: Duration,
     answers: Answers,
+    profiles: Profiles,
 }
 
 /// How long the first answer of a node may take before the node counts as unreachable.
@@ -60,10 +64,16 @@ impl HttpWarehouse {
     pub fn new(tls: &Tls) -> Result<Self, TlsError> {
         let http = HttpClient::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(tls::connector(tls)?);
         let client = Client::with_http_client(http).with_compression(Compression::None).with_validation(false);
-        Ok(Self { client, connect_timeout: CONNECT_TIMEOUT, answers: Answers::default() })
+        Ok(Self {
+            client,
+            connect_timeout: CONNECT_TIMEOUT,
+            answers: Answers::default(),
+            profiles: Profiles::default(),
+        })
     }
 
-    /// Whoever asks a node goes through here, so that its password is known where answers are read.
+    /// Every request goes through here, so that the password is known where answers are read. Statements go through
+    /// [`asking`](Self::asking), or carry what [`settings_between`](Self::settings_between) says.
     fn client(&self, node: &Node) -> Client {
         self.answers.keep_secret(&node.password);
         let client = self.client.clone().with_url(node.url());
@@ -93,7 +103,7 @@ impl HttpWarehouse {
     where
         T: clickhouse::RowOwned + clickhouse::RowRead,
     {
-        let mut query = self.client(node).query_raw(sql).with_setting("wait_end_of_query", "1");
+        let mut query = self.asking(node, limit).await?.query_raw(sql).with_setting("wait_end_of_query", "1");
         for (name, value) in settings {
             query = query.with_setting(name, value);
         }
@@ -126,7 +136,7 @@ impl HttpWarehouse {
         limit: Duration,
         settings: &Settings,
     ) -> Result<Vec<u8>, Error> {
-        let mut query = self.client(node).query_raw(sql).with_setting("wait_end_of_query", "1");
+        let mut query = self.asking(node, limit).await?.query_raw(sql).with_setting("wait_end_of_query", "1");
         for (name, value) in settings {
             query = query.with_setting(name, value);
         }
@@ -143,7 +153,21 @@ impl HttpWarehouse {
         limit: Option<Duration>,
         query_id: Option<&str>,
     ) -> Result<(), Error> {
-        let mut query = self.client(node).query_raw(sql);
+        let client = self.asking(node, limit.unwrap_or(SHORT)).await?;
+        self.execute_by(client, (node, doing), sql, settings, limit, query_id).await
+    }
+
+    /// The same through a client that has all the settings that it needs.
+    async fn execute_by(
+        &self,
+        client: Client,
+        (node, doing): (&Node, &str),
+        sql: &str,
+        settings: &Settings,
+        limit: Option<Duration>,
+        query_id: Option<&str>,
+    ) -> Result<(), Error> {
+        let mut query = client.query_raw(sql);
         for (name, value) in settings {
             query = query.with_setting(name, value);
         }

@@ -34,7 +34,7 @@ impl HttpWarehouse {
             return self.deal(transfer, &framings).await;
         }
         for to in &transfer.to {
-            let mut insert = writing(self.client(&to.node), transfer, to);
+            let mut insert = writing(self.asking(&to.node, SHORT).await?, transfer, to);
             if framed {
                 insert = insert.with_setting("decompress", "1");
             }
@@ -42,7 +42,7 @@ impl HttpWarehouse {
                 Passing { answers: &self.answers, transfer, to: &to.node, insert, any: false, watches: Vec::new() };
             // Leaving this function by an error drops the INSERT unended, which breaks its connection off.
             for (number, from) in transfer.from.iter().enumerate() {
-                let rows = self.reading(transfer, (number, from), framings[number])?;
+                let rows = self.reading(transfer, (number, from), framings[number]).await?;
                 passing.pass(&from.node, rows, framed).await?;
             }
             passing.end().await?;
@@ -51,14 +51,15 @@ impl HttpWarehouse {
     }
 
     /// The SELECT of a relay from one of its sources, with its number.
-    pub(super) fn reading(
+    pub(super) async fn reading(
         &self,
         transfer: &Transfer,
         (number, from): (usize, &Origin),
         framing: Framing,
     ) -> Result<BytesCursor, Error> {
         let Transfer { columns, values, rows, dealt, .. } = transfer;
-        let mut select = self.client(&from.node).query_raw(&sql::relay_from(columns, values, rows, dealt.as_ref()));
+        let client = self.asking(&from.node, SHORT).await?;
+        let mut select = client.query_raw(&sql::relay_from(columns, values, rows, dealt.as_ref()));
         for (name, value) in &from.settings {
             select = select.with_setting(name, value);
         }
@@ -99,8 +100,9 @@ impl HttpWarehouse {
     /// Asks whether a server frames its answers when it is told to, a small one too: 18.16 sends nothing then. Returns the
     /// answer as it went by; `None` when it does not.
     async fn framing(&self, node: &Node, framing: Framing) -> Result<Option<Watch>, Error> {
+        let client = self.asking(node, SHORT).await?;
         let answer = self.bounded(node, "cannot ask whether it compresses", SHORT, async {
-            let mut question = self.client(node).query_raw("SELECT 1").with_setting("compress", "1");
+            let mut question = client.query_raw("SELECT 1").with_setting("compress", "1");
             if framing == Framing::Lz4 {
                 question = question.with_setting(METHOD.0, METHOD.1);
             }

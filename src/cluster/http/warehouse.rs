@@ -7,7 +7,7 @@ use clickhouse::Row;
 use serde::Deserialize;
 
 use crate::model::{Node, PartitionId, PartitionValue, TableName, Way};
-use crate::sql::{self, Column, DefaultKind, KeyElement, Selection, TableDefinition};
+use crate::sql::{self, Column, DefaultKind, KeyElement, PolicyKind, Selection, TableDefinition};
 
 use super::super::{
     Digest, Error, Kind, PartList, PartName, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally,
@@ -115,6 +115,21 @@ fn default_kind(text: &str) -> DefaultKind {
 }
 
 impl HttpWarehouse {
+    /// Runs a statement of a transfer on one node that sends its settings on to others.
+    async fn send(
+        &self,
+        transfer: &Transfer,
+        (node, others): (&Node, &[&Node]),
+        statement: &str,
+        settings: &Settings,
+        query_id: &str,
+    ) -> Result<(), Error> {
+        let (needed, behind) = self.settings_between(node, others, SHORT).await?;
+        let client = needed.iter().fold(self.client(node), |client, (name, value)| client.with_setting(name, value));
+        let statement = format!("{statement}{behind}");
+        self.execute_by(client, (node, &transfer.doing()), &statement, settings, None, Some(query_id)).await
+    }
+
     /// What a statement says of values by partition.
     async fn values(
         &self,
@@ -131,17 +146,20 @@ impl HttpWarehouse {
 #[async_trait]
 impl Warehouse for HttpWarehouse {
     async fn server(&self, node: &Node) -> Result<ServerFacts, Error> {
-        self.reach(node).await?;
+        // The profile may forbid even this, which is no matter here.
+        if let Err(error) = self.reach(node).await
+            && (error.code().is_none() || error.is_denied())
+        {
+            return Err(error);
+        }
         let doing = "cannot ask the server what it is";
-        let version: Vec<TextPair> = self.rows(node, doing, sql::SERVER, SHORT).await?;
-        let settings: Vec<TextPair> = self.rows(node, doing, sql::SETTINGS, SHORT).await?;
+        let facts = self.fresh_facts(node, SHORT).await?;
         let macros: Vec<TextPair> = match self.rows(node, doing, sql::MACROS, SHORT).await {
             // Modern servers show them with a grant only, and only some tables need them.
             Err(error) if error.is_denied() => Vec::new(),
             macros => macros?,
         };
-        let version = version.into_iter().next().map(|pair| pair.name).unwrap_or_default();
-        Ok(ServerFacts { version, settings: pairs(settings), macros: pairs(macros) })
+        Ok(ServerFacts { macros: pairs(macros), ..facts })
     }
 
     async fn merge_tree_settings(&self, node: &Node) -> Result<BTreeSet<String>, Error> {
@@ -410,6 +428,10 @@ impl Warehouse for HttpWarehouse {
         self.text(node, &doing, &statement, "Null", SHORT, settings).await.map(drop)
     }
 
+    async fn policies(&self, node: &Node, name: &TableName, kind: PolicyKind) -> Result<Vec<String>, Error> {
+        self.hiding_policies(node, name, kind).await
+    }
+
     async fn running(&self, node: &Node, prefix: &str) -> Result<Vec<Running>, Error> {
         let rows: Vec<RunningRow> =
             self.rows(node, "cannot list running statements", &sql::running(prefix), QUICK).await?;
@@ -546,19 +568,19 @@ impl Warehouse for HttpWarehouse {
             && let Some(remote) = transfer.dealt_into()
         {
             let statement = sql::push_dealt(&remote, values, &transfer.rows);
+            let others: Vec<&Node> = transfer.to.iter().map(|to| to.node.as_ref()).collect();
             for from in &transfer.from {
-                let id = Some(transfer.query_id());
-                self.execute(&from.node, &transfer.doing(), &statement, &from.settings, None, id).await?;
+                self.send(transfer, (&from.node, &others), &statement, &from.settings, transfer.query_id()).await?;
             }
             return Ok(());
         }
         for (from, to) in transfer.pairs() {
             let rows = transfer.rows_for(to);
-            let (node, statement, settings) = match transfer.way {
-                Way::Pull => (&to.node, sql::pull(&from.node, into, columns, values, &rows), &to.settings),
-                _ => (&from.node, sql::push(&to.node, into, values, &rows), &from.settings),
+            let (node, other, statement, settings) = match transfer.way {
+                Way::Pull => (&to.node, &from.node, sql::pull(&from.node, into, columns, values, &rows), &to.settings),
+                _ => (&from.node, &to.node, sql::push(&to.node, into, values, &rows), &from.settings),
             };
-            self.execute(node, &transfer.doing(), &statement, settings, None, Some(&to.query_id)).await?;
+            self.send(transfer, (node, &[other]), &statement, settings, &to.query_id).await?;
         }
         Ok(())
     }

@@ -104,13 +104,11 @@ fn places(site: &Site, boards: &[TableBoard], findings: &mut Findings) -> Vec<Pl
     places.into_values().collect()
 }
 
+/// A shard of the target, the address of one of its nodes, and what that must hold of a batch.
+type Share<'a> = (usize, String, Vec<(&'a PartitionId, Expected)>);
+
 /// Returns which nodes must hold what of a batch. The replicas of a Replicated table hold the same.
-fn shares<'a>(
-    site: &Site,
-    table: usize,
-    batch: &BatchRecord,
-    placed: &'a Placed,
-) -> Vec<(usize, String, Vec<(&'a PartitionId, Expected)>)> {
+fn shares<'a>(site: &Site, table: usize, batch: &BatchRecord, placed: &'a Placed) -> Vec<Share<'a>> {
     let (task, plan) = (site.task(), &site.plans[table]);
     let mut shares = Vec::new();
     for (shard, nodes) in batch.nodes.iter().enumerate() {

@@ -134,8 +134,8 @@ impl<'a> Sides<'a> {
             }
             targets.push(TargetShard { number: at + 1, readers, mirrored });
         }
-        let source_loses = origins.iter().find_map(|(_, definition)| loses(definition));
-        Ok(Self { fleet, plan, sources, targets, key, source_loses, target_loses: loses(&target) })
+        let source_loses = origins.iter().find_map(|(_, definition)| loses(definition, None));
+        Ok(Self { fleet, plan, sources, targets, key, source_loses, target_loses: loses(&target, job.merges_rows) })
     }
 
     /// What keys are made of.
@@ -248,10 +248,10 @@ fn add((measure, strays): &mut (Measure, u64), digest: &Digest, width: usize) {
     }
 }
 
-/// Why rows of a table may go, or change, by themselves.
-fn loses(table: &TableDefinition) -> Option<String> {
+/// Returns why rows of a table may go, or change, by themselves. `merges_rows`: what the task says of its engine.
+fn loses(table: &TableDefinition, merges_rows: Option<bool>) -> Option<String> {
     match () {
-        () if table.engine.merges_rows() => Some("merges rows by its engine".to_owned()),
+        () if merges_rows.unwrap_or_else(|| table.engine.merges_rows()) => Some("merges rows by its engine".to_owned()),
         () if table.has_ttl() => Some("removes rows by its TTL".to_owned()),
         () => None,
     }

@@ -194,7 +194,8 @@ impl Planner<'_> {
         let own = self.survey.source.engine.partition_key().map(|key| key_elements(&key)).unwrap_or_default();
         let wanted: Vec<&str> = self.survey.key.iter().map(|element| element.expression.as_str()).collect();
         let reading = &self.survey.reading;
-        reading.condition.is_none()
+        !self.survey.skips_hidden_rows
+            && reading.condition.is_none()
             && reading.columns.is_none()
             && own == wanted
             && self.survey.key.iter().all(|element| element.is_named_by_parts(own.len()))

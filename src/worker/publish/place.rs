@@ -177,7 +177,7 @@ impl Publication<'_> {
                     .filter(|_| policy == Policy::Append)
                     .and_then(|rows| rows.get(id).copied()),
                 retried: self.number > 1,
-                merges_rows: part.target.engine.merges_rows(),
+                merges_rows: site.merges_rows(self.batch.table, &part.target),
                 expires: part.target.has_ttl(),
             };
             let mut step = decide(policy, facts);

@@ -62,7 +62,7 @@ impl Publication<'_> {
             ))),
         }
         let theirs = warehouse.rows_by_partition(node, table, Some(ids)).await?;
-        let shrinks = part.target.engine.merges_rows() || part.target.has_ttl();
+        let shrinks = self.site.merges_rows(self.batch.table, &part.target) || part.target.has_ttl();
         match counts.iter().find(|(id, rows)| theirs.get(id).copied().unwrap_or(0) != **rows) {
             Some((id, rows)) if !shrinks => Err(AttemptError::Mismatch(format!(
                 "replica {node} holds {} rows of partition {id} of {table}, and {} holds {rows}: do both have the same \

@@ -2,8 +2,10 @@
 
 mod access;
 mod cloning;
+mod hidden_rows;
 mod keys;
 mod replicated_databases;
+mod settings;
 mod tables;
 
 use std::collections::BTreeSet;
@@ -58,6 +60,10 @@ pub struct Survey {
     pub sharding: Option<Sharding>,
     /// The partitions that the task names, as the texts of their elements.
     pub enabled: Option<Vec<Vec<String>>>,
+    /// Whether the number of rows may shrink in the target by design.
+    pub merges_rows: bool,
+    /// Whether rows of the source are hidden from the account, and the task skips them.
+    pub skips_hidden_rows: bool,
     /// Whether one replica of each target shard is written to.
     pub replicated: Vec<bool>,
     /// What a person should know.
@@ -70,11 +76,6 @@ impl Survey {
     /// The source as the target's columns see it.
     pub fn relation(&self) -> Relation {
         self.reading.relation(&self.source.name)
-    }
-
-    /// Whether the number of rows may shrink in the target by design.
-    pub fn merges_rows(&self) -> bool {
-        self.target.engine.merges_rows()
     }
 }
 
@@ -109,6 +110,7 @@ pub async fn survey_all(fleet: &Fleet, task: &Task) -> (Vec<Survey>, Vec<Fault>)
         }
     }
     faults.extend(shared_targets(task));
+    faults.extend(settings::wrong_settings(fleet, task));
     (found, faults)
 }
 
@@ -219,6 +221,9 @@ impl Surveyor<'_> {
             self.sharding(node, &relation, &source, &columns, &mut remarks).await,
         )?;
         let enabled = self.enabled(&key)?;
+        let merges_rows = self.job.merges_rows.unwrap_or_else(|| target.engine.merges_rows());
+        let skips_hidden_rows = self.hidden_rows((&source, &sources), (&target, &targets, &existing.missing)).await?;
+        remarks.extend(skips_hidden_rows.iter().cloned());
         let replicated = self.replicated(&target, &mut remarks);
         let filtered = self.filters_at_the_source(&relation, &key, sharding.as_ref());
         self.can_transfer(&sources, &targets, filtered, &mut remarks).await?;
@@ -235,6 +240,8 @@ impl Surveyor<'_> {
             key,
             sharding,
             enabled,
+            merges_rows,
+            skips_hidden_rows: !skips_hidden_rows.is_empty(),
             replicated,
             remarks,
             against_clone: None,

@@ -39,6 +39,8 @@ pub struct User {
     pub grants: Vec<String>,
     /// Settings of a profile of its own, which has those of the default profile too.
     pub settings: Vec<(String, String)>,
+    /// Database, table and the condition that rows must meet to be seen.
+    pub filters: Vec<(String, String, String)>,
 }
 
 impl User {
@@ -52,6 +54,7 @@ impl User {
             databases: Vec::new(),
             grants: Vec::new(),
             settings: Vec::new(),
+            filters: Vec::new(),
         }
     }
 }
@@ -246,7 +249,7 @@ pub(crate) fn clusters_xml<'a>(clusters: impl IntoIterator<Item = &'a Cluster>) 
 }
 
 fn user_xml(release: Release, user: &User) -> String {
-    let User { name, password, readonly, databases, grants, settings } = user;
+    let User { name, password, readonly, databases, grants, settings, filters } = user;
     let profile = match readonly {
         true => "readonly".to_owned(),
         false if settings.is_empty() => "default".to_owned(),
@@ -256,6 +259,13 @@ fn user_xml(release: Release, user: &User) -> String {
     if !databases.is_empty() {
         let list: String = databases.iter().map(|name| format!("<database>{}</database>", escape(name))).collect();
         let _ = write!(rest, "<allow_databases>{list}</allow_databases>"); // a String takes all
+    }
+    if !filters.is_empty() {
+        let filter = |(database, table, condition): &(String, String, String)| {
+            format!("<{database}><{table}><filter>{}</filter></{table}></{database}>", escape(condition))
+        };
+        let list: String = filters.iter().map(filter).collect();
+        let _ = write!(rest, "<databases>{list}</databases>"); // a String takes all
     }
     if release.is_modern() {
         if !grants.is_empty() {

@@ -1,0 +1,338 @@
+//! The settings that our account has on a server, and those that our statements set because the profile says something else
+//! (see [`required_settings`](crate::sql::required_settings)).
+//!
+//! The question for them must itself pass whatever the profile says: its answer is one row, and where that does not come, it is asked
+//! again with all settings that a copy needs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use clickhouse::{Client, Row};
+use serde::Deserialize;
+use tokio::sync::OnceCell;
+
+use crate::model::Node;
+use crate::sql::required_settings::{
+    Correction, Matters, REQUIRED_SETTINGS, SKIPS_UNKNOWN_SETTINGS, SettingRule, corrections,
+};
+use crate::sql::{self, SettingColumns};
+
+use super::super::{Error, Kind, ServerFacts, Settings};
+use super::HttpWarehouse;
+
+/// From this release on, the settings behind an INSERT … SELECT are those of the whole statement.
+const TRAILING: (u32, u32) = (21, 8);
+const UNKNOWN_IDENTIFIER: u32 = 47;
+
+/// Answers that name a setting which the server does not know (115), or which the account may not set (164, 452).
+const NOT_SET: [u32; 3] = [115, 164, 452];
+/// Settings that a server has used up, and shows as if they were not set, when it is asked for them.
+const USED_UP: &[&str] = &["limit", "offset", "page", "filter", "select", "sort", "order"];
+/// What stands for a value in force that the server does not tell.
+const UNTOLD: &str = "set";
+
+/// What is known of the accounts of a task, by account and server.
+pub(super) type Profiles = Arc<Mutex<HashMap<String, Arc<OnceCell<Arc<Profile>>>>>>;
+
+/// The settings of our account on a server.
+pub(super) struct Profile {
+    /// The server, with its settings.
+    facts: ServerFacts,
+    /// Those that must be set.
+    corrections: Vec<Correction>,
+}
+
+#[derive(Row, Deserialize)]
+struct ProfileRow {
+    version: String,
+    names: Vec<String>,
+    values: Vec<String>,
+    changed: Vec<u8>,
+    readonly: Vec<u8>,
+    least: Vec<String>,
+    largest: Vec<String>,
+    disallowed: Vec<String>,
+}
+
+impl Profile {
+    /// Reads the answer to a question that was asked with some settings, whose values in force are not known therefore. `None`: something was
+    /// cut off.
+    fn read(rows: Vec<ProfileRow>, sent: &[(&str, &str)]) -> Option<Self> {
+        let row = rows.into_iter().next()?;
+        let count = row.names.len();
+        let lists = [
+            row.values.len(),
+            row.changed.len(),
+            row.readonly.len(),
+            row.least.len(),
+            row.largest.len(),
+            row.disallowed.len(),
+        ];
+        if lists.iter().any(|len| *len != count) || !row.names.iter().any(|name| name == "readonly") {
+            return None;
+        }
+        let limit = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let rule = |at: usize| SettingRule {
+            readonly: row.readonly[at] != 0,
+            min: limit(&row.least[at]),
+            max: limit(&row.largest[at]),
+            disallowed: row.disallowed[at].lines().map(str::to_owned).collect(),
+        };
+        let rules = (0..count).map(|at| (row.names[at].clone(), rule(at)));
+        let mut rules: BTreeMap<_, _> = rules.filter(|(_, rule)| *rule != SettingRule::default()).collect();
+        let mut settings: BTreeMap<_, _> = row.names.iter().cloned().zip(row.values).collect();
+        let used_up = row
+            .names
+            .iter()
+            .zip(&row.changed)
+            .filter(|(name, changed)| **changed != 0 && USED_UP.contains(&name.as_str()));
+        settings.extend(used_up.map(|(name, _)| (name.clone(), UNTOLD.to_owned())));
+        for (name, _) in sent {
+            rules.remove(*name);
+            settings.insert((*name).to_owned(), UNTOLD.to_owned());
+        }
+        let corrections = corrections(&settings, &rules);
+        let facts = ServerFacts { version: row.version, settings, macros: BTreeMap::new(), setting_rules: rules };
+        Some(Self { facts, corrections })
+    }
+
+    /// What a statement sets that only this server sees.
+    fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.corrections.iter().filter(|one| one.allowed).map(|one| (one.name, one.needed))
+    }
+
+    /// What a statement sets that this server hands on to others, in the address of the request, and behind the statement: a
+    /// setting in the address that has this value in force already is not handed on (24.8 and later).
+    fn settings_with(&self, others: &[Arc<Profile>]) -> (Settings, String) {
+        let mut all: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut behind: BTreeMap<&str, &str> = BTreeMap::new();
+        for profile in others.iter().map(AsRef::as_ref).chain([self]) {
+            for one in profile.corrections.iter().filter(|one| one.allowed) {
+                let knows = |other: &Profile| other.facts.settings.contains_key(one.name);
+                let passes = |other: &Arc<Profile>| {
+                    let skips = one.matters != Matters::Passing && other.facts.release() >= SKIPS_UNKNOWN_SETTINGS;
+                    skips || knows(other)
+                };
+                if knows(self) && others.iter().all(passes) {
+                    all.insert(one.name, one.needed);
+                    if !std::ptr::eq(profile, self) {
+                        behind.insert(one.name, one.needed);
+                    }
+                }
+            }
+        }
+        let behind: Vec<String> =
+            behind.iter().map(|(name, value)| format!("{name} = {}", sql::quote::literal(value))).collect();
+        let behind = match self.facts.release() >= TRAILING && !behind.is_empty() {
+            true => format!(" SETTINGS {}", behind.join(", ")),
+            false => String::new(),
+        };
+        (all.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(), behind)
+    }
+}
+
+impl HttpWarehouse {
+    /// A client for statements that only this node sees, with the settings that its profile makes necessary.
+    pub(super) async fn asking(&self, node: &Node, limit: Duration) -> Result<Client, Error> {
+        let profile = self.profile(node, limit).await?;
+        Ok(profile.settings().fold(self.client(node), |client, (name, value)| client.with_setting(name, value)))
+    }
+
+    /// What a statement on one node that other nodes get settings from must set: in its address, and behind it.
+    pub(super) async fn settings_between(
+        &self,
+        node: &Node,
+        others: &[&Node],
+        limit: Duration,
+    ) -> Result<(Settings, String), Error> {
+        let profile = self.profile(node, limit).await?;
+        let mut profiles = Vec::new();
+        for other in others {
+            profiles.push(self.profile(other, limit).await?);
+        }
+        Ok(profile.settings_with(&profiles))
+    }
+
+    /// The settings of our account, as they were when they were asked for.
+    async fn profile(&self, node: &Node, limit: Duration) -> Result<Arc<Profile>, Error> {
+        let cell = self.profiles.lock().unwrap_or_else(PoisonError::into_inner).entry(key(node)).or_default().clone();
+        cell.get_or_try_init(|| self.ask_profile(node, limit)).await.cloned()
+    }
+
+    /// The server and its settings, asked anew.
+    pub(super) async fn fresh_facts(&self, node: &Node, limit: Duration) -> Result<ServerFacts, Error> {
+        let profile = self.ask_profile(node, limit).await?;
+        let cell = Arc::new(OnceCell::new_with(Some(profile.clone())));
+        self.profiles.lock().unwrap_or_else(PoisonError::into_inner).insert(key(node), cell);
+        Ok(profile.facts.clone())
+    }
+
+    /// Asks plainly. Where that fails, the profile may be the cause: asks again with all settings that a copy needs, without those that the
+    /// server names in its refusals.
+    async fn ask_profile(&self, node: &Node, limit: Duration) -> Result<Arc<Profile>, Error> {
+        let first = match self.ask_settings(node, &[], limit).await {
+            Ok(rows) => match Profile::read(rows, &[]) {
+                Some(profile) => return Ok(Arc::new(profile)),
+                None => Error {
+                    node: node.to_string(),
+                    doing: DOING.to_owned(),
+                    kind: Kind::Answer(
+                        "system.settings was not read as a whole: does the profile limit results?".into(),
+                    ),
+                },
+            },
+            Err(error) if error.code().is_none() || error.is_denied() => return Err(error),
+            Err(error) => error,
+        };
+        let mut sent: Vec<(&'static str, &str)> =
+            REQUIRED_SETTINGS.iter().map(|setting| (setting.name, setting.values[0])).collect();
+        loop {
+            match self.ask_settings(node, &sent, limit).await {
+                Ok(rows) => return Profile::read(rows, &sent).map(Arc::new).ok_or(first),
+                Err(error) => {
+                    let refused = error.code().is_some_and(|code| NOT_SET.contains(&code));
+                    let Some(name) = named(&error.to_string(), &sent).filter(|_| refused) else { return Err(first) };
+                    sent.retain(|(other, _)| *other != name);
+                }
+            }
+        }
+    }
+
+    /// Asks for the columns that the release has.
+    async fn ask_settings(
+        &self,
+        node: &Node,
+        settings: &[(&str, &str)],
+        limit: Duration,
+    ) -> Result<Vec<ProfileRow>, Error> {
+        for columns in [SettingColumns::All, SettingColumns::Limits] {
+            match self.ask_columns(node, columns, settings, limit).await {
+                Err(error) if error.code() == Some(UNKNOWN_IDENTIFIER) => {}
+                answer => return answer,
+            }
+        }
+        self.ask_columns(node, SettingColumns::Values, settings, limit).await
+    }
+
+    async fn ask_columns(
+        &self,
+        node: &Node,
+        columns: SettingColumns,
+        settings: &[(&str, &str)],
+        limit: Duration,
+    ) -> Result<Vec<ProfileRow>, Error> {
+        let mut query = self.client(node).query_raw(&sql::settings(columns)).with_setting("wait_end_of_query", "1");
+        for (name, value) in settings {
+            query = query.with_setting(*name, *value);
+        }
+        self.bounded(node, DOING, limit, query.fetch_all::<ProfileRow>()).await
+    }
+}
+
+/// Returns the setting that a text names, the one with the longest name.
+fn named(text: &str, settings: &[(&'static str, &str)]) -> Option<&'static str> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words: Vec<&str> = text.split(|c| !is_part(c)).collect();
+    let found = settings.iter().map(|(name, _)| *name).filter(|name| words.contains(name));
+    found.max_by_key(|name| name.len())
+}
+
+const DOING: &str = "cannot ask for the settings of the account";
+
+/// The same server may be used with several accounts.
+fn key(node: &Node) -> String {
+    format!("{}@{}", node.user, node.url())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profile(version: &str, settings: &[(&str, &str)]) -> Arc<Profile> {
+        let row = ProfileRow {
+            version: version.to_owned(),
+            names: ["readonly"].into_iter().chain(settings.iter().map(|(name, _)| *name)).map(str::to_owned).collect(),
+            values: ["0"].into_iter().chain(settings.iter().map(|(_, value)| *value)).map(str::to_owned).collect(),
+            changed: vec![0; settings.len() + 1],
+            readonly: vec![0; settings.len() + 1],
+            least: vec![String::new(); settings.len() + 1],
+            largest: vec![String::new(); settings.len() + 1],
+            disallowed: vec![String::new(); settings.len() + 1],
+        };
+        Arc::new(Profile::read(vec![row], &[]).unwrap())
+    }
+
+    fn between(from: &Arc<Profile>, to: &Arc<Profile>) -> (Vec<String>, String) {
+        let (address, behind) = from.settings_with(std::slice::from_ref(to));
+        (address.into_iter().map(|(name, value)| format!("{name}={value}")).collect(), behind)
+    }
+
+    #[test]
+    fn a_statement_of_two_servers_sets_what_either_needs_and_both_understand() {
+        let usual = profile("25.8.2.1", &[("async_insert", "0"), ("limit", "0"), ("max_result_rows", "0")]);
+        let late = profile("26.9.1.1", &[("async_insert", "1"), ("limit", "0")]);
+        let old = profile("18.16.1", &[("extremes", "0"), ("max_result_rows", "0")]);
+        let strict = profile("25.8.2.1", &[("max_result_rows", "10"), ("limit", "3"), ("extremes", "1")]);
+        assert_eq!(between(&usual, &usual), (vec![], String::new()));
+        // The other one's: behind the statement too, or it would not be handed on.
+        let told = (vec!["async_insert=0".to_owned()], " SETTINGS async_insert = '0'".to_owned());
+        assert_eq!(between(&usual, &late), told);
+        assert_eq!(between(&late, &usual), (vec!["async_insert=0".to_owned()], String::new()));
+        // An old server refuses names that it does not know.
+        assert_eq!(between(&strict, &old).0, ["extremes=0", "max_result_rows=0"]);
+        assert_eq!(between(&old, &strict).0, ["extremes=0", "max_result_rows=0"]);
+        assert_eq!(between(&old, &strict).1, "");
+    }
+
+    #[test]
+    fn an_answer_that_was_cut_is_none() {
+        assert!(Profile::read(Vec::new(), &[]).is_none());
+        let row = |names: &[&str]| ProfileRow {
+            version: "18.16.1".into(),
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            values: vec![String::new()],
+            changed: vec![1],
+            readonly: vec![0],
+            least: vec![String::new()],
+            largest: vec![String::new()],
+            disallowed: vec![String::new()],
+        };
+        assert!(Profile::read(vec![row(&["max_threads"])], &[]).is_none());
+        assert!(Profile::read(vec![row(&["readonly", "limit"])], &[]).is_none());
+        assert!(Profile::read(vec![row(&["readonly"])], &[]).is_some());
+    }
+
+    #[test]
+    fn what_a_server_does_not_tell_of_its_settings_is_corrected() {
+        let row = || ProfileRow {
+            version: "25.8.2.1".into(),
+            names: ["readonly", "limit", "offset", "extremes"].map(str::to_owned).into(),
+            values: ["0", "0", "0", "0"].map(str::to_owned).into(),
+            changed: vec![0, 1, 0, 1],
+            readonly: vec![0; 4],
+            least: vec![String::new(); 4],
+            largest: vec![String::new(); 4],
+            disallowed: vec![String::new(); 4],
+        };
+        let corrected = |sent: &[(&str, &str)]| {
+            let profile = Profile::read(vec![row()], sent).unwrap();
+            profile.settings().map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(corrected(&[]), ["limit"]);
+        assert_eq!(corrected(&[("extremes", "0")]), ["limit", "extremes"]);
+    }
+
+    #[test]
+    fn the_setting_that_a_refusal_names_is_found() {
+        let sent = [("limit", "0"), ("select", ""), ("output_format", "")];
+        for (text, name) in [
+            ("Code: 115. DB::Exception: Unknown setting 'output_format'.", Some("output_format")),
+            ("Code: 115, e.displayText() = DB::Exception: Unknown setting select, e.what()", Some("select")),
+            ("Code: 452. DB::Exception: Setting limit should not be changed.", Some("limit")),
+            ("Code: 452. DB::Exception: Setting limits should not be changed.", None),
+        ] {
+            assert_eq!(named(text, &sent), name, "{text}");
+        }
+    }
+}
