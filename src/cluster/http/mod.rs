@@ -6,6 +6,7 @@ mod dealt;
 mod frames;
 mod inspector;
 mod relay;
+mod text;
 mod tls;
 mod warehouse;
 

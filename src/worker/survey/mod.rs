@@ -1,6 +1,7 @@
 //! What is there before anything is made: the tables on both sides, and whether the task fits them. Creates nothing.
 
 mod access;
+mod beneath;
 mod cloning;
 mod keys;
 mod tables;
@@ -180,6 +181,7 @@ impl Surveyor<'_> {
             tokio::join!(self.holders(self.task.source(self.job)), self.holders(self.task.target(self.job)));
         let (sources, targets) = both(source_side, target_side)?;
         let ((source, sources), engine) = both(self.source(sources, &mut remarks).await, self.engine())?;
+        self.check_readable(&source, &sources, &mut remarks).await?;
         let uuid = new_identity(self.task, self.job);
         let engine = match engine {
             Some(engine) => engine.for_new_table(&self.job.target, &uuid, false),
@@ -216,6 +218,7 @@ impl Surveyor<'_> {
             self.keys(node, &relation, &target).await,
             self.sharding(node, &relation, &source, &columns, &mut remarks).await,
         )?;
+        self.check_floats(&key, &target, &existing.missing).await?;
         let enabled = self.enabled(&key)?;
         let replicated = self.replicated(&target, &mut remarks);
         let filtered = self.filters_at_the_source(&relation, &key, sharding.as_ref());
