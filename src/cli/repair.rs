@@ -126,7 +126,8 @@ impl Repair {
         }
         Ok(match summary.ending {
             Ending::Finished | Ending::WasFinished => None,
-            Ending::Partial => Some(Exit::Partial),
+            Ending::Different => Some(Exit::Different),
+            Ending::Partial | Ending::Unaccounted => Some(Exit::Partial),
             Ending::Interrupted => Some(Exit::Interrupted),
             Ending::Cancelled => Some(Exit::Failed),
         })

@@ -163,7 +163,8 @@ fn tell(summary: &Summary, format: LogFormat, in_background: bool) -> Result<Exi
             "the task was cancelled; what it had published stays. To begin it anew, remove its record first: cleanup --remove --forget",
         ));
     }
-    let report = Report::of(&summary.plans, &summary.boards);
+    let account = &summary.record.account;
+    let report = Report::of(&summary.plans, &summary.boards).with_account(account);
     if summary.ending == Ending::WasFinished {
         let line = format!(
             "the task is finished already: {} rows in {}; nothing to do",
@@ -185,7 +186,21 @@ fn tell(summary: &Summary, format: LogFormat, in_background: bool) -> Result<Exi
     for line in &summary.left {
         tracing::error!("not everything is cleaned up: {line}");
     }
+    for line in account.lines() {
+        tracing::error!("{line}");
+    }
     match summary.ending {
+        Ending::Different => {
+            tracing::error!(
+                "every partition is published, and source and target DIFFER: see the report. verify says which rows, verify --repair \
+                 copies them again"
+            );
+            Ok(Exit::Different)
+        }
+        Ending::Unaccounted => {
+            tracing::error!("every partition is published, and some rows are not accounted for: see the report");
+            Ok(Exit::Partial)
+        }
         Ending::Partial => {
             tracing::error!(
                 "{} partitions are not published: see the report. The same command tries them again",

@@ -144,6 +144,13 @@ pub struct Running {
     pub written_rows: u64,
 }
 
+impl Running {
+    /// Whether this is the SELECT of a relay (see [`Transfer::reading_id`]).
+    pub fn only_reads(&self) -> bool {
+        self.query_id.rsplit(':').next().is_some_and(|last| last.starts_with("read"))
+    }
+}
+
 /// What a replica says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplicaState {
@@ -215,6 +222,16 @@ pub trait Warehouse: Send + Sync {
         name: &TableName,
         only: Option<&[PartitionId]>,
     ) -> Result<BTreeMap<PartitionId, u64>, Error>;
+    /// The same with settings, which say how the rows are counted.
+    async fn count_by_partition(
+        &self,
+        node: &Node,
+        name: &TableName,
+        only: Option<&[PartitionId]>,
+        _: &Settings,
+    ) -> Result<BTreeMap<PartitionId, u64>, Error> {
+        self.rows_by_partition(node, name, only).await
+    }
     /// The key's values in each partition of a MergeTree table with their rows, by query.
     async fn values_by_partition(
         &self,

@@ -1,5 +1,6 @@
 //! Partitions and sizes → batches and pieces. The plan is a value: it is stored, printed, and what is run.
 
+mod account;
 mod batches;
 mod columns;
 mod document;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{PartitionId, PartitionValue, TableName};
 use crate::sql::{Expression, KeyElement, PartitionFilter, Relation, Selection, Slice, SlotFilter, SlotKey, SlotWidth};
 
+pub use account::{Account, ShardAccount};
 pub use batches::{Cut, Found, MOST_PARTITIONS, Wishes, assemble, batches, cuts, usual_batch_bytes};
 pub use columns::{Matched, match_columns};
 pub use document::{Creation, Document, Planned, Travel};
@@ -58,6 +60,9 @@ pub struct TablePlan {
     /// So many partitions are as an earlier pass has copied them, and are left alone.
     #[serde(default, skip_serializing_if = "is_default")]
     pub unchanged: usize,
+    /// What was counted at the source before copying (I7); `None` in plans of versions that counted nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<Account>,
 }
 
 /// How the source is read.
@@ -235,6 +240,7 @@ impl TablePlan {
             remarks: Vec::new(),
             clones: false,
             unchanged: 0,
+            account: None,
         }
     }
 

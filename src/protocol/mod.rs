@@ -29,6 +29,10 @@
 //! - **I6** *A finished task leaves no table, no statement and no ephemeral node* on any server that answers; what does not
 //!   answer is named, and the task is not recorded as finished. What a dead worker's late statement makes after that,
 //!   `cleanup` finds by its name ([`judge_table`]).
+//! - **I7** *Every row of the source is accounted for.* I1 to I6 speak of rows that were selected. A second account shares nothing with
+//!   them: a count of each source shard that reads the rows, before copying, is what the plan lists ([`account::weigh`]); the rows in
+//!   the records are what was counted ([`account::judge_source`]); and each partition of each target node holds what was put there
+//!   and what stayed ([`account::Expected`]). Where they differ the task is refused, or ends as different, never as finished.
 //!
 //! # Assumptions
 //! - *The coordinator* is linearizable for writes, and a commit of a session that is over does nothing. A claim is a hint, not
@@ -42,10 +46,11 @@
 //!   record and its REPLACE, for as long as the node is away, and find its connection alive afterwards: then the rows of the
 //!   older generation, which were counted too, would replace the newer ones on that node.
 //! - *The source* holds still while a piece is copied. Where it does not, the counts differ and the piece is copied again;
-//!   a change that keeps the count goes unseen unless content is compared.
+//!   a change that keeps the count is seen at the end by the blocks of its parts, and the task ends as not accounted for.
 //! - *Another task* into the same partitions is somebody else: with `fail`, whoever looks second finds rows and stops. Two that
 //!   look in the same instant both find nothing, and the later REPLACE stays.
 
+pub mod account;
 mod board;
 mod leftovers;
 mod names;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::PartitionId;
 
+use super::account::{Findings, Placed};
 use super::names::TaskId;
 
 /// The task itself, at `<task-path>/task`.
@@ -35,6 +36,9 @@ pub struct TaskRecord {
     /// may be gone.
     #[serde(default, skip_serializing_if = "is_default")]
     pub forgotten: bool,
+    /// What the account of the pass that is finished found (I7).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub account: Findings,
 }
 
 impl TaskRecord {
@@ -44,7 +48,8 @@ impl TaskRecord {
     /// The record of a finished task's next pass.
     pub fn next_pass(&self, id: TaskId, drops_vanished: bool) -> Self {
         let pass = self.pass + 1;
-        Self { id, planned: false, prepared: false, finished: false, pass, drops_vanished, ..self.clone() }
+        let account = Findings::default();
+        Self { id, planned: false, prepared: false, finished: false, pass, drops_vanished, account, ..self.clone() }
     }
 }
 
@@ -211,6 +216,9 @@ pub struct Published {
     /// What a person should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
+    /// What was put on which node, for the account; `None` in records of versions that kept none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placed: Option<Placed>,
 }
 
 /// Rows of a partition on both sides.

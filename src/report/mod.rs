@@ -16,6 +16,7 @@ use comfy_table::presets::ASCII_NO_BORDERS;
 use comfy_table::{CellAlignment, LineStyle, Table};
 
 use crate::plan::TablePlan;
+use crate::protocol::account::Findings;
 use crate::protocol::{BatchState, PieceState, TableBoard};
 
 use leftovers::size;
@@ -28,6 +29,8 @@ const LISTED: usize = 100;
 pub struct Report {
     /// One for each table job.
     pub tables: Vec<TableReport>,
+    /// What the account found: lines about rows that are missing, too many, or not accounted for.
+    pub account: Vec<String>,
 }
 
 /// What became of a table job.
@@ -69,7 +72,13 @@ pub struct PartitionReport {
 impl Report {
     /// From plans and records.
     pub fn of(plans: &[TablePlan], boards: &[TableBoard]) -> Self {
-        Self { tables: plans.iter().zip(boards).map(|(plan, board)| TableReport::of(plan, board)).collect() }
+        let tables = plans.iter().zip(boards).map(|(plan, board)| TableReport::of(plan, board)).collect();
+        Self { tables, account: Vec::new() }
+    }
+
+    /// Returns the report with what the account found.
+    pub fn with_account(self, findings: &Findings) -> Self {
+        Self { account: findings.lines(), ..self }
     }
 
     /// Rows on the targets.
@@ -128,6 +137,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for table in &self.tables {
             write!(f, "{table}")?;
+        }
+        for line in &self.account {
+            writeln!(f, "{line}")?;
         }
         let all: usize = self.tables.iter().map(|table| table.partitions.len()).sum();
         write!(f, "{} of {all} partitions are published, {} rows on the target.", all - self.missing(), self.rows())
@@ -217,6 +229,7 @@ mod tests {
                 unchanged: 3,
                 remarks: vec!["something".into()],
             }],
+            account: Vec::new(),
         };
         let text = report.to_string();
         assert!(text.contains("201801") && text.contains("equal, checksum too") && text.contains("1.2"), "{text}");

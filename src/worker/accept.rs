@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::protocol::account::Findings;
 use crate::protocol::{TaskId, TaskRecord};
 use crate::task::{Faults, IfTargetNotEmpty, SecretSource, TableJob, Task, differences};
 
@@ -100,6 +101,7 @@ pub(super) async fn begin(launch: &Launch, ledger: &Ledger, fleet: &Fleet) -> Re
         pass: 0,
         drops_vanished: false,
         forgotten: false,
+        account: Findings::default(),
     };
     ledger.create_task(&text, &record).await?;
     if launch.upload_force {
@@ -153,7 +155,8 @@ async fn resume(
         let mut cache = Cache::default();
         ledger.refresh(&mut cache, &plans).await?;
         let (plans, boards) = (Arc::new(plans), cache.boards);
-        let (ending, left, task) = (Ending::WasFinished, Vec::new(), Arc::new(task));
+        let ending = Ending::after(Ending::WasFinished, &record.account);
+        let (left, task) = (Vec::new(), Arc::new(task));
         return Ok(Begun::Finished(Summary { ending, record, plans, boards, left, task, ended_it: false }));
     }
     tracing::info!("task {} at {}: joining", record.id.0, launch.task_path);

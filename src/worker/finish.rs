@@ -1,4 +1,4 @@
-//! The end of a task: nothing of ours stays on any server (I6).
+//! The end of a task: its account is settled (I7), and nothing of ours stays on any server (I6).
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,12 @@ use futures::future::join_all;
 
 use crate::model::Node;
 use crate::protocol::MadeTable;
+use crate::protocol::account::Findings;
 
 use super::RunError;
+use super::account::settle;
 use super::crew::any;
+use super::fault_point::fault_point;
 use super::interrupt::Interrupt;
 use super::jobs::Hands;
 use super::ledger::Outcome;
@@ -22,12 +25,15 @@ pub struct Finish {
     pub left: Vec<String>,
     /// Whether the task was not recorded as finished before.
     pub ended_it: bool,
+    /// What the account found.
+    pub account: Findings,
 }
 
-/// Ends what is left of the task on all servers and records that it is finished.
+/// Settles the account of the task, ends what is left of it on all servers, and records that it is finished. `None` when the run is
+/// to end first.
 ///
 /// Several workers may come here at once: each does it, one after the other, since the one before may have died half way.
-pub async fn finish(hands: &Hands, interrupt: &Interrupt) -> Result<Finish, RunError> {
+pub async fn finish(hands: &Hands, interrupt: &Interrupt) -> Result<Option<Finish>, RunError> {
     loop {
         let claims = hands.ledger.watch_claims().await?;
         if hands.ledger.claim(CLAIM, &hands.site.worker).await? == Outcome::Done {
@@ -35,20 +41,37 @@ pub async fn finish(hands: &Hands, interrupt: &Interrupt) -> Result<Finish, RunE
         }
         tokio::select! {
             biased;
-            () = interrupt.finish() => return Ok(Finish::default()),
+            () = interrupt.finish() => return Ok(None),
             lost = hands.ledger.session().lost() => return Err(lost.into()),
             () = any(vec![claims]) => {}
         }
     }
+    let boards = hands.cache.lock().await.boards.clone();
+    // Who holds the claim writes the record alone. What another worker has settled is settled.
+    let account = match hands.ledger.task().await?.filter(|record| record.finished) {
+        Some(record) => record.account,
+        None => {
+            fault_point("account").await;
+            tokio::select! {
+                biased;
+                () = interrupt.finish() => {
+                    hands.ledger.release(CLAIM).await?;
+                    return Ok(None);
+                }
+                lost = hands.ledger.session().lost() => return Err(lost.into()),
+                account = settle(&hands.site, &boards) => account,
+            }
+        }
+    };
     let left = clear(hands).await;
     let mut ended_it = false;
     if left.is_empty() {
-        // Who holds the claim writes it alone.
         ended_it = hands.ledger.task().await?.is_some_and(|record| !record.finished);
-        hands.ledger.set_task(|record| record.finished = true).await?;
+        let found = account.clone();
+        hands.ledger.set_task(|record| (record.finished, record.account) = (true, found.clone())).await?;
     }
     hands.ledger.release(CLAIM).await?;
-    Ok(Finish { left, ended_it })
+    Ok(Some(Finish { left, ended_it, account }))
 }
 
 /// Ends statements and drops tables of the task everywhere. Gives a line for what could not be.

@@ -8,7 +8,7 @@
 //! 4. [`prepare`]: one worker plans ([`planner`]) and makes the target tables;
 //! 5. [`shift`]: pieces and publications are claimed and worked on ([`jobs`]: [`copy`], [`publish`]), and what
 //!    arrived is compared with what was selected (`verify`);
-//! 6. [`finish`]: nothing of ours is left.
+//! 6. [`finish`]: the `account` is settled, and nothing of ours is left.
 //!
 //! How many pieces are in hand is up to `tempo`, and when an attempt may begin to `admission`; `caps` and `pace` say how fast and by
 //! which way rows travel.
@@ -21,6 +21,7 @@
 //! A lost session ends 3 to 6: everything in hand is dropped, and they begin again with a new session.
 
 mod accept;
+mod account;
 mod admission;
 pub mod bulk;
 mod caps;

@@ -10,6 +10,7 @@ use tracing::Instrument;
 use crate::cluster::{self, Warehouse};
 use crate::keeper::{Coordinator, Error as KeeperError};
 use crate::plan::{Document, PiecePlan, TablePlan};
+use crate::protocol::account::Findings;
 use crate::protocol::{self, Liking, TableBoard, TaskRecord};
 use crate::task::{SecretSource, Task};
 
@@ -110,12 +111,32 @@ pub enum Ending {
     WasFinished,
     /// It is finished now.
     Finished,
+    /// It is finished, and the account found that source and target differ (I7).
+    Different,
+    /// It is finished, and there are rows that the account cannot vouch for.
+    Unaccounted,
     /// Something failed; everything else is done.
     Partial,
     /// The run was told to end.
     Interrupted,
     /// The task was cancelled.
     Cancelled,
+}
+
+impl Ending {
+    /// Returns how a task ended, with what its account found: `even` where everything adds up.
+    pub fn after(even: Self, account: &Findings) -> Self {
+        match account {
+            Findings { differences, .. } if !differences.is_empty() => Self::Different,
+            account if account.is_even() => even,
+            _ => Self::Unaccounted,
+        }
+    }
+
+    /// Whether all batches of the task are published.
+    pub fn is_end(self) -> bool {
+        matches!(self, Self::WasFinished | Self::Finished | Self::Different | Self::Unaccounted)
+    }
 }
 
 /// What there is to report.
@@ -196,7 +217,7 @@ pub async fn run_seen(
             Run { launch: &launch, ledger: ledger_now, worker: &worker, interrupt, fleet, view, retry_failed: first };
         let span = tracing::error_span!("task", task = accepted.record.id.0, worker);
         let ended = match run.with_session(&mut accepted).instrument(span).await {
-            Ok(Some(summary)) if summary.ending == Ending::Finished && summary.left.is_empty() => {
+            Ok(Some(summary)) if summary.ending.is_end() && summary.left.is_empty() => {
                 next_pass(&launch, &ledger, summary, &mut Some(goal), interrupt).await.map(Some)
             }
             Ok(Some(summary)) => Ok(Some(Begun::Finished(summary))),
@@ -344,14 +365,17 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
                     Ending::Cancelled
                 }
             };
-            let Finish { left, ended_it } = match ending {
-                Ending::Finished => finish::finish(&hands, self.interrupt).await?,
-                _ => Finish::default(),
+            let (ending, Finish { left, ended_it, account }) = match ending {
+                Ending::Finished => match finish::finish(&hands, self.interrupt).await? {
+                    Some(finish) => (Ending::after(Ending::Finished, &finish.account), finish),
+                    None => (Ending::Interrupted, Finish::default()),
+                },
+                other => (other, Finish::default()),
             };
             crew::leave_seat(self.ledger, self.worker).await;
             let boards = hands.cache.lock().await.boards.clone();
-            let finished = ending == Ending::Finished && left.is_empty();
-            let record = TaskRecord { planned: true, prepared: true, finished, ..accepted.record.clone() };
+            let finished = ending.is_end() && left.is_empty();
+            let record = TaskRecord { planned: true, prepared: true, finished, account, ..accepted.record.clone() };
             let (plans, task) = (site.plans.clone(), accepted.task.clone());
             return Ok(Some(Summary { ending, record, plans, boards, left, task, ended_it }));
         }

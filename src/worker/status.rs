@@ -102,6 +102,7 @@ impl Sight {
             pass: 0,
             drops_vanished: false,
             forgotten: false,
+            account: Default::default(),
         };
         Self::alone(record, Order::Run, Arc::default(), Vec::new())
     }

@@ -51,6 +51,18 @@ const TARGET_DEFAULTS: &[(&str, &str)] = &[
 /// Rows that were deleted and are still in the parts are no rows, whatever the profile of our account says.
 const SOURCE_DEFAULTS: &[(&str, &str)] = &[("apply_deleted_mask", "1")];
 
+/// A count for the account (I7) reads the rows: no answer comes from metadata, a projection or a cache.
+const COUNTING_DEFAULTS: &[(&str, &str)] = &[
+    ("optimize_trivial_count_query", "0"),
+    ("optimize_use_implicit_projections", "0"),
+    ("optimize_use_projections", "0"),
+    ("use_query_cache", "0"),
+    ("use_query_condition_cache", "0"),
+    // A key that must be used has nothing to do with how many rows there are.
+    ("force_primary_key", "0"),
+    ("force_index_by_date", "0"),
+];
+
 /// What a server holds in memory for one INSERT … SELECT, at 18.16's defaults: blocks as read, for each thread, and blocks
 /// as they are sent and written.
 const BUFFERS: &[(&str, u64, u64)] = &[
@@ -124,6 +136,20 @@ const DEFINITION_DEFAULTS: &[(&str, &str)] = &[
 pub(super) fn source_wishes(task: &Task) -> BTreeMap<String, String> {
     let mut wanted = defaults(SOURCE_DEFAULTS);
     lay_over(&mut wanted, task.settings.for_pull());
+    wanted
+}
+
+/// Settings for a count of the source for the account, before a server is asked which of them it knows. They stand over the task's.
+pub(super) fn source_counting_wishes(task: &Task) -> BTreeMap<String, String> {
+    let mut wanted = source_wishes(task);
+    wanted.extend(defaults(COUNTING_DEFAULTS));
+    wanted
+}
+
+/// The same for a count of the target.
+pub(super) fn target_counting_wishes(task: &Task) -> BTreeMap<String, String> {
+    let mut wanted = target_wishes(task);
+    wanted.extend(defaults(COUNTING_DEFAULTS));
     wanted
 }
 

@@ -67,7 +67,8 @@ fn every_flag_is_in_the_table_and_nothing_else_is() {
 }
 
 /// Flags of cargo and of the benchmarks.
-const OTHERS: [&str; 15] = [
+const OTHERS: [&str; 16] = [
+    "--servers",
     "--stay",
     // `--metrics-token-…`, of both flags.
     "--metrics-token",

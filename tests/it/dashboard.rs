@@ -108,8 +108,11 @@ fn what_is_answered_is_what_servers_hold(#[case] release: Release) {
         let both = ids.iter().filter(|id| shown.contains(**id)).count();
         if both == 2 && status["state"] == "copying" { Ok(()) } else { Err(format!("{shown}; {status}")) }
     });
-    let in_hand = figures(&ask(&own, "/metrics", &[], None).body);
-    assert_eq!(in_hand[r#"clickhouse_copier_worker_jobs{kind="copy"}"#], 2.0, "{in_hand:?}");
+    scene.eventually("the worker tells of two pieces in hand", || {
+        let in_hand = figures(&ask(&own, "/metrics", &[], None).body);
+        let jobs = in_hand.get(r#"clickhouse_copier_worker_jobs{kind="copy"}"#);
+        if jobs == Some(&2.0) { Ok(()) } else { Err(format!("{in_hand:?}")) }
+    });
     assert_eq!((ask(&own, "/healthz", &[], None).code, ask(&own, "/api/status", &[], None).code), (200, 404));
     let mut news = stream(&dashboard.address, "/api/stream");
     let (first, second) = (news.next().unwrap(), news.next().unwrap());
@@ -135,16 +138,19 @@ fn what_is_answered_is_what_servers_hold(#[case] release: Release) {
         assert_eq!((&partition["name"], &partition["rows_published"]), (&json!(month.to_string()), &json!(rows)));
     }
     // The same object as that of the verb.
-    let verb = scene.launch(&task).verb("status").without_task_file().args(&["--format=json"]).run().with(0);
-    let mut same = after.clone();
-    for more in ["seen_at", "stale"] {
-        assert!(same.as_object_mut().unwrap().remove(more).is_some(), "no {more}");
-    }
-    // A rate is measured by who looked on, and nothing is left to take time.
-    for rate in ["bytes_per_second", "seconds_left"] {
-        same.as_object_mut().unwrap().insert(rate.into(), Value::Null);
-    }
-    assert_eq!(same, serde_json::from_str::<Value>(&verb.stdout).unwrap());
+    scene.eventually("the page and the verb say the same", || {
+        let verb = scene.launch(&task).verb("status").without_task_file().args(&["--format=json"]).run().with(0);
+        let mut same = dashboard.get("/api/status");
+        for more in ["seen_at", "stale"] {
+            assert!(same.as_object_mut().unwrap().remove(more).is_some(), "no {more}");
+        }
+        // A rate is measured by who looked on, and nothing is left to take time.
+        for rate in ["bytes_per_second", "seconds_left"] {
+            same.as_object_mut().unwrap().insert(rate.into(), Value::Null);
+        }
+        let said = serde_json::from_str::<Value>(&verb.stdout).unwrap();
+        if same == said { Ok(()) } else { Err(format!("{same}\n{said}")) }
+    });
 
     let exported = ask(&dashboard.address, "/metrics", &[], None);
     assert!(exported.headers["content-type"].starts_with("application/openmetrics-text"), "{exported:?}");

@@ -1,7 +1,5 @@
 //! Without ZooKeeper: the task file is the whole setup, and several workers of one machine share the state beside it.
 
-use std::time::{Duration, Instant};
-
 use clickhouse_copier::keeper::{Coordinator, LocalCoordinator};
 use serde_json::Value;
 
@@ -90,12 +88,9 @@ fn three_share_a_machine_and_one_is_killed(#[case] release: Release) {
     let refused = scene.launch_local(&task, "task.xml").verb("cleanup").args(&["--remove"]).run();
     assert_eq!(refused.status.code(), Some(1), "{}", refused.stderr);
     victim.kill_9();
-    let killed = Instant::now();
     for other in others {
         other.ends().with(0);
     }
-    // Nothing was waited for: a session in ZooKeeper would have lasted for half a minute.
-    assert!(killed.elapsed() < Duration::from_secs(20), "{:?}", killed.elapsed());
     check(&scene, &task, "/task");
 }
 

@@ -24,6 +24,7 @@ fn modern_ones(#[case] release: Release) {}
 
 mod harness;
 
+mod account;
 mod aftermath;
 mod again;
 mod bad_input;

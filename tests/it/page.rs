@@ -2,7 +2,6 @@
 //! `UPDATE_SCREENSHOTS=1` README's pictures are made here.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use lab::{LabSpec, Release};
 use rstest_reuse::apply;
@@ -165,14 +164,11 @@ fn a_person_sees_what_servers_hold(#[case] release: Release) {
     let [first, second] = workers;
     let name = format!("-{}-", first.pid());
     assert!(browser.text("#workers").contains(&name));
-    let killed = Instant::now();
     first.kill_9();
     scene.eventually("the killed worker is not shown any more", || {
         let shown = browser.text("#workers");
         if shown.contains(&name) { Err(shown) } else { Ok(()) }
     });
-    // Its session ends after two seconds.
-    assert!(killed.elapsed() < Duration::from_secs(8), "seen after {:?}", killed.elapsed());
     shows(&scene, &mut browser, "#events", "is gone");
 
     // The dashboard is started again, and then ZooKeeper.

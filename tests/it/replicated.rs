@@ -115,3 +115,36 @@ fn replicas_of_a_shard_that_would_never_meet_are_refused(#[case] release: Releas
     let made = format!("SELECT count() FROM system.databases WHERE name = '{}'", scene.dst);
     assert_eq!(scene.sum(&[1, 2], &made), 0);
 }
+
+/// A database whose statements are repeated on all of its servers. 18.16 has none.
+#[test]
+fn a_replicated_database_takes_one_shard_and_refuses_several() {
+    let scene = scene!(Release::V25_8);
+    fill(&scene, &[0], BY_MONTH, 1000, 2);
+    let path = format!("/it/{}", scene.dst);
+    for (server, database) in [(1, "one"), (3, "two"), (4, "two")] {
+        let name = scene.database(database);
+        let engine =
+            format!("Replicated('{path}/{database}', '{}', 'r{server}')", if server == 4 { "s2" } else { "s1" });
+        scene.ask(server, &format!("CREATE DATABASE {name} ENGINE = {engine}"));
+    }
+    let engine = "ENGINE = ReplicatedMergeTree PARTITION BY toYYYYMM(d) ORDER BY (d, id)";
+    let to =
+        |name: &str, database: &str| scene.table(name).from(&scene.src, "hits").to(&scene.database(database), "hits");
+    let several = scene.task(&[&[0]], &[&[3], &[4]]).at("two").with(to("two", "two").sharding_key("id").engine(engine));
+    for verb in ["check", "run"] {
+        let launch = scene.launch(&several);
+        let ended = if verb == "check" { launch.verb(verb).run() } else { launch.run() }.with(1);
+        let said = format!("{}{}", ended.stdout, ended.stderr);
+        assert!(said.contains("is of engine Replicated, and the target has several shards"), "{said}");
+    }
+    assert_eq!(
+        scene.sum(&[3, 4], &format!("SELECT count() FROM system.tables WHERE database = '{}'", scene.database("two"))),
+        0
+    );
+
+    let one = scene.task(&[&[0]], &[&[1]]).at("one").with(to("one", "one").engine(engine));
+    scene.run(&one).with(0);
+    let rows = scene.ask(1, &format!("SELECT count(), sum(id) FROM {}.hits", scene.database("one")));
+    assert_eq!(rows, "1000\t499500");
+}

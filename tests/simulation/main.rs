@@ -11,6 +11,7 @@
 mod check;
 mod coordination;
 mod fates;
+mod lies;
 mod scene;
 mod servers;
 mod stage;
@@ -31,6 +32,7 @@ use tokio::time::sleep;
 
 use coordination::Coordination;
 use fates::{FAULTS, Fates, Fired};
+use lies::{LIES, Lie};
 use scene::{Scene, Second};
 use servers::Servers;
 use stage::{Actor, Broken, SESSION, Stage, task_path};
@@ -113,7 +115,7 @@ async fn live(stage: &Arc<Stage>, task: usize, name: String) -> Option<Result<En
 async fn lives(stage: Arc<Stage>, task: usize, slot: usize) {
     for life in 0..LIVES {
         let ended = live(&stage, task, format!("w{task}.{slot}.{life}{}", stage.suffix())).await;
-        if matches!(ended, Some(Ok(Ending::Finished | Ending::WasFinished))) {
+        if matches!(ended, Some(Ok(ending)) if ending.is_end()) {
             return;
         }
         let pause = stage.fates().between(Duration::from_millis(10), Duration::from_secs(60));
@@ -147,7 +149,13 @@ async fn copied(stage: &Arc<Stage>) -> Result<bool, String> {
         let ended = live(stage, task, format!("w{task}.last{}", stage.suffix())).await;
         let finished = matches!(ended, Some(Ok(Ending::Finished | Ending::WasFinished)));
         all_finished &= finished;
-        stage.check_end(task, finished)?;
+        if stage.lie.is_some() {
+            if finished {
+                stage.check_accounted()?;
+            }
+            continue;
+        }
+        stage.check_end(task, matches!(ended, Some(Ok(ending)) if ending.is_end()))?;
         clean(stage, task).await?;
         // Where a server is lost, or somebody else's rows are in the way, a task may say that it cannot go on.
         let excused = !stage.gone().is_empty() || stage.scene.second == Second::Same;
@@ -188,14 +196,27 @@ async fn clean(stage: &Arc<Stage>, task: usize) -> Result<(), String> {
 }
 
 fn simulate(seed: u64, nodes: Nodes, broken: Option<Broken>) -> Result<Outcome, String> {
+    simulate_scene(
+        seed,
+        nodes,
+        (broken, None),
+        Scene::new(&mut Fates::part(seed, 0)).with_later(&mut Fates::part(seed, 2)),
+    )
+}
+
+fn simulate_scene(
+    seed: u64,
+    nodes: Nodes,
+    told: (Option<Broken>, Option<Lie>),
+    scene: Scene,
+) -> Result<Outcome, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .map_err(|error| error.to_string())?;
     LocalSet::new().block_on(&runtime, async {
-        let scene = Scene::new(&mut Fates::part(seed, 0)).with_later(&mut Fates::part(seed, 2));
-        let stage = Stage::new(scene, Fates::new(Fates::part(seed, 1)), nodes(), broken).await;
+        let stage = Stage::new(scene, Fates::new(Fates::part(seed, 1)), nodes(), told).await;
         let mut verdict = stage.verdict.subscribe();
         let finished = tokio::select! {
             biased;
@@ -336,4 +357,36 @@ fn staging_tables_that_stay_are_missed() {
 #[test]
 fn replacing_is_missed() {
     is_missed(Broken::Replacing, "I1");
+}
+
+/// A task over servers that lie, alone and for one pass.
+fn simulate_lie(seed: u64, lie: Lie, broken: Option<Broken>) -> Option<Result<Outcome, String>> {
+    let scene = Scene::new(&mut Fates::part(seed, 0));
+    let alone = scene.second == Second::None;
+    alone.then(|| simulate_scene(seed, MemoryCoordinator::new, (broken, Some(lie)), scene))
+}
+
+#[test]
+fn servers_that_lie_are_found_out() {
+    for lie in LIES {
+        let (mut found_out, mut finished) = (0, 0);
+        for outcome in (0..40).filter_map(|seed| simulate_lie(seed, lie, None)) {
+            match outcome.unwrap_or_else(|why| panic!("{lie:?}: {why}")) {
+                Outcome { finished: true, .. } => finished += 1,
+                _ => found_out += 1,
+            }
+        }
+        println!("{lie:?}: found out in {found_out} seeds, without effect in {finished}");
+        assert!(found_out > 5, "{lie:?} hardly ever has an effect");
+    }
+}
+
+/// Without the account, a task over servers that lie is finished with other rows.
+#[test]
+fn the_account_is_missed() {
+    for lie in [Lie::HiddenPartition, Lie::Swallowed] {
+        let mut outcomes = (0..150).filter_map(|seed| simulate_lie(seed, lie, Some(Broken::Accounting)));
+        let violated = |outcome: &Result<Outcome, String>| matches!(outcome, Err(why) if why.contains("I7"));
+        assert!(outcomes.any(|outcome| violated(&outcome)), "{lie:?}: without the account, I7 is never violated");
+    }
 }

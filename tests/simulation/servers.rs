@@ -11,6 +11,7 @@ use clickhouse_copier::cluster::{
 use clickhouse_copier::model::{Node, PartitionId, PartitionValue, TableName, Way};
 use clickhouse_copier::sql::{Column, KeyElement, Selection, TableDefinition};
 
+use crate::scene::source;
 use crate::stage::{Actor, Broken, Fate, Request, Stage};
 
 /// How long a worker waits for a statement that does not arrive.
@@ -137,6 +138,11 @@ impl Servers {
         parts.join("_")
     }
 
+    /// The rows that a statement gets.
+    fn selected(&self, rows: &Selection) -> Selection {
+        self.stage.lie.map_or_else(|| rows.clone(), |lie| lie.selected(&self.stage.scene, rows.clone()))
+    }
+
     fn lies(&self, name: &TableName) -> bool {
         self.stage.broken == Some(Broken::Counting) && name.table.starts_with("copier_")
     }
@@ -145,22 +151,27 @@ impl Servers {
 #[async_trait::async_trait]
 impl Warehouse for Servers {
     async fn server(&self, node: &Node) -> Result<ServerFacts, Error> {
+        let node = &self.stage.who(node);
         self.ask(node, "server", self.inner().server(node)).await
     }
 
     async fn merge_tree_settings(&self, node: &Node) -> Result<BTreeSet<String>, Error> {
+        let node = &self.stage.who(node);
         self.ask(node, "merge_tree_settings", self.inner().merge_tree_settings(node)).await
     }
 
     async fn database_engine(&self, node: &Node, database: &str) -> Result<Option<String>, Error> {
+        let node = &self.stage.who(node);
         self.ask(node, "database_engine", self.inner().database_engine(node, database)).await
     }
 
     async fn table(&self, node: &Node, name: &TableName) -> Result<Option<TableDefinition>, Error> {
+        let node = &self.stage.who(node);
         self.ask(node, "table", self.inner().table(node, name)).await
     }
 
     async fn tables_with_prefix(&self, node: &Node, database: &str, prefix: &str) -> Result<Vec<String>, Error> {
+        let node = &self.stage.who(node);
         let mut names =
             self.ask(node, "tables_with_prefix", self.inner().tables_with_prefix(node, database, prefix)).await?;
         if self.stage.broken == Some(Broken::Fencing) {
@@ -170,6 +181,7 @@ impl Warehouse for Servers {
     }
 
     async fn replica_state(&self, node: &Node, name: &TableName) -> Result<Option<ReplicaState>, Error> {
+        let node = &self.stage.who(node);
         self.ask(node, "replica_state", self.inner().replica_state(node, name)).await
     }
 
@@ -178,18 +190,23 @@ impl Warehouse for Servers {
     }
 
     async fn zookeeper_children(&self, node: &Node, path: &str) -> Result<Option<Vec<String>>, Error> {
+        let node = &self.stage.who(node);
         self.ask(node, "zookeeper_children", self.inner().zookeeper_children(node, path)).await
     }
 
     async fn parts(&self, node: &Node, name: &TableName) -> Result<Vec<PartSizes>, Error> {
-        self.ask(node, "parts", self.inner().parts(node, &self.named(name))).await
+        let node = &self.stage.who(node);
+        let parts = self.ask(node, "parts", self.inner().parts(node, &self.named(name))).await?;
+        Ok(self.stage.lie.map_or_else(|| parts.clone(), |lie| lie.listed(name, parts.clone())))
     }
 
     async fn part_list(&self, node: &Node, name: &TableName) -> Result<PartList, Error> {
+        let node = &self.stage.who(node);
         self.ask(node, "part_list", self.inner().part_list(node, name)).await
     }
 
     async fn displaced_parts(&self, node: &Node, name: &TableName, ids: &[PartitionId]) -> Result<u64, Error> {
+        let node = &self.stage.who(node);
         self.ask(node, "displaced_parts", self.inner().displaced_parts(node, name, ids)).await
     }
 
@@ -200,10 +217,15 @@ impl Warehouse for Servers {
         key: &[KeyElement],
         settings: &Settings,
     ) -> Result<Vec<Tally>, Error> {
-        let mut rows = rows.clone();
+        let node = &self.stage.who(node);
+        let mut rows = self.selected(rows);
         rows.relation.table = self.named(&rows.relation.table);
         let name = &rows.relation.table;
         let found = self.ask(node, "tally", self.inner().tally(node, &rows, key, settings)).await?;
+        if self.stage.broken == Some(Broken::Accounting) && *name == source() && key.is_empty() {
+            let listed = self.parts(node, name).await?.iter().map(|part| part.rows).sum();
+            return Ok(vec![Tally { value: PartitionValue(Vec::new()), shown: Vec::new(), id: None, rows: listed }]);
+        }
         if self.lies(name)
             && let Some(promised) = self.promised.lock().expect("nobody panics").get(&(node.host.clone(), name.clone()))
         {
@@ -219,8 +241,24 @@ impl Warehouse for Servers {
         name: &TableName,
         only: Option<&[PartitionId]>,
     ) -> Result<BTreeMap<PartitionId, u64>, Error> {
+        let node = &self.stage.who(node);
         let name = &self.named(name);
         self.ask(node, "rows_by_partition", self.inner().rows_by_partition(node, name, only)).await
+    }
+
+    async fn count_by_partition(
+        &self,
+        node: &Node,
+        name: &TableName,
+        only: Option<&[PartitionId]>,
+        _: &Settings,
+    ) -> Result<BTreeMap<PartitionId, u64>, Error> {
+        let counted = self.rows_by_partition(node, name, only).await?;
+        if self.stage.broken != Some(Broken::Accounting) {
+            return Ok(counted);
+        }
+        let promised = |id: &PartitionId| (id.clone(), self.stage.promised_rows(&node.host, &id.0));
+        Ok(only.into_iter().flatten().map(promised).collect())
     }
 
     async fn values_by_partition(
@@ -229,6 +267,7 @@ impl Warehouse for Servers {
         name: &TableName,
         key: &[KeyElement],
     ) -> Result<Vec<(PartitionId, PartitionValue, u64)>, Error> {
+        let node = &self.stage.who(node);
         let name = &self.named(name);
         let mut found =
             self.ask(node, "values_by_partition", self.inner().values_by_partition(node, name, key)).await?;
@@ -247,6 +286,7 @@ impl Warehouse for Servers {
         id: Option<&PartitionId>,
         columns: &[Column],
     ) -> Result<(u64, u64), Error> {
+        let node = &self.stage.who(node);
         self.ask(node, "checksum", self.inner().checksum(node, &self.named(name), id, columns)).await
     }
 
@@ -258,7 +298,8 @@ impl Warehouse for Servers {
         hash: &str,
         settings: &Settings,
     ) -> Result<Vec<Digest>, Error> {
-        let mut rows = rows.clone();
+        let node = &self.stage.who(node);
+        let mut rows = self.selected(rows);
         rows.relation.table = self.named(&rows.relation.table);
         self.ask(node, "digest", self.inner().digest(node, &rows, key, hash, settings)).await
     }
@@ -271,10 +312,12 @@ impl Warehouse for Servers {
         every: u64,
         settings: &Settings,
     ) -> Result<Vec<Vec<String>>, Error> {
+        let node = &self.stage.who(node);
         self.ask(node, "sample_keys", self.inner().sample_keys(node, rows, columns, every, settings)).await
     }
 
     async fn types(&self, node: &Node, over: Option<&Selection>, expressions: &[String]) -> Result<Vec<String>, Error> {
+        let node = &self.stage.who(node);
         self.ask(node, "types", self.inner().types(node, over, expressions)).await
     }
 
@@ -286,18 +329,22 @@ impl Warehouse for Servers {
         rows: u64,
         settings: &Settings,
     ) -> Result<(), Error> {
+        let node = &self.stage.who(node);
         self.ask(node, "evaluate", self.inner().evaluate(node, over, expressions, rows, settings)).await
     }
 
     async fn running(&self, node: &Node, prefix: &str) -> Result<Vec<Running>, Error> {
+        let node = &self.stage.who(node);
         self.ask(node, "running", self.inner().running(node, prefix)).await
     }
 
     async fn kill(&self, node: &Node, prefix: &str) -> Result<(), Error> {
+        let node = &self.stage.who(node);
         self.act(node, ("kill", prefix.to_owned()), Vec::new(), self.inner().kill(node, prefix)).await
     }
 
     async fn create_database(&self, node: &Node, database: &str, settings: &Settings) -> Result<(), Error> {
+        let node = &self.stage.who(node);
         self.act(
             node,
             ("create_database", database.to_owned()),
@@ -314,6 +361,7 @@ impl Warehouse for Servers {
         statement: &str,
         settings: &Settings,
     ) -> Result<(), Error> {
+        let node = &self.stage.who(node);
         let (name, statement) = (self.named(name), self.text(statement));
         if self.stage.broken == Some(Broken::Fencing) && name.table.starts_with("copier_") {
             // As a tool without attempts would.
@@ -324,6 +372,7 @@ impl Warehouse for Servers {
     }
 
     async fn drop_table(&self, node: &Node, name: &TableName, settings: &Settings) -> Result<(), Error> {
+        let node = &self.stage.who(node);
         self.act(
             node,
             ("drop_table", self.named(name).to_string()),
@@ -334,6 +383,7 @@ impl Warehouse for Servers {
     }
 
     async fn rename(&self, node: &Node, pairs: &[(TableName, TableName)]) -> Result<(), Error> {
+        let node = &self.stage.who(node);
         let pairs: Vec<_> = pairs.iter().map(|(from, to)| (self.named(from), self.named(to))).collect();
         let pairs: Vec<_> = pairs.into_iter().filter(|(from, to)| from != to).collect();
         let Some(of) = pairs.first().map(|(from, _)| from.to_string()) else { return Ok(()) };
@@ -342,6 +392,7 @@ impl Warehouse for Servers {
     }
 
     async fn stop_merges(&self, node: &Node, name: &TableName) -> Result<(), Error> {
+        let node = &self.stage.who(node);
         self.act(
             node,
             ("stop_merges", self.named(name).to_string()),
@@ -352,6 +403,7 @@ impl Warehouse for Servers {
     }
 
     async fn sync_replica(&self, node: &Node, name: &TableName) -> Result<(), Error> {
+        let node = &self.stage.who(node);
         self.act(node, ("sync_replica", name.to_string()), Vec::new(), self.inner().sync_replica(node, name)).await
     }
 
@@ -364,6 +416,7 @@ impl Warehouse for Servers {
         ids: &[PartitionId],
         settings: &Settings,
     ) -> Result<(), Error> {
+        let node = &self.stage.who(node);
         let (into, from) = (&self.named(into), &self.named(from));
         let placing = if self.stage.broken == Some(Broken::Replacing) { Placing::Attach } else { placing };
         let done = self.act(
@@ -373,6 +426,12 @@ impl Warehouse for Servers {
             self.inner().place(node, placing, into, from, ids, settings),
         );
         done.await?;
+        let swallowed = self.stage.lie.and_then(|lie| {
+            lie.swallowed(&mut self.stage.placed.lock().expect("nobody panics"), &node.host, into, ids)
+        });
+        if let Some(id) = swallowed {
+            self.inner().drop_partitions(node, into, &[id], settings).await?;
+        }
         if self.stage.broken == Some(Broken::StagingKept) && !into.table.starts_with("copier_") {
             let batch: String = from.table.split_inclusive('_').take(4).collect();
             for table in self.inner().tables_with_prefix(node, &from.database, &batch).await? {
@@ -384,10 +443,12 @@ impl Warehouse for Servers {
     }
 
     async fn zookeeper_marks(&self, node: &Node) -> Result<BTreeSet<String>, Error> {
+        let node = &self.stage.who(node);
         self.ask(node, "zookeeper_marks", self.inner().zookeeper_marks(node)).await
     }
 
     async fn parts_lacking(&self, node: &Node, name: &TableName, columns: &[Column]) -> Result<u64, Error> {
+        let node = &self.stage.who(node);
         let name = self.named(name);
         self.ask(node, "parts_lacking", self.inner().parts_lacking(node, &name, columns)).await
     }
@@ -401,6 +462,7 @@ impl Warehouse for Servers {
         query_id: &str,
         settings: &Settings,
     ) -> Result<(), Error> {
+        let node = &self.stage.who(node);
         let (into, path) = (&self.named(into), self.text(path));
         let fetched = self.inner().fetch(node, into, &path, ids, query_id, settings);
         self.act(node, ("fetch", into.to_string()), Vec::new(), fetched).await
@@ -413,6 +475,7 @@ impl Warehouse for Servers {
         ids: &[PartitionId],
         settings: &Settings,
     ) -> Result<(), Error> {
+        let node = &self.stage.who(node);
         self.act(
             node,
             ("drop_partitions", name.to_string()),
@@ -431,13 +494,16 @@ impl Warehouse for Servers {
         id: &PartitionId,
         settings: &Settings,
     ) -> Result<(), Error> {
+        let node = &self.stage.who(node);
         let from = &self.named(from);
         let insert = self.inner().insert_partition(node, into, from, columns, id, settings);
         self.act(node, ("insert_partition", into.to_string()), Vec::new(), insert).await
     }
 
     async fn transfer(&self, transfer: &Transfer) -> Result<(), Error> {
-        let transfer = Transfer { into: self.named(&transfer.into), ..transfer.clone() };
+        let (into, rows) = (self.named(&transfer.into), self.selected(&transfer.rows));
+        let mut transfer = Transfer { into, rows, ..transfer.clone() };
+        transfer.to.iter_mut().for_each(|to| to.node = Arc::new(self.stage.who(&to.node)));
         // Where its writing statement arrives.
         let first = transfer.to.first().expect("somebody gets the rows");
         let (node, what) = match transfer.way {

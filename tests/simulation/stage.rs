@@ -1,13 +1,13 @@
 //! Everything that a seed's workers share, and what faults do to it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use clickhouse_copier::cluster::memory::MemoryWarehouse;
 use clickhouse_copier::keeper::{Coordinator, MemoryCoordinator, Op, Session};
-use clickhouse_copier::model::TableName;
+use clickhouse_copier::model::{Node, PartitionId, TableName};
 use clickhouse_copier::protocol::Order;
 use clickhouse_copier::worker::Incremental;
 use clickhouse_copier::worker::interrupt::Hand;
@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::check::Check;
 use crate::fates::{Fates, Fault};
+use crate::lies::Lie;
 use crate::scene::{Layout, Scene, node};
 
 /// How long a session lives without a sign of life.
@@ -38,6 +39,8 @@ pub enum Broken {
     StagingKept,
     /// ATTACH where REPLACE is meant.
     Replacing,
+    /// The counts of the account are what would balance.
+    Accounting,
 }
 
 /// A worker process.
@@ -82,6 +85,10 @@ pub struct Stage {
     pub coordinator: MemoryCoordinator,
     pub warehouse: MemoryWarehouse,
     pub broken: Option<Broken>,
+    /// What servers do without an error.
+    pub lie: Option<Lie>,
+    /// For [`Lie::Swallowed`]: what was put in place last, by host.
+    pub placed: Mutex<BTreeMap<String, PartitionId>>,
     pub fates: Mutex<Fates>,
     check: Mutex<Check>,
     /// The first invariant that did not hold.
@@ -150,7 +157,12 @@ impl Actor {
 }
 
 impl Stage {
-    pub async fn new(scene: Scene, fates: Fates, coordinator: MemoryCoordinator, broken: Option<Broken>) -> Arc<Self> {
+    pub async fn new(
+        scene: Scene,
+        fates: Fates,
+        coordinator: MemoryCoordinator,
+        (broken, lie): (Option<Broken>, Option<Lie>),
+    ) -> Arc<Self> {
         let warehouse = scene.servers().await;
         Arc::new(Self {
             coordinator,
@@ -158,6 +170,8 @@ impl Stage {
             scene,
             warehouse,
             broken,
+            lie,
+            placed: Mutex::default(),
             fates: Mutex::new(fates),
             verdict: watch::channel(None).0,
             actors: Mutex::default(),
@@ -166,6 +180,11 @@ impl Stage {
             orphans: Mutex::default(),
             trace: Mutex::default(),
         })
+    }
+
+    /// The server that answers under a name.
+    pub fn who(&self, asked: &Node) -> Node {
+        self.lie.map_or_else(|| asked.clone(), |lie| lie.who(asked))
     }
 
     pub fn fates(&self) -> MutexGuard<'_, Fates> {
@@ -457,6 +476,11 @@ impl Stage {
     pub fn check_end(&self, task: usize, finished: bool) -> Result<(), String> {
         lock(&self.check).look(self)?;
         lock(&self.check).end(self, task, finished)
+    }
+
+    /// What must hold of a task that says that it is finished over servers that lie.
+    pub fn check_accounted(&self) -> Result<(), String> {
+        lock(&self.check).accounted(self)
     }
 
     /// What must hold after a clean-up.

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::plan::TablePlan;
 use crate::protocol::TableBoard;
+use crate::protocol::account::Findings;
 use crate::worker::Ending;
 use crate::worker::bulk::Bulk;
 use crate::worker::status::Sight;
@@ -46,6 +47,10 @@ pub enum Verdict {
     Finished,
     /// It was finished before this run began.
     WasFinished,
+    /// The task is finished, and source and target differ: see `account`.
+    Different,
+    /// The task is finished, and some rows are not accounted for: see `account`.
+    Unaccounted,
     /// Some partitions failed; everything else is done.
     Partial,
     /// The run was told to end.
@@ -78,6 +83,8 @@ pub struct Outcome {
     pub seconds: f64,
     /// What was odd: all warnings and errors that this worker logged.
     pub warnings: Vec<String>,
+    /// What the account of a finished task found (I7).
+    pub account: Findings,
     /// How long all workers did what.
     pub spent: Spent,
     /// How much they copied when; absent where that was not recorded.
@@ -126,6 +133,8 @@ impl From<Ending> for Verdict {
         match ending {
             Ending::Finished => Self::Finished,
             Ending::WasFinished => Self::WasFinished,
+            Ending::Different => Self::Different,
+            Ending::Unaccounted => Self::Unaccounted,
             Ending::Partial => Self::Partial,
             Ending::Interrupted => Self::Interrupted,
             Ending::Cancelled => Self::Cancelled,
@@ -139,6 +148,8 @@ impl Verdict {
         match self {
             Self::Finished => "finished",
             Self::WasFinished => "was_finished",
+            Self::Different => "different",
+            Self::Unaccounted => "unaccounted",
             Self::Partial => "partial",
             Self::Interrupted => "interrupted",
             Self::Cancelled => "cancelled",
@@ -153,6 +164,7 @@ impl Outcome {
     pub fn of(end: End, seen: Option<&Sight>, path: &str, bulk: &[Bulk]) -> Self {
         let (plans, boards): (&[TablePlan], &[TableBoard]) =
             seen.map_or((&[], &[]), |seen| (seen.plans.as_slice(), seen.boards.as_slice()));
+        let account = seen.map(|seen| seen.record.account.clone()).unwrap_or_default();
         let status = seen.map_or_else(|| Status::unknown(path), |seen| Status::of(seen, path));
         let End { verdict, exit_code, error, worker, ended, seconds, warnings } = end;
         Self {
@@ -165,11 +177,12 @@ impl Outcome {
             ended,
             seconds,
             warnings,
+            account: account.clone(),
             spent: Spent::of(boards),
             throughput: Throughput::of(plans, boards),
             shards: facts::shards(plans, bulk),
             plans: plans.iter().map(Planned::of).collect(),
-            text: Report::of(plans, boards).to_string(),
+            text: Report::of(plans, boards).with_account(&account).to_string(),
         }
     }
 
@@ -190,6 +203,8 @@ impl Outcome {
         match self.outcome {
             Verdict::Finished => "finished",
             Verdict::WasFinished => "finished before this run began",
+            Verdict::Different => "finished, and source and target DIFFER",
+            Verdict::Unaccounted => "finished, and some rows are not accounted for",
             Verdict::Partial => "partitions have failed",
             Verdict::Interrupted => "interrupted",
             Verdict::Cancelled => "cancelled",
@@ -243,6 +258,7 @@ pub(super) mod tests {
             ended: "2026-01-02T03:04:05Z".into(),
             seconds: 1.5,
             warnings: vec!["task.xml: odd".into()],
+            account: Findings::default(),
             spent: Spent { waiting: 0, transferring: 5000, verifying: 1000, publishing: 250 },
             throughput: Some(Throughput { began: Moment(1000), ended: Moment(3000), stretch: 1000, bytes: vec![7, 9] }),
             shards: vec![ShardBulk {
@@ -273,7 +289,7 @@ pub(super) mod tests {
             json!(taken),
             json!(["partial", 3, "w-1", "1.2.3", "2026-01-02T03:04:05Z", 1.5, warnings, throughput])
         );
-        for name in ["error", "spent", "shards", "plans"] {
+        for name in ["error", "account", "spent", "shards", "plans"] {
             object.remove(name).unwrap();
         }
         assert_eq!(report, of(&serde_json::to_string(&status()).unwrap()));

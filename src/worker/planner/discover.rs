@@ -14,15 +14,16 @@ use crate::sql::{Selection, TableDefinition, key_elements, unquoted_elements};
 use super::super::since::mark_of;
 use super::super::wishes::source_wishes;
 use super::Planner;
+use super::account::Seen;
 
 /// The partitions of a source shard with their bytes.
-type Tallies = Vec<(Tally, u64)>;
+pub(super) type Tallies = Vec<(Tally, u64)>;
 /// What the parts of a source shard are, by partition.
-type Marks = HashMap<PartitionValue, ShardMark>;
+pub(super) type Marks = HashMap<PartitionValue, ShardMark>;
 
 impl Planner<'_> {
     /// The partitions of the target's key with rows and bytes on each source shard, in the order of their values.
-    pub(super) async fn discover(&self) -> Result<Vec<Found>, Error> {
+    pub(super) async fn discover(&self) -> Result<(Vec<Found>, Vec<Seen>), Error> {
         let shards = try_join_all(
             self.survey.sources.iter().enumerate().map(|(shard, nodes)| self.discover_shard(shard, nodes)),
         )
@@ -30,9 +31,10 @@ impl Planner<'_> {
         let count = shards.len();
         // The order is for people; what tells partitions apart is the value.
         let mut found: BTreeMap<(Vec<Sortable>, PartitionValue), Found> = BTreeMap::new();
-        let mut marks = Vec::new();
-        for (shard, (tallies, marked)) in shards.into_iter().enumerate() {
+        let (mut marks, mut seen) = (Vec::new(), Vec::new());
+        for (shard, (tallies, marked, of)) in shards.into_iter().enumerate() {
             marks.push(marked);
+            seen.push(of);
             for (tally, bytes) in tallies {
                 let order = tally.value.0.iter().map(|text| Sortable::of(text)).collect();
                 let entry = found.entry((order, tally.value.clone())).or_insert_with(|| Found {
@@ -51,14 +53,14 @@ impl Planner<'_> {
         for partition in &mut found {
             partition.mark = mark_of(partition, &mut marks);
         }
-        Ok(found)
+        Ok((found, seen))
     }
 
     /// From what the parts say where that is exact, by query where it is not; from the first replica that answers.
-    async fn discover_shard(&self, shard: usize, nodes: &[Arc<Node>]) -> Result<(Tallies, Marks), Error> {
+    async fn discover_shard(&self, shard: usize, nodes: &[Arc<Node>]) -> Result<(Tallies, Marks, Seen), Error> {
         let mut first = None;
         for node in nodes {
-            match self.discover_on(node, shard).await {
+            match self.discover_and_count(node, shard).await {
                 Ok(found) => return Ok(found),
                 Err(error) if error.is_unreachable() => {
                     self.fleet.suspect(node);
@@ -67,10 +69,15 @@ impl Planner<'_> {
                 Err(error) => return Err(error),
             }
         }
-        first.map_or(Ok(Default::default()), Err)
+        // A shard of which no replica has the table is a fault of the survey.
+        Err(first.unwrap_or_else(|| Error {
+            node: format!("source shard {}", shard + 1),
+            doing: "cannot list the partitions".into(),
+            kind: Kind::Network("no replica answers".into()),
+        }))
     }
 
-    async fn discover_on(&self, node: &Node, shard: usize) -> Result<(Tallies, Marks), Error> {
+    pub(super) async fn discover_on(&self, node: &Node, shard: usize) -> Result<(Tallies, Marks), Error> {
         let source = self.source_on(node).await?;
         let has_parts = source.engine.is_merge_tree();
         let parts = if has_parts { self.fleet.warehouse.parts(node, &source.name).await? } else { vec![] };

@@ -1,6 +1,7 @@
 //! From a survey to the plan of a table job: what each source shard holds, what the target holds already, and where to
 //! cut. Reads only.
 
+mod account;
 mod cloning;
 mod discover;
 mod enabled;
@@ -48,7 +49,9 @@ pub(super) struct Planner<'a> {
 impl Planner<'_> {
     async fn plan(&self, since: Option<&Since>) -> Result<TablePlan, Fault> {
         let mut remarks = self.survey.remarks.clone();
-        let found = self.discover().await.map_err(|error| self.world(&error))?;
+        let (found, seen) = self.discover().await.map_err(|error| self.world(&error))?;
+        self.balance(&found, &seen, &mut remarks).await?;
+        let listed: u64 = found.iter().flat_map(|partition| &partition.shards).map(|(rows, _)| rows).sum();
         let mut found = self.enabled(found, since, &mut remarks)?;
         self.refuse_negative_zero(&found).await?;
         let mut unchanged = 0;
@@ -72,6 +75,7 @@ impl Planner<'_> {
         let mut sliced: HashMap<(usize, usize), Vec<Slice>> = sliced.into_iter().collect();
         let (partitions, batches, pieces) =
             plan::assemble(&found, &batches, wishes, |batch, shard| sliced.remove(&(batch, shard)).unwrap_or_default());
+        let account = Some(self.account(seen, listed, &partitions));
         Ok(TablePlan {
             name: self.job.name.clone(),
             source: self.job.source.clone(),
@@ -88,6 +92,7 @@ impl Planner<'_> {
             remarks,
             clones,
             unchanged,
+            account,
         })
     }
 

@@ -2,6 +2,7 @@
 
 mod gather;
 mod place;
+mod placed;
 mod replicas;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,7 +80,7 @@ impl Publication<'_> {
     fn results(
         &self,
         gathered: &[Gathered],
-        counted: &[(BTreeMap<PartitionId, u64>, Vec<String>)],
+        counted: &[&BTreeMap<PartitionId, u64>],
         before: &Before,
         checksums: Option<Vec<u64>>,
     ) -> Vec<PartitionResult> {
@@ -88,7 +89,7 @@ impl Publication<'_> {
         let result = |(at, selected)| PartitionResult { selected, target: 0, checksum: checksum(at) };
         let mut results: Vec<PartitionResult> = self.selected().into_iter().enumerate().map(result).collect();
         let mut seen = BTreeSet::new();
-        for (part, (counts, _)) in gathered.iter().zip(counted).filter(|(part, _)| seen.insert(part.shard)) {
+        for (part, counts) in gathered.iter().zip(counted).filter(|(part, _)| seen.insert(part.shard)) {
             for (id, value) in &part.values {
                 if let Some(at) = plan.position_in(self.batch.batch, value) {
                     let others = before.get(&part.node.address()).and_then(|rows| rows.get(id)).copied().unwrap_or(0);

@@ -13,7 +13,18 @@ use crate::protocol::{PartitionFacts, Policy, Published, Step, decide, is_comple
 use super::super::clock::now;
 use super::super::fault_point::fault_point;
 use super::super::site::AttemptError;
+use super::placed::{self, NodeRows};
 use super::{Before, CATCH_UP_LIMIT, DISPLACED_LIMIT, Gathered, PER_ALTER, Publication};
+
+/// What was done on one target node.
+struct Done {
+    /// Rows that the target's partitions hold, counted.
+    counts: BTreeMap<PartitionId, u64>,
+    /// What was put there, and what stayed.
+    placed: NodeRows,
+    /// What a person should know.
+    remarks: Vec<String>,
+}
 
 impl Publication<'_> {
     /// For `append`: what the partitions held before the first row was added, on every node that is to get rows. `known` is
@@ -89,16 +100,19 @@ impl Publication<'_> {
         }
         let placed = Instant::now();
         let mut remarks = BTreeSet::new();
-        for (part, (counts, more)) in gathered.iter().zip(&counted) {
-            remarks.extend(more.iter().cloned());
-            remarks.extend(self.check_replicas(part, counts).await?);
+        for (part, done) in gathered.iter().zip(&counted) {
+            remarks.extend(done.remarks.iter().cloned());
+            remarks.extend(self.check_replicas(part, &done.counts).await?);
         }
         if on_target {
             checksums = self.check_contents(gathered, true).await?;
         }
         verifying += placed.elapsed();
         fault_point("publication-verified").await;
-        let partitions = self.results(gathered, &counted, before, checksums);
+        let placed =
+            placed::of_nodes(gathered.iter().zip(&counted).map(|(part, done)| (part.node.address(), &done.placed)));
+        let counts: Vec<&BTreeMap<PartitionId, u64>> = counted.iter().map(|done| &done.counts).collect();
+        let partitions = self.results(gathered, &counts, before, checksums);
         Ok(Published {
             partitions,
             millis: started.elapsed().as_millis() as u64,
@@ -106,6 +120,7 @@ impl Publication<'_> {
             verifying: verifying.as_millis() as u64,
             gathering: 0,
             remarks: remarks.into_iter().collect(),
+            placed: Some(placed),
         })
     }
 
@@ -141,7 +156,7 @@ impl Publication<'_> {
         ids: &[PartitionId],
         renewed: &BTreeSet<PartitionId>,
         before: &Before,
-    ) -> Result<(BTreeMap<PartitionId, u64>, Vec<String>), AttemptError> {
+    ) -> Result<Done, AttemptError> {
         let site = self.site;
         let warehouse = &site.fleet.warehouse;
         let table = &part.target.name;
@@ -217,7 +232,8 @@ impl Publication<'_> {
                 ));
             }
         }
-        Ok((counts, remarks))
+        let placed = steps.iter().filter_map(|(id, (step, facts))| Some((id.clone(), placed::rows(step, *facts)?)));
+        Ok(Done { placed: placed.collect(), counts, remarks })
     }
 
     /// Adds partitions to what is there. A Replicated table takes a part with a content that it has seen for a repetition,

@@ -4,6 +4,7 @@ mod access;
 mod beneath;
 mod cloning;
 mod keys;
+mod replicated_databases;
 mod tables;
 
 use std::collections::BTreeSet;
@@ -187,6 +188,7 @@ impl Surveyor<'_> {
             Some(engine) => engine.for_new_table(&self.job.target, &uuid, false),
             None => source.engine.for_new_table(&self.job.target, &uuid, true),
         };
+        self.check_replicated_databases(&targets).await?;
         let existing = self.existing_target(&targets).await?;
         let target_exists = existing.definition.is_some();
         let target = match existing.definition {

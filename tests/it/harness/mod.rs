@@ -45,7 +45,7 @@ pub(crate) use scene;
 const SCENES: usize = 6;
 
 /// How long anything that is to become true by itself may take: an ephemeral node to go, a replica to catch up.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 enum Place {
     Shared(&'static Lab),
@@ -166,6 +166,13 @@ impl Scene {
         }
     }
 
+    /// Runs an INSERT of any number of partitions on one server; modern ones take at most 100 unless they are told to.
+    pub fn insert(&self, server: usize, sql: &str) {
+        let many = [("max_partitions_per_insert_block", "0")];
+        let settings = if self.server(server).release().is_modern() { &many[..] } else { &[] };
+        self.server(server).query_with(settings, sql).unwrap();
+    }
+
     /// Begins a mutation on one server and does not wait for it.
     pub fn mutate(&self, server: usize, sql: &str) {
         let settings = if self.server(server).release().is_modern() { &[("mutations_sync", "0")][..] } else { &[] };
@@ -222,7 +229,10 @@ impl Scene {
     /// The program without ZooKeeper, about to be started on a task that is written to a file of this name now.
     pub fn launch_local(&self, task: &Task, file: &str) -> Launch<'_> {
         let file = self.dir().join(file);
-        fs::write(&file, task.xml()).unwrap();
+        // Another worker may read it just now.
+        let new = file.with_extension("new");
+        fs::write(&new, task.xml()).unwrap();
+        fs::rename(&new, &file).unwrap();
         Launch::new(self, file).without_keeper()
     }
 

@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use super::Scene;
 
 /// How long a worker may take unless a test says else. Ten times what any of them needs.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 /// Lines and columns of a terminal: no line is broken, none leaves the screen.
 pub const SCREEN: (u16, u16) = (400, 500);
 /// How much of what a worker said is shown when it disappoints.

@@ -53,7 +53,7 @@ fn an_error_in_the_middle_of_a_result_is_an_error() {
 
 #[test]
 fn a_killed_server_starts_again_with_its_data() {
-    BOTH.map(killed_and_started_again);
+    BOTH.into_iter().for_each(killed_and_started_again);
 }
 
 fn killed_and_started_again(release: Release) {

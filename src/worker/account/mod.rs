@@ -1,0 +1,36 @@
+//! The account after publishing (I7): whether all rows of the source were selected, and whether the target holds all that was put
+//! there. It asks servers; `protocol::account` judges.
+
+pub(super) mod count;
+mod sources;
+mod targets;
+
+use futures::future::join_all;
+
+use crate::plan::TablePlan;
+use crate::protocol::account::Findings;
+use crate::protocol::{BatchState, Published, TableBoard};
+
+use super::site::Site;
+
+/// Settles the account of a task whose batches are all published.
+pub(super) async fn settle(site: &Site, boards: &[TableBoard]) -> Findings {
+    let mut findings = Findings::default();
+    let jobs = site.plans.iter().zip(boards).enumerate();
+    let sources = join_all(jobs.map(|(table, (plan, board))| sources::settle(site, table, plan, board)));
+    let (sources, targets) = tokio::join!(sources, targets::settle(site, boards));
+    for part in sources.into_iter().chain([targets]) {
+        findings.differences.extend(part.differences);
+        findings.unaccounted.extend(part.unaccounted);
+    }
+    findings
+}
+
+/// Returns what was published of each batch. `None` where a batch is not done.
+fn published<'a>(plan: &TablePlan, board: &'a TableBoard) -> Option<Vec<&'a Published>> {
+    let done = board.batches.iter().map(|batch| match &batch.state {
+        BatchState::Done(published) => Some(published),
+        _ => None,
+    });
+    done.collect::<Option<Vec<_>>>().filter(|done| done.len() == plan.batches.len())
+}

@@ -1,0 +1,202 @@
+//! Whether every target node holds what was put there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use crate::cluster::{Error, Remedy};
+use crate::model::{Node, PartitionId, TableName};
+use crate::protocol::account::{Expected, Findings, Placed};
+use crate::protocol::{BatchRecord, TableBoard};
+
+use super::super::fleet::Fleet;
+use super::super::since::few;
+use super::super::site::Site;
+use super::count::target_rows;
+use super::published;
+
+/// So often a node is asked before it counts as silent.
+const TRIES: u32 = 4;
+/// So long a replica may take to fetch what others have before it is counted again.
+const CATCH_UP: Duration = Duration::from_secs(120);
+/// Of more partitions than these all are counted, and the others left out.
+const MOST_NAMED: usize = 250;
+const UNKNOWN_TABLE: u32 = 60;
+
+/// What a node must hold of a table, by all table jobs that fill it.
+struct Place {
+    /// Index of a table job that fills it.
+    table: usize,
+    /// The table.
+    name: TableName,
+    /// Index of the target shard.
+    shard: usize,
+    node: Arc<Node>,
+    /// Whether it fetches rows from other replicas.
+    fetches: bool,
+    rows: BTreeMap<PartitionId, Expected>,
+}
+
+/// What came of counting a node.
+enum Count {
+    Even,
+    Different(String),
+    Silent(String),
+}
+
+/// Settles the account of all target nodes.
+pub(super) async fn settle(site: &Site, boards: &[TableBoard]) -> Findings {
+    let mut findings = Findings::default();
+    let places = places(site, boards, &mut findings);
+    let counts = join_all(places.iter().map(|place| place.count(site))).await;
+    let mut counted: BTreeSet<(usize, usize)> = BTreeSet::new();
+    let mut silent = Vec::new();
+    for (place, count) in places.iter().zip(counts) {
+        match count {
+            Count::Even => drop(counted.insert((place.table, place.shard))),
+            Count::Different(line) => {
+                counted.insert((place.table, place.shard));
+                findings.differences.push(line);
+            }
+            Count::Silent(line) => silent.push((place, line)),
+        }
+    }
+    for (place, line) in silent {
+        // Where another node of the shard was counted, the rows are there; this one is named and no more.
+        if counted.contains(&(place.table, place.shard)) {
+            tracing::warn!(node = place.node.address(), "not counted in the end: {line}");
+        } else {
+            findings.unaccounted.push(line);
+        }
+    }
+    findings
+}
+
+/// Returns the nodes with what each must hold.
+fn places(site: &Site, boards: &[TableBoard], findings: &mut Findings) -> Vec<Place> {
+    let task = site.task();
+    let mut places: BTreeMap<(String, TableName), Place> = BTreeMap::new();
+    for (table, (plan, board)) in site.plans.iter().zip(boards).enumerate() {
+        let Some(done) = published(plan, board) else { continue };
+        let cluster = task.target(&task.tables[table]);
+        for (batch, placed) in board.batches.iter().zip(done) {
+            let Some(placed) = &placed.placed else { continue };
+            for (shard, address, rows) in shares(site, table, batch, placed) {
+                let Some(node) = Fleet::find(cluster, shard, &address) else {
+                    findings
+                        .unaccounted
+                        .push(format!("the task names target node {address} of {} no more", plan.target));
+                    continue;
+                };
+                let fetches = plan.replicated[shard] && plan.engine_replicates;
+                let (key, name) = ((node.url(), plan.target.clone()), plan.target.clone());
+                let place =
+                    places.entry(key).or_insert(Place { table, name, shard, node, fetches, rows: BTreeMap::new() });
+                for (id, expected) in rows {
+                    let all = place.rows.get(id).map_or(expected, |other| other.and(expected));
+                    place.rows.insert(id.clone(), all);
+                }
+            }
+        }
+    }
+    places.into_values().collect()
+}
+
+/// Returns which nodes must hold what of a batch. The replicas of a Replicated table hold the same.
+fn shares<'a>(
+    site: &Site,
+    table: usize,
+    batch: &BatchRecord,
+    placed: &'a Placed,
+) -> Vec<(usize, String, Vec<(&'a PartitionId, Expected)>)> {
+    let (task, plan) = (site.task(), &site.plans[table]);
+    let mut shares = Vec::new();
+    for (shard, nodes) in batch.nodes.iter().enumerate() {
+        match nodes.first() {
+            Some(first) if plan.replicated[shard] && plan.engine_replicates => {
+                let replicas = &task.target(&task.tables[table]).shards[shard].replicas;
+                shares.extend(replicas.iter().map(|node| (shard, node.address(), placed.on(first))));
+            }
+            _ => shares.extend(nodes.iter().map(|node| (shard, node.clone(), placed.on(node)))),
+        }
+    }
+    shares
+}
+
+impl Place {
+    async fn count(&self, site: &Site) -> Count {
+        if self.rows.is_empty() {
+            return Count::Even;
+        }
+        let shrinks = match site.target(self.table, &self.node).await {
+            Ok(target) => target.engine.merges_rows() || target.has_ttl(),
+            Err(error) => return Count::Silent(format!("{error}: the rows of {} there are not counted", self.name)),
+        };
+        let mut wrong = match self.wrong(site, shrinks).await {
+            Ok(wrong) => wrong,
+            Err(error) => return Count::Silent(error.to_string()),
+        };
+        if !wrong.is_empty() && self.fetches {
+            let fetched = site.fleet.warehouse.sync_replica(&self.node, &self.name);
+            match tokio::time::timeout(CATCH_UP, fetched).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Count::Silent(error.to_string()),
+                Err(_) => {
+                    let waited = CATCH_UP.as_secs();
+                    return Count::Silent(format!(
+                        "{}: {} has not fetched all rows in {waited} s",
+                        self.node, self.name
+                    ));
+                }
+            }
+            wrong = match self.wrong(site, shrinks).await {
+                Ok(wrong) => wrong,
+                Err(error) => return Count::Silent(error.to_string()),
+            };
+        }
+        if wrong.is_empty() { Count::Even } else { Count::Different(self.line(&wrong)) }
+    }
+
+    /// Returns the partitions that hold other rows than they must, with what they hold.
+    async fn wrong(&self, site: &Site, shrinks: bool) -> Result<Vec<(&PartitionId, Expected, u64)>, Error> {
+        let ids: Vec<PartitionId> = self.rows.keys().cloned().collect();
+        let only = (ids.len() <= MOST_NAMED).then_some(ids.as_slice());
+        let task = site.task();
+        let mut tries = 1;
+        let counted = loop {
+            match target_rows(&site.fleet, &task, &self.node, &self.name, only).await {
+                Ok(counted) => break counted,
+                // The server answers, and the table is gone with its rows.
+                Err(error) if error.code() == Some(UNKNOWN_TABLE) => break BTreeMap::new(),
+                Err(error) if error.remedy() == Remedy::Retry && tries < TRIES => {
+                    tokio::time::sleep(site.pause(tries)).await;
+                    tries += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        let held = |id: &PartitionId| counted.get(id).copied().unwrap_or(0);
+        let rows = self.rows.iter().map(|(id, expected)| (id, Expected { shrinks, ..*expected }, held(id)));
+        Ok(rows.filter(|(_, expected, held)| !expected.is_met_by(*held)).collect())
+    }
+
+    fn line(&self, wrong: &[(&PartitionId, Expected, u64)]) -> String {
+        let text = |(id, expected, held): &(&PartitionId, Expected, u64)| {
+            let before =
+                if expected.before > 0 { format!(" beside {} of others", expected.before) } else { String::new() };
+            format!("{id} holds {held} rows, and {} were put there{before}", expected.added)
+        };
+        let missing: u64 = wrong.iter().map(|(_, expected, held)| expected.rows().saturating_sub(*held)).sum();
+        let more: u64 = wrong.iter().map(|(_, expected, held)| held.saturating_sub(expected.rows())).sum();
+        let rows = match (missing, more) {
+            (missing, 0) => format!("{missing} rows are missing"),
+            (0, more) => format!("{more} rows are too many (did somebody else write to it?)"),
+            (missing, more) => format!("{missing} rows are missing, and {more} too many"),
+        };
+        let texts: Vec<String> = wrong.iter().map(text).collect();
+        let shard = self.shard + 1;
+        format!("target shard {shard} ({}): {}: {rows}. Partitions: {}", self.node, self.name, few(&texts))
+    }
+}

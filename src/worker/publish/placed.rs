@@ -1,0 +1,70 @@
+//! What a publication put on each node, as it is recorded for the account.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::PartitionId;
+use crate::protocol::account::Placed;
+use crate::protocol::{PartitionFacts, Step};
+
+/// Rows of the partitions of a node: those that were put there, and those of others that stayed.
+pub(super) type NodeRows = BTreeMap<PartitionId, (u64, Option<u64>)>;
+
+/// Returns the rows that were put into a partition and those of others that stayed there. `None` where nothing was done and nothing
+/// was to be done: what it holds is not the account of the task.
+pub(super) fn rows(step: &Step, facts: PartitionFacts) -> Option<(u64, Option<u64>)> {
+    match step {
+        Step::Leave => Some((0, Some(facts.present))),
+        Step::Drop => Some((0, Some(0))),
+        Step::Nothing if facts.staged == 0 => None,
+        _ => Some((facts.staged, facts.before.filter(|rows| *rows > 0))),
+    }
+}
+
+/// Returns what is recorded of all nodes.
+pub(super) fn of_nodes<'a>(nodes: impl Iterator<Item = (String, &'a NodeRows)>) -> Placed {
+    let nodes: Vec<(String, &NodeRows)> = nodes.collect();
+    let ids: BTreeSet<&PartitionId> = nodes.iter().flat_map(|(_, rows)| rows.keys()).collect();
+    let mut placed = Placed { ids: ids.into_iter().cloned().collect(), ..Placed::default() };
+    for (node, rows) in nodes {
+        let added = placed.ids.iter().map(|id| rows.get(id).map_or(0, |(added, _)| *added)).collect();
+        let stayed = rows.iter().filter_map(|(id, (_, before))| Some((id.clone(), (*before)?)));
+        let stayed: BTreeMap<PartitionId, u64> = stayed.collect();
+        if !stayed.is_empty() {
+            placed.before.insert(node.clone(), stayed);
+        }
+        placed.added.insert(node, added);
+    }
+    placed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(staged: u64, present: u64, before: Option<u64>) -> PartitionFacts {
+        PartitionFacts { staged, present, same: None, before, retried: false, merges_rows: false, expires: false }
+    }
+
+    #[test]
+    fn only_what_a_publication_did_is_its_account() {
+        assert_eq!(rows(&Step::Replace, facts(5, 3, None)), Some((5, None)), "what was there gave way");
+        assert_eq!(rows(&Step::Append, facts(5, 3, Some(3))), Some((5, Some(3))));
+        assert_eq!(rows(&Step::Nothing, facts(5, 8, Some(3))), Some((5, Some(3))), "an earlier attempt added them");
+        assert_eq!(rows(&Step::Nothing, facts(0, 9, None)), None, "rows of others, and none for this node");
+        assert_eq!(rows(&Step::Leave, facts(5, 3, None)), Some((0, Some(3))));
+        assert_eq!(rows(&Step::Drop, facts(0, 3, None)), Some((0, Some(0))));
+    }
+
+    #[test]
+    fn the_record_has_each_node_and_each_partition() {
+        let id = |text: &str| PartitionId(text.into());
+        let first = NodeRows::from([(id("1"), (5, None)), (id("2"), (4, Some(2)))]);
+        let second = NodeRows::from([(id("3"), (0, Some(0)))]);
+        let placed = of_nodes([("a".to_owned(), &first), ("b".to_owned(), &second)].into_iter());
+        let of = |node| -> Vec<(String, u64)> {
+            placed.on(node).into_iter().map(|(id, of)| (id.0.clone(), of.rows())).collect()
+        };
+        assert_eq!(of("a"), [("1".to_owned(), 5), ("2".to_owned(), 6)]);
+        assert_eq!(of("b"), [("3".to_owned(), 0)]);
+    }
+}

@@ -1,0 +1,36 @@
+//! Databases of engine Replicated repeat each DDL statement on all of their servers. One shard is copied there; with several,
+//! the RENAME and REPLACE PARTITION of one shard would reach the servers of the others.
+
+use std::sync::Arc;
+
+use crate::model::Node;
+
+use super::{Fault, Surveyor};
+
+/// The engine's name in `system.databases`.
+const REPLICATED: &str = "Replicated";
+
+impl Surveyor<'_> {
+    /// Refuses a target of several shards in a database of engine Replicated. Asks one node of each shard; creates nothing.
+    pub(super) async fn check_replicated_databases(&self, targets: &[Vec<Arc<Node>>]) -> Result<(), Vec<Fault>> {
+        let shards: Vec<&Arc<Node>> = targets.iter().filter_map(|nodes| nodes.first()).collect();
+        if shards.len() < 2 {
+            return Ok(());
+        }
+        let database = &self.job.target.database;
+        for node in shards {
+            match self.fleet.warehouse.database_engine(node, database).await {
+                Ok(Some(engine)) if engine == REPLICATED => {
+                    return Err(vec![self.world(&format!(
+                        "{node}: database {database} is of engine Replicated, and the target has several shards: each shard's \
+                         statements would reach the servers of all. Let <database_push> name a database of engine Atomic, or copy to \
+                         one shard"
+                    ))]);
+                }
+                Ok(_) => {}
+                Err(error) => return Err(vec![self.world(&error.to_string())]),
+            }
+        }
+        Ok(())
+    }
+}
