@@ -1,5 +1,6 @@
 //! The vocabulary as types. Nothing here does I/O, and every other room speaks in these words.
 
+mod bytes_text;
 mod cluster;
 mod partition;
 mod secret;
@@ -9,6 +10,7 @@ mod tls;
 mod way;
 mod words;
 
+pub use bytes_text::{bytes_of_text, text_of_bytes};
 pub use cluster::{Cluster, Node, Shard};
 pub use partition::{PartitionId, PartitionValue};
 pub use secret::Secret;

@@ -16,8 +16,9 @@ impl fmt::Display for PartitionId {
     }
 }
 
-/// The value of a partition key: the text of each of its elements as `toString` gives it. No element at all
-/// when the target is not partitioned.
+/// The value of a partition key: for each of its elements the text that tells it from every other value of its type, on every
+/// version ([`KeyElement::value`](crate::sql::KeyElement::value)). Two partitions are the same if these texts are. No
+/// element at all when the target is not partitioned.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PartitionValue(pub Vec<String>);

@@ -58,6 +58,8 @@ pub struct TableDefinition {
     pub declarations: Vec<String>,
     /// The table's own comment, as the literal that it was written as. (`engine_full` does not have it on any version.)
     pub comment: Option<String>,
+    /// The CREATE statement of a view.
+    pub view: Option<String>,
 }
 
 /// Why a server's description of a table could not be understood.
@@ -98,7 +100,8 @@ impl TableDefinition {
         let declarations = declarations(create_query)
             .map_err(|why| DefinitionError::Create { table: name.clone(), why: why.to_string() })?;
         let comment = own_comment(create_query);
-        Ok(Self { name, engine, columns, sorting_key: sorting_key.to_owned(), declarations, comment })
+        let view = engine.name.ends_with("View").then(|| create_query.to_owned());
+        Ok(Self { name, engine, columns, sorting_key: sorting_key.to_owned(), declarations, comment, view })
     }
 
     /// A column by its name.
@@ -120,6 +123,11 @@ impl TableDefinition {
         };
         let declarations = self.declarations.join(", ");
         format!("CREATE TABLE IF NOT EXISTS {} ({declarations}) ENGINE = {engine}{comment}", quote::table(name))
+    }
+
+    /// Returns declarations of the columns with nothing but their types.
+    pub fn plain_declarations(&self) -> Vec<String> {
+        self.columns.iter().map(|column| format!("{} {}", quote::ident(&column.name), column.type_name)).collect()
     }
 
     /// The statement that makes a staging table for this one: its stored columns in a given order, each a plain column

@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::lex;
-use super::quote::literal;
+use super::quote::{literal, value_literal};
 
 /// One element of a partition key or of a sorting key, with its type as the server names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,31 +22,82 @@ enum Kind {
     Integer,
     Date,
     DateTime,
+    /// With so many digits behind the second.
+    DateTime64(u8),
     Enum,
+    Bool,
     Decimal,
+    Float,
+    /// With the number of bytes of a FixedString, or 0.
+    Bytes(usize),
+    /// Written as a text in quotes.
     Quoted,
-    Other,
+    /// Written as a CAST of a text.
+    Cast,
 }
 
+/// How 18.16 writes the first day of dates, and how later versions do.
+const FIRST_DAYS: [&str; 2] = ["0000-00-00", "1970-01-01"];
+
 impl KeyElement {
-    fn kind(&self) -> Kind {
-        let name =
-            self.type_name.strip_prefix("LowCardinality(").map_or(self.type_name.as_str(), |t| t.trim_end_matches(')'));
-        let base = name.split('(').next().unwrap_or(name);
-        match base {
+    /// Returns the kind of the type; `None` for a type of which it is not known that two different values have two different
+    /// texts, and that the literal of a text finds its value again.
+    fn known_kind(&self) -> Option<Kind> {
+        let whole = self.type_name.as_str();
+        let name = whole.strip_prefix("LowCardinality(").and_then(|inner| inner.strip_suffix(')')).unwrap_or(whole);
+        let (base, arguments) = match name.split_once('(') {
+            Some((base, rest)) => (base, rest.strip_suffix(')').unwrap_or(rest)),
+            None => (name, ""),
+        };
+        Some(match base {
             "Int8" | "Int16" | "Int32" | "Int64" | "UInt8" | "UInt16" | "UInt32" | "UInt64" => Kind::Integer,
             "Date" => Kind::Date,
             "DateTime" => Kind::DateTime,
+            "DateTime64" => Kind::DateTime64(arguments.split(',').next()?.trim().parse().ok()?),
             "Enum8" | "Enum16" => Kind::Enum,
+            "Bool" => Kind::Bool,
             "Decimal" => Kind::Decimal,
-            "String" | "FixedString" | "UUID" | "Date32" => Kind::Quoted,
-            _ => Kind::Other,
+            "Float32" | "Float64" => Kind::Float,
+            "String" => Kind::Bytes(0),
+            "FixedString" => Kind::Bytes(arguments.trim().parse().ok()?),
+            "UUID" | "Date32" => Kind::Quoted,
+            "Int128" | "Int256" | "UInt128" | "UInt256" | "IPv4" | "IPv6" => Kind::Cast,
+            _ => return None,
+        })
+    }
+
+    fn kind(&self) -> Kind {
+        self.known_kind().unwrap_or(Kind::Cast)
+    }
+
+    /// Returns whether partitions can be told apart by values of this type.
+    pub fn is_supported(&self) -> bool {
+        self.known_kind().is_some()
+    }
+
+    /// Returns whether the type is a floating-point one.
+    pub fn is_float(&self) -> bool {
+        self.kind() == Kind::Float
+    }
+
+    /// Returns the expression that is compared with [`Self::literal`]: the element itself where an index of it can be used.
+    ///
+    /// Floats are compared by their bits: NaN is not equal to itself, and -0 is equal to 0, but each is a partition of its own.
+    /// A DateTime64 is compared by its number: its text depends on a time zone.
+    pub fn compared(&self) -> String {
+        let expression = &self.expression;
+        match self.kind() {
+            Kind::Float => format!("reinterpretAsUInt64(reinterpretAsString({expression}))"),
+            Kind::DateTime64(0..=3) => format!("toUnixTimestamp64Milli({expression})"),
+            Kind::DateTime64(4..=6) => format!("toUnixTimestamp64Micro({expression})"),
+            Kind::DateTime64(_) => format!("toUnixTimestamp64Nano({expression})"),
+            _ => expression.clone(),
         }
     }
 
     /// The expression that gives the text by which a value is found again. A DateTime is its number of seconds: its text
     /// depends on a time zone and is ambiguous where clocks go back. A Decimal has no zeros at its end: 18.16 prints them,
-    /// later versions do not, and the source's text is looked for on the target.
+    /// later versions do not, and the source's text is looked for on the target. See [`Self::canonical`].
     pub fn value(&self) -> String {
         match self.kind() {
             Kind::Decimal => {
@@ -57,8 +108,26 @@ impl KeyElement {
                 format!("replaceRegexpOne({text}, {without_dot}, '')")
             }
             Kind::DateTime => format!("toString(toUInt32({}))", self.expression),
+            // Settings decide how its text is written.
+            Kind::Bool => format!("toString(toUInt8({}))", self.expression),
+            Kind::Float | Kind::DateTime64(_) => format!("toString({})", self.compared()),
             _ => self.shown(),
         }
+    }
+
+    /// Returns the expression that gives the text by which differences are told to people: [`Self::value`] unless that would be
+    /// a number that nobody knows.
+    pub fn told(&self) -> String {
+        match self.kind() {
+            Kind::Float | Kind::DateTime64(_) | Kind::Bool => self.shown(),
+            _ => self.value(),
+        }
+    }
+
+    /// Returns the text of a value that is the same on every version, from the one that a server gave for [`Self::value`].
+    pub fn canonical(&self, value: String) -> String {
+        let [old, new] = FIRST_DAYS;
+        if self.kind() == Kind::Date && value == old { new.to_owned() } else { value }
     }
 
     /// The expression that gives the text that a person knows, as in `system.parts.partition`.
@@ -74,7 +143,7 @@ impl KeyElement {
             Kind::Date => Some(format!("toString(toYYYYMMDD({}))", self.expression)),
             Kind::DateTime => Some(format!("toString(toUInt32({}))", self.expression)),
             Kind::Enum => Some(format!("toString(toInt16({}))", self.expression)),
-            Kind::Decimal | Kind::Quoted | Kind::Other => None,
+            _ => None,
         }
     }
 
@@ -83,7 +152,7 @@ impl KeyElement {
     pub fn group(&self) -> String {
         match self.kind() {
             Kind::Decimal => self.value(),
-            _ => self.expression.clone(),
+            _ => self.compared(),
         }
     }
 
@@ -92,30 +161,51 @@ impl KeyElement {
         match self.kind() {
             Kind::Decimal => format!("any({})", self.value()),
             Kind::DateTime => format!("toString(toUInt32(any({})))", self.expression),
-            _ => format!("toString(any({}))", self.expression),
+            Kind::Bool => format!("toString(toUInt8(any({})))", self.expression),
+            _ => format!("toString(any({}))", self.compared()),
         }
     }
 
     /// [`Self::shown`] where rows are grouped so.
     pub fn shown_of_group(&self) -> String {
         match self.kind() {
-            Kind::Decimal => format!("any({})", self.shown()),
+            Kind::Decimal | Kind::Float | Kind::DateTime64(_) => format!("any({})", self.shown()),
             _ => self.shown(),
         }
     }
 
-    /// The literal to compare the expression with, from the text that [`Self::value`] gave.
+    /// The literal to compare [`Self::compared`] with, from the text that [`Self::value`] gave.
     pub fn literal(&self, value: &str) -> String {
         match self.kind() {
-            Kind::Integer | Kind::DateTime if is_integer(value) => value.to_owned(),
-            Kind::Decimal | Kind::Other => format!("CAST({} AS {})", literal(value), self.type_name),
-            _ => literal(value),
+            Kind::Integer | Kind::DateTime | Kind::DateTime64(_) | Kind::Float | Kind::Bool if is_integer(value) => {
+                value.to_owned()
+            }
+            Kind::Decimal | Kind::Cast => format!("CAST({} AS {})", literal(value), self.type_name),
+            Kind::Bytes(width) => value_literal(value, width),
+            // 18.16 does not read the text of its last days.
+            Kind::Date if value >= "2106" => late_date(value),
+            _ => value_literal(value, 0),
         }
     }
 
     /// How a person writes the value, from the text that [`Self::shown`] gave.
     pub fn display(&self, shown: &str) -> String {
-        if self.kind() == Kind::Integer { shown.to_owned() } else { literal(shown) }
+        match self.kind() {
+            Kind::Integer | Kind::Float | Kind::Bool => shown.to_owned(),
+            _ => value_literal(shown, 0),
+        }
+    }
+
+    /// Returns the text that [`Self::shown`] gives for what a person wrote: a number may have a sign or zeros in front.
+    pub fn shown_of_written(&self, written: &str) -> String {
+        let number = written.parse::<i128>().ok().filter(|_| self.kind() == Kind::Integer);
+        number.map_or(written.to_owned(), |number| number.to_string())
+    }
+
+    /// Returns whether a person who wrote this means the value with these texts, [`Self::shown`] and [`Self::value`].
+    pub fn is_meant(&self, written: &str, shown: &str, value: &str) -> bool {
+        self.shown_of_written(written) == shown
+            || (self.kind() == Kind::DateTime && is_integer(written) && written == value)
     }
 
     /// Whether a text that a person wrote can be a value of this type at all.
@@ -124,7 +214,8 @@ impl KeyElement {
             Kind::Integer => is_integer(shown),
             Kind::Date => is_date(shown),
             Kind::DateTime => is_integer(shown) || (shown.len() == 19 && shown.get(..10).is_some_and(is_date)),
-            Kind::Enum | Kind::Decimal | Kind::Quoted | Kind::Other => true,
+            Kind::Float => shown.parse::<f64>().is_ok(),
+            _ => true,
         }
     }
 
@@ -141,6 +232,15 @@ impl KeyElement {
     pub fn is_cuttable(&self) -> bool {
         matches!(self.kind(), Kind::Integer | Kind::Date | Kind::DateTime)
             || matches!(self.type_name.as_str(), "String" | "LowCardinality(String)")
+    }
+}
+
+/// Returns a date from 2106 on as the number of its day.
+fn late_date(text: &str) -> String {
+    let form = time::macros::format_description!("[year]-[month]-[day]");
+    match time::Date::parse(text, &form) {
+        Ok(date) => format!("toDate({})", (date - time::Date::from_ordinal_date(1970, 1).unwrap_or(date)).whole_days()),
+        Err(_) => value_literal(text, 0),
     }
 }
 
@@ -173,6 +273,44 @@ pub fn key_elements(key: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn element(type_name: &str) -> KeyElement {
+        KeyElement { expression: "k".into(), type_name: type_name.into() }
+    }
+
+    #[test]
+    fn each_type_has_a_comparison_that_finds_its_value_again() {
+        for (type_name, value, compared, literal) in [
+            ("UInt32", "7", "k", "7"),
+            ("String", "007", "k", "'007'"),
+            ("LowCardinality(String)", "+1", "k", "'+1'"),
+            ("LowCardinality(FixedString(3))", "1", "k", r"'1\0\0'"),
+            ("String", "\u{fffe}FF41", "k", r"'\xFFA'"),
+            ("Date", "2018-01-01", "k", "'2018-01-01'"),
+            ("Date", "2106-02-06", "k", "toDate(49709)"),
+            ("Float32", "2143289344", "reinterpretAsUInt64(reinterpretAsString(k))", "2143289344"),
+            ("DateTime64(3, 'Asia/Tokyo')", "-5", "toUnixTimestamp64Milli(k)", "-5"),
+            ("DateTime64(6)", "1", "toUnixTimestamp64Micro(k)", "1"),
+            ("DateTime64(9)", "1", "toUnixTimestamp64Nano(k)", "1"),
+            ("Bool", "1", "k", "1"),
+            ("Int256", "-1", "k", "CAST('-1' AS Int256)"),
+            ("Decimal(9, 2)", "1.5", "k", "CAST('1.5' AS Decimal(9, 2))"),
+        ] {
+            let element = element(type_name);
+            assert!(element.is_supported(), "{type_name}");
+            assert_eq!(
+                (element.compared().as_str(), element.literal(value).as_str()),
+                (compared, literal),
+                "{type_name}"
+            );
+        }
+        assert_eq!(element("Date").canonical("0000-00-00".into()), "1970-01-01");
+        assert_eq!(element("String").canonical("0000-00-00".into()), "0000-00-00");
+        for type_name in ["Array(String)", "Tuple(UInt8, UInt8)", "BFloat16", "IntervalDay", "Nullable(UInt8)", "JSON"]
+        {
+            assert!(!element(type_name).is_supported(), "{type_name}");
+        }
+    }
 
     #[test]
     fn keys_are_taken_apart() {

@@ -1,5 +1,7 @@
 //! Tokens of ClickHouse's SQL: enough to take a text apart at its top level, and to know that it is balanced.
 
+use crate::model::text_of_bytes;
+
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Token {
@@ -154,27 +156,53 @@ pub(crate) fn without_directions(key: &str) -> String {
     out + &key[copied..]
 }
 
-/// The text that a string literal stands for.
+/// The text that a string literal stands for; of bytes that are not UTF-8 what [`text_of_bytes`] makes of them.
 pub(crate) fn unquote(literal: &str) -> String {
     let inside = literal.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')).unwrap_or(literal);
-    let mut out = String::with_capacity(inside.len());
+    let mut out: Vec<u8> = Vec::with_capacity(inside.len());
     let mut chars = inside.chars().peekable();
     while let Some(c) = chars.next() {
-        match c {
-            '\\' => out.extend(chars.next().map(|escaped| match escaped {
-                'n' => '\n',
-                'r' => '\r',
-                't' => '\t',
-                '0' => '\0',
-                'b' => '\u{8}',
-                'f' => '\u{c}',
-                other => other,
-            })),
-            '\'' if chars.peek() == Some(&'\'') => out.extend(chars.next()),
-            c => out.push(c),
-        }
+        let c = match c {
+            '\\' => match chars.next() {
+                Some('x') => match hexadecimal(&chars.clone().take(2).collect::<String>()) {
+                    Some(byte) => {
+                        chars.nth(1);
+                        out.push(byte);
+                        continue;
+                    }
+                    None => 'x',
+                },
+                Some(escaped) => unescaped(escaped),
+                None => continue,
+            },
+            '\'' if chars.peek() == Some(&'\'') => chars.next().unwrap_or(c),
+            c => c,
+        };
+        out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
     }
-    out
+    text_of_bytes(out)
+}
+
+/// Returns the byte that two hexadecimal digits stand for.
+fn hexadecimal(digits: &str) -> Option<u8> {
+    let is_pair = digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u8::from_str_radix(digits, 16).ok().filter(|_| is_pair)
+}
+
+/// Returns the character that one behind a backslash stands for.
+fn unescaped(c: char) -> char {
+    match c {
+        'n' => '\n',
+        'r' => '\r',
+        't' => '\t',
+        '0' => '\0',
+        'a' => '\u{7}',
+        'b' => '\u{8}',
+        'e' => '\u{1b}',
+        'f' => '\u{c}',
+        'v' => '\u{b}',
+        other => other,
+    }
 }
 
 /// The elements of a literal or of a tuple of literals, without their quotes.
@@ -247,6 +275,11 @@ mod tests {
             assert_eq!(unquote(&super::super::quote::literal(text)), text);
         }
         assert_eq!(unquote("'it''s'"), "it's");
+        assert_eq!(unquote(r"'\x41\xzz\x4'"), "Axzzx4");
+        for bytes in [&b"\xFF\0"[..], b"\x1b[2J", b"\xC3\xA9'\\\xC3"] {
+            let text = text_of_bytes(bytes.to_vec());
+            assert_eq!(unquote(&super::super::quote::value_literal(&text, 0)), text);
+        }
     }
 
     #[test]

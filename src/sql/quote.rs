@@ -1,6 +1,8 @@
 //! Quoting: the one place where untrusted text becomes part of a statement.
 
-use crate::model::TableName;
+use std::fmt::Write as _;
+
+use crate::model::{TableName, bytes_of_text};
 
 /// An identifier in backticks. Works on every version for every text (18.16 … 26.9).
 pub fn ident(name: &str) -> String {
@@ -10,6 +12,24 @@ pub fn ident(name: &str) -> String {
 /// A string literal.
 pub fn literal(text: &str) -> String {
     enclosed(text, '\'')
+}
+
+/// Returns the string literal of a value that may be any bytes, from its text ([`bytes_of_text`]). The literal holds no control
+/// character and nothing but UTF-8. A value shorter than `width` is filled up with zero bytes, as a FixedString is.
+pub fn value_literal(text: &str, width: usize) -> String {
+    let bytes = bytes_of_text(text);
+    let mut out = String::with_capacity(bytes.len() + 2);
+    out.push('\'');
+    for chunk in bytes.utf8_chunks() {
+        out.push_str(&escaped(chunk.valid(), '\''));
+        for byte in chunk.invalid() {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "\\x{byte:02X}");
+        }
+    }
+    out.push_str(&"\\0".repeat(width.saturating_sub(bytes.len())));
+    out.push('\'');
+    out
 }
 
 /// `` `database`.`table` ``.
@@ -23,8 +43,11 @@ pub fn idents<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 }
 
 fn enclosed(text: &str, quote: char) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push(quote);
+    format!("{quote}{}{quote}", escaped(text, quote))
+}
+
+fn escaped(text: &str, quote: char) -> String {
+    let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
             '\\' => out.push_str("\\\\"),
@@ -36,10 +59,14 @@ fn enclosed(text: &str, quote: char) -> String {
                 out.push('\\');
                 out.push(c);
             }
+            // Names keep other control characters: nobody has tried how old servers read them escaped there.
+            c if c.is_ascii_control() && quote == '\'' => {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\x{:02X}", u32::from(c));
+            }
             c => out.push(c),
         }
     }
-    out.push(quote);
     out
 }
 
@@ -54,6 +81,14 @@ mod tests {
     fn quotes_and_backslashes_are_escaped() {
         assert_eq!(literal(r"it's \ a `test`"), r"'it\'s \\ a `test`'");
         assert_eq!(ident("Имя `x` \\"), "`Имя \\`x\\` \\\\`");
+    }
+
+    #[test]
+    fn any_bytes_have_a_literal_that_a_terminal_can_show() {
+        let literal = |bytes: &[u8], width| value_literal(&crate::model::text_of_bytes(bytes.to_vec()), width);
+        assert_eq!(literal(b"it's", 0), r"'it\'s'");
+        assert_eq!(literal(b"\xFF\0a\x1b[2J\xC3\xA9\xC3", 0), r"'\xFF\0a\x1B[2Jé\xC3'");
+        assert_eq!(literal(b"7", 3), r"'7\0\0'");
     }
 
     proptest! {

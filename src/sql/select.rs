@@ -97,7 +97,7 @@ impl PartitionFilter {
         if self.elements.is_empty() {
             return None;
         }
-        let key = tuple(self.elements.iter().map(|e| e.expression.clone()).collect());
+        let key = tuple(self.elements.iter().map(KeyElement::compared).collect());
         let values: Vec<String> = self
             .values
             .iter()

@@ -257,7 +257,8 @@ pub const ELEMENTS: &[Element] = &[
     read("where_condition", &[Table], old("CounterID != 0", SQL, Means("all rows"), FIXED,
         "Only these rows of the source.")),
     read("enabled_partitions", &[Table], old("201801 201802", "partitions", Means("all"), FIXED,
-        "Only these partitions of the *target* table, as the server writes them (`201801`, `'2018-02-26'`, `('a', 1)`), between blanks or commas, or an element each.")),
+        "Only these partitions of the *target* table, as the server writes them (`201801`, `'2018-02-26'`, `('a', 1)`), between blanks or commas, or an element each. \
+         One that the source does not have is an error; `<enabled_partitions missing=\"skip\">` leaves it out.")),
     read("number_of_splits", &[Table], old("4", "number from 1", Is("1"), FIXED,
         "A partition is cut into so many pieces at least; the size decides beyond that. (In the original: exactly so many.)")),
     read("batch_bytes", &[Table], new("256M", BYTES, Means("an eighth of the table, between 128M and 1G"), FIXED,

@@ -3,6 +3,22 @@
 use super::fault::Problem;
 use super::walk::Scope;
 
+/// The attribute that says what becomes of named partitions that the source does not have.
+const MISSING: &str = "missing";
+
+/// Returns whether named partitions that the source does not have are to be left out.
+pub(super) fn skip_missing(scope: &Scope<'_>) -> bool {
+    match scope.element.attribute(MISSING) {
+        None | Some("fail") => false,
+        Some("skip") => true,
+        Some(other) => {
+            let found = format!("missing=\"{other}\"");
+            scope.fault(Problem::Choice { found, allowed: "missing=\"fail\" or missing=\"skip\"".into() });
+            false
+        }
+    }
+}
+
 /// The literals as written, each once, in the order written; `None` after a fault.
 ///
 /// Either elements of any name (the original asked for names that begin with "partition"), one literal each, or a text
@@ -11,7 +27,7 @@ use super::walk::Scope;
 pub(super) fn read(scope: &Scope<'_>) -> Option<Vec<String>> {
     let mut literals = Vec::new();
     if scope.element.children.is_empty() {
-        let text = scope.own_text()?;
+        let text = scope.text_beside(&["from_env", MISSING])?;
         literals = match split(text.trimmed()) {
             Ok(literals) => literals,
             Err(open) => {
@@ -20,7 +36,7 @@ pub(super) fn read(scope: &Scope<'_>) -> Option<Vec<String>> {
             }
         };
     } else {
-        scope.attributes(&[]);
+        scope.attributes(&[MISSING]);
         scope.no_text();
         for child in scope.children() {
             match child.own_text() {

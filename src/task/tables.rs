@@ -93,6 +93,8 @@ pub struct TableJob {
     pub where_condition: Option<String>,
     /// Literals as written (`202001`, `'2018-02-26'`, `('a', 1)`), at least one; without the element all partitions.
     pub enabled_partitions: Option<Vec<String>>,
+    /// Whether named partitions that the source does not have are left out; without it they are an error.
+    pub skip_missing_partitions: bool,
     /// A partition is cut into at least so many pieces. The original cut into 10 (later 3) when nothing was
     /// written; here pieces are cut by size, and nothing written means 1.
     pub number_of_splits: u32,
@@ -200,7 +202,9 @@ fn table(scope: &Scope<'_>, clusters: &[Cluster], of_task: Policies, paced: bool
     let written_key = scope.child("sharding_key").map(|element| element.own_text());
     let sharding_key = written_key.iter().flatten().map(|text| text.trimmed().to_owned()).find(|key| !key.is_empty());
     let where_condition = scope.optional("where_condition");
-    let enabled_partitions = scope.child("enabled_partitions").and_then(|list| partitions::read(&list));
+    let named_partitions = scope.child("enabled_partitions");
+    let skip_missing_partitions = named_partitions.as_ref().is_some_and(partitions::skip_missing);
+    let enabled_partitions = named_partitions.and_then(|list| partitions::read(&list));
     let number_of_splits = scope.number32("number_of_splits", 1, 1);
     let batch_bytes = scope.size("batch_bytes");
     let merges_rows = scope.boolean("merges_rows");
@@ -235,6 +239,7 @@ fn table(scope: &Scope<'_>, clusters: &[Cluster], of_task: Policies, paced: bool
         sharding_key,
         where_condition,
         enabled_partitions,
+        skip_missing_partitions,
         number_of_splits,
         batch_bytes,
         if_target_not_empty: policies.if_target_not_empty,

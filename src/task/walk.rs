@@ -152,7 +152,12 @@ impl<'c> Scope<'c> {
 
     /// This element's text, from where it says. `None` after a fault.
     pub fn own_text(&self) -> Option<Text<'c>> {
-        self.attributes(&["from_env"]);
+        self.text_beside(&["from_env"])
+    }
+
+    /// [`Self::own_text`] of an element that has attributes of its own, `from_env` among them.
+    pub fn text_beside(&self, attributes: &[&str]) -> Option<Text<'c>> {
+        self.attributes(attributes);
         if !self.element.children.is_empty() {
             self.fault(Problem::NotText);
             return None;

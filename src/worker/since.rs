@@ -88,13 +88,14 @@ impl Planner<'_> {
             earlier.partitions.iter().map(|copied| (&copied.partition.value, copied)).collect();
         let there: BTreeSet<&PartitionValue> = found.iter().map(|partition| &partition.value).collect();
         let has_vanished = |copied: &&CopiedPartition| {
-            !there.contains(&copied.partition.value) && self.is_enabled(&copied.partition.name)
+            let partition = &copied.partition;
+            !there.contains(&partition.value) && self.is_enabled(&partition.name, &partition.value.0)
         };
         let vanished: Vec<&CopiedPartition> = earlier.partitions.iter().filter(has_vanished).collect();
         let rows = self.rows_on_target(earlier).await?;
         let may_shrink = self.survey.merges_rows || self.survey.target.has_ttl();
         let on_target = |copied: &CopiedPartition| {
-            let (least, most) = rows.get(&copied.partition.name).copied().unwrap_or_default();
+            let (least, most) = rows.get(&copied.partition.value).copied().unwrap_or_default();
             OnTarget { least, most, may_shrink }
         };
         let otherwise = !self.is_as(earlier);
@@ -216,11 +217,6 @@ impl Planner<'_> {
             == (&survey.reading, &survey.columns, &survey.key, &survey.sharding)
     }
 
-    fn is_enabled(&self, name: &str) -> bool {
-        let Some(enabled) = &self.survey.enabled else { return true };
-        enabled.iter().any(|texts| self.name(texts) == name)
-    }
-
     /// A partition of which the source has nothing any more.
     fn vanished(&self, name: &str, copied: &CopiedPartition) -> Found {
         Found {
@@ -235,10 +231,10 @@ impl Planner<'_> {
 
     /// Rows that the target holds of what was copied, by partition, over all shards: with the fewest and with the most of
     /// replicas that are written to one by one.
-    async fn rows_on_target(&self, earlier: &Earlier) -> Result<HashMap<String, (u64, u64)>, Fault> {
+    async fn rows_on_target(&self, earlier: &Earlier) -> Result<HashMap<PartitionValue, (u64, u64)>, Fault> {
         let copied: Vec<Found> =
             earlier.partitions.iter().map(|copied| self.vanished(&copied.partition.name, copied)).collect();
-        let mut rows: HashMap<String, (u64, u64)> = HashMap::new();
+        let mut rows: HashMap<PartitionValue, (u64, u64)> = HashMap::new();
         if copied.is_empty() {
             return Ok(rows);
         }
@@ -249,15 +245,15 @@ impl Planner<'_> {
                     return Ok(HashMap::new());
                 }
                 let present = self.present_on(node, &copied).await.map_err(|error| self.world(&error))?;
-                Ok::<HashMap<String, u64>, Fault>(present.into_iter().collect())
+                Ok::<HashMap<PartitionValue, u64>, Fault>(present.into_iter().collect())
             }));
-            let looks: Vec<HashMap<String, u64>> = looks.await.into_iter().collect::<Result<_, Fault>>()?;
+            let looks: Vec<HashMap<PartitionValue, u64>> = looks.await.into_iter().collect::<Result<_, Fault>>()?;
             for partition in &copied {
-                let held = looks.iter().map(|look| look.get(&partition.name).copied().unwrap_or(0));
+                let held = looks.iter().map(|look| look.get(&partition.value).copied().unwrap_or(0));
                 let most = held.clone().max().unwrap_or(0);
                 // Of those that fetch from each other one may be ahead.
                 let least = if survey.replicated[shard] { most } else { held.min().unwrap_or(0) };
-                let sums = rows.entry(partition.name.clone()).or_default();
+                let sums = rows.entry(partition.value.clone()).or_default();
                 *sums = (sums.0 + least, sums.1 + most);
             }
         }

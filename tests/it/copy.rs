@@ -242,17 +242,6 @@ fn enabled_partitions_in_every_form(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn an_enabled_partition_that_exists_nowhere_is_a_warning(#[case] release: Release) {
-    let scene = scene!(release);
-    fill(&scene, &[0], BY_MONTH, 6000, 4);
-    let hits = scene.table("hits").engine(BY_MONTH).with("enabled_partitions", "201802 209901");
-    let task = scene.task(&[&[0]], &[&[1]]).with(hits);
-    scene.run(&task).with(0).tells(&["WARN", "hits", "209901", "201801", "201803"]);
-    scene.check_rows(&task, &task.tables[0], "toYYYYMM(d) = 201802");
-    scene.check_nothing_left(&task);
-}
-
-#[apply(both)]
 fn a_partition_is_split_as_often_as_asked(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 40_000, 1);

@@ -319,7 +319,7 @@ impl Scene {
             Second::Disjoint => {
                 let own = all.iter().filter(|partition| self.copies(task, partition));
                 let list: String = own.map(|partition| format!("<partition>{partition}</partition>")).collect();
-                format!("<enabled_partitions>{list}</enabled_partitions>")
+                format!("<enabled_partitions missing=\"skip\">{list}</enabled_partitions>")
             }
             _ => String::new(),
         };

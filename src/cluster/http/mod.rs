@@ -8,6 +8,7 @@ mod inspector;
 mod policies;
 mod profile;
 mod relay;
+mod text;
 mod tls;
 mod warehouse;
 

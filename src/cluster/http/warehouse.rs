@@ -13,6 +13,7 @@ use super::super::{
     Digest, Error, Kind, PartList, PartName, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally,
     Transfer, Warehouse,
 };
+use super::text::{Text, texts, values_of};
 use super::{COUNTING, Header, HttpWarehouse, QUICK, SHORT, TextPair, pairs};
 
 #[derive(Row, Deserialize)]
@@ -35,7 +36,7 @@ struct ColumnRow {
 #[derive(Row, Deserialize)]
 struct PartsRow {
     id: String,
-    name: String,
+    name: Text,
     rows: u64,
     bytes: u64,
     deleted: u8,
@@ -57,15 +58,15 @@ struct CountRow {
 
 #[derive(Row, Deserialize)]
 struct TallyRow {
-    values: Vec<String>,
-    shown: Vec<String>,
+    values: Vec<Text>,
+    shown: Vec<Text>,
     ids: Vec<String>,
     rows: u64,
 }
 
 #[derive(Row, Deserialize)]
 struct DigestRow {
-    values: Vec<String>,
+    values: Vec<Text>,
     rows: u64,
     sum: u64,
 }
@@ -73,7 +74,7 @@ struct DigestRow {
 #[derive(Row, Deserialize)]
 struct ValuesRow {
     id: String,
-    values: Vec<String>,
+    values: Vec<Text>,
     rows: u64,
 }
 
@@ -101,7 +102,7 @@ struct ChecksumRow {
 
 #[derive(Row, Deserialize)]
 struct KeyRow {
-    values: Vec<String>,
+    values: Vec<Text>,
 }
 
 fn default_kind(text: &str) -> DefaultKind {
@@ -136,10 +137,12 @@ impl HttpWarehouse {
         node: &Node,
         name: &TableName,
         statement: &str,
+        key: &[KeyElement],
     ) -> Result<Vec<(PartitionId, PartitionValue, u64)>, Error> {
         let doing = format!("cannot count the rows of {name}");
         let rows: Vec<ValuesRow> = self.rows(node, &doing, statement, COUNTING).await?;
-        Ok(rows.into_iter().map(|row| (PartitionId(row.id), PartitionValue(row.values), row.rows)).collect())
+        let valued = |row: ValuesRow| (PartitionId(row.id), PartitionValue(values_of(key, row.values)), row.rows);
+        Ok(rows.into_iter().map(valued).collect())
     }
 }
 
@@ -197,7 +200,9 @@ impl Warehouse for HttpWarehouse {
                 comment: row.comment,
             })
             .collect();
-        let engine = if table.engine_full.is_empty() { &table.engine } else { &table.engine_full };
+        // 18.16 gives the engine of a materialized view's inner table as the view's own.
+        let is_view = table.engine.ends_with("View");
+        let engine = if table.engine_full.is_empty() || is_view { &table.engine } else { &table.engine_full };
         TableDefinition::read(name.clone(), engine, &table.create_query, columns, &table.sorting_key)
             .map(Some)
             .map_err(|error| Error { node: node.to_string(), doing, kind: Kind::Answer(error.to_string()) })
@@ -267,7 +272,7 @@ impl Warehouse for HttpWarehouse {
         let rows: Vec<PartsRow> = self.rows(node, &doing, &sql::parts(name, deletes), SHORT).await?;
         let sizes = |row: PartsRow| PartSizes {
             id: PartitionId(row.id),
-            name: row.name,
+            name: row.name.0,
             rows: row.rows,
             bytes: row.bytes,
             exact: row.deleted == 0,
@@ -309,7 +314,8 @@ impl Warehouse for HttpWarehouse {
             } else {
                 (!row.ids.is_empty()).then(|| PartitionId(row.ids.join("-")))
             };
-            Tally { value: PartitionValue(row.values), shown: row.shown, id, rows: row.rows }
+            let value = PartitionValue(values_of(key, row.values));
+            Tally { value, shown: texts(row.shown), id, rows: row.rows }
         };
         Ok(found.into_iter().map(tally).filter(|tally| tally.rows > 0).collect())
     }
@@ -345,7 +351,7 @@ impl Warehouse for HttpWarehouse {
         name: &TableName,
         key: &[KeyElement],
     ) -> Result<Vec<(PartitionId, PartitionValue, u64)>, Error> {
-        self.values(node, name, &sql::values_by_partition(name, key)).await
+        self.values(node, name, &sql::values_by_partition(name, key), key).await
     }
 
     async fn value_by_partition(
@@ -354,7 +360,7 @@ impl Warehouse for HttpWarehouse {
         name: &TableName,
         key: &[KeyElement],
     ) -> Result<Vec<(PartitionId, PartitionValue, u64)>, Error> {
-        self.values(node, name, &sql::value_by_partition(name, key)).await
+        self.values(node, name, &sql::value_by_partition(name, key), key).await
     }
 
     async fn checksum(
@@ -380,7 +386,10 @@ impl Warehouse for HttpWarehouse {
         let doing = format!("cannot compute the checksum of rows of {}", rows.relation.table);
         let statement = sql::digest(rows, key, hash);
         let found: Vec<DigestRow> = self.rows_with(node, &doing, &statement, COUNTING, settings).await?;
-        let digest = |row: DigestRow| Digest { value: PartitionValue(row.values), rows: row.rows, sum: row.sum };
+        let digest = |row: DigestRow| {
+            let value = PartitionValue(values_of(key, row.values));
+            Digest { value, rows: row.rows, sum: row.sum }
+        };
         Ok(found.into_iter().map(digest).filter(|digest| digest.rows > 0).collect())
     }
 
@@ -395,7 +404,7 @@ impl Warehouse for HttpWarehouse {
         let doing = format!("cannot sample the keys of {}", rows.relation.table);
         let statement = sql::sample_keys(rows, columns, every);
         let found: Vec<KeyRow> = self.rows_with(node, &doing, &statement, COUNTING, settings).await?;
-        Ok(found.into_iter().map(|row| row.values).collect())
+        Ok(found.into_iter().map(|row| values_of(columns, row.values)).collect())
     }
 
     async fn types(&self, node: &Node, over: Option<&Selection>, expressions: &[String]) -> Result<Vec<String>, Error> {

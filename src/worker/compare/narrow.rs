@@ -1,10 +1,14 @@
 //! From a partition that differs to the keys that do: by buckets of the sorting key's hash, which are cut until they hold few
 //! rows, in a few statements a node. What is asked for has a bounded number of groups.
 
+use std::borrow::Cow;
+
 use futures::future::{try_join, try_join_all};
 
 use crate::cluster::{Digest, Error};
+use crate::model::bytes_of_text;
 use crate::plan::PartitionPlan;
+use crate::sql::quote::value_literal;
 use crate::sql::{KeyElement, Slice};
 
 use super::super::verify::Measure;
@@ -130,7 +134,10 @@ impl Sides<'_> {
             Ok(seconds) if type_name.starts_with("DateTime") && !type_name.starts_with("DateTime64") => {
                 utc(seconds).unwrap_or(value)
             }
-            _ => value,
+            _ => match bytes_of_text(&value) {
+                Cow::Owned(_) => value_literal(&value, 0),
+                Cow::Borrowed(_) => value,
+            },
         };
         values.into_iter().zip(self.key.iter().map(|element| element.type_name.as_str())).map(told).collect()
     }

@@ -366,7 +366,7 @@ impl Opener<'_> {
         let types = self.fleet.warehouse.types(node, Some(&rows), &names).await?;
         let text = |(name, type_name): (String, String)| {
             let element = KeyElement { expression: format!("({name})"), type_name: type_name.clone() };
-            let value = element.value();
+            let value = element.told();
             let value = if type_name.contains("Nullable(") { format!("ifNull({value}, 'NULL')") } else { value };
             KeyText { name, type_name, text: KeyElement { expression: value, type_name: "String".into() } }
         };

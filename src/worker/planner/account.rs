@@ -13,7 +13,8 @@ use super::super::account::count::{blocks_of, readable, source_rows};
 use super::super::since::few;
 use super::super::survey::Fault;
 use super::super::wishes::source_wishes;
-use super::{Marks, Planner, Tallies};
+use super::Planner;
+use super::discover::{Marks, Tallies};
 
 /// What was listed and counted on a source shard.
 pub(super) struct Seen {

@@ -31,18 +31,21 @@ impl Planner<'_> {
             .filter(|node| !self.survey.to_create.iter().any(|missing| missing.address() == node.address()))
             .collect();
         let present = join_all(nodes.iter().map(|node| self.present_on(node, &new))).await;
-        let mut filled: BTreeMap<String, (u64, String)> = BTreeMap::new();
+        let mut filled: BTreeMap<PartitionValue, (u64, String)> = BTreeMap::new();
         for (node, present) in nodes.iter().zip(present) {
-            for (name, rows) in present.map_err(|error| self.world(&error))? {
-                filled.entry(name).or_insert((rows, node.address()));
+            for (value, rows) in present.map_err(|error| self.world(&error))? {
+                filled.entry(value).or_insert((rows, node.address()));
             }
         }
         if filled.is_empty() {
             return Ok(());
         }
         let count = filled.len();
-        let texts: Vec<String> =
-            filled.iter().map(|(name, (rows, node))| format!("{name} ({rows} rows on {node})")).collect();
+        let told = |partition: &Found| {
+            let (rows, node) = filled.get(&partition.value)?;
+            Some(format!("{} ({rows} rows on {node})", partition.name))
+        };
+        let texts: Vec<String> = new.iter().filter_map(told).collect();
         let listed = few(&texts);
         match self.policy {
             IfTargetNotEmpty::Fail => {
@@ -54,7 +57,7 @@ impl Planner<'_> {
             }
             IfTargetNotEmpty::Skip => {
                 remarks.push(format!("{count} partitions are skipped, since the target holds rows in them: {listed}"));
-                found.retain(|partition| !filled.contains_key(&partition.name));
+                found.retain(|partition| !filled.contains_key(&partition.value));
             }
             IfTargetNotEmpty::Replace => {
                 remarks
@@ -69,12 +72,12 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// The wanted partitions that a target node has rows in.
+    /// Returns the wanted partitions that a target node has rows in, with the rows.
     pub(in crate::worker) async fn present_on(
         &self,
         node: &Node,
         found: &[Found],
-    ) -> Result<Vec<(String, u64)>, Error> {
+    ) -> Result<Vec<(PartitionValue, u64)>, Error> {
         let warehouse = &self.fleet.warehouse;
         let target = &self.job.target;
         let there: BTreeSet<PartitionId> =
@@ -88,7 +91,7 @@ impl Planner<'_> {
             let rows = warehouse.rows_by_partition(node, target, Some(&ids)).await?;
             let named = |partition: &Found| {
                 let rows = partition.id.as_ref().and_then(|id| rows.get(id)).copied()?;
-                (rows > 0).then(|| (partition.name.clone(), rows))
+                (rows > 0).then(|| (partition.value.clone(), rows))
             };
             return Ok(found.iter().filter_map(named).collect());
         }
@@ -98,7 +101,7 @@ impl Planner<'_> {
         Ok(tallies
             .into_iter()
             .filter(|tally| wanted.contains(&tally.value))
-            .map(|tally| (self.name(&tally.shown), tally.rows))
+            .map(|tally| (tally.value, tally.rows))
             .collect())
     }
 }

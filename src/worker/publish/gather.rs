@@ -176,13 +176,11 @@ impl Publication<'_> {
         for part in gathered.iter().filter(|part| seen.insert(part.shard)) {
             for (id, rows) in &part.staged {
                 let Some(at) = part.values.get(id).and_then(|value| plan.position_in(self.batch.batch, value)) else {
-                    // The text of some type may differ between versions that nobody has tried; the sums were compared.
-                    tracing::warn!(
-                        "{}: partition {id} of {} has no counterpart at the source by name",
-                        part.node,
-                        plan.target
-                    );
-                    return Ok(());
+                    return Err(AttemptError::Final(format!(
+                        "{}: {rows} rows were staged in partition {id} of {}, which is none of those that were selected: the \
+                         partition key has another value there than at the source",
+                        part.node, plan.target
+                    )));
                 };
                 staged[at] += rows;
             }

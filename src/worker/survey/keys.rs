@@ -1,10 +1,15 @@
 //! The expressions that the task wrote: engine, condition, keys; what the source's server says of them.
 
+use std::sync::Arc;
+
 use crate::model::Node;
 use crate::plan::{Reading, Sharding, parse_partition};
 use crate::sql::{self, Engine, Expression, KeyElement, Relation, Selection, SlotWidth, TableDefinition, key_elements};
 
 use super::{Fault, Surveyor};
+
+/// The setting of a table without which modern servers make no partition key of floats.
+const FLOATS_ALLOWED: &str = "allow_floating_point_partition_key";
 
 impl Surveyor<'_> {
     pub(super) fn engine(&self) -> Result<Option<Engine>, Vec<Fault>> {
@@ -86,7 +91,40 @@ impl Surveyor<'_> {
                 &format!("PARTITION BY {} may be NULL, which is not supported", nullable.expression),
             )]);
         }
+        if let Some(other) = key.iter().find(|element| !element.is_supported()) {
+            return Err(vec![self.task(
+                "engine",
+                &format!("PARTITION BY {} is of type {}, which is not supported", other.expression, other.type_name),
+            )]);
+        }
         Ok(key)
+    }
+
+    /// Refuses a new table with a key of floats where the server would not make it.
+    pub(super) async fn check_floats(
+        &self,
+        key: &[KeyElement],
+        target: &TableDefinition,
+        missing: &[Arc<Node>],
+    ) -> Result<(), Vec<Fault>> {
+        let Some(float) = key.iter().find(|element| element.is_float()) else { return Ok(()) };
+        if target.engine.setting(FLOATS_ALLOWED).is_some_and(|value| value != "0") {
+            return Ok(());
+        }
+        for node in missing {
+            let known = self.fleet.warehouse.merge_tree_settings(node).await;
+            if known.map_err(|error| vec![self.world(&error.to_string())])?.contains(FLOATS_ALLOWED) {
+                return Err(vec![self.task(
+                    "engine",
+                    &format!(
+                        "PARTITION BY {} is of type {}, which {node} allows only with SETTINGS {FLOATS_ALLOWED} = 1: write it at \
+                         the end of <engine>",
+                        float.expression, float.type_name
+                    ),
+                )]);
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn sharding(

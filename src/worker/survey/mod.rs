@@ -1,6 +1,7 @@
 //! What is there before anything is made: the tables on both sides, and whether the task fits them. Creates nothing.
 
 mod access;
+mod beneath;
 mod cloning;
 mod hidden_rows;
 mod keys;
@@ -183,6 +184,7 @@ impl Surveyor<'_> {
             tokio::join!(self.holders(self.task.source(self.job)), self.holders(self.task.target(self.job)));
         let (sources, targets) = both(source_side, target_side)?;
         let ((source, sources), engine) = both(self.source(sources, &mut remarks).await, self.engine())?;
+        self.check_readable(&source, &sources, &mut remarks).await?;
         let uuid = new_identity(self.task, self.job);
         let engine = match engine {
             Some(engine) => engine.for_new_table(&self.job.target, &uuid, false),
@@ -220,6 +222,7 @@ impl Surveyor<'_> {
             self.keys(node, &relation, &target).await,
             self.sharding(node, &relation, &source, &columns, &mut remarks).await,
         )?;
+        self.check_floats(&key, &target, &existing.missing).await?;
         let enabled = self.enabled(&key)?;
         let merges_rows = self.job.merges_rows.unwrap_or_else(|| target.engine.merges_rows());
         let skips_hidden_rows = self.hidden_rows((&source, &sources), (&target, &targets, &existing.missing)).await?;

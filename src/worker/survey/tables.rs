@@ -79,15 +79,7 @@ impl Surveyor<'_> {
             holders.push(having);
         }
         match first {
-            Some((definition, _)) if faults.is_empty() => {
-                if definition.engine.name == "Distributed" {
-                    return Err(vec![self.task(
-                        "table_pull",
-                        &format!("{} is a Distributed table: name the table that it stands for", self.job.source),
-                    )]);
-                }
-                Ok((definition, holders))
-            }
+            Some((definition, _)) if faults.is_empty() => Ok((definition, holders)),
             _ => Err(faults),
         }
     }
@@ -132,7 +124,7 @@ impl Surveyor<'_> {
         source: &TableDefinition,
         engine: Engine,
     ) -> Result<TableDefinition, Vec<Fault>> {
-        if source.declarations.is_empty() {
+        if source.declarations.is_empty() && !source.is_no_table() {
             return Err(vec![self.world(&format!(
                 "{} has no declared columns: make the target table {} first",
                 source.name, self.job.target
@@ -144,7 +136,8 @@ impl Surveyor<'_> {
                 &format!("the source's engine is {}: name one of the MergeTree family for the target", engine.name),
             )]);
         }
-        Ok(TableDefinition { name: self.job.target.clone(), engine, ..source.clone() })
+        let declarations = if source.is_no_table() { source.plain_declarations() } else { source.declarations.clone() };
+        Ok(TableDefinition { name: self.job.target.clone(), engine, declarations, view: None, ..source.clone() })
     }
 
     pub(super) fn check_target(&self, target: &TableDefinition, node: Option<&Node>) -> Result<(), Vec<Fault>> {

@@ -1,0 +1,108 @@
+//! The partitions that `<enabled_partitions>` names.
+
+use std::collections::HashMap;
+
+use crate::plan::{Found, parse_partition};
+
+use super::super::since::{Since, few};
+use super::super::survey::Fault;
+use super::Planner;
+
+impl Planner<'_> {
+    /// Returns the found partitions that the task names, in the order of the task.
+    ///
+    /// # Errors
+    /// The task names a partition that the source does not have and no earlier pass has copied, and does not say that such
+    /// names are to be skipped.
+    pub(super) fn enabled(
+        &self,
+        found: Vec<Found>,
+        since: Option<&Since>,
+        remarks: &mut Vec<String>,
+    ) -> Result<Vec<Found>, Fault> {
+        let Some(enabled) = &self.survey.enabled else { return Ok(found) };
+        let some: Vec<String> = found.iter().map(|partition| partition.name.clone()).collect();
+        let mut found: Vec<Option<Found>> = found.into_iter().map(Some).collect();
+        let mut by_name: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (at, name) in some.iter().enumerate() {
+            by_name.entry(name).or_default().push(at);
+        }
+        let (mut wanted, mut missing) = (Vec::new(), Vec::new());
+        for texts in enabled {
+            let name = self.name_of_written(texts);
+            // Two partitions have one name where clocks go back: both are meant.
+            let meant = by_name.get(name.as_str()).cloned().unwrap_or_else(|| {
+                let is_meant = |at: &usize| {
+                    found[*at]
+                        .as_ref()
+                        .is_some_and(|partition| self.is_meant(texts, &partition.name, &partition.value.0))
+                };
+                (0..some.len()).filter(is_meant).collect()
+            });
+            let is_earlier = || {
+                since.iter().flat_map(|since| &since.earlier.partitions).any(|copied| {
+                    copied.partition.name == name
+                        || self.is_meant(texts, &copied.partition.name, &copied.partition.value.0)
+                })
+            };
+            if meant.is_empty() && !is_earlier() {
+                missing.push(name);
+            }
+            wanted.extend(meant.into_iter().filter_map(|at| found[at].take()));
+        }
+        if missing.is_empty() {
+            return Ok(wanted);
+        }
+        let problem = missing_partitions(&missing, &some);
+        if !self.job.skip_missing_partitions {
+            let advice = "Name partitions that exist, or write <enabled_partitions missing=\"skip\">";
+            return Err(Fault::Task(format!("tables/{}/enabled_partitions: {problem}. {advice}", self.job.name)));
+        }
+        remarks.push(format!("enabled_partitions: {problem}"));
+        Ok(wanted)
+    }
+
+    /// Returns whether the task names a partition that was copied.
+    pub(in crate::worker) fn is_enabled(&self, name: &str, value: &[String]) -> bool {
+        let Some(enabled) = &self.survey.enabled else { return true };
+        enabled.iter().any(|texts| self.name_of_written(texts) == name || self.is_meant(texts, name, value))
+    }
+
+    fn name_of_written(&self, texts: &[String]) -> String {
+        let shown = self.survey.key.iter().zip(texts).map(|(element, text)| element.shown_of_written(text));
+        self.name(&shown.collect::<Vec<_>>())
+    }
+
+    fn is_meant(&self, written: &[String], name: &str, value: &[String]) -> bool {
+        let key = &self.survey.key;
+        let Ok(shown) = parse_partition(name, key) else { return false };
+        let elements = key.iter().zip(written).zip(shown.iter().zip(value));
+        written.len() == key.len()
+            && elements.into_iter().all(|((element, written), (shown, value))| element.is_meant(written, shown, value))
+    }
+}
+
+/// Says which partitions are missing, and which there are.
+fn missing_partitions(missing: &[String], some: &[String]) -> String {
+    let listed = match some {
+        [] => "the source has none".to_owned(),
+        some => format!("the source has {}", few(some)),
+    };
+    let are = if missing.len() == 1 { "is no partition" } else { "are no partitions" };
+    format!("there {are} {}; {listed}", few(missing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_partitions_that_exist_are_listed() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            missing_partitions(&names(&["'07'"]), &names(&["'007'", "'7'"])),
+            "there is no partition '07'; the source has '007', '7'"
+        );
+        assert_eq!(missing_partitions(&names(&["1", "2"]), &[]), "there are no partitions 1, 2; the source has none");
+    }
+}
