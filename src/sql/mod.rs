@@ -18,7 +18,9 @@ mod remote;
 mod replication;
 mod select;
 mod statements;
+mod steadiness;
 mod syntax;
+mod time_zone;
 mod transfers;
 pub(crate) mod types;
 
@@ -33,7 +35,11 @@ pub use parts::*;
 pub use remote::{remote, remote_dealt};
 pub use select::{PartitionFilter, Relation, Selection, Slice, SliceBound, SlotFilter, SlotKey, SlotWidth};
 pub use statements::*;
+pub use steadiness::{Names, Unsteady, UnsteadyKind, unsteadiness};
 pub use syntax::Syntax;
+pub use time_zone::{
+    TimedColumn, TimedColumns, canonical_zone, columns_without_zone, conversion_depends_on_zone, zone_dependence,
+};
 pub use transfers::*;
 
 /// The elements of a literal (`202001`, `'a'`) or of a tuple of literals, without their quotes; an error is a sentence.

@@ -11,6 +11,11 @@ use super::select::Selection;
 
 /// `version`, `timezone`.
 pub const SERVER: &str = "SELECT version(), timezone()";
+/// `zone of the server, nothing` (23.6 and later).
+pub const SERVER_ZONE: &str = "SELECT serverTimezone(), ''";
+/// `name, statement` of the functions that users defined; the statement of a program is empty (21.10 and later).
+pub const USER_FUNCTIONS: &str = "SELECT toString(name), if(toString(origin) = 'SQLUserDefined', toString(create_query), '') FROM system.functions \
+     WHERE toString(origin) != 'System'";
 /// `name, value` of the settings that the server knows.
 pub const SETTINGS: &str = "SELECT toString(name), toString(value) FROM system.settings";
 /// `name` of the settings that a table of the MergeTree family can have.

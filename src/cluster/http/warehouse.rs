@@ -13,7 +13,7 @@ use super::super::{
     Digest, Error, Kind, PartList, PartName, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally,
     Transfer, Warehouse,
 };
-use super::{COUNTING, Header, HttpWarehouse, QUICK, SHORT, TextPair, pairs};
+use super::{COUNTING, Header, HttpWarehouse, QUICK, SHORT};
 
 #[derive(Row, Deserialize)]
 struct TableRow {
@@ -131,17 +131,7 @@ impl HttpWarehouse {
 #[async_trait]
 impl Warehouse for HttpWarehouse {
     async fn server(&self, node: &Node) -> Result<ServerFacts, Error> {
-        self.reach(node).await?;
-        let doing = "cannot ask the server what it is";
-        let version: Vec<TextPair> = self.rows(node, doing, sql::SERVER, SHORT).await?;
-        let settings: Vec<TextPair> = self.rows(node, doing, sql::SETTINGS, SHORT).await?;
-        let macros: Vec<TextPair> = match self.rows(node, doing, sql::MACROS, SHORT).await {
-            // Modern servers show them with a grant only, and only some tables need them.
-            Err(error) if error.is_denied() => Vec::new(),
-            macros => macros?,
-        };
-        let version = version.into_iter().next().map(|pair| pair.name).unwrap_or_default();
-        Ok(ServerFacts { version, settings: pairs(settings), macros: pairs(macros) })
+        self.facts(node).await
     }
 
     async fn merge_tree_settings(&self, node: &Node) -> Result<BTreeSet<String>, Error> {

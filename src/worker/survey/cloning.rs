@@ -29,6 +29,9 @@ impl Surveyor<'_> {
         if let Some(why) = reading.or_else(|| survey.source.against_parts_in(&survey.target)) {
             return Some(why);
         }
+        if let Some(why) = survey.variants.iter().find_map(|variant| variant.against_parts_in(&survey.target)) {
+            return Some(why);
+        }
         let told = self.job.transfer.is_some();
         let of_targets = self.task.target(self.job).shards.iter().filter(|shard| shard.weight > 0).count();
         if !told && of_targets > 1 && of_targets != survey.sources.len() {

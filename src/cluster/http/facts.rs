@@ -1,0 +1,43 @@
+//! What a server says of itself.
+
+use crate::model::Node;
+use crate::sql;
+
+use super::super::{Error, ServerFacts};
+use super::{HttpWarehouse, SHORT, TextPair, pairs};
+
+/// Since then users can define functions.
+const FIRST_WITH_USER_FUNCTIONS: (u32, u32) = (21, 10);
+/// The server knows no such column, or does not let the account read it.
+const NO_ANSWER: [u32; 2] = [47, 497];
+
+impl HttpWarehouse {
+    /// Asks a server for its version, settings, macros, time zones and functions of users.
+    pub(super) async fn facts(&self, node: &Node) -> Result<ServerFacts, Error> {
+        self.reach(node).await?;
+        let doing = "cannot ask the server what it is";
+        let version: Vec<TextPair> = self.rows(node, doing, sql::SERVER, SHORT).await?;
+        let settings: Vec<TextPair> = self.rows(node, doing, sql::SETTINGS, SHORT).await?;
+        let macros: Vec<TextPair> = match self.rows(node, doing, sql::MACROS, SHORT).await {
+            // Modern servers show them with a grant only, and only some tables need them.
+            Err(error) if error.is_denied() => Vec::new(),
+            macros => macros?,
+        };
+        let (version, zone) = version.into_iter().next().map(|pair| (pair.name, pair.value)).unwrap_or_default();
+        let (settings, macros) = (pairs(settings), pairs(macros));
+        let mut facts = ServerFacts { version, settings, macros, zones: vec![zone], ..ServerFacts::default() };
+        if facts.settings.get("session_timezone").is_some_and(|zone| !zone.is_empty()) {
+            let zone: Vec<TextPair> = self.rows(node, doing, sql::SERVER_ZONE, SHORT).await?;
+            facts.zones.extend(zone.into_iter().map(|pair| pair.name));
+        }
+        if facts.release() >= FIRST_WITH_USER_FUNCTIONS {
+            let functions: Vec<TextPair> = match self.rows(node, doing, sql::USER_FUNCTIONS, SHORT).await {
+                Err(error) if error.code().is_some_and(|code| NO_ANSWER.contains(&code)) => Vec::new(),
+                other => other?,
+            };
+            let body = |pair: TextPair| (pair.name, Some(pair.value).filter(|statement| !statement.is_empty()));
+            facts.functions = functions.into_iter().map(body).collect();
+        }
+        Ok(facts)
+    }
+}
