@@ -36,7 +36,7 @@ pub use throttle::Throttle;
 pub use transfer::{Destination, Origin, Transfer};
 
 /// What a server says of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ServerFacts {
     /// `18.16.1`
     pub version: String,
@@ -46,6 +46,10 @@ pub struct ServerFacts {
     pub macros: BTreeMap<String, String>,
     /// What our account may not do to settings, where there is such a rule.
     pub setting_rules: BTreeMap<String, SettingRule>,
+    /// The time zone of our sessions, and after it that of the server where it is another one.
+    pub zones: Vec<String>,
+    /// Functions that users defined, with the statement that made them; `None` for a program.
+    pub functions: BTreeMap<String, Option<String>>,
 }
 
 impl ServerFacts {

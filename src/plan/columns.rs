@@ -11,6 +11,30 @@ pub struct Matched {
     pub columns: Vec<String>,
     /// How the source gives them; without a condition.
     pub reading: Reading,
+    /// Every column of the target with the expression over the source that gives it, also where the source is read as it is.
+    seen: Vec<(String, String)>,
+}
+
+impl Matched {
+    /// Gives some columns a time zone, so that expressions over them do not depend on that of the server. What is
+    /// transferred stays the same.
+    pub fn in_zone(mut self, names: &[String], target: &TableDefinition, zone: &str) -> Self {
+        let zone = quote::literal(zone);
+        let columns = &self.columns;
+        let is_zoned = |name: &String| names.contains(name) && columns.contains(name);
+        for (name, expression) in &mut self.seen {
+            if is_zoned(name) {
+                *expression = format!("toTimeZone({expression}, {zone})");
+            }
+        }
+        let value = |name: &String| match target.column(name) {
+            Some(column) if is_zoned(name) => format!("CAST({} AS {})", quote::ident(name), column.type_name),
+            _ => quote::ident(name),
+        };
+        self.reading.values = columns.iter().map(value).collect();
+        self.reading.columns = Some(self.seen.clone());
+        self
+    }
 }
 
 /// Matches columns by name. Every stored column of the target gets its value when rows are staged: from the source's
@@ -79,8 +103,8 @@ pub fn match_columns(
     }
     let readable = source.columns.iter().filter(|column| column.default_kind != DefaultKind::Ephemeral);
     let raw = readable.map(|column| column.name.clone()).collect();
-    let reading = Reading { columns: replaced.then_some(seen), raw, values, condition: None };
-    Ok(Matched { columns, reading })
+    let reading = Reading { columns: replaced.then(|| seen.clone()), raw, values, condition: None };
+    Ok(Matched { columns, reading, seen })
 }
 
 #[cfg(test)]
@@ -125,6 +149,17 @@ mod tests {
         let seen = matched.reading.columns.unwrap();
         assert_eq!(seen[0], ("a".into(), "CAST(`a` AS String)".into()));
         assert_eq!(seen[2], ("x".into(), "CAST(1 AS Int8)".into()));
+    }
+
+    #[test]
+    fn columns_can_be_seen_in_a_zone_and_are_transferred_as_they_are() {
+        let t = ("t", "DateTime", DefaultKind::None, "");
+        let target = table("t", &[A, t]);
+        let matched = match_columns(&table("s", &[A, t]), &target, false).unwrap();
+        let zoned = matched.in_zone(&["t".to_owned()], &target, "Asia/Shanghai").reading;
+        let seen = [("a", "`a`"), ("t", "toTimeZone(`t`, 'Asia/Shanghai')")].map(|(a, b)| (a.into(), b.into()));
+        assert_eq!(zoned.columns.unwrap(), seen);
+        assert_eq!(zoned.values, ["`a`", "CAST(`t` AS DateTime)"]);
     }
 
     #[test]

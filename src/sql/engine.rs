@@ -35,7 +35,8 @@ impl Clause {
         (Clause::Comment, &["COMMENT"]),
     ];
 
-    pub(super) fn words(self) -> String {
+    /// The words of the clause: `ORDER BY`.
+    pub fn words(self) -> String {
         Self::ALL.iter().find(|(clause, _)| *clause == self).map(|(_, words)| words.join(" ")).unwrap_or_default()
     }
 }
@@ -157,7 +158,7 @@ impl Engine {
     }
 
     /// The arguments of the engine without those of replication.
-    fn own_arguments(&self) -> &[String] {
+    pub(super) fn own_arguments(&self) -> &[String] {
         let all = self.arguments.as_deref().unwrap_or_default();
         if self.replica_arguments().is_some() { &all[2..] } else { all }
     }

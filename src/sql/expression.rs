@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::lex::{self, Token};
 use super::quote::ident;
+use super::steadiness::{Names, unsteadiness};
 
 /// An expression from a task file or a table's definition: not empty, balanced, without comments. Put into parentheses
 /// it stays there.
@@ -20,71 +21,6 @@ pub enum ExpressionError {
     #[error("{0}")]
     Unbalanced(String),
 }
-
-/// Functions whose value is not a function of the row: filtering by them once per target shard would lose and double
-/// rows (design §3). `rand(x)` is as random as `rand()`.
-const NOT_OF_THE_ROW: &[&str] = &[
-    "rand",
-    "rand32",
-    "rand64",
-    "randconstant",
-    "randcanonical",
-    "randuniform",
-    "randnormal",
-    "randlognormal",
-    "randbernoulli",
-    "randbinomial",
-    "randchisquared",
-    "randexponential",
-    "randfisherf",
-    "randnegativebinomial",
-    "randpoisson",
-    "randstudentt",
-    "randomfixedstring",
-    "randomprintableascii",
-    "randomstring",
-    "randomstringutf8",
-    "fuzzbits",
-    "generateuuidv4",
-    "generateuuidv7",
-    "generateulid",
-    "generatesnowflakeid",
-    "now",
-    "now64",
-    "nowinblock",
-    "today",
-    "yesterday",
-    "current_timestamp",
-    "current_date",
-    "curdate",
-    "utctimestamp",
-    "utc_timestamp",
-    "rownumberinblock",
-    "rownumberinallblocks",
-    "blocknumber",
-    "blocksize",
-    "blockserializedsize",
-    "runningdifference",
-    "runningdifferencestartingwithfirstvalue",
-    "runningaccumulate",
-    "neighbor",
-    "hostname",
-    "fqdn",
-    "serveruuid",
-    "uptime",
-    "queryid",
-    "query_id",
-    "initialqueryid",
-    "connectionid",
-    "tcpport",
-    "shardnum",
-    "sleep",
-    "sleepeachrow",
-    "getsetting",
-    "filesystemavailable",
-    "filesystemfree",
-    "dictgethierarchy",
-];
 
 impl Expression {
     /// Checks a text and takes its comments out.
@@ -106,10 +42,7 @@ impl Expression {
 
     /// Whether two evaluations over the same row give the same value, as far as the names of functions tell.
     pub fn is_function_of_the_row(&self) -> bool {
-        let Ok(found) = lex::tokens(&self.0) else { return false };
-        !found.iter().any(|token| {
-            token.token == Token::Word && NOT_OF_THE_ROW.contains(&token.text(&self.0).to_ascii_lowercase().as_str())
-        })
+        unsteadiness(&self.0, &Names::default()).is_none()
     }
 }
 

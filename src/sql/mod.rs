@@ -21,7 +21,9 @@ mod replication;
 pub mod required_settings;
 mod select;
 mod statements;
+mod steadiness;
 mod syntax;
+mod time_zone;
 mod transfers;
 pub(crate) mod types;
 
@@ -37,7 +39,11 @@ pub use reads::{Beneath, Reads};
 pub use remote::{remote, remote_dealt};
 pub use select::{PartitionFilter, Relation, Selection, Slice, SliceBound, SlotFilter, SlotKey, SlotWidth};
 pub use statements::*;
+pub use steadiness::{Names, Unsteady, UnsteadyKind, unsteadiness};
 pub use syntax::Syntax;
+pub use time_zone::{
+    TimedColumn, TimedColumns, canonical_zone, columns_without_zone, conversion_depends_on_zone, zone_dependence,
+};
 pub use transfers::*;
 
 /// The elements of a literal (`202001`, `'a'`) or of a tuple of literals, without their quotes; an error is a sentence.

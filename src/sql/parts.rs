@@ -123,6 +123,11 @@ impl TableDefinition {
     }
 }
 
+/// Whether two keys are the same, however they are written.
+pub fn same_key(a: Option<&str>, b: Option<&str>) -> bool {
+    a.map(elements) == b.map(elements)
+}
+
 /// A key as its elements, however it was written.
 fn elements(text: &str) -> Vec<Vec<String>> {
     let found: Vec<Vec<String>> = key_elements(text).iter().map(|element| words(element)).collect();

@@ -11,6 +11,12 @@ const DEFAULT_PATH: &str = "/clickhouse/tables/{uuid}/{shard}";
 const DEFAULT_REPLICA: &str = "{replica}";
 
 impl Engine {
+    /// The engine's name and arguments without what makes it replicated: `ReplacingMergeTree` and `["version"]`.
+    pub fn without_replication(&self) -> (&str, &[String]) {
+        let name = ["Replicated", "Shared"].iter().find_map(|prefix| self.name.strip_prefix(prefix));
+        (name.unwrap_or(&self.name), self.own_arguments())
+    }
+
     /// The engine for a table that is to be made, with path and replica written out; others than Replicated as they are.
     ///
     /// `{database}`, `{table}` and `{uuid}` are put in here: not every version knows the first two, and the last stands for

@@ -9,6 +9,13 @@ use super::key::KeyElement;
 use super::quote::{ident, idents, literal, table};
 use super::select::Selection;
 
+/// `time zone of the session, nothing`.
+pub const SESSION_ZONE: &str = "SELECT timezone(), ''";
+/// `zone of the server, nothing` (23.6 and later).
+pub const SERVER_ZONE: &str = "SELECT serverTimezone(), ''";
+/// `name, statement` of the functions that users defined; the statement of a program is empty (21.10 and later).
+pub const USER_FUNCTIONS: &str = "SELECT toString(name), if(toString(origin) = 'SQLUserDefined', toString(create_query), '') FROM system.functions \
+     WHERE toString(origin) != 'System'";
 /// `name` of the settings that a table of the MergeTree family can have.
 pub const MERGE_TREE_SETTINGS: &str = "SELECT toString(name) FROM system.merge_tree_settings";
 /// `macro, substitution`.

@@ -253,9 +253,11 @@ pub const ELEMENTS: &[Element] = &[
          `/clickhouse/tables/{uuid}/{shard}`. The original demanded it.")),
     read("sharding_key", &[Table], old("intHash64(UserID)", "SQL, an integer", Means("demanded where several target shards have a weight"), FIXED,
         "Rows lie where a Distributed table with this key and these weights looks for them. A key that is not a function of the row (`rand()`) \
-         spreads rows by a hash of all their columns.")),
+         spreads rows by a hash of all their columns; one that changes the number of rows (`arrayJoin`) is refused.")),
     read("where_condition", &[Table], old("CounterID != 0", SQL, Means("all rows"), FIXED,
-        "Only these rows of the source.")),
+        "Only these rows of the source. Rows are read more than once: what gives another value each time (`rand()`, `now()`, `_part`, an ALIAS column or a \
+         function of a user that uses one) is refused, and so is `arrayJoin`. A query in it (`id IN (SELECT …)`) is run by each server that reads: its tables \
+         must be there and hold still.")),
     read("enabled_partitions", &[Table], old("201801 201802", "partitions", Means("all"), FIXED,
         "Only these partitions of the *target* table, as the server writes them (`201801`, `'2018-02-26'`, `('a', 1)`), between blanks or commas, or an element each. \
          One that the source does not have is an error; `<enabled_partitions missing=\"skip\">` leaves it out.")),

@@ -26,6 +26,12 @@ pub struct Since {
 const PATCHES: &str = "patch-";
 
 impl Planner<'_> {
+    /// Whether the source table gives the target's key by itself, with no column converted or seen in another time zone.
+    fn key_is_as_stored(&self) -> bool {
+        let relation = self.survey.relation();
+        self.survey.key.iter().all(|element| relation.gives_as_it_is(&element.expression))
+    }
+
     /// What the parts of a source shard are, by partition of the target, told by a node. Nothing where that cannot be told: then a
     /// later pass copies the partitions again. `ids` are those of the partitions where they are the source's own.
     pub(super) async fn marks_on(
@@ -42,6 +48,8 @@ impl Planner<'_> {
             let list = warehouse.part_list(node, &source.name).await?;
             let ids = match ids {
                 Some(ids) => ids,
+                // The table does not give its key as the copy sees it.
+                None if !self.key_is_as_stored() => return Ok((list, Vec::new())),
                 None => {
                     let values = warehouse.values_by_partition(node, &source.name, &self.survey.key).await?;
                     values.into_iter().map(|(id, value, _)| (value, id)).collect()

@@ -207,11 +207,11 @@ mod tests {
         let facts = |version: &str, settings: &[(&str, &str)], fixed: &[&str]| ServerFacts {
             version: version.into(),
             settings: settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-            macros: Default::default(),
             setting_rules: fixed
                 .iter()
                 .map(|name| ((*name).to_owned(), SettingRule { readonly: true, ..SettingRule::default() }))
                 .collect(),
+            ..ServerFacts::default()
         };
         let old = facts("18.16.1", &[("extremes", "0")], &[]);
         let new = facts("25.8.2", &[("extremes", "0"), ("limit", "0"), ("async_insert", "0")], &[]);

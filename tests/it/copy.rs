@@ -342,15 +342,3 @@ fn there_and_back(#[case] release: Release) {
         assert_eq!(digest(&restored), digest(&scene.src));
     }
 }
-
-/// Rows selected and rows arrived are counted apart, and what differs is not published.
-#[apply(both)]
-fn a_condition_that_is_another_each_time_is_noticed(#[case] release: Release) {
-    let scene = scene!(release);
-    fill(&scene, &[0], BY_MONTH, 6000, 1);
-    let hits = scene.table("hits").engine(BY_MONTH).with("where_condition", "rand() % 2 = 0");
-    let task = scene.task(&[&[0]], &[&[1]]).with(hits);
-    let few = ["--max-table-tries=1", "--max-shard-partition-tries=2", "--retry-delay-ms=1"];
-    scene.launch(&task).args(&few).run().with(3).tells(&["201801", "arrived"]);
-    assert_eq!(scene.ask(1, &format!("SELECT count() FROM {}.hits", scene.dst)), "0");
-}

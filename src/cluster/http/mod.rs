@@ -3,6 +3,7 @@
 mod account;
 mod answers;
 mod dealt;
+mod facts;
 mod frames;
 mod inspector;
 mod policies;

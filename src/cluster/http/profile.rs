@@ -93,7 +93,7 @@ impl Profile {
             settings.insert((*name).to_owned(), UNTOLD.to_owned());
         }
         let corrections = corrections(&settings, &rules);
-        let facts = ServerFacts { version: row.version, settings, macros: BTreeMap::new(), setting_rules: rules };
+        let facts = ServerFacts { version: row.version, settings, setting_rules: rules, ..ServerFacts::default() };
         Some(Self { facts, corrections })
     }
 

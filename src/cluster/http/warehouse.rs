@@ -14,7 +14,7 @@ use super::super::{
     Transfer, Warehouse,
 };
 use super::text::{Text, texts, values_of};
-use super::{COUNTING, Header, HttpWarehouse, QUICK, SHORT, TextPair, pairs};
+use super::{COUNTING, Header, HttpWarehouse, QUICK, SHORT};
 
 #[derive(Row, Deserialize)]
 struct TableRow {
@@ -149,20 +149,7 @@ impl HttpWarehouse {
 #[async_trait]
 impl Warehouse for HttpWarehouse {
     async fn server(&self, node: &Node) -> Result<ServerFacts, Error> {
-        // The profile may forbid even this, which is no matter here.
-        if let Err(error) = self.reach(node).await
-            && (error.code().is_none() || error.is_denied())
-        {
-            return Err(error);
-        }
-        let doing = "cannot ask the server what it is";
-        let facts = self.fresh_facts(node, SHORT).await?;
-        let macros: Vec<TextPair> = match self.rows(node, doing, sql::MACROS, SHORT).await {
-            // Modern servers show them with a grant only, and only some tables need them.
-            Err(error) if error.is_denied() => Vec::new(),
-            macros => macros?,
-        };
-        Ok(ServerFacts { macros: pairs(macros), ..facts })
+        self.facts(node).await
     }
 
     async fn merge_tree_settings(&self, node: &Node) -> Result<BTreeSet<String>, Error> {

@@ -38,7 +38,8 @@ impl Warehouse for MemoryWarehouse {
         self.question(node, "cannot connect".into(), |world, node| {
             let server = world.server(node)?;
             let (settings, macros) = (server.settings.clone(), server.macros.clone());
-            Ok(ServerFacts { version: "18.16.1".into(), settings, macros, setting_rules: BTreeMap::new() })
+            let zones = vec!["UTC".to_owned()];
+            Ok(ServerFacts { version: "18.16.1".into(), settings, macros, zones, ..ServerFacts::default() })
         })
         .await
     }

@@ -6,6 +6,7 @@ use super::{About, CheckReport, Finding, Level};
 use crate::cluster::Mutation;
 use crate::keeper::COMMIT_LIMIT;
 use crate::model::counted;
+use crate::sql::canonical_zone;
 use crate::task::IfTargetNotEmpty;
 use crate::worker::check::{Expiry, KeeperFacts, NodeFacts, Observed, PlanFacts, TableFacts, TargetFacts};
 use crate::worker::ledger::footprint;
@@ -100,6 +101,7 @@ impl<'a> Findings<'a> {
 
     fn of_nodes(&mut self) {
         let mut versions: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        let mut zones: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let (nodes, answers) = (&self.observed.nodes, |facts: &&NodeFacts| facts.about.is_ok());
         for facts in nodes {
             let at = || Place { node: Some(facts.node.address()), table: None };
@@ -120,6 +122,9 @@ impl<'a> Findings<'a> {
                 Err(_) => continue,
             };
             versions.entry(&about.version).or_default().push(facts.node.address());
+            for zone in about.zones.iter().map(|zone| canonical_zone(zone)) {
+                zones.entry(zone).or_default().push(facts.node.address());
+            }
             match &about.ahead {
                 Ok(seconds) if seconds.abs() >= CLOCK_SECONDS => {
                     let word = if *seconds > 0 { "ahead of" } else { "behind" };
@@ -139,6 +144,18 @@ impl<'a> Findings<'a> {
             let what = format!("ClickHouse {version}: {}", nodes.join(", "));
             self.add(Level::Remark, About::Version, NOWHERE, what, None);
         }
+        self.zones(&zones);
+    }
+
+    fn zones(&mut self, zones: &BTreeMap<String, Vec<String>>) {
+        if zones.len() < 2 {
+            return;
+        }
+        let listed: Vec<String> = zones.iter().map(|(zone, nodes)| format!("{zone}: {}", nodes.join(", "))).collect();
+        let what = format!("time zones differ: {}", listed.join("; "));
+        let todo =
+            Some("What depends on the zone is refused, or computed in the target's; dates as text differ between them");
+        self.add(Level::Warning, About::Clock, NOWHERE, what, todo);
     }
 
     fn left(&mut self, left: &crate::worker::check::Left, at: Place<'_>) {

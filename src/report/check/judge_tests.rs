@@ -17,7 +17,8 @@ fn error(node: &str) -> Error {
 }
 
 fn answering(host: &str, shard: usize, ahead: i64) -> NodeFacts {
-    let about = Answer { version: "18.16.1".into(), ahead: Ok(ahead), left: Ok(Vec::new()) };
+    let zones = vec!["UTC".to_owned()];
+    let about = Answer { version: "18.16.1".into(), zones, ahead: Ok(ahead), left: Ok(Vec::new()) };
     NodeFacts { node: node(host), shard: ("c".into(), shard), about: Ok(about) }
 }
 
@@ -55,6 +56,22 @@ fn lines(observed: &Observed) -> Vec<String> {
 fn about(observed: &Observed, about: About) -> Vec<(Level, String)> {
     let findings = judge(observed).findings.into_iter().filter(|finding| finding.about == about);
     findings.map(|finding| (finding.level, finding.what)).collect()
+}
+
+#[test]
+fn time_zones_are_compared_by_their_rules_and_not_by_their_names() {
+    let zones = |names: [&str; 2]| {
+        let node = |(host, zone): (&str, &str)| {
+            let mut facts = answering(host, 1, 0);
+            facts.about.as_mut().unwrap().zones = vec![zone.to_owned()];
+            facts
+        };
+        let nodes = ["a", "b"].into_iter().zip(names).map(node).collect();
+        about(&Observed { nodes, ..Observed::default() }, About::Clock)
+    };
+    assert_eq!(zones(["UTC", "Etc/UTC"]), []);
+    let told = "time zones differ: Europe/London: b:9000; UTC: a:9000".to_owned();
+    assert_eq!(zones(["UTC", "Europe/London"]), [(Level::Warning, told)]);
 }
 
 #[test]

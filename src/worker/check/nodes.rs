@@ -27,6 +27,8 @@ pub struct NodeFacts {
 pub struct About {
     /// Its version.
     pub version: String,
+    /// The time zone of our sessions, and that of the server where it is another one.
+    pub zones: Vec<String>,
     /// How many seconds its clock is ahead of ours at the least; below zero: behind.
     pub ahead: Result<i64, Error>,
     /// What tasks made there and did not remove.
@@ -90,7 +92,8 @@ async fn about(
     let clock = inspector.clock(node).await;
     let after = seconds();
     let ahead = clock.map(|theirs| distance(theirs, before, after));
-    Ok(About { version: facts.version.clone(), ahead, left: left(fleet, node, databases, own).await })
+    let left = left(fleet, node, databases, own).await;
+    Ok(About { version: facts.version.clone(), zones: facts.zones.clone(), ahead, left })
 }
 
 fn seconds() -> i64 {

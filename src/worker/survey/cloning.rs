@@ -32,6 +32,9 @@ impl Surveyor<'_> {
         if survey.skips_hidden_rows {
             return Some("parts hold rows that the account does not see, and that the task skips".into());
         }
+        if let Some(why) = survey.variants.iter().find_map(|variant| variant.against_parts_in(&survey.target)) {
+            return Some(why);
+        }
         let told = self.job.transfer.is_some();
         let of_targets = self.task.target(self.job).shards.iter().filter(|shard| shard.weight > 0).count();
         if !told && of_targets > 1 && of_targets != survey.sources.len() {

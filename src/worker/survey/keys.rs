@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use crate::model::Node;
 use crate::plan::{Reading, Sharding, parse_partition};
-use crate::sql::{self, Engine, Expression, KeyElement, Relation, Selection, SlotWidth, TableDefinition, key_elements};
+use crate::sql::{
+    self, Engine, Expression, KeyElement, Names, Relation, Selection, SlotFilter, SlotKey, SlotWidth, TableDefinition,
+    UnsteadyKind, key_elements, unsteadiness,
+};
 
-use super::{Fault, Surveyor};
+use super::{Fault, Holders, Surveyor};
 
 /// The setting of a table without which modern servers make no partition key of floats.
 const FLOATS_ALLOWED: &str = "allow_floating_point_partition_key";
@@ -28,10 +31,16 @@ impl Surveyor<'_> {
         }
     }
 
-    pub(super) async fn check_where(&self, node: &Node, source: &TableDefinition) -> Result<(), Vec<Fault>> {
+    pub(super) async fn check_where(
+        &self,
+        node: &Node,
+        source: &TableDefinition,
+        sources: &Holders,
+    ) -> Result<(), Vec<Fault>> {
         let Some(condition) = &self.job.where_condition else { return Ok(()) };
         let expression =
             Expression::parse(condition).map_err(|error| vec![self.task("where_condition", &error.to_string())])?;
+        self.check_steady_condition(expression.as_str(), &self.names_of_source(source, sources))?;
         let rows =
             Selection::all(Relation { condition: Some(expression.clone()), ..Relation::plain(source.name.clone()) });
         self.types(node, Some(&rows), &["1".to_owned()], "where_condition").await?;
@@ -57,9 +66,20 @@ impl Surveyor<'_> {
         node: &Node,
         relation: &Relation,
         target: &TableDefinition,
+        names: &Names,
     ) -> Result<Vec<KeyElement>, Vec<Fault>> {
         let rows = Selection::all(relation.clone());
         let mut faults = Vec::new();
+        for (place, text) in target.engine.expressions() {
+            let is_partition = place == sql::Clause::PartitionBy.words() || target.engine.is_old_syntax();
+            let unsteady = unsteadiness(&text, names);
+            // Rows are sorted where they are; only what decides about rows must be the same each time.
+            let found = unsteady.filter(|found| is_partition || found.kind == UnsteadyKind::Rows);
+            faults.extend(found.map(|found| self.unsteady("engine", &format!("{place} {text}: "), &found)));
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
         // `tuple()` is no expression that 18.16 would evaluate.
         for (place, text) in target.engine.expressions().into_iter().filter(|(_, text)| !key_elements(text).is_empty())
         {
@@ -131,14 +151,18 @@ impl Surveyor<'_> {
         &self,
         node: &Node,
         relation: &Relation,
-        source: &TableDefinition,
-        columns: &[String],
+        (source, columns): (&TableDefinition, &[String]),
+        names: &Names,
         remarks: &mut Vec<String>,
     ) -> Result<Option<Sharding>, Vec<Fault>> {
         let target = self.task.target(self.job);
         let Some(text) = &self.job.sharding_key else { return Ok(None) };
         let key = Expression::parse(text).map_err(|error| vec![self.task("sharding_key", &error.to_string())])?;
         let rows = Selection::all(relation.clone());
+        let unsteady = unsteadiness(key.as_str(), names);
+        if let Some(found) = unsteady.as_ref().filter(|found| found.kind == UnsteadyKind::Rows) {
+            return Err(vec![self.unsteady("sharding_key", "", found)]);
+        }
         let types = self.types(node, Some(&rows), &[format!("({key})")], "sharding_key").await?;
         let type_name = types.into_iter().next().unwrap_or_default();
         let total = target.total_weight();
@@ -149,19 +173,24 @@ impl Surveyor<'_> {
                 self.task("sharding_key", &format!("it is of type {type_name}, but ClickHouse takes integers only")),
             ]);
         };
+        // As a condition, a server takes no function of several rows.
+        let slot = SlotFilter { key: SlotKey { key: key.clone(), width, total }, slots: 0..1 };
+        let as_condition = Selection { slots: Some(slot), ..rows.clone() };
+        self.types(node, Some(&as_condition), &["1".to_owned()], "sharding_key").await?;
         if slots.iter().filter(|slots| !slots.is_empty()).count() < 2 {
             // Only one shard gets rows; no row needs to be looked at for that.
             return Ok((slots.len() > 1).then(|| Sharding { key: "0".into(), width: SlotWidth(8), total, slots }));
         }
-        if key.is_function_of_the_row() {
+        let Some(unsteady) = unsteady else {
             return Ok(Some(Sharding { key: key.as_str().to_owned(), width, total, slots }));
-        }
+        };
         // Each target shard filters the source by itself: a key that is different each time would lose and double rows.
         // A hash of the whole row spreads as evenly, and every reader sees the same one.
         let carried = source.columns.iter().filter(|column| columns.contains(&column.name));
         let hash = sql::row_hash(carried);
         remarks.push(format!(
-            "sharding_key {key} is not a function of the row: rows are spread evenly by a hash of all their columns instead"
+            "sharding_key {key} is not a function of the row ({}): rows are spread evenly by a hash of all their columns instead",
+            unsteady.reason()
         ));
         self.types(node, Some(&rows), std::slice::from_ref(&hash), "sharding_key").await?;
         Ok(Some(Sharding { key: hash, width: SlotWidth(64), total, slots }))
@@ -217,7 +246,7 @@ impl Surveyor<'_> {
     }
 
     /// Types of expressions that the task wrote. What the server says against them is a fault of the task.
-    async fn types(
+    pub(super) async fn types(
         &self,
         node: &Node,
         over: Option<&Selection>,

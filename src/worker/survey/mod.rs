@@ -3,11 +3,15 @@
 mod access;
 mod beneath;
 mod cloning;
+mod differences;
 mod hidden_rows;
 mod keys;
+mod names;
 mod replicated_databases;
 mod settings;
+mod steady;
 mod tables;
+mod zones;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,7 +21,7 @@ use sha2::{Digest, Sha256};
 
 use crate::model::{Cluster, Node, Way};
 use crate::plan::{Reading, Sharding, match_columns};
-use crate::sql::{KeyElement, Relation, TableDefinition};
+use crate::sql::{Engine, KeyElement, Relation, TableDefinition};
 use crate::task::{IfTargetNotEmpty, TableJob, Task, Verify};
 
 use super::fleet::Fleet;
@@ -71,6 +75,8 @@ pub struct Survey {
     pub remarks: Vec<String>,
     /// What is against cloning parts, as far as it can be told before rows are looked at.
     pub against_clone: Option<String>,
+    /// The source table as other replicas describe it, where they differ in what does not matter to its rows.
+    pub variants: Vec<TableDefinition>,
 }
 
 impl Survey {
@@ -183,20 +189,15 @@ impl Surveyor<'_> {
         let (source_side, target_side) =
             tokio::join!(self.holders(self.task.source(self.job)), self.holders(self.task.target(self.job)));
         let (sources, targets) = both(source_side, target_side)?;
-        let ((source, sources), engine) = both(self.source(sources, &mut remarks).await, self.engine())?;
+        let (found, engine) = both(self.source(sources, &mut remarks).await, self.engine())?;
+        let (source, sources) = (found.definition.clone(), found.holders.clone());
         self.check_readable(&source, &sources, &mut remarks).await?;
-        let uuid = new_identity(self.task, self.job);
-        let engine = match engine {
-            Some(engine) => engine.for_new_table(&self.job.target, &uuid, false),
-            None => source.engine.for_new_table(&self.job.target, &uuid, true),
-        };
         self.check_replicated_databases(&targets).await?;
         let existing = self.existing_target(&targets).await?;
         let target_exists = existing.definition.is_some();
-        let target = match existing.definition {
-            Some(definition) => definition,
-            None => self.future_target(&source, engine)?,
-        };
+        let target = self.target(&existing, &found, engine)?;
+        self.check_names([&source, &target], &sources, &targets).await?;
+        let zones = self.zones(&sources, &targets).await?;
         self.check_target(&target, existing.node.as_deref())?;
         let matched = match_columns(&source, &target, self.job.copy_alias_and_materialized).map_err(|problems| {
             let at = existing.node.as_ref().map(|node| format!("{node}: ")).unwrap_or_default();
@@ -206,11 +207,13 @@ impl Surveyor<'_> {
         let paths = self.check_paths(&target, &targets, &existing.missing, (&source, &sources)).await;
         let space = self.may_write(&targets).await;
         let (matched, _) = both(matched, both(paths, space))?;
+        let matched = self.check_zones(&zones, &source, &target, matched, &mut remarks)?;
         let (columns, reading) = (matched.columns, Reading { condition: self.condition()?, ..matched.reading });
+        let names = self.names(&source, &target, &sources, &targets);
         let relation = reading.relation(&source.name);
         // One node of the source answers for the expressions: all shards were seen to have the same columns.
         let Some(node) = sources.iter().flatten().next() else { return Err(vec![self.world("no source node")]) };
-        self.check_where(node, &source).await?;
+        self.check_where(node, &source, &sources).await?;
         if reading.columns.is_some() {
             let at = existing.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
             self.check_conversion(node, &relation, &reading, &source, &target, &at).await?;
@@ -219,10 +222,11 @@ impl Surveyor<'_> {
             self.check_hashes(node, &relation, &reading, &columns, &target, &mut remarks).await?;
         }
         let (key, sharding) = both(
-            self.keys(node, &relation, &target).await,
-            self.sharding(node, &relation, &source, &columns, &mut remarks).await,
+            self.keys(node, &relation, &target, &names).await,
+            self.sharding(node, &relation, (&source, &columns), &names, &mut remarks).await,
         )?;
         self.check_floats(&key, &target, &existing.missing).await?;
+        self.check_versions(&sources, &relation, &key, sharding.as_ref()).await?;
         let enabled = self.enabled(&key)?;
         let merges_rows = self.job.merges_rows.unwrap_or_else(|| target.engine.merges_rows());
         let skips_hidden_rows = self.hidden_rows((&source, &sources), (&target, &targets, &existing.missing)).await?;
@@ -248,12 +252,34 @@ impl Surveyor<'_> {
             replicated,
             remarks,
             against_clone: None,
+            variants: found.variants.into_iter().map(|(table, _)| table).collect(),
         };
         survey.against_clone = self.against_clone(&survey).await;
         match &survey.against_clone {
             Some(why) if self.job.transfer == Some(Way::Clone) => Err(vec![self.world(&no_clone(why))]),
             _ => Ok(survey),
         }
+    }
+
+    /// Returns the target table: as it is, or as it is to be made.
+    fn target(
+        &self,
+        existing: &tables::Existing,
+        found: &tables::SourceTable,
+        engine: Option<Engine>,
+    ) -> Result<TableDefinition, Vec<Fault>> {
+        if let Some(definition) = &existing.definition {
+            return Ok(definition.clone());
+        }
+        let uuid = new_identity(self.task, self.job);
+        let engine = match engine {
+            Some(engine) => engine.for_new_table(&self.job.target, &uuid, false),
+            None => {
+                self.check_variants(found)?;
+                found.definition.engine.for_new_table(&self.job.target, &uuid, true)
+            }
+        };
+        self.future_target(&found.definition, engine)
     }
 
     /// Whether the source could filter the rows of a pull, as far as it can be told before they are cut into pieces.

@@ -6,9 +6,10 @@ use futures::future::join_all;
 
 use crate::model::{Cluster, Node};
 use crate::plan::Reading;
-use crate::sql::{self, Engine, Relation, Selection, TableDefinition, quote};
+use crate::sql::{self, Column, DefaultKind, Engine, Relation, Selection, TableDefinition, quote};
 
 use super::super::wishes::source_wishes;
+use super::differences::table_difference;
 use super::{Fault, Holders, Surveyor};
 
 /// So many rows are converted to see whether it can be done.
@@ -37,13 +38,12 @@ impl Surveyor<'_> {
         if faults.is_empty() { Ok(live) } else { Err(faults) }
     }
 
-    pub(super) async fn source(
-        &self,
-        live: Holders,
-        remarks: &mut Vec<String>,
-    ) -> Result<(TableDefinition, Holders), Vec<Fault>> {
+    /// Finds the source table on every replica. Gives it as the first one describes it, and as others do that describe it
+    /// otherwise in what does not matter to its rows.
+    pub(super) async fn source(&self, live: Holders, remarks: &mut Vec<String>) -> Result<SourceTable, Vec<Fault>> {
         let mut faults = Vec::new();
         let mut first: Option<(TableDefinition, Arc<Node>)> = None;
+        let mut variants: Vec<(TableDefinition, Arc<Node>)> = Vec::new();
         let mut holders = Vec::new();
         for (shard, nodes) in live.iter().enumerate() {
             let found = join_all(nodes.iter().map(|node| self.fleet.warehouse.table(node, &self.job.source))).await;
@@ -52,13 +52,12 @@ impl Surveyor<'_> {
                 match answer {
                     Ok(Some(definition)) => {
                         let (like, of) = first.get_or_insert_with(|| (definition.clone(), node.clone()));
-                        if let Some(difference) = difference(like, &definition) {
-                            faults.push(
-                                self.world(&format!(
-                                    "{} differs between {of} and {node}: {difference}",
-                                    self.job.source
-                                )),
-                            );
+                        let differs = difference(like, &definition);
+                        if let Some(differs) = differs.or_else(|| table_difference(like, &definition, false)) {
+                            faults.push(self.differs(&format!("{of} and {node}: {differs}")));
+                        }
+                        if *like != definition {
+                            variants.push((definition, node.clone()));
                         }
                         having.push(node.clone());
                     }
@@ -79,9 +78,24 @@ impl Surveyor<'_> {
             holders.push(having);
         }
         match first {
-            Some((definition, _)) if faults.is_empty() => Ok((definition, holders)),
+            Some((definition, node)) if faults.is_empty() => Ok(SourceTable { definition, node, variants, holders }),
             _ => Err(faults),
         }
+    }
+
+    fn differs(&self, how: &str) -> Fault {
+        self.world(&format!("{} differs between {how}. Make the tables alike", self.job.source))
+    }
+
+    /// Checks that the table that is to be made would be the same after every source table.
+    pub(super) fn check_variants(&self, source: &SourceTable) -> Result<(), Vec<Fault>> {
+        let SourceTable { definition, node: first, .. } = source;
+        let differing =
+            source.variants.iter().find_map(|(other, node)| Some((table_difference(definition, other, true)?, node)));
+        differing.map_or(Ok(()), |(how, node)| {
+            let line = format!("{} differs between {first} and {node}: {how}", self.job.source);
+            Err(vec![self.world(&format!("{line}. Write <engine>, or make the target table first"))])
+        })
     }
 
     pub(super) async fn existing_target(&self, targets: &Holders) -> Result<Existing, Vec<Fault>> {
@@ -219,6 +233,18 @@ impl Surveyor<'_> {
     }
 }
 
+/// The source table on all its nodes.
+pub(super) struct SourceTable {
+    /// As the first node describes it.
+    pub(super) definition: TableDefinition,
+    /// That node.
+    pub(super) node: Arc<Node>,
+    /// As others describe it that differ.
+    pub(super) variants: Vec<(TableDefinition, Arc<Node>)>,
+    /// The nodes of each shard that have it.
+    pub(super) holders: Holders,
+}
+
 /// The target table where it is there already.
 pub(super) struct Existing {
     /// As the first node describes it.
@@ -237,7 +263,7 @@ fn difference(a: &TableDefinition, b: &TableDefinition) -> Option<String> {
             Some(other) if other.type_name != column.type_name => {
                 return Some(format!("column {} is {} and {}", column.name, column.type_name, other.type_name));
             }
-            Some(other) if other.default_kind != column.default_kind => {
+            Some(other) if other.default_kind != column.default_kind || is_computed_differently(column, other) => {
                 return Some(format!("column {} is computed in different ways", column.name));
             }
             Some(_) => {}
@@ -247,6 +273,12 @@ fn difference(a: &TableDefinition, b: &TableDefinition) -> Option<String> {
         .iter()
         .find(|column| a.column(&column.name).is_none())
         .map(|column| format!("column {} is only there", column.name))
+}
+
+/// Whether a column that is not stored is computed by another expression.
+fn is_computed_differently(a: &Column, b: &Column) -> bool {
+    let (one, other) = (a.default_expression.as_str(), b.default_expression.as_str());
+    a.default_kind == DefaultKind::Alias && !sql::same_key(Some(one), Some(other))
 }
 
 fn keys_differ(a: &TableDefinition, b: &TableDefinition) -> Option<String> {

@@ -108,6 +108,25 @@ impl Scene {
         }
     }
 
+    /// Fails unless a run and a check refuse a task with this exit code, each table job with a line that has its name and these
+    /// words, and nothing is made.
+    #[track_caller]
+    pub fn refuses(&self, task: &Task, code: i32, expected: &[(&str, &[&str])]) {
+        let run = self.run(task).with(code);
+        let check = self.launch(task).verb("check").run().with(code);
+        for (said, of) in [(&run.stderr, "run"), (&check.stdout, "check")] {
+            for (name, words) in expected {
+                let is_it = |line: &&str| line.contains(name) && words.iter().all(|word| line.contains(word));
+                assert!(said.lines().any(|line| is_it(&line)), "{of}: no line with {name} and {words:?}:\n{said}");
+            }
+        }
+        assert_eq!(self.children(&task.path), None, "{} was made in ZooKeeper", task.path);
+        for server in self.lab().servers() {
+            let made = format!("SELECT count() FROM system.databases WHERE name = '{}'", self.dst);
+            assert_eq!(server.value(&made).unwrap(), "0", "a database was made on {}", server.host());
+        }
+    }
+
     /// No table and no query of ours.
     #[track_caller]
     pub fn check_no_tables(&self, task: &Task) {

@@ -1,0 +1,47 @@
+//! What a server says of itself.
+
+use crate::model::Node;
+use crate::sql;
+
+use super::super::{Error, ServerFacts};
+use super::{HttpWarehouse, SHORT, TextPair, pairs};
+
+/// Since then users can define functions.
+const FIRST_WITH_USER_FUNCTIONS: (u32, u32) = (21, 10);
+/// The server knows no such column, or does not let the account read it.
+const NO_ANSWER: [u32; 2] = [47, 497];
+
+impl HttpWarehouse {
+    /// Asks a server for its version, settings, macros, time zones and functions of users.
+    pub(super) async fn facts(&self, node: &Node) -> Result<ServerFacts, Error> {
+        // The profile may forbid even this, which is no matter here.
+        if let Err(error) = self.reach(node).await
+            && (error.code().is_none() || error.is_denied())
+        {
+            return Err(error);
+        }
+        let doing = "cannot ask the server what it is";
+        let mut facts = self.fresh_facts(node, SHORT).await?;
+        let macros: Vec<TextPair> = match self.rows(node, doing, sql::MACROS, SHORT).await {
+            // Modern servers show them with a grant only, and only some tables need them.
+            Err(error) if error.is_denied() => Vec::new(),
+            macros => macros?,
+        };
+        facts.macros = pairs(macros);
+        let zone: Vec<TextPair> = self.rows(node, doing, sql::SESSION_ZONE, SHORT).await?;
+        facts.zones = zone.into_iter().map(|pair| pair.name).collect();
+        if facts.settings.get("session_timezone").is_some_and(|zone| !zone.is_empty()) {
+            let zone: Vec<TextPair> = self.rows(node, doing, sql::SERVER_ZONE, SHORT).await?;
+            facts.zones.extend(zone.into_iter().map(|pair| pair.name));
+        }
+        if facts.release() >= FIRST_WITH_USER_FUNCTIONS {
+            let functions: Vec<TextPair> = match self.rows(node, doing, sql::USER_FUNCTIONS, SHORT).await {
+                Err(error) if error.code().is_some_and(|code| NO_ANSWER.contains(&code)) => Vec::new(),
+                other => other?,
+            };
+            let body = |pair: TextPair| (pair.name, Some(pair.value).filter(|statement| !statement.is_empty()));
+            facts.functions = functions.into_iter().map(body).collect();
+        }
+        Ok(facts)
+    }
+}

@@ -1,0 +1,74 @@
+//! Whether the task's expressions give one value for each row, the same on every server.
+
+use std::collections::BTreeMap;
+
+use crate::sql::{DefaultKind, Names, TableDefinition, Unsteady, UnsteadyKind, unsteadiness};
+
+use super::{Fault, Holders, Surveyor};
+
+impl Surveyor<'_> {
+    /// Returns what keys can use: the target's columns as the copy sees them, and the functions that users defined.
+    pub(super) fn names(
+        &self,
+        source: &TableDefinition,
+        target: &TableDefinition,
+        sources: &Holders,
+        targets: &Holders,
+    ) -> Names {
+        let carries = self.job.copy_alias_and_materialized;
+        let mut names = self.names_of_source(source, sources);
+        for column in &target.columns {
+            let computed = match source.column(&column.name) {
+                Some(_) if column.default_kind.is_inserted() || carries => continue,
+                _ if column.default_expression.is_empty() => None,
+                _ => Some(column.default_expression.clone()),
+            };
+            names.columns.insert(column.name.clone(), computed);
+        }
+        self.add_functions(&mut names, targets);
+        names
+    }
+
+    /// Returns what the condition can use: the source's columns, and the functions that users defined there.
+    pub(super) fn names_of_source(&self, source: &TableDefinition, sources: &Holders) -> Names {
+        let computed = |kind: DefaultKind| kind == DefaultKind::Alias;
+        let columns = source.columns.iter().map(|column| {
+            (column.name.clone(), computed(column.default_kind).then(|| column.default_expression.clone()))
+        });
+        let mut names = Names { columns: columns.collect(), functions: BTreeMap::new() };
+        self.add_functions(&mut names, sources);
+        names
+    }
+
+    fn add_functions(&self, names: &mut Names, holders: &Holders) {
+        for facts in holders.iter().flatten().filter_map(|node| self.fleet.known_facts(node)) {
+            for (name, body) in &facts.functions {
+                let known = names.functions.entry(name.clone()).or_insert_with(|| body.clone());
+                // One name for two functions: nobody can look into it.
+                if known != body {
+                    *known = None;
+                }
+            }
+        }
+    }
+
+    /// Returns the fault of an expression that does not give one value for each row.
+    pub(super) fn unsteady(&self, element: &str, place: &str, found: &Unsteady) -> Fault {
+        let todo = match found.kind {
+            UnsteadyKind::Rows => {
+                "Each row must have one value: take it out, or copy from a table that has the rows already"
+            }
+            UnsteadyKind::Value => {
+                "The rows are read more than once: write the value itself, or a function of the columns"
+            }
+            UnsteadyKind::Parts => "Use the table's own columns",
+        };
+        self.task(element, &format!("{place}{}. {todo}", found.reason()))
+    }
+
+    /// Checks a condition.
+    pub(super) fn check_steady_condition(&self, condition: &str, names: &Names) -> Result<(), Vec<Fault>> {
+        let found = unsteadiness(condition, names);
+        found.map_or(Ok(()), |found| Err(vec![self.unsteady("where_condition", "", &found)]))
+    }
+}
