@@ -5,6 +5,7 @@ mod answers;
 mod dealt;
 mod frames;
 mod inspector;
+mod probe;
 mod relay;
 mod tls;
 mod warehouse;
@@ -45,6 +46,8 @@ const FILE_DOESNT_EXIST: u32 = 107;
 #[derive(Clone)]
 pub struct HttpWarehouse {
     client: Client,
+    /// Keeps no connection: each statement has one of its own.
+    fresh: Client,
     connect_timeout: Duration,
     answers: Answers,
 }
@@ -58,15 +61,25 @@ impl HttpWarehouse {
     /// # Errors
     /// Certificates or keys that cannot be used.
     pub fn new(tls: &Tls) -> Result<Self, TlsError> {
-        let http = HttpClient::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(tls::connector(tls)?);
-        let client = Client::with_http_client(http).with_compression(Compression::None).with_validation(false);
-        Ok(Self { client, connect_timeout: CONNECT_TIMEOUT, answers: Answers::default() })
+        let connector = tls::connector(tls)?;
+        let pooled =
+            HttpClient::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build::<_, _>(connector.clone());
+        let single = HttpClient::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        let plain =
+            |http| Client::with_http_client(http).with_compression(Compression::None).with_validation(false);
+        let (client, fresh) = (plain(pooled), plain(single));
+        Ok(Self { client, fresh, connect_timeout: CONNECT_TIMEOUT, answers: Answers::default() })
     }
 
     /// Whoever asks a node goes through here, so that its password is known where answers are read.
     fn client(&self, node: &Node) -> Client {
+        self.entered(&self.client, node)
+    }
+
+    /// Enters with the account of a node over one of our clients.
+    fn entered(&self, client: &Client, node: &Node) -> Client {
         self.answers.keep_secret(&node.password);
-        let client = self.client.clone().with_url(node.url());
+        let client = client.clone().with_url(node.url());
         account::enter(client, node).with_product_info("clickhouse-copier", env!("CARGO_PKG_VERSION"))
     }
 

@@ -18,7 +18,7 @@ use crate::task::{IfTargetNotEmpty, TableJob, Task};
 
 use super::fleet::Fleet;
 use super::since::{Since, few, mark_of};
-use super::survey::{Fault, Survey};
+use super::survey::{Fault, Survey, lossy_conversions};
 use super::wishes::source_wishes;
 
 /// The partitions of a source shard with their bytes.
@@ -59,6 +59,7 @@ impl Planner<'_> {
         let mut unchanged = 0;
         if let Some(since) = since {
             (found, unchanged) = self.since(found, since, &mut remarks).await?;
+            self.refuse_lossy(&found, &mut remarks).await?;
         }
         self.look_at_target(&mut found, &mut remarks).await?;
         let clones = self.clones(&mut found).await?;
@@ -98,6 +99,15 @@ impl Planner<'_> {
 
     pub(super) fn world(&self, problem: &impl ToString) -> Fault {
         Fault::World(format!("table {}: {}", self.job.name, problem.to_string()))
+    }
+
+    /// Counts the values that conversions would lose in what a later pass copies; the first pass was counted when the task was
+    /// accepted.
+    async fn refuse_lossy(&self, found: &[Found], remarks: &mut Vec<String>) -> Result<(), Fault> {
+        let values = found.iter().map(|partition| partition.value.clone()).collect();
+        let (faults, told) = lossy_conversions(self.fleet, self.task, self.survey, Some(values)).await;
+        remarks.extend(told);
+        faults.into_iter().next().map_or(Ok(()), Err)
     }
 
     /// The partitions of the target's key with rows and bytes on each source shard, in the order of their values.
