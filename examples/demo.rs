@@ -1,8 +1,9 @@
 //! A copy from start to end on real servers of its own, with a crash in the middle, and the way back.
 //!
 //! `cargo build --bins --example demo && cargo run --example demo`; ends with 1 if anything is not as it should be. All
-//! servers live on loopback addresses in a temporary folder and end with this process. With `-- --stay` it asks before it
-//! begins, so that the dashboard can be opened first, and before it ends.
+//! servers live on loopback addresses in a temporary folder and end with this process. The servers are ClickHouse 25.8;
+//! `-- --servers 18.16` takes that release, `-- --servers 18.16,25.8` a source cluster of the first and a target cluster of the
+//! second. With `-- --stay` it asks before it begins, so that the dashboard can be opened first, and before it ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -15,7 +16,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use clickhouse_copier::sql::{Column, DefaultKind, row_hash};
-use lab::{ClickHouse, Lab, LabSpec};
+use lab::{ClickHouse, Lab, LabSpec, Release};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -87,8 +88,15 @@ impl Demo {
     fn run() -> Outcome<()> {
         let program = program()?;
         let begun = Instant::now();
-        println!("A laboratory: ZooKeeper and five ClickHouse servers (missing Debian packages are installed first) …");
-        let lab = Lab::start(LabSpec { clickhouse: SOURCE.len() + TARGET.len(), ..LabSpec::default() })?;
+        let [source, target] = releases()?;
+        println!(
+            "A laboratory: ZooKeeper, a source of two ClickHouse servers ({}) and a target of three ({}). What is missing is \
+             fetched first.",
+            source.name(),
+            target.name()
+        );
+        let servers = [vec![source; SOURCE.len()], vec![target; TARGET.len()]].concat();
+        let lab = Lab::start(LabSpec::mixed(&servers))?;
         let demo = Demo { begun, lab, program };
         let hosts = |servers: &[usize]| servers.iter().map(|&at| demo.lab.clickhouse(at).host()).collect::<Vec<_>>();
         demo.say(&format!(
@@ -392,6 +400,21 @@ impl Drop for Worker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The releases of the source's and of the target's servers, as `--servers` says.
+fn releases() -> Outcome<[Release; 2]> {
+    let mut arguments = std::env::args().skip(1);
+    if !arguments.any(|argument| argument == "--servers") {
+        return Ok([Release::V25_8; 2]);
+    }
+    let said = arguments.next().unwrap_or_default();
+    let known = Release::ALL.into_iter().filter(|release| release.is_whole()).map(Release::name);
+    let wrong =
+        format!("--servers {said:?}: one release or two with a comma, of {}", known.collect::<Vec<_>>().join(", "));
+    let whole = |name: &str| Release::named(name).filter(|release| release.is_whole()).ok_or(wrong.clone());
+    let (source, target) = said.split_once(',').unwrap_or((&said, &said));
+    Ok([whole(source)?, whole(target)?])
 }
 
 /// The program that cargo built beside this example: `target/debug/examples/demo` → `target/debug/clickhouse-copier`.

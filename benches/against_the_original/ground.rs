@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lab::{ClickHouse, Lab, LabSpec};
+use lab::{ClickHouse, Lab, LabSpec, Release};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use zookeeper_client as zk;
@@ -43,7 +43,7 @@ impl<'a> Ground<'a> {
     pub fn prepare(case: &'static Case, arguments: &'a Arguments, query_log: bool) -> Outcome<Self> {
         let begun = Instant::now();
         let clickhouse = case.sources + case.targets;
-        let lab = Lab::start(LabSpec { clickhouse, query_log, ..LabSpec::default() })?;
+        let lab = Lab::start(LabSpec { query_log, ..LabSpec::of(Release::V18_16, clickhouse) })?;
         let sources = &lab.servers()[..case.sources];
         let (shards, rows) = (u64::try_from(case.sources)?, case.rows(arguments.rows));
         thread::scope(|scope| {

@@ -34,7 +34,7 @@ use clickhouse_copier::worker::dice::Dice;
 use clickhouse_copier::worker::interrupt::Interrupt;
 use clickhouse_copier::worker::site::Conduct;
 use clickhouse_copier::worker::{Ending, Jobs, Launch, run};
-use lab::{Lab, LabSpec};
+use lab::{Lab, LabSpec, Release};
 use tempfile::TempDir;
 
 use counted::{Counted, Counts};
@@ -83,7 +83,7 @@ impl Place {
         if options.local {
             return Self::Local(tempfile::tempdir().unwrap_or_else(|error| panic!("no folder: {error}")));
         }
-        let spec = LabSpec { clickhouse: 0, ..LabSpec::default() };
+        let spec = LabSpec::of(Release::V25_8, 0);
         Self::ZooKeeper(Box::new(Lab::start(spec).unwrap_or_else(|error| panic!("no ZooKeeper: {error}"))))
     }
 

@@ -33,7 +33,7 @@ pub(super) const RELAY_DEFAULTS: &[(&str, &str)] = &[
 pub(super) const PLAIN_DICTIONARIES: &str = "low_cardinality_allow_in_native_format";
 
 /// Equal rows are rows: nothing of ours may be taken for a repetition (facts file, T1). Large partitions may be moved and
-/// dropped. REPLACE waits for this replica; the others are looked at by ourselves.
+/// dropped, and what is dropped is gone. REPLACE waits for this replica; the others are looked at by ourselves.
 const TARGET_DEFAULTS: &[(&str, &str)] = &[
     ("insert_deduplicate", "0"),
     ("deduplicate_insert", "disable"),
@@ -41,6 +41,9 @@ const TARGET_DEFAULTS: &[(&str, &str)] = &[
     ("alter_sync", "1"),
     ("max_partition_size_to_drop", "0"),
     ("max_table_size_to_drop", "0"),
+    // Atomic databases drop a table minutes later unless told otherwise; until then the nodes of a Replicated one stay in
+    // ZooKeeper, and the space on the disk.
+    ("database_atomic_wait_for_drop_and_detach_synchronously", "1"),
     ("max_partitions_per_insert_block", "0"),
     ("optimize_on_insert", "0"),
 ];

@@ -3,12 +3,15 @@
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 
+use lab::Release;
 use nix::sys::signal::Signal;
+use rstest_reuse::apply;
 use scraper::{ElementRef, Html, Selector};
 use serde_json::Value;
 
 use super::copy::{BY_MONTH, COLUMNS, fill};
 use super::harness::{Scene, scene};
+use crate::both;
 
 const TRIES: [&str; 3] = ["--max-table-tries=1", "--max-shard-partition-tries=2", "--retry-delay-ms=1"];
 
@@ -33,9 +36,9 @@ fn keeps(scene: &Scene, file: &str) -> String {
 }
 
 /// Two shards become three, by two workers.
-#[test]
-fn the_page_says_what_the_json_and_the_servers_say_and_one_worker_tells_that_it_is_finished() {
-    let scene = scene!();
+#[apply(both)]
+fn the_page_says_what_the_json_and_the_servers_say_and_one_worker_tells_that_it_is_finished(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 30_000, 3);
     let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id").with("batch_bytes", "1");
     let task = scene.task(&[&[0], &[1]], &[&[2], &[3]]).with(hits);
@@ -123,10 +126,10 @@ fn the_page_says_what_the_json_and_the_servers_say_and_one_worker_tells_that_it_
 }
 
 /// Whatever goes wrong and however early: there is a report, and a hook reads it.
-#[test]
-fn every_failure_is_reported_and_told_and_no_secret_with_it() {
+#[apply(both)]
+fn every_failure_is_reported_and_told_and_no_secret_with_it(#[case] release: Release) {
     const SECRET: &str = "hush-in-a-report";
-    let scene = scene!();
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 3000, 2);
     let failure = keeps(&scene, "failure.json");
     let hooks = ["--on-failure", &failure, "--report=report.json", "--report=report.html", "--on-finish", "exit 1"];

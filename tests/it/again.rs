@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use lab::LabSpec;
+use lab::{LabSpec, Release};
 use nix::sys::signal::Signal;
+use rstest_reuse::apply;
 
+use crate::both;
 use crate::copy::{BY_MONTH, COLUMNS, fill, rows};
 use crate::harness::{Scene, Task, scene};
 
-#[test]
-fn a_finished_task_is_said_to_be_finished_at_once() {
-    let scene = scene!(own LabSpec { clickhouse: 2, ..LabSpec::default() });
+#[apply(both)]
+fn a_finished_task_is_said_to_be_finished_at_once(#[case] release: Release) {
+    let scene = scene!(own LabSpec::of(release, 2));
     fill(&scene, &[0], BY_MONTH, 5000, 2);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
     scene.run(&task).with(0);
@@ -38,9 +40,9 @@ fn begun(scene: &Scene) -> Task {
     task
 }
 
-#[test]
-fn a_task_edited_after_planning_is_refused_with_the_difference() {
-    let scene = scene!();
+#[apply(both)]
+fn a_task_edited_after_planning_is_refused_with_the_difference(#[case] release: Release) {
+    let scene = scene!(release);
     let task = begun(&scene);
     let xml = task.xml();
     type Edit = (&'static str, &'static str, &'static [&'static str]);
@@ -67,9 +69,9 @@ fn a_task_edited_after_planning_is_refused_with_the_difference() {
     scene.check_status(&task);
 }
 
-#[test]
-fn a_task_of_which_only_settings_were_edited_goes_on() {
-    let scene = scene!();
+#[apply(both)]
+fn a_task_of_which_only_settings_were_edited_goes_on(#[case] release: Release) {
+    let scene = scene!(release);
     let mut task = begun(&scene);
     task = task.more("<max_workers>7</max_workers><settings><max_threads>1</max_threads></settings>");
     scene.launch(&task).args(&["--task-upload-force", "true"]).run().with(0);
@@ -79,9 +81,9 @@ fn a_task_of_which_only_settings_were_edited_goes_on() {
     assert!(stored.contains("<max_workers>7</max_workers>"), "{stored}");
 }
 
-#[test]
-fn faults_are_tried_again_until_all_is_exact() {
-    let scene = scene!();
+#[apply(both)]
+fn faults_are_tried_again_until_all_is_exact(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 20_000, 6);
     let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id").with("number_of_splits", "2");
     let task = scene.task(&[&[0], &[1]], &[&[2], &[3]]).with(hits.with("batch_bytes", "100000"));
@@ -91,9 +93,9 @@ fn faults_are_tried_again_until_all_is_exact() {
     scene.check(&task);
 }
 
-#[test]
-fn faults_on_replicated_tables_and_two_workers() {
-    let scene = scene!();
+#[apply(both)]
+fn faults_on_replicated_tables_and_two_workers(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 20_000, 6);
     let engine = format!("ReplicatedMergeTree('/tables/{}', '{{replica}}')", scene.name());
     let engine = format!("{engine} PARTITION BY toYYYYMM(d) ORDER BY (d, id)");
@@ -110,9 +112,9 @@ fn faults_on_replicated_tables_and_two_workers() {
     scene.check(&task);
 }
 
-#[test]
-fn partitions_that_fail_are_named_and_taken_up_again() {
-    let scene = scene!();
+#[apply(both)]
+fn partitions_that_fail_are_named_and_taken_up_again(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 6000, 3);
     for (number, fault) in ["--copy-fault-probability=1", "--move-fault-probability=1"].iter().enumerate() {
         let table = scene.table(&format!("t{number}")).from(&scene.src, "hits");
@@ -156,9 +158,9 @@ pub fn wait_for_transfer(scene: &Scene) {
     });
 }
 
-#[test]
-fn killed_while_rows_move() {
-    let scene = scene!();
+#[apply(both)]
+fn killed_while_rows_move(#[case] release: Release) {
+    let scene = scene!(release);
     scene.short_sessions();
     let task = slow(&scene);
     let worker = scene.launch(&task).start();
@@ -169,9 +171,9 @@ fn killed_while_rows_move() {
     scene.check_nothing_left(&task);
 }
 
-#[test]
-fn frozen_while_rows_move_and_thawed_when_others_have_finished() {
-    let scene = scene!();
+#[apply(both)]
+fn frozen_while_rows_move_and_thawed_when_others_have_finished(#[case] release: Release) {
+    let scene = scene!(release);
     scene.short_sessions();
     let task = slow(&scene);
     let frozen = scene.launch(&task).start();
@@ -199,19 +201,19 @@ fn interrupted(scene: &Scene, signal: Signal) {
     scene.check_nothing_left(&task);
 }
 
-#[test]
-fn interrupted_it_ends_at_a_safe_point_and_goes_on_later() {
-    interrupted(&scene!(), Signal::SIGINT);
+#[apply(both)]
+fn interrupted_it_ends_at_a_safe_point_and_goes_on_later(#[case] release: Release) {
+    interrupted(&scene!(release), Signal::SIGINT);
 }
 
-#[test]
-fn terminated_it_ends_at_a_safe_point_and_goes_on_later() {
-    interrupted(&scene!(), Signal::SIGTERM);
+#[apply(both)]
+fn terminated_it_ends_at_a_safe_point_and_goes_on_later(#[case] release: Release) {
+    interrupted(&scene!(release), Signal::SIGTERM);
 }
 
-#[test]
-fn interrupted_twice_it_ends_at_once() {
-    let scene = scene!();
+#[apply(both)]
+fn interrupted_twice_it_ends_at_once(#[case] release: Release) {
+    let scene = scene!(release);
     let task = slow(&scene);
     let worker = scene.launch(&task).start();
     wait_for_transfer(&scene);
@@ -226,9 +228,9 @@ fn interrupted_twice_it_ends_at_once() {
     scene.check_nothing_left(&task);
 }
 
-#[test]
-fn the_source_is_restarted_while_rows_move() {
-    let scene = scene!(own LabSpec { clickhouse: 2, ..LabSpec::default() });
+#[apply(both)]
+fn the_source_is_restarted_while_rows_move(#[case] release: Release) {
+    let scene = scene!(own LabSpec::of(release, 2));
     let task = slow(&scene);
     let worker = scene.launch(&task).start();
     wait_for_transfer(&scene);
@@ -239,9 +241,9 @@ fn the_source_is_restarted_while_rows_move() {
     scene.check_nothing_left(&task);
 }
 
-#[test]
-fn the_target_is_restarted_while_rows_move() {
-    let scene = scene!(own LabSpec { clickhouse: 2, ..LabSpec::default() });
+#[apply(both)]
+fn the_target_is_restarted_while_rows_move(#[case] release: Release) {
+    let scene = scene!(own LabSpec::of(release, 2));
     let task = slow(&scene);
     let worker = scene.launch(&task).start();
     wait_for_transfer(&scene);

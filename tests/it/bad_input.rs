@@ -3,6 +3,10 @@
 use std::fs;
 use std::time::Duration;
 
+use lab::Release;
+use rstest_reuse::apply;
+
+use crate::both;
 use crate::copy::{BY_MONTH, COLUMNS, fill};
 use crate::harness::{Ended, Launch, Scene, scene};
 
@@ -83,16 +87,16 @@ fn without(xml: &str, start: &str, end: &str) -> String {
     format!("{}{}", &xml[..from], &xml[to..])
 }
 
-#[test]
-fn the_good_task_is_good() {
-    let scene = scene!();
+#[apply(both)]
+fn the_good_task_is_good(#[case] release: Release) {
+    let scene = scene!(release);
     let xml = good(&scene);
     scene.launch_text(&xml).run().with(0);
 }
 
-#[test]
-fn files() {
-    let scene = scene!();
+#[apply(both)]
+fn files(#[case] release: Release) {
+    let scene = scene!(release);
     let good = good(&scene);
     let texts: [(&str, String, &[&str]); 7] = [
         ("empty", String::new(), &["task", "empty"]),
@@ -108,23 +112,23 @@ fn files() {
     }
 }
 
-#[test]
-fn a_task_file_that_is_not_there() {
-    let scene = scene!();
+#[apply(both)]
+fn a_task_file_that_is_not_there(#[case] release: Release) {
+    let scene = scene!(release);
     let case = Case { name: "absent", codes: TEXT, words: &["--task-file", "absent.xml", "No such file"] };
     case.check(&scene, scene.launch_text("").without_task_file().args(&["--task-file", "absent.xml"]));
 }
 
-#[test]
-fn no_task_at_the_path_and_none_given() {
-    let scene = scene!();
+#[apply(both)]
+fn no_task_at_the_path_and_none_given(#[case] release: Release) {
+    let scene = scene!(release);
     let case = Case { name: "nothing", codes: EITHER, words: &["nothing", "--task-file"] };
     case.check(&scene, scene.launch_text("").without_task_file());
 }
 
-#[test]
-fn elements() {
-    let scene = scene!();
+#[apply(both)]
+fn elements(#[case] release: Release) {
+    let scene = scene!(release);
     check_edits(
         &scene,
         &[
@@ -188,9 +192,9 @@ fn elements() {
     );
 }
 
-#[test]
-fn clusters_and_tables_that_are_not_there() {
-    let scene = scene!();
+#[apply(both)]
+fn clusters_and_tables_that_are_not_there(#[case] release: Release) {
+    let scene = scene!(release);
     let good = good(&scene);
     let source = &good[good.find("<source>").unwrap()..good.find("</source>").unwrap()];
     let host = scene.server(0).host();
@@ -216,9 +220,9 @@ fn clusters_and_tables_that_are_not_there() {
     }
 }
 
-#[test]
-fn all_faults_are_told_at_once() {
-    let scene = scene!();
+#[apply(both)]
+fn all_faults_are_told_at_once(#[case] release: Release) {
+    let scene = scene!(release);
     let bad = good(&scene).replacen("<weight>1<", "<weight>heavy<", 1).replacen(">2</number", ">two</number", 1);
     let bad = bad.replacen("<table_push>hits</table_push>", "", 1);
     let ended = scene.launch_text(&bad).run().with(2);
@@ -229,9 +233,9 @@ fn all_faults_are_told_at_once() {
     assert_eq!(scene.children(&scene.task_path()), None);
 }
 
-#[test]
-fn engines() {
-    let scene = scene!();
+#[apply(both)]
+fn engines(#[case] release: Release) {
+    let scene = scene!(release);
     const ENGINE: &str = "ENGINE = MergeTree PARTITION BY toYYYYMM(d) ORDER BY (d, id)";
     check_edits(
         &scene,
@@ -268,9 +272,9 @@ fn engines() {
     );
 }
 
-#[test]
-fn conditions_and_keys() {
-    let scene = scene!();
+#[apply(both)]
+fn conditions_and_keys(#[case] release: Release) {
+    let scene = scene!(release);
     check_edits(
         &scene,
         &[
@@ -290,9 +294,9 @@ fn conditions_and_keys() {
     );
 }
 
-#[test]
-fn partitions_of_the_wrong_type() {
-    let scene = scene!();
+#[apply(both)]
+fn partitions_of_the_wrong_type(#[case] release: Release) {
+    let scene = scene!(release);
     check_edits(
         &scene,
         &[
@@ -304,9 +308,9 @@ fn partitions_of_the_wrong_type() {
     );
 }
 
-#[test]
-fn tables_that_do_not_fit() {
-    let scene = scene!();
+#[apply(both)]
+fn tables_that_do_not_fit(#[case] release: Release) {
+    let scene = scene!(release);
     let good = good(&scene);
     let cases = [
         ("no table", "<table_pull>hits<", "<table_pull>misses<", "misses"),
@@ -323,9 +327,9 @@ fn tables_that_do_not_fit() {
     Case { name: "one shard", codes: EITHER, words: &words }.check(&scene, scene.launch_text(&good));
 }
 
-#[test]
-fn an_existing_target_table_that_does_not_fit() {
-    let scene = scene!();
+#[apply(both)]
+fn an_existing_target_table_that_does_not_fit(#[case] release: Release) {
+    let scene = scene!(release);
     let good = good(&scene);
     // In a database that was there before, so that "no database was made" can be told.
     let there = scene.database("there");
@@ -352,9 +356,9 @@ fn an_existing_target_table_that_does_not_fit() {
     }
 }
 
-#[test]
-fn accounts() {
-    let scene = scene!();
+#[apply(both)]
+fn accounts(#[case] release: Release) {
+    let scene = scene!(release);
     let good = good(&scene);
     let at = |cluster: &str, server: usize, user: &str, password: &str| {
         // The account of the only replica of a cluster's first shard.
@@ -386,9 +390,9 @@ fn nobody(scene: &Scene) -> String {
     format!("{}.150", &host[..host.rfind('.').unwrap()])
 }
 
-#[test]
-fn unreachable_shards() {
-    let scene = scene!();
+#[apply(both)]
+fn unreachable_shards(#[case] release: Release) {
+    let scene = scene!(release);
     let good = good(&scene);
     let nobody = nobody(&scene);
     for (name, server) in [("source", 0), ("second source", 1), ("target", 2), ("second target", 3)] {
@@ -401,9 +405,9 @@ fn unreachable_shards() {
         .check(&scene, scene.launch_text(&unknown));
 }
 
-#[test]
-fn an_unreachable_zookeeper() {
-    let scene = scene!();
+#[apply(both)]
+fn an_unreachable_zookeeper(#[case] release: Release) {
+    let scene = scene!(release);
     let good = good(&scene);
     let nobody = nobody(&scene);
     let text = scene.keeper_text("").replace(scene.lab().zookeeper().host(), &nobody);
@@ -411,9 +415,9 @@ fn an_unreachable_zookeeper() {
     Case { name: "zookeeper", codes: WORLD, words: &[&nobody, "ZooKeeper"] }.check(&scene, scene.launch_text(&good));
 }
 
-#[test]
-fn keeper_files() {
-    let scene = scene!();
+#[apply(both)]
+fn keeper_files(#[case] release: Release) {
+    let scene = scene!(release);
     let good = good(&scene);
     let node = "<node><host>127.0.0.1</host></node>";
     let texts: [(&str, String, &[&str]); 8] = [

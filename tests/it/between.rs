@@ -1,27 +1,18 @@
-//! Copies from a node of 24.5 to 18.16: what only shows between versions that speak to each other.
+//! Copies from modern servers to old ones and to each other: what only shows between two releases, or between servers that
+//! take a sharding key in `remote()`.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::sync::Arc;
 
-use clickhouse_copier::cluster::http::HttpWarehouse;
-use clickhouse_copier::inspector_conformance;
-use clickhouse_copier::model::{Node, Tls};
 use lab::{Certificate, ClickHouse, Lab, LabSpec, Release};
+use rstest_reuse::apply;
 
+use crate::both;
 use crate::harness::{Scene, Task, scene};
 use crate::matrix::cluster_of;
 
 const MONTHLY: &str = "ENGINE = MergeTree PARTITION BY toYYYYMM(d) ORDER BY id";
 const ROWS: &str = "SELECT toDate('2018-01-15') + number % 60, number FROM numbers(3000)";
-
-/// What is asked before a copy; grants are listed here, and not answered for.
-async fn between(test: &str) -> (HttpWarehouse, [Arc<Node>; 2], String) {
-    let nodes = [0, 1].map(|index| Arc::new(Node::new(Lab::shared_between().modern(index).host())));
-    (HttpWarehouse::new(&Tls::default()).unwrap(), nodes, format!("it_between__{test}"))
-}
-
-inspector_conformance!(between);
 
 /// A table `hits` on the source.
 fn fill(scene: &Scene, source: &ClickHouse, engine: &str) {
@@ -40,36 +31,35 @@ fn arrived(scene: &Scene, name: &str) -> String {
     scene.ask(0, &format!("SELECT count(), sum(id) FROM {}.hits", scene.database(name)))
 }
 
+/// 18.16 knows few settings of tables.
 #[test]
 fn settings_of_the_sources_table_that_the_target_does_not_know_are_left_out() {
-    let scene = scene!();
-    let source = Lab::shared_between().modern(0);
+    let scene = scene!(Release::V18_16);
+    let source = Lab::shared(Release::V25_8).clickhouse(0);
     let settings = "SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1, min_bytes_for_wide_part = 0";
     fill(&scene, source, &format!("{MONTHLY} {settings}"));
-    let ended = scene.run(&task(&scene, source, "made", "push")).with(0);
+    let ended = scene.run(&task(&scene, source, "made", "relay")).with(0);
     ended.tells(&["left out", "the setting ttl_only_drop_parts", "the setting min_bytes_for_wide_part"]);
     assert_eq!(arrived(&scene, "made"), "3000\t4498500");
     let made = format!("SELECT engine_full FROM system.tables WHERE database = '{}'", scene.database("made"));
     assert!(scene.ask(0, &made).ends_with("SETTINGS index_granularity = 1024"), "{}", scene.ask(0, &made));
     // What the task itself says is not touched.
-    let mut own = task(&scene, source, "own", "push");
+    let mut own = task(&scene, source, "own", "relay");
     own.tables[0] = own.tables[0].clone().engine(&format!("{MONTHLY} {settings}"));
     scene.run(&own).with(1).tells(&["ttl_only_drop_parts"]);
 }
 
 /// Whatever the profile of our account says.
-#[test]
-fn deleted_rows_stay_deleted_where_the_profile_shows_them() {
-    let scene = scene!();
+#[apply(both)]
+fn deleted_rows_stay_deleted_where_the_profile_shows_them(#[case] release: Release) {
+    let scene = scene!(release);
     let spec = LabSpec {
         zookeeper: false,
-        clickhouse: 0,
-        modern: vec![Release::V24_5],
         settings: vec![("apply_deleted_mask".into(), "0".into())],
-        ..LabSpec::default()
+        ..LabSpec::of(Release::V25_8, 1) // 18.16 deletes no rows in this way
     };
     let lab = Lab::start(spec).unwrap();
-    let source = lab.modern(0);
+    let source = lab.clickhouse(0);
     fill(&scene, source, MONTHLY);
     source.query(&format!("DELETE FROM {}.hits WHERE id % 3 = 0 SETTINGS apply_deleted_mask = 1", scene.src)).unwrap();
     let shown = format!("SELECT count() FROM {}.hits", scene.src);
@@ -79,15 +69,14 @@ fn deleted_rows_stay_deleted_where_the_profile_shows_them() {
 }
 
 /// The servers speak TLS to each other, with the account and address of the task, or with those of a collection.
+/// 18.16 has no named collections.
 #[test]
 fn rows_are_pushed_over_tls_and_with_a_named_collection() {
     let scene = scene!(own LabSpec {
-        clickhouse: 1,
-        modern: vec![Release::V24_5],
-        secure: BTreeMap::from([(0, Certificate::Good)]),
-        ..LabSpec::default()
+        secure: BTreeMap::from([(0, Certificate::Good), (1, Certificate::Good)]),
+        ..LabSpec::of(Release::V25_8, 2)
     });
-    let (source, target) = (scene.lab().modern(0), scene.server(0));
+    let (source, target) = (scene.server(1), scene.server(0));
     let trusted = format!("<caConfig>{}</caConfig>", scene.lab().authority().display());
     let keeper = scene.keeper_text("");
     let openssl = format!("</zookeeper><openSSL><client>{trusted}</client></openSSL>");
@@ -113,10 +102,11 @@ fn rows_are_pushed_over_tls_and_with_a_named_collection() {
 
 /// What a sharding key of `remote()` does with rows is what the worker does with them, and a filter for each shard: each server
 /// gets the same ones, with weights too.
+/// 18.16's `remote()` takes no sharding key.
 #[test]
 fn one_insert_serves_all_target_shards_and_places_rows_alike() {
-    let scene = scene!();
-    let source = Lab::shared_between().modern(0);
+    let scene = scene!(Release::V25_8);
+    let source = scene.server(3);
     fill(&scene, source, MONTHLY);
     let targets = [0, 1, 2].map(|number| scene.server(number));
     for (key_name, key) in [("id", "id"), ("hash", "intHash32(id)"), ("signed", "toInt32(id) - 1500"), ("one", "7")] {

@@ -1,11 +1,13 @@
 //! `check`: what would keep a task from being copied is said before anything is made.
 
-use lab::{Lab, LabSpec, Release};
+use lab::{Lab, LabSpec, Release, User};
+use rstest_reuse::apply;
 use serde_json::Value;
 
 use crate::copy::{BY_MONTH, COLUMNS, fill};
 use crate::harness::{Ended, Scene, Task, scene};
 use crate::matrix::cluster_of;
+use crate::{both, modern_ones};
 
 /// From two servers to two others; the target's database is there, its table is not.
 fn good(scene: &Scene) -> Task {
@@ -16,8 +18,8 @@ fn good(scene: &Scene) -> Task {
 }
 
 /// Servers on which no other test's statements are seen.
-fn alone() -> LabSpec {
-    LabSpec { clickhouse: 4, ..LabSpec::default() }
+fn alone(release: Release) -> LabSpec {
+    LabSpec::of(release, 4)
 }
 
 fn check(scene: &Scene, task: &Task) -> Ended {
@@ -39,12 +41,12 @@ fn says(ended: &Ended, words: &[&str]) {
     assert!(found, "no line has {words:?}:\n{}\n{}", ended.stdout, ended.stderr);
 }
 
-#[test]
-fn a_task_that_nothing_is_wrong_with() {
-    let scene = scene!(own alone());
+#[apply(both)]
+fn a_task_that_nothing_is_wrong_with(#[case] release: Release) {
+    let scene = scene!(own alone(release));
     let task = good(&scene);
     let ended = check(&scene, &task).with(0);
-    says(&ended, &["remark", "ClickHouse 18.16.1", scene.server(3).host()]);
+    says(&ended, &["remark", &format!("ClickHouse {}.", scene.release().name()), scene.server(3).host()]);
     says(&ended, &["remark", "table hits", "2 partitions with 2000 rows"]);
     says(&ended, &["remark", "nodes in ZooKeeper"]);
     says(&ended, &["0 faults, 0 warnings"]);
@@ -56,9 +58,9 @@ fn a_task_that_nothing_is_wrong_with() {
     says(&after, &["remark", "is finished"]);
 }
 
-#[test]
-fn no_coordinator_is_needed_to_ask() {
-    let scene = scene!(own alone());
+#[apply(both)]
+fn no_coordinator_is_needed_to_ask(#[case] release: Release) {
+    let scene = scene!(own alone(release));
     let task = good(&scene);
     let file = scene.dir().join("task.xml");
     std::fs::write(&file, task.xml()).unwrap();
@@ -73,9 +75,9 @@ fn no_coordinator_is_needed_to_ask() {
     assert!(findings.iter().all(|finding| finding["about"] != "zookeeper"), "{report}");
 }
 
-#[test]
-fn several_faults_are_told_at_once() {
-    let scene = scene!();
+#[apply(both)]
+fn several_faults_are_told_at_once(#[case] release: Release) {
+    let scene = scene!(release);
     let mut task = good(&scene);
     task.target_account = Some(("readonly".into(), String::new()));
     let engine = "ReplicatedMergeTree('/it/{nope}/x', '{replica}') PARTITION BY toYYYYMM(d) ORDER BY id";
@@ -95,9 +97,9 @@ fn several_faults_are_told_at_once() {
     assert!(ended.stdout.contains("a run would fail"), "{}", ended.stdout);
 }
 
-#[test]
-fn partitions_that_are_not_empty_and_their_fate() {
-    let scene = scene!();
+#[apply(both)]
+fn partitions_that_are_not_empty_and_their_fate(#[case] release: Release) {
+    let scene = scene!(release);
     let mut task = good(&scene);
     scene.on(&[2, 3], &format!("CREATE TABLE {}.hits {COLUMNS} {BY_MONTH}", scene.dst));
     scene.ask(2, &format!("INSERT INTO {}.hits SELECT toDate('2018-01-02'), 1, 's', 1", scene.dst));
@@ -112,16 +114,16 @@ fn partitions_that_are_not_empty_and_their_fate() {
     }
 }
 
-#[test]
-fn views_mutations_and_leftovers() {
-    let scene = scene!();
+#[apply(both)]
+fn views_mutations_and_leftovers(#[case] release: Release) {
+    let scene = scene!(release);
     let mut task = good(&scene);
     let (src, dst) = (&scene.src, &scene.dst);
     scene.on(&[2, 3], &format!("CREATE TABLE {dst}.hits {COLUMNS} {BY_MONTH}"));
     let view = "ENGINE = MergeTree PARTITION BY d ORDER BY d AS SELECT d, count() AS n";
     scene.ask(3, &format!("CREATE MATERIALIZED VIEW {dst}.mv {view} FROM {dst}.hits GROUP BY d"));
     scene.ask(0, &format!("SYSTEM STOP MERGES {src}.hits"));
-    scene.ask(0, &format!("ALTER TABLE {src}.hits DELETE WHERE v = 123456"));
+    scene.mutate(0, &format!("ALTER TABLE {src}.hits DELETE WHERE v = 123456"));
     scene.ask(2, &format!("CREATE TABLE {dst}.copier_ba9876543210_t0_b0_p0_a1 (a UInt8) ENGINE = Log"));
     task.tables[0] = scene.table("hits").sharding_key("id");
     let ended = check(&scene, &task.clone().more("<settings><max_thraeds>1</max_thraeds></settings>")).with(0);
@@ -133,11 +135,12 @@ fn views_mutations_and_leftovers() {
     scene.ask(0, &format!("SYSTEM START MERGES {src}.hits"));
 }
 
-#[test]
-fn a_modern_target_tells_of_its_ttl_its_mutations_and_its_disks() {
-    let scene = scene!();
+/// 18.16 has no TTL, its mutations have no last error, and it tells of no disks.
+#[apply(modern_ones)]
+fn a_modern_target_tells_of_its_ttl_its_mutations_and_its_disks(#[case] release: Release) {
+    let scene = scene!(Release::V18_16, for release);
     fill(&scene, &[0], BY_MONTH, 500, 2);
-    let (node, dst) = (Lab::shared_modern().modern(0), &scene.dst);
+    let (node, dst) = (Lab::shared(release).clickhouse(0), &scene.dst);
     let ask = |sql: &str| node.query(sql).unwrap();
     ask(&format!("DROP DATABASE IF EXISTS {dst}"));
     ask(&format!("CREATE DATABASE {dst}"));
@@ -162,31 +165,32 @@ fn a_modern_target_tells_of_its_ttl_its_mutations_and_its_disks() {
     ask(&format!("DROP DATABASE {dst}"));
 }
 
-/// By CHECK GRANT, and by SHOW GRANTS where there is none yet.
+/// By CHECK GRANT, and by SHOW GRANTS where there is none yet; 18.16 has no grants.
 #[test]
 fn rights_that_are_missing_are_told_with_the_statement_that_gives_them() {
+    let grants = ["SELECT", "INSERT, CREATE TABLE, KILL QUERY"].map(|rights| format!("GRANT {rights} ON *.*"));
     let scene = scene!(own LabSpec {
-        modern: vec![Release::V26_9, Release::V24_5],
-        grants: ["SELECT", "INSERT, CREATE TABLE, KILL QUERY"].map(|rights| format!("GRANT {rights} ON *.*")).into(),
-        ..LabSpec::default()
+        users: vec![User { grants: grants.into(), ..User::new("few", "") }],
+        ..LabSpec::mixed(&[Release::V18_16, Release::V26_9, Release::V25_8, Release::V24_8])
     });
     fill(&scene, &[0], BY_MONTH, 500, 2);
     let source = scene.lab().cluster("source", &[&[0]]);
-    for number in [0, 1] {
-        let node = scene.lab().modern(number);
+    for number in [1, 2, 3] {
+        let node = scene.server(number);
         let target = cluster_of("target", &[node]);
-        let task = Task::new(scene.task_path(), source.clone(), target).at(node.host()).with(scene.table("hits"));
+        let mut task = Task::new(scene.task_path(), source.clone(), target).at(node.host()).with(scene.table("hits"));
+        task.target_account = Some(("few".into(), String::new()));
         let ended = scene.launch(&task).verb("check").run().with(1);
-        let missing = format!("DROP TABLE, ALTER DELETE, CREATE DATABASE ON {}.* TO default", scene.dst);
-        says(&ended, &["FAULT", node.host(), "user default lacks DROP TABLE", &format!("GRANT {missing}")]);
+        let missing = format!("DROP TABLE, ALTER DELETE, CREATE DATABASE ON {}.* TO few", scene.dst);
+        says(&ended, &["FAULT", node.host(), "user few lacks DROP TABLE", &format!("GRANT {missing}")]);
         // Which is what a run comes to know.
         scene.run(&task).with(1).tells(&[node.host(), "Not enough privileges"]);
     }
 }
 
-#[test]
-fn a_zookeeper_that_does_not_answer_hides_nothing_else() {
-    let scene = scene!();
+#[apply(both)]
+fn a_zookeeper_that_does_not_answer_hides_nothing_else(#[case] release: Release) {
+    let scene = scene!(release);
     let mut task = good(&scene);
     let host = scene.server(0).host();
     let nobody = format!("{}.150", &host[..host.rfind('.').unwrap()]);
@@ -200,9 +204,9 @@ fn a_zookeeper_that_does_not_answer_hides_nothing_else() {
     scene.launch(&task).without_task_file().verb("check").run().with(1).tells(&["ZooKeeper", &nobody]);
 }
 
-#[test]
-fn what_is_wrong_with_the_task_itself_and_with_the_way_to_servers() {
-    let scene = scene!();
+#[apply(both)]
+fn what_is_wrong_with_the_task_itself_and_with_the_way_to_servers(#[case] release: Release) {
+    let scene = scene!(release);
     let task = good(&scene);
     let xml = task.xml();
     let of = |text: &str| scene.launch_text(text).verb("check").run();

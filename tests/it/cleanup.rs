@@ -1,9 +1,11 @@
 //! `cleanup`: what dead workers left is listed and removed, nothing else is, and the task goes on afterwards.
 
 use clickhouse_copier::keeper::{Coordinator, ZooKeeperCoordinator, ZooKeeperOptions, delete_tree};
-use lab::LabSpec;
+use lab::{LabSpec, Release};
+use rstest_reuse::apply;
 use serde_json::{Value, json};
 
+use crate::both;
 use crate::copy::{BY_MONTH, fill};
 use crate::crash::{PLAIN, REPLICATED, kill_at, task};
 use crate::harness::{Ended, Launch, Scene, Task, scene};
@@ -115,34 +117,34 @@ fn clean(scene: &Scene, engine: &str, point: &str, done: usize) {
     cleanup(scene, &task, &["--remove"]).run().with(0).reports(&["The task is finished"]);
 }
 
-#[test]
-fn of_a_piece() {
-    clean(&scene!(), PLAIN, "piece-pushed", 0);
+#[apply(both)]
+fn of_a_piece(#[case] release: Release) {
+    clean(&scene!(release), PLAIN, "piece-pushed", 0);
 }
 
-#[test]
-fn of_copied_pieces() {
-    clean(&scene!(), REPLICATED, "publication-claimed", 0);
+#[apply(both)]
+fn of_copied_pieces(#[case] release: Release) {
+    clean(&scene!(release), REPLICATED, "publication-claimed", 0);
 }
 
-#[test]
-fn of_a_publication() {
-    clean(&scene!(), PLAIN, "gathered", 0);
+#[apply(both)]
+fn of_a_publication(#[case] release: Release) {
+    clean(&scene!(release), PLAIN, "gathered", 0);
 }
 
-#[test]
-fn of_a_publication_whose_rows_are_in_place() {
-    clean(&scene!(), REPLICATED, "placed", 0);
+#[apply(both)]
+fn of_a_publication_whose_rows_are_in_place(#[case] release: Release) {
+    clean(&scene!(release), REPLICATED, "placed", 0);
 }
 
-#[test]
-fn of_a_batch_that_is_done() {
-    clean(&scene!(), PLAIN, "batch-recorded", 1);
+#[apply(both)]
+fn of_a_batch_that_is_done(#[case] release: Release) {
+    clean(&scene!(release), PLAIN, "batch-recorded", 1);
 }
 
-#[test]
-fn while_a_worker_is_alive_nothing_is_removed() {
-    let scene = scene!();
+#[apply(both)]
+fn while_a_worker_is_alive_nothing_is_removed(#[case] release: Release) {
+    let scene = scene!(release);
     let task = task(&scene, PLAIN, "fail");
     let worker = scene.launch(&task).args(&["--jobs", "1"]).stop_at("piece-verified").start();
     worker.reaches("piece-verified");
@@ -161,9 +163,9 @@ fn while_a_worker_is_alive_nothing_is_removed() {
 }
 
 /// It waits; when the clean-up dies half way, it goes on.
-#[test]
-fn a_worker_that_starts_meanwhile_waits_and_is_not_harmed() {
-    let scene = scene!();
+#[apply(both)]
+fn a_worker_that_starts_meanwhile_waits_and_is_not_harmed(#[case] release: Release) {
+    let scene = scene!(release);
     let task = task(&scene, PLAIN, "fail");
     kill_at(&scene, &task, "publication-claimed", 1);
     all_dead(&scene, &task);
@@ -178,9 +180,9 @@ fn a_worker_that_starts_meanwhile_waits_and_is_not_harmed() {
     scene.check(&task);
 }
 
-#[test]
-fn a_statement_that_still_runs_is_ended_and_no_other() {
-    let scene = scene!();
+#[apply(both)]
+fn a_statement_that_still_runs_is_ended_and_no_other(#[case] release: Release) {
+    let scene = scene!(release);
     let task = task(&scene, PLAIN, "fail");
     kill_at(&scene, &task, "piece-claimed", 1);
     all_dead(&scene, &task);
@@ -210,9 +212,9 @@ fn a_statement_that_still_runs_is_ended_and_no_other() {
     scene.check_rows(&task, &task.tables[0], "1");
 }
 
-#[test]
-fn a_forgotten_task_can_be_made_anew_and_others_below_its_path_stay() {
-    let scene = scene!();
+#[apply(both)]
+fn a_forgotten_task_can_be_made_anew_and_others_below_its_path_stay(#[case] release: Release) {
+    let scene = scene!(release);
     let outer = task(&scene, PLAIN, "fail");
     let mut inner = outer.clone().at("below");
     inner.tables[0] = scene.table("hits").to(&scene.dst, "inner").engine(PLAIN).sharding_key("id");
@@ -234,9 +236,9 @@ fn a_forgotten_task_can_be_made_anew_and_others_below_its_path_stay() {
 }
 
 /// Half of the tree is gone: nobody works on it, and the same again ends it.
-#[test]
-fn a_forgetting_that_died_half_way_is_ended_by_another() {
-    let scene = scene!();
+#[apply(both)]
+fn a_forgetting_that_died_half_way_is_ended_by_another(#[case] release: Release) {
+    let scene = scene!(release);
     let task = task(&scene, PLAIN, "fail");
     kill_at(&scene, &task, "piece-recorded", 1);
     all_dead(&scene, &task);
@@ -269,9 +271,9 @@ async fn delete(path: &str) {
     session.close().await;
 }
 
-#[test]
-fn a_task_that_zookeeper_lost_is_cleaned_up_by_its_identity() {
-    let scene = scene!();
+#[apply(both)]
+fn a_task_that_zookeeper_lost_is_cleaned_up_by_its_identity(#[case] release: Release) {
+    let scene = scene!(release);
     let lost = task(&scene, PLAIN, "fail");
     kill_at(&scene, &lost, "piece-recorded", 1);
     all_dead(&scene, &lost);
@@ -296,9 +298,9 @@ fn a_task_that_zookeeper_lost_is_cleaned_up_by_its_identity() {
     assert_eq!(like_ours(&scene), others);
 }
 
-#[test]
-fn a_server_that_does_not_answer_is_named() {
-    let scene = scene!(own LabSpec { clickhouse: 2, ..LabSpec::default() });
+#[apply(both)]
+fn a_server_that_does_not_answer_is_named(#[case] release: Release) {
+    let scene = scene!(own LabSpec::of(release, 2));
     scene.short_sessions();
     fill(&scene, &[0], BY_MONTH, 3000, 1);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));

@@ -1,7 +1,9 @@
 //! Parts that travel as files: when, what arrives, and that nothing is left on either side.
 
-use lab::{Lab, LabSpec};
+use lab::{Lab, LabSpec, Release};
+use rstest_reuse::apply;
 
+use crate::both;
 use crate::copy::{BY_MONTH, COLUMNS};
 use crate::crash::kill_at;
 use crate::harness::{Scene, Table, Task, scene};
@@ -10,7 +12,7 @@ use crate::harness::{Scene, Table, Task, scene};
 /// same rows, which a Replicated table would take for one.
 fn fill(scene: &Scene, engine: &str) {
     for shard in [0, 1] {
-        scene.ask(shard, &format!("CREATE TABLE {}.hits {COLUMNS} {engine}", scene.src));
+        scene.create_old(&[shard], &format!("CREATE TABLE {}.hits {COLUMNS} {engine}", scene.src));
         let rows = format!(
             "SELECT toDate('2018-01-01') + number % 59 AS d, number * 2 + {shard} AS id, toString(number) AS s, toInt32(1) AS v \
              FROM system.numbers LIMIT 20000"
@@ -85,9 +87,9 @@ fn check(scene: &Scene, task: &Task) {
     check_no_paths(scene, task);
 }
 
-#[test]
-fn parts_travel_as_files() {
-    let scene = scene!();
+#[apply(both)]
+fn parts_travel_as_files(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, BY_MONTH);
     let task = two_to_two(&scene, hits(&scene).with("transfer", "clone"));
     scene.run(&task).with(0);
@@ -105,9 +107,9 @@ fn parts_travel_as_files() {
 }
 
 /// Both sides Replicated, the target with two replicas of a shard; and a batch for each partition.
-#[test]
-fn replicated_tables_are_cloned_too() {
-    let scene = scene!();
+#[apply(both)]
+fn replicated_tables_are_cloned_too(#[case] release: Release) {
+    let scene = scene!(release);
     let engine = |of: &str| {
         format!(
             "ENGINE = ReplicatedMergeTree('/tables/{}/{of}/{{shard}}', '{{replica}}') PARTITION BY toYYYYMM(d) ORDER BY (d, id)",
@@ -128,9 +130,9 @@ fn replicated_tables_are_cloned_too() {
 }
 
 /// Both target servers of a shard are written to.
-#[test]
-fn each_of_two_servers_of_a_shard_fetches() {
-    let scene = scene!();
+#[apply(both)]
+fn each_of_two_servers_of_a_shard_fetches(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, "ENGINE = MergeTree(d, (id, d), 8192)");
     let mut task = scene.task(&[&[0]], &[&[2, 3]]).with(scene.table("hits").with("transfer", "clone"));
     task.target.shards[0].internal_replication = false;
@@ -139,9 +141,9 @@ fn each_of_two_servers_of_a_shard_fetches() {
     assert_eq!((fetches(&scene, &[2]), fetches(&scene, &[3])), (1, 1));
 }
 
-#[test]
-fn on_one_server_nothing_needs_to_be_fetched() {
-    let scene = scene!();
+#[apply(both)]
+fn on_one_server_nothing_needs_to_be_fetched(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, BY_MONTH);
     let task = scene.task(&[&[0]], &[&[0]]).with(hits(&scene).with("transfer", "clone"));
     scene.run(&task).with(0);
@@ -150,9 +152,9 @@ fn on_one_server_nothing_needs_to_be_fetched() {
 }
 
 /// String keys, whose partitions have ids that no expression gives.
-#[test]
-fn ids_of_partitions_are_looked_up_where_they_are_hashes() {
-    let scene = scene!();
+#[apply(both)]
+fn ids_of_partitions_are_looked_up_where_they_are_hashes(#[case] release: Release) {
+    let scene = scene!(release);
     let keys = "ENGINE = MergeTree PARTITION BY (s, v) ORDER BY (d, id)";
     scene.ask(0, &format!("CREATE TABLE {}.hits {COLUMNS} {keys}", scene.src));
     let rows = "SELECT toDate('2018-01-01'), number, concat('it''s ', toString(number % 7)), toInt32(number % 3) - 1";
@@ -165,9 +167,9 @@ fn ids_of_partitions_are_looked_up_where_they_are_hashes() {
 }
 
 /// Workers die when the source's table is made, and when its parts are fetched.
-#[test]
-fn a_crash_leaves_nothing_on_either_side() {
-    let scene = scene!();
+#[apply(both)]
+fn a_crash_leaves_nothing_on_either_side(#[case] release: Release) {
+    let scene = scene!(release);
     scene.short_sessions();
     fill(&scene, BY_MONTH);
     let table = hits(&scene).with("transfer", "clone").with("batch_bytes", "100000");
@@ -183,9 +185,9 @@ fn a_crash_leaves_nothing_on_either_side() {
     check(&scene, &task);
 }
 
-#[test]
-fn a_clean_up_removes_what_is_left_at_the_source() {
-    let scene = scene!();
+#[apply(both)]
+fn a_clean_up_removes_what_is_left_at_the_source(#[case] release: Release) {
+    let scene = scene!(release);
     scene.short_sessions();
     fill(&scene, BY_MONTH);
     let task = two_to_two(&scene, hits(&scene).with("transfer", "clone"));
@@ -221,9 +223,9 @@ fn fill_large(scene: &Scene, engine: &str) {
     }
 }
 
-#[test]
-fn what_is_large_is_cloned_when_nothing_is_said() {
-    let scene = scene!();
+#[apply(both)]
+fn what_is_large_is_cloned_when_nothing_is_said(#[case] release: Release) {
+    let scene = scene!(release);
     fill_large(&scene, BY_MONTH);
     let task = two_to_two(&scene, hits(&scene));
     scene.run(&task).with(0).tells(&["table hits: transfer: clone: both sides have the same columns and keys"]);
@@ -245,34 +247,34 @@ fn not_cloned(scene: &Scene, task: &Task, why: &[&str]) {
     assert_eq!(fetches(scene, &[2, 3]), 0);
 }
 
-#[test]
-fn rows_of_several_target_shards_are_not_cloned() {
-    let scene = scene!();
+#[apply(both)]
+fn rows_of_several_target_shards_are_not_cloned(#[case] release: Release) {
+    let scene = scene!(release);
     fill_large(&scene, BY_MONTH);
     let task = two_to_two(&scene, scene.table("hits").sharding_key("intDiv(id, 2)"));
     not_cloned(&scene, &task, &["rows of source shard 1 belong to 2 target shards"]);
 }
 
-#[test]
-fn an_account_that_may_only_read_makes_no_tables() {
-    let scene = scene!();
+#[apply(both)]
+fn an_account_that_may_only_read_makes_no_tables(#[case] release: Release) {
+    let scene = scene!(release);
     fill_large(&scene, BY_MONTH);
     let mut task = two_to_two(&scene, hits(&scene));
     task.source_account = Some(("readonly".into(), String::new()));
     not_cloned(&scene, &task, &["user readonly may only read"]);
 }
 
-#[test]
-fn tables_of_another_granularity_are_not_cloned() {
-    let scene = scene!();
+#[apply(both)]
+fn tables_of_another_granularity_are_not_cloned(#[case] release: Release) {
+    let scene = scene!(release);
     fill_large(&scene, BY_MONTH);
     let engine = "MergeTree PARTITION BY toYYYYMM(d) ORDER BY (d, id) SETTINGS index_granularity = 1024";
     not_cloned(&scene, &two_to_two(&scene, hits(&scene).engine(engine)), &["index_granularity is 8192", "and 1024"]);
 }
 
-#[test]
-fn tables_with_other_keys_or_columns_are_not_cloned() {
-    let scene = scene!();
+#[apply(both)]
+fn tables_with_other_keys_or_columns_are_not_cloned(#[case] release: Release) {
+    let scene = scene!(release);
     fill_large(&scene, BY_MONTH);
     scene.on(&[2, 3], &format!("CREATE DATABASE {}", scene.dst));
     for (table, columns, keys, why) in [
@@ -293,9 +295,9 @@ fn tables_with_other_keys_or_columns_are_not_cloned() {
 
 /// Parts that were written before a column was added have no values of it; a table without the column's DEFAULT would read
 /// zeros from them.
-#[test]
-fn parts_without_a_column_that_came_later_are_not_cloned() {
-    let scene = scene!();
+#[apply(both)]
+fn parts_without_a_column_that_came_later_are_not_cloned(#[case] release: Release) {
+    let scene = scene!(release);
     fill_large(&scene, BY_MONTH);
     scene.on(&[0, 1], &format!("ALTER TABLE {}.hits ADD COLUMN late UInt8 DEFAULT 5", scene.src));
     let task = two_to_two(&scene, hits(&scene));
@@ -309,9 +311,9 @@ fn parts_without_a_column_that_came_later_are_not_cloned() {
 }
 
 /// A row of another shard that came after the plan was made is seen in the parts themselves.
-#[test]
-fn a_row_of_another_shard_that_comes_late_is_not_put_on_the_wrong_one() {
-    let scene = scene!();
+#[apply(both)]
+fn a_row_of_another_shard_that_comes_late_is_not_put_on_the_wrong_one(#[case] release: Release) {
+    let scene = scene!(release);
     scene.short_sessions();
     fill_large(&scene, BY_MONTH);
     for (at, code, words) in [("told", 3, "clone does not work"), ("found", 0, "transfer: not clone, since")] {
@@ -336,16 +338,18 @@ fn a_row_of_another_shard_that_comes_late_is_not_put_on_the_wrong_one() {
     }
 }
 
-/// Where nothing tells the ZooKeepers apart before, a piece does.
-#[test]
-fn servers_with_zookeepers_of_their_own_are_not_cloned_between() {
-    let scene = scene!(own LabSpec { clickhouse: 1, ..LabSpec::default() });
-    let other = Lab::start(LabSpec { clickhouse: 1, ..LabSpec::default() }).unwrap();
+/// Where nothing tells the ZooKeepers apart before, a piece does. 18.16 makes no node of its own at its start; modern servers
+/// do.
+#[apply(both)]
+fn servers_with_zookeepers_of_their_own_are_not_cloned_between(#[case] release: Release) {
+    let scene = scene!(own LabSpec::of(release, 1));
+    let other = Lab::start(LabSpec::of(release, 1)).unwrap();
     scene.ask(0, &format!("CREATE TABLE {}.hits {COLUMNS} {BY_MONTH}", scene.src));
     scene.ask(0, &format!("INSERT INTO {}.hits {}", scene.src, crate::copy::rows(0, 100, 1)));
     let mut task = scene.task(&[&[0]], &[&[0]]).with(scene.table("hits").with("transfer", "clone"));
     task.target = other.cluster("target", &[&[0]]);
-    scene.run(&task).with(3).tells(&["clone does not work", "do not have the same ZooKeeper"]);
+    let code = if release.is_modern() { 1 } else { 3 };
+    scene.run(&task).with(code).tells(&["clone does not work", "do not have the same ZooKeeper"]);
     for server in [scene.server(0), other.clickhouse(0)] {
         let path = "/tables/mark";
         let mark = format!("default.mark (a UInt8) ENGINE = ReplicatedMergeTree('{path}', 'r') ORDER BY a");

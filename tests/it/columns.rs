@@ -1,5 +1,9 @@
 //! Columns, keys and names: what a table can be made of.
 
+use lab::Release;
+use rstest_reuse::apply;
+
+use crate::both;
 use crate::copy::{BY_MONTH, COLUMNS, fill, rows};
 use crate::harness::{Scene, Table, quote, scene, tick};
 
@@ -43,9 +47,9 @@ fn described(scene: &Scene, server: usize, database: &str, table: &str) -> Strin
     )
 }
 
-#[test]
-fn every_type_with_its_default_and_comment() {
-    let scene = scene!();
+#[apply(both)]
+fn every_type_with_its_default_and_comment(#[case] release: Release) {
+    let scene = scene!(release);
     scene.ask(0, &format!("CREATE TABLE {}.hits {EVERY_TYPE} {BY_MONTH}", scene.src));
     let columns = "(d, id, s, n, a, u, dec, e, f, nest.x, nest.y, t, fl, aa, tu, nu, c)";
     scene.ask(0, &format!("INSERT INTO {}.hits {columns} {EVERY_VALUE}", scene.src));
@@ -59,9 +63,9 @@ fn every_type_with_its_default_and_comment() {
     assert_eq!(scene.sum(&[1, 2], &alias), 3000);
 }
 
-#[test]
-fn every_type_into_a_replicated_table() {
-    let scene = scene!();
+#[apply(both)]
+fn every_type_into_a_replicated_table(#[case] release: Release) {
+    let scene = scene!(release);
     scene.ask(0, &format!("CREATE TABLE {}.hits {EVERY_TYPE} {BY_MONTH}", scene.src));
     let columns = "(d, id, s, n, a, u, dec, e, f, nest.x, nest.y, t, fl, aa, tu, nu, c)";
     scene.ask(0, &format!("INSERT INTO {}.hits {columns} {EVERY_VALUE}", scene.src));
@@ -80,9 +84,9 @@ fn every_type_into_a_replicated_table() {
     }
 }
 
-#[test]
-fn an_existing_table_with_other_types_and_keys() {
-    let scene = scene!();
+#[apply(both)]
+fn an_existing_table_with_other_types_and_keys(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 20_000, 2);
     let columns = "(s String, extra String DEFAULT concat('x', s), id UInt32, v Int64, d Date)";
     let engine = "ENGINE = MergeTree PARTITION BY toMonday(d) ORDER BY (v, id) SETTINGS index_granularity = 256";
@@ -102,9 +106,9 @@ fn an_existing_table_with_other_types_and_keys() {
     scene.check_partitions(&task, &[("hits", 9)]);
 }
 
-#[test]
-fn a_value_that_does_not_fit_the_existing_table_is_no_silent_loss() {
-    let scene = scene!();
+#[apply(both)]
+fn a_value_that_does_not_fit_the_existing_table_is_no_silent_loss(#[case] release: Release) {
+    let scene = scene!(release);
     scene.ask(
         0,
         &format!("CREATE TABLE {}.hits (d Date, s String) ENGINE = MergeTree PARTITION BY d ORDER BY s", scene.src),
@@ -122,9 +126,9 @@ fn a_value_that_does_not_fit_the_existing_table_is_no_silent_loss() {
     assert_eq!(scene.ask(1, &format!("SELECT count() FROM {}.hits WHERE d = '2018-01-02'", scene.dst)), "0");
 }
 
-#[test]
-fn computed_columns_in_keys() {
-    let scene = scene!();
+#[apply(both)]
+fn computed_columns_in_keys(#[case] release: Release) {
+    let scene = scene!(release);
     let columns = "(ts DateTime, id UInt64, d Date MATERIALIZED toDate(ts), bucket UInt8 ALIAS toUInt8(id % 7))";
     let engine = "ENGINE = MergeTree PARTITION BY toYYYYMM(d) ORDER BY (d, id)";
     scene.on(&[0, 1], &format!("CREATE TABLE {}.hits {columns} {engine}", scene.src));
@@ -148,9 +152,9 @@ fn computed_columns_in_keys() {
     }
 }
 
-#[test]
-fn computed_columns_are_copied_as_they_are_when_asked() {
-    let scene = scene!();
+#[apply(both)]
+fn computed_columns_are_copied_as_they_are_when_asked(#[case] release: Release) {
+    let scene = scene!(release);
     let columns = "(d Date, id UInt64, r UInt32 MATERIALIZED rand(), twice UInt64 ALIAS id * 2)";
     scene.ask(0, &format!("CREATE TABLE {}.hits {columns} {BY_MONTH}", scene.src));
     let rows = "SELECT toDate('2018-01-01') + number % 60, number FROM system.numbers LIMIT 5000";
@@ -169,9 +173,9 @@ fn computed_columns_are_copied_as_they_are_when_asked() {
     scene.check_nothing_left(&task);
 }
 
-#[test]
-fn names_with_other_letters_blanks_and_quotes() {
-    let scene = scene!();
+#[apply(both)]
+fn odd_names(#[case] release: Release) {
+    let scene = scene!(release);
     let (src, dst) = (scene.database("база данных"), scene.database("новая 'база' \\ `x`"));
     let mut task = scene.task(&[&[0], &[1]], &[&[2], &[3]]);
     for (number, name) in ["таблица с пробелом", "it's \"so\" `so` \\", "a.b", "select"].iter().enumerate()
@@ -200,9 +204,9 @@ fn names_with_other_letters_blanks_and_quotes() {
     scene.check_partitions(&task, &[("t0", 3), ("t1", 3), ("t2", 3), ("t3", 3)]);
 }
 
-#[test]
-fn partition_keys_of_every_kind() {
-    let scene = scene!();
+#[apply(both)]
+fn partition_keys_of_every_kind(#[case] release: Release) {
+    let scene = scene!(release);
     let columns = "(k String, d Date, v Int32, e Enum8('a' = 1, 'it\\'s' = 2), f FixedString(3), t DateTime, \
                    u UUID, b Int8, id UInt64)";
     let rows = r#"SELECT ['it\'s', 'back\\slash', '', 'два слова', 'a,b', '(x)', 'tab\t', 'line\nfeed', '"', '202001'][number % 10 + 1],
@@ -245,9 +249,9 @@ fn partition_keys_of_every_kind() {
     scene.check_partitions(&task, &counts);
 }
 
-#[test]
-fn partitions_with_quotes_can_be_enabled() {
-    let scene = scene!();
+#[apply(both)]
+fn partitions_with_quotes_can_be_enabled(#[case] release: Release) {
+    let scene = scene!(release);
     scene.ask(
         0,
         &format!("CREATE TABLE {}.hits (k String, n UInt32) ENGINE = MergeTree PARTITION BY k ORDER BY n", scene.src),
@@ -268,9 +272,9 @@ fn partitions_with_quotes_can_be_enabled() {
     scene.check_partitions(&task, &[("plain", 4), ("pairs", 3)]);
 }
 
-#[test]
-fn a_wide_table() {
-    let scene = scene!();
+#[apply(both)]
+fn a_wide_table(#[case] release: Release) {
+    let scene = scene!(release);
     let columns: Vec<String> = (0..250).map(|number| format!("column_with_a_long_name_{number} UInt32")).collect();
     let columns = format!("(d Date, {})", columns.join(", "));
     scene.ask(
@@ -286,9 +290,9 @@ fn a_wide_table() {
     scene.check(&task);
 }
 
-#[test]
-fn views_on_the_target_do_not_fire() {
-    let scene = scene!();
+#[apply(both)]
+fn views_on_the_target_do_not_fire(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 5000, 2);
     scene.ask(1, &format!("CREATE DATABASE {}", scene.dst));
     scene.ask(1, &format!("CREATE TABLE {}.hits {COLUMNS} {BY_MONTH}", scene.dst));

@@ -1,11 +1,13 @@
 //! `verify`: what a task has copied is compared with its source at a later time, and what differs is named.
 
-use lab::{Lab, LabSpec};
+use lab::{Lab, LabSpec, Release};
+use rstest_reuse::apply;
 use serde_json::Value;
 
 use crate::copy::{BY_MONTH, COLUMNS, fill};
 use crate::harness::{Ended, Scene, Task, scene};
 use crate::matrix::cluster_of;
+use crate::{both, modern_ones};
 
 /// Two shards onto two, copied: 4,000 rows in two months.
 fn copied(scene: &Scene) -> Task {
@@ -34,9 +36,9 @@ fn rewrite(scene: &Scene, server: usize, engine: &str, select: &str) {
     scene.ask(server, &format!("RENAME TABLE {dst}.changed TO {dst}.hits"));
 }
 
-#[test]
-fn both_sides_are_equal_with_a_record_and_without() {
-    let scene = scene!();
+#[apply(both)]
+fn both_sides_are_equal_with_a_record_and_without(#[case] release: Release) {
+    let scene = scene!(release);
     let task = copied(&scene);
     let ended = verify(&scene, &task, &[]).with(0).reports(&["201801", "201802", "2 equal, 0 different"]);
     assert_eq!(ended.stderr, "", "nothing to warn of");
@@ -50,9 +52,9 @@ fn both_sides_are_equal_with_a_record_and_without() {
     scene.launch(&elsewhere).without_task_file().verb("verify").run().with(2).tells(&["there is no task"]);
 }
 
-#[test]
-fn a_row_that_is_missing_doubled_or_changed_is_named() {
-    let scene = scene!();
+#[apply(both)]
+fn a_row_that_is_missing_doubled_or_changed_is_named(#[case] release: Release) {
+    let scene = scene!(release);
     let task = copied(&scene);
     // Odd ids are on the second target shard.
     scene.ask(3, &format!("INSERT INTO {}.hits SELECT d, id, s, v FROM {0}.hits WHERE id = 5", scene.dst));
@@ -91,9 +93,9 @@ fn a_row_that_is_missing_doubled_or_changed_is_named() {
     assert!(all.iter().all(|words| many.stdout.contains(words)), "{}", many.stdout);
 }
 
-#[test]
-fn a_row_on_the_shard_of_another_is_a_difference() {
-    let scene = scene!();
+#[apply(both)]
+fn a_row_on_the_shard_of_another_is_a_difference(#[case] release: Release) {
+    let scene = scene!(release);
     let task = copied(&scene);
     let hits = format!("{}.hits", scene.dst);
     let row = scene.ask(3, &format!("SELECT d, id, s, v FROM {hits} WHERE id = 7"));
@@ -106,9 +108,9 @@ fn a_row_on_the_shard_of_another_is_a_difference() {
     told.reports(&["not where they belong", "1 equal, 1 different"]);
 }
 
-#[test]
-fn a_table_without_a_sorting_key_is_narrowed_by_the_hash_of_its_rows() {
-    let scene = scene!();
+#[apply(both)]
+fn a_table_without_a_sorting_key_is_narrowed_by_the_hash_of_its_rows(#[case] release: Release) {
+    let scene = scene!(release);
     let unsorted = "ENGINE = MergeTree PARTITION BY toYYYYMM(d) ORDER BY tuple()";
     fill(&scene, &[0], unsorted, 3000, 1);
     let task = scene.task(&[&[0]], &[&[2]]).with(scene.table("hits"));
@@ -121,9 +123,9 @@ fn a_table_without_a_sorting_key_is_narrowed_by_the_hash_of_its_rows() {
     assert_eq!(told.stdout.matches("hash of the row ").count(), 2, "{}", told.stdout);
 }
 
-#[test]
-fn replicas_that_are_written_to_one_by_one_are_all_looked_at() {
-    let scene = scene!();
+#[apply(both)]
+fn replicas_that_are_written_to_one_by_one_are_all_looked_at(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 1000, 2);
     let mut task = scene.task(&[&[0]], &[&[2, 3]]).with(scene.table("hits").engine(BY_MONTH));
     task.target.shards[0].internal_replication = false;
@@ -134,9 +136,9 @@ fn replicas_that_are_written_to_one_by_one_are_all_looked_at() {
     told.reports(&["1 equal, 1 different", scene.server(3).host(), "replicas of target shard 1", "but other ones"]);
 }
 
-#[test]
-fn rows_that_were_there_before_are_expected_and_missing_ones_are_not() {
-    let scene = scene!();
+#[apply(both)]
+fn rows_that_were_there_before_are_expected_and_missing_ones_are_not(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 1000, 2);
     scene.ask(2, &format!("CREATE DATABASE {}", scene.dst));
     scene.ask(2, &format!("CREATE TABLE {}.hits {COLUMNS} {BY_MONTH}", scene.dst));
@@ -157,9 +159,9 @@ fn rows_that_were_there_before_are_expected_and_missing_ones_are_not() {
         .reports(&["d 2018-02-11, id 41: 1 row on the source, no row", "1 equal, 1 diff"]);
 }
 
-#[test]
-fn what_differs_is_copied_again_when_told_so() {
-    let scene = scene!();
+#[apply(both)]
+fn what_differs_is_copied_again_when_told_so(#[case] release: Release) {
+    let scene = scene!(release);
     let task = copied(&scene);
     let written = format!(
         "SELECT max(modification_time) FROM system.parts WHERE active AND database = '{}' AND partition = '201801'",
@@ -184,9 +186,9 @@ fn what_differs_is_copied_again_when_told_so() {
     assert_eq!(refused.tells(&["--repair", "append", "would be lost"]).stdout, "");
 }
 
-#[test]
-fn a_sample_of_each_day_holds_some_partitions_and_all_in_turn() {
-    let scene = scene!();
+#[apply(both)]
+fn a_sample_of_each_day_holds_some_partitions_and_all_in_turn(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 1000, 5);
     let task = scene.task(&[&[0]], &[&[2]]).with(scene.table("hits"));
     scene.run(&task).with(0);
@@ -203,9 +205,9 @@ fn a_sample_of_each_day_holds_some_partitions_and_all_in_turn() {
     assert_eq!(seen, ["201801", "201802", "201803", "201804", "201805"]);
 }
 
-#[test]
-fn a_server_that_is_down_is_not_equal() {
-    let scene = scene!(own LabSpec { clickhouse: 3, ..LabSpec::default() });
+#[apply(both)]
+fn a_server_that_is_down_is_not_equal(#[case] release: Release) {
+    let scene = scene!(own LabSpec::of(release, 3));
     fill(&scene, &[0], BY_MONTH, 1000, 2);
     let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id");
     let task = scene.task(&[&[0]], &[&[1], &[2]]).with(hits);
@@ -216,11 +218,11 @@ fn a_server_that_is_down_is_not_equal() {
     assert!(!told.stdout.contains(", equal"), "{}", told.stdout);
 }
 
-#[test]
-fn a_modern_target_is_compared_with_an_old_source() {
-    let scene = scene!();
+#[apply(modern_ones)]
+fn a_modern_target_is_compared_with_an_old_source(#[case] release: Release) {
+    let scene = scene!(Release::V18_16, for release);
     fill(&scene, &[0], BY_MONTH, 3000, 2);
-    let (node, dst) = (Lab::shared_modern().modern(0), &scene.dst);
+    let (node, dst) = (Lab::shared(release).clickhouse(0), &scene.dst);
     let ask = |sql: &str| node.query(sql).unwrap();
     ask(&format!("DROP DATABASE IF EXISTS {dst}"));
     let source = scene.lab().cluster("source", &[&[0]]);

@@ -1,5 +1,9 @@
 //! Copies end to end: engines, partitions, conditions.
 
+use lab::Release;
+use rstest_reuse::apply;
+
+use crate::both;
 use crate::harness::{Scene, Task, scene};
 
 /// `count` rows from `from` on, the same on each call, over so many months from January 2018.
@@ -17,7 +21,7 @@ pub const BY_MONTH: &str = "ENGINE = MergeTree PARTITION BY toYYYYMM(d) ORDER BY
 /// Makes the source table `hits` on some servers and fills it with rows that differ between them.
 pub fn fill(scene: &Scene, servers: &[usize], engine: &str, count: u64, months: u64) {
     for (number, &server) in (0..).zip(servers) {
-        scene.ask(server, &format!("CREATE TABLE {}.hits {COLUMNS} {engine}", scene.src));
+        scene.create_old(&[server], &format!("CREATE TABLE {}.hits {COLUMNS} {engine}", scene.src));
         scene.ask(server, &format!("INSERT INTO {}.hits {}", scene.src, rows(number * count, count, months)));
     }
 }
@@ -33,9 +37,9 @@ fn transfers(scene: &Scene, servers: &[usize]) -> u64 {
     scene.sum(servers, &sql)
 }
 
-#[test]
-fn two_shards_to_three() {
-    let scene = scene!();
+#[apply(both)]
+fn two_shards_to_three(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 50_000, 4);
     let hits = scene.table("hits").engine(BY_MONTH).sharding_key("intHash64(id)");
     let task = scene.task(&[&[0], &[1]], &[&[2], &[3], &[4]]).with(hits);
@@ -48,9 +52,9 @@ fn two_shards_to_three() {
     }
 }
 
-#[test]
-fn months_become_weeks() {
-    let scene = scene!();
+#[apply(both)]
+fn months_become_weeks(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 20_000, 4);
     let hits = scene.table("hits").engine("MergeTree PARTITION BY toMonday(d) ORDER BY (d, id)").sharding_key("id");
     let task = scene.task(&[&[0], &[1]], &[&[2], &[3]]).with(hits);
@@ -65,9 +69,9 @@ fn months_become_weeks() {
     assert_eq!(scene.ask(2, &weeks), "17");
 }
 
-#[test]
-fn without_partitions_on_one_side_or_both() {
-    let scene = scene!();
+#[apply(both)]
+fn without_partitions_on_one_side_or_both(#[case] release: Release) {
+    let scene = scene!(release);
     let whole = "ENGINE = MergeTree ORDER BY id";
     fill(&scene, &[0], whole, 10_000, 4);
     let task = scene
@@ -84,9 +88,9 @@ fn without_partitions_on_one_side_or_both() {
     scene.check_partitions(&task, &[("hits", 1), ("cut", 4), ("joined", 1)]);
 }
 
-#[test]
-fn sources_that_have_no_partitions() {
-    let scene = scene!();
+#[apply(both)]
+fn sources_that_have_no_partitions(#[case] release: Release) {
+    let scene = scene!(release);
     let mut task = scene.task(&[&[0], &[1]], &[&[2], &[3]]);
     for engine in ["Memory", "Log", "TinyLog", "StripeLog"] {
         for (number, server) in [(0, 0), (1, 1)] {
@@ -100,9 +104,9 @@ fn sources_that_have_no_partitions() {
     scene.check_partitions(&task, &[("Memory", 2), ("Log", 2), ("TinyLog", 2), ("StripeLog", 2)]);
 }
 
-#[test]
-fn an_empty_source_gives_an_empty_table() {
-    let scene = scene!();
+#[apply(both)]
+fn an_empty_source_gives_an_empty_table(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 0, 1);
     let task = scene.task(&[&[0], &[1]], &[&[2]]).with(scene.table("hits"));
     scene.run(&task).with(0);
@@ -110,9 +114,9 @@ fn an_empty_source_gives_an_empty_table() {
     scene.check_partitions(&task, &[("hits", 0)]);
 }
 
-#[test]
-fn one_shard_of_the_source_is_empty() {
-    let scene = scene!();
+#[apply(both)]
+fn one_shard_of_the_source_is_empty(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 3000, 2);
     fill(&scene, &[1], BY_MONTH, 0, 1);
     let task = scene.task(&[&[0], &[1]], &[&[2]]).with(scene.table("hits").engine(BY_MONTH));
@@ -121,9 +125,9 @@ fn one_shard_of_the_source_is_empty() {
     scene.check_partitions(&task, &[("hits", 2)]);
 }
 
-#[test]
-fn the_engine_is_taken_from_an_old_syntax_source() {
-    let scene = scene!();
+#[apply(both)]
+fn the_engine_is_taken_from_an_old_syntax_source(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], "ENGINE = MergeTree(d, intHash32(id), (d, intHash32(id)), 4096)", 20_000, 2);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
     scene.run(&task).with(0);
@@ -137,12 +141,12 @@ fn the_engine_is_taken_from_an_old_syntax_source() {
 }
 
 /// A table of many partitions would be read again for each of them.
-#[test]
-fn what_is_published_is_counted_and_compared_without_reading_the_rest_of_the_table() {
+#[apply(both)]
+fn what_is_published_is_counted_and_compared_without_reading_the_rest_of_the_table(#[case] release: Release) {
     for (name, engine) in [("new", BY_MONTH), ("old", "ENGINE = MergeTree(d, (id, d), 1024)")] {
-        let scene = scene!();
+        let scene = scene!(release);
         let table = format!("{name}_hits");
-        scene.ask(0, &format!("CREATE TABLE {}.{table} {COLUMNS} {engine}", scene.src));
+        scene.create_old(&[0], &format!("CREATE TABLE {}.{table} {COLUMNS} {engine}", scene.src));
         scene.ask(0, &format!("INSERT INTO {}.{table} {}", scene.src, rows(0, 40_000, 4)));
         let hits = scene.table(&table).with("batch_bytes", "1").with("verify", "checksum");
         let task = scene.task(&[&[0]], &[&[1]]).at(name).with(hits);
@@ -159,9 +163,9 @@ fn what_is_published_is_counted_and_compared_without_reading_the_rest_of_the_tab
     }
 }
 
-#[test]
-fn the_engine_is_taken_from_the_source() {
-    let scene = scene!();
+#[apply(both)]
+fn the_engine_is_taken_from_the_source(#[case] release: Release) {
+    let scene = scene!(release);
     let engine =
         "ENGINE = ReplacingMergeTree(v) PARTITION BY toMonday(d) ORDER BY (d, id) SETTINGS index_granularity = 512";
     fill(&scene, &[0], engine, 20_000, 1);
@@ -174,9 +178,9 @@ fn the_engine_is_taken_from_the_source() {
     assert_eq!(scene.ask(1, &made(&scene.dst)), scene.ask(0, &made(&scene.src)));
 }
 
-#[test]
-fn a_hundred_thousand_identical_rows_into_a_replicated_table() {
-    let scene = scene!();
+#[apply(both)]
+fn a_hundred_thousand_identical_rows_into_a_replicated_table(#[case] release: Release) {
+    let scene = scene!(release);
     scene.ask(0, &format!("CREATE TABLE {}.hits {COLUMNS} {BY_MONTH}", scene.src));
     let rows = "SELECT toDate('2018-01-01'), toUInt64(1), 'same', toInt32(1) FROM system.numbers LIMIT 100000";
     scene.ask(0, &format!("INSERT INTO {}.hits {rows}", scene.src));
@@ -190,9 +194,9 @@ fn a_hundred_thousand_identical_rows_into_a_replicated_table() {
     assert_eq!(scene.ask(3, &format!("SELECT count() FROM {}.hits", scene.dst)), "100000");
 }
 
-#[test]
-fn only_rows_for_which_the_condition_holds() {
-    let scene = scene!();
+#[apply(both)]
+fn only_rows_for_which_the_condition_holds(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 20_000, 3);
     let condition = r"v < 100 AND s != 'it\'s <&> ''x''' AND id % 7 > 0 OR id = 5 -- and no more";
     let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id").with("where_condition", condition);
@@ -206,9 +210,9 @@ fn only_rows_for_which_the_condition_holds() {
     scene.check_status(&task);
 }
 
-#[test]
-fn enabled_partitions_in_every_form() {
-    let scene = scene!();
+#[apply(both)]
+fn enabled_partitions_in_every_form(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 6000, 4);
     let pair = "MergeTree PARTITION BY (toYYYYMM(d), v % 2) ORDER BY (d, id)";
     let week = "MergeTree PARTITION BY toMonday(d) ORDER BY (d, id)";
@@ -237,9 +241,9 @@ fn enabled_partitions_in_every_form() {
     scene.check_partitions(&task, &counts);
 }
 
-#[test]
-fn an_enabled_partition_that_exists_nowhere_is_a_warning() {
-    let scene = scene!();
+#[apply(both)]
+fn an_enabled_partition_that_exists_nowhere_is_a_warning(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 6000, 4);
     let hits = scene.table("hits").engine(BY_MONTH).with("enabled_partitions", "201802 209901");
     let task = scene.task(&[&[0]], &[&[1]]).with(hits);
@@ -248,9 +252,9 @@ fn an_enabled_partition_that_exists_nowhere_is_a_warning() {
     scene.check_nothing_left(&task);
 }
 
-#[test]
-fn a_partition_is_split_as_often_as_asked() {
-    let scene = scene!();
+#[apply(both)]
+fn a_partition_is_split_as_often_as_asked(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 40_000, 1);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits").engine(BY_MONTH).with("number_of_splits", "4"));
     scene.run(&task).with(0);
@@ -259,9 +263,9 @@ fn a_partition_is_split_as_often_as_asked() {
     assert!(transfers(&scene, &[0]) >= 4);
 }
 
-#[test]
-fn a_large_partition_is_cut_by_size() {
-    let scene = scene!();
+#[apply(both)]
+fn a_large_partition_is_cut_by_size(#[case] release: Release) {
+    let scene = scene!(release);
     // 3 MB uncompressed in one partition, and one that is small.
     fill(&scene, &[0], BY_MONTH, 150_000, 1);
     scene.ask(0, &format!("INSERT INTO {}.hits {}", scene.src, rows(200_000, 10, 2).replace("2018-01", "2018-05")));
@@ -273,9 +277,9 @@ fn a_large_partition_is_cut_by_size() {
     assert!(transfers > 8, "{transfers} transfers");
 }
 
-#[test]
-fn a_partition_of_many_parts_is_cut_and_gathered() {
-    let scene = scene!();
+#[apply(both)]
+fn a_partition_of_many_parts_is_cut_and_gathered(#[case] release: Release) {
+    let scene = scene!(release);
     scene.ask(0, &format!("CREATE TABLE {}.hits {COLUMNS} {BY_MONTH}", scene.src));
     for number in 0..12 {
         scene.ask(0, &format!("INSERT INTO {}.hits {}", scene.src, rows(number * 2000, 2000, 2)));
@@ -286,9 +290,9 @@ fn a_partition_of_many_parts_is_cut_and_gathered() {
     scene.check(&task);
 }
 
-#[test]
-fn a_target_that_merges_equal_keys_is_no_loss() {
-    let scene = scene!();
+#[apply(both)]
+fn a_target_that_merges_equal_keys_is_no_loss(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 20_000, 2);
     // The same keys again, with a greater version, on the other shard.
     scene.ask(1, &format!("INSERT INTO {}.hits {}", scene.src, rows(0, 5000, 2).replace("- 500", "+ 500")));
@@ -305,9 +309,9 @@ fn a_target_that_merges_equal_keys_is_no_loss() {
     scene.check_status(&task);
 }
 
-#[test]
-fn from_one_database_to_another_as_a_user_with_an_odd_password() {
-    let scene = scene!();
+#[apply(both)]
+fn from_one_database_to_another_as_a_user_with_an_odd_password(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 20_000, 3);
     let task = scene.task(&[&[0]], &[&[0]]).with(scene.table("hits").with("number_of_splits", "2"));
     let task = task.account("tester", lab::ODD_PASSWORD);
@@ -329,9 +333,9 @@ fn logs(scene: &Scene) -> Vec<String> {
     logs
 }
 
-#[test]
-fn there_and_back() {
-    let scene = scene!();
+#[apply(both)]
+fn there_and_back(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 10_000, 3);
     let there = scene.task(&[&[0], &[1]], &[&[2], &[3], &[4]]).at("there");
     let there = there.with(scene.table("hits").sharding_key("intHash32(id)"));
@@ -351,9 +355,9 @@ fn there_and_back() {
 }
 
 /// Rows selected and rows arrived are counted apart, and what differs is not published.
-#[test]
-fn a_condition_that_is_another_each_time_is_noticed() {
-    let scene = scene!();
+#[apply(both)]
+fn a_condition_that_is_another_each_time_is_noticed(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 6000, 1);
     let hits = scene.table("hits").engine(BY_MONTH).with("where_condition", "rand() % 2 = 0");
     let task = scene.task(&[&[0]], &[&[1]]).with(hits);

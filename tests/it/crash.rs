@@ -2,6 +2,10 @@
 
 use serde_json::Value;
 
+use lab::Release;
+use rstest_reuse::apply;
+
+use crate::both;
 use crate::copy::{BY_MONTH, COLUMNS, fill};
 use crate::harness::{Scene, Task, scene};
 
@@ -48,9 +52,9 @@ fn crash_twice(scene: &Scene, engine: &str, point: &str) {
 macro_rules! crashes {
     ($way:ident: $($name:ident, $engine:ident, $point:literal;)+) => {
         $(
-            #[test]
-            fn $name() {
-                $way(&scene!(), $engine, $point);
+            #[apply(both)]
+            fn $name(#[case] release: Release) {
+                $way(&scene!(release), $engine, $point);
             }
         )+
     };
@@ -130,9 +134,9 @@ crashes! { crash_replacing:
 }
 
 /// A worker that stands still is alive: what it holds is its own, and others do the rest and wait.
-#[test]
-fn a_worker_that_stands_still_keeps_what_it_holds() {
-    let scene = scene!();
+#[apply(both)]
+fn a_worker_that_stands_still_keeps_what_it_holds(#[case] release: Release) {
+    let scene = scene!(release);
     let task = task(&scene, PLAIN, "fail");
     let slow = scene.launch(&task).args(&["--jobs", "1"]).stop_at("placed").start();
     slow.reaches("placed");
@@ -147,9 +151,9 @@ fn a_worker_that_stands_still_keeps_what_it_holds() {
 }
 
 /// Somebody cleaned up too eagerly, or a server came back without its disk.
-#[test]
-fn staged_rows_that_are_gone_are_copied_again() {
-    let scene = scene!();
+#[apply(both)]
+fn staged_rows_that_are_gone_are_copied_again(#[case] release: Release) {
+    let scene = scene!(release);
     let task = task(&scene, PLAIN, "fail");
     kill_at(&scene, &task, "publication-claimed", 1);
     let dst = &scene.dst;
@@ -161,9 +165,9 @@ fn staged_rows_that_are_gone_are_copied_again() {
 }
 
 /// What is published is counted first, and not believed from the records.
-#[test]
-fn staged_rows_that_are_fewer_than_recorded_are_not_published() {
-    let scene = scene!();
+#[apply(both)]
+fn staged_rows_that_are_fewer_than_recorded_are_not_published(#[case] release: Release) {
+    let scene = scene!(release);
     let task = task(&scene, PLAIN, "fail");
     kill_at(&scene, &task, "publication-claimed", 1);
     let dst = &scene.dst;
@@ -179,9 +183,9 @@ fn staged_rows_that_are_fewer_than_recorded_are_not_published() {
 
 /// All workers die at once, each somewhere else. What they have recorded and staged stays, however long it takes until
 /// somebody starts new ones: their sessions are over by then, and nothing else of them has an age.
-#[test]
-fn all_workers_are_killed_and_new_ones_go_on() {
-    let scene = scene!();
+#[apply(both)]
+fn all_workers_are_killed_and_new_ones_go_on(#[case] release: Release) {
+    let scene = scene!(release);
     let task = task(&scene, PLAIN, "fail");
     let points = ["piece-recorded", "piece-pushed", "publication-claimed"];
     let stopped = points.map(|point| {

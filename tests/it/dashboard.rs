@@ -5,6 +5,10 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use lab::Release;
+use rstest_reuse::apply;
+
+use crate::both;
 use crate::harness::{Launch, Scene, Task, Worker, ask, scene, stream};
 use crate::orders::{slow, slow_text};
 
@@ -77,9 +81,9 @@ fn places(of: &Value, at: &str, found: &mut BTreeSet<String>) {
     }
 }
 
-#[test]
-fn what_is_answered_is_what_servers_hold() {
-    let scene = scene!();
+#[apply(both)]
+fn what_is_answered_is_what_servers_hold(#[case] release: Release) {
+    let scene = scene!(release);
     let task = slow(&scene, 20_000);
     let dashboard = Dashboard::start(&scene, &task, &["--listen", "127.0.0.1:0"]);
     let early = ask(&dashboard.address, "/api/status", &[], None);
@@ -168,9 +172,9 @@ fn what_is_answered_is_what_servers_hold() {
     dashboard.process.ends().with(0);
 }
 
-#[test]
-fn strangers_see_nothing() {
-    let scene = scene!();
+#[apply(both)]
+fn strangers_see_nothing(#[case] release: Release) {
+    let scene = scene!(release);
     let task = slow(&scene, 20_000);
     let refused = |arguments: &[&str]| {
         let launch = scene.launch(&task).verb("dashboard").without_task_file().env("SHORT", "hunter2");

@@ -6,8 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use lab::{LabSpec, User};
+use lab::{LabSpec, Release, User};
+use rstest_reuse::apply;
 
+use crate::both;
 use crate::harness::{Digest, Scene, scene};
 
 /// Commands that are not run here, and why.
@@ -378,10 +380,10 @@ fn same_form(command: &str, shown: &str, said: &str) {
     assert_eq!(shown, said, "{command}");
 }
 
-#[test]
-fn what_the_documents_show_is_what_happens() {
-    let account = User { name: "backup".into(), password: "b4ckup".into(), readonly: false, databases: Vec::new() };
-    let scene = scene!(own LabSpec { clickhouse: 6, users: vec![account], ..LabSpec::default() });
+#[apply(both)]
+fn what_the_documents_show_is_what_happens(#[case] release: Release) {
+    let account = User::new("backup", "b4ckup");
+    let scene = scene!(own LabSpec { users: vec![account], ..LabSpec::of(release, 6) });
     for (name, shards) in [("old", [&[0][..], &[1]]), ("new", [&[3], &[4]])] {
         scene.lab().define_cluster(&scene.lab().cluster(name, &shards)).unwrap();
     }

@@ -6,10 +6,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use lab::LabSpec;
+use lab::{LabSpec, Release};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rstest_reuse::apply;
 
+use crate::both;
 use crate::copy::{BY_MONTH, fill};
 use crate::harness::{Scene, scene};
 
@@ -55,9 +57,9 @@ fn nothing_left(scene: &Scene) {
     assert_eq!(scene.sum(&[0, 1, 2], staging), 0, "staging tables");
 }
 
-#[test]
-fn what_a_drill_proves_and_what_it_does_not() {
-    let scene = scene!(own LabSpec { clickhouse: 3, ..LabSpec::default() });
+#[apply(both)]
+fn what_a_drill_proves_and_what_it_does_not(#[case] release: Release) {
+    let scene = scene!(own LabSpec::of(release, 3));
     backup(&scene);
     let hits = format!("{}.hits", scene.dst);
     let task = ["--", "--task-file", "backup.xml"];
@@ -143,9 +145,9 @@ fn overtaking_curl(scene: &Scene, host: &str) -> PathBuf {
     folder
 }
 
-#[test]
-fn a_database_that_it_has_not_made_is_not_touched() {
-    let scene = scene!(own LabSpec { clickhouse: 3, ..LabSpec::default() });
+#[apply(both)]
+fn a_database_that_it_has_not_made_is_not_touched(#[case] release: Release) {
+    let scene = scene!(own LabSpec::of(release, 3));
     backup(&scene);
     let second = scene.server(1).host();
     let mut path = vec![overtaking_curl(&scene, second)];
@@ -160,9 +162,9 @@ fn a_database_that_it_has_not_made_is_not_touched() {
     assert_eq!(scene.lines(&[1], "SELECT name FROM system.databases WHERE name LIKE 'copier\\\\_drill%'"), databases);
 }
 
-#[test]
-fn a_drill_that_is_ended_in_the_middle_leaves_nothing() {
-    let scene = scene!(own LabSpec { clickhouse: 3, ..LabSpec::default() });
+#[apply(both)]
+fn a_drill_that_is_ended_in_the_middle_leaves_nothing(#[case] release: Release) {
+    let scene = scene!(own LabSpec::of(release, 3));
     backup(&scene);
     // The way back keeps the cap: it takes some seconds.
     let slow = fs::read_to_string(scene.dir().join("backup.xml")).unwrap();

@@ -1,5 +1,5 @@
-//! Whole copies to and from 26.9, by a worker inside of the test: production code on real servers, but for the coordinator,
-//! which is the double. The node has no native port: rows travel by relay.
+//! Whole copies between modern servers, and to and from 18.16, by a worker inside of the test: production code on real
+//! servers, but for the coordinator, which is the double.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,12 +16,14 @@ use clickhouse_copier::worker::dice::Dice;
 use clickhouse_copier::worker::interrupt::Interrupt;
 use clickhouse_copier::worker::site::Conduct;
 use clickhouse_copier::worker::{Ending, Launch, run};
-use lab::{ClickHouse, Lab};
+use lab::{ClickHouse, Lab, Release};
+use rstest_reuse::apply;
 
 use crate::columns::{EVERY_TYPE, EVERY_VALUE};
 use crate::copy::BY_MONTH;
 use crate::merging::Merging;
 use crate::modern::{FEATURES, as_written, node_of};
+use crate::modern_ones;
 
 /// A table job with elements of its own, from database `it_features__NAME` to `it_features__NAME_copy`.
 fn job(database: &str, table: &str, more: &str) -> String {
@@ -37,7 +39,8 @@ fn databases(source: &ClickHouse, target: &ClickHouse, name: &str) -> String {
     let database = format!("it_features__{name}");
     for server in [source, target] {
         for name in [database.clone(), format!("{database}_copy")] {
-            server.query(&format!("DROP DATABASE IF EXISTS {name}")).unwrap();
+            let sync = if server.release().is_modern() { " SYNC" } else { "" };
+            server.query(&format!("DROP DATABASE IF EXISTS {name}{sync}")).unwrap();
         }
     }
     source.query(&format!("CREATE DATABASE {database}")).unwrap();
@@ -105,10 +108,11 @@ async fn assert_equal(source: &ClickHouse, target: &ClickHouse, database: &str, 
     assert_eq!(warehouse.checksum(&node_of(target), &b, None, &columns).await.unwrap(), wanted, "{table}");
 }
 
+#[apply(modern_ones)]
 #[tokio::test]
-async fn tables_of_today_arrive_whole() {
-    let lab = Lab::shared_modern();
-    let (source, target) = (lab.modern(0), lab.modern(1));
+async fn tables_of_today_arrive_whole(#[case] release: Release) {
+    let lab = Lab::shared(release);
+    let (source, target) = (lab.clickhouse(0), lab.clickhouse(1));
     let database = databases(source, target, "today");
     let warehouse = HttpWarehouse::new(&Tls::default()).unwrap();
     let settings = as_written(&warehouse, &node_of(source)).await;
@@ -144,10 +148,11 @@ async fn tables_of_today_arrive_whole() {
     assert!(remarks.contains("by their text") && remarks.contains("j (JSON)"), "{remarks}");
 }
 
+#[apply(modern_ones)]
 #[tokio::test]
-async fn from_18_16_to_today() {
-    let (source, target) = (Lab::shared().clickhouse(0), Lab::shared_modern().modern(0));
-    let database = databases(source, target, "up");
+async fn from_18_16_to_today(#[case] release: Release) {
+    let (source, target) = (Lab::shared(Release::V18_16).clickhouse(0), Lab::shared(release).clickhouse(0));
+    let database = databases(source, target, &format!("up_{}", release as u8));
     source.query(&format!("CREATE TABLE {database}.hits {EVERY_TYPE} {BY_MONTH}")).unwrap();
     let columns = "(d, id, s, n, a, u, dec, e, f, nest.x, nest.y, t, fl, aa, tu, nu, c)";
     source.query(&format!("INSERT INTO {database}.hits {columns} {EVERY_VALUE}")).unwrap();
@@ -162,10 +167,11 @@ async fn from_18_16_to_today() {
     assert_equal(source, target, &database, "old").await;
 }
 
+#[apply(modern_ones)]
 #[tokio::test]
-async fn from_today_to_18_16() {
-    let (source, target) = (Lab::shared_modern().modern(0), Lab::shared().clickhouse(1));
-    let database = databases(source, target, "down");
+async fn from_today_to_18_16(#[case] release: Release) {
+    let (source, target) = (Lab::shared(release).clickhouse(0), Lab::shared(Release::V18_16).clickhouse(1));
+    let database = databases(source, target, &format!("down_{}", release as u8));
     // What 18.16 knows, in a table with much that it does not.
     let columns = "d Date CODEC(Delta(2), ZSTD(3)), id UInt64 COMMENT 'it\\'s', s String DEFAULT 'x' TTL d + INTERVAL 100 YEAR, \
                    n Nullable(Int32), a Array(Nullable(String)), u UUID, dec Decimal(18, 4), e Enum8('a' = 1, 'b' = 2), \
@@ -184,10 +190,11 @@ async fn from_today_to_18_16() {
 }
 
 /// Rows that were deleted and are still in the parts.
+#[apply(modern_ones)]
 #[tokio::test]
-async fn deleted_rows_do_not_come_back_to_life() {
-    let lab = Lab::shared_modern();
-    let (source, target) = (lab.modern(0), lab.modern(1));
+async fn deleted_rows_do_not_come_back_to_life(#[case] release: Release) {
+    let lab = Lab::shared(release);
+    let (source, target) = (lab.clickhouse(0), lab.clickhouse(1));
     let database = databases(source, target, "deleted");
     let columns = "(d Date, n UInt64) ENGINE = MergeTree PARTITION BY toYYYYMM(d) ORDER BY n";
     source.query(&format!("CREATE TABLE {database}.hits {columns}")).unwrap();
@@ -230,8 +237,9 @@ async fn deleted_rows_do_not_come_back_to_life() {
 /// The text of a value is not the same on every version: `1.50` is `1.5` on later ones.
 #[tokio::test]
 async fn partitions_by_keys_of_every_type_are_found_on_the_other_version() {
-    let source = Lab::shared().clickhouse(2);
-    for (release, target) in [("24_5", Lab::shared_between().modern(0)), ("26_9", Lab::shared_modern().modern(0))] {
+    let source = Lab::shared(Release::V18_16).clickhouse(2);
+    for (release, target) in [("25_8", Release::V25_8), ("26_9", Release::V26_9)] {
+        let target = Lab::shared(target).clickhouse(0);
         let database = databases(source, target, &format!("keys_{release}"));
         let columns = "d Date, n UInt64, dec Decimal(9, 2), big Decimal(38, 10), fl Float64, f4 Float32, u UUID, \
                        t DateTime('Europe/Berlin'), fs FixedString(4), e Enum8('a' = 1, 'b,' = 2), i Int32, s String";
@@ -283,10 +291,11 @@ async fn partitions_by_keys_of_every_type_are_found_on_the_other_version() {
 }
 
 /// The check before the copy converts the first rows as the copy will.
+#[apply(modern_ones)]
 #[tokio::test]
-async fn settings_that_decide_what_can_be_converted_hold_for_the_check_too() {
-    let lab = Lab::shared_modern();
-    let (source, target) = (lab.modern(0), lab.modern(1));
+async fn settings_that_decide_what_can_be_converted_hold_for_the_check_too(#[case] release: Release) {
+    let lab = Lab::shared(release);
+    let (source, target) = (lab.clickhouse(0), lab.clickhouse(1));
     let database = databases(source, target, "converted");
     source.query(&format!("CREATE TABLE {database}.hits (n UInt64, ip String) ENGINE = MergeTree ORDER BY n")).unwrap();
     let rows = "SELECT number, if(number = 7, 'nowhere', '1.2.3.4') FROM numbers(100)";
@@ -303,10 +312,11 @@ async fn settings_that_decide_what_can_be_converted_hold_for_the_check_too() {
     assert_eq!(found.unwrap(), "100\t1");
 }
 
+#[apply(modern_ones)]
 #[tokio::test]
-async fn what_a_ttl_of_the_target_removes_is_no_loss() {
-    let lab = Lab::shared_modern();
-    let (source, target) = (lab.modern(0), lab.modern(1));
+async fn what_a_ttl_of_the_target_removes_is_no_loss(#[case] release: Release) {
+    let lab = Lab::shared(release);
+    let (source, target) = (lab.clickhouse(0), lab.clickhouse(1));
     let database = databases(source, target, "ttl");
     let columns = "(d Date, n UInt64, s String)";
     let engine = "ENGINE = MergeTree PARTITION BY n % 2 ORDER BY n";
@@ -332,9 +342,10 @@ async fn what_a_ttl_of_the_target_removes_is_no_loss() {
 }
 
 /// What we hold to be names of one setting, the server holds so too.
+/// The newest release has the most of them.
 #[test]
 fn renamed_settings_are_aliases_on_the_server() {
-    let server = Lab::shared_modern().modern(0);
+    let server = Lab::shared(Release::V26_9).clickhouse(0);
     for (old, new) in renamed_settings() {
         let of = |name: &str, of: &str| format!("name = '{name}' AND alias_for = '{of}'");
         let sql = format!("SELECT count() FROM system.settings WHERE {} OR {}", of(old, new), of(new, old));

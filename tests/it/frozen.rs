@@ -1,8 +1,10 @@
 //! A worker is frozen in each step of the protocol (SIGSTOP), for longer than its session lives. Others finish the task;
 //! then it is thawed, believes for a moment that nothing has happened, and must do no harm.
 
-use lab::LabSpec;
+use lab::{LabSpec, Release};
+use rstest_reuse::apply;
 
+use crate::both;
 use crate::copy::{BY_MONTH, fill};
 use crate::harness::{Scene, Task, Worker, scene};
 
@@ -66,18 +68,18 @@ fn frozen_at_every_point(scene: &Scene, engine: &str, policy: &str) {
     }
 }
 
-#[test]
-fn thawed_when_others_have_finished_on_replicated_tables() {
-    let scene = scene!();
+#[apply(both)]
+fn thawed_when_others_have_finished_on_replicated_tables(#[case] release: Release) {
+    let scene = scene!(release);
     let path = format!("/tables/{}/NAME/{{shard}}", scene.name());
     let engine = format!("ReplicatedMergeTree('{path}', '{{replica}}') PARTITION BY toYYYYMM(d) ORDER BY (d, id)");
     frozen_at_every_point(&scene, &engine, "fail");
 }
 
 /// The policy that cannot be idempotent: what a thawed worker adds must not be there twice.
-#[test]
-fn thawed_when_others_have_finished_appending() {
-    frozen_at_every_point(&scene!(), BY_MONTH, "append");
+#[apply(both)]
+fn thawed_when_others_have_finished_appending(#[case] release: Release) {
+    frozen_at_every_point(&scene!(release), BY_MONTH, "append");
 }
 
 /// Where one worker is frozen, and where another one stands that has taken over from it when the first is thawed.
@@ -152,15 +154,15 @@ fn thawed_in_the_middle(scene: &Scene, engine: &str, policy: &str) {
     }
 }
 
-#[test]
-fn thawed_while_another_is_at_the_same_work() {
-    let scene = scene!(own LabSpec { clickhouse: 4, ..LabSpec::default() });
+#[apply(both)]
+fn thawed_while_another_is_at_the_same_work(#[case] release: Release) {
+    let scene = scene!(own LabSpec::of(release, 4));
     thawed_in_the_middle(&scene, BY_MONTH, "fail");
 }
 
-#[test]
-fn thawed_while_another_is_at_the_same_work_on_replicated_tables() {
-    let scene = scene!(own LabSpec { clickhouse: 4, ..LabSpec::default() });
+#[apply(both)]
+fn thawed_while_another_is_at_the_same_work_on_replicated_tables(#[case] release: Release) {
+    let scene = scene!(own LabSpec::of(release, 4));
     let engine = "ReplicatedMergeTree('/tables/NAME/{shard}', '{replica}') PARTITION BY toYYYYMM(d) ORDER BY (d, id)";
     thawed_in_the_middle(&scene, engine, "append");
 }

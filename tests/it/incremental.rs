@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use lab::LabSpec;
+use lab::{LabSpec, Release};
+use rstest_reuse::apply;
 
+use crate::both;
 use crate::copy::{BY_MONTH, COLUMNS, fill, rows};
 use crate::harness::{Ended, Scene, Task, scene};
 
 /// Replaced parts are gone soon: until then a replacement is not complete.
-fn forgetful(clickhouse: usize) -> LabSpec {
+fn forgetful(release: Release, clickhouse: usize) -> LabSpec {
     let merge_tree = vec![("old_parts_lifetime".to_owned(), "1".to_owned())];
-    LabSpec { clickhouse, merge_tree, ..LabSpec::default() }
+    LabSpec { merge_tree, ..LabSpec::of(release, clickhouse) }
 }
 
 fn again(scene: &Scene, task: &Task, code: i32) -> Ended {
@@ -37,9 +39,9 @@ fn months(scene: &Scene, servers: &[usize], database: &str) -> BTreeMap<String, 
     months
 }
 
-#[test]
-fn only_what_changed_is_copied_again() {
-    let scene = scene!(own forgetful(4));
+#[apply(both)]
+fn only_what_changed_is_copied_again(#[case] release: Release) {
+    let scene = scene!(own forgetful(release, 4));
     fill(&scene, &[0, 1], BY_MONTH, 6000, 4);
     // Two parts that can be merged later.
     scene.ask(0, &format!("INSERT INTO {}.hits VALUES ('2018-03-05', 1000001, 'x', 1)", scene.src));
@@ -93,9 +95,9 @@ fn only_what_changed_is_copied_again() {
 }
 
 /// The source is not partitioned as the target is, and some of its rows are chosen.
-#[test]
-fn partitions_of_the_target_are_told_by_the_parts_that_hold_their_rows() {
-    let scene = scene!(own forgetful(2));
+#[apply(both)]
+fn partitions_of_the_target_are_told_by_the_parts_that_hold_their_rows(#[case] release: Release) {
+    let scene = scene!(own forgetful(release, 2));
     let by_day = "ENGINE = MergeTree PARTITION BY d ORDER BY id";
     scene.ask(0, &format!("CREATE TABLE {}.hits {COLUMNS} {by_day}", scene.src));
     scene.ask(0, &format!("INSERT INTO {}.hits {}", scene.src, rows(0, 2000, 3)));
@@ -121,9 +123,9 @@ fn partitions_of_the_target_are_told_by_the_parts_that_hold_their_rows() {
     scene.launch(&task).verb("verify").run().with(0).reports(&["0 different"]);
 }
 
-#[test]
-fn rows_of_others_stop_it_and_lost_rows_are_copied_again() {
-    let scene = scene!(own forgetful(2));
+#[apply(both)]
+fn rows_of_others_stop_it_and_lost_rows_are_copied_again(#[case] release: Release) {
+    let scene = scene!(own forgetful(release, 2));
     fill(&scene, &[0], BY_MONTH, 3000, 3);
     let hits = scene.table("hits").engine(BY_MONTH);
     let task = scene.task(&[&[0]], &[&[1]]).with(hits);
@@ -152,9 +154,9 @@ fn rows_of_others_stop_it_and_lost_rows_are_copied_again() {
 }
 
 /// A pass that nobody sees the end of is finished by the next run, which then looks for what has changed since.
-#[test]
-fn a_killed_pass_is_taken_up_and_another_one_follows() {
-    let scene = scene!(own forgetful(3));
+#[apply(both)]
+fn a_killed_pass_is_taken_up_and_another_one_follows(#[case] release: Release) {
+    let scene = scene!(own forgetful(release, 3));
     fill(&scene, &[0], BY_MONTH, 3000, 3);
     let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id").with("number_of_splits", "2");
     let task = scene.task(&[&[0]], &[&[1], &[2]]).with(hits);

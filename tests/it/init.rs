@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use lab::LabSpec;
+use lab::{LabSpec, Release};
+use rstest_reuse::apply;
 use serde_json::Value;
 
+use crate::both;
 use crate::copy::{BY_MONTH, COLUMNS, fill, rows};
 use crate::harness::{Digest, Scene, scene};
 
@@ -50,9 +52,9 @@ fn digest(scene: &Scene, servers: &[usize], table: &str) -> Digest {
     scene.digest(servers, "cityHash64(d, id, s, v)", table)
 }
 
-#[test]
-fn from_live_servers_to_a_copy_and_back() {
-    let scene = scene!(own LabSpec { clickhouse: 5, ..LabSpec::default() });
+#[apply(both)]
+fn from_live_servers_to_a_copy_and_back(#[case] release: Release) {
+    let scene = scene!(own LabSpec::of(release, 5));
     let (src, dst, back) = (scene.src.clone(), scene.dst.clone(), scene.database("back"));
     let (one, three) = (scene.server(0).host(), scene.server(2).host());
     for (name, shards) in [("old", [&[0][..], &[1]]), ("new", [&[2], &[3]])] {
@@ -156,9 +158,9 @@ fn from_live_servers_to_a_copy_and_back() {
     assert_eq!(digest(&scene, &[4], &format!("{src}.events")), wanted[1]);
 }
 
-#[test]
-fn a_password_is_named_and_never_written() {
-    let scene = scene!();
+#[apply(both)]
+fn a_password_is_named_and_never_written(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 100, 1);
     let (one, two, table) = (scene.server(0).host(), scene.server(1).host(), format!("{}.hits", scene.src));
     let account = ["--from-user", "tester", "--from-password-env", "COPIER_TEST_PASSWORD"];
@@ -182,9 +184,9 @@ fn a_password_is_named_and_never_written() {
     assert!(wrong.contains(one) && wrong.contains("password") && !wrong.contains("sesame-open"), "{wrong}");
 }
 
-#[test]
-fn what_cannot_be_is_said() {
-    let scene = scene!();
+#[apply(both)]
+fn what_cannot_be_is_said(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 100, 1);
     let (one, two, table) = (scene.server(0).host(), scene.server(1).host(), format!("{}.hits", scene.src));
     let nobody = format!("{}.150", &one[..one.rfind('.').unwrap()]);

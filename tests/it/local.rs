@@ -5,6 +5,10 @@ use std::time::{Duration, Instant};
 use clickhouse_copier::keeper::{Coordinator, LocalCoordinator};
 use serde_json::Value;
 
+use lab::Release;
+use rstest_reuse::apply;
+
+use crate::both;
 use crate::copy::{BY_MONTH, fill};
 use crate::harness::{Scene, Task, scene};
 
@@ -31,9 +35,9 @@ fn check(scene: &Scene, task: &Task, task_path: &str) {
     });
 }
 
-#[test]
-fn a_task_file_alone_is_enough() {
-    let scene = scene!();
+#[apply(both)]
+fn a_task_file_alone_is_enough(#[case] release: Release) {
+    let scene = scene!(release);
     let task = task(&scene);
     let launch = || scene.launch_local(&task, "task.xml");
     let file = scene.dir().join(STATE_DIR).join(LocalCoordinator::FILE).display().to_string();
@@ -71,9 +75,9 @@ fn a_task_file_alone_is_enough() {
     scene.launch_local(&second, "second.xml").run().with(0).tells(&["the task is finished already"]);
 }
 
-#[test]
-fn three_share_a_machine_and_one_is_killed() {
-    let scene = scene!();
+#[apply(both)]
+fn three_share_a_machine_and_one_is_killed(#[case] release: Release) {
+    let scene = scene!(release);
     let task = task(&scene);
     let launch = || scene.launch_local(&task, "task.xml").args(&["--jobs", "1"]);
     let victim = launch().stop_at("piece-pushed").start();
@@ -96,9 +100,9 @@ fn three_share_a_machine_and_one_is_killed() {
 }
 
 /// Frozen for longer than others wait for a sign of life: they finish the task, and when it is thawed it does no harm.
-#[test]
-fn a_frozen_worker_is_done_without() {
-    let scene = scene!();
+#[apply(both)]
+fn a_frozen_worker_is_done_without(#[case] release: Release) {
+    let scene = scene!(release);
     let task = task(&scene);
     let launch = || scene.launch_local(&task, "task.xml").args(&["--jobs", "1"]);
     let frozen = launch().freeze_at("publication-claimed").start();

@@ -1,5 +1,26 @@
 //! What holds on real servers, seen from outside: task files in, the program run as people run it, rows and remains
 //! looked at on the servers. One binary; each test works in databases and under a ZooKeeper path of its own.
+//!
+//! A test with `#[apply(both)]` runs on 18.16 and on 25.8. A test of other releases says why in its comment.
+
+use lab::Release;
+#[allow(clippy::single_component_path_imports)] // the templates' macros need it by this name
+use rstest_reuse;
+use rstest_reuse::template;
+
+/// Runs a test on the oldest release and on the reference.
+#[template]
+#[rstest::rstest]
+#[case::on_18_16(Release::V18_16)]
+#[case::on_25_8(Release::V25_8)]
+fn both(#[case] release: Release) {}
+
+/// Runs a test on the reference and on the newest release.
+#[template]
+#[rstest::rstest]
+#[case::on_25_8(Release::V25_8)]
+#[case::on_26_9(Release::V26_9)]
+fn modern_ones(#[case] release: Release) {}
 
 mod harness;
 
@@ -48,9 +69,9 @@ mod verify;
 mod warehouse;
 mod zookeeper_away;
 
-/// The ZooKeeper that all tests share.
+/// A ZooKeeper that tests share.
 fn zookeeper_hosts() -> Vec<(String, u16)> {
-    let hosts = lab::Lab::shared().zookeeper().hosts();
+    let hosts = lab::Lab::shared(Release::V25_8).zookeeper().hosts();
     let (host, port) = hosts.split_once(':').expect("the laboratory says host:port");
     vec![(host.to_owned(), port.parse().expect("the laboratory says host:port"))]
 }

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use lab::Release;
+use rstest_reuse::apply;
+
+use crate::both;
 use crate::copy::{BY_MONTH, fill};
 use crate::harness::{Task, scene};
 
-#[test]
-fn five_hundred_small_partitions() {
-    let scene = scene!();
+#[apply(both)]
+fn five_hundred_small_partitions(#[case] release: Release) {
+    let scene = scene!(release);
     let columns = "(id UInt64, s String)";
     let engine = "ENGINE = MergeTree PARTITION BY id % 500 ORDER BY id";
     for (server, from) in [(0, 0), (1, 5000)] {
@@ -23,9 +27,9 @@ fn five_hundred_small_partitions() {
     assert!(ended.took < Duration::from_secs(30), "{:?}", ended.took);
 }
 
-#[test]
-fn three_workers_at_one_task() {
-    let scene = scene!();
+#[apply(both)]
+fn three_workers_at_one_task(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 60_000, 6);
     let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id").with("batch_bytes", "200000");
     let twice = scene.table("twice").from(&scene.src, "hits").engine("MergeTree PARTITION BY toMonday(d) ORDER BY id");
@@ -38,9 +42,9 @@ fn three_workers_at_one_task() {
     scene.check_partitions(&task, &[("hits", 6), ("twice", 26)]);
 }
 
-#[test]
-fn two_tasks_at_once_into_one_table() {
-    let scene = scene!();
+#[apply(both)]
+fn two_tasks_at_once_into_one_table(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 20_000, 4);
     let task = |name: &str, partitions: &str| -> Task {
         let hits = scene.table("hits").engine(BY_MONTH).with("number_of_splits", "2");
@@ -57,9 +61,9 @@ fn two_tasks_at_once_into_one_table() {
     }
 }
 
-#[test]
-fn two_tasks_at_once_into_one_replicated_table() {
-    let scene = scene!();
+#[apply(both)]
+fn two_tasks_at_once_into_one_replicated_table(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 20_000, 4);
     let engine = format!("ReplicatedMergeTree('/tables/{}', '{{replica}}')", scene.name());
     let engine = format!("{engine} PARTITION BY toYYYYMM(d) ORDER BY (d, id)");
@@ -77,9 +81,9 @@ fn two_tasks_at_once_into_one_replicated_table() {
     }
 }
 
-#[test]
-fn only_so_many_workers_work_and_the_number_can_be_raised() {
-    let scene = scene!();
+#[apply(both)]
+fn only_so_many_workers_work_and_the_number_can_be_raised(#[case] release: Release) {
+    let scene = scene!(release);
     scene.short_sessions();
     fill(&scene, &[0], BY_MONTH, 20_000, 4);
     let one = |number: u32| {
@@ -110,9 +114,9 @@ fn only_so_many_workers_work_and_the_number_can_be_raised() {
     scene.check(&task);
 }
 
-#[test]
-fn a_worker_that_waited_for_its_turn_takes_it() {
-    let scene = scene!();
+#[apply(both)]
+fn a_worker_that_waited_for_its_turn_takes_it(#[case] release: Release) {
+    let scene = scene!(release);
     scene.short_sessions();
     fill(&scene, &[0], BY_MONTH, 5000, 2);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits").engine(BY_MONTH));

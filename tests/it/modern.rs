@@ -1,8 +1,4 @@
-//! The door to ClickHouse on a modern node (26.9): the suite that runs on 18.16, and definitions with what 18.16 has not.
-//!
-//! The node has no native port, so rows travel by relay. Left out of the suite, since they are about that port or about
-//! replication, which the node has not: `a_node_reaches_another`, `a_replicated_table_takes_the_same_part_once`. And `replace_from_nothing_empties`, since 26.6
-//! and later refuse that.
+//! Definitions, and what a broken relay says, on modern servers: what 18.16 has not.
 
 use std::sync::Arc;
 
@@ -12,44 +8,26 @@ use clickhouse_copier::model::{Node, PartitionId, TableName, Tls, Way};
 use clickhouse_copier::sql::{self, Column, Relation, Selection};
 use clickhouse_copier::task::{GivenSecrets, Task};
 use clickhouse_copier::worker::wishes::target_wishes;
-use clickhouse_copier::{inspector_conformance, warehouse_conformance};
-use lab::{ClickHouse, Lab};
+use lab::{ClickHouse, Lab, Release};
+use rstest_reuse::apply;
+
+use crate::modern_ones;
 
 pub fn node_of(server: &ClickHouse) -> Arc<Node> {
     Arc::new(Node::new(server.host()))
 }
 
-async fn modern(test: &str) -> (HttpWarehouse, [Arc<Node>; 2], String) {
-    let lab = Lab::shared_modern();
-    (
-        HttpWarehouse::new(&Tls::default()).unwrap(),
-        [0, 1].map(|index| node_of(lab.modern(index))),
-        format!("it_modern__{test}"),
-    )
+/// Two servers of a release, and a name for a database of which nothing exists.
+fn modern(release: Release, test: &str) -> (HttpWarehouse, [Arc<Node>; 2], String) {
+    let nodes = [0, 1].map(|index| node_of(Lab::shared(release).clickhouse(index)));
+    (HttpWarehouse::new(&Tls::default()).unwrap(), nodes, format!("it_modern__{test}"))
 }
 
-warehouse_conformance!(modern, [Relay]:
-    databases_and_tables_come_and_go,
-    what_is_missing_or_there_already_is_told_by_its_code,
-    a_definition_comes_back_as_it_was_written,
-    rows_are_counted_alike_in_every_way,
-    a_transfer_tells_what_is_missing,
-    a_transfer_gives_each_column_its_value,
-    a_transfer_of_nothing_is_done,
-    a_transfer_lands_the_chosen_rows_on_their_shard,
-    a_relay_deals_each_row_to_its_slot,
-    slices_hold_every_row_once,
-    attach_adds_and_replace_takes_the_place,
-    expressions_have_types_or_codes,
-    a_statement_that_has_ended_is_not_running,
-);
-inspector_conformance!(modern);
-
-/// The trap of old servers (facts file, T4), closed.
+/// The trap of old servers (facts file, T4), closed in 26.6.
 #[tokio::test]
 async fn a_replace_from_nothing_is_refused() {
-    let (warehouse, [node, _], database) = modern("refused").await;
-    let server = Lab::shared_modern().modern(0);
+    let (warehouse, [node, _], database) = modern(Release::V26_9, "refused");
+    let server = Lab::shared(Release::V26_9).clickhouse(0);
     server.query(&format!("CREATE DATABASE {database}")).unwrap();
     for name in ["a", "empty"] {
         let engine = "ENGINE = MergeTree PARTITION BY intDiv(n, 10) ORDER BY n";
@@ -64,15 +42,16 @@ async fn a_replace_from_nothing_is_refused() {
 }
 
 /// Between 18.16 and this one, the ways to say so have changed twice (facts file, §10).
+#[apply(modern_ones)]
 #[tokio::test]
-async fn an_error_in_the_middle_of_a_relay_is_the_sources_own() {
-    let (warehouse, [one, two], database) = modern("broken_relay").await;
+async fn an_error_in_the_middle_of_a_relay_is_the_sources_own(#[case] release: Release) {
+    let (warehouse, [one, two], database) = modern(release, "broken_relay");
     for node in [0, 1] {
-        let server = Lab::shared_modern().modern(node);
+        let server = Lab::shared(release).clickhouse(node);
         server.query(&format!("CREATE DATABASE {database}")).unwrap();
         server.query(&format!("CREATE TABLE {database}.t (n UInt64) ENGINE = MergeTree ORDER BY n")).unwrap();
     }
-    let from = Lab::shared_modern().modern(0);
+    let from = Lab::shared(release).clickhouse(0);
     from.query(&format!("INSERT INTO {database}.t SELECT number FROM numbers(2000000)")).unwrap();
     let name = TableName::new(&database, "t");
     let transfer = |value: &str, compress: bool| Transfer {
@@ -219,10 +198,11 @@ pub async fn as_written(warehouse: &dyn Warehouse, node: &Node) -> Settings {
 }
 
 /// What is made of a definition holds the same, and its parts fit.
+#[apply(modern_ones)]
 #[tokio::test]
-async fn definitions_survive_with_everything_they_have() {
-    let (warehouse, [node, _], database) = modern("features").await;
-    let (server, settings) = (Lab::shared_modern().modern(0), as_written(&warehouse, &node).await);
+async fn definitions_survive_with_everything_they_have(#[case] release: Release) {
+    let (warehouse, [node, _], database) = modern(release, "features");
+    let (server, settings) = (Lab::shared(release).clickhouse(0), as_written(&warehouse, &node).await);
     server.query(&format!("CREATE DATABASE {database}")).unwrap();
     let mut failures = Vec::new();
     for feature in FEATURES {
@@ -297,10 +277,11 @@ async fn survives(
 }
 
 /// Views, dictionaries and engines without keys are read too, whether they can be copied or not.
+#[apply(modern_ones)]
 #[tokio::test]
-async fn tables_of_every_engine_are_read() {
-    let (warehouse, [node, _], database) = modern("engines").await;
-    let server = Lab::shared_modern().modern(0);
+async fn tables_of_every_engine_are_read(#[case] release: Release) {
+    let (warehouse, [node, _], database) = modern(release, "engines");
+    let server = Lab::shared(release).clickhouse(0);
     server.query(&format!("CREATE DATABASE {database}")).unwrap();
     for (name, engine, statement) in [
         ("memory", "Memory", "TABLE @ (n UInt8) ENGINE = Memory"),

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use lab::LabSpec;
+use lab::{LabSpec, Release};
+use rstest_reuse::apply;
 
+use crate::both;
 use crate::copy::{BY_MONTH, COLUMNS, fill, rows};
 use crate::harness::{Launch, scene};
 
@@ -14,10 +16,10 @@ fn few_tries(launch: Launch<'_>) -> Launch<'_> {
     launch.args(&few).args(&["--retry-delay-ms=100"])
 }
 
-#[test]
-fn a_full_disk() {
+#[apply(both)]
+fn a_full_disk(#[case] release: Release) {
     // February goes to the second shard, whose disk is small.
-    let scene = scene!(own LabSpec { clickhouse: 3, small_disks: BTreeMap::from([(2, 64)]), ..LabSpec::default() });
+    let scene = scene!(own LabSpec { small_disks: BTreeMap::from([(2, 64)]), ..LabSpec::of(release, 3) });
     scene.ask(0, &format!("CREATE TABLE {}.hits {COLUMNS} {BY_MONTH}", scene.src));
     scene.ask(0, &format!("INSERT INTO {}.hits {}", scene.src, rows(0, 300_000, 3)));
     let hits = scene.table("hits").engine(BY_MONTH).sharding_key("toMonth(d) = 2").with("batch_bytes", "4000000");
@@ -42,12 +44,12 @@ fn a_full_disk() {
 }
 
 /// The target server has lost its ZooKeeper; the workers' own is another one.
-#[test]
-fn a_read_only_replicated_table() {
+#[apply(both)]
+fn a_read_only_replicated_table(#[case] release: Release) {
     // That the session is lost is noticed soon.
     let merge_tree = vec![("zookeeper_session_expiration_check_period".to_owned(), "1".to_owned())];
-    let scene = scene!(own LabSpec { clickhouse: 2, merge_tree, ..LabSpec::default() });
-    std::fs::write(scene.keeper_xml(), scene.keeper_text_of(lab::Lab::shared(), "")).unwrap();
+    let scene = scene!(own LabSpec { merge_tree, ..LabSpec::of(release, 2) });
+    std::fs::write(scene.keeper_xml(), scene.keeper_text_of(lab::Lab::shared(release), "")).unwrap();
     fill(&scene, &[0], BY_MONTH, 5000, 2);
     let replicated = "ReplicatedMergeTree('/tables/hits', '{replica}') PARTITION BY toYYYYMM(d) ORDER BY (d, id)";
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits").engine(replicated).with("number_of_splits", "2"));

@@ -2,6 +2,10 @@
 
 use serde_json::{Value, json};
 
+use lab::Release;
+use rstest_reuse::apply;
+
+use crate::both;
 use crate::copy::{BY_MONTH, fill};
 use crate::harness::{Ended, Scene, Task, scene};
 
@@ -39,9 +43,9 @@ fn rows_travel(scene: &Scene) {
     });
 }
 
-#[test]
-fn status_shows_what_is_copied_who_does_what_and_what_waits() {
-    let scene = scene!();
+#[apply(both)]
+fn status_shows_what_is_copied_who_does_what_and_what_waits(#[case] release: Release) {
+    let scene = scene!(release);
     let task = slow(&scene, 20_000).more("<max_jobs_per_server>1</max_jobs_per_server>");
     for early in ["status", "pause", "resume", "cancel"] {
         verb(&scene, &task, early, &[]).with(2).tells(&["there is no task at", &task.path]);
@@ -82,9 +86,9 @@ pub fn slow_text(task: &Task) -> String {
     cut(&cut(&xml, "settings"), "max_jobs_per_server")
 }
 
-#[test]
-fn a_paused_task_has_nothing_on_the_servers_and_goes_on_when_resumed() {
-    let scene = scene!();
+#[apply(both)]
+fn a_paused_task_has_nothing_on_the_servers_and_goes_on_when_resumed(#[case] release: Release) {
+    let scene = scene!(release);
     let task = slow(&scene, 10_000);
     let workers = [scene.launch(&task).start(), scene.launch(&task).start()];
     rows_travel(&scene);
@@ -112,9 +116,9 @@ fn a_paused_task_has_nothing_on_the_servers_and_goes_on_when_resumed() {
     verb(&scene, &task, "resume", &[]).with(1).tells(&["is finished"]);
 }
 
-#[test]
-fn a_pause_lets_pieces_in_hand_be_finished() {
-    let scene = scene!();
+#[apply(both)]
+fn a_pause_lets_pieces_in_hand_be_finished(#[case] release: Release) {
+    let scene = scene!(release);
     let task = slow(&scene, 60_000);
     let worker = scene.launch(&task).args(&["--jobs=1"]).start();
     rows_travel(&scene);
@@ -132,9 +136,9 @@ fn a_pause_lets_pieces_in_hand_be_finished() {
     scene.check(&task);
 }
 
-#[test]
-fn a_cancelled_task_leaves_nothing_but_what_it_published() {
-    let scene = scene!();
+#[apply(both)]
+fn a_cancelled_task_leaves_nothing_but_what_it_published(#[case] release: Release) {
+    let scene = scene!(release);
     let task = slow(&scene, 20_000);
     let worker = scene.launch(&task).start();
     rows_travel(&scene);

@@ -4,9 +4,11 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use lab::LabSpec;
+use lab::{LabSpec, Release};
+use rstest_reuse::apply;
 use serde_json::json;
 
+use crate::both;
 use crate::copy::{BY_MONTH, COLUMNS, rows};
 use crate::dashboard::{Dashboard, TOKEN};
 use crate::harness::{Browser, Scene, Task, ask, scene};
@@ -122,9 +124,9 @@ const MANY: &str = r#"(() => {
   return { nodes, first, later: Math.max(...later), touched: touched() };
 })()"#;
 
-#[test]
-fn a_person_sees_what_servers_hold() {
-    let scene = scene!(own LabSpec { clickhouse: 3, ..LabSpec::default() });
+#[apply(both)]
+fn a_person_sees_what_servers_hold(#[case] release: Release) {
+    let scene = scene!(own LabSpec::of(release, 3));
     let task = task(&scene);
     let mut browser = Browser::start();
     let dashboard = Dashboard::start(&scene, &task, &["--listen", "127.0.0.1:0"]);

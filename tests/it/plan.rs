@@ -2,6 +2,10 @@
 
 use serde_json::Value;
 
+use lab::Release;
+use rstest_reuse::apply;
+
+use crate::both;
 use crate::copy::{BY_MONTH, fill};
 use crate::harness::{Ended, Scene, Task, scene};
 
@@ -15,9 +19,9 @@ fn plan(scene: &Scene, task: &Task, arguments: &[&str]) -> Ended {
     scene.launch(task).verb("plan").args(arguments).run()
 }
 
-#[test]
-fn a_plan_says_what_is_made_and_copied_and_makes_nothing() {
-    let scene = scene!();
+#[apply(both)]
+fn a_plan_says_what_is_made_and_copied_and_makes_nothing(#[case] release: Release) {
+    let scene = scene!(release);
     let task = task(&scene);
     let shown = plan(&scene, &task, &[]).with(0);
     let made = format!("CREATE TABLE IF NOT EXISTS `{}`.`hits`", scene.dst);
@@ -34,9 +38,9 @@ fn a_plan_says_what_is_made_and_copied_and_makes_nothing() {
     assert_eq!(json["tables"][0]["plan"]["partitions"].as_array().unwrap().len(), 3);
 }
 
-#[test]
-fn a_run_does_what_was_agreed_or_says_what_has_changed() {
-    let scene = scene!();
+#[apply(both)]
+fn a_run_does_what_was_agreed_or_says_what_has_changed(#[case] release: Release) {
+    let scene = scene!(release);
     let task = task(&scene);
     let kept = scene.dir().join("plan.json");
     let kept = kept.to_str().unwrap();

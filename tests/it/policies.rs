@@ -1,7 +1,9 @@
 //! Target partitions that hold rows of others: what `<if_target_not_empty>` says is done, and nothing else.
 
-use lab::LabSpec;
+use lab::{LabSpec, Release};
+use rstest_reuse::apply;
 
+use crate::both;
 use crate::copy::{BY_MONTH, COLUMNS, fill, rows};
 use crate::harness::{Digest, Scene, Table, Task, scene};
 
@@ -49,9 +51,9 @@ fn hits(scene: &Scene, policy: &str) -> Table {
 
 /// Servers with a merge tree that forgets replaced parts soon: until then a replacement is not complete, because after a
 /// restart they would come back.
-fn forgetful() -> LabSpec {
+fn forgetful(release: Release) -> LabSpec {
     let merge_tree = vec![("old_parts_lifetime".to_owned(), "1".to_owned())];
-    LabSpec { clickhouse: 3, merge_tree, ..LabSpec::default() }
+    LabSpec { merge_tree, ..LabSpec::of(release, 3) }
 }
 
 fn digest(scene: &Scene, server: usize, database: &str, condition: &str) -> Digest {
@@ -83,27 +85,27 @@ fn fail(scene: &Scene, kind: Kind, table: Table) {
     check(scene, &task, "0", "201802, 201707");
 }
 
-#[test]
-fn fail_on_plain() {
-    let scene = scene!();
+#[apply(both)]
+fn fail_on_plain(#[case] release: Release) {
+    let scene = scene!(release);
     fail(&scene, Kind::Plain, hits(&scene, "fail"));
 }
 
-#[test]
-fn fail_on_replicated() {
-    let scene = scene!();
+#[apply(both)]
+fn fail_on_replicated(#[case] release: Release) {
+    let scene = scene!(release);
     fail(&scene, Kind::Replicated, hits(&scene, "fail"));
 }
 
-#[test]
-fn fail_is_meant_when_nothing_is_said() {
-    let scene = scene!();
+#[apply(both)]
+fn fail_is_meant_when_nothing_is_said(#[case] release: Release) {
+    let scene = scene!(release);
     fail(&scene, Kind::Plain, scene.table("hits"));
 }
 
-#[test]
-fn fail_when_only_another_replica_has_the_rows() {
-    let scene = scene!();
+#[apply(both)]
+fn fail_when_only_another_replica_has_the_rows(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 9000, 3);
     let mut task = scene.task(&[&[0]], &[&[1, 2]]).with(hits(&scene, "fail"));
     task.target.shards[0].internal_replication = false;
@@ -115,18 +117,18 @@ fn fail_when_only_another_replica_has_the_rows() {
     scene.check_nothing_left(&task);
 }
 
-#[test]
-fn other_partitions_do_not_matter_to_fail() {
-    let scene = scene!();
+#[apply(both)]
+fn other_partitions_do_not_matter_to_fail(#[case] release: Release) {
+    let scene = scene!(release);
     let table = hits(&scene, "fail").with("enabled_partitions", "201801 201803");
     let task = prepare(&scene, Kind::Plain).with(table);
     scene.run(&task).with(0);
     check(&scene, &task, "toYYYYMM(d) IN (201801, 201803)", "201802, 201707");
 }
 
-#[test]
-fn replace_on_plain_also_after_a_restart() {
-    let scene = scene!(own forgetful());
+#[apply(both)]
+fn replace_on_plain_also_after_a_restart(#[case] release: Release) {
+    let scene = scene!(own forgetful(release));
     let task = prepare(&scene, Kind::Plain).with(hits(&scene, "replace"));
     scene.run(&task).with(0);
     check(&scene, &task, "1", "201707");
@@ -136,54 +138,54 @@ fn replace_on_plain_also_after_a_restart() {
     scene.check_status(&task);
 }
 
-#[test]
-fn replace_on_replicated() {
-    let scene = scene!();
+#[apply(both)]
+fn replace_on_replicated(#[case] release: Release) {
+    let scene = scene!(release);
     let task = prepare(&scene, Kind::Replicated).with(hits(&scene, "replace"));
     scene.run(&task).with(0);
     check(&scene, &task, "1", "201707");
     scene.check_status(&task);
 }
 
-#[test]
-fn permission_to_drop_partitions_means_replace() {
-    let scene = scene!();
+#[apply(both)]
+fn permission_to_drop_partitions_means_replace(#[case] release: Release) {
+    let scene = scene!(release);
     let table = scene.table("hits").with("allow_to_drop_target_partitions", "true");
     let task = prepare(&scene, Kind::Replicated).with(table);
     scene.run(&task).with(0);
     check(&scene, &task, "1", "201707");
 }
 
-#[test]
-fn permission_to_drop_partitions_at_the_task_means_replace() {
-    let scene = scene!();
+#[apply(both)]
+fn permission_to_drop_partitions_at_the_task_means_replace(#[case] release: Release) {
+    let scene = scene!(release);
     let task = prepare(&scene, Kind::Replicated).with(scene.table("hits"));
     let task = task.more("<allow_to_drop_target_partitions>1</allow_to_drop_target_partitions>");
     scene.run(&task).with(0);
     check(&scene, &task, "1", "201707");
 }
 
-#[test]
-fn append_on_plain() {
-    let scene = scene!();
+#[apply(both)]
+fn append_on_plain(#[case] release: Release) {
+    let scene = scene!(release);
     let task = prepare(&scene, Kind::Plain).with(hits(&scene, "append"));
     scene.run(&task).with(0);
     check(&scene, &task, "1", "201802, 201707");
     scene.check_status(&task);
 }
 
-#[test]
-fn append_on_replicated() {
-    let scene = scene!();
+#[apply(both)]
+fn append_on_replicated(#[case] release: Release) {
+    let scene = scene!(release);
     let task = prepare(&scene, Kind::Replicated).with(hits(&scene, "append"));
     scene.run(&task).with(0);
     check(&scene, &task, "1", "201802, 201707");
     scene.check_status(&task);
 }
 
-#[test]
-fn appended_twice_by_two_tasks_is_there_twice() {
-    let scene = scene!();
+#[apply(both)]
+fn appended_twice_by_two_tasks_is_there_twice(#[case] release: Release) {
+    let scene = scene!(release);
     let base = prepare(&scene, Kind::Replicated);
     for name in ["first", "second"] {
         let task = base.clone().at(name).with(hits(&scene, "append"));
@@ -195,9 +197,9 @@ fn appended_twice_by_two_tasks_is_there_twice() {
     assert_eq!(scene.ask(2, &ours), "18000");
 }
 
-#[test]
-fn skip_on_plain() {
-    let scene = scene!();
+#[apply(both)]
+fn skip_on_plain(#[case] release: Release) {
+    let scene = scene!(release);
     let task = prepare(&scene, Kind::Plain).with(hits(&scene, "skip"));
     let ended = scene.run(&task).with(0);
     assert!(format!("{}{}", ended.stdout, ended.stderr).contains("201802"), "the skipped partition is not named");
@@ -205,9 +207,9 @@ fn skip_on_plain() {
     scene.check_status(&task);
 }
 
-#[test]
-fn skip_on_replicated() {
-    let scene = scene!();
+#[apply(both)]
+fn skip_on_replicated(#[case] release: Release) {
+    let scene = scene!(release);
     let task = prepare(&scene, Kind::Replicated).with(hits(&scene, "skip"));
     scene.run(&task).with(0);
     check(&scene, &task, "toYYYYMM(d) != 201802", "201802, 201707");
@@ -223,9 +225,9 @@ fn leftovers_on_the_other_shard(scene: &Scene, engine: &str) -> Task {
     scene.task(&[&[0]], &[&[1], &[2]])
 }
 
-#[test]
-fn replace_also_where_no_row_goes() {
-    let scene = scene!();
+#[apply(both)]
+fn replace_also_where_no_row_goes(#[case] release: Release) {
+    let scene = scene!(release);
     let engine = format!("ENGINE = ReplicatedMergeTree('/tables/{}/{{shard}}', '{{replica}}')", scene.name());
     let engine = format!("{engine} PARTITION BY toYYYYMM(d) ORDER BY (d, id)");
     let table = scene.table("hits").with("if_target_not_empty", "replace").sharding_key("intDiv(id, 1000000)");
@@ -236,9 +238,9 @@ fn replace_also_where_no_row_goes() {
     scene.check_nothing_left(&task);
 }
 
-#[test]
-fn skip_also_where_no_row_goes() {
-    let scene = scene!();
+#[apply(both)]
+fn skip_also_where_no_row_goes(#[case] release: Release) {
+    let scene = scene!(release);
     let table = scene.table("hits").with("if_target_not_empty", "skip").sharding_key("intDiv(id, 1000000)");
     let task = leftovers_on_the_other_shard(&scene, BY_MONTH).with(table);
     scene.run(&task).with(0);
@@ -247,9 +249,9 @@ fn skip_also_where_no_row_goes() {
     scene.check_nothing_left(&task);
 }
 
-#[test]
-fn rows_that_come_while_the_task_runs_are_not_lost() {
-    let scene = scene!();
+#[apply(both)]
+fn rows_that_come_while_the_task_runs_are_not_lost(#[case] release: Release) {
+    let scene = scene!(release);
     scene.short_sessions();
     let engine = format!("ENGINE = ReplicatedMergeTree('/tables/{}', '{{replica}}')", scene.name());
     let engine = format!("{engine} PARTITION BY toYYYYMM(d) ORDER BY (d, id)");
@@ -277,9 +279,9 @@ fn rows_dropped(scene: &Scene) -> String {
     format!("ALTER TABLE {}.hits DROP PARTITION 201802", scene.dst)
 }
 
-#[test]
-fn a_partition_filled_by_its_own_task_is_not_foreign_to_a_second_launch() {
-    let scene = scene!();
+#[apply(both)]
+fn a_partition_filled_by_its_own_task_is_not_foreign_to_a_second_launch(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 3000, 2);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
     scene.run(&task).with(0);
@@ -296,9 +298,9 @@ fn a_partition_filled_by_its_own_task_is_not_foreign_to_a_second_launch() {
     assert_eq!(scene.ask(1, &format!("SELECT count() FROM {}.hits", scene.dst)), "3000");
 }
 
-#[test]
-fn safe_mode_keeps_what_was_there_whatever_the_task_says() {
-    let scene = scene!();
+#[apply(both)]
+fn safe_mode_keeps_what_was_there_whatever_the_task_says(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 3000, 2);
     let hits = scene.table("hits").engine(BY_MONTH).with("if_target_not_empty", "replace");
     let task = scene.task(&[&[0]], &[&[1]]).with(hits);

@@ -6,6 +6,10 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use lab::Release;
+use rstest_reuse::apply;
+
+use crate::both;
 use crate::copy::{BY_MONTH, COLUMNS, fill};
 use crate::harness::{SCREEN, Scene, Task, scene};
 
@@ -35,9 +39,9 @@ fn json(text: &str) -> Value {
 }
 
 /// One table that is copied, and one whose rows are others each time they are read.
-#[test]
-fn a_piece_is_followed_by_its_fields_and_the_report_says_what_the_servers_hold() {
-    let scene = scene!();
+#[apply(both)]
+fn a_piece_is_followed_by_its_fields_and_the_report_says_what_the_servers_hold(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 6000, 3);
     let select = format!("SELECT d, id, s, toInt32(rand() % 1000000) AS v FROM {}.hits", scene.src);
     let one_month = "WHERE toYYYYMM(d) = 201801";
@@ -123,9 +127,9 @@ fn a_piece_is_followed_by_its_fields_and_the_report_says_what_the_servers_hold()
     }
 }
 
-#[test]
-fn without_a_terminal_there_is_a_line_now_and_then() {
-    let scene = scene!();
+#[apply(both)]
+fn without_a_terminal_there_is_a_line_now_and_then(#[case] release: Release) {
+    let scene = scene!(release);
     // Three pieces at a time, some seconds each: there is more to look at than to tell.
     let task = slow(&scene, 30_000);
     let ended = scene.launch(&task).args(&["--jobs=3", "--progress-every=1"]).run().with(0);
@@ -143,9 +147,9 @@ fn without_a_terminal_there_is_a_line_now_and_then() {
     scene.check(&task);
 }
 
-#[test]
-fn on_a_terminal_bars_move_and_log_lines_are_whole() {
-    let scene = scene!();
+#[apply(both)]
+fn on_a_terminal_bars_move_and_log_lines_are_whole(#[case] release: Release) {
+    let scene = scene!(release);
     let task = slow(&scene, 60_000);
     let ended = scene.launch(&task).args(&["--jobs=2"]).on_terminal().run().with(0);
     // What a person saw, as it came.

@@ -1,4 +1,4 @@
-//! Names and literals of any text: what the server takes them for, on the oldest and the newest version.
+//! Names and literals of any text: what the server takes them for, on the oldest release, the reference and the newest one.
 
 use std::collections::BTreeSet;
 
@@ -7,13 +7,13 @@ use clickhouse_copier::cluster::http::HttpWarehouse;
 use clickhouse_copier::model::{Node, TableName, Tls};
 use clickhouse_copier::sql;
 use clickhouse_copier::sql::quote::{ident, literal};
-use lab::{ClickHouse, Lab};
+use lab::{ClickHouse, Lab, Release};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-/// A server of each version.
-fn engines() -> [&'static ClickHouse; 2] {
-    [Lab::shared().clickhouse(0), Lab::shared_modern().modern(0)]
+/// A server of each of these releases.
+fn engines() -> [&'static ClickHouse; 3] {
+    [Release::V18_16, Release::V25_8, Release::V26_9].map(|release| Lab::shared(release).clickhouse(0))
 }
 
 /// Texts of any characters, more often of those that mean something to somebody.

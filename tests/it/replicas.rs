@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use lab::{LabSpec, Macros};
+use lab::{LabSpec, Macros, Release};
+use rstest_reuse::apply;
 
+use crate::both;
 use crate::copy::{BY_MONTH, COLUMNS, fill, rows};
 use crate::harness::{Scene, Task, Worker, scene};
 
 /// Two shards of two replicas, twice: servers 0 to 3 and 4 to 7. `{shard}` counts from 0 to 3.
-fn four_pairs() -> LabSpec {
+fn four_pairs(release: Release) -> LabSpec {
     let macros = |server: usize| Macros { shard: (server / 2).to_string(), replica: format!("r{server}") };
     let macros: BTreeMap<usize, Macros> = (0..8).map(|server| (server, macros(server))).collect();
-    LabSpec { clickhouse: 8, macros, ..LabSpec::default() }
+    LabSpec { macros, ..LabSpec::of(release, 8) }
 }
 
 const REPLICATED: &str = "ENGINE = ReplicatedMergeTree('/tables/{shard}/KIND', '{replica}') \
@@ -27,9 +29,9 @@ fn fill_pairs(scene: &Scene) {
     scene.on(&[1, 3], &format!("SYSTEM SYNC REPLICA {}.hits", scene.src));
 }
 
-#[test]
-fn two_by_two_to_two_by_two_with_a_dead_replica_on_each_side() {
-    let scene = scene!(own four_pairs());
+#[apply(both)]
+fn two_by_two_to_two_by_two_with_a_dead_replica_on_each_side(#[case] release: Release) {
+    let scene = scene!(own four_pairs(release));
     fill_pairs(&scene);
     let engine = REPLICATED.replace("KIND", "dst");
     // The one that will be dead knows the table already; the others get it from the copier.
@@ -54,9 +56,9 @@ fn two_by_two_to_two_by_two_with_a_dead_replica_on_each_side() {
     });
 }
 
-#[test]
-fn a_replica_of_the_target_dies_in_the_middle() {
-    let scene = scene!(own four_pairs());
+#[apply(both)]
+fn a_replica_of_the_target_dies_in_the_middle(#[case] release: Release) {
+    let scene = scene!(own four_pairs(release));
     scene.short_sessions();
     fill_pairs(&scene);
     let engine = REPLICATED.replace("KIND", "dst");
@@ -79,9 +81,9 @@ fn a_replica_of_the_target_dies_in_the_middle() {
 
 /// It goes while a piece is copied, while the batch is gathered, put in place, and when that is done; and it does not come
 /// back. One worker of a task lives through it.
-#[test]
-fn a_replica_of_the_target_is_lost_for_good_at_copy_and_at_publication() {
-    let scene = scene!(own LabSpec { clickhouse: 3, ..LabSpec::default() });
+#[apply(both)]
+fn a_replica_of_the_target_is_lost_for_good_at_copy_and_at_publication(#[case] release: Release) {
+    let scene = scene!(own LabSpec::of(release, 3));
     fill(&scene, &[0], BY_MONTH, 5000, 1);
     let path = "ReplicatedMergeTree('/tables/NAME', '{replica}') PARTITION BY toYYYYMM(d) ORDER BY id";
     // Of one table the second replica fetches nothing: when the first has the rows in place and dies, nobody has them.
@@ -121,9 +123,9 @@ fn a_replica_of_the_target_is_lost_for_good_at_copy_and_at_publication() {
 }
 
 /// As many rows are there before as are to be added: where one were taken for the other, none would be added.
-#[test]
-fn a_replica_that_is_lost_before_rows_are_appended_costs_none() {
-    let scene = scene!(own LabSpec { clickhouse: 3, ..LabSpec::default() });
+#[apply(both)]
+fn a_replica_that_is_lost_before_rows_are_appended_costs_none(#[case] release: Release) {
+    let scene = scene!(own LabSpec::of(release, 3));
     fill(&scene, &[0], BY_MONTH, 5000, 1);
     let engine = "ReplicatedMergeTree('/tables/hits', '{replica}') PARTITION BY toYYYYMM(d) ORDER BY id";
     let target = format!("{}.hits", scene.dst);
@@ -145,9 +147,9 @@ fn a_replica_that_is_lost_before_rows_are_appended_costs_none() {
     assert_eq!(scene.ask(2, &format!("SELECT count() FROM {target}")).trim(), "10000");
 }
 
-#[test]
-fn a_shard_without_a_live_replica_is_named() {
-    let scene = scene!(own LabSpec { clickhouse: 3, ..LabSpec::default() });
+#[apply(both)]
+fn a_shard_without_a_live_replica_is_named(#[case] release: Release) {
+    let scene = scene!(own LabSpec::of(release, 3));
     fill(&scene, &[0, 1], BY_MONTH, 1000, 1);
     let task = scene.task(&[&[0], &[1]], &[&[2]]).with(scene.table("hits"));
     scene.server(1).kill_9().unwrap();
@@ -162,9 +164,9 @@ fn a_shard_without_a_live_replica_is_named() {
     scene.check(&task);
 }
 
-#[test]
-fn a_frozen_replica_is_as_good_as_dead() {
-    let scene = scene!(own LabSpec { clickhouse: 3, ..LabSpec::default() });
+#[apply(both)]
+fn a_frozen_replica_is_as_good_as_dead(#[case] release: Release) {
+    let scene = scene!(own LabSpec::of(release, 3));
     let engine =
         "ENGINE = ReplicatedMergeTree('/tables/frozen', '{replica}') PARTITION BY toYYYYMM(d) ORDER BY (d, id)";
     scene.on(&[0, 1], &format!("CREATE TABLE {}.hits {COLUMNS} {engine}", scene.src));
@@ -182,9 +184,9 @@ fn a_frozen_replica_is_as_good_as_dead() {
     scene.check(&task);
 }
 
-#[test]
-fn replicas_that_do_not_replicate_each_get_the_rows() {
-    let scene = scene!();
+#[apply(both)]
+fn replicas_that_do_not_replicate_each_get_the_rows(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 10_000, 2);
     let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id").with("number_of_splits", "2");
     let mut task = scene.task(&[&[0], &[1]], &[&[2, 3], &[4, 5]]).with(hits);
@@ -195,9 +197,9 @@ fn replicas_that_do_not_replicate_each_get_the_rows() {
     scene.check(&task);
 }
 
-#[test]
-fn replicas_of_one_shard_through_macros() {
-    let scene = scene!();
+#[apply(both)]
+fn replicas_of_one_shard_through_macros(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 10_000, 3);
     let engine = format!("ReplicatedMergeTree('/tables/{}/one', '{{replica}}')", scene.name());
     let engine = format!("{engine} PARTITION BY toYYYYMM(d) ORDER BY (d, id)");
@@ -206,9 +208,9 @@ fn replicas_of_one_shard_through_macros() {
     scene.check(&task);
 }
 
-#[test]
-fn a_replica_that_has_much_to_fetch_is_given_time() {
-    let scene = scene!();
+#[apply(both)]
+fn a_replica_that_has_much_to_fetch_is_given_time(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 5000, 1);
     let engine =
         format!("ReplicatedMergeTree('/tables/{}', '{{replica}}') PARTITION BY toYYYYMM(d) ORDER BY id", scene.dst);

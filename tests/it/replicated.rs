@@ -1,5 +1,9 @@
 //! Paths of Replicated tables in ZooKeeper: macros, identities, and whose replicas meet there.
 
+use lab::Release;
+use rstest_reuse::apply;
+
+use crate::both;
 use crate::copy::{BY_MONTH, COLUMNS, fill, rows};
 use crate::harness::{Scene, scene};
 
@@ -23,9 +27,9 @@ fn replicated_source(scene: &Scene, path: &str) {
     scene.ask(0, &format!("INSERT INTO {}.hits {}", scene.src, rows(0, 5000, 2)));
 }
 
-#[test]
-fn a_new_table_does_not_join_the_sources() {
-    let scene = scene!();
+#[apply(both)]
+fn a_new_table_does_not_join_the_sources(#[case] release: Release) {
+    let scene = scene!(release);
     let path = format!("/tables/{}/source", scene.name());
     replicated_source(&scene, &path);
     // The source's engine, since the task names none; and the same path written into the task by mistake.
@@ -40,9 +44,9 @@ fn a_new_table_does_not_join_the_sources() {
     assert_eq!(scene.ask(0, &format!("SELECT count() FROM {}.hits", scene.src)), "5000");
 }
 
-#[test]
-fn the_identity_in_the_sources_path_is_not_taken_over() {
-    let scene = scene!();
+#[apply(both)]
+fn the_identity_in_the_sources_path_is_not_taken_over(#[case] release: Release) {
+    let scene = scene!(release);
     let theirs = "0f1e2d3c-1111-2222-3333-444455556666";
     replicated_source(&scene, &format!("/tables/{}/{theirs}/{{shard}}", scene.name()));
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
@@ -54,9 +58,9 @@ fn the_identity_in_the_sources_path_is_not_taken_over() {
     assert_eq!(path[start.len()..].split('/').next().unwrap().len(), 36, "{path}");
 }
 
-#[test]
-fn what_stands_for_the_table_is_written_out_once_for_all_nodes() {
-    let scene = scene!();
+#[apply(both)]
+fn what_stands_for_the_table_is_written_out_once_for_all_nodes(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 5000, 2);
     // Two replicas of one shard, so without {shard}, which differs between them.
     let path = format!("/tables/{}/{{database}}.{{table}}/{{uuid}}", scene.name());
@@ -70,9 +74,9 @@ fn what_stands_for_the_table_is_written_out_once_for_all_nodes() {
     assert!(one.0.starts_with(&start) && one.0.len() == start.len() + 36 && one.1 == "2", "{one:?}");
 }
 
-#[test]
-fn without_arguments_the_path_is_the_usual_one() {
-    let scene = scene!();
+#[apply(both)]
+fn without_arguments_the_path_is_the_usual_one(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 5000, 2);
     let hits = scene.table("hits").engine(&format!("ReplicatedMergeTree {KEYS}")).sharding_key("id");
     let task = scene.task(&[&[0]], &[&[1], &[2]]).with(hits);
@@ -84,9 +88,9 @@ fn without_arguments_the_path_is_the_usual_one() {
     assert_ne!(one, two, "each shard has its own");
 }
 
-#[test]
-fn shards_that_would_be_replicas_of_each_other_are_refused() {
-    let scene = scene!();
+#[apply(both)]
+fn shards_that_would_be_replicas_of_each_other_are_refused(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 5000, 2);
     let engine = format!("ReplicatedMergeTree('/tables/{}', '{{replica}}') {KEYS}", scene.name());
     let task = scene.task(&[&[0]], &[&[1], &[2]]).with(scene.table("hits").engine(&engine).sharding_key("id"));
@@ -99,9 +103,9 @@ fn shards_that_would_be_replicas_of_each_other_are_refused() {
     assert_eq!(seat(&scene, 1).1, "1");
 }
 
-#[test]
-fn replicas_of_a_shard_that_would_never_meet_are_refused() {
-    let scene = scene!();
+#[apply(both)]
+fn replicas_of_a_shard_that_would_never_meet_are_refused(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 5000, 2);
     // Each server of the laboratory has a {shard} of its own: these two cannot be replicas of one.
     let task = scene.task(&[&[0]], &[&[1, 2]]).with(scene.table("hits").engine(&format!("ReplicatedMergeTree {KEYS}")));

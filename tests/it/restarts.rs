@@ -1,8 +1,10 @@
 //! A server is killed with -9 while rows are copied, gathered or put in place, and started again when the worker has
 //! complained. (While a transfer runs: see `again`.)
 
-use lab::LabSpec;
+use lab::{LabSpec, Release};
+use rstest_reuse::apply;
 
+use crate::both;
 use crate::copy::{BY_MONTH, fill};
 use crate::harness::{Scene, Task, Worker, scene};
 
@@ -14,8 +16,8 @@ const REPLICATED: &str =
 const POINTS: [&str; 4] = ["staging-created", "piece-pushed", "staging-renamed", "gathered"];
 
 /// Two source servers (0, 1), two target servers (2, 3).
-fn four() -> LabSpec {
-    LabSpec { clickhouse: 4, query_log: true, ..LabSpec::default() }
+fn four(release: Release) -> LabSpec {
+    LabSpec { query_log: true, ..LabSpec::of(release, 4) }
 }
 
 /// For each point a task with a plain and one with a Replicated target: one batch of two source shards, two pieces each.
@@ -42,9 +44,9 @@ fn held(scene: &Scene, tasks: &[(&str, Task)]) -> Vec<Worker> {
     workers
 }
 
-#[test]
-fn a_target_server_at_copy_at_gather_and_at_replace() {
-    let scene = scene!(own four());
+#[apply(both)]
+fn a_target_server_at_copy_at_gather_and_at_replace(#[case] release: Release) {
+    let scene = scene!(own four(release));
     let tasks = tasks(&scene);
     let workers = held(&scene, &tasks);
     scene.server(3).kill_9().unwrap();
@@ -64,9 +66,9 @@ fn a_target_server_at_copy_at_gather_and_at_replace() {
     }
 }
 
-#[test]
-fn a_source_server_at_copy_at_gather_and_at_replace() {
-    let scene = scene!(own four());
+#[apply(both)]
+fn a_source_server_at_copy_at_gather_and_at_replace(#[case] release: Release) {
+    let scene = scene!(own four(release));
     let tasks = tasks(&scene);
     let workers = held(&scene, &tasks);
     scene.server(1).kill_9().unwrap();
@@ -95,9 +97,9 @@ fn a_source_server_at_copy_at_gather_and_at_replace() {
 
 /// The rows are in place and the target's server dies before the worker has recorded that: what was put in place is found
 /// there, and what could not be dropped is dropped by the next run.
-#[test]
-fn a_target_server_after_the_rows_are_in_place() {
-    let scene = scene!(own four());
+#[apply(both)]
+fn a_target_server_after_the_rows_are_in_place(#[case] release: Release) {
+    let scene = scene!(own four(release));
     fill(&scene, &[0, 1], BY_MONTH, 3000, 1);
     let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id");
     let task = scene.task(&[&[0], &[1]], &[&[2], &[3]]).with(hits);

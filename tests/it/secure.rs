@@ -7,15 +7,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use lab::{Certificate, LabSpec};
+use lab::{Certificate, LabSpec, Release};
+use rstest_reuse::apply;
 
 use super::harness::{Scene, Task, scene};
+use crate::both;
 
 const CERTIFICATES: [Certificate; 3] = [Certificate::Good, Certificate::Expired, Certificate::OtherHost];
 const TARGET: usize = 3;
 
-fn servers() -> LabSpec {
-    LabSpec { clickhouse: 4, secure: CERTIFICATES.into_iter().enumerate().collect(), ..LabSpec::default() }
+fn servers(release: Release) -> LabSpec {
+    LabSpec { secure: CERTIFICATES.into_iter().enumerate().collect(), ..LabSpec::of(release, 4) }
 }
 
 fn fill(scene: &Scene) {
@@ -50,9 +52,9 @@ fn task(scene: &Scene, source: usize, name: &str) -> (Task, String) {
     (task, xml)
 }
 
-#[test]
-fn certificates_are_checked_against_an_authority_of_our_own() {
-    let scene = scene!(own servers());
+#[apply(both)]
+fn certificates_are_checked_against_an_authority_of_our_own(#[case] release: Release) {
+    let scene = scene!(own servers(release));
     fill(&scene);
     let launch = |source, name: &str| {
         let (task, xml) = task(&scene, source, name);
@@ -90,10 +92,11 @@ fn certificates_are_checked_against_an_authority_of_our_own() {
     }
 }
 
+/// 18.16 has no `remoteSecure`.
 #[test]
 fn an_old_source_cannot_speak_tls_to_a_target_which_pulls_then() {
-    let scene =
-        scene!(own LabSpec { clickhouse: 2, secure: BTreeMap::from([(1, Certificate::Good)]), ..LabSpec::default() });
+    let secure = BTreeMap::from([(1, Certificate::Good)]);
+    let scene = scene!(own LabSpec { secure, ..LabSpec::of(Release::V18_16, 2) });
     let table = format!("{}.hits", scene.src);
     scene.on(&[0], &format!("CREATE TABLE {table} (d Date, id UInt64) ENGINE = MergeTree(d, id, 8192)"));
     scene.on(&[0], &format!("INSERT INTO {table} VALUES ('2018-01-01', 1)"));
@@ -110,10 +113,9 @@ fn an_old_source_cannot_speak_tls_to_a_target_which_pulls_then() {
     scene.check(&task);
 }
 
-#[test]
-fn zookeeper_over_tls() {
-    let scene =
-        scene!(own LabSpec { clickhouse: 2, secure: BTreeMap::from([(0, Certificate::Good)]), ..LabSpec::default() });
+#[apply(both)]
+fn zookeeper_over_tls(#[case] release: Release) {
+    let scene = scene!(own LabSpec { secure: BTreeMap::from([(0, Certificate::Good)]), ..LabSpec::of(release, 2) });
     super::copy::fill(&scene, &[0], super::copy::BY_MONTH, 1000, 2);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
     let secure = |client: &str| {
@@ -131,9 +133,9 @@ fn zookeeper_over_tls() {
     scene.check(&task);
 }
 
-#[test]
-fn files_that_are_no_certificates_are_told_by_their_element() {
-    let scene = scene!();
+#[apply(both)]
+fn files_that_are_no_certificates_are_told_by_their_element(#[case] release: Release) {
+    let scene = scene!(release);
     let file = scene.dir().join("not.pem");
     fs::write(&file, "hello").unwrap();
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));

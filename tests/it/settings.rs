@@ -5,6 +5,10 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use lab::Release;
+use rstest_reuse::apply;
+
+use crate::both;
 use crate::copy::{BY_MONTH, fill};
 use crate::harness::{Scene, Table, scene};
 
@@ -19,9 +23,9 @@ fn transfers_with(scene: &Scene, setting: &str, value: &str) -> u64 {
     scene.sum(&[0], &sql)
 }
 
-#[test]
-fn settings_reach_the_statements_they_are_for() {
-    let scene = scene!();
+#[apply(both)]
+fn settings_reach_the_statements_they_are_for(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 5000, 2);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
     let task = task.more(
@@ -40,9 +44,9 @@ fn settings_reach_the_statements_they_are_for() {
 }
 
 /// What an old server sends as it lies need not be sorted by the target. What it filters is read as fast as it can.
-#[test]
-fn an_old_server_reads_in_the_order_of_the_key_what_it_sends_whole() {
-    let scene = scene!();
+#[apply(both)]
+fn an_old_server_reads_in_the_order_of_the_key_what_it_sends_whole(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 5000, 2);
     let some = |table: Table| table.with("where_condition", "id % 2 = 0");
     let fast = "<settings><max_threads>3</max_threads></settings>";
@@ -58,9 +62,9 @@ fn an_old_server_reads_in_the_order_of_the_key_what_it_sends_whole() {
     assert_eq!(transfers_with(&scene, "connect_timeout_with_failover_ms", "5000"), 3);
 }
 
-#[test]
-fn settings_that_the_servers_do_not_know_are_not_sent() {
-    let scene = scene!();
+#[apply(both)]
+fn settings_that_the_servers_do_not_know_are_not_sent(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 5000, 2);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
     let task = task.more(
@@ -73,9 +77,9 @@ fn settings_that_the_servers_do_not_know_are_not_sent() {
 }
 
 /// The names of today's versions, which 18.16 does not have yet.
-#[test]
-fn a_renamed_setting_is_sent_by_the_name_that_the_server_knows() {
-    let scene = scene!();
+#[apply(both)]
+fn a_renamed_setting_is_sent_by_the_name_that_the_server_knows(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 5000, 2);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
     let task = task.more(
@@ -96,9 +100,9 @@ fn a_renamed_setting_is_sent_by_the_name_that_the_server_knows() {
     assert!(scene.sum(&[1], &altered) > 0);
 }
 
-#[test]
-fn what_a_limit_forbids_fails_by_its_name() {
-    let scene = scene!();
+#[apply(both)]
+fn what_a_limit_forbids_fails_by_its_name(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 50_000, 2);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
     let task = task.more("<settings_pull><max_rows_to_read>10</max_rows_to_read></settings_pull>");
@@ -108,9 +112,9 @@ fn what_a_limit_forbids_fails_by_its_name() {
     ended.tells(&["hits", scene.server(0).host(), "Limit for rows"]);
 }
 
-#[test]
-fn a_value_that_a_setting_does_not_take_is_an_error() {
-    let scene = scene!();
+#[apply(both)]
+fn a_value_that_a_setting_does_not_take_is_an_error(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 5000, 2);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
     let task = task.more("<settings_pull><max_block_size>plenty</max_block_size></settings_pull>");
@@ -148,9 +152,9 @@ fn carry(mut from: TcpStream, mut to: TcpStream) {
     let _ = to.shutdown(Shutdown::Write); // the other side may be gone already
 }
 
-#[test]
-fn ports_other_than_the_usual() {
-    let scene = scene!();
+#[apply(both)]
+fn ports_other_than_the_usual(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 5000, 2);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
     let (source, target) = (scene.server(0).host(), scene.server(1).host());
@@ -170,9 +174,9 @@ fn ports_other_than_the_usual() {
     }
 }
 
-#[test]
-fn a_plain_port_is_not_taken_for_a_secure_one() {
-    let scene = scene!();
+#[apply(both)]
+fn a_plain_port_is_not_taken_for_a_secure_one(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 10, 1);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
     let secure = "</host><secure>1</secure><http_port>8123</http_port><port>9000</port>";
@@ -181,9 +185,9 @@ fn a_plain_port_is_not_taken_for_a_secure_one() {
 }
 
 /// Wide rows, so that what a server gathers before it writes does not fit into what it may use.
-#[test]
-fn a_transfer_that_runs_out_of_memory_moves_less_at_once_the_next_time() {
-    let scene = scene!();
+#[apply(both)]
+fn a_transfer_that_runs_out_of_memory_moves_less_at_once_the_next_time(#[case] release: Release) {
+    let scene = scene!(release);
     scene.on(&[0], &format!("CREATE DATABASE IF NOT EXISTS {}", scene.src));
     let columns = "d Date, id UInt64, text String";
     scene.on(

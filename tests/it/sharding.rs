@@ -1,5 +1,9 @@
 //! Which row goes where.
 
+use lab::Release;
+use rstest_reuse::apply;
+
+use crate::both;
 use crate::copy::{BY_MONTH, fill};
 use crate::harness::{Scene, scene};
 
@@ -68,33 +72,33 @@ fn compare_with_distributed(scene: &Scene, way: &str, weights: [u32; 3]) {
     }
 }
 
-#[test]
-fn rows_are_where_a_distributed_table_puts_them() {
-    let scene = scene!();
+#[apply(both)]
+fn rows_are_where_a_distributed_table_puts_them(#[case] release: Release) {
+    let scene = scene!(release);
     compare_with_distributed(&scene, "push", [1, 1, 1]);
 }
 
-#[test]
-fn rows_that_are_dealt_on_their_way_are_there_too() {
-    let scene = scene!();
+#[apply(both)]
+fn rows_that_are_dealt_on_their_way_are_there_too(#[case] release: Release) {
+    let scene = scene!(release);
     compare_with_distributed(&scene, "relay", [1, 1, 1]);
 }
 
-#[test]
-fn weights_are_what_they_are_to_a_distributed_table() {
-    let scene = scene!();
+#[apply(both)]
+fn weights_are_what_they_are_to_a_distributed_table(#[case] release: Release) {
+    let scene = scene!(release);
     compare_with_distributed(&scene, "push", [5, 6, 0]);
 }
 
-#[test]
-fn weights_count_for_rows_that_are_dealt_on_their_way() {
-    let scene = scene!();
+#[apply(both)]
+fn weights_count_for_rows_that_are_dealt_on_their_way(#[case] release: Release) {
+    let scene = scene!(release);
     compare_with_distributed(&scene, "relay", [5, 6, 0]);
 }
 
-#[test]
-fn a_key_that_is_not_a_function_of_the_row_places_each_row_once() {
-    let scene = scene!();
+#[apply(both)]
+fn a_key_that_is_not_a_function_of_the_row_places_each_row_once(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 15_000, 2);
     let mut task = scene.task(&[&[0], &[1]], &[&[2], &[3], &[4]]);
     let keys =
@@ -116,9 +120,9 @@ fn a_key_that_is_not_a_function_of_the_row_places_each_row_once() {
     }
 }
 
-#[test]
-fn one_target_shard_needs_no_key() {
-    let scene = scene!();
+#[apply(both)]
+fn one_target_shard_needs_no_key(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 5000, 2);
     let task = scene.task(&[&[0], &[1]], &[&[2]]).with(scene.table("hits"));
     scene.run(&task).with(0);

@@ -2,6 +2,10 @@
 
 use std::fs;
 
+use lab::Release;
+use rstest_reuse::apply;
+
+use crate::both;
 use crate::copy::{BY_MONTH, fill};
 use crate::harness::{Ended, Launch, Scene, Task, scene};
 
@@ -15,9 +19,9 @@ fn status(launch: Launch<'_>) -> Ended {
     launch.without_task_file().args(&["--status"]).run()
 }
 
-#[test]
-fn status_is_told_before_during_and_after() {
-    let scene = scene!();
+#[apply(both)]
+fn status_is_told_before_during_and_after(#[case] release: Release) {
+    let scene = scene!(release);
     let task = task(&scene);
     let absent = status(scene.launch(&task));
     assert_ne!(absent.status.code(), Some(0));
@@ -38,9 +42,9 @@ fn status_is_told_before_during_and_after() {
     scene.check_partitions(&task, &[("hits", 3)]);
 }
 
-#[test]
-fn the_report_has_rows_of_each_partition() {
-    let scene = scene!();
+#[apply(both)]
+fn the_report_has_rows_of_each_partition(#[case] release: Release) {
+    let scene = scene!(release);
     let task = task(&scene);
     let ended = scene.run(&task).with(0);
     for month in ["201801", "201802", "201803"] {
@@ -52,9 +56,9 @@ fn the_report_has_rows_of_each_partition() {
     }
 }
 
-#[test]
-fn each_launch_has_a_folder_of_logs() {
-    let scene = scene!();
+#[apply(both)]
+fn each_launch_has_a_folder_of_logs(#[case] release: Release) {
+    let scene = scene!(release);
     let task = task(&scene);
     let worker = scene.launch(&task).args(&["--pid-file", "copier.pid"]).stop_at("piece-claimed").start();
     worker.reaches("piece-claimed");
@@ -75,9 +79,9 @@ fn each_launch_has_a_folder_of_logs() {
     assert_eq!(fs::read_dir(scene.dir().join("logs")).unwrap().count(), 2);
 }
 
-#[test]
-fn the_tree_has_the_faces_of_the_original() {
-    let scene = scene!();
+#[apply(both)]
+fn the_tree_has_the_faces_of_the_original(#[case] release: Release) {
+    let scene = scene!(release);
     let task = task(&scene);
     let worker = scene.launch(&task).stop_at("piece-claimed").start();
     worker.reaches("piece-claimed");
@@ -92,9 +96,9 @@ fn the_tree_has_the_faces_of_the_original() {
     assert_eq!(status["hits"]["processed_partitions_count"], 0, "{status}");
 }
 
-#[test]
-fn below_a_root_of_its_own() {
-    let scene = scene!();
+#[apply(both)]
+fn below_a_root_of_its_own(#[case] release: Release) {
+    let scene = scene!(release);
     let task = task(&scene);
     let root = format!("/roots/{}", scene.name());
     fs::write(scene.keeper_xml(), scene.keeper_text(&format!("<root>{root}</root>"))).unwrap();

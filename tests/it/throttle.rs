@@ -2,6 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use lab::Release;
+use rstest_reuse::apply;
+
+use crate::both;
 use crate::copy::BY_MONTH;
 use crate::harness::{Scene, Task, scene};
 
@@ -25,9 +29,9 @@ fn seconds(said: &str) -> Vec<f64> {
     rest.map(|rest| rest.split_once(" s").unwrap().0.parse().unwrap()).collect()
 }
 
-#[test]
-fn rows_travel_no_faster_than_the_cap_and_hardly_slower() {
-    let scene = scene!();
+#[apply(both)]
+fn rows_travel_no_faster_than_the_cap_and_hardly_slower(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, 250_000);
     let task = capped(&scene, "2000000");
     let ended = scene.run(&task).with(0);
@@ -38,9 +42,9 @@ fn rows_travel_no_faster_than_the_cap_and_hardly_slower() {
     scene.check(&task);
 }
 
-#[test]
-fn two_workers_share_what_the_task_may_move_and_rows_are_dealt_at_that_rate() {
-    let scene = scene!();
+#[apply(both)]
+fn two_workers_share_what_the_task_may_move_and_rows_are_dealt_at_that_rate(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, 200_000);
     let hits = scene.table("hits").sharding_key("id").with("number_of_splits", "2");
     let task = scene.task(&[&[0]], &[&[1], &[2]]).with(hits);
@@ -56,9 +60,9 @@ fn two_workers_share_what_the_task_may_move_and_rows_are_dealt_at_that_rate() {
     scene.check(&task);
 }
 
-#[test]
-fn a_cap_that_is_lifted_while_rows_travel_counts_at_once() {
-    let scene = scene!();
+#[apply(both)]
+fn a_cap_that_is_lifted_while_rows_travel_counts_at_once(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, 200_000);
     // More than a quarter of an hour.
     let task = capped(&scene, "20K");
@@ -74,9 +78,9 @@ fn a_cap_that_is_lifted_while_rows_travel_counts_at_once() {
     scene.check(&task);
 }
 
-#[test]
-fn a_priority_reaches_the_statements_that_read() {
-    let scene = scene!();
+#[apply(both)]
+fn a_priority_reaches_the_statements_that_read(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, 1000);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
     let task = task.more("<settings_pull><priority>7</priority><max_threads>3</max_threads></settings_pull>");
@@ -93,9 +97,9 @@ fn a_priority_reaches_the_statements_that_read() {
     assert!(scene.sum(&[0], &sql) > 0);
 }
 
-#[test]
-fn servers_that_carry_rows_themselves_are_refused_a_cap() {
-    let scene = scene!();
+#[apply(both)]
+fn servers_that_carry_rows_themselves_are_refused_a_cap(#[case] release: Release) {
+    let scene = scene!(release);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits").with("transfer", "push"));
     let task = task.more("<max_bytes_per_second>1M</max_bytes_per_second>");
     scene.run(&task).with(2).tells(&["tables/hits", "rows that travel by push cannot be held to max_bytes_per_second"]);
@@ -109,9 +113,9 @@ fn pieces_on(scene: &Scene, server: usize) -> usize {
     ids.iter().filter_map(piece).collect::<std::collections::BTreeSet<_>>().len()
 }
 
-#[test]
-fn no_more_pieces_at_a_server_than_the_task_allows_and_more_when_it_allows_more() {
-    let scene = scene!();
+#[apply(both)]
+fn no_more_pieces_at_a_server_than_the_task_allows_and_more_when_it_allows_more(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, 300_000);
     let of = |limit: u32| {
         let hits = scene.table("hits").with("number_of_splits", "12");
@@ -138,9 +142,9 @@ fn no_more_pieces_at_a_server_than_the_task_allows_and_more_when_it_allows_more(
     scene.check(&of(3));
 }
 
-#[test]
-fn who_waits_for_a_place_at_a_server_ends_at_the_first_signal() {
-    let scene = scene!();
+#[apply(both)]
+fn who_waits_for_a_place_at_a_server_ends_at_the_first_signal(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, 100_000);
     let hits = scene.table("hits").with("number_of_splits", "4");
     let limits = "<max_bytes_per_second>400K</max_bytes_per_second><max_jobs_per_server>1</max_jobs_per_server>";
@@ -161,9 +165,9 @@ fn who_waits_for_a_place_at_a_server_ends_at_the_first_signal() {
 }
 
 /// Neither server shows a statement then on 18.16: the source has sent all of it, and the target waits for the first block.
-#[test]
-fn a_few_rows_that_travel_for_long_are_waited_for() {
-    let scene = scene!();
+#[apply(both)]
+fn a_few_rows_that_travel_for_long_are_waited_for(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, 2_600);
     let ended = scene.run(&capped(&scene, "13000"));
     let took = seconds(&ended.stderr).iter().sum::<f64>();

@@ -2,11 +2,13 @@
 
 use nix::sys::signal::Signal;
 
-use lab::{ClickHouse, Lab, LabSpec};
+use lab::{ClickHouse, LabSpec, Release};
+use rstest_reuse::apply;
 
 use crate::columns::{EVERY_TYPE, EVERY_VALUE};
 use crate::copy::{BY_MONTH, fill, rows};
 use crate::harness::{Ended, Scene, Table, Task, scene};
+use crate::{both, modern_ones};
 
 /// How many transfers of the scene's finished on some servers whose statement is like this.
 fn finished(scene: &Scene, servers: &[usize], like: &str) -> u64 {
@@ -34,9 +36,9 @@ fn every_type(scene: &Scene, table: Table) -> (Task, Ended) {
     (task, ended)
 }
 
-#[test]
-fn push_is_what_is_done_when_nothing_is_said() {
-    let scene = scene!();
+#[apply(both)]
+fn push_is_what_is_done_when_nothing_is_said(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 5000, 2);
     let task = scene.task(&[&[0], &[1]], &[&[2]]).with(scene.table("hits"));
     let ended = scene.run(&task).with(0);
@@ -45,18 +47,18 @@ fn push_is_what_is_done_when_nothing_is_said() {
     assert_eq!(finished(&scene, &[0, 1], "INSERT INTO FUNCTION%"), 2);
 }
 
-#[test]
-fn several_target_shards_are_served_in_one_reading_when_nothing_is_said() {
-    let scene = scene!();
+#[apply(both)]
+fn several_target_shards_are_served_in_one_reading_when_nothing_is_said(#[case] release: Release) {
+    let scene = scene!(release);
     let (_, ended) = every_type(&scene, scene.table("hits"));
     ended.tells(&["transfer: relay", "since it reads each row once for 3 target shards"]);
     assert_eq!(finished(&scene, &[0, 1], "INSERT INTO FUNCTION%"), 0);
 }
 
 /// Of many pieces one is pushed to begin with, and what was faster is said.
-#[test]
-fn what_is_faster_is_found_out_by_both_ways() {
-    let scene = scene!();
+#[apply(both)]
+fn what_is_faster_is_found_out_by_both_ways(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 20_000, 2);
     let table = scene.table("hits").sharding_key("intHash32(id)").with("number_of_splits", "10");
     let task = scene.task(&[&[0], &[1]], &[&[2], &[3]]).with(table);
@@ -66,25 +68,25 @@ fn what_is_faster_is_found_out_by_both_ways() {
     assert!(finished(&scene, &[0, 1], "SELECT%relayed slot%") > 0);
 }
 
-#[test]
-fn a_push_is_filtered_for_each_target_shard() {
-    let scene = scene!();
+#[apply(both)]
+fn a_push_is_filtered_for_each_target_shard(#[case] release: Release) {
+    let scene = scene!(release);
     let (_, ended) = every_type(&scene, scene.table("hits").with("transfer", "push"));
     assert!(!ended.stderr.contains("transfer:"), "{}", ended.stderr);
     assert!(finished(&scene, &[0, 1], "INSERT INTO FUNCTION%") >= 6);
 }
 
-#[test]
-fn pull_runs_on_the_targets() {
-    let scene = scene!();
+#[apply(both)]
+fn pull_runs_on_the_targets(#[case] release: Release) {
+    let scene = scene!(release);
     every_type(&scene, scene.table("hits").with("transfer", "pull"));
     assert!(finished(&scene, &[2, 3, 4], "INSERT INTO%FROM remote(%") >= 6);
     assert_eq!(finished(&scene, &[0, 1], "INSERT%"), 0);
 }
 
-#[test]
-fn a_relay_goes_through_the_worker_compressed() {
-    let scene = scene!();
+#[apply(both)]
+fn a_relay_goes_through_the_worker_compressed(#[case] release: Release) {
+    let scene = scene!(release);
     every_type(&scene, scene.table("hits").with("transfer", "relay"));
     let inserts = finished(&scene, &[2, 3, 4], "INSERT INTO%FORMAT Native%");
     // Each row is read once for all three shards, and what comes from both sources is one INSERT.
@@ -93,16 +95,16 @@ fn a_relay_goes_through_the_worker_compressed() {
     assert_eq!(finished(&scene, &[0, 1, 2, 3, 4], "%remote(%"), 0);
 }
 
-#[test]
-fn a_relay_goes_through_the_worker_uncompressed() {
-    let scene = scene!();
+#[apply(both)]
+fn a_relay_goes_through_the_worker_uncompressed(#[case] release: Release) {
+    let scene = scene!(release);
     every_type(&scene, scene.table("hits").with("transfer", "relay").with("relay_compression", "0"));
 }
 
 /// Columns of other types, and a key of one of them: the source cannot filter what is pulled, and it comes out right.
-#[test]
-fn every_way_converts_alike() {
-    let scene = scene!();
+#[apply(both)]
+fn every_way_converts_alike(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 20_000, 2);
     let (columns, target) = ("(d Date, id UInt32, s String, v Int64)", |way: &str| format!("{}.{way}", scene.dst));
     scene.ask(1, &format!("CREATE DATABASE {}", scene.dst));
@@ -122,9 +124,9 @@ fn every_way_converts_alike() {
     scene.check_nothing_left(&task);
 }
 
-#[test]
-fn a_source_account_that_may_only_read_is_pulled_from() {
-    let scene = scene!();
+#[apply(both)]
+fn a_source_account_that_may_only_read_is_pulled_from(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 5000, 2);
     let mut task = scene.task(&[&[0], &[1]], &[&[2], &[3]]).with(scene.table("hits").sharding_key("id"));
     task.source_account = Some(("readonly".into(), String::new()));
@@ -144,9 +146,9 @@ fn unreachable(task: &Task, hosts: &[&str]) -> String {
         .fold(task.xml(), |xml, host| xml.replace(&format!("{host}</host>"), &format!("{host}</host><port>9</port>")))
 }
 
-#[test]
-fn a_wall_before_the_target_is_pulled_through() {
-    let scene = scene!();
+#[apply(both)]
+fn a_wall_before_the_target_is_pulled_through(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 5000, 2);
     let task = scene.task(&[&[0]], &[&[2]]).with(scene.table("hits"));
     let target = scene.server(2).host();
@@ -155,9 +157,9 @@ fn a_wall_before_the_target_is_pulled_through() {
     scene.check(&task);
 }
 
-#[test]
-fn walls_on_both_sides_are_relayed_around_even_for_an_account_that_may_only_read() {
-    let scene = scene!();
+#[apply(both)]
+fn walls_on_both_sides_are_relayed_around_even_for_an_account_that_may_only_read(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 5000, 2);
     let mut task = scene.task(&[&[0]], &[&[2], &[3]]).with(scene.table("hits").sharding_key("id"));
     task.source_account = Some(("readonly".into(), String::new()));
@@ -176,10 +178,10 @@ fn with_computed(scene: &Scene, target: &ClickHouse, expression: &str) -> Task {
 }
 
 /// Status 200 and many blocks first, then the error's text behind them.
-#[test]
-fn an_error_in_the_middle_of_a_relay_is_told_and_never_success() {
+#[apply(both)]
+fn an_error_in_the_middle_of_a_relay_is_told_and_never_success(#[case] release: Release) {
     for (number, compression) in ["1", "0"].into_iter().enumerate() {
-        let scene = scene!();
+        let scene = scene!(release);
         scene.ask(0, &format!("CREATE TABLE {}.hits (d Date, id UInt64, s String, v Int32) {BY_MONTH}", scene.src));
         scene.ask(0, &format!("INSERT INTO {}.hits {}", scene.src, rows(0, 400_000, 1)));
         let task = with_computed(&scene, scene.server(1), "throwIf(id = 399000)");
@@ -195,9 +197,9 @@ fn an_error_in_the_middle_of_a_relay_is_told_and_never_success() {
 /// A tenth of a second for each of fifty blocks.
 const SLOW: &str = "sleep(0.1)";
 
-#[test]
-fn servers_that_die_in_the_middle_of_a_relay_cost_attempts() {
-    let scene = scene!(own LabSpec { clickhouse: 3, ..LabSpec::default() });
+#[apply(both)]
+fn servers_that_die_in_the_middle_of_a_relay_cost_attempts(#[case] release: Release) {
+    let scene = scene!(own LabSpec::of(release, 3));
     fill(&scene, &[0], BY_MONTH, 50_000, 1);
     let task = with_computed(&scene, scene.server(1), SLOW).with(scene.table("hits").with("transfer", "relay"));
     let task = task.more("<settings_pull><max_block_size>1000</max_block_size></settings_pull>");
@@ -252,20 +254,20 @@ fn is_ended_with_its_worker(scene: &Scene, way: &str, servers: &[usize]) {
     until(":a2:", false);
 }
 
-#[test]
-fn a_pull_is_ended_with_its_worker() {
-    is_ended_with_its_worker(&scene!(), "pull", &[1]);
+#[apply(both)]
+fn a_pull_is_ended_with_its_worker(#[case] release: Release) {
+    is_ended_with_its_worker(&scene!(release), "pull", &[1]);
 }
 
-#[test]
-fn a_relay_is_ended_with_its_worker() {
-    is_ended_with_its_worker(&scene!(), "relay", &[0, 1]);
+#[apply(both)]
+fn a_relay_is_ended_with_its_worker(#[case] release: Release) {
+    is_ended_with_its_worker(&scene!(release), "relay", &[0, 1]);
 }
 
 /// A statement of an attempt that nobody waits for any more, on a target, where a pull has its own.
-#[test]
-fn what_still_runs_on_a_target_ends_with_the_task() {
-    let scene = scene!();
+#[apply(both)]
+fn what_still_runs_on_a_target_ends_with_the_task(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 1000, 1);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits").with("transfer", "pull"));
     let worker = scene.launch(&task).freeze_at("staging-dropped").start();
@@ -309,9 +311,9 @@ fn peak(scene: &Scene, name: &str, count: u64, servers: &[usize]) -> u64 {
     peak
 }
 
-#[test]
-fn a_relay_takes_the_same_memory_however_large_the_table_is() {
-    let scene = scene!();
+#[apply(both)]
+fn a_relay_takes_the_same_memory_however_large_the_table_is(#[case] release: Release) {
+    let scene = scene!(release);
     let small = peak(&scene, "small", 200_000, &[1]);
     for (name, servers) in [("one", &[1][..]), ("three", &[1, 2, 3])] {
         let large = peak(&scene, name, 3_000_000, servers);
@@ -322,10 +324,10 @@ fn a_relay_takes_the_same_memory_however_large_the_table_is() {
 }
 
 /// Between servers that frame compressed rows: one to one, and dealt to two shards.
-#[test]
-fn rows_between_modern_servers_travel_compressed_unless_told_otherwise() {
-    let scene = scene!();
-    let [from, to] = [0, 1].map(|node| Lab::shared_modern().modern(node));
+#[apply(modern_ones)]
+fn rows_between_modern_servers_travel_compressed_unless_told_otherwise(#[case] release: Release) {
+    let scene = scene!(release);
+    let [from, to] = [0, 1].map(|node| scene.server(node));
     for suffix in ["one", "both"] {
         from.query(&format!("CREATE DATABASE IF NOT EXISTS {}", scene.src)).unwrap();
         let create = format!("CREATE TABLE {}.{suffix} (d Date, id UInt64, s String) {BY_MONTH}", scene.src);

@@ -2,15 +2,19 @@
 
 use std::time::Instant;
 
+use lab::Release;
+use rstest_reuse::apply;
+
+use crate::both;
 use crate::columns::{EVERY_TYPE, EVERY_VALUE};
 use crate::copy::{BY_MONTH, COLUMNS, fill};
 use crate::harness::{Scene, Task, scene};
 
 const FEW: [&str; 5] = ["--max-table-tries=1", "--max-shard-partition-tries=2", "--retry-delay-ms=1", "--jobs", "1"];
 
-#[test]
-fn every_type_is_the_same_on_both_sides() {
-    let scene = scene!();
+#[apply(both)]
+fn every_type_is_the_same_on_both_sides(#[case] release: Release) {
+    let scene = scene!(release);
     let columns = "(d, id, s, n, a, u, dec, e, f, nest.x, nest.y, t, fl, aa, tu, nu, c)";
     for source in [0, 1] {
         scene.ask(source, &format!("CREATE TABLE {}.hits {EVERY_TYPE} {BY_MONTH}", scene.src));
@@ -41,30 +45,30 @@ fn restless(scene: &Scene, verify: &str) -> Task {
     scene.task(&[&[0]], &[&[1]]).with(table)
 }
 
-#[test]
-fn a_source_that_changes_and_keeps_its_count_is_noticed_by_a_checksum() {
-    let scene = scene!();
+#[apply(both)]
+fn a_source_that_changes_and_keeps_its_count_is_noticed_by_a_checksum(#[case] release: Release) {
+    let scene = scene!(release);
     let task = restless(&scene, "checksum");
     let ended = scene.launch(&task).args(&FEW).run().with(3);
     ended.tells(&["restless", scene.server(0).host(), "5000 rows to copy with checksum", "column `v` differs"]);
     assert_eq!(scene.ask(1, &format!("SELECT count() FROM {}.restless", scene.dst)), "0");
 }
 
-#[test]
-fn and_not_by_a_count() {
-    let scene = scene!();
+#[apply(both)]
+fn and_not_by_a_count(#[case] release: Release) {
+    let scene = scene!(release);
     let task = restless(&scene, "count");
     let ended = scene.run(&task).with(0);
     assert!(ended.stdout.contains("equal") && !ended.stdout.contains("checksum"), "{}", ended.stdout);
 }
 
 /// The staged rows of a copied piece become others, as many, before they are published.
-#[test]
-fn staged_rows_that_became_others_are_not_called_equal() {
+#[apply(both)]
+fn staged_rows_that_became_others_are_not_called_equal(#[case] release: Release) {
     for (engine, of) in
         [(BY_MONTH, "plain"), ("ReplacingMergeTree PARTITION BY toYYYYMM(d) ORDER BY (d, id)", "merging")]
     {
-        let scene = scene!();
+        let scene = scene!(release);
         scene.short_sessions();
         fill(&scene, &[0], BY_MONTH, 5000, 1);
         let hits = scene.table("hits").engine(engine).with("verify", "checksum");
@@ -93,9 +97,9 @@ fn staged_rows_that_became_others_are_not_called_equal() {
     }
 }
 
-#[test]
-fn engines_that_merge_rows_are_compared_before_they_do() {
-    let scene = scene!();
+#[apply(both)]
+fn engines_that_merge_rows_are_compared_before_they_do(#[case] release: Release) {
+    let scene = scene!(release);
     // Every row twice: one is merged away in the end.
     fill(&scene, &[0], BY_MONTH, 5000, 2);
     scene.ask(0, &format!("INSERT INTO {0}.hits SELECT * FROM {0}.hits", scene.src));
@@ -111,9 +115,9 @@ fn engines_that_merge_rows_are_compared_before_they_do() {
 }
 
 /// With `none` the source is asked less, and nothing is taken for copied that was not counted where it lies.
-#[test]
-fn none_counts_what_arrived() {
-    let scene = scene!();
+#[apply(both)]
+fn none_counts_what_arrived(#[case] release: Release) {
+    let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 5000, 2);
     let counts = |scene: &Scene| {
         scene.on(&[0, 1], "SYSTEM FLUSH LOGS");
@@ -151,10 +155,10 @@ fn none_counts_what_arrived() {
 }
 
 /// What a checksum costs, as a share of the copy: `cargo test --test it what_a_checksum_costs -- --ignored --nocapture`.
-#[test]
+#[apply(both)]
 #[ignore = "a measurement"]
-fn what_a_checksum_costs() {
-    let scene = scene!();
+fn what_a_checksum_costs(#[case] release: Release) {
+    let scene = scene!(release);
     scene.ask(0, &format!("CREATE TABLE {}.hits {COLUMNS} {BY_MONTH}", scene.src));
     scene.ask(0, &format!("INSERT INTO {}.hits {}", scene.src, crate::copy::rows(0, 8_000_000, 4)));
     for round in 0..2 {

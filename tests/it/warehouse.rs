@@ -8,21 +8,60 @@ use clickhouse_copier::cluster::{Destination, Origin, Settings, Transfer, Wareho
 use clickhouse_copier::model::{Node, TableName, Tls, Way};
 use clickhouse_copier::sql::{Relation, Selection};
 use clickhouse_copier::{inspector_conformance, warehouse_conformance};
-use lab::Lab;
+use lab::{Lab, Release};
+use rstest_reuse::apply;
 
-async fn servers(test: &str) -> (HttpWarehouse, [Arc<Node>; 2], String) {
-    let lab = Lab::shared();
+use crate::both;
+
+/// Two servers of the release, and a name for a database of which nothing exists.
+async fn servers(release: Release, test: &str) -> (HttpWarehouse, [Arc<Node>; 2], String) {
+    let lab = Lab::shared(release);
     let database = format!("it_warehouse__{test}");
+    let sync = if release.is_modern() { " SYNC" } else { "" };
     let nodes = [0, 1].map(|index| {
         let server = lab.clickhouse(index);
-        server.query(&format!("DROP DATABASE IF EXISTS {database}")).unwrap();
+        server.query(&format!("DROP DATABASE IF EXISTS {database}{sync}")).unwrap();
         Arc::new(Node::new(server.host()))
     });
     (HttpWarehouse::new(&Tls::default()).unwrap(), nodes, database)
 }
 
-warehouse_conformance!(servers);
-inspector_conformance!(servers);
+/// The suite on servers of one release.
+macro_rules! conformance {
+    ($name:ident, $release:expr, $($only:tt)*) => {
+        mod $name {
+            use super::*;
+
+            async fn servers(test: &str) -> (HttpWarehouse, [Arc<Node>; 2], String) {
+                super::servers($release, test).await
+            }
+
+            warehouse_conformance!(servers $($only)*);
+            inspector_conformance!(servers);
+        }
+    };
+}
+
+conformance!(on_18_16, Release::V18_16,);
+conformance!(on_24_8, Release::V24_8,);
+conformance!(on_25_8, Release::V25_8,);
+// 26.9 cannot replicate here, and 26.6 and later refuse to replace a partition by nothing.
+conformance!(on_26_9, Release::V26_9, , [Push, Pull, Relay]:
+    databases_and_tables_come_and_go,
+    what_is_missing_or_there_already_is_told_by_its_code,
+    a_transfer_tells_what_is_missing,
+    a_transfer_gives_each_column_its_value,
+    a_transfer_of_nothing_is_done,
+    a_definition_comes_back_as_it_was_written,
+    rows_are_counted_alike_in_every_way,
+    a_transfer_lands_the_chosen_rows_on_their_shard,
+    a_relay_deals_each_row_to_its_slot,
+    slices_hold_every_row_once,
+    attach_adds_and_replace_takes_the_place,
+    expressions_have_types_or_codes,
+    a_node_reaches_another,
+    a_statement_that_has_ended_is_not_running,
+);
 
 /// Waits until statements run, or none does any more; servers tell nobody, so they are asked now and then.
 async fn until_running(warehouse: &HttpWarehouse, node: &Node, prefix: &str, wanted: bool) {
@@ -34,9 +73,10 @@ async fn until_running(warehouse: &HttpWarehouse, node: &Node, prefix: &str, wan
 }
 
 /// What the double's tests of the same content take for granted.
+#[apply(both)]
 #[tokio::test]
-async fn a_push_goes_on_without_its_sender_until_it_is_killed() {
-    let (warehouse, [one, two], database) = servers("endless").await;
+async fn a_push_goes_on_without_its_sender_until_it_is_killed(#[case] release: Release) {
+    let (warehouse, [one, two], database) = servers(release, "endless").await;
     let none = Settings::new();
     warehouse.create_database(&two, &database, &none).await.unwrap();
     let into = TableName::new(&database, "into");

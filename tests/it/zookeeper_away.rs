@@ -2,19 +2,21 @@
 
 use std::time::Duration;
 
-use lab::LabSpec;
+use lab::{LabSpec, Release};
+use rstest_reuse::apply;
 
 use crate::again::{slow, wait_for_transfer};
+use crate::both;
 use crate::harness::{Scene, Worker, scene};
 
-fn two() -> LabSpec {
-    LabSpec { clickhouse: 2, query_log: true, ..LabSpec::default() }
+fn two(release: Release) -> LabSpec {
+    LabSpec { query_log: true, ..LabSpec::of(release, 2) }
 }
 
 /// It stands still for a second, then it is killed and started again: nobody notices.
-#[test]
-fn for_a_moment() {
-    let scene = scene!(own two());
+#[apply(both)]
+fn for_a_moment(#[case] release: Release) {
+    let scene = scene!(own two(release));
     let task = slow(&scene);
     let workers = [(); 2].map(|()| scene.launch(&task).start());
     wait_for_transfer(&scene);
@@ -50,9 +52,9 @@ fn begun(scene: &Scene) -> u64 {
 }
 
 /// The workers stop at once when their sessions are over, wait for as long as it takes, and come back by themselves.
-#[test]
-fn for_longer_than_the_session() {
-    let scene = scene!(own two());
+#[apply(both)]
+fn for_longer_than_the_session(#[case] release: Release) {
+    let scene = scene!(own two(release));
     scene.short_sessions();
     let task = slow(&scene);
     let workers = [(); 2].map(|()| scene.launch(&task).start());

@@ -51,6 +51,9 @@ impl Answers {
         let Some(rest) = text.find("Code: ").map(|at| &text[at + 6..]) else {
             return Kind::Answer(first_line(&self.without_secrets(text)));
         };
+        if let Some((code, cause)) = innermost(rest) {
+            return Kind::Server { code, message: first_line(&self.without_secrets(cause)) };
+        }
         let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
         let Ok(code) = rest[..digits].parse() else {
             return Kind::Answer(first_line(&self.without_secrets(text)));
@@ -85,6 +88,30 @@ impl Answers {
 fn forms(secret: &str) -> [String; 2] {
     let literal = quote::literal(secret);
     [secret.to_owned(), literal[1..literal.len() - 1].to_owned()]
+}
+
+/// Codes that only say that no attempt to reach a server has worked, with a log of the attempts.
+const LOGS: [&str; 2] = ["279", "519"];
+/// The code of a table that is missing, which such a log tells without a code.
+const NO_TABLE: (u32, &str) = (60, "There is no table ");
+
+/// Returns the code and the text of what went wrong in the last attempt, where an error is a log of attempts to reach another
+/// server: `Code: 519. … Log: Code: 279. … Log: Code: 210. DB::NetException: Connection refused (…)` (25.8). `text` begins behind
+/// the first `Code: `.
+fn innermost(text: &str) -> Option<(u32, &str)> {
+    if !LOGS.iter().any(|code| text.starts_with(code)) {
+        return None;
+    }
+    text.lines().rev().map(str::trim).find_map(|line| {
+        if line.starts_with(NO_TABLE.1) {
+            return Some((NO_TABLE.0, line));
+        }
+        let (code, cause) = line.strip_prefix("Code: ")?.split_once([',', '.'])?;
+        let cause = cause.trim_start().trim_start_matches("e.displayText() = ");
+        let cause = ["DB::NetException: ", "DB::Exception: "].iter().find_map(|kind| cause.strip_prefix(kind))?;
+        let cause = cause.split(", e.what()").next().unwrap_or(cause);
+        (!LOGS.contains(&code)).then_some((code.parse().ok()?, cause))
+    })
 }
 
 /// The first line; where that only announces a log of attempts to connect, what went wrong in the first of them.
@@ -142,6 +169,29 @@ mod tests {
             );
         }
         assert!(matches!(Answers::default().server_error("<html>proxy</html>"), Kind::Answer(_)));
+    }
+
+    #[test]
+    fn the_cause_is_the_last_attempt_that_a_log_of_attempts_tells() {
+        let refused = "Code: 210. DB::NetException: Connection refused (10.0.0.1:9000). (NETWORK_ERROR) (version 25.8.2.1)";
+        let log = |attempt: &str| {
+            format!(
+                "Code: 519. DB::NetException: All attempts to get table structure failed. Log: \n\n\
+                 Code: 279. DB::NetException: All connection tries failed. Log: \n\n{attempt}\n\n\
+                 . (ALL_CONNECTION_TRIES_FAILED) (version 25.8.2.1)\n\n. (NO_REMOTE_SHARD_AVAILABLE) (version 25.8.2.1)\n"
+            )
+        };
+        let missing = "There is no table `d`.`t` on server: 10.0.0.1:9000";
+        let old = "Code: 209, e.displayText() = DB::NetException: Timeout: connect timed out: 10.0.0.1:9000, e.what() = x";
+        for (text, expected, said) in [
+            (log(refused), 210, &refused[31..]),
+            (log(missing), 60, missing),
+            (log(old), 209, "Timeout: connect timed out: 10.0.0.1:9000"),
+            ("Code: 279. DB::NetException: All tries failed".to_owned(), 279, "DB::NetException: All tries failed"),
+        ] {
+            let Kind::Server { code, message } = Answers::default().server_error(&text) else { panic!("{text}") };
+            assert_eq!((code, message.as_str()), (expected, said));
+        }
     }
 
     #[test]

@@ -62,21 +62,26 @@ impl HttpWarehouse {
     }
 }
 
-/// What became of rows that could not be dealt. An error that an old server put behind its rows is the source's own.
+/// What became of rows that could not be dealt. An error that a server put behind its rows is the source's own.
 fn told(answers: &Answers, from: &Node, doing: &str, error: DealError<Error>) -> Error {
     let kind = match error {
         DealError::Stream(error) => return error,
         DealError::Malformed(why) => Kind::Network(why),
-        DealError::NoBlock(rest) => {
-            let mut watch = Watch::new(false);
-            watch.see(&rest);
-            match watch.error() {
-                Some(text) => answers.server_error(&text),
-                None => Kind::Network("the rows end in the middle of a block".into()),
-            }
-        }
+        DealError::NoBlock(rest) => written_behind(answers, &rest)
+            .unwrap_or_else(|| Kind::Network("the rows end in the middle of a block".into())),
+        DealError::CutOff(error, seen) => match written_behind(answers, &seen) {
+            Some(kind) => kind,
+            None => return error,
+        },
     };
     Error { node: from.to_string(), doing: doing.to_owned(), kind }
+}
+
+/// Returns the error that a server wrote where rows should be, if these bytes hold one.
+fn written_behind(answers: &Answers, bytes: &[u8]) -> Option<Kind> {
+    let mut watch = Watch::new(false);
+    watch.see(bytes);
+    watch.error().map(|text| answers.server_error(&text))
 }
 
 /// The rows as they come from the source.
@@ -99,7 +104,10 @@ impl Inlet for Rows<'_> {
             kind: Kind::Network(why.into()),
         };
         loop {
-            let next = self.rows.next().await.map_err(|error| self.answers.translated(self.node, self.doing, error))?;
+            let next = match self.rows.next().await {
+                Ok(next) => next,
+                Err(error) => return Err(self.cut_off(error)),
+            };
             match (next, &mut self.unpacker) {
                 (None, Some(unpacker)) => {
                     // What stands behind the frames is no frame: the words of a server that failed.
@@ -118,6 +126,17 @@ impl Inlet for Rows<'_> {
                     return Ok(next);
                 }
             }
+        }
+    }
+}
+
+impl Rows<'_> {
+    /// Returns why the stream was broken off: what the server wrote behind its frames, or what the connection says.
+    fn cut_off(&mut self, error: clickhouse::error::Error) -> Error {
+        let behind = self.unpacker.as_mut().and_then(|unpacker| written_behind(self.answers, &unpacker.rest()));
+        match behind {
+            Some(kind) => Error { node: self.node.to_string(), doing: self.doing.to_owned(), kind },
+            None => self.answers.translated(self.node, self.doing, error),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! # Guarantees
 //! - Never more than a few reads of the connection are held: the next one is taken when the target has taken the last.
 //! - The INSERT is ended well only when the SELECT has ended well as far as its stream tells. Else its connection is broken
-//!   off, which is an error there. An error whose text an old server put behind the rows is refused by the target, since it is
+//!   off, which is an error there. An error whose text a server put behind the rows is refused by the target, since it is
 //!   no block of rows; and the caller counts.
 //! - Dropping the future breaks both connections off.
 //!
@@ -119,7 +119,7 @@ impl<'a> Passing<'a> {
     async fn pass(&mut self, from: &'a Node, mut rows: BytesCursor, framed: bool) -> Result<(), Error> {
         let doing = self.transfer.doing();
         let mut watch = Watch::new(framed);
-        while let Some(bytes) = rows.next().await.map_err(|error| self.answers.translated(from, &doing, error))? {
+        while let Some(bytes) = rows.next().await.map_err(|error| cut_off(self.answers, from, &doing, &watch, error))? {
             // Nothing more is read meanwhile, so the source waits too.
             self.transfer.pass(watch.see(&bytes)).await;
             self.any |= !bytes.is_empty();
@@ -146,6 +146,14 @@ impl<'a> Passing<'a> {
         }
         let Self { answers, transfer, to, insert, watches, .. } = self;
         insert.end().await.map_err(|error| refused(answers, transfer, to, &watches, error))
+    }
+}
+
+/// The stream of a source was broken off. Since 24.12 a server that fails writes why behind the rows before it does so.
+fn cut_off(answers: &Answers, from: &Node, doing: &str, watch: &Watch, error: ClientError) -> Error {
+    match watch.error().map(|text| answers.server_error(&text)) {
+        Some(kind @ Kind::Server { .. }) => Error { node: from.to_string(), doing: doing.to_owned(), kind },
+        _ => answers.translated(from, doing, error),
     }
 }
 

@@ -44,6 +44,9 @@ pub(crate) enum DealError<E> {
     Malformed(String),
     /// The stream is none of rows from here on; an old server writes there why it could not go on.
     NoBlock(Vec<u8>),
+    /// The inlet failed in the head of a block, and this came of it before; a modern server writes there why it could not go
+    /// on, and breaks the stream off.
+    CutOff(E, Vec<u8>),
 }
 
 /// Deals a stream of rows.
@@ -129,6 +132,10 @@ where
                 Err(DealError::Malformed(_)) => {
                     seen.extend(self.window.rest(REST).await);
                     return Err(DealError::NoBlock(seen));
+                }
+                Err(DealError::Stream(error)) => {
+                    seen.extend_from_slice(self.window.bytes());
+                    return Err(DealError::CutOff(error, seen));
                 }
                 Err(other) => return Err(other),
             }

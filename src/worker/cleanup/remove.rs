@@ -14,6 +14,7 @@ use super::super::RunError;
 use super::super::fault_point::fault_point;
 use super::super::interrupt::Interrupt;
 use super::super::ledger::{ClaimChange, Outcome};
+use super::super::wishes::target_wishes;
 use super::{Cleaner, Findings, Leftover, Removal, Thing};
 
 /// How long a statement that was told to end may take, and how often it is looked at. Servers tell nobody.
@@ -148,7 +149,7 @@ impl Cleaner {
 
     /// The task's settings, and what lets large tables go. A node that cannot be asked says so again at the drop.
     async fn drop_settings(&self, node: &Node) -> Settings {
-        let mut wanted = self.task.settings.for_push();
+        let mut wanted = target_wishes(&self.task);
         for name in ["max_table_size_to_drop", "max_partition_size_to_drop"] {
             wanted.insert(name.to_owned(), "0".to_owned());
         }

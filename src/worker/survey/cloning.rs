@@ -11,7 +11,7 @@ use super::super::fleet::Fleet;
 use super::{Survey, Surveyor};
 
 /// The versions with which cloning was tried. Others are cloned only where the task says so.
-const TRIED: &[(u32, u32)] = &[(18, 16)];
+const TRIED: &[(u32, u32)] = &[(18, 16), (24, 8), (25, 8)];
 
 impl Surveyor<'_> {
     /// What is against it. What no look can tell (may tables be made at the source, do servers fetch from each other, does each

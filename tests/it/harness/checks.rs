@@ -175,10 +175,20 @@ impl Scene {
     pub fn children(&self, path: &str) -> Option<Vec<String>> {
         let sql = format!("SELECT name FROM system.zookeeper WHERE path = {} FORMAT TSVRaw", quote(path));
         match self.any_live().query(&sql) {
+            // Modern servers answer the same for a node without children and for none.
+            Ok(names) if names.is_empty() && !self.is_node(path) => None,
             Ok(names) => Some(names.lines().map(str::to_owned).collect()),
             Err(e) if e.to_string().contains("No node") || e.to_string().contains("no node") => None,
             Err(e) => panic!("{e}"),
         }
+    }
+
+    /// Whether a node stands among the children of its parent.
+    fn is_node(&self, path: &str) -> bool {
+        let Some((parent, name)) = path.rsplit_once('/') else { return true };
+        let parent = quote(if parent.is_empty() { "/" } else { parent });
+        let sql = format!("SELECT count() FROM system.zookeeper WHERE path = {parent} AND name = {}", quote(name));
+        self.any_live().value(&sql).is_ok_and(|count| count == "1")
     }
 
     /// The content of a ZooKeeper node; `None` when there is no such node.

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use lab::{ClickHouse, Lab, LabSpec};
+use lab::{ClickHouse, Lab, LabSpec, Release};
 use tempfile::TempDir;
 
 pub use browser::Browser;
@@ -22,16 +22,21 @@ pub use http::{ask, stream};
 pub use task::{Table, Task};
 pub use worker::{Ended, Launch, SCREEN, Worker};
 
-/// A scene named after the test that asks for it: on the shared laboratory, or on one of its own with
+/// A scene named after the test that asks for it: on the shared laboratory of a release, or on one of its own with
 /// `scene!(own LabSpec { … })`, for tests that kill or freeze servers.
 macro_rules! scene {
-    () => {{
-        fn here() {}
-        crate::harness::Scene::shared(std::any::type_name_of_val(&here))
-    }};
     (own $spec:expr) => {{
         fn here() {}
         crate::harness::Scene::own(std::any::type_name_of_val(&here), $spec)
+    }};
+    ($release:expr) => {{
+        fn here() {}
+        crate::harness::Scene::shared(std::any::type_name_of_val(&here), $release, "")
+    }};
+    // On the servers of one release, for a test that runs for several others.
+    ($release:expr, for $other:expr) => {{
+        fn here() {}
+        crate::harness::Scene::shared(std::any::type_name_of_val(&here), $release, $other.name())
     }};
 }
 pub(crate) use scene;
@@ -63,22 +68,22 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// `here` is the path of a function inside of the test.
-    pub fn shared(here: &str) -> Scene {
+    /// `here` is the path of a function inside of the test; `case` tells scenes of one test apart.
+    pub fn shared(here: &str, release: Release, case: &str) -> Scene {
         let slot = Slot::wait_for_one();
-        Scene::new(here, Place::Shared(Lab::shared()), slot)
+        Scene::new(here, case, Place::Shared(Lab::shared(release)), slot)
     }
 
     /// A scene on servers of its own.
     pub fn own(here: &str, spec: LabSpec) -> Scene {
         let slot = Slot::wait_for_one();
-        Scene::new(here, Place::Own(Box::new(Lab::start(spec).unwrap())), slot)
+        Scene::new(here, "", Place::Own(Box::new(Lab::start(spec).unwrap())), slot)
     }
 
-    fn new(here: &str, place: Place, slot: Slot) -> Scene {
+    fn new(here: &str, case: &str, place: Place, slot: Slot) -> Scene {
         // it::copy::month_to_week::here (in a closure: …::{{closure}}::here) → copy_month_to_week
         let parts: Vec<&str> = here.split("::").filter(|part| !part.starts_with("{{")).collect();
-        let name = parts[1..parts.len() - 1].join("_");
+        let name = parts[1..parts.len() - 1].join("_") + &case.replace('.', "_");
         let dir = tempfile::Builder::new().prefix("copier-it-").tempdir().unwrap();
         let (src, dst) = (format!("{}src", prefix(&name)), format!("{}dst", prefix(&name)));
         let scene = Scene { place, name, dir, files: AtomicUsize::new(0), src, dst, _slot: slot };
@@ -95,6 +100,11 @@ impl Scene {
             Place::Shared(lab) => lab,
             Place::Own(lab) => lab,
         }
+    }
+
+    /// The release of the first server.
+    pub fn release(&self) -> Release {
+        self.server(0).release()
     }
 
     pub fn server(&self, index: usize) -> &ClickHouse {
@@ -153,6 +163,21 @@ impl Scene {
     pub fn on(&self, servers: &[usize], sql: &str) {
         for &server in servers {
             self.ask(server, sql);
+        }
+    }
+
+    /// Begins a mutation on one server and does not wait for it.
+    pub fn mutate(&self, server: usize, sql: &str) {
+        let settings = if self.server(server).release().is_modern() { &[("mutations_sync", "0")][..] } else { &[] };
+        self.server(server).query_with(settings, sql).unwrap();
+    }
+
+    /// Creates a table in the syntax of 18.16, which modern servers take when they are told to.
+    pub fn create_old(&self, servers: &[usize], sql: &str) {
+        let allow = [("allow_deprecated_syntax_for_merge_tree", "1")];
+        for &server in servers {
+            let settings = if self.server(server).release().is_modern() { &allow[..] } else { &[] };
+            self.server(server).query_with(settings, sql).unwrap();
         }
     }
 
@@ -221,8 +246,10 @@ impl Scene {
         for server in self.lab().servers().iter().filter(|server| server.pid().is_some()) {
             let names = server.query("SELECT name FROM system.databases FORMAT TSVRaw")?;
             let ours: BTreeSet<&str> = names.lines().filter(|name| name.starts_with(&prefix)).collect();
+            // Atomic databases drop tables minutes later unless told otherwise, and their nodes in ZooKeeper with them.
+            let sync = if server.release().is_modern() { " SYNC" } else { "" };
             for name in ours {
-                server.query(&format!("DROP DATABASE {}", tick(name)))?;
+                server.query(&format!("DROP DATABASE {}{sync}", tick(name)))?;
             }
         }
         Ok(())

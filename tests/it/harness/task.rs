@@ -14,6 +14,8 @@ pub struct Task {
     pub source: Cluster,
     /// The cluster that is copied to.
     pub target: Cluster,
+    /// More clusters, for table jobs that name them with [`Table::cluster`].
+    pub targets: Vec<Cluster>,
     /// The account of the source's replicas; `default` without a password unless set.
     pub source_account: Option<(String, String)>,
     /// The same for the target.
@@ -26,8 +28,8 @@ pub struct Task {
 
 impl Task {
     pub fn new(path: String, source: Cluster, target: Cluster) -> Task {
-        let (tables, more) = (Vec::new(), String::new());
-        Task { path, source, target, source_account: None, target_account: None, tables, more }
+        let (targets, tables, more) = (Vec::new(), Vec::new(), String::new());
+        Task { path, source, target, targets, source_account: None, target_account: None, tables, more }
     }
 
     /// Another task, at a path below the scene's.
@@ -63,8 +65,9 @@ impl Task {
 
     pub fn xml(&self) -> String {
         let mut xml = String::from("<clickhouse>\n<remote_servers>\n");
-        for (cluster, account) in [(&self.source, &self.source_account), (&self.target, &self.target_account)] {
-            cluster_xml(&mut xml, cluster, account.as_ref());
+        cluster_xml(&mut xml, &self.source, self.source_account.as_ref());
+        for cluster in std::iter::once(&self.target).chain(&self.targets) {
+            cluster_xml(&mut xml, cluster, self.target_account.as_ref());
         }
         write!(xml, "</remote_servers>\n{}\n<tables>\n", self.more).unwrap();
         for table in &self.tables {
@@ -102,13 +105,27 @@ pub struct Table {
     pub source: (String, String),
     /// Database and table that are copied to.
     pub target: (String, String),
+    /// The name of the cluster that is copied to.
+    cluster: String,
     more: String,
 }
 
 impl Table {
     pub fn new(name: &str, source: (&str, &str), target: (&str, &str)) -> Table {
         let owned = |(database, table): (&str, &str)| (database.to_owned(), table.to_owned());
-        Table { name: name.to_owned(), source: owned(source), target: owned(target), more: String::new() }
+        Table {
+            name: name.to_owned(),
+            source: owned(source),
+            target: owned(target),
+            cluster: "target".to_owned(),
+            more: String::new(),
+        }
+    }
+
+    /// Copies to this cluster of the task.
+    pub fn cluster(mut self, name: &str) -> Table {
+        self.cluster = name.to_owned();
+        self
     }
 
     /// Adds an element with a text.
@@ -143,7 +160,9 @@ impl Table {
 
     fn xml(&self) -> String {
         let mut xml = format!("  <{}>\n", self.name);
-        for (way, cluster, (database, table)) in [("pull", "source", &self.source), ("push", "target", &self.target)] {
+        for (way, cluster, (database, table)) in
+            [("pull", "source", &self.source), ("push", self.cluster.as_str(), &self.target)]
+        {
             let (database, table) = (escape(database.as_str()), escape(table.as_str()));
             writeln!(xml, "    <cluster_{way}>{cluster}</cluster_{way}>").unwrap();
             writeln!(xml, "    <database_{way}>{database}</database_{way}>").unwrap();

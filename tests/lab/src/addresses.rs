@@ -12,10 +12,9 @@ use crate::LabError;
 /// Blocks given out. They start above 127.0.1.1, which Debian gives to the machine's own name.
 const FIRST: u8 = 10;
 const LAST: u8 = 250;
-/// Last bytes: ClickHouse servers have 1, 2, …, modern nodes 101, 102, …, ZooKeeper one of its own.
-const MODERN: usize = 100;
+/// Last bytes: ClickHouse servers have 1, 2, …, ZooKeeper one of its own.
 const ZOOKEEPER: u8 = 200;
-/// How many ClickHouse servers a block can hold, and how many modern nodes.
+/// How many ClickHouse servers a block can hold.
 pub(crate) const MOST_SERVERS: usize = 99;
 
 pub(crate) const ZOOKEEPER_PORT: u16 = 2181;
@@ -34,21 +33,21 @@ pub struct BlockLease {
 }
 
 impl BlockLease {
-    /// Leases the first block that no other laboratory has and where nothing listens on the ports of `clickhouse` servers,
-    /// `modern` nodes and a ZooKeeper.
+    /// Leases the first block that no other laboratory has and where nothing listens on the ports of `clickhouse` servers
+    /// and a ZooKeeper.
     ///
     /// # Errors
     /// [`LabError::TooManyServers`], [`LabError::NoFreeBlock`].
-    pub fn take(clickhouse: usize, modern: usize) -> Result<Self, LabError> {
-        if let Some(asked) = [clickhouse, modern].into_iter().find(|&asked| asked > MOST_SERVERS) {
-            return Err(LabError::TooManyServers { asked, most: MOST_SERVERS });
+    pub fn take(clickhouse: usize) -> Result<Self, LabError> {
+        if clickhouse > MOST_SERVERS {
+            return Err(LabError::TooManyServers { asked: clickhouse, most: MOST_SERVERS });
         }
         let mut reason = String::new();
         for block in FIRST..=LAST {
             match try_lock(block) {
                 Ok(lock) => {
                     let lease = BlockLease { block, _lock: lock };
-                    match lease.foreign_listener(clickhouse, modern) {
+                    match lease.foreign_listener(clickhouse) {
                         None => return Ok(lease),
                         Some(found) => reason = found,
                     }
@@ -61,13 +60,8 @@ impl BlockLease {
 
     /// Address of the ClickHouse server with this index, counted from 0: `127.0.N.(index + 1)`.
     pub(crate) fn clickhouse(&self, index: usize) -> Ipv4Addr {
-        let last = u8::try_from(index + 1).expect("`take` allows at most MOST_SERVERS of each kind: less than 255");
+        let last = u8::try_from(index + 1).expect("`take` allows at most MOST_SERVERS, less than 255");
         Ipv4Addr::new(127, 0, self.block, last)
-    }
-
-    /// Address of the modern node with this index, counted from 0: `127.0.N.(101 + index)`.
-    pub(crate) fn modern(&self, index: usize) -> Ipv4Addr {
-        self.clickhouse(MODERN + index)
     }
 
     /// Address of the ZooKeeper server.
@@ -77,12 +71,10 @@ impl BlockLease {
 
     /// What listens where a server of ours would, if anything does: the servers of a laboratory that is just being ended
     /// by its supervisors, or somebody else's.
-    fn foreign_listener(&self, clickhouse: usize, modern: usize) -> Option<String> {
+    fn foreign_listener(&self, clickhouse: usize) -> Option<String> {
         let servers = (0..clickhouse).map(|index| self.clickhouse(index));
-        let modern = (0..modern).map(|index| (self.modern(index), HTTP_PORT));
         servers
             .flat_map(|ip| [HTTP_PORT, TCP_PORT, INTERSERVER_PORT].map(|port| (ip, port)))
-            .chain(modern)
             .chain([(self.zookeeper(), ZOOKEEPER_PORT)])
             .find_map(|address| TcpListener::bind(address).err().map(|e| format!("{}:{}: {e}", address.0, address.1)))
     }

@@ -14,7 +14,7 @@ use ureq::http::HeaderValue;
 
 use crate::addresses::{HTTP_PORT, INTERSERVER_PORT, TCP_PORT};
 use crate::config::{Cluster, ServerConfig, clusters_xml};
-use crate::{LabError, Server, disk, install};
+use crate::{LabError, Release, Server, disk, install, wheels};
 
 /// How long a query may take. Long, since a test may wait for a slow one on a busy machine; finite, since it may have
 /// frozen the server.
@@ -28,38 +28,47 @@ const SQL_SHOWN: usize = 200;
 #[derive(Debug)]
 pub struct ClickHouse {
     server: Server,
+    release: Release,
     host: String,
     agent: Agent,
     clusters: Mutex<BTreeMap<String, Cluster>>,
 }
 
 impl ClickHouse {
-    /// Writes the configuration into `config.dir`, starts nothing.
+    /// Writes the configuration into `config.dir`, starts nothing; fetches the release where it is missing.
     pub(crate) fn prepare(config: &ServerConfig<'_>, users_xml: &str) -> Result<Self, LabError> {
-        let dir = config.dir;
+        let (dir, ip, release) = (config.dir, config.ip, config.release);
         write(&dir.join("config.xml"), &config.xml())?;
         write(&dir.join("users.xml"), users_xml)?;
         write(&dir.join("clusters.xml"), &clusters_xml([]))?;
 
-        let mut command: Vec<OsString> = install::clickhouse_server()?;
-        let mut file = OsString::from("--config-file=");
-        file.push(dir.join("config.xml"));
-        command.push(file);
+        let mut command: Vec<OsString> = match release {
+            Release::V18_16 => {
+                let mut file = OsString::from("--config-file=");
+                file.push(dir.join("config.xml"));
+                vec![install::clickhouse_server()?, file]
+            }
+            _ => wheels::server(release, dir)?,
+        };
         if let Some(mib) = config.small_disk {
             let data = data(dir);
             fs::create_dir(&data).map_err(|source| LabError::File { action: "create", path: data.clone(), source })?;
             command = disk::on_small_disk(mib, &data, command);
         }
 
-        Ok(Self::new("ClickHouse", dir, config.ip, command, &[TCP_PORT, INTERSERVER_PORT]))
-    }
-
-    /// A server that is ready when it answers `/ping` and these ports are open.
-    pub(crate) fn new(kind: &str, dir: &Path, ip: Ipv4Addr, command: Vec<OsString>, ports: &'static [u16]) -> Self {
+        let ports: &[u16] = if release.is_whole() { &[TCP_PORT, INTERSERVER_PORT] } else { &[TCP_PORT] };
         let ping = agent(PING_LIMIT);
         let is_ready = Box::new(move || answers(&ping, ip, ports));
-        let server = Server::new(format!("{kind} {ip}"), dir.into(), command, dir.join("error.log"), is_ready);
-        ClickHouse { server, host: ip.to_string(), agent: agent(QUERY_LIMIT), clusters: Mutex::default() }
+        let name = format!("ClickHouse {} {ip}", release.name());
+        let server = Server::new(name, dir.into(), command, dir.join("error.log"), is_ready);
+        let agent = agent(QUERY_LIMIT);
+        Ok(ClickHouse { server, release, host: ip.to_string(), agent, clusters: Mutex::default() })
+    }
+
+    /// Its release.
+    #[must_use]
+    pub fn release(&self) -> Release {
+        self.release
     }
 
     /// Its address, as in a task file's `<host>`. The ports are the default ones: 8123, 9000, 9009.

@@ -1,6 +1,6 @@
 //! The configuration files of a ClickHouse server: small caches, few threads, logs in its own folder, nothing shared with
-//! a server that the package may have installed as a service. Words that change between versions are left out where the
-//! default will do, so that a newer server reads the same files.
+//! a server that the package may have installed as a service. Words that change between releases are left out where the
+//! default will do; what only old or only modern servers read stands apart.
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
@@ -8,6 +8,7 @@ use std::path::Path;
 
 use quick_xml::escape::escape;
 
+use crate::Release;
 use crate::addresses::{HTTP_PORT, HTTPS_PORT, INTERSERVER_PORT, TCP_PORT, TCP_SECURE_PORT, ZOOKEEPER_PORT};
 
 /// The password of the user `tester`: quotes, a backslash, XML's and URLs' special signs, a letter outside ASCII, a blank.
@@ -33,6 +34,26 @@ pub struct User {
     pub readonly: bool,
     /// The only databases it may use, besides `system`; all of them when empty.
     pub databases: Vec<String>,
+    /// What it may do on modern servers, each as GRANT has it, such as `GRANT SELECT ON *.*`; everything when empty. 18.16
+    /// has no grants.
+    pub grants: Vec<String>,
+    /// Settings of a profile of its own, which has those of the default profile too.
+    pub settings: Vec<(String, String)>,
+}
+
+impl User {
+    /// An account that may do everything.
+    #[must_use]
+    pub fn new(name: &str, password: &str) -> User {
+        User {
+            name: name.to_owned(),
+            password: password.to_owned(),
+            readonly: false,
+            databases: Vec::new(),
+            grants: Vec::new(),
+            settings: Vec::new(),
+        }
+    }
 }
 
 /// An entry of `<remote_servers>`, as Distributed tables and the original copier know it.
@@ -58,11 +79,15 @@ pub struct Shard {
 /// What a ClickHouse server is started with.
 #[derive(Debug)]
 pub(crate) struct ServerConfig<'a> {
+    pub(crate) release: Release,
     pub(crate) dir: &'a Path,
     pub(crate) ip: Ipv4Addr,
     pub(crate) zookeeper: Option<Ipv4Addr>,
     pub(crate) macros: Macros,
+    pub(crate) timezone: &'a str,
     pub(crate) merge_tree: &'a [(String, String)],
+    /// Elements of the server's own configuration, such as `max_table_size_to_drop`.
+    pub(crate) server: &'a [(String, String)],
     pub(crate) query_log: bool,
     pub(crate) small_disk: Option<u32>,
     /// The `<openSSL>` of a server that speaks TLS.
@@ -75,6 +100,7 @@ impl ServerConfig<'_> {
         let ServerConfig { dir, ip, macros, .. } = self;
         let dir = dir.to_string_lossy();
         let dir = escape(dir.as_ref());
+        // The paths of 26.9, which is clickhouse-local, come with its command line.
         let mut xml = format!(
             "<yandex>
     <logger><level>information</level><log>{dir}/server.log</log><errorlog>{dir}/error.log</errorlog></logger>
@@ -82,16 +108,14 @@ impl ServerConfig<'_> {
     <tmp_path>{dir}/tmp/</tmp_path>
     <user_files_path>{dir}/user_files/</user_files_path>
     <format_schema_path>{dir}/format_schemas/</format_schema_path>
-    <users_config>users.xml</users_config>
+    <users_config>{dir}/users.xml</users_config>
     <include_from>{dir}/clusters.xml</include_from>
     <default_profile>default</default_profile>
     <default_database>default</default_database>
-    <timezone>UTC</timezone>
+    <timezone>{}</timezone>
     <listen_host>{ip}</listen_host>
     <http_port>{HTTP_PORT}</http_port>
     <tcp_port>{TCP_PORT}</tcp_port>
-    <interserver_http_port>{INTERSERVER_PORT}</interserver_http_port>
-    <interserver_http_host>{ip}</interserver_http_host>
     <keep_alive_timeout>3</keep_alive_timeout>
     <max_concurrent_queries>200</max_concurrent_queries>
     <mark_cache_size>67108864</mark_cache_size>
@@ -99,9 +123,17 @@ impl ServerConfig<'_> {
     <macros><shard>{}</shard><replica>{}</replica></macros>
     <remote_servers incl=\"clusters\" />
 ",
+            escape(self.timezone),
             escape(&macros.shard),
             escape(&macros.replica)
         );
+        if self.release.is_whole() {
+            let host = format!("<interserver_http_host>{ip}</interserver_http_host>");
+            line(&mut xml, format_args!("<interserver_http_port>{INTERSERVER_PORT}</interserver_http_port>{host}"));
+        }
+        if self.release.is_modern() {
+            self.modern(&mut xml, dir.as_ref());
+        }
         if let Some(zookeeper) = self.zookeeper {
             let node = format!("<node><host>{zookeeper}</host><port>{ZOOKEEPER_PORT}</port></node>");
             line(&mut xml, format_args!("<zookeeper>{node}<session_timeout_ms>10000</session_timeout_ms></zookeeper>"));
@@ -114,6 +146,9 @@ impl ServerConfig<'_> {
         if !self.merge_tree.is_empty() {
             line(&mut xml, format_args!("<merge_tree>{}</merge_tree>", settings(self.merge_tree)));
         }
+        if !self.server.is_empty() {
+            line(&mut xml, format_args!("{}", settings(self.server)));
+        }
         if self.query_log {
             let table = "<database>system</database><table>query_log</table>";
             let flush = "<flush_interval_milliseconds>500</flush_interval_milliseconds>";
@@ -122,40 +157,69 @@ impl ServerConfig<'_> {
         xml.push_str("</yandex>\n");
         xml
     }
+
+    /// What modern servers need besides: SQL accounts, and less work in the background than a machine of their own would
+    /// have for it.
+    fn modern(&self, xml: &mut String, dir: &str) {
+        let users = format!("<users_xml><path>{dir}/users.xml</path></users_xml>");
+        let accounts = format!("<local_directory><path>{dir}/access/</path></local_directory>");
+        line(xml, format_args!("<user_directories>{users}{accounts}</user_directories>"));
+        for (name, value) in [
+            ("background_schedule_pool_size", 8),
+            ("background_common_pool_size", 4),
+            ("background_fetches_pool_size", 4),
+            ("background_move_pool_size", 1),
+            ("background_message_broker_schedule_pool_size", 1),
+            ("background_distributed_schedule_pool_size", 1),
+            ("max_thread_pool_free_size", 100),
+            ("asynchronous_metrics_update_period_s", 600),
+            ("asynchronous_heavy_metrics_update_period_s", 600),
+            ("memory_worker_period_ms", 1000),
+        ] {
+            line(xml, format_args!("<{name}>{value}</{name}>"));
+        }
+    }
 }
 
 /// The four accounts that every laboratory has, and those of its spec.
-pub(crate) fn accounts(more: &[User]) -> Vec<User> {
-    let user = |name: &str, password: &str, readonly, databases: &[&str]| User {
-        name: name.to_owned(),
-        password: password.to_owned(),
-        readonly,
-        databases: databases.iter().map(|&name| name.to_owned()).collect(),
-    };
+fn accounts(more: &[User]) -> Vec<User> {
     let always = [
-        user("default", "", false, &[]),
-        user("tester", ODD_PASSWORD, false, &[]),
-        user("readonly", "", true, &[]),
-        user("nodb", "", false, &["harmless"]),
+        User::new("default", ""),
+        User::new("tester", ODD_PASSWORD),
+        User { readonly: true, ..User::new("readonly", "") },
+        User { databases: vec!["harmless".to_owned()], ..User::new("nodb", "") },
     ];
     always.into_iter().chain(more.iter().cloned()).collect()
 }
 
 /// `users.xml`.
-pub(crate) fn users_xml(more: &[User], profile: &[(String, String)], query_log: bool) -> String {
-    let users: String = accounts(more).iter().map(user_xml).collect();
+pub(crate) fn users_xml(release: Release, more: &[User], profile: &[(String, String)], query_log: bool) -> String {
+    let accounts = accounts(more);
+    let users: String = accounts.iter().map(|user| user_xml(release, user)).collect();
+    let own = accounts.iter().filter(|user| !user.settings.is_empty());
+    let own: String = own
+        .map(|User { name, settings: own, .. }| {
+            format!("        <of_{name}><profile>default</profile>{}</of_{name}>\n", settings(own))
+        })
+        .collect();
     let (profile, query_log) = (settings(profile), u8::from(query_log));
+    // Where modern servers have them in their own configuration.
+    let pools = match release.is_modern() {
+        true => "",
+        false => {
+            "<background_pool_size>4</background_pool_size><background_schedule_pool_size>4</background_schedule_pool_size>"
+        }
+    };
     format!(
         "<yandex>
     <profiles>
         <default>
-            <background_pool_size>4</background_pool_size>
-            <background_schedule_pool_size>4</background_schedule_pool_size>
+            {pools}
             <log_queries>{query_log}</log_queries>
             {profile}
         </default>
         <readonly><readonly>1</readonly></readonly>
-    </profiles>
+{own}    </profiles>
     <quotas><default></default></quotas>
     <users>
 {users}    </users>
@@ -181,13 +245,27 @@ pub(crate) fn clusters_xml<'a>(clusters: impl IntoIterator<Item = &'a Cluster>) 
     xml
 }
 
-fn user_xml(user: &User) -> String {
-    let User { name, password, readonly, databases } = user;
-    let profile = if *readonly { "readonly" } else { "default" };
+fn user_xml(release: Release, user: &User) -> String {
+    let User { name, password, readonly, databases, grants, settings } = user;
+    let profile = match readonly {
+        true => "readonly".to_owned(),
+        false if settings.is_empty() => "default".to_owned(),
+        false => format!("of_{name}"),
+    };
     let mut rest = format!("<networks><ip>::/0</ip></networks><profile>{profile}</profile><quota>default</quota>");
     if !databases.is_empty() {
         let list: String = databases.iter().map(|name| format!("<database>{}</database>", escape(name))).collect();
         let _ = write!(rest, "<allow_databases>{list}</allow_databases>"); // a String takes all
+    }
+    if release.is_modern() {
+        if !grants.is_empty() {
+            let list: String = grants.iter().map(|grant| format!("<query>{}</query>", escape(grant))).collect();
+            let _ = write!(rest, "<grants>{list}</grants>");
+        } else if databases.is_empty() && !readonly {
+            rest.push_str(
+                "<access_management>1</access_management><named_collection_control>1</named_collection_control>",
+            );
+        }
     }
     format!("        <{name}><password>{}</password>{rest}</{name}>\n", escape(password))
 }

@@ -4,13 +4,15 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::{LabError, Release};
+use crate::LabError;
 
-const PACKAGES: [&str; 4] = ["clickhouse-server", "clickhouse-client", "clickhouse-tools", "zookeeper"];
+/// 18.16 and the original copier.
+const CLICKHOUSE: [&str; 3] = ["clickhouse-server", "clickhouse-client", "clickhouse-tools"];
+const ZOOKEEPER: [&str; 1] = ["zookeeper"];
 const BROWSER: [&str; 1] = ["chromium-headless-shell"];
 const COPIER: &str = "clickhouse-copier";
 /// Its manifest names the other jars that it needs.
@@ -20,21 +22,34 @@ const LOGGER_JAR: &str = "/usr/share/java/slf4j-simple.jar";
 /// What its TLS needs besides and its manifest does not name; comes with it.
 const CODEC_JAR: &str = "/usr/share/java/netty-codec.jar";
 
-/// Installs the Debian packages clickhouse-server, clickhouse-client, clickhouse-tools and zookeeper when one of their
-/// programs is absent; returns at once when all are there. Takes root or a `sudo` that asks nothing. Of several
-/// laboratories that start at once, one installs and the others wait. [`crate::Lab::start`] calls this.
+/// Installs Debian's ClickHouse 18.16 with the original copier when one of its programs is absent; returns at once when all
+/// are there. Takes root or a `sudo` that asks nothing. Of several laboratories that start at once, one installs and the
+/// others wait. [`crate::Lab::start`] calls this.
 ///
 /// # Errors
 /// [`LabError::Missing`] when it may not install, [`LabError::Install`] with apt's output, [`LabError::File`].
-pub fn install_missing() -> Result<(), LabError> {
-    install(&PACKAGES, missing)
+pub fn install_clickhouse() -> Result<(), LabError> {
+    install(&CLICKHOUSE, || {
+        ["clickhouse-server", COPIER].into_iter().find(|name| find(name).is_none()).map(str::to_owned)
+    })
+}
+
+/// Installs Debian's ZooKeeper as [`install_clickhouse`] does.
+///
+/// # Errors
+/// As [`install_clickhouse`].
+pub fn install_zookeeper() -> Result<(), LabError> {
+    install(&ZOOKEEPER, || {
+        let jar = [ZOOKEEPER_JAR, LOGGER_JAR].into_iter().find(|jar| !Path::new(jar).is_file());
+        jar.or_else(|| find("java").is_none().then_some("java")).map(str::to_owned)
+    })
 }
 
 /// A browser without a window, for tests of pages: Debian's package chromium-headless-shell, installed as
-/// [`install_missing`] does.
+/// [`install_clickhouse`] does.
 ///
 /// # Errors
-/// As [`install_missing`].
+/// As [`install_clickhouse`].
 pub fn browser() -> Result<PathBuf, LabError> {
     install(&BROWSER, || find(BROWSER[0]).is_none().then(|| BROWSER[0].to_owned()))?;
     find(BROWSER[0]).ok_or_else(|| LabError::Missing {
@@ -44,7 +59,7 @@ pub fn browser() -> Result<PathBuf, LabError> {
 }
 
 /// Installs packages when `missing` names a program that is absent.
-fn install(packages: &[&str], missing: impl Fn() -> Option<String>) -> Result<(), LabError> {
+pub(crate) fn install(packages: &[&str], missing: impl Fn() -> Option<String>) -> Result<(), LabError> {
     if missing().is_none() {
         return Ok(());
     }
@@ -72,6 +87,7 @@ fn install(packages: &[&str], missing: impl Fn() -> Option<String>) -> Result<()
         command.arg("DEBIAN_FRONTEND=noninteractive").arg(&apt_get).args(arguments);
         run(&mut command)
     };
+    eprintln!("Installing Debian packages: {}", packages.join(", "));
     apt(&["update"])?;
     apt(&[&["install", "-y", "--no-install-recommends"], packages].concat())?;
     match missing() {
@@ -93,64 +109,9 @@ pub fn original_copier() -> Result<PathBuf, LabError> {
     if path.is_file() { Ok(path) } else { Err(not_there(path.display())) }
 }
 
-/// `python3`, and a folder with the embedded engine: fetched from PyPI once and kept in the user's cache, 0.5 GB.
-///
-/// # Errors
-/// [`LabError::Missing`] without Python or pip, [`LabError::Install`] with pip's output, [`LabError::File`].
-pub(crate) fn modern_engine(release: Release) -> Result<(PathBuf, PathBuf), LabError> {
-    let (name, version) = release.package();
-    let advice = || format!("the modern nodes need Python 3.9 or later with pip, to fetch {name} {version}");
-    let missing = |program: &str| LabError::Missing { program: program.to_owned(), advice: advice() };
-    let python = find("python3").ok_or_else(|| missing("python3"))?;
-    let cache = cache();
-    let engine = cache.join(format!("{name}-{version}-with-frames"));
-    if engine.is_dir() {
-        return Ok((python, engine));
-    }
-    let failed = |action, path: &Path| {
-        let path = path.to_owned();
-        move |source| LabError::File { action, path, source }
-    };
-    fs::create_dir_all(&cache).map_err(failed("create", &cache))?;
-    let path = cache.join("install.lock");
-    let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-    let lock = lock.map_err(failed("open", &path))?;
-    lock.lock().map_err(failed("lock", &path))?; // released when it is closed at the end
-    if engine.is_dir() {
-        return Ok((python, engine));
-    }
-    let mut pip = Command::new(&python);
-    run(pip.args(["-m", "pip", "--version"])).map_err(|_| missing("pip (python3 -m pip)"))?;
-    // Renamed when it is complete: what is there under its name can be used.
-    let new = tempfile::tempdir_in(&cache).map_err(failed("create a folder in", &cache))?;
-    let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--no-deps", "--target"]);
-    run(pip.arg(new.path()).arg(format!("{name}=={version}")).args(FRAMES))?;
-    fs::rename(new.path(), &engine).map_err(failed("rename", new.path()))?;
-    Ok((python, engine))
-}
-
-/// What the front needs to speak ClickHouse's own framing.
-const FRAMES: [&str; 2] = ["lz4==4.4.5", "clickhouse-cityhash==1.0.2.6"];
-
-/// The folder that keeps what was fetched.
-pub(crate) fn cache() -> PathBuf {
-    let named = |name| env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
-    let user = || named("XDG_CACHE_HOME").or_else(|| named("HOME").map(|home| home.join(".cache")));
-    user().unwrap_or_else(env::temp_dir).join("clickhouse-copier-lab")
-}
-
-/// The server's command line without its options: the binary named by `CLICKHOUSE_BIN` or a `clickhouse` on PATH, with
-/// `server`; otherwise Debian's `clickhouse-server`.
-pub(crate) fn clickhouse_server() -> Result<Vec<OsString>, LabError> {
-    if let Some(newer) = env::var_os("CLICKHOUSE_BIN").filter(|path| !path.is_empty()) {
-        return Ok(vec![newer, "server".into()]);
-    }
-    if let Some(newer) = find("clickhouse") {
-        return Ok(vec![newer.into(), "server".into()]);
-    }
-    let debian = find("clickhouse-server").ok_or_else(|| not_there("clickhouse-server"))?;
-    Ok(vec![debian.into()])
+/// Debian's `clickhouse-server`, 18.16.
+pub(crate) fn clickhouse_server() -> Result<OsString, LabError> {
+    Ok(find("clickhouse-server").ok_or_else(|| not_there("clickhouse-server"))?.into())
 }
 
 /// `java` and ZooKeeper's class path.
@@ -159,18 +120,8 @@ pub(crate) fn zookeeper() -> Result<(OsString, OsString), LabError> {
     Ok((java.into(), format!("{ZOOKEEPER_JAR}:{LOGGER_JAR}:{CODEC_JAR}").into()))
 }
 
-/// The first thing that a laboratory needs and that is not there.
-fn missing() -> Option<String> {
-    if let Err(LabError::Missing { program, .. }) = clickhouse_server() {
-        return Some(program);
-    }
-    let jar = [ZOOKEEPER_JAR, LOGGER_JAR].into_iter().find(|jar| !Path::new(jar).is_file());
-    let program = || ["java", COPIER].into_iter().find(|program| find(program).is_none());
-    jar.or_else(program).map(str::to_owned)
-}
-
 fn not_there(program: impl std::fmt::Display) -> LabError {
-    let advice = format!("it comes with the Debian packages {}", PACKAGES.join(", "));
+    let advice = format!("it comes with the Debian packages {}", [&CLICKHOUSE[..], &ZOOKEEPER].concat().join(", "));
     LabError::Missing { program: program.to_string(), advice }
 }
 

@@ -12,8 +12,8 @@ use tempfile::TempDir;
 use crate::config::{ServerConfig, users_xml};
 use crate::tls::{AUTHORITY_FILE, Authority, authority};
 use crate::{
-    BlockLease, Certificate, ClickHouse, Cluster, LabError, Macros, Release, Shard, User, ZooKeeper, install_missing,
-    modern,
+    BlockLease, Certificate, ClickHouse, Cluster, LabError, Macros, Release, Shard, User, ZooKeeper,
+    install_clickhouse, install_zookeeper,
 };
 
 /// How many ClickHouse servers [`Lab::shared`] has: two shards of two replicas and a target of two, or two and three.
@@ -24,19 +24,19 @@ pub const SHARED_SERVERS: usize = 6;
 pub struct LabSpec {
     /// Whether there is a ZooKeeper server. Without it there are no Replicated tables.
     pub zookeeper: bool,
-    /// Number of ClickHouse servers, at most 99.
-    pub clickhouse: usize,
-    /// Modern nodes (see [`Lab::modern`]), at most 99.
-    pub modern: Vec<Release>,
+    /// The ClickHouse servers, at most 99: the release of each.
+    pub servers: Vec<Release>,
     /// Macros of servers by their index, where the default does not do.
     pub macros: BTreeMap<usize, Macros>,
     /// Accounts besides `default` (no password), `tester` ([`crate::ODD_PASSWORD`]), `readonly` (no password) and `nodb`
     /// (no password; may use the database `harmless` only).
     pub users: Vec<User>,
-    /// Settings of the default profile (26.9 has none).
+    /// Settings of the default profile.
     pub settings: Vec<(String, String)>,
-    /// What accounts of modern nodes may do, each as GRANT has it, such as `GRANT SELECT ON *.*`; without any: everything.
-    pub grants: Vec<String>,
+    /// Elements of the servers' own configuration, such as `max_table_size_to_drop` (bytes).
+    pub server: Vec<(String, String)>,
+    /// Time zones of servers by their index; UTC where none is named.
+    pub time_zones: BTreeMap<usize, String>,
     /// Settings of all MergeTree tables, such as `old_parts_lifetime` (seconds).
     pub merge_tree: Vec<(String, String)>,
     /// Whether the servers keep `system.query_log`.
@@ -49,17 +49,24 @@ pub struct LabSpec {
     pub secure: BTreeMap<usize, Certificate>,
 }
 
-impl Default for LabSpec {
-    /// A ZooKeeper and one ClickHouse server.
-    fn default() -> Self {
+impl LabSpec {
+    /// A ZooKeeper and so many servers of one release.
+    #[must_use]
+    pub fn of(release: Release, servers: usize) -> LabSpec {
+        LabSpec::mixed(&vec![release; servers])
+    }
+
+    /// A ZooKeeper and servers of these releases.
+    #[must_use]
+    pub fn mixed(servers: &[Release]) -> LabSpec {
         LabSpec {
             zookeeper: true,
-            clickhouse: 1,
-            modern: Vec::new(),
+            servers: servers.to_vec(),
             macros: BTreeMap::new(),
             users: Vec::new(),
             settings: Vec::new(),
-            grants: Vec::new(),
+            server: Vec::new(),
+            time_zones: BTreeMap::new(),
             merge_tree: Vec::new(),
             query_log: false,
             small_disks: BTreeMap::new(),
@@ -77,45 +84,28 @@ const STRANGER: &str = "stranger";
 pub struct Lab {
     // In the order in which they are to be dropped: servers, their files, their addresses.
     clickhouse: Vec<ClickHouse>,
-    modern: Vec<ClickHouse>,
     zookeeper: Option<ZooKeeper>,
     files: TempDir,
     _addresses: BlockLease,
 }
 
 impl Lab {
-    /// The laboratory that all tests of a process share: a ZooKeeper and [`SHARED_SERVERS`] ClickHouse servers with
-    /// `system.query_log`, started by the first call. Each test takes databases and a ZooKeeper path of its own, and leaves
-    /// the servers running: one that kills or freezes them starts a laboratory for itself.
+    /// The laboratory of a release that all tests of a process share, started by the first call: a ZooKeeper and
+    /// [`SHARED_SERVERS`] ClickHouse servers with `system.query_log`. Releases that are not whole servers, and 24.8, which
+    /// few tests ask for, have two servers; without ZooKeeper where they cannot replicate. Each test takes databases and a
+    /// ZooKeeper path of its own, and leaves the servers running: one that kills or freezes them starts a laboratory for
+    /// itself.
     ///
     /// # Panics
     /// When the servers cannot be started; at once again for each later call, so that no test waits for it twice.
-    pub fn shared() -> &'static Lab {
-        static SHARED: OnceLock<Result<Lab, LabError>> = OnceLock::new();
-        let spec = || LabSpec { clickhouse: SHARED_SERVERS, query_log: true, ..LabSpec::default() };
-        match SHARED.get_or_init(|| Lab::start(spec())) {
+    pub fn shared(release: Release) -> &'static Lab {
+        static SHARED: [OnceLock<Result<Lab, LabError>>; Release::ALL.len()] = [const { OnceLock::new() }; 4];
+        let servers = if matches!(release, Release::V18_16 | Release::V25_8) { SHARED_SERVERS } else { 2 };
+        let spec = || LabSpec { query_log: true, zookeeper: release.is_whole(), ..LabSpec::of(release, servers) };
+        match SHARED[release as usize].get_or_init(|| Lab::start(spec())) {
             Ok(lab) => lab,
-            Err(e) => panic!("no laboratory: {}", with_causes(e)),
+            Err(e) => panic!("no laboratory of {}: {}", release.name(), with_causes(e)),
         }
-    }
-
-    /// Two modern nodes ([`Release::V26_9`]) that all tests of a process share, as [`Lab::shared`]: started by the first
-    /// call, without ZooKeeper.
-    ///
-    /// # Panics
-    /// When they cannot be started; at once again for each later call.
-    pub fn shared_modern() -> &'static Lab {
-        static SHARED: OnceLock<Result<Lab, LabError>> = OnceLock::new();
-        shared_nodes(&SHARED, Release::V26_9)
-    }
-
-    /// Two nodes of the release in between ([`Release::V24_5`]), as [`Lab::shared_modern`].
-    ///
-    /// # Panics
-    /// As [`Lab::shared_modern`].
-    pub fn shared_between() -> &'static Lab {
-        static SHARED: OnceLock<Result<Lab, LabError>> = OnceLock::new();
-        shared_nodes(&SHARED, Release::V24_5)
     }
 
     /// Starts all servers at once and returns when all answer; installs what is missing.
@@ -123,10 +113,13 @@ impl Lab {
     /// # Errors
     /// The first server's that failed, in the order of their indexes, ZooKeeper first; then none is left running.
     pub fn start(spec: LabSpec) -> Result<Lab, LabError> {
-        if spec.zookeeper || spec.clickhouse > 0 {
-            install_missing()?;
+        if spec.zookeeper {
+            install_zookeeper()?;
         }
-        let addresses = BlockLease::take(spec.clickhouse, spec.modern.len())?;
+        if spec.servers.contains(&Release::V18_16) {
+            install_clickhouse()?;
+        }
+        let addresses = BlockLease::take(spec.servers.len())?;
         let failed = |source| LabError::File { action: "create", path: env::temp_dir(), source };
         let keep = env::var_os("LAB_KEEP").is_some_and(|value| !value.is_empty());
         let mut files = tempfile::Builder::new();
@@ -147,13 +140,7 @@ impl Lab {
             false => None,
         };
         let clickhouse = prepare_clickhouse(&spec, &dir, &addresses, own.as_ref())?;
-        let trusted = own.is_some().then(|| dir.join(AUTHORITY).join(AUTHORITY_FILE));
-        let node = |(index, &release): (usize, &Release)| {
-            let dir = folder(&dir, &format!("modern-{index}"))?;
-            modern::prepare(release, &dir, addresses.modern(index), &spec, trusted.as_deref())
-        };
-        let modern = spec.modern.iter().enumerate().map(node).collect::<Result<_, _>>()?;
-        let lab = Lab { clickhouse, modern, zookeeper, files, _addresses: addresses };
+        let lab = Lab { clickhouse, zookeeper, files, _addresses: addresses };
         lab.start_all()?;
         Ok(lab)
     }
@@ -165,17 +152,6 @@ impl Lab {
     #[must_use]
     pub fn clickhouse(&self, index: usize) -> &ClickHouse {
         &self.clickhouse[index]
-    }
-
-    /// The modern node with this index, counted from 0: a newer [`Release`] as the embedded engine chdb behind an HTTP front
-    /// that clients cannot tell from the server's. It has no native port, no Replicated tables, no clusters, and of the
-    /// accounts those that are not bound to databases.
-    ///
-    /// # Panics
-    /// When there are not so many.
-    #[must_use]
-    pub fn modern(&self, index: usize) -> &ClickHouse {
-        &self.modern[index]
     }
 
     /// The certificate (PEM) of the authority that signed those of the servers in [`LabSpec::secure`].
@@ -190,7 +166,7 @@ impl Lab {
         self.files.path().join(STRANGER).join(AUTHORITY_FILE)
     }
 
-    /// All ClickHouse servers, without the modern nodes.
+    /// All ClickHouse servers.
     #[must_use]
     pub fn servers(&self) -> &[ClickHouse] {
         &self.clickhouse
@@ -233,20 +209,12 @@ impl Lab {
 
     fn start_all(&self) -> Result<(), LabError> {
         thread::scope(|scope| {
-            let clickhouse = self.clickhouse.iter().chain(&self.modern).map(|server| &**server);
+            let clickhouse = self.clickhouse.iter().map(|server| &**server);
             let servers = self.zookeeper.iter().map(|server| &**server).chain(clickhouse);
             let starting: Vec<_> = servers.map(|server| scope.spawn(|| server.start())).collect();
             let ends: Vec<_> = starting.into_iter().map(thread::ScopedJoinHandle::join).collect();
             ends.into_iter().try_for_each(|end| end.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })
-    }
-}
-
-fn shared_nodes(shared: &'static OnceLock<Result<Lab, LabError>>, release: Release) -> &'static Lab {
-    let spec = || LabSpec { zookeeper: false, clickhouse: 0, modern: vec![release; 2], ..LabSpec::default() };
-    match shared.get_or_init(|| Lab::start(spec())) {
-        Ok(lab) => lab,
-        Err(e) => panic!("no modern nodes: {}", with_causes(e)),
     }
 }
 
@@ -256,8 +224,8 @@ fn prepare_clickhouse(
     addresses: &BlockLease,
     authority: Option<&Authority>,
 ) -> Result<Vec<ClickHouse>, LabError> {
-    let users = users_xml(&spec.users, &spec.settings, spec.query_log);
-    let server = |index: usize| {
+    let server = |(index, &release): (usize, &Release)| {
+        let users = users_xml(release, &spec.users, &spec.settings, spec.query_log);
         let ip = addresses.clickhouse(index);
         let macros = || Macros { shard: index.to_string(), replica: ip.to_string() };
         let dir = folder(root, &format!("clickhouse-{index}"))?;
@@ -269,18 +237,21 @@ fn prepare_clickhouse(
             _ => None,
         };
         let config = ServerConfig {
+            release,
             dir: &dir,
             ip,
-            zookeeper: spec.zookeeper.then(|| addresses.zookeeper()),
+            zookeeper: (spec.zookeeper && release.is_whole()).then(|| addresses.zookeeper()),
             macros: spec.macros.get(&index).cloned().unwrap_or_else(macros),
+            timezone: spec.time_zones.get(&index).map_or("UTC", String::as_str),
             merge_tree: &spec.merge_tree,
+            server: &spec.server,
             query_log: spec.query_log,
             small_disk: spec.small_disks.get(&index).copied(),
             openssl,
         };
         ClickHouse::prepare(&config, &users)
     };
-    (0..spec.clickhouse).map(server).collect()
+    spec.servers.iter().enumerate().map(server).collect()
 }
 
 fn folder(root: &Path, name: &str) -> Result<PathBuf, LabError> {

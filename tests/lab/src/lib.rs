@@ -1,10 +1,11 @@
-//! Real servers on this machine: ZooKeeper 3.8 and ClickHouse 18.16.1 from Debian's packages, on loopback addresses of
-//! their own, for tests, examples and benchmarks. Blocking: no runtime is needed.
+//! Real servers on this machine, for tests, examples and benchmarks: ClickHouse 18.16 (Debian's package), 24.8, 25.8 and 26.9
+//! (packages of PyPI that hold the server) and ZooKeeper 3.8 (Debian's package), on loopback addresses of their own.
+//! Blocking: no runtime is needed.
 //!
 //! ```no_run
-//! use lab::{Lab, LabSpec};
+//! use lab::{Lab, LabSpec, Release};
 //!
-//! let lab = Lab::start(LabSpec { clickhouse: 2, ..LabSpec::default() })?;
+//! let lab = Lab::start(LabSpec::of(Release::V25_8, 2))?;
 //! lab.define_cluster(&lab.cluster("both", &[&[0], &[1]]))?;
 //! lab.clickhouse(0).query("CREATE TABLE t (a UInt8) ENGINE = Memory")?;
 //! lab.clickhouse(1).kill_9()?;
@@ -12,16 +13,15 @@
 //! # Ok::<(), lab::LabError>(())
 //! ```
 //!
-//! - [`Lab`] is a set of servers; [`Lab::shared`] is the one that all tests of a process use.
+//! - [`Lab`] is a set of servers; [`Lab::shared`] is the one that all tests of a process use, one for each [`Release`].
 //! - [`ClickHouse`] and [`ZooKeeper`] are what a test holds; both are a [`Server`] that can be killed, frozen, started.
 //! - [`addresses`](BlockLease): every laboratory leases a block `127.0.N.*`, so that several can run at once.
-//! - [`Lab::modern`] is a node of ClickHouse 24.5 or 26.9: the embedded engine chdb, from PyPI, behind an HTTP front in Python.
-//! - [`install_missing`] fetches the packages when the machine does not have them.
+//! - What is missing is fetched, and said with its size before it is fetched: Debian's packages with apt, modern releases
+//!   with pip into a cache.
 //!
-//! At the shell, `cargo run -p lab -- up 3` starts servers to try things by hand.
+//! At the shell, `cargo run -p lab -- up 25.8:3 18.16:2` starts servers to try things by hand.
 //!
-//! Another ClickHouse is used when `CLICKHOUSE_BIN` names its binary or a `clickhouse` stands on PATH (as `clickhouse
-//! server`). The configuration keeps to what both old and new servers read, but only 18.16.1 has been run with it.
+//! Another ClickHouse stands in for 25.8 when `CLICKHOUSE_BIN` names its binary.
 //!
 //! # Guarantees
 //!
@@ -39,20 +39,21 @@ mod error;
 mod install;
 mod laboratory;
 mod linters;
-mod modern;
 mod process;
+mod release;
 mod server;
 mod tls;
+mod wheels;
 mod zookeeper;
 
 pub use addresses::BlockLease;
 pub use clickhouse::ClickHouse;
 pub use config::{Cluster, Macros, ODD_PASSWORD, Shard, User};
 pub use error::LabError;
-pub use install::{browser, install_missing, original_copier};
+pub use install::{browser, install_clickhouse, install_zookeeper, original_copier};
 pub use laboratory::{Lab, LabSpec, SHARED_SERVERS};
 pub use linters::{debian, kubernetes_validate};
-pub use modern::Release;
+pub use release::Release;
 pub use server::Server;
 pub use tls::Certificate;
 pub use zookeeper::ZooKeeper;

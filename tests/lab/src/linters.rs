@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::LabError;
-use crate::install::{cache, find, run};
+use crate::install::{find, run};
+use crate::wheels::cache;
 
 /// Brings the schemas of Kubernetes' objects along.
 const KUBERNETES: &str = "kubernetes-validate==1.37.0";

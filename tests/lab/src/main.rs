@@ -1,13 +1,13 @@
-//! `lab up 3`: servers to try things by hand. Prints their addresses and runs until its standard input ends.
+//! `lab up 25.8:3`: servers to try things by hand. Prints their addresses and runs until its standard input ends.
 
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
 use lab::{Lab, LabSpec, Release};
 
-const USAGE: &str = "usage: lab up [NUMBER] [--modern NUMBER] [--between NUMBER] [--no-zookeeper]
-Starts NUMBER ClickHouse servers (default: 1), NUMBER nodes of 26.9 and of 24.5 (default: 0) and a ZooKeeper, prints their addresses,
-ends them when its standard input ends (Ctrl-D) or it is killed in whatever way.";
+const USAGE: &str = "usage: lab up [RELEASE[:NUMBER]]... [--no-zookeeper]
+Starts ClickHouse servers and a ZooKeeper, prints their addresses, and ends them when its standard input ends (Ctrl-D) or it
+is killed in whatever way. RELEASE is 18.16, 24.8, 25.8 or 26.9; the default is one server of 25.8.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -30,26 +30,24 @@ fn parse(arguments: &[String]) -> Option<LabSpec> {
     if verb != "up" {
         return None;
     }
-    let mut spec = LabSpec::default();
-    let mut rest = rest.iter();
-    while let Some(argument) = rest.next() {
-        match argument.as_str() {
-            "--no-zookeeper" => spec.zookeeper = false,
-            "--modern" => nodes(&mut spec, Release::V26_9, rest.next()?)?,
-            "--between" => nodes(&mut spec, Release::V24_5, rest.next()?)?,
-            number => spec.clickhouse = number.parse().ok()?,
+    let mut servers = Vec::new();
+    let mut zookeeper = true;
+    for argument in rest {
+        if argument == "--no-zookeeper" {
+            zookeeper = false;
+            continue;
         }
+        let (release, number) = argument.split_once(':').unwrap_or((argument, "1"));
+        servers.extend(std::iter::repeat_n(Release::named(release)?, number.parse().ok()?));
     }
-    Some(spec)
-}
-
-fn nodes(spec: &mut LabSpec, release: Release, number: &str) -> Option<()> {
-    spec.modern.extend(std::iter::repeat_n(release, number.parse().ok()?));
-    Some(())
+    if servers.is_empty() {
+        servers.push(Release::V25_8);
+    }
+    Some(LabSpec { zookeeper, ..LabSpec::mixed(&servers) })
 }
 
 fn up(spec: LabSpec) -> Result<(), Box<dyn std::error::Error>> {
-    let (zookeeper, modern) = (spec.zookeeper, spec.modern.len());
+    let zookeeper = spec.zookeeper;
     let lab = Lab::start(spec)?;
     let mut out = io::stdout().lock();
     writeln!(out, "folder {}", lab.dir().display())?;
@@ -57,10 +55,8 @@ fn up(spec: LabSpec) -> Result<(), Box<dyn std::error::Error>> {
         writeln!(out, "zookeeper {} pid {}", lab.zookeeper().hosts(), lab.zookeeper().pid().unwrap_or_default())?;
     }
     for server in lab.servers() {
-        writeln!(out, "clickhouse {} pid {}", server.host(), server.pid().unwrap_or_default())?;
-    }
-    for node in (0..modern).map(|index| lab.modern(index)) {
-        writeln!(out, "modern {} pid {}", node.host(), node.pid().unwrap_or_default())?;
+        let (release, host) = (server.release().name(), server.host());
+        writeln!(out, "clickhouse {release} {host} pid {}", server.pid().unwrap_or_default())?;
     }
     writeln!(out, "ready")?;
     out.flush()?;

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a starting server is asked whether it is ready.
 const ASK_EVERY: Duration = Duration::from_millis(10);
 /// How much of each log is shown.
-const TAIL_BYTES: u64 = 3000;
+const TAIL_BYTES: u64 = 6000;
 
 type IsReady = Box<dyn Fn() -> bool + Send + Sync>;
 
@@ -172,5 +172,8 @@ fn tail(path: &Path) -> String {
         file.read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+    let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
+    // Modern servers write the stack of each error, a line for each frame.
+    let is_no_frame = |line: &&str| line.split_once(". ").is_none_or(|(number, _)| number.parse::<u32>().is_err());
+    text.lines().filter(is_no_frame).collect::<Vec<_>>().join("\n")
 }

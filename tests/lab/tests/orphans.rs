@@ -11,10 +11,10 @@ struct Up {
     pids: Vec<String>,
 }
 
-/// Runs `lab up 2` and reads what it says.
+/// Runs `lab up 18.16 25.8` and reads what it says.
 fn up() -> Up {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
-    command.args(["up", "2"]).stdin(Stdio::piped()).stdout(Stdio::piped()).env_remove("LAB_KEEP");
+    command.args(["up", "18.16", "25.8"]).stdin(Stdio::piped()).stdout(Stdio::piped()).env_remove("LAB_KEEP");
     let mut process = command.spawn().unwrap();
     let lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
     let lines: Vec<String> = lines.take_while(|line| line != "ready").collect();
