@@ -62,11 +62,9 @@ impl HttpWarehouse {
     /// Certificates or keys that cannot be used.
     pub fn new(tls: &Tls) -> Result<Self, TlsError> {
         let connector = tls::connector(tls)?;
-        let pooled =
-            HttpClient::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build::<_, _>(connector.clone());
+        let pooled = HttpClient::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build::<_, _>(connector.clone());
         let single = HttpClient::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        let plain =
-            |http| Client::with_http_client(http).with_compression(Compression::None).with_validation(false);
+        let plain = |http| Client::with_http_client(http).with_compression(Compression::None).with_validation(false);
         let (client, fresh) = (plain(pooled), plain(single));
         Ok(Self { client, fresh, connect_timeout: CONNECT_TIMEOUT, answers: Answers::default() })
     }

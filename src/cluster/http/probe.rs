@@ -92,7 +92,8 @@ impl Probe for HttpWarehouse {
         let Some(row) = found.into_iter().next().filter(|row| row.counts.len() == tests.len()) else {
             return Err(self.no_row(node, &doing));
         };
-        let loss = |(rows, example): (u64, Vec<u8>)| Loss { rows, example: String::from_utf8_lossy(&example).into_owned() };
+        let loss =
+            |(rows, example): (u64, Vec<u8>)| Loss { rows, example: String::from_utf8_lossy(&example).into_owned() };
         Ok(row.counts.into_iter().zip(row.examples).map(loss).collect())
     }
 }

@@ -105,9 +105,7 @@ fn lossy_value(value: &str, from: &Type, to: &Type, depth: usize) -> Option<Stri
         }
         (Kind::Fixed(_), Kind::Fixed(width)) => Some(format!("length(toString({value})) > {width}")),
         // Only its text is exact: a Float becomes a Decimal by cutting off, and 0.29 may come back as 0.28.
-        (Kind::Decimal { .. }, Kind::Float(_)) => {
-            Some(format!("{} != {value}", back(&format!("toString({there})"))))
-        }
+        (Kind::Decimal { .. }, Kind::Float(_)) => Some(format!("{} != {value}", back(&format!("toString({there})")))),
         (Kind::Array(own), Kind::Array(other)) => any_element(value, own, other, depth),
         (Kind::Map(own_keys, own), Kind::Map(keys, other)) => {
             let keys = any_element(&format!("mapKeys({value})"), own_keys, keys, depth);
@@ -132,7 +130,11 @@ fn lossy_value(value: &str, from: &Type, to: &Type, depth: usize) -> Option<Stri
 fn is_safe(from: &Kind, to: &Kind) -> bool {
     match (from, to) {
         (Kind::Int { bits, signed }, Kind::Int { bits: wide, signed: negative }) => {
-            if signed == negative { bits <= wide } else { !signed && bits < wide }
+            if signed == negative {
+                bits <= wide
+            } else {
+                !signed && bits < wide
+            }
         }
         (Kind::Int { bits, .. }, Kind::Float(width)) => bits <= if *width == 64 { &32 } else { &16 },
         (Kind::Int { bits, .. }, Kind::Decimal { digits, scale }) => {
@@ -244,17 +246,17 @@ mod tests {
             ("UInt8", "Enum8('a' = 1)", "`x` NOT IN (1)"),
             ("Enum8('a' = -1)", "UInt8", "CAST(`x` AS Int16) IN (-1)"),
             ("Nullable(Int8)", "Int8", "isNull(`x`)"),
-            (
-                "Nullable(Int16)",
-                "Int8",
-                "if(isNull(`x`), 1, ifNull(CAST(`x` AS Nullable(Int8)) != `x`, 1))",
-            ),
+            ("Nullable(Int16)", "Int8", "if(isNull(`x`), 1, ifNull(CAST(`x` AS Nullable(Int8)) != `x`, 1))"),
             (
                 "Array(Int16)",
                 "Array(Int8)",
                 "arrayExists(copier_element_0 -> CAST(copier_element_0 AS Int8) != copier_element_0, `x`)",
             ),
-            ("Tuple(String, Int16)", "Tuple(String, Int8)", "CAST(tupleElement(`x`, 2) AS Int8) != tupleElement(`x`, 2)"),
+            (
+                "Tuple(String, Int16)",
+                "Tuple(String, Int8)",
+                "CAST(tupleElement(`x`, 2) AS Int8) != tupleElement(`x`, 2)",
+            ),
             ("JSON", "String", "toString(CAST(CAST(`x` AS String) AS JSON)) != toString(`x`)"),
             (
                 "LowCardinality(String)",
@@ -272,7 +274,10 @@ mod tests {
     fn all_tests_of_a_table_are_one_statement() {
         let tests = [loss_test("x", "Int16", "Int8").unwrap(), loss_test("y", "String", "FixedString(2)").unwrap()];
         let statement = losses(&Selection::all(Relation::plain(TableName::new("d", "t"))), &tests);
-        assert!(statement.starts_with("SELECT [countIf(copier_lost_0), countIf(copier_lost_1)], [anyIf("), "{statement}");
+        assert!(
+            statement.starts_with("SELECT [countIf(copier_lost_0), countIf(copier_lost_1)], [anyIf("),
+            "{statement}"
+        );
         assert_eq!(statement.matches("FROM `d`.`t`").count(), 1, "{statement}");
     }
 }

@@ -19,10 +19,16 @@ pub(super) struct Type {
 /// What a type is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
-    Int { bits: u32, signed: bool },
+    Int {
+        bits: u32,
+        signed: bool,
+    },
     Float(u32),
     Bool,
-    Decimal { digits: u32, scale: u32 },
+    Decimal {
+        digits: u32,
+        scale: u32,
+    },
     Text,
     Fixed(u64),
     Enum(Vec<(String, i64)>),
@@ -86,8 +92,12 @@ impl Kind {
             "Tuple" => Some(Self::Tuple(named(&arguments, &parts.inner))),
             "Nested" => {
                 let tuple = Self::Tuple(named(&arguments, &parts.inner));
-                let tuple =
-                    Type { nullable: false, low_cardinality: false, text: squeezed(&text.replacen("Nested", "Tuple", 1)), kind: tuple };
+                let tuple = Type {
+                    nullable: false,
+                    low_cardinality: false,
+                    text: squeezed(&text.replacen("Nested", "Tuple", 1)),
+                    kind: tuple,
+                };
                 Some(Self::Array(Box::new(tuple)))
             }
             other => integer(other),
@@ -108,7 +118,9 @@ impl Kind {
     /// Whether an integer type holds a number of an Enum.
     pub fn holds(&self, number: i64) -> bool {
         match *self {
-            Self::Int { bits, signed: true } => bits >= 64 || (-(1i64 << (bits - 1))..1i64 << (bits - 1)).contains(&number),
+            Self::Int { bits, signed: true } => {
+                bits >= 64 || (-(1i64 << (bits - 1))..1i64 << (bits - 1)).contains(&number)
+            }
             Self::Int { bits, signed: false } => number >= 0 && (bits >= 63 || number < 1i64 << bits),
             _ => false,
         }
@@ -176,7 +188,10 @@ mod tests {
     #[test]
     fn types_are_taken_apart() {
         let kind = |text| Type::parse(text).kind;
-        assert_eq!(kind("Enum8('a,b' = 1, 'it\\'s = 2' = -2)"), Kind::Enum(vec![("a,b".into(), 1), ("it's = 2".into(), -2)]));
+        assert_eq!(
+            kind("Enum8('a,b' = 1, 'it\\'s = 2' = -2)"),
+            Kind::Enum(vec![("a,b".into(), 1), ("it's = 2".into(), -2)])
+        );
         assert_eq!(kind("Decimal(18, 4)"), Kind::Decimal { digits: 18, scale: 4 });
         assert_eq!(kind("UInt256"), Kind::Int { bits: 256, signed: false });
         assert_eq!(kind("DateTime64(3, 'UTC')"), Kind::DateTime64(3));

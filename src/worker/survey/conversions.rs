@@ -42,7 +42,7 @@ pub(in crate::worker) async fn lossy_conversions(
     partitions: Option<Vec<PartitionValue>>,
 ) -> (Vec<Fault>, Vec<String>) {
     let job = &task.tables[survey.job];
-    let mut judged = Judged { job, faults: Vec::new(), remarks: Vec::new() };
+    let mut judged = Judged { job, faults: Vec::new(), remarks: Vec::new(), untold: Vec::new() };
     let unknown = job.allow_lossy_conversion.iter().filter(|name| survey.target.column(name).is_none());
     for name in unknown {
         judged.fault(format!("the target {} has no column {}", survey.target.name, quote::ident(name)));
@@ -152,6 +152,8 @@ struct Judged<'a> {
     job: &'a TableJob,
     faults: Vec<Fault>,
     remarks: Vec<String>,
+    /// The columns whose loss could not be counted.
+    untold: Vec<String>,
 }
 
 impl Judged<'_> {
@@ -185,6 +187,11 @@ impl Judged<'_> {
     }
 
     fn untold(&mut self, test: &LossTest, error: &Error) {
+        // Each shard says the same.
+        if self.untold.contains(&test.column) {
+            return;
+        }
+        self.untold.push(test.column.clone());
         let what = format!(
             "column {}: values of {} cannot be converted from {} to {} and back: {error}",
             test.column,

@@ -8,7 +8,7 @@ use crate::model::{Cluster, Node};
 use crate::task::{IfTargetNotEmpty, TableJob, Task};
 
 use super::super::Fault;
-use super::is_same_name;
+use super::{Shown, is_same_name};
 
 /// Seconds by which two looks at one server's start may differ.
 const START: i64 = 2;
@@ -22,8 +22,8 @@ pub(super) struct Seen {
     pub node: Arc<Node>,
     /// The marks of each look.
     pub looks: Vec<BTreeSet<usize>>,
-    /// Whether it never showed its own mark.
-    pub never: bool,
+    /// Whether it showed its own mark before the looks.
+    pub shown: Shown,
     /// Whether its mark ran through all of the looks.
     pub held: bool,
     /// Whether every account there sees the statements of others.
@@ -46,9 +46,9 @@ pub(super) struct Behind {
 }
 
 impl Seen {
-    pub fn new(at: usize, node: Arc<Node>, looks: Vec<BTreeSet<usize>>, never: bool) -> Self {
+    pub fn new(at: usize, node: Arc<Node>, looks: Vec<BTreeSet<usize>>, shown: Shown) -> Self {
         let (held, sees_all, behind, fingerprint) = (false, false, Vec::new(), None);
-        Self { at, node, looks, never, held, sees_all, behind, fingerprint }
+        Self { at, node, looks, shown, held, sees_all, behind, fingerprint }
     }
 
     fn shows(&self, other: &Self) -> bool {
@@ -61,7 +61,7 @@ impl Seen {
     }
 
     fn is_several(&self) -> bool {
-        self.held && (self.never || self.looks.iter().any(|look| !look.contains(&self.at)))
+        self.shown == Shown::Never || (self.held && self.looks.iter().any(|look| !look.contains(&self.at)))
     }
 }
 
@@ -137,7 +137,9 @@ pub(super) fn judge(task: &Task, seen: &[Seen]) -> (Vec<Fault>, Vec<String>) {
     }
     let servers = Servers { seen, groups };
     for job in &task.tables {
-        faults.extend(servers.of_job(task, job).into_iter().map(|line| Fault::Task(format!("tables/{}: {line}", job.name))));
+        faults.extend(
+            servers.of_job(task, job).into_iter().map(|line| Fault::Task(format!("tables/{}: {line}", job.name))),
+        );
     }
     faults.extend(servers.shared_targets(task));
     (faults, remarks)
@@ -182,7 +184,12 @@ impl Servers<'_> {
             format!("{}: {} would be read twice. {}", are_one(source, one, other), job.source, advice(one.1, other.1))
         }));
         lines.extend(self.twice(target, true).map(|(one, other)| {
-            format!("{}: {} would be written twice. {}", are_one(target, one, other), job.target, advice(one.1, other.1))
+            format!(
+                "{}: {} would be written twice. {}",
+                are_one(target, one, other),
+                job.target,
+                advice(one.1, other.1)
+            )
         }));
         if job.source == job.target
             && let Some((from, to)) = self.of_both(source, target)
@@ -226,7 +233,9 @@ impl Servers<'_> {
         let replaces = |job: &TableJob| job.if_target_not_empty == IfTargetNotEmpty::Replace;
         for (at, job) in task.tables.iter().enumerate() {
             let others = task.tables[..at].iter().filter(|other| {
-                other.target == job.target && other.target_cluster != job.target_cluster && (replaces(job) || replaces(other))
+                other.target == job.target
+                    && other.target_cluster != job.target_cluster
+                    && (replaces(job) || replaces(other))
             });
             for other in others {
                 let Some((one, two)) = self.of_both(task.target(other), task.target(job)) else { continue };

@@ -25,7 +25,7 @@ fn servers(task: &Task) -> Vec<Seen> {
     let nodes = task.clusters.iter().flat_map(|cluster| cluster.nodes().map(|(_, node)| node.clone()));
     let seen = nodes.enumerate().map(|(at, node)| Seen {
         held: true,
-        ..Seen::new(at, Arc::new(node), vec![BTreeSet::from([at]); 3], false)
+        ..Seen::new(at, Arc::new(node), vec![BTreeSet::from([at]); 3], Shown::Yes)
     });
     seen.collect()
 }
@@ -70,11 +70,17 @@ fn replicas_and_sides_and_jobs_must_not_meet_on_one_server() {
     let mut seen = servers(&task());
     are_one(&mut seen, 0, 3);
     let (faults, _) = lines(&seen);
-    assert!(faults[0].contains("h:9600 of cluster s and b:9000 of cluster t are one server: d.t would be"), "{faults:?}");
+    assert!(
+        faults[0].contains("h:9600 of cluster s and b:9000 of cluster t are one server: d.t would be"),
+        "{faults:?}"
+    );
     let mut seen = servers(&task());
     are_one(&mut seen, 4, 3);
     let (faults, _) = lines(&seen);
-    assert!(faults[0].starts_with("tables/one and tables/two fill the same table d.t, since b:9000 and c:9000"), "{faults:?}");
+    assert!(
+        faults[0].starts_with("tables/one and tables/two fill the same table d.t, since b:9000 and c:9000"),
+        "{faults:?}"
+    );
 }
 
 #[test]
@@ -89,7 +95,10 @@ fn one_address_is_one_server_and_its_ports_belong_together() {
     let from = seen[2].node.clone();
     seen[1].behind.push(Behind { node: 1, from, own: false });
     let (faults, _) = lines(&seen);
-    assert!(faults[0].contains("h:9700: this native address, seen from a:9000, is another server than the one at"), "{faults:?}");
+    assert!(
+        faults[0].contains("h:9700: this native address, seen from a:9000, is another server than the one at"),
+        "{faults:?}"
+    );
 }
 
 #[test]

@@ -39,6 +39,9 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(
 /// Asks all nodes that the task uses. Returns what is wrong with them, and remarks on what could not be told.
 pub(super) async fn identify(fleet: &Fleet, task: &Task) -> (Vec<Fault>, Vec<String>) {
     let nodes = live_nodes(fleet, task).await;
+    if nodes.is_empty() {
+        return (Vec::new(), Vec::new());
+    }
     let native = native_questions(fleet, task, &nodes).await;
     let asked = Asked::new(fleet, nodes);
     let held: Vec<_> = (0..asked.nodes.len()).map(|at| asked.hold(at)).collect();
@@ -47,7 +50,8 @@ pub(super) async fn identify(fleet: &Fleet, task: &Task) -> (Vec<Fault>, Vec<Str
         tokio::pin!(looks);
         tokio::select! {
             seen = &mut looks => seen,
-            _ = join_all(held) => unreachable!("a mark is waited for without end"),
+            // No mark lets go of it.
+            _ = join_all(held) => Vec::new(),
         }
     };
     asked.end_marks().await;
@@ -76,21 +80,21 @@ pub(super) fn is_same_name(one: &Node, other: &Node) -> bool {
     one.address() == other.address() && one.url() == other.url() && one.user == other.user
 }
 
-/// Pairs of nodes of which the first is to look at the second over its native port: as rows would travel. A node whose rows
-/// pass through the worker looks at itself.
+/// Pairs of nodes of which the first is to look at the second over its native port: each at itself, and at others as rows would
+/// travel.
 async fn native_questions(fleet: &Fleet, task: &Task, nodes: &[Arc<Node>]) -> BTreeSet<(usize, usize)> {
-    let mut pairs = BTreeSet::new();
+    let mut ways = Vec::new();
     let index = |node: &Node| nodes.iter().position(|known| is_same_name(known, node));
     for job in &task.tables {
-        let of = |cluster: &crate::model::Cluster| cluster.nodes().filter_map(|(_, node)| index(node)).collect::<Vec<_>>();
+        let of =
+            |cluster: &crate::model::Cluster| cluster.nodes().filter_map(|(_, node)| index(node)).collect::<Vec<_>>();
         let (sources, targets) = (of(task.source(job)), of(task.target(job)));
         let (Some(&first), Some(&into)) = (sources.first(), targets.first()) else { continue };
-        let ways = targets.iter().map(|&to| (first, to)).chain(sources.iter().map(|&from| (from, into)));
-        for (from, to) in ways {
-            pairs.extend(question(fleet, job, nodes, from, to).await);
-        }
+        let pairs = targets.iter().map(|&to| (first, to)).chain(sources.iter().map(|&from| (from, into)));
+        ways.extend(pairs.map(|(from, to)| question(fleet, job, nodes, from, to)));
     }
-    pairs
+    let own = (0..nodes.len()).map(|at| (at, at));
+    join_all(ways).await.into_iter().flatten().chain(own).collect()
 }
 
 async fn question(
@@ -99,12 +103,12 @@ async fn question(
     nodes: &[Arc<Node>],
     from: usize,
     to: usize,
-) -> Vec<(usize, usize)> {
+) -> Option<(usize, usize)> {
     // Parts travel by another port.
     match fleet.way_of(job, &nodes[from], &nodes[to], true).await.map(|choice| choice.way) {
-        Ok(Way::Push) => vec![(from, to)],
-        Ok(Way::Pull) => vec![(to, from)],
-        _ => vec![(from, from), (to, to)],
+        Ok(Way::Push) => Some((from, to)),
+        Ok(Way::Pull) => Some((to, from)),
+        _ => None,
     }
 }
 
@@ -150,10 +154,10 @@ impl<'a> Asked<'a> {
     async fn look(&self, native: &BTreeSet<(usize, usize)>) -> Vec<Seen> {
         let shown = join_all((0..self.nodes.len()).map(|at| self.wait_for_own(at))).await;
         let mut seen = join_all(shown.into_iter().enumerate().map(|(at, shown)| async move {
-            let looks = if shown == Shown::Yes { LOOKS } else { 1 };
+            let looks = if shown == Shown::Yes { LOOKS } else { 0 };
             let looks = join_all((0..looks).map(|_| self.marks(at))).await;
             let looks: Vec<BTreeSet<usize>> = looks.into_iter().flatten().collect();
-            Seen::new(at, self.nodes[at].clone(), looks, shown == Shown::Never)
+            Seen::new(at, self.nodes[at].clone(), looks, shown)
         }))
         .await;
         let behind = join_all(native.iter().map(|&(from, to)| self.look_behind(from, to))).await;
@@ -161,7 +165,7 @@ impl<'a> Asked<'a> {
             seen[found.node].behind.push(found);
         }
         for (at, seen) in seen.iter_mut().enumerate() {
-            seen.held = !self.has_ended(at);
+            seen.held = seen.shown == Shown::Yes && !self.has_ended(at);
             seen.sees_all = self.fleet.known_facts(&self.nodes[at]).is_some_and(|facts| facts.release() < GRANTS);
         }
         seen
@@ -200,7 +204,7 @@ impl<'a> Asked<'a> {
         marks.iter().filter_map(|mark| mark.strip_prefix(&self.prefix)?.parse().ok()).collect()
     }
 
-    /// Looks at a node over its native port, from another one; where that gives no certain answer, from itself.
+    /// Looks at a node over its native port, from another one or from itself; `None` where that gives no certain answer.
     async fn look_behind(&self, from: usize, to: usize) -> Option<Behind> {
         let there = &self.nodes[to];
         // A collection has an account of its own, which may see less.
@@ -208,19 +212,13 @@ impl<'a> Asked<'a> {
             return None;
         }
         let old = self.fleet.known_facts(there).is_some_and(|facts| facts.release() < GRANTS);
-        for from in [from, to] {
-            let here = &self.nodes[from];
-            let turn = self.limit.acquire().await.ok()?;
-            let found = self.fleet.warehouse.marks_behind(here, there, &self.prefix).await;
-            drop(turn);
-            let Ok(marks) = found else { continue };
-            let own = self.numbers(marks).contains(&to);
-            // A server that takes an address for its own answers with the account that asks.
-            if own || old || here.user == there.user {
-                return Some(Behind { node: to, from: here.clone(), own });
-            }
-        }
-        None
+        let here = &self.nodes[from];
+        let turn = self.limit.acquire().await.ok()?;
+        let found = self.fleet.warehouse.marks_behind(here, there, &self.prefix).await;
+        drop(turn);
+        let own = self.numbers(found.ok()?).contains(&to);
+        // A server that takes an address for its own answers with the account that asks.
+        (own || old || here.user == there.user).then(|| Behind { node: to, from: here.clone(), own })
     }
 
     async fn end_marks(&self) {
@@ -250,7 +248,7 @@ const GRANTS: (u32, u32) = (20, 4);
 
 /// Whether a node has shown its mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shown {
+pub(super) enum Shown {
     Yes,
     /// Asked often, it has not, while the mark ran.
     Never,
