@@ -146,6 +146,13 @@ pub struct Running {
     pub written_rows: u64,
 }
 
+impl Running {
+    /// Whether this is the SELECT of a relay (see [`Transfer::reading_id`]).
+    pub fn only_reads(&self) -> bool {
+        self.query_id.rsplit(':').next().is_some_and(|last| last.starts_with("read"))
+    }
+}
+
 /// What a replica says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplicaState {

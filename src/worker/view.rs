@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::sync::watch;
 
+use crate::cluster::Running;
 use crate::model::Node;
 use crate::protocol::{
     BatchRecord, BatchRef, BatchState, Job, MadeStatement, Order, PieceRecord, PieceRef, PieceState, TableBoard,
@@ -190,19 +191,28 @@ impl Watcher {
             join_all(nodes.values().map(|node| tokio::time::timeout(PATIENCE, warehouse.running(node, &prefix))));
         let statements: Vec<_> = looks.await.into_iter().flatten().flatten().flatten().collect();
         for held in &mut in_hand {
-            // A push shows its rows where it runs, a relay on both sides: read here and written there.
-            let (mut read, mut written) = (0, 0);
-            for statement in &statements {
+            let of_piece = |statement: &&Running| {
                 let of = MadeStatement::parse(&statement.query_id);
-                if of.is_some_and(|of| of.piece == held.piece && of.attempt == held.attempt) {
-                    read = read.max(statement.read_rows);
-                    written += statement.written_rows;
-                }
-            }
-            held.so_far = read.max(written).min(held.rows);
+                of.is_some_and(|of| of.piece == held.piece && of.attempt == held.attempt)
+            };
+            held.so_far = rows_so_far(statements.iter().filter(of_piece)).min(held.rows);
         }
         in_hand
     }
+}
+
+/// Returns how many rows the statements of one attempt have written so far. A push or a pull reads ahead of what it sends, so
+/// what it has read tells nothing; of a relay whose INSERT is not seen yet, what its SELECT has read.
+fn rows_so_far<'a>(statements: impl Iterator<Item = &'a Running>) -> u64 {
+    let (mut read, mut written) = (0, None);
+    for statement in statements {
+        if statement.only_reads() {
+            read += statement.read_rows;
+        } else {
+            *written.get_or_insert(0) += statement.written_rows;
+        }
+    }
+    written.unwrap_or(read)
 }
 
 /// What is claimed, going by the records: a look at the claims themselves would ask for each of them.

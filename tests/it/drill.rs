@@ -100,11 +100,13 @@ fn what_a_drill_proves_and_what_it_does_not(#[case] release: Release) {
     nothing_left(&scene);
 
     // What is on the disk cannot be read.
-    let table = scene.lab().dir().join("clickhouse-2/data/data").join(&scene.dst).join("hits");
-    let part = fs::read_dir(table).unwrap().map(|entry| entry.unwrap().path()).find(|path| {
-        path.file_name().is_some_and(|name| name.to_str().is_some_and(|name| name.starts_with("201801_")))
-    });
-    let column = part.unwrap().join("s.bin");
+    let part = format!(
+        "SELECT any(path) FROM system.parts WHERE database = '{}' AND table = 'hits' AND active AND name LIKE '201801\\_%'",
+        scene.dst
+    );
+    let part = PathBuf::from(scene.ask(2, &part));
+    // Modern servers keep the columns of a small part in one file.
+    let column = ["s.bin", "data.bin"].map(|file| part.join(file)).into_iter().find(|path| path.is_file()).unwrap();
     let mut bytes = fs::read(&column).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle..middle + 64].iter_mut().for_each(|byte| *byte = !*byte);

@@ -100,7 +100,7 @@ fn partitions_of_the_target_are_told_by_the_parts_that_hold_their_rows(#[case] r
     let scene = scene!(own forgetful(release, 2));
     let by_day = "ENGINE = MergeTree PARTITION BY d ORDER BY id";
     scene.ask(0, &format!("CREATE TABLE {}.hits {COLUMNS} {by_day}", scene.src));
-    scene.ask(0, &format!("INSERT INTO {}.hits {}", scene.src, rows(0, 2000, 3)));
+    scene.ask(0, &format!("INSERT INTO {}.hits {}", scene.src, rows(0, 300, 3)));
     let hits = scene.table("hits").engine("ENGINE = MergeTree PARTITION BY (toYYYYMM(d), s) ORDER BY id");
     let hits = hits.with("where_condition", "v % 2 = 0");
     let task = scene.task(&[&[0]], &[&[1]]).with(hits);

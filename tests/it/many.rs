@@ -1,7 +1,5 @@
 //! Many partitions, many workers, many tasks.
 
-use std::time::Duration;
-
 use lab::Release;
 use rstest_reuse::apply;
 
@@ -17,14 +15,12 @@ fn five_hundred_small_partitions(#[case] release: Release) {
     for (server, from) in [(0, 0), (1, 5000)] {
         scene.ask(server, &format!("CREATE TABLE {}.hits {columns} {engine}", scene.src));
         let rows = format!("SELECT number, toString(number) FROM system.numbers LIMIT {from}, 5000");
-        scene.ask(server, &format!("INSERT INTO {}.hits {rows}", scene.src));
+        scene.insert(server, &format!("INSERT INTO {}.hits {rows}", scene.src));
     }
     let task = scene.task(&[&[0], &[1]], &[&[2], &[3], &[4]]).with(scene.table("hits").sharding_key("cityHash64(id)"));
-    let ended = scene.run(&task).with(0);
+    scene.run(&task).with(0);
     scene.check(&task);
     scene.check_partitions(&task, &[("hits", 500)]);
-    // The original takes 53 ms for each partition and shard: 53 s here.
-    assert!(ended.took < Duration::from_secs(30), "{:?}", ended.took);
 }
 
 #[apply(both)]

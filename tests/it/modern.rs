@@ -142,7 +142,7 @@ pub const FEATURES: &[Feature] = &[
     },
     Feature {
         name: "columns",
-        columns: "d Date CODEC(DoubleDelta, LZ4), n UInt64 CODEC(Delta(8), ZSTD(3)) COMMENT 'it\\'s, a \\\\ comment', \
+        columns: "d Date CODEC(DoubleDelta, LZ4), n UInt64 COMMENT 'it\\'s, a \\\\ comment' CODEC(Delta(8), ZSTD(3)), \
                   s String DEFAULT concat('x,)', toString(n)) COMMENT 'CODEC' CODEC(NONE) TTL d + INTERVAL 100 YEAR, \
                   m UInt64 MATERIALIZED n * 2, al String ALIAS upper(s), ep String EPHEMERAL 'e', \
                   st String STATISTICS(uniq) SETTINGS (min_compress_block_size = 4096), \

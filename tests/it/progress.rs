@@ -169,7 +169,10 @@ fn on_a_terminal_bars_move_and_log_lines_are_whole(#[case] release: Release) {
         whole |= bars.iter().any(|bar| bar.contains(" of 3 partitions published; 1 worker"));
     }
     assert!(most_bars == 2 && whole, "{most_bars} bars; {whole}: {}", ended.stderr);
-    assert!(shares.iter().any(|share| (1..100).contains(share)), "{shares:?}");
+    // 25.8 gathers what a push sends, and counts a whole block of a million rows at once.
+    if !release.is_modern() {
+        assert!(shares.iter().any(|share| (1..100).contains(share)), "{shares:?}");
+    }
     // At the end the lines of the log are left, each by itself, and nothing of a bar.
     let text = screen.screen().rows(0, SCREEN.1).collect::<Vec<_>>().join("\n");
     assert!(!text.contains("rows  hits piece") && !text.contains("partitions published;"), "{text}");

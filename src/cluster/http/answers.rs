@@ -173,7 +173,8 @@ mod tests {
 
     #[test]
     fn the_cause_is_the_last_attempt_that_a_log_of_attempts_tells() {
-        let refused = "Code: 210. DB::NetException: Connection refused (10.0.0.1:9000). (NETWORK_ERROR) (version 25.8.2.1)";
+        let refused =
+            "Code: 210. DB::NetException: Connection refused (10.0.0.1:9000). (NETWORK_ERROR) (version 25.8.2.1)";
         let log = |attempt: &str| {
             format!(
                 "Code: 519. DB::NetException: All attempts to get table structure failed. Log: \n\n\
@@ -182,7 +183,8 @@ mod tests {
             )
         };
         let missing = "There is no table `d`.`t` on server: 10.0.0.1:9000";
-        let old = "Code: 209, e.displayText() = DB::NetException: Timeout: connect timed out: 10.0.0.1:9000, e.what() = x";
+        let old =
+            "Code: 209, e.displayText() = DB::NetException: Timeout: connect timed out: 10.0.0.1:9000, e.what() = x";
         for (text, expected, said) in [
             (log(refused), 210, &refused[31..]),
             (log(missing), 60, missing),

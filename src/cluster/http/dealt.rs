@@ -16,13 +16,14 @@ use super::super::{Error, Kind, Transfer};
 use super::HttpWarehouse;
 use super::answers::Answers;
 use super::frames::{Unpacker, Watch};
-use super::relay::writing;
+use super::relay::{Framing, writing};
 use crate::model::Node;
 
 impl HttpWarehouse {
     /// Deals the rows of a transfer to its targets.
-    pub(super) async fn deal(&self, transfer: &Transfer, framed: bool) -> Result<(), Error> {
+    pub(super) async fn deal(&self, transfer: &Transfer, framings: &[Framing]) -> Result<(), Error> {
         let doing = transfer.doing();
+        let framed = framings.iter().any(|framing| *framing != Framing::Plain);
         // Nodes with the same slots are replicas that each get the same rows.
         let mut slots: Vec<Range<u64>> = Vec::new();
         let mut targets: Vec<Vec<Target>> = Vec::new();
@@ -41,7 +42,7 @@ impl HttpWarehouse {
         }
         let mut outlet = Inserts { answers: &self.answers, doing: &doing, targets };
         for (number, from) in transfer.from.iter().enumerate() {
-            let rows = self.reading(transfer, (number, from), framed)?;
+            let rows = self.reading(transfer, (number, from), framings[number])?;
             let inlet = Rows {
                 answers: &self.answers,
                 node: &from.node,

@@ -133,6 +133,11 @@ impl Watch {
         !self.framed || (!self.broken && self.under_way.is_empty())
     }
 
+    /// Whether the last frame is one that [`Unpacker`] takes.
+    pub(super) fn can_be_unpacked(&self) -> bool {
+        self.last.get(CHECKSUM).is_some_and(|method| matches!(*method, NONE | LZ4))
+    }
+
     /// The error that the stream ends with, if it looks like one.
     pub(super) fn error(&self) -> Option<String> {
         let end = if self.framed && !self.broken && self.under_way.is_empty() {

@@ -26,10 +26,12 @@ use crate::sql;
 impl HttpWarehouse {
     /// Reads the rows of a transfer from its sources and writes them to its targets.
     pub(super) async fn relay(&self, transfer: &Transfer) -> Result<(), Error> {
-        let framed = transfer.compress && self.frames_everywhere(transfer).await?;
+        let framings = if transfer.compress { self.framings(transfer).await? } else { None };
+        let framed = framings.is_some();
+        let framings = framings.unwrap_or_else(|| vec![Framing::Plain; transfer.from.len()]);
         tracing::debug!("{}: rows travel {}compressed", transfer.query_id(), if framed { "" } else { "un" });
         if transfer.dealt.is_some() {
-            return self.deal(transfer, framed).await;
+            return self.deal(transfer, &framings).await;
         }
         for to in &transfer.to {
             let mut insert = writing(self.client(&to.node), transfer, to);
@@ -40,7 +42,8 @@ impl HttpWarehouse {
                 Passing { answers: &self.answers, transfer, to: &to.node, insert, any: false, watches: Vec::new() };
             // Leaving this function by an error drops the INSERT unended, which breaks its connection off.
             for (number, from) in transfer.from.iter().enumerate() {
-                passing.pass(&from.node, self.reading(transfer, (number, from), framed)?, framed).await?;
+                let rows = self.reading(transfer, (number, from), framings[number])?;
+                passing.pass(&from.node, rows, framed).await?;
             }
             passing.end().await?;
         }
@@ -52,47 +55,82 @@ impl HttpWarehouse {
         &self,
         transfer: &Transfer,
         (number, from): (usize, &Origin),
-        framed: bool,
+        framing: Framing,
     ) -> Result<BytesCursor, Error> {
         let Transfer { columns, values, rows, dealt, .. } = transfer;
         let mut select = self.client(&from.node).query_raw(&sql::relay_from(columns, values, rows, dealt.as_ref()));
         for (name, value) in &from.settings {
             select = select.with_setting(name, value);
         }
-        if framed {
+        if framing != Framing::Plain {
             select = select.with_setting("compress", "1");
+        }
+        if framing == Framing::Lz4 {
+            select = select.with_setting(METHOD.0, METHOD.1);
         }
         let rows = select.with_setting("query_id", transfer.reading_id(number)).fetch_bytes("Native");
         rows.map_err(|error| self.answers.translated(&from.node, &transfer.doing(), error))
     }
 
-    async fn frames_everywhere(&self, transfer: &Transfer) -> Result<bool, Error> {
-        let sources = transfer.from.iter().map(|from| &from.node);
-        for node in sources.chain(transfer.to.iter().map(|to| &to.node)) {
-            if !self.frames(node).await? {
-                return Ok(false);
+    /// Returns how each source of a transfer is asked for its rows; `None` where a server does not frame, so that rows travel
+    /// uncompressed. What is dealt is unpacked by this process, which takes LZ4 only.
+    async fn framings(&self, transfer: &Transfer) -> Result<Option<Vec<Framing>>, Error> {
+        let mut framings = Vec::new();
+        for from in &transfer.from {
+            let framing = match self.framing(&from.node, Framing::AsIs).await? {
+                Some(watch) if transfer.dealt.is_none() || watch.can_be_unpacked() => Framing::AsIs,
+                // 26.9 takes ZSTD by itself. An account that may not set the method has no compressed rows.
+                Some(_) => match self.framing(&from.node, Framing::Lz4).await? {
+                    Some(watch) if watch.can_be_unpacked() => Framing::Lz4,
+                    _ => return Ok(None),
+                },
+                None => return Ok(None),
+            };
+            framings.push(framing);
+        }
+        for to in &transfer.to {
+            if self.framing(&to.node, Framing::AsIs).await?.is_none() {
+                return Ok(None);
             }
         }
-        Ok(true)
+        Ok(Some(framings))
     }
 
-    /// Whether a server frames its answers when asked to, a small one too: 18.16 sends nothing then.
-    async fn frames(&self, node: &Node) -> Result<bool, Error> {
+    /// Asks whether a server frames its answers when it is told to, a small one too: 18.16 sends nothing then. Returns the
+    /// answer as it went by; `None` when it does not.
+    async fn framing(&self, node: &Node, framing: Framing) -> Result<Option<Watch>, Error> {
         let answer = self.bounded(node, "cannot ask whether it compresses", SHORT, async {
-            let question = self.client(node).query_raw("SELECT 1").with_setting("compress", "1");
+            let mut question = self.client(node).query_raw("SELECT 1").with_setting("compress", "1");
+            if framing == Framing::Lz4 {
+                question = question.with_setting(METHOD.0, METHOD.1);
+            }
             question.fetch_bytes("Native")?.collect().await.map(|bytes| bytes.to_vec())
         });
         match answer.await {
             Ok(answer) => {
                 let mut watch = Watch::new(true);
                 watch.see(&answer);
-                Ok(!answer.is_empty() && watch.is_whole())
+                Ok((!answer.is_empty() && watch.is_whole()).then_some(watch))
             }
             Err(error) if error.is_unreachable() => Err(error),
-            Err(_) => Ok(false),
+            Err(_) => Ok(None),
         }
     }
 }
+
+/// How a source is asked for rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// Uncompressed.
+    Plain,
+    /// In frames, compressed by the method that the server takes by itself.
+    AsIs,
+    /// In frames, compressed by LZ4.
+    Lz4,
+}
+
+/// The setting that has a server compress by LZ4. 18.16 takes small letters only.
+const METHOD: (&str, &str) = ("network_compression_method", "lz4");
 
 /// The INSERT of a relay into one of its targets.
 pub(super) fn writing(client: Client, transfer: &Transfer, to: &Destination) -> InsertFormatted {

@@ -135,7 +135,11 @@ impl Warehouse for HttpWarehouse {
         let doing = "cannot ask the server what it is";
         let version: Vec<TextPair> = self.rows(node, doing, sql::SERVER, SHORT).await?;
         let settings: Vec<TextPair> = self.rows(node, doing, sql::SETTINGS, SHORT).await?;
-        let macros: Vec<TextPair> = self.rows(node, doing, sql::MACROS, SHORT).await?;
+        let macros: Vec<TextPair> = match self.rows(node, doing, sql::MACROS, SHORT).await {
+            // Modern servers show them with a grant only, and only some tables need them.
+            Err(error) if error.is_denied() => Vec::new(),
+            macros => macros?,
+        };
         let version = version.into_iter().next().map(|pair| pair.name).unwrap_or_default();
         Ok(ServerFacts { version, settings: pairs(settings), macros: pairs(macros) })
     }
@@ -209,6 +213,19 @@ impl Warehouse for HttpWarehouse {
         let doing = format!("cannot look at {path} in the server's ZooKeeper");
         match self.rows(node, &doing, &sql::zookeeper_children(path), SHORT).await {
             Err(error) if error.code() == Some(999) && error.to_string().to_lowercase().contains("no node") => Ok(None),
+            // Modern servers answer the same for a node without children and for none; its parent tells.
+            Ok(children) if children.is_empty() => match path.rsplit_once('/') {
+                Some((parent, name)) if !name.is_empty() => {
+                    let parent = if parent.is_empty() { "/" } else { parent };
+                    let siblings: Vec<String> =
+                        match self.rows(node, &doing, &sql::zookeeper_children(parent), SHORT).await {
+                            Err(error) if error.code() == Some(999) => return Ok(None),
+                            siblings => siblings?,
+                        };
+                    Ok(siblings.iter().any(|sibling| sibling == name).then_some(children))
+                }
+                _ => Ok(Some(children)),
+            },
             other => other.map(Some),
         }
     }

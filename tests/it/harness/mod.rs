@@ -166,6 +166,13 @@ impl Scene {
         }
     }
 
+    /// Runs an INSERT of any number of partitions on one server; modern ones take at most 100 unless they are told to.
+    pub fn insert(&self, server: usize, sql: &str) {
+        let many = [("max_partitions_per_insert_block", "0")];
+        let settings = if self.server(server).release().is_modern() { &many[..] } else { &[] };
+        self.server(server).query_with(settings, sql).unwrap();
+    }
+
     /// Begins a mutation on one server and does not wait for it.
     pub fn mutate(&self, server: usize, sql: &str) {
         let settings = if self.server(server).release().is_modern() { &[("mutations_sync", "0")][..] } else { &[] };
