@@ -36,8 +36,13 @@ pub struct Loss {
 #[async_trait]
 pub trait Probe: Send + Sync {
     /// Runs a statement that does nothing for some seconds and by which its server can be told. Dropping the future does not
-    /// end it: [`Warehouse::kill`](super::Warehouse::kill) does, with the mark as the prefix.
+    /// end it.
     async fn hold_mark(&self, node: &Node, _mark: &str, _settings: &Settings) -> Result<(), Error> {
+        Err(silent(node))
+    }
+
+    /// Ends the statement of a mark, without waiting for its end.
+    async fn end_mark(&self, node: &Node, _mark: &str) -> Result<(), Error> {
         Err(silent(node))
     }
 

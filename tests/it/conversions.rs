@@ -108,7 +108,7 @@ fn values_that_the_targets_type_does_not_hold_are_not_lost_in_silence(#[case] re
         for case in &columns {
             match (case.4, told(case.0)) {
                 (Some((_, shown)), Some(line)) => {
-                    let words = ["the values of 1 row of", "does not survive", shown, "<allow_lossy_conversion>"];
+                    let words = ["the value of 1 row of", "does not survive", shown, "<allow_lossy_conversion>"];
                     assert!(words.iter().all(|word| line.contains(word)), "{}: {words:?}: {line}", case.0);
                 }
                 (None, None) => {}
@@ -130,7 +130,7 @@ fn values_that_the_targets_type_does_not_hold_are_not_lost_in_silence(#[case] re
     // Whoever says so has them as they are converted.
     let lossy: Vec<&str> = columns.iter().filter(|case| case.4.is_some()).map(|case| case.0).collect();
     let task = fine.with(scene.table("hits").with("allow_lossy_conversion", &lossy.join(", ")));
-    scene.run(&task).with(0).tells(&["column i: the values of 1 row", "allow_lossy_conversion lets them be copied"]);
+    scene.run(&task).with(0).tells(&["column i: the value of 1 row", "allow_lossy_conversion lets them be copied"]);
     for (table, rows) in [("hits", "11"), ("part", "10"), ("cond", "10")] {
         assert_eq!(scene.ask(1, &format!("SELECT count() FROM {}.{table}", scene.dst)), rows, "{table}");
     }

@@ -149,6 +149,10 @@ impl Probe for Servers {
         self.inner().hold_mark(node, mark, settings).await
     }
 
+    async fn end_mark(&self, node: &Node, mark: &str) -> Result<(), Error> {
+        self.inner().end_mark(node, mark).await
+    }
+
     async fn marks(&self, node: &Node, prefix: &str) -> Result<BTreeSet<String>, Error> {
         self.ask(node, "marks", self.inner().marks(node, prefix)).await
     }

@@ -320,5 +320,5 @@ pub async fn a_mark_is_seen_on_its_own_server(at: &Place<'_>) {
         ended = at.of.hold_mark(&at.one, &mark, &small) => panic!("the mark has ended: {ended:?}"),
         () = looks => {}
     }
-    at.of.kill(&at.one, &mark).await.unwrap();
+    at.of.end_mark(&at.one, &mark).await.unwrap();
 }

@@ -55,6 +55,11 @@ impl Probe for HttpWarehouse {
         self.bounded(node, "cannot run a statement by which the server is told", SHORT, query.execute()).await
     }
 
+    async fn end_mark(&self, node: &Node, mark: &str) -> Result<(), Error> {
+        let none = Settings::new();
+        self.execute(node, "cannot end a statement", &sql::kill(mark), &none, Some(QUICK), None).await
+    }
+
     async fn marks(&self, node: &Node, prefix: &str) -> Result<BTreeSet<String>, Error> {
         self.fresh_texts(node, "cannot list running statements", &sql::marks(prefix), QUICK).await
     }

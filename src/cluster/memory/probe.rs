@@ -50,6 +50,11 @@ impl Probe for MemoryWarehouse {
         Ok(())
     }
 
+    /// A mark ends with its future.
+    async fn end_mark(&self, _: &Node, _: &str) -> Result<(), Error> {
+        Ok(())
+    }
+
     async fn marks(&self, node: &Node, prefix: &str) -> Result<BTreeSet<String>, Error> {
         let server = self.server_of(node);
         self.question(node, "cannot list running statements".into(), |world, _| {

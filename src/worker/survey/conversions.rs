@@ -166,9 +166,13 @@ impl Judged<'_> {
     }
 
     fn lost(&mut self, test: &LossTest, rows: u64, example: &str, node: &Node) {
-        let (verb, rows) = if rows == 1 { ("does", "1 row".to_owned()) } else { ("do", format!("{rows} rows")) };
+        let (values, verb) = if rows == 1 {
+            ("the value of 1 row".to_owned(), "does")
+        } else {
+            (format!("the values of {rows} rows"), "do")
+        };
         let what = format!(
-            "column {}: the values of {rows} of {} {verb} not survive the conversion from {} to {}, for example {} on {node}",
+            "column {}: {values} of {} {verb} not survive the conversion from {} to {}, for example {} on {node}",
             test.column,
             self.job.source,
             short(&test.from),

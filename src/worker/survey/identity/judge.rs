@@ -155,7 +155,7 @@ fn of_node(seen: &Seen) -> Option<Fault> {
         )));
     }
     let other = seen.behind.iter().find(|behind| seen.held && !behind.own)?;
-    let looker = if is_same_name(&other.from, node) { String::new() } else { format!(", seen from {}", other.from) };
+    let looker = if is_same_name(&other.from, node) { String::new() } else { format!(", seen from {},", other.from) };
     Some(Fault::Task(format!(
         "remote_servers: {node}: this native address{looker} is another server than the one at {}: write the <http_port> that \
          belongs to <port>, and a <host> that is the same server from everywhere",

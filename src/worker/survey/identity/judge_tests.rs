@@ -110,8 +110,8 @@ fn accounts_that_do_not_see_each_other_leave_it_to_what_servers_say() {
         let mut seen = servers(&task());
         let node = Node { user: "other".into(), ..(*seen[4].node).clone() };
         seen[4].node = Arc::new(node);
-        for at in 0..4 {
-            seen[at].fingerprint = fingerprint(&format!("host {at}"), None);
+        for (at, seen) in seen.iter_mut().enumerate() {
+            seen.fingerprint = fingerprint(&format!("host {at}"), None);
         }
         (seen[3].fingerprint, seen[4].fingerprint) = (one, other);
         assert_eq!(not_told_apart(&seen), BTreeSet::from([0, 1, 2, 3, 4]));
