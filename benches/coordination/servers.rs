@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard};
 use async_trait::async_trait;
 use clickhouse_copier::cluster::memory::MemoryWarehouse;
 use clickhouse_copier::cluster::{
-    Digest, Error, Kind, PartList, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally, Transfer,
-    Warehouse,
+    Digest, Error, Kind, PartList, PartSizes, Placing, Probe, ReplicaState, Running, ServerFacts, Settings, Tally,
+    Transfer, Warehouse,
 };
 use clickhouse_copier::model::{Node, PartitionId, PartitionValue, TableName};
 use clickhouse_copier::sql::{Column, KeyElement, Selection, TableDefinition};
@@ -82,6 +82,9 @@ fn no_such_table(node: &Node, name: &TableName) -> Error {
 fn id(value: &PartitionValue) -> PartitionId {
     PartitionId(value.0.concat())
 }
+
+/// They tell nothing, and nothing of it is waited for.
+impl Probe for Servers {}
 
 #[async_trait]
 impl Warehouse for Servers {

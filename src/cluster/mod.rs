@@ -18,6 +18,7 @@ pub mod http;
 mod inspect;
 pub mod memory;
 mod native;
+mod probe;
 mod throttle;
 mod transfer;
 
@@ -32,6 +33,7 @@ use crate::sql::{Column, KeyElement, PolicyKind, Selection, TableDefinition};
 pub use error::{Error, Kind, Remedy};
 pub use inspect::{ClusterSeat, Disk, Inspector, Mutation};
 pub use native::is_dealable;
+pub use probe::{Fingerprint, Loss, Probe};
 pub use throttle::Throttle;
 pub use transfer::{Destination, Origin, Transfer};
 
@@ -191,7 +193,7 @@ pub enum Placing {
 
 /// What we ask of ClickHouse. Every method names the node that it asks.
 #[async_trait]
-pub trait Warehouse: Send + Sync {
+pub trait Warehouse: Probe {
     /// What the server is.
     async fn server(&self, node: &Node) -> Result<ServerFacts, Error>;
     /// The settings that tables of the MergeTree family can have there.

@@ -5,10 +5,12 @@
 //! break out of the parentheses that it is put into.
 
 mod checksum;
+mod conversions;
 mod definition;
 mod engine;
 mod expression;
 mod grants;
+mod identity;
 mod inspection;
 mod key;
 mod lex;
@@ -28,10 +30,12 @@ mod transfers;
 pub(crate) mod types;
 
 pub use checksum::{is_hashed_by_text, row_hash, values_hash};
+pub use conversions::{LossTest, loss_test, losses};
 pub use definition::{Column, DefaultKind, DefinitionError, TableDefinition};
 pub use engine::{Clause, Engine, EngineError};
 pub use expression::{Expression, ExpressionError};
 pub use grants::{Privilege, gives};
+pub use identity::*;
 pub use inspection::*;
 pub use key::{KeyElement, key_elements};
 pub use parts::*;

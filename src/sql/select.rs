@@ -51,6 +51,25 @@ impl Relation {
         filtered(&rows, &outer.into_iter().cloned().collect::<Vec<_>>())
     }
 
+    /// `FROM …` of named expressions over the table's own columns, for the rows that the conditions choose. They stand beside the
+    /// columns themselves: an alias of a replaced column would be seen by them.
+    fn from_beside(&self, table: &str, beside: &[(String, String)], conditions: &[String]) -> String {
+        let named = |(name, expression): &(String, String)| format!("{expression} AS {}", ident(name));
+        let (inner, outer): (Vec<&String>, Vec<&String>) = conditions.iter().partition(|c| self.gives_as_it_is(c));
+        let inner: Vec<String> =
+            self.condition.iter().map(|c| format!("({c})")).chain(inner.into_iter().cloned()).collect();
+        let found = beside.iter().map(named).collect::<Vec<_>>().join(", ");
+        let Some(columns) = self.columns.as_ref().filter(|_| !outer.is_empty()) else {
+            return format!("FROM (SELECT {found} {})", filtered(table, &inner));
+        };
+        let raw = super::quote::idents(self.raw.iter().map(String::as_str));
+        let rows = format!("(SELECT {raw}, {found} {})", filtered(table, &inner));
+        let names = super::quote::idents(beside.iter().map(|(name, _)| name.as_str()));
+        let columns = columns.iter().map(named).collect::<Vec<_>>().join(", ");
+        let rows = format!("(SELECT {columns}, {names} FROM {rows})");
+        filtered(&rows, &outer.into_iter().cloned().collect::<Vec<_>>())
+    }
+
     /// Whether a text means the same over the table as over the relation: no name in it is that of a replaced column.
     pub fn gives_as_it_is(&self, text: &str) -> bool {
         let Some(columns) = &self.columns else { return true };
@@ -292,6 +311,11 @@ impl Selection {
         self.select_from(&table(&self.relation.table), what)
     }
 
+    /// `SELECT … FROM …` over named expressions of the table's own columns, for the selected rows.
+    pub(super) fn select_beside(&self, beside: &[(String, String)], what: &str) -> String {
+        format!("SELECT {what} {}", self.relation.from_beside(&table(&self.relation.table), beside, &self.conditions()))
+    }
+
     /// The same over something else that has the table's rows; it is made in this room.
     pub(super) fn select_from(&self, from: &str, what: &str) -> String {
         format!("SELECT {what} {}", self.relation.from(from, &self.conditions()))
@@ -363,6 +387,20 @@ mod tests {
         assert_eq!(
             all.select("count()"),
             "SELECT count() FROM (SELECT CAST(`x` AS Date) AS `x` FROM (SELECT `x`, `y` FROM `d`.`t` WHERE (x > 1 OR y)))"
+        );
+        let beside = [("l".to_owned(), "CAST(`x` AS Date) != `x`".to_owned())];
+        assert_eq!(
+            all.select_beside(&beside, "countIf(l)"),
+            "SELECT countIf(l) FROM (SELECT CAST(`x` AS Date) != `x` AS `l` FROM `d`.`t` WHERE (x > 1 OR y))"
+        );
+        all.partitions = Some(PartitionFilter {
+            elements: vec![element("x", "Date")],
+            values: vec![PartitionValue(vec!["2018-01-01".into()])],
+        });
+        assert_eq!(
+            all.select_beside(&beside, "countIf(l)"),
+            "SELECT countIf(l) FROM (SELECT CAST(`x` AS Date) AS `x`, `l` FROM (SELECT `x`, `y`, \
+             CAST(`x` AS Date) != `x` AS `l` FROM `d`.`t` WHERE (x > 1 OR y))) WHERE (x) = '2018-01-01'"
         );
     }
 }

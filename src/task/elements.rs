@@ -272,6 +272,9 @@ pub const ELEMENTS: &[Element] = &[
         "The original's word for `if_target_not_empty` `replace`.")),
     read("allow_to_copy_alias_and_materialized_columns", POLICY, old("1", BOOLEAN, Is("0"), FIXED,
         "ALIAS and MATERIALIZED columns are transferred as data. Not needed where they stand in keys.")),
+    read("allow_lossy_conversion", &[Table], new("price, state", "names of columns", Means("none"), LIVE,
+        "Columns that are converted to the target's type though it cannot hold all of their values. Without, a task is refused that \
+         would lose some; `check` tells how many, with an example.")),
     read("transfer", POLICY, new("relay", "`auto`, `push`, `pull`, `relay` or `clone`", Is("auto"), LIVE,
         "How rows travel; see README, Transfers. To `clone` only where no partition was cut into slices.")),
     read("relay_compression", POLICY, new("0", BOOLEAN, Is("1"), LIVE,

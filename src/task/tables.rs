@@ -119,6 +119,9 @@ pub struct TableJob {
     /// `<max_bytes_per_second>` of this table: bytes of rows, uncompressed, that each worker moves of it in a second at most,
     /// beside what the task allows for all. It may change while the task runs.
     pub max_bytes_per_second: Option<NonZeroU64>,
+    /// `<allow_lossy_conversion>`: columns whose values are copied though the target's type cannot hold all of them. It may
+    /// change while the task runs: it decides only whether the task is refused.
+    pub allow_lossy_conversion: Vec<String>,
     /// Whether its rows are capped, by itself or by the task: they must pass through the worker then.
     pub paced: bool,
 }
@@ -210,6 +213,8 @@ fn table(scope: &Scope<'_>, clusters: &[Cluster], of_task: Policies, paced: bool
     let merges_rows = scope.boolean("merges_rows");
     let policies = policies(scope, of_task);
     let max_bytes_per_second = scope.rate("max_bytes_per_second");
+    let lossy = scope.optional("allow_lossy_conversion");
+    let allow_lossy_conversion = lossy.map(|text| names(&text)).unwrap_or_default();
     let paced = paced || max_bytes_per_second.is_some();
     if let Some(way) = policies.transfer.filter(|way| paced && *way != Way::Relay) {
         scope.fault(Problem::NotPaced(way));
@@ -250,6 +255,7 @@ fn table(scope: &Scope<'_>, clusters: &[Cluster], of_task: Policies, paced: bool
         merges_rows,
         hidden_rows: policies.hidden_rows,
         max_bytes_per_second,
+        allow_lossy_conversion,
         paced,
     })
 }
@@ -257,6 +263,20 @@ fn table(scope: &Scope<'_>, clusters: &[Cluster], of_task: Policies, paced: bool
 fn name(scope: &Scope<'_>, database: &'static str, table: &'static str) -> Option<TableName> {
     let (database, table) = (scope.required(database), scope.required(table));
     Some(TableName::new(database?.trimmed(), table?.trimmed()))
+}
+
+/// Names between commas; one with a comma stands in backticks.
+fn names(text: &str) -> Vec<String> {
+    let mut quoted = false;
+    let split = |c: char| {
+        quoted ^= c == '`';
+        c == ',' && !quoted
+    };
+    let bare = |name: &str| {
+        let name = name.trim();
+        name.strip_prefix('`').and_then(|name| name.strip_suffix('`')).unwrap_or(name).to_owned()
+    };
+    text.split(split).map(bare).filter(|name| !name.is_empty()).collect()
 }
 
 fn cluster(name: Option<Text<'_>>, clusters: &[Cluster]) -> Option<usize> {

@@ -12,7 +12,7 @@ use super::fault_point::fault_point;
 use super::fleet::Fleet;
 use super::ledger::{Cache, Ledger};
 use super::run::{Ending, Launch, RunError, Summary};
-use super::survey::{Survey, survey};
+use super::survey::{Survey, refuse_lossy_conversions, survey};
 
 /// A task that may be worked on.
 pub(super) struct Accepted {
@@ -90,7 +90,11 @@ pub(super) async fn begin(launch: &Launch, ledger: &Ledger, fleet: &Fleet) -> Re
         }
     };
     refuse_incremental(launch, &task)?;
-    let surveys = survey(fleet, &task).await.map_err(RunError::from_faults)?;
+    let mut surveys = survey(fleet, &task).await.map_err(RunError::from_faults)?;
+    let lost = refuse_lossy_conversions(fleet, &task, &mut surveys).await;
+    if !lost.is_empty() {
+        return Err(RunError::from_faults(lost));
+    }
     let record = TaskRecord {
         format: TaskRecord::FORMAT,
         id: TaskId(launch.dice.unique(12)),

@@ -11,7 +11,7 @@ use super::RunError;
 use super::accept::parse;
 use super::fleet::Fleet;
 use super::prepare::{definition, plan_all};
-use super::survey::{Survey, survey};
+use super::survey::{Survey, refuse_lossy_conversions, survey};
 
 /// Plans the task of a file as its first run would.
 ///
@@ -25,7 +25,11 @@ pub async fn foresee(
 ) -> Result<Document, RunError> {
     let task = parse(text, file, secrets)?;
     let fleet = Fleet::new(warehouse, host);
-    let surveys = survey(&fleet, &task).await.map_err(RunError::from_faults)?;
+    let mut surveys = survey(&fleet, &task).await.map_err(RunError::from_faults)?;
+    let lost = refuse_lossy_conversions(&fleet, &task, &mut surveys).await;
+    if !lost.is_empty() {
+        return Err(RunError::from_faults(lost));
+    }
     let plans = plan_all(&fleet, &task, &surveys, false, &[]).await?;
     document(&fleet, &task, &surveys, plans).await
 }

@@ -20,7 +20,7 @@ use super::ledger::{Ledger, Outcome};
 use super::planner;
 use super::since::Since;
 use super::site::{Conduct, effective};
-use super::survey::{Survey, survey};
+use super::survey::{Survey, refuse_lossy_conversions, survey};
 use super::wishes::target_wishes;
 
 const CLAIM: &str = "planning";
@@ -86,7 +86,16 @@ async fn plan_and_create(
 ) -> Result<(), RunError> {
     let surveys = match surveys {
         Some(surveys) => surveys,
-        None => survey(fleet, task).await.map_err(RunError::from_faults)?,
+        None => {
+            let mut surveys = survey(fleet, task).await.map_err(RunError::from_faults)?;
+            // A later pass counts in what it copies, when that is known.
+            let is_first = !record.planned && record.pass == 0;
+            let lost = if is_first { refuse_lossy_conversions(fleet, task, &mut surveys).await } else { Vec::new() };
+            if !lost.is_empty() {
+                return Err(RunError::from_faults(lost));
+            }
+            surveys
+        }
     };
     if !record.planned {
         let mut since = Vec::new();

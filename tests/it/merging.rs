@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use clickhouse_copier::cluster::http::HttpWarehouse;
 use clickhouse_copier::cluster::{
-    Digest, Error, PartList, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally, Transfer,
+    Digest, Error, PartList, PartSizes, Placing, Probe, ReplicaState, Running, ServerFacts, Settings, Tally, Transfer,
     Warehouse,
 };
 use clickhouse_copier::model::{Node, PartitionId, PartitionValue, TableName, Tls};
@@ -24,6 +24,9 @@ impl Merging {
         Self { door: HttpWarehouse::new(&Tls::default()).unwrap(), database: database.to_owned() }
     }
 }
+
+/// Nothing is asked before a copy.
+impl Probe for Merging {}
 
 macro_rules! all_but_place {
     ($($name:ident($($argument:ident: $type:ty),*) -> $out:ty;)*) => {

@@ -61,6 +61,7 @@ conformance!(on_26_9, Release::V26_9, , [Push, Pull, Relay]:
     expressions_have_types_or_codes,
     a_node_reaches_another,
     a_statement_that_has_ended_is_not_running,
+    a_mark_is_seen_on_its_own_server,
 );
 
 /// Waits until statements run, or none does any more; servers tell nobody, so they are asked now and then.

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clickhouse_copier::cluster::{
-    Digest, Error, Kind, PartList, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally, Transfer,
-    Warehouse,
+    Digest, Error, Fingerprint, Kind, Loss, PartList, PartSizes, Placing, Probe, ReplicaState, Running, ServerFacts,
+    Settings, Tally, Transfer, Warehouse,
 };
 use clickhouse_copier::model::{Node, PartitionId, PartitionValue, TableName, Way};
-use clickhouse_copier::sql::{Column, KeyElement, Selection, TableDefinition};
+use clickhouse_copier::sql::{Column, KeyElement, LossTest, Selection, TableDefinition};
 
 use crate::scene::source;
 use crate::stage::{Actor, Broken, Fate, Request, Stage};
@@ -145,6 +145,40 @@ impl Servers {
 
     fn lies(&self, name: &TableName) -> bool {
         self.stage.broken == Some(Broken::Counting) && name.table.starts_with("copier_")
+    }
+}
+
+#[async_trait::async_trait]
+impl Probe for Servers {
+    /// It runs beside everything else, and nothing hangs on it alone.
+    async fn hold_mark(&self, node: &Node, mark: &str, settings: &Settings) -> Result<(), Error> {
+        self.inner().hold_mark(node, mark, settings).await
+    }
+
+    async fn end_mark(&self, node: &Node, mark: &str) -> Result<(), Error> {
+        self.inner().end_mark(node, mark).await
+    }
+
+    async fn marks(&self, node: &Node, prefix: &str) -> Result<BTreeSet<String>, Error> {
+        self.ask(node, "marks", self.inner().marks(node, prefix)).await
+    }
+
+    async fn marks_behind(&self, from: &Node, to: &Node, prefix: &str) -> Result<BTreeSet<String>, Error> {
+        self.ask(from, "marks_behind", self.inner().marks_behind(from, to, prefix)).await
+    }
+
+    async fn fingerprint(&self, node: &Node) -> Result<Fingerprint, Error> {
+        self.ask(node, "fingerprint", self.inner().fingerprint(node)).await
+    }
+
+    async fn losses(
+        &self,
+        node: &Node,
+        rows: &Selection,
+        tests: &[LossTest],
+        settings: &Settings,
+    ) -> Result<Vec<Loss>, Error> {
+        self.ask(node, "losses", self.inner().losses(node, rows, tests, settings)).await
     }
 }
 

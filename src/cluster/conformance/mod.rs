@@ -40,6 +40,7 @@ macro_rules! warehouse_conformance {
             expressions_have_types_or_codes,
             a_node_reaches_another,
             a_statement_that_has_ended_is_not_running,
+            a_mark_is_seen_on_its_own_server,
         );
     };
     ($make:ident, $ways:tt: $($test:ident,)*) => {

@@ -301,3 +301,24 @@ pub async fn parts_are_fetched_as_they_are(at: &Place<'_>) {
     of.drop_table(&at.one, &out, &wait).await.unwrap();
     assert_eq!(parts(&at.two).await, None);
 }
+
+pub async fn a_mark_is_seen_on_its_own_server(at: &Place<'_>) {
+    let prefix = format!("copier_identity_{}_", at.database);
+    let mark = format!("{prefix}7");
+    let small = vec![("max_block_size".to_owned(), "1".to_owned())];
+    let looks = async {
+        // It begins by itself; servers tell nobody.
+        while !at.of.marks(&at.one, &prefix).await.unwrap().contains(&mark) {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        assert_eq!(at.of.marks(&at.two, &prefix).await.unwrap(), BTreeSet::new());
+        assert_eq!(at.of.marks_behind(&at.two, &at.one, &prefix).await.unwrap(), BTreeSet::from([mark.clone()]));
+        assert_eq!(at.of.marks_behind(&at.one, &at.two, &prefix).await.unwrap(), BTreeSet::new());
+        at.of.fingerprint(&at.one).await.unwrap();
+    };
+    tokio::select! {
+        ended = at.of.hold_mark(&at.one, &mark, &small) => panic!("the mark has ended: {ended:?}"),
+        () = looks => {}
+    }
+    at.of.end_mark(&at.one, &mark).await.unwrap();
+}

@@ -7,6 +7,7 @@ mod facts;
 mod frames;
 mod inspector;
 mod policies;
+mod probe;
 mod profile;
 mod relay;
 mod text;
@@ -50,6 +51,8 @@ const FILE_DOESNT_EXIST: u32 = 107;
 #[derive(Clone)]
 pub struct HttpWarehouse {
     client: Client,
+    /// Keeps no connection: each statement has one of its own.
+    fresh: Client,
     connect_timeout: Duration,
     answers: Answers,
     profiles: Profiles,
@@ -64,10 +67,14 @@ impl HttpWarehouse {
     /// # Errors
     /// Certificates or keys that cannot be used.
     pub fn new(tls: &Tls) -> Result<Self, TlsError> {
-        let http = HttpClient::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(tls::connector(tls)?);
-        let client = Client::with_http_client(http).with_compression(Compression::None).with_validation(false);
+        let connector = tls::connector(tls)?;
+        let pooled = HttpClient::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build::<_, _>(connector.clone());
+        let single = HttpClient::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        let plain = |http| Client::with_http_client(http).with_compression(Compression::None).with_validation(false);
+        let (client, fresh) = (plain(pooled), plain(single));
         Ok(Self {
             client,
+            fresh,
             connect_timeout: CONNECT_TIMEOUT,
             answers: Answers::default(),
             profiles: Profiles::default(),
@@ -77,8 +84,13 @@ impl HttpWarehouse {
     /// Every request goes through here, so that the password is known where answers are read. Statements go through
     /// [`asking`](Self::asking), or carry what [`settings_between`](Self::settings_between) says.
     fn client(&self, node: &Node) -> Client {
+        self.entered(&self.client, node)
+    }
+
+    /// Enters with the account of a node over one of our clients.
+    fn entered(&self, client: &Client, node: &Node) -> Client {
         self.answers.keep_secret(&node.password);
-        let client = self.client.clone().with_url(node.url());
+        let client = client.clone().with_url(node.url());
         account::enter(client, node).with_product_info("clickhouse-copier", env!("CARGO_PKG_VERSION"))
     }
 

@@ -20,6 +20,7 @@ mod expression;
 mod faults;
 mod inspector;
 mod parts;
+mod probe;
 mod statement;
 mod table;
 mod value;

@@ -56,13 +56,17 @@ pub(super) struct World {
     pub changes: u64,
     /// Pairs of nodes of which the first cannot connect to the second over the native protocol.
     pub walls: BTreeSet<(String, String)>,
+    /// Nodes that are another name of a server.
+    pub names: BTreeMap<String, String>,
+    /// Marks that run, with their servers.
+    pub marks: BTreeSet<(String, String)>,
 }
 
 impl Default for World {
     fn default() -> Self {
         let (servers, shelves, paths) = Default::default();
-        let (linger, walls) = (Duration::from_secs(1), BTreeSet::new());
-        World { servers, shelves, paths, numbers: 0, linger, block_rows: 100, changes: 0, walls }
+        let (linger, walls, names, marks) = (Duration::from_secs(1), BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
+        World { servers, shelves, paths, numbers: 0, linger, block_rows: 100, changes: 0, walls, names, marks }
     }
 }
 

@@ -20,7 +20,7 @@ use super::RunError;
 use super::accept::refuse_differences;
 use super::fleet::Fleet;
 use super::ledger::Ledger;
-use super::survey::{Fault, SettingsNotes, notes_on_settings, survey_all};
+use super::survey::{Fault, SettingsNotes, notes_on_settings, refuse_lossy_conversions, survey_all};
 
 pub use nodes::{About, Left, NodeFacts};
 pub use tables::{Expiry, PlanFacts, SourceFacts, TableFacts, TargetFacts};
@@ -165,8 +165,9 @@ async fn look(
     let fleet = Fleet::new(request.warehouse.clone(), request.host.clone());
     let own = record.as_ref().map(|record| &record.id);
     observed.nodes = nodes::look(&fleet, request.inspector.as_ref(), &task, own).await;
-    let (surveys, faults) = survey_all(&fleet, &task).await;
+    let (mut surveys, faults) = survey_all(&fleet, &task).await;
     observed.faults.extend(faults);
+    observed.faults.extend(refuse_lossy_conversions(&fleet, &task, &mut surveys).await);
     observed.settings = notes_on_settings(&fleet, &task);
     let stored_plans = ledger.filter(|_| record.as_ref().is_some_and(|record| record.planned));
     let (fleet, task) = (&fleet, &task);

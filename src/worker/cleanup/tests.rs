@@ -170,7 +170,7 @@ async fn thaw(life: usize, lead: usize) -> bool {
 #[test]
 fn what_a_thawed_cleaner_drops_no_record_counts_on() {
     let mut at_work = 0;
-    for life in (40..640).step_by(25) {
+    for life in (40..1040).step_by(25) {
         for lead in [40, 80, 120, 180, 240] {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();

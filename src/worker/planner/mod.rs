@@ -13,13 +13,13 @@ use std::collections::HashMap;
 
 use futures::future::try_join_all;
 
-use crate::plan::{self, TablePlan, Wishes};
+use crate::plan::{self, Found, TablePlan, Wishes};
 use crate::sql::Slice;
 use crate::task::{IfTargetNotEmpty, TableJob, Task};
 
 use super::fleet::Fleet;
 use super::since::Since;
-use super::survey::{Fault, Survey};
+use super::survey::{Fault, Survey, lossy_conversions};
 
 /// Batches that are cloned hold more: their rows cost little, and each piece the making of some tables.
 const CLONED_BATCH: u64 = 512 << 20;
@@ -57,6 +57,7 @@ impl Planner<'_> {
         let mut unchanged = 0;
         if let Some(since) = since {
             (found, unchanged) = self.since(found, since, &mut remarks).await?;
+            self.refuse_lossy(&found, &mut remarks).await?;
         }
         self.look_at_target(&mut found, &mut remarks).await?;
         let clones = self.clones(&mut found).await?;
@@ -98,6 +99,15 @@ impl Planner<'_> {
 
     pub(super) fn world(&self, problem: &impl ToString) -> Fault {
         Fault::World(format!("table {}: {}", self.job.name, problem.to_string()))
+    }
+
+    /// Counts the values that conversions would lose in what a later pass copies; the first pass was counted when the task was
+    /// accepted.
+    async fn refuse_lossy(&self, found: &[Found], remarks: &mut Vec<String>) -> Result<(), Fault> {
+        let values = found.iter().map(|partition| partition.value.clone()).collect();
+        let (faults, told) = lossy_conversions(self.fleet, self.task, self.survey, Some(values)).await;
+        remarks.extend(told);
+        faults.into_iter().next().map_or(Ok(()), Err)
     }
 
     pub(super) fn name(&self, shown: &[String]) -> String {

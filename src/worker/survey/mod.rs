@@ -3,8 +3,10 @@
 mod access;
 mod beneath;
 mod cloning;
+mod conversions;
 mod differences;
 mod hidden_rows;
+mod identity;
 mod keys;
 mod names;
 mod replicated_databases;
@@ -25,6 +27,9 @@ use crate::sql::{Engine, KeyElement, Relation, TableDefinition};
 use crate::task::{IfTargetNotEmpty, TableJob, Task, Verify};
 
 use super::fleet::Fleet;
+
+pub(super) use conversions::lossy_conversions;
+pub use conversions::refuse_lossy_conversions;
 
 /// Why a task cannot start. The difference is the exit code.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,9 +111,9 @@ pub async fn survey(fleet: &Fleet, task: &Task) -> Result<Vec<Survey>, Vec<Fault
 pub async fn survey_all(fleet: &Fleet, task: &Task) -> (Vec<Survey>, Vec<Fault>) {
     let surveys = join_all(
         task.tables.iter().enumerate().map(|(at, job)| async move { Surveyor { fleet, task, job, at }.look().await }),
-    )
-    .await;
-    let mut found = Vec::new();
+    );
+    let (surveys, (same, remarks)) = tokio::join!(surveys, identity::identify(fleet, task));
+    let mut found: Vec<Survey> = Vec::new();
     let mut faults: Vec<Fault> = Vec::new();
     for survey in surveys {
         match survey {
@@ -118,6 +123,10 @@ pub async fn survey_all(fleet: &Fleet, task: &Task) -> (Vec<Survey>, Vec<Fault>)
     }
     faults.extend(shared_targets(task));
     faults.extend(settings::wrong_settings(fleet, task));
+    faults.extend(same);
+    if let Some(first) = found.first_mut() {
+        first.remarks.extend(remarks);
+    }
     (found, faults)
 }
 

@@ -1,0 +1,212 @@
+//! Types, as far as conversions between them need to be known.
+
+use super::super::lex::{self, unquote};
+use super::super::types::parts_of;
+
+/// A type without what only wraps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Type {
+    /// Whether a value may be NULL.
+    pub nullable: bool,
+    /// Whether it is kept as a dictionary.
+    pub low_cardinality: bool,
+    /// The type as it is written, without `Nullable`, `LowCardinality` and `SimpleAggregateFunction`, and without blanks.
+    pub text: String,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What a type is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Kind {
+    Int {
+        bits: u32,
+        signed: bool,
+    },
+    Float(u32),
+    Bool,
+    Decimal {
+        digits: u32,
+        scale: u32,
+    },
+    Text,
+    Fixed(u64),
+    Enum(Vec<(String, i64)>),
+    Date,
+    Date32,
+    DateTime,
+    DateTime64(u32),
+    Uuid,
+    Ipv4,
+    Ipv6,
+    Array(Box<Type>),
+    Map(Box<Type>, Box<Type>),
+    /// The elements with their names, empty where they have none.
+    Tuple(Vec<(String, Type)>),
+    Other,
+}
+
+impl Type {
+    /// Takes the name of a type apart.
+    pub fn parse(text: &str) -> Self {
+        let text = text.trim();
+        let parts = parts_of(text);
+        let inner = |at: usize| parts.inner.get(at).map(|inner| Self::parse(inner));
+        match (parts.name, inner(0)) {
+            ("Nullable", Some(inner)) => Self { nullable: true, ..inner },
+            ("LowCardinality", Some(inner)) => Self { low_cardinality: true, ..inner },
+            ("SimpleAggregateFunction", Some(inner)) => inner,
+            _ => Self { nullable: false, low_cardinality: false, text: squeezed(text), kind: Kind::of(text) },
+        }
+    }
+
+    /// The type as a statement has it.
+    pub fn nullable_text(&self, nullable: bool) -> String {
+        if nullable { format!("Nullable({})", self.text) } else { self.text.clone() }
+    }
+}
+
+impl Kind {
+    fn of(text: &str) -> Self {
+        let parts = parts_of(text);
+        let inner = |at: usize| parts.inner.get(at).map(|inner| Box::new(Type::parse(inner)));
+        let arguments = arguments(text);
+        let number = |at: usize| arguments.get(at).and_then(|text| text.parse::<u32>().ok());
+        let found = match parts.name {
+            "Float32" => Some(Self::Float(32)),
+            "Float64" => Some(Self::Float(64)),
+            "Bool" => Some(Self::Bool),
+            "Decimal" => number(0).map(|digits| Self::Decimal { digits, scale: number(1).unwrap_or(0) }),
+            "String" => Some(Self::Text),
+            "FixedString" => number(0).map(|width| Self::Fixed(u64::from(width))),
+            "Enum8" | "Enum16" => elements(&arguments).map(Self::Enum),
+            "Date" => Some(Self::Date),
+            "Date32" => Some(Self::Date32),
+            "DateTime" => Some(Self::DateTime),
+            "DateTime64" => number(0).map(Self::DateTime64),
+            "UUID" => Some(Self::Uuid),
+            "IPv4" => Some(Self::Ipv4),
+            "IPv6" => Some(Self::Ipv6),
+            "Array" => inner(0).map(Self::Array),
+            "Map" => inner(0).zip(inner(1)).map(|(keys, values)| Self::Map(keys, values)),
+            "Tuple" => Some(Self::Tuple(named(&arguments, &parts.inner))),
+            "Nested" => {
+                let tuple = Self::Tuple(named(&arguments, &parts.inner));
+                let tuple = Type {
+                    nullable: false,
+                    low_cardinality: false,
+                    text: squeezed(&text.replacen("Nested", "Tuple", 1)),
+                    kind: tuple,
+                };
+                Some(Self::Array(Box::new(tuple)))
+            }
+            other => integer(other),
+        };
+        found.unwrap_or(Self::Other)
+    }
+
+    /// Whether values of it are compared with those of other numbers exactly.
+    pub fn is_number(&self) -> bool {
+        matches!(self, Self::Int { .. } | Self::Float(_) | Self::Bool)
+    }
+
+    /// Whether its values are compared as a whole.
+    pub fn is_scalar(&self) -> bool {
+        !matches!(self, Self::Array(_) | Self::Map(..) | Self::Tuple(_) | Self::Other)
+    }
+
+    /// Whether an integer type holds a number of an Enum.
+    pub fn holds(&self, number: i64) -> bool {
+        match *self {
+            Self::Int { bits, signed: true } => {
+                bits >= 64 || (-(1i64 << (bits - 1))..1i64 << (bits - 1)).contains(&number)
+            }
+            Self::Int { bits, signed: false } => number >= 0 && (bits >= 63 || number < 1i64 << bits),
+            _ => false,
+        }
+    }
+}
+
+/// Whether elements of two tuples meet by their positions: where both have names and these differ, a server may go by those.
+pub(super) fn match_by_position(one: &[(String, Type)], other: &[(String, Type)]) -> bool {
+    let same = |((a, _), (b, _)): (&(String, Type), &(String, Type))| a.is_empty() || b.is_empty() || a == b;
+    one.len() == other.len() && one.iter().zip(other).all(same)
+}
+
+fn integer(name: &str) -> Option<Kind> {
+    let (signed, bits) = match name.strip_prefix('U') {
+        Some(rest) => (false, rest.strip_prefix("Int")?),
+        None => (true, name.strip_prefix("Int")?),
+    };
+    let bits = bits.parse().ok()?;
+    [8, 16, 32, 64, 128, 256].contains(&bits).then_some(Kind::Int { bits, signed })
+}
+
+fn arguments(text: &str) -> Vec<String> {
+    let inside = text.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or_default();
+    lex::split_commas(inside).unwrap_or_default()
+}
+
+/// `'a' = 1` of each element of an Enum.
+fn elements(arguments: &[String]) -> Option<Vec<(String, i64)>> {
+    let element = |text: &String| {
+        let (name, number) = text.rsplit_once('=')?;
+        Some((unquote(name.trim()), number.trim().parse().ok()?))
+    };
+    arguments.iter().map(element).collect()
+}
+
+/// The elements of a tuple: what stands before the type is the name.
+fn named(arguments: &[String], types: &[String]) -> Vec<(String, Type)> {
+    let element = |(written, of_type): (&String, &String)| {
+        let name = written.strip_suffix(of_type.as_str()).unwrap_or_default().trim().to_owned();
+        (name, Type::parse(of_type))
+    };
+    arguments.iter().zip(types).map(element).collect()
+}
+
+/// A type without the blanks that some versions write and others do not.
+fn squeezed(text: &str) -> String {
+    let Ok(found) = lex::tokens(text) else { return text.to_owned() };
+    let mut out = String::with_capacity(text.len());
+    let mut word = false;
+    for token in &found {
+        let is_word = matches!(token.token, lex::Token::Word | lex::Token::Quoted);
+        if word && is_word {
+            out.push(' ');
+        }
+        out.push_str(token.text(text));
+        word = is_word;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_taken_apart() {
+        let kind = |text| Type::parse(text).kind;
+        assert_eq!(
+            kind("Enum8('a,b' = 1, 'it\\'s = 2' = -2)"),
+            Kind::Enum(vec![("a,b".into(), 1), ("it's = 2".into(), -2)])
+        );
+        assert_eq!(kind("Decimal(18, 4)"), Kind::Decimal { digits: 18, scale: 4 });
+        assert_eq!(kind("UInt256"), Kind::Int { bits: 256, signed: false });
+        assert_eq!(kind("DateTime64(3, 'UTC')"), Kind::DateTime64(3));
+        assert_eq!(kind("Interval"), Kind::Other);
+        let Kind::Tuple(elements) = kind("Tuple(a UInt8, `b c` Array(String))") else { panic!() };
+        assert_eq!((elements[0].0.as_str(), elements[1].0.as_str()), ("a", "`b c`"));
+        let low = Type::parse("LowCardinality(Nullable(String))");
+        assert!(low.nullable && low.low_cardinality && low.text == "String");
+        assert_eq!(Type::parse("Tuple(a  UInt8,b String)").text, "Tuple(a UInt8,b String)");
+    }
+
+    #[test]
+    fn numbers_of_an_enum_fit_or_not() {
+        let holds = |text, number| Type::parse(text).kind.holds(number);
+        assert!(holds("Int8", -128) && !holds("Int8", 128) && holds("UInt64", 5) && !holds("UInt64", -1));
+        assert!(holds("Int64", -1) && holds("UInt8", 255) && !holds("UInt8", 256));
+    }
+}
