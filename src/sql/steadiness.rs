@@ -12,7 +12,23 @@ pub struct Names {
     pub columns: BTreeMap<String, Option<String>>,
     /// The functions that users defined: the statement that made the function, `None` for a program.
     pub functions: BTreeMap<String, Option<String>>,
+    /// Whether the clock counts as steady, as `today()` mostly is while a copy runs.
+    pub clock_stands: bool,
 }
+
+/// Functions that tell the time.
+const CLOCK: &[&str] = &[
+    "now",
+    "now64",
+    "nowinblock",
+    "today",
+    "yesterday",
+    "curdate",
+    "current_date",
+    "current_timestamp",
+    "utc_timestamp",
+    "utctimestamp",
+];
 
 /// Why an expression does not give one value for each row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -193,6 +209,7 @@ fn judge_function(name: &str, in_query: bool, names: &Names, depth: usize) -> Op
     match lower.as_str() {
         "arrayjoin" if !in_query => reason(UnsteadyKind::Rows),
         "indexhint" => reason(UnsteadyKind::Parts),
+        clock if names.clock_stands && CLOCK.contains(&clock) => None,
         other if CHANGING.contains(&other) || CHANGING_STARTS.iter().any(|start| other.starts_with(start)) => {
             reason(UnsteadyKind::Value)
         }
@@ -278,6 +295,7 @@ mod tests {
         ];
         Names {
             columns: columns.map(|(name, text)| (name.to_owned(), text.map(str::to_owned))).into(),
+            clock_stands: false,
             functions: functions.map(|(name, text)| (name.to_owned(), text.map(str::to_owned))).into(),
         }
     }

@@ -255,7 +255,7 @@ pub const ELEMENTS: &[Element] = &[
         "Rows lie where a Distributed table with this key and these weights looks for them. A key that is not a function of the row (`rand()`) \
          spreads rows by a hash of all their columns; one that changes the number of rows (`arrayJoin`) is refused.")),
     read("where_condition", &[Table], old("CounterID != 0", SQL, Means("all rows"), FIXED,
-        "Only these rows of the source. Rows are read more than once: what gives another value each time (`rand()`, `now()`, `_part`, an ALIAS column or a \
+        "Only these rows of the source. Rows are read more than once: what gives another value each time (`rand()`, `_part`, an ALIAS column or a \
          function of a user that uses one) is refused, and so is `arrayJoin`. A query in it (`id IN (SELECT …)`) is run by each server that reads: its tables \
          must be there and hold still.")),
     read("enabled_partitions", &[Table], old("201801 201802", "partitions", Means("all"), FIXED,

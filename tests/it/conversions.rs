@@ -97,8 +97,7 @@ fn values_that_the_targets_type_does_not_hold_are_not_lost_in_silence(#[case] re
     let from = |name: &str| scene.table(name).from(&scene.src, "hits");
     let fine = scene.task(&[&[0]], &[&[1]]).with(from("part").with("enabled_partitions", "201802"));
     let fine = fine.with(from("cond").with("where_condition", "id != 0"));
-    let strict =
-        fine.clone().with(scene.table("hits")).with(scene.table("nulls").with("allow_lossy_conversion", "nowhere"));
+    let strict = fine.clone().with(scene.table("hits").with("allow_lossy_conversion", "nowhere"));
     let checked = scene.launch(&strict).verb("check").run().with(2);
     let ended = scene.launch(&strict).run().with(2);
     for said in [&checked.stdout, &ended.stderr] {

@@ -85,6 +85,11 @@ fn what_a_profile_changes_is_set_back_for_our_statements(#[case] release: Releas
         ("pulled", "pull", "odd", "default"),
         ("relayed", "relay", "odd", "odd"),
     ] {
+        if name == "pulled" && !release.is_modern() {
+            // 18.16 does not hand settings on to the server that it reads from.
+            scene.run(&task(&scene, name, transfer, source, target)).with(1).tells(&["pull does not work", "must set"]);
+            continue;
+        }
         scene.run(&task(&scene, name, transfer, source, target)).with(0).reports(&["equal"]);
         let arrived = format!("SELECT count(), sum(s = 'y'), uniqExact(k, t) FROM {}.hits", scene.database(name));
         assert_eq!(scene.ask(1, &arrived), format!("{}\t100\t3", ROWS + 100), "{name}");
@@ -101,7 +106,7 @@ fn a_limit_that_cuts_off_is_an_error_and_one_that_cannot_be_set_is_refused_by_na
     let few = ["--max-table-tries=1", "--max-shard-partition-tries=2", "--retry-delay-ms=1"];
     for transfer in ["push", "relay"] {
         let ended = scene.launch(&task(&scene, transfer, transfer, "cut", "default")).args(&few).run();
-        assert!([1, 3].contains(&ended.status.code().unwrap()), "{transfer}: {}", ended.stderr);
+        assert!([1, 2, 3].contains(&ended.status.code().unwrap()), "{transfer}: {}", ended.stderr);
         ended.tells(&["Limit for rows"]);
     }
     let mut accounts = vec![("fixed", "read_overflow_mode = break", "read_overflow_mode = throw")];

@@ -137,11 +137,7 @@ fn engines_that_cannot_be_copied_from_are_refused(#[case] release: Release) {
     create(&scene, 0, "nothing", "ENGINE = Null");
     let job = |name: &str| scene.table(name).engine(BY_MONTH);
     let task = scene.task(&[&[0]], &[&[1]]).with(job("set")).with(job("nothing"));
-    scene.run(&task).with(2).tells(&[
-        "tables/set/table_pull",
-        "engine Set",
-        "tables/nothing/table_pull",
-        "engine Null",
-    ]);
+    let ended = scene.run(&task).with(2).tells(&["tables/set/table_pull", "engine Set"]);
+    ended.tells(&["tables/nothing/table_pull", "engine Null"]);
     assert_eq!(scene.ask(1, &format!("SELECT count() FROM system.databases WHERE name = '{}'", scene.dst)), "0");
 }

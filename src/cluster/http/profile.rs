@@ -122,8 +122,12 @@ impl Profile {
                 }
             }
         }
-        let behind: Vec<String> =
-            behind.iter().map(|(name, value)| format!("{name} = {}", sql::quote::literal(value))).collect();
+        // 25.8 takes `limit` and `offset` as numbers only.
+        let written = |value: &str| match value.parse::<u64>() {
+            Ok(number) => number.to_string(),
+            Err(_) => sql::quote::literal(value),
+        };
+        let behind: Vec<String> = behind.iter().map(|(name, value)| format!("{name} = {}", written(value))).collect();
         let behind = match self.facts.release() >= TRAILING && !behind.is_empty() {
             true => format!(" SETTINGS {}", behind.join(", ")),
             false => String::new(),
@@ -185,8 +189,12 @@ impl HttpWarehouse {
             Err(error) if error.code().is_none() || error.is_denied() => return Err(error),
             Err(error) => error,
         };
-        let mut sent: Vec<(&'static str, &str)> =
-            REQUIRED_SETTINGS.iter().map(|setting| (setting.name, setting.values[0])).collect();
+        // An empty text changes no answer to this question, and 25.8 takes some settings for wrong when they are set to it.
+        let mut sent: Vec<(&'static str, &str)> = REQUIRED_SETTINGS
+            .iter()
+            .map(|setting| (setting.name, setting.values[0]))
+            .filter(|(_, value)| !value.is_empty())
+            .collect();
         loop {
             match self.ask_settings(node, &sent, limit).await {
                 Ok(rows) => return Profile::read(rows, &sent).map(Arc::new).ok_or(first),

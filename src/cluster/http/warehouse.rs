@@ -215,8 +215,10 @@ impl Warehouse for HttpWarehouse {
     async fn reaches(&self, from: &Node, to: &Node) -> Result<(), Error> {
         let doing = format!("cannot speak to {to} from there");
         self.answers.keep_secret(&to.password);
-        let _: Vec<u8> = self.rows(from, &doing, &sql::reach(to), SHORT).await?;
-        Ok(())
+        let (needed, behind) = self.settings_between(from, &[to], SHORT).await?;
+        let client = needed.iter().fold(self.client(from), |client, (name, value)| client.with_setting(name, value));
+        let statement = format!("{}{behind}", sql::reach(to));
+        self.execute_by(client, (from, &doing), &statement, &Settings::new(), Some(SHORT), None).await
     }
 
     async fn zookeeper_children(&self, node: &Node, path: &str) -> Result<Option<Vec<String>>, Error> {

@@ -222,7 +222,7 @@ impl Surveyor<'_> {
         let relation = reading.relation(&source.name);
         // One node of the source answers for the expressions: all shards were seen to have the same columns.
         let Some(node) = sources.iter().flatten().next() else { return Err(vec![self.world("no source node")]) };
-        self.check_where(node, &source, &sources).await?;
+        self.check_where(node, &source, &sources, &mut remarks).await?;
         if reading.columns.is_some() {
             let at = existing.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
             self.check_conversion(node, &relation, &reading, &source, &target, &at).await?;

@@ -1,7 +1,5 @@
 //! Whether the task's expressions give one value for each row, the same on every server.
 
-use std::collections::BTreeMap;
-
 use crate::sql::{DefaultKind, Names, TableDefinition, Unsteady, UnsteadyKind, unsteadiness};
 
 use super::{Fault, Holders, Surveyor};
@@ -35,7 +33,7 @@ impl Surveyor<'_> {
         let columns = source.columns.iter().map(|column| {
             (column.name.clone(), computed(column.default_kind).then(|| column.default_expression.clone()))
         });
-        let mut names = Names { columns: columns.collect(), functions: BTreeMap::new() };
+        let mut names = Names { columns: columns.collect(), ..Names::default() };
         self.add_functions(&mut names, sources);
         names
     }
@@ -66,9 +64,27 @@ impl Surveyor<'_> {
         self.task(element, &format!("{place}{}. {todo}", found.reason()))
     }
 
-    /// Checks a condition.
-    pub(super) fn check_steady_condition(&self, condition: &str, names: &Names) -> Result<(), Vec<Fault>> {
-        let found = unsteadiness(condition, names);
-        found.map_or(Ok(()), |found| Err(vec![self.unsteady("where_condition", "", &found)]))
+    /// Checks a condition. One that asks for the time is taken, with a remark: rows that leave it or enter it while the copy runs
+    /// are noticed by the counts.
+    pub(super) fn check_steady_condition(
+        &self,
+        condition: &str,
+        mut names: Names,
+        remarks: &mut Vec<String>,
+    ) -> Result<(), Vec<Fault>> {
+        let asks_clock = unsteadiness(condition, &names);
+        names.clock_stands = true;
+        match (unsteadiness(condition, &names), asks_clock) {
+            (Some(found), _) => Err(vec![self.unsteady("where_condition", "", &found)]),
+            (None, Some(clock)) => {
+                remarks.push(format!(
+                    "where_condition: {} gives other rows at another time; where the copy runs past that, it fails by its counts. \
+                     Write the time itself",
+                    clock.word
+                ));
+                Ok(())
+            }
+            (None, None) => Ok(()),
+        }
     }
 }
