@@ -53,7 +53,7 @@ impl Relation {
 
     /// `FROM …` of named expressions over the table's own columns, for the rows that the conditions choose. They stand beside the
     /// columns themselves: an alias of a replaced column would be seen by them.
-    fn from_beside(&self, table: &str, beside: &[(String, String)], conditions: &[String]) -> String {
+    fn rows_beside(&self, table: &str, beside: &[(String, String)], conditions: &[String]) -> String {
         let named = |(name, expression): &(String, String)| format!("{expression} AS {}", ident(name));
         let (inner, outer): (Vec<&String>, Vec<&String>) = conditions.iter().partition(|c| self.gives_as_it_is(c));
         let inner: Vec<String> =
@@ -313,7 +313,7 @@ impl Selection {
 
     /// `SELECT … FROM …` over named expressions of the table's own columns, for the selected rows.
     pub(super) fn select_beside(&self, beside: &[(String, String)], what: &str) -> String {
-        format!("SELECT {what} {}", self.relation.from_beside(&table(&self.relation.table), beside, &self.conditions()))
+        format!("SELECT {what} {}", self.relation.rows_beside(&table(&self.relation.table), beside, &self.conditions()))
     }
 
     /// The same over something else that has the table's rows; it is made in this room.

@@ -97,7 +97,7 @@ fn cases(scene: &Scene) -> Vec<Case> {
             ["shards 1 and 2 of cluster source are one server", "would be read twice", "write the <http_port> of each"],
         ),
         (
-            cluster("source", &[&[host(0)], &[proxy.clone()]]),
+            cluster("source", &[&[host(0)], std::slice::from_ref(&proxy)]),
             target(),
             false,
             ["shards 1 and 2 of cluster source are one server", "would be read twice", "name each server once"],
@@ -114,7 +114,7 @@ fn cases(scene: &Scene) -> Vec<Case> {
         ),
         (
             source(),
-            cluster("target", &[&[proxy.clone()]]),
+            cluster("target", &[std::slice::from_ref(&proxy)]),
             true,
             [
                 "cluster source and 127.0.0.1:9000 of cluster target are one server",

@@ -284,7 +284,7 @@ mod tests {
         let strict = profile("25.8.2.1", &[("max_result_rows", "10"), ("limit", "3"), ("extremes", "1")]);
         assert_eq!(between(&usual, &usual), (vec![], String::new()));
         // The other one's: behind the statement too, or it would not be handed on.
-        let told = (vec!["async_insert=0".to_owned()], " SETTINGS async_insert = '0'".to_owned());
+        let told = (vec!["async_insert=0".to_owned()], " SETTINGS async_insert = 0".to_owned());
         assert_eq!(between(&usual, &late), told);
         assert_eq!(between(&late, &usual), (vec!["async_insert=0".to_owned()], String::new()));
         // An old server refuses names that it does not know.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::join_all;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use zookeeper_client as zk;
 
 use self::session::ZooKeeperSession;
@@ -22,6 +22,8 @@ use crate::task::system_authorities;
 
 /// The longest that making a session may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// Between two attempts to make one.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// How to reach ZooKeeper and who we are there.
 #[derive(Debug, Clone)]
@@ -114,12 +116,12 @@ impl ZooKeeperCoordinator {
         client.chroot(root.as_str()).map_err(|_| zk::Error::BadArguments(&"not a path"))
     }
 
-    /// Why no session came of it, host by host: the client does not tell.
-    async fn why_unreachable(&self, patience: Duration) -> String {
+    /// Why no session came of it, host by host: the client does not tell. And whether a host takes connections at all.
+    async fn why_unreachable(&self, patience: Duration) -> (bool, String) {
         let causes = join_all(self.options.hosts.iter().map(|(host, port)| async move {
             let cause = match timeout(patience, TcpStream::connect((host.as_str(), *port))).await {
-                Err(_) => "no answer".to_owned(),
-                Ok(Err(error)) => error.to_string(),
+                Err(_) => return (false, format!("{host}:{port}: no answer")),
+                Ok(Err(error)) => return (false, format!("{host}:{port}: {error}")),
                 Ok(Ok(_)) if self.options.secure => {
                     "it takes connections but gives no session over TLS (is this its secure port, is its certificate \
                      for this host and known to the authorities of <caConfig> or SSL_CERT_FILE, does the ensemble have a quorum?)"
@@ -131,9 +133,10 @@ impl ZooKeeperCoordinator {
                         .to_owned()
                 }
             };
-            format!("{host}:{port}: {cause}")
+            (true, format!("{host}:{port}: {cause}"))
         }));
-        causes.await.join("; ")
+        let (open, causes): (Vec<bool>, Vec<String>) = causes.await.into_iter().unzip();
+        (open.contains(&true), causes.join("; "))
     }
 }
 
@@ -146,18 +149,22 @@ impl Coordinator for ZooKeeperCoordinator {
         if let Some(root) = &self.options.root {
             path::check(&self.place, root)?;
         }
-        let connector = self.connector()?;
-        let limit = CONNECT_LIMIT.min(self.options.session_timeout);
-        let outcome = timeout(limit * 4 / 5, self.connect(connector)).await;
-        match outcome {
-            Ok(Ok(client)) => {
-                let root_len = self.options.root.as_ref().map_or(0, String::len);
-                Ok(Arc::new(ZooKeeperSession::new(client, self.place.clone(), self.acl(), root_len)))
-            }
-            Ok(Err(error)) if answer::is_refusal(&error) => Err(self.refused(error)),
-            Ok(Err(_)) | Err(_) => {
-                let why = self.why_unreachable(limit / 5).await;
-                Err(Error::Unreachable { place: self.place.clone(), why })
+        // The client gives up soon where sessions are short; a busy ensemble is given more time.
+        let deadline = Instant::now() + CONNECT_LIMIT * 4 / 5;
+        loop {
+            match timeout_at(deadline, self.connect(self.connector()?)).await {
+                Ok(Ok(client)) => {
+                    let root_len = self.options.root.as_ref().map_or(0, String::len);
+                    return Ok(Arc::new(ZooKeeperSession::new(client, self.place.clone(), self.acl(), root_len)));
+                }
+                Ok(Err(error)) if answer::is_refusal(&error) => return Err(self.refused(error)),
+                Ok(Err(_)) | Err(_) => {
+                    let (takes_connections, why) = self.why_unreachable(CONNECT_LIMIT / 5).await;
+                    if !takes_connections || Instant::now() >= deadline {
+                        return Err(Error::Unreachable { place: self.place.clone(), why });
+                    }
+                    sleep(PAUSE).await;
+                }
             }
         }
     }

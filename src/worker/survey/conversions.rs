@@ -14,6 +14,9 @@ use super::super::fleet::Fleet;
 use super::super::wishes::source_wishes;
 use super::{Fault, Survey};
 
+/// Rows whose value does not survive, with one such value and the node that holds it.
+type Lost = (u64, Option<(String, Arc<Node>)>);
+
 /// So much of a type's name is shown.
 const SHOWN: usize = 60;
 
@@ -55,7 +58,7 @@ pub(in crate::worker) async fn lossy_conversions(
     rows.partitions = partitions.map(|values| PartitionFilter { elements: survey.key.clone(), values });
     let counter = Counter { fleet, task, rows: &rows };
     let shards = join_all(survey.sources.iter().map(|nodes| counter.count(nodes, &tests)));
-    let mut totals: Vec<(u64, Option<(String, Arc<Node>)>)> = vec![(0, None); tests.len()];
+    let mut totals: Vec<Lost> = vec![(0, None); tests.len()];
     for shard in shards.await {
         match shard {
             Ok((node, losses)) => {

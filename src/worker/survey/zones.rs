@@ -166,7 +166,7 @@ impl Surveyor<'_> {
             );
             Some(self.task(element, &problem))
         };
-        let faults: Vec<Fault> = dependent.iter().filter_map(|key| refused(key)).collect();
+        let faults: Vec<Fault> = dependent.iter().filter_map(refused).collect();
         if !faults.is_empty() {
             return Err(faults);
         }
