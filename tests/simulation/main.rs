@@ -37,7 +37,7 @@ use scene::{Scene, Second};
 use servers::Servers;
 use stage::{Actor, Broken, SESSION, Stage, task_path};
 
-const SEEDS: u64 = 5_000;
+const SEEDS: u64 = 400;
 /// So many of them again over the tables of the local coordinator.
 const SEEDS_OVER_SQLITE: u64 = 300;
 /// So often a worker that ended is started again, before the last one that nothing happens to.
