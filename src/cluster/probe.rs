@@ -13,13 +13,13 @@ use super::{Error, Kind, Settings};
 /// What servers say of themselves. Two servers may agree in all of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fingerprint {
-    /// Its host's name.
+    /// The name of the server's host.
     pub host: String,
     /// The second of its start, by its own clock.
     pub started: i64,
     /// `serverUUID()`; `None` where the version has none, or where it is zero.
     pub uuid: Option<String>,
-    /// Its native port; `None` where the version does not tell.
+    /// The server's native port; `None` where the version does not tell.
     pub port: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! Whose rows a table gives when it is read: its own, those of other tables of its server, or any.
+//! Which rows a SELECT from a table gives: the table's own, those of other tables of its server, or any.
 
 use crate::model::TableName;
 
@@ -6,7 +6,7 @@ use super::definition::TableDefinition;
 use super::engine::Engine;
 use super::lex::{self, Spanned, Token};
 
-/// Whose rows a table gives.
+/// Which rows a SELECT from a table gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reads {
     /// Rows of its own, which no other server gives.

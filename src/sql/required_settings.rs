@@ -35,7 +35,7 @@ pub enum Matters {
 /// A setting with the values that we need.
 #[derive(Debug, Clone, Copy)]
 pub struct RequiredSetting {
-    /// Its name.
+    /// The setting's name.
     pub name: &'static str,
     /// The values that are right. The first one is set where another one is in force.
     pub values: &'static [&'static str],

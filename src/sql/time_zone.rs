@@ -12,7 +12,7 @@ use super::steadiness::name_of;
 /// A column as an expression sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimedColumn {
-    /// Its type.
+    /// The column's type.
     pub type_name: String,
     /// The expression that computes it when it is read, if one does.
     pub computed: Option<String>,

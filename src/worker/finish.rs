@@ -47,7 +47,7 @@ pub async fn finish(hands: &Hands, interrupt: &Interrupt) -> Result<Option<Finis
         }
     }
     let boards = hands.cache.lock().await.boards.clone();
-    // Who holds the claim writes the record alone. What another worker has settled is settled.
+    // Only the holder of the claim writes the record. A judgement that another worker has recorded stands.
     let account = match hands.ledger.task().await?.filter(|record| record.finished) {
         Some(record) => record.account,
         None => {

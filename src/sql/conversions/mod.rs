@@ -18,9 +18,9 @@ const SHOWN: usize = 100;
 pub struct LossTest {
     /// The column.
     pub column: String,
-    /// Its type in the source.
+    /// The column's type in the source.
     pub from: String,
-    /// Its type in the target.
+    /// The column's type in the target.
     pub to: String,
     /// Whether a row loses its value, an expression over the source's columns.
     lossy: String,
@@ -152,7 +152,7 @@ fn is_safe(from: &Kind, to: &Kind) -> bool {
         (Kind::Decimal { digits, scale }, Kind::Decimal { digits: wide, scale: fine }) => {
             fine >= scale && wide.saturating_sub(*fine) >= digits.saturating_sub(*scale)
         }
-        // So many digits are told apart.
+        // A float of this type tells this number of digits apart.
         (Kind::Decimal { digits, .. }, Kind::Float(width)) => *digits <= if *width == 64 { 15 } else { 6 },
         (
             Kind::Int { .. }

@@ -10,7 +10,7 @@ use crate::sql::{Beneath, Expression, KeyElement, Reads, Relation, Selection, Ta
 
 use super::{Fault, Holders, Surveyor};
 
-/// So many tables are looked at below one source at the most.
+/// The most tables that are looked at below one source.
 const MOST_BENEATH: usize = 1000;
 
 impl Surveyor<'_> {

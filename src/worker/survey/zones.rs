@@ -15,7 +15,7 @@ use super::{Fault, Holders, Surveyor};
 
 /// The time zones of the nodes of a table job.
 pub(super) struct Zones {
-    /// Who is in each of them.
+    /// The nodes in each of them.
     nodes: BTreeMap<String, Vec<String>>,
     /// The zone of all nodes of the target, if they share one.
     target: Option<String>,
@@ -26,7 +26,7 @@ impl Zones {
         self.nodes.len() > 1
     }
 
-    /// Who is where, as a part of a sentence.
+    /// Which nodes are in which zone, as a part of a sentence.
     fn listed(&self) -> String {
         let some = |nodes: &Vec<String>| match nodes.as_slice() {
             [first, _, more @ ..] if !more.is_empty() => format!("{first} and {} more", nodes.len() - 1),

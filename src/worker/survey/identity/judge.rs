@@ -16,7 +16,7 @@ const START: i64 = 2;
 /// What was seen of a node.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
-    /// Its number.
+    /// The number of the node.
     pub at: usize,
     /// The node.
     pub node: Arc<Node>,
