@@ -307,7 +307,8 @@ async fn settings_that_decide_what_can_be_converted_hold_for_the_check_too(#[cas
     let setting = "cast_ipv4_ipv6_default_on_conversion_error";
     let settings = format!("<settings_pull><{setting}>1</{setting}></settings_pull>");
     let door = HttpWarehouse::new(&Tls::default()).unwrap();
-    copy_by(door, &settings, source, target, &job(&database, "hits", "")).await;
+    let lossy = "<allow_lossy_conversion>ip</allow_lossy_conversion>";
+    copy_by(door, &settings, source, target, &job(&database, "hits", lossy)).await;
     let found = target.value(&format!("SELECT count(), countIf(ip = toIPv4('0.0.0.0')) FROM {database}_copy.hits"));
     assert_eq!(found.unwrap(), "100\t1");
 }
