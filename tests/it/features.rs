@@ -297,20 +297,23 @@ async fn settings_that_decide_what_can_be_converted_hold_for_the_check_too(#[cas
     let lab = Lab::shared(release);
     let (source, target) = (lab.clickhouse(0), lab.clickhouse(1));
     let database = databases(source, target, "converted");
-    source.query(&format!("CREATE TABLE {database}.hits (n UInt64, ip String) ENGINE = MergeTree ORDER BY n")).unwrap();
-    let rows = "SELECT number, if(number = 7, 'nowhere', '1.2.3.4') FROM numbers(100)";
+    source.query(&format!("CREATE TABLE {database}.hits (n UInt64, t String) ENGINE = MergeTree ORDER BY n")).unwrap();
+    let rows = "SELECT number, concat('2018-01-01T00:00:0', toString(number % 10), 'Z') FROM numbers(100)";
     source.query(&format!("INSERT INTO {database}.hits {rows}")).unwrap();
     target.query(&format!("CREATE DATABASE {database}_copy")).unwrap();
     target
-        .query(&format!("CREATE TABLE {database}_copy.hits (n UInt64, ip IPv4) ENGINE = MergeTree ORDER BY n"))
+        .query(&format!(
+            "CREATE TABLE {database}_copy.hits (n UInt64, t DateTime('UTC')) ENGINE = MergeTree ORDER BY n"
+        ))
         .unwrap();
-    let setting = "cast_ipv4_ipv6_default_on_conversion_error";
-    let settings = format!("<settings_pull><{setting}>1</{setting}></settings_pull>");
+    let setting = "cast_string_to_date_time_mode";
+    let settings = format!("<settings_pull><{setting}>best_effort</{setting}></settings_pull>");
     let door = HttpWarehouse::new(&Tls::default()).unwrap();
-    let lossy = "<allow_lossy_conversion>ip</allow_lossy_conversion>";
+    // The texts do not come back as they were written.
+    let lossy = "<allow_lossy_conversion>t</allow_lossy_conversion>";
     copy_by(door, &settings, source, target, &job(&database, "hits", lossy)).await;
-    let found = target.value(&format!("SELECT count(), countIf(ip = toIPv4('0.0.0.0')) FROM {database}_copy.hits"));
-    assert_eq!(found.unwrap(), "100\t1");
+    let found = target.value(&format!("SELECT count(), countIf(toSecond(t) = n % 10) FROM {database}_copy.hits"));
+    assert_eq!(found.unwrap(), "100\t100");
 }
 
 #[apply(modern_ones)]
