@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::future::{join_all, try_join_all};
 
-use crate::cluster::Error;
+use crate::cluster::{Error, Kind};
 use crate::model::{Node, PartitionId};
 use crate::plan::{Account, ShardAccount, TablePlan};
 use crate::protocol::account::{Change, Findings, SourceFacts, SourceVerdict, judge_source};
@@ -124,7 +124,12 @@ impl Source<'_> {
                 Err(error) => first = first.or(Some(error)),
             }
         }
-        first.map_or(Ok(0), Err)
+        // A shard that nobody could be asked about is never empty.
+        Err(first.unwrap_or_else(|| Error {
+            node: format!("source shard {}", shard + 1),
+            doing: "cannot count its rows again".into(),
+            kind: Kind::Network("the task names no replica of it".into()),
+        }))
     }
 
     /// Says that rows were lost or doubled between the source and the records.
