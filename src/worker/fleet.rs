@@ -1,20 +1,24 @@
 //! The nodes of a task's clusters: which of them answer, what they are, and in which order to ask them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures::future::join_all;
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared, join_all};
 
 use crate::cluster::{Error, ServerFacts, Settings, Warehouse};
 use crate::model::{Cluster, Node, Shard, setting_names};
 
 use super::ways::Ways;
 
+/// A question for what a node is, which all who want to know wait for.
+type Asking = Shared<BoxFuture<'static, Result<Arc<ServerFacts>, Error>>>;
+
 /// What is known of the nodes. Cheap to share; a node that did not answer is asked again when it is needed again.
 pub struct Fleet {
     /// The door.
     pub warehouse: Arc<dyn Warehouse>,
-    facts: Mutex<HashMap<String, Arc<ServerFacts>>>,
+    facts: Mutex<HashMap<String, Asking>>,
     /// Nodes that failed lately come last.
     suspects: Mutex<HashMap<String, u32>>,
     own_host: String,
@@ -28,19 +32,29 @@ impl Fleet {
         Self { warehouse, facts: Mutex::default(), suspects: Mutex::default(), own_host, ways: Ways::default() }
     }
 
-    /// What a node is. Asks it the first time.
+    /// What a node is. Asks it the first time, once for all who ask at the same time.
     pub async fn facts(&self, node: &Node) -> Result<Arc<ServerFacts>, Error> {
-        if let Some(known) = self.known_facts(node) {
-            return Ok(known);
+        let (warehouse, asked) = (self.warehouse.clone(), node.clone());
+        let ask = || async move { warehouse.server(&asked).await.map(Arc::new) }.boxed().shared();
+        let asking = self.all_facts().entry(key(node)).or_insert_with(ask).clone();
+        let answer = asking.clone().await;
+        if answer.is_err() {
+            // Whoever comes now asks again.
+            let mut facts = self.all_facts();
+            if facts.get(&key(node)).is_some_and(|known| known.ptr_eq(&asking)) {
+                facts.remove(&key(node));
+            }
         }
-        let facts = Arc::new(self.warehouse.server(node).await?);
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner).insert(key(node), facts.clone());
-        Ok(facts)
+        answer
     }
 
     /// What a node said it is, if it was asked before and answered.
     pub fn known_facts(&self, node: &Node) -> Option<Arc<ServerFacts>> {
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner).get(&key(node)).cloned()
+        self.all_facts().get(&key(node))?.peek()?.clone().ok()
+    }
+
+    fn all_facts(&self) -> MutexGuard<'_, HashMap<String, Asking>> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks every node of a shard, and gives those that answer, with what the others said instead.
@@ -143,6 +157,20 @@ mod tests {
 
     fn hosts(nodes: Vec<Arc<Node>>) -> Vec<String> {
         nodes.iter().map(|node| node.host.clone()).collect()
+    }
+
+    #[tokio::test]
+    async fn all_who_ask_at_the_same_time_share_one_answer_and_after_an_error_the_node_is_asked_again() {
+        let (memory, node) = (MemoryWarehouse::new(), node("a.example"));
+        memory.add_node(&node, &[]);
+        memory.set_reachable(&node, false);
+        let fleet = Fleet::new(Arc::new(memory.clone()), "w".into());
+        let three = || join_all((0..3).map(|_| fleet.facts(&node)));
+        assert!(three().await.iter().all(Result::is_err) && fleet.known_facts(&node).is_none());
+        memory.set_reachable(&node, true);
+        let answers: Vec<_> = three().await.into_iter().map(Result::unwrap).collect();
+        assert!(answers.iter().all(|answer| Arc::ptr_eq(answer, &answers[0])));
+        assert!(fleet.known_facts(&node).is_some_and(|known| Arc::ptr_eq(&known, &answers[0])));
     }
 
     #[test]

@@ -132,6 +132,18 @@ fn first_line(text: &str) -> String {
     }
 }
 
+/// Whether a connection ended before its answer did.
+pub(super) fn is_connection_gone(error: &clickhouse::error::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    let clickhouse::error::Error::Network(cause) = error else { return false };
+    let causes = std::iter::successors(Some(cause.as_ref() as &(dyn std::error::Error + 'static)), |one| one.source());
+    causes.into_iter().any(|cause| {
+        let closed = cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message);
+        let ended = |error: &std::io::Error| matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset);
+        closed || cause.downcast_ref::<std::io::Error>().is_some_and(ended)
+    })
+}
+
 fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
     let mut last = error;
     while let Some(next) = last.source() {

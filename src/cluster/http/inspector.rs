@@ -41,11 +41,6 @@ struct SeatRow {
 }
 
 impl HttpWarehouse {
-    /// Names of the columns of a table of the server itself; none where there is no such table.
-    async fn columns_of(&self, node: &Node, table: &str) -> Result<Vec<String>, Error> {
-        self.rows(node, &format!("cannot ask what system.{table} has"), &sql::system_columns(table), SHORT).await
-    }
-
     async fn names(&self, node: &Node, doing: &str, sql: &str) -> Result<Vec<TableName>, Error> {
         let rows: Vec<TextPair> = self.definitions(node, doing, sql).await?;
         Ok(rows.into_iter().map(|row| TableName::new(row.name, row.value)).collect())

@@ -42,8 +42,8 @@ const COUNTING: Duration = Duration::from_secs(3600);
 const LOOKS: u32 = 5;
 /// How often a silent connection is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
-/// After how long an idle connection is closed: before the server does, which waits three seconds unless told else.
-const IDLE: Duration = Duration::from_secs(2);
+/// After how long an idle connection is closed: well before the server does, which waits three seconds unless told else.
+const IDLE: Duration = Duration::from_secs(1);
 const UNKNOWN_TABLE: u32 = 60;
 const FILE_DOESNT_EXIST: u32 = 107;
 
@@ -117,11 +117,14 @@ impl HttpWarehouse {
     where
         T: clickhouse::RowOwned + clickhouse::RowRead,
     {
-        let mut query = self.asking(node, limit).await?.query_raw(sql).with_setting("wait_end_of_query", "1");
-        for (name, value) in settings {
-            query = query.with_setting(name, value);
-        }
-        self.bounded(node, doing, limit, query.fetch_all::<T>()).await
+        let profile = self.profile(node, limit).await?;
+        let ask = |client: &Client| {
+            let client = with_settings(self.entered(client, node), profile.settings());
+            let query = client.query_raw(sql).with_setting("wait_end_of_query", "1");
+            let query = settings.iter().fold(query, |query, (name, value)| query.with_setting(name, value));
+            query.fetch_all::<T>()
+        };
+        self.bounded(node, doing, limit, self.answer(ask)).await
     }
 
     /// Rows of a system table that tells tables or their definitions. 18.16 reads the definitions of the database's other
@@ -150,11 +153,14 @@ impl HttpWarehouse {
         limit: Duration,
         settings: &Settings,
     ) -> Result<Vec<u8>, Error> {
-        let mut query = self.asking(node, limit).await?.query_raw(sql).with_setting("wait_end_of_query", "1");
-        for (name, value) in settings {
-            query = query.with_setting(name, value);
-        }
-        self.bounded(node, doing, limit, async { Ok(query.fetch_bytes(format)?.collect().await?.to_vec()) }).await
+        let profile = self.profile(node, limit).await?;
+        let ask = |client: &Client| {
+            let client = with_settings(self.entered(client, node), profile.settings());
+            let query = client.query_raw(sql).with_setting("wait_end_of_query", "1");
+            let query = settings.iter().fold(query, |query, (name, value)| query.with_setting(name, value));
+            async move { Ok(query.fetch_bytes(format)?.collect().await?.to_vec()) }
+        };
+        self.bounded(node, doing, limit, self.answer(ask)).await
     }
 
     /// A statement without a result, with a bound on its time.
@@ -197,8 +203,21 @@ impl HttpWarehouse {
     /// Finds out quickly whether a node answers at all: a host that swallows packets would hold a longer question up.
     async fn reach(&self, node: &Node) -> Result<(), Error> {
         let doing = "cannot connect";
-        let query = self.client(node).query_raw("SELECT 1");
-        self.bounded(node, doing, self.connect_timeout, query.fetch_all::<u8>()).await.map(drop)
+        let ask = |client: &Client| self.entered(client, node).query_raw("SELECT 1").fetch_all::<u8>();
+        self.bounded(node, doing, self.connect_timeout, self.answer(ask)).await.map(drop)
+    }
+
+    /// Asks a question that changes nothing. A server closes a connection that was idle for as long as it waits (3 s by default;
+    /// the header of its answer says how long), and a busy machine sees that too late: then the connection ends without an
+    /// answer, and the question is asked once more over a new one.
+    async fn answer<T, F>(&self, ask: impl Fn(&Client) -> F) -> Result<T, clickhouse::error::Error>
+    where
+        F: Future<Output = Result<T, clickhouse::error::Error>>,
+    {
+        match ask(&self.client).await {
+            Err(error) if answers::is_connection_gone(&error) => ask(&self.fresh).await,
+            answer => answer,
+        }
     }
 
     async fn bounded<T>(
@@ -213,6 +232,10 @@ impl HttpWarehouse {
             Err(_) => Err(Error { node: node.to_string(), doing: doing.to_owned(), kind: Kind::Timeout(limit) }),
         }
     }
+}
+
+fn with_settings<'a>(client: Client, settings: impl Iterator<Item = (&'a str, &'a str)>) -> Client {
+    settings.fold(client, |client, (name, value)| client.with_setting(name, value))
 }
 
 /// Names and types of a result without rows.
@@ -235,4 +258,47 @@ fn pairs(rows: Vec<TextPair>) -> BTreeMap<String, String> {
 struct TextPair {
     name: String,
     value: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    const ONE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n\x01";
+
+    async fn read_request(connection: &mut TcpStream) {
+        let mut request = vec![0; 4096];
+        assert!(connection.read(&mut request).await.unwrap() > 0);
+    }
+
+    #[tokio::test]
+    async fn a_question_on_a_connection_that_its_server_closes_is_asked_again_over_a_new_one() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(async move {
+            let (mut kept, _) = listener.accept().await.unwrap();
+            read_request(&mut kept).await;
+            kept.write_all(ONE).await.unwrap();
+            read_request(&mut kept).await;
+            drop(kept);
+            let (mut new, _) = listener.accept().await.unwrap();
+            read_request(&mut new).await;
+            new.write_all(ONE).await.unwrap();
+            // The third question: whoever closes twice is away.
+            for _ in 0..2 {
+                read_request(&mut listener.accept().await.unwrap().0).await;
+            }
+        });
+        let warehouse = HttpWarehouse::new(&Tls::default()).unwrap();
+        let node = Node { http_port: port, ..Node::new("127.0.0.1") };
+        for _ in 0..2 {
+            warehouse.reach(&node).await.unwrap();
+        }
+        let error = warehouse.reach(&node).await.unwrap_err();
+        assert!(matches!(error.kind, Kind::Network(_)), "{error}");
+        server.await.unwrap();
+    }
 }

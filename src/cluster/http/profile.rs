@@ -19,7 +19,7 @@ use crate::sql::required_settings::{
 use crate::sql::{self, SettingColumns};
 
 use super::super::{Error, Kind, ServerFacts, Settings};
-use super::HttpWarehouse;
+use super::{HttpWarehouse, SHORT, with_settings};
 
 /// From this release on, the settings behind an INSERT … SELECT are those of the whole statement.
 const TRAILING: (u32, u32) = (21, 8);
@@ -41,6 +41,8 @@ pub(super) struct Profile {
     facts: ServerFacts,
     /// Those that must be set.
     corrections: Vec<Correction>,
+    /// Columns of the server's own tables, by table, of those that were asked for.
+    columns: Mutex<HashMap<String, Arc<Vec<String>>>>,
 }
 
 #[derive(Row, Deserialize)]
@@ -94,11 +96,11 @@ impl Profile {
         }
         let corrections = corrections(&settings, &rules);
         let facts = ServerFacts { version: row.version, settings, setting_rules: rules, ..ServerFacts::default() };
-        Some(Self { facts, corrections })
+        Some(Self { facts, corrections, columns: Mutex::default() })
     }
 
     /// What a statement sets that only this server sees.
-    fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(super) fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
         self.corrections.iter().filter(|one| one.allowed).map(|one| (one.name, one.needed))
     }
 
@@ -140,7 +142,7 @@ impl HttpWarehouse {
     /// A client for statements that only this node sees, with the settings that its profile makes necessary.
     pub(super) async fn asking(&self, node: &Node, limit: Duration) -> Result<Client, Error> {
         let profile = self.profile(node, limit).await?;
-        Ok(profile.settings().fold(self.client(node), |client, (name, value)| client.with_setting(name, value)))
+        Ok(with_settings(self.client(node), profile.settings()))
     }
 
     /// What a statement on one node that other nodes get settings from must set: in its address, and behind it.
@@ -159,9 +161,22 @@ impl HttpWarehouse {
     }
 
     /// The settings of our account, as they were when they were asked for.
-    async fn profile(&self, node: &Node, limit: Duration) -> Result<Arc<Profile>, Error> {
+    pub(super) async fn profile(&self, node: &Node, limit: Duration) -> Result<Arc<Profile>, Error> {
         let cell = self.profiles.lock().unwrap_or_else(PoisonError::into_inner).entry(key(node)).or_default().clone();
         cell.get_or_try_init(|| self.ask_profile(node, limit)).await.cloned()
+    }
+
+    /// Names of the columns of a table of the server itself; none where there is no such table.
+    pub(super) async fn columns_of(&self, node: &Node, table: &str) -> Result<Arc<Vec<String>>, Error> {
+        let profile = self.profile(node, SHORT).await?;
+        let known = || profile.columns.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(columns) = known().get(table).cloned() {
+            return Ok(columns);
+        }
+        let doing = format!("cannot ask what system.{table} has");
+        let columns: Arc<Vec<String>> = Arc::new(self.rows(node, &doing, &sql::system_columns(table), SHORT).await?);
+        known().insert(table.to_owned(), columns.clone());
+        Ok(columns)
     }
 
     /// The server and its settings, asked anew.
@@ -230,11 +245,13 @@ impl HttpWarehouse {
         settings: &[(&str, &str)],
         limit: Duration,
     ) -> Result<Vec<ProfileRow>, Error> {
-        let mut query = self.client(node).query_raw(&sql::settings(columns)).with_setting("wait_end_of_query", "1");
-        for (name, value) in settings {
-            query = query.with_setting(*name, *value);
-        }
-        self.bounded(node, DOING, limit, query.fetch_all::<ProfileRow>()).await
+        let statement = sql::settings(columns);
+        let ask = |client: &Client| {
+            let query = self.entered(client, node).query_raw(&statement).with_setting("wait_end_of_query", "1");
+            let query = settings.iter().fold(query, |query, (name, value)| query.with_setting(*name, *value));
+            query.fetch_all::<ProfileRow>()
+        };
+        self.bounded(node, DOING, limit, self.answer(ask)).await
     }
 }
 

@@ -256,7 +256,7 @@ impl Warehouse for HttpWarehouse {
 
     async fn parts(&self, node: &Node, name: &TableName) -> Result<Vec<PartSizes>, Error> {
         let doing = format!("cannot read the parts of {name}");
-        let columns: Vec<String> = self.rows(node, &doing, &sql::system_columns("parts"), SHORT).await?;
+        let columns = self.columns_of(node, "parts").await?;
         let deletes = columns.iter().any(|column| column == "has_lightweight_delete");
         let rows: Vec<PartsRow> = self.rows(node, &doing, &sql::parts(name, deletes), SHORT).await?;
         let sizes = |row: PartsRow| PartSizes {
@@ -271,9 +271,9 @@ impl Warehouse for HttpWarehouse {
 
     async fn part_list(&self, node: &Node, name: &TableName) -> Result<PartList, Error> {
         let doing = format!("cannot read the parts of {name}");
-        let columns: Vec<String> = self.rows(node, &doing, &sql::system_columns("parts"), SHORT).await?;
+        let columns = self.columns_of(node, "parts").await?;
         let hashes = columns.iter().any(|column| column == "hash_of_uncompressed_files");
-        let columns: Vec<String> = self.rows(node, &doing, &sql::system_columns("tables"), SHORT).await?;
+        let columns = self.columns_of(node, "tables").await?;
         let uuids = columns.iter().any(|column| column == "uuid");
         let table: Vec<String> = self.rows(node, &doing, &sql::table_mark(name, uuids), SHORT).await?;
         let parts: Vec<PartRow> = self.rows(node, &doing, &sql::part_list(name, hashes), SHORT).await?;
