@@ -18,7 +18,8 @@ use super::survey::{Survey, refuse_lossy_conversions, survey};
 pub(super) struct Accepted {
     pub task: Arc<Task>,
     pub record: TaskRecord,
-    pub surveys: Option<Vec<Survey>>,
+    /// What was found on the servers, and the fleet that asked them; `None` when others have planned the task.
+    pub surveyed: Option<(Fleet, Vec<Survey>)>,
 }
 
 /// What came of looking at a task.
@@ -54,7 +55,7 @@ fn refuse_incremental(launch: &Launch, task: &Task) -> Result<(), RunError> {
 
 /// Reads the task, compares it with what is recorded, and creates it if it is new. Nothing is created when anything is
 /// wrong with it.
-pub(super) async fn begin(launch: &Launch, ledger: &Ledger, fleet: &Fleet) -> Result<Begun, RunError> {
+pub(super) async fn begin(launch: &Launch, ledger: &Ledger, fleet: Fleet) -> Result<Begun, RunError> {
     let own = launch.description.as_ref().map(|(text, file)| parse(text, file, launch.secrets.as_ref())).transpose()?;
     let stored = ledger.description().await?;
     let record = ledger.task().await?;
@@ -90,8 +91,8 @@ pub(super) async fn begin(launch: &Launch, ledger: &Ledger, fleet: &Fleet) -> Re
         }
     };
     refuse_incremental(launch, &task)?;
-    let mut surveys = survey(fleet, &task).await.map_err(RunError::from_faults)?;
-    let lost = refuse_lossy_conversions(fleet, &task, &mut surveys).await;
+    let mut surveys = survey(&fleet, &task).await.map_err(RunError::from_faults)?;
+    let lost = refuse_lossy_conversions(&fleet, &task, &mut surveys).await;
     if !lost.is_empty() {
         return Err(RunError::from_faults(lost));
     }
@@ -118,7 +119,7 @@ pub(super) async fn begin(launch: &Launch, ledger: &Ledger, fleet: &Fleet) -> Re
     };
     refuse_differences(&launch.task_path, &record.inputs, Some(&task))?;
     tracing::info!("task {} at {}: accepted", record.id.0, launch.task_path);
-    Ok(Begun::Accepted(Accepted { task: Arc::new(task), record, surveys: Some(surveys) }))
+    Ok(Begun::Accepted(Accepted { task: Arc::new(task), record, surveyed: Some((fleet, surveys)) }))
 }
 
 async fn resume(
@@ -164,7 +165,7 @@ async fn resume(
         return Ok(Begun::Finished(Summary { ending, record, plans, boards, left, task, ended_it: false }));
     }
     tracing::info!("task {} at {}: joining", record.id.0, launch.task_path);
-    Ok(Begun::Accepted(Accepted { task: Arc::new(task), record, surveys: None }))
+    Ok(Begun::Accepted(Accepted { task: Arc::new(task), record, surveyed: None }))
 }
 
 pub(super) fn parse(text: &str, file: &str, secrets: &dyn SecretSource) -> Result<Task, RunError> {

@@ -25,7 +25,7 @@ pub(super) async fn next_pass(
     }
     let task = summary.task.clone();
     match begin(launch, ledger, task.tables.len(), goal, incremental.drop_vanished, interrupt).await? {
-        Some(record) => Ok(Begun::Accepted(Accepted { task, record, surveys: None })),
+        Some(record) => Ok(Begun::Accepted(Accepted { task, record, surveyed: None })),
         None => Ok(Begun::Finished(Summary { ending: Ending::Interrupted, ..summary })),
     }
 }

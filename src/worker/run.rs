@@ -186,7 +186,7 @@ pub async fn run_seen(
     // The pass that this run is to see the end of.
     let mut goal = None;
     let mut accepted = loop {
-        let begun = match begin(&launch, &ledger, &fleet()).await {
+        let begun = match begin(&launch, &ledger, fleet()).await {
             Ok(Begun::Finished(summary)) => next_pass(&launch, &ledger, summary, &mut goal, interrupt).await,
             other => other,
         };
@@ -208,7 +208,7 @@ pub async fn run_seen(
     };
     started().await?;
     // What others have begun may have been planned before the last change.
-    let joined = u32::from(accepted.surveys.is_none());
+    let joined = u32::from(accepted.surveyed.is_none());
     let goal = *goal.get_or_insert(accepted.record.pass + joined);
     let mut first = true;
     loop {
@@ -304,9 +304,11 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
             }
             self.read_again(accepted).await?;
             let alone = crew::places(self.ledger).await?.len() <= 1;
-            let fleet = (self.fleet)();
             let (conduct, agreed) = (&self.launch.conduct, self.launch.agreed.as_ref());
-            let surveys = accepted.surveys.take();
+            let (fleet, surveys) = match accepted.surveyed.take() {
+                Some((fleet, surveys)) => (fleet, Some(surveys)),
+                None => ((self.fleet)(), None),
+            };
             let prepared =
                 prepare(&fleet, self.ledger, &accepted.task, surveys, (conduct, agreed), self.worker, self.interrupt)
                     .await?;
