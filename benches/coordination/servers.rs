@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard};
 use async_trait::async_trait;
 use clickhouse_copier::cluster::memory::MemoryWarehouse;
 use clickhouse_copier::cluster::{
-    Digest, Error, Kind, PartList, PartSizes, Placing, Probe, ReplicaState, Running, ServerFacts, Settings, Tally,
-    Transfer, Warehouse,
+    Digest, Error, Kind, PartList, PartSizes, Particulars, Placing, Probe, ReplicaState, Running, ServerFacts,
+    Settings, Tally, Transfer, Warehouse,
 };
 use clickhouse_copier::model::{Node, PartitionId, PartitionValue, TableName};
 use clickhouse_copier::sql::{Column, KeyElement, Selection, TableDefinition};
@@ -90,6 +90,10 @@ impl Probe for Servers {}
 impl Warehouse for Servers {
     async fn server(&self, _: &Node) -> Result<ServerFacts, Error> {
         Ok(self.facts.clone())
+    }
+
+    async fn particulars(&self, _: &Node) -> Result<Particulars, Error> {
+        Ok(Particulars { zones: vec!["UTC".into()], ..Particulars::default() })
     }
 
     async fn database_engine(&self, _: &Node, _: &str) -> Result<Option<String>, Error> {

@@ -275,7 +275,7 @@ mod tests {
     /// What a worker that knows everything does next.
     fn following(board: &TableBoard) -> Next {
         let boards = std::slice::from_ref(board);
-        let mut outlook = Outlook::new(boards, &[Liking { bytes: vec![4, 2, 1], pieces: Vec::new() }], "w");
+        let mut outlook = Outlook::new(boards, &[Liking { bytes: vec![4, 2, 1], ..Liking::default() }], "w");
         match outlook.next(boards) {
             Next::Look(groups) => {
                 outlook.looked(boards, &groups);

@@ -11,7 +11,7 @@ pub struct PartitionFacts {
     pub same: Option<bool>,
     /// For `append`: rows that were there before the first row of ours was added.
     pub before: Option<u64>,
-    /// Whether an earlier attempt at publishing may have got this far.
+    /// Whether an earlier attempt at publishing may have got this far. For `append`: not before what was there is recorded.
     pub retried: bool,
     /// Whether merges of the target may remove rows by design.
     pub merges_rows: bool,
@@ -49,6 +49,8 @@ pub enum Step {
     Leave,
     /// Stop: what is there is not ours.
     Refuse(String),
+    /// Begin anew: somebody adds rows at this time, and none of ours is there.
+    LookAgain,
 }
 
 /// Decides.
@@ -59,6 +61,7 @@ pub fn decide(policy: Policy, facts: PartitionFacts) -> Step {
             _ if staged == 0 => Step::Nothing,
             None => Step::Refuse("what was there before the first row was added is not recorded".into()),
             Some(before) if present == before => Step::Append,
+            Some(_) if !retried => Step::LookAgain,
             Some(before) if present == before + staged => Step::Nothing,
             Some(before) => Step::Refuse(format!(
                 "it held {before} rows before, {staged} are to be added, and it holds {present}: whether ours are among \
@@ -135,6 +138,8 @@ mod tests {
         assert_eq!(decide(Policy::Replace, facts(0, 7)), Step::Drop);
         assert_eq!(decide(Policy::Fail, facts(0, 7)), Step::Nothing);
         assert_eq!(decide(Policy::Append, PartitionFacts { before: Some(7), ..facts(5, 7) }), Step::Append);
+        // As many rows as ours came in this moment: they are not ours.
+        assert_eq!(decide(Policy::Append, PartitionFacts { before: Some(7), ..facts(5, 12) }), Step::LookAgain);
     }
 
     #[test]

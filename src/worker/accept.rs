@@ -19,7 +19,7 @@ pub(super) struct Accepted {
     pub task: Arc<Task>,
     pub record: TaskRecord,
     /// What was found on the servers, and the fleet that asked them; `None` when others have planned the task.
-    pub surveyed: Option<(Fleet, Vec<Survey>)>,
+    pub surveyed: Option<(Box<Fleet>, Vec<Survey>)>,
 }
 
 /// What came of looking at a task.
@@ -119,7 +119,7 @@ pub(super) async fn begin(launch: &Launch, ledger: &Ledger, fleet: Fleet) -> Res
     };
     refuse_differences(&launch.task_path, &record.inputs, Some(&task))?;
     tracing::info!("task {} at {}: accepted", record.id.0, launch.task_path);
-    Ok(Begun::Accepted(Accepted { task: Arc::new(task), record, surveyed: Some((fleet, surveys)) }))
+    Ok(Begun::Accepted(Accepted { task: Arc::new(task), record, surveyed: Some((Box::new(fleet), surveys)) }))
 }
 
 async fn resume(

@@ -6,19 +6,55 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, join_all};
 
-use crate::cluster::{Error, ServerFacts, Settings, Warehouse};
+use crate::cluster::{Error, Particulars, ServerFacts, Settings, Warehouse};
 use crate::model::{Cluster, Node, Shard, setting_names};
 
 use super::ways::Ways;
 
-/// A question for what a node is, which all who want to know wait for.
-type Asking = Shared<BoxFuture<'static, Result<Arc<ServerFacts>, Error>>>;
+/// Answers of nodes, by account and node. All who ask a node at the same time share one question; after an error the next one asks again.
+struct Answers<T>(Mutex<HashMap<String, Asking<T>>>);
+
+type Asking<T> = Shared<BoxFuture<'static, Result<Arc<T>, Error>>>;
+
+impl<T: Send + Sync + 'static> Answers<T> {
+    async fn get(
+        &self,
+        node: &Node,
+        ask: impl FnOnce() -> BoxFuture<'static, Result<T, Error>>,
+    ) -> Result<Arc<T>, Error> {
+        let ask = || ask().map(|answer| answer.map(Arc::new)).boxed().shared();
+        let asking = self.all().entry(key(node)).or_insert_with(ask).clone();
+        let answer = asking.clone().await;
+        if answer.is_err() {
+            let mut all = self.all();
+            if all.get(&key(node)).is_some_and(|known| known.ptr_eq(&asking)) {
+                all.remove(&key(node));
+            }
+        }
+        answer
+    }
+
+    fn known(&self, node: &Node) -> Option<Arc<T>> {
+        self.all().get(&key(node))?.peek()?.clone().ok()
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<String, Asking<T>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Default for Answers<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
 
 /// What is known of the nodes. Cheap to share; a node that did not answer is asked again when it is needed again.
 pub struct Fleet {
     /// The door.
     pub warehouse: Arc<dyn Warehouse>,
-    facts: Mutex<HashMap<String, Asking>>,
+    facts: Answers<ServerFacts>,
+    particulars: Answers<Particulars>,
     /// Nodes that failed lately come last.
     suspects: Mutex<HashMap<String, u32>>,
     own_host: String,
@@ -29,32 +65,25 @@ pub struct Fleet {
 impl Fleet {
     /// Of nodes that nobody was asked about yet.
     pub fn new(warehouse: Arc<dyn Warehouse>, own_host: String) -> Self {
-        Self { warehouse, facts: Mutex::default(), suspects: Mutex::default(), own_host, ways: Ways::default() }
+        let (facts, particulars) = (Answers::default(), Answers::default());
+        Self { warehouse, facts, particulars, suspects: Mutex::default(), own_host, ways: Ways::default() }
     }
 
-    /// What a node is. Asks it the first time, once for all who ask at the same time.
+    /// What a node is. Asks it the first time.
     pub async fn facts(&self, node: &Node) -> Result<Arc<ServerFacts>, Error> {
         let (warehouse, asked) = (self.warehouse.clone(), node.clone());
-        let ask = || async move { warehouse.server(&asked).await.map(Arc::new) }.boxed().shared();
-        let asking = self.all_facts().entry(key(node)).or_insert_with(ask).clone();
-        let answer = asking.clone().await;
-        if answer.is_err() {
-            // Whoever comes now asks again.
-            let mut facts = self.all_facts();
-            if facts.get(&key(node)).is_some_and(|known| known.ptr_eq(&asking)) {
-                facts.remove(&key(node));
-            }
-        }
-        answer
+        self.facts.get(node, || async move { warehouse.server(&asked).await }.boxed()).await
     }
 
     /// What a node said it is, if it was asked before and answered.
     pub fn known_facts(&self, node: &Node) -> Option<Arc<ServerFacts>> {
-        self.all_facts().get(&key(node))?.peek()?.clone().ok()
+        self.facts.known(node)
     }
 
-    fn all_facts(&self) -> MutexGuard<'_, HashMap<String, Asking>> {
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What definitions and expressions can hang on at a node. Asks it the first time.
+    pub async fn particulars(&self, node: &Node) -> Result<Arc<Particulars>, Error> {
+        let (warehouse, asked) = (self.warehouse.clone(), node.clone());
+        self.particulars.get(node, || async move { warehouse.particulars(&asked).await }.boxed()).await
     }
 
     /// Asks every node of a shard, and gives those that answer, with what the others said instead.

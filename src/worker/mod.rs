@@ -54,6 +54,7 @@ pub mod status;
 pub mod survey;
 mod tally;
 mod tempo;
+mod turns;
 mod verify;
 pub mod view;
 mod ways;

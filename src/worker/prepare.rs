@@ -21,6 +21,7 @@ use super::planner;
 use super::since::Since;
 use super::site::{Conduct, effective};
 use super::survey::{Survey, refuse_lossy_conversions, survey};
+use super::turns::refuse_shared_partitions;
 use super::wishes::target_wishes;
 
 const CLAIM: &str = "planning";
@@ -149,6 +150,9 @@ pub(super) async fn plan_all(
             Ok(plan) => good.push(plan),
             Err(fault) => faults.push(fault),
         }
+    }
+    if faults.is_empty() {
+        faults = refuse_shared_partitions(task, &good);
     }
     if faults.is_empty() { Ok(good) } else { Err(RunError::from_faults(faults)) }
 }

@@ -27,6 +27,7 @@ use super::prepare::prepare;
 use super::shift::{self, Shift, ShiftEnd};
 use super::site::{Conduct, Site};
 use super::survey::Fault;
+use super::turns::batches_before;
 use super::view::View;
 
 /// What a run is started with.
@@ -306,7 +307,7 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
             let alone = crew::places(self.ledger).await?.len() <= 1;
             let (conduct, agreed) = (&self.launch.conduct, self.launch.agreed.as_ref());
             let (fleet, surveys) = match accepted.surveyed.take() {
-                Some((fleet, surveys)) => (fleet, Some(surveys)),
+                Some((fleet, surveys)) => (*fleet, Some(surveys)),
                 None => ((self.fleet)(), None),
             };
             let prepared =
@@ -417,6 +418,7 @@ fn liking(site: &Site, table: usize) -> Liking {
     Liking {
         bytes: (0..plan.batches.len()).map(bytes).collect(),
         pieces: plan.pieces.iter().map(|piece| (is_near(piece), piece.rows())).collect(),
+        after: batches_before(&site.task(), &site.plans, table),
     }
 }
 

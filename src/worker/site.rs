@@ -102,6 +102,14 @@ pub enum AttemptError {
     /// The staged rows that were recorded are not on their node any more, or not all of them.
     #[error("{0}")]
     StagingGone(String),
+    /// Somebody added rows to target nodes after what they held was recorded. Nothing of ours is there: what is recorded is void.
+    #[error("{why}")]
+    Overtaken {
+        /// The addresses of the nodes.
+        nodes: Vec<String>,
+        /// What happened on the first of them.
+        why: String,
+    },
     /// Something that no further try will change.
     #[error("{0}")]
     Final(String),
@@ -112,7 +120,7 @@ impl AttemptError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Server(error) => error.remedy() != Remedy::GiveUp,
-            Self::Coordinator(_) | Self::Mismatch(_) => true,
+            Self::Coordinator(_) | Self::Mismatch(_) | Self::Overtaken { .. } => true,
             Self::StagingGone(_) | Self::Final(_) => false,
         }
     }

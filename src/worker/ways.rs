@@ -213,7 +213,6 @@ mod tests {
                 .iter()
                 .map(|name| ((*name).to_owned(), SettingRule { readonly: true, ..SettingRule::default() }))
                 .collect(),
-            ..ServerFacts::default()
         };
         let old = facts("18.16.1", &[("extremes", "0")], &[]);
         let new = facts("25.8.2", &[("extremes", "0"), ("limit", "0"), ("async_insert", "0")], &[]);

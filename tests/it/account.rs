@@ -88,6 +88,54 @@ fn merges_and_jobs_that_fill_one_table_add_up(#[case] release: Release) {
     assert_eq!(scene.sum(&[1, 2], &format!("SELECT count() FROM {}.hits", scene.dst)), 2 * 610 + 6);
 }
 
+/// Two jobs that fill one table with equally many rows in each partition, on each shard.
+fn two_into_one(scene: &Scene, path: &str, policy: &str) -> Task {
+    let job = |name| {
+        let job = scene.table(name).from(&scene.src, name).to(&scene.dst, "hits").engine(BY_MONTH).sharding_key("id");
+        job.with("if_target_not_empty", policy)
+    };
+    scene.task(&[&[0]], &[&[1], &[2]]).at(path).with(job("hits")).with(job("more"))
+}
+
+/// Each counts what a partition held before its first row: at the same time, one would take the rows of the other for its own.
+#[apply(both)]
+fn jobs_that_add_to_the_same_partitions_take_turns(#[case] release: Release) {
+    let scene = scene!(release);
+    scene.short_sessions();
+    fill(&scene, &[0], BY_MONTH, 600, 2);
+    scene.ask(0, &format!("CREATE TABLE {}.more {COLUMNS} {BY_MONTH}", scene.src));
+    scene.ask(0, &format!("INSERT INTO {0}.more SELECT d, id + 1000000, s, v FROM {0}.hits", scene.src));
+    let refused = scene.run(&two_into_one(&scene, "failing", "fail")).with(1);
+    refused.tells(&["tables/hits and tables/more both fill partition", "<if_target_not_empty>append"]);
+    let task = two_into_one(&scene, "adding", "append");
+    let frozen = scene.launch(&task).freeze_at("before-recorded").start();
+    frozen.freezes_at("before-recorded");
+    scene.run(&task).with(0);
+    frozen.thaw();
+    frozen.ends().with(0);
+    let rows = format!("SELECT count(), uniqExact(id) FROM {}.hits", scene.dst);
+    assert_eq!(scene.lines(&[1, 2], &rows), ["600\t600", "600\t600"]);
+}
+
+/// Rows of others that come between the look at a partition and the first row of ours, as many as ours.
+#[apply(both)]
+fn rows_that_others_add_in_the_same_moment_are_not_taken_for_ours(#[case] release: Release) {
+    let scene = scene!(release);
+    fill(&scene, &[0], BY_MONTH, 600, 1);
+    scene.on(&[1, 2], &format!("CREATE DATABASE {}", scene.dst));
+    scene.on(&[1, 2], &format!("CREATE TABLE {}.hits {COLUMNS} {BY_MONTH}", scene.dst));
+    let hits = scene.table("hits").sharding_key("id").with("if_target_not_empty", "append");
+    let task = scene.task(&[&[0]], &[&[1], &[2]]).with(hits);
+    let worker = scene.launch(&task).freeze_at("before-recorded").start();
+    worker.freezes_at("before-recorded");
+    let day = scene.ask(0, &format!("SELECT toString(min(d)) FROM {}.hits", scene.src));
+    scene.on(&[1, 2], &rows_of_others(&scene.dst, &day, 300));
+    worker.thaw();
+    worker.ends().with(0).tells(&["somebody else adds rows to it"]);
+    let rows = format!("SELECT countIf(id < 1000000), countIf(id >= 1000000) FROM {}.hits", scene.dst);
+    assert_eq!(scene.lines(&[1, 2], &rows), ["300\t300", "300\t300"]);
+}
+
 /// Parts whose marks are those of another granularity: 18.16 attaches them, lists their rows, and reads others. Later releases have
 /// adaptive marks, and refuse them or read them as they are.
 #[test]

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clickhouse_copier::cluster::{
-    Digest, Error, Fingerprint, Kind, Loss, PartList, PartSizes, Placing, Probe, ReplicaState, Running, ServerFacts,
-    Settings, Tally, Transfer, Warehouse,
+    Digest, Error, Fingerprint, Kind, Loss, PartList, PartSizes, Particulars, Placing, Probe, ReplicaState, Running,
+    ServerFacts, Settings, Tally, Transfer, Warehouse,
 };
 use clickhouse_copier::model::{Node, PartitionId, PartitionValue, TableName, Way};
 use clickhouse_copier::sql::{Column, KeyElement, LossTest, Selection, TableDefinition};
@@ -187,6 +187,11 @@ impl Warehouse for Servers {
     async fn server(&self, node: &Node) -> Result<ServerFacts, Error> {
         let node = &self.stage.who(node);
         self.ask(node, "server", self.inner().server(node)).await
+    }
+
+    async fn particulars(&self, node: &Node) -> Result<Particulars, Error> {
+        let node = &self.stage.who(node);
+        self.ask(node, "particulars", self.inner().particulars(node)).await
     }
 
     async fn merge_tree_settings(&self, node: &Node) -> Result<BTreeSet<String>, Error> {

@@ -3,7 +3,7 @@
 use crate::model::Node;
 use crate::sql;
 
-use super::super::{Error, ServerFacts};
+use super::super::{Error, Particulars, ServerFacts};
 use super::{HttpWarehouse, SHORT, TextPair, pairs};
 
 /// Since then users can define functions.
@@ -12,7 +12,7 @@ const FIRST_WITH_USER_FUNCTIONS: (u32, u32) = (21, 10);
 const NO_ANSWER: [u32; 2] = [47, 497];
 
 impl HttpWarehouse {
-    /// Asks a server for its version, settings, macros, time zones and functions of users.
+    /// Asks a server for its version and settings.
     pub(super) async fn facts(&self, node: &Node) -> Result<ServerFacts, Error> {
         // The profile may forbid even this, which is no matter here.
         if let Err(error) = self.reach(node).await
@@ -20,28 +20,34 @@ impl HttpWarehouse {
         {
             return Err(error);
         }
+        self.fresh_facts(node, SHORT).await
+    }
+
+    /// Asks a server for its macros, time zones and functions of users.
+    pub(super) async fn asked_particulars(&self, node: &Node) -> Result<Particulars, Error> {
         let doing = "cannot ask the server what it is";
-        let mut facts = self.fresh_facts(node, SHORT).await?;
         let macros: Vec<TextPair> = match self.rows(node, doing, sql::MACROS, SHORT).await {
             // Modern servers show them with a grant only, and only some tables need them.
             Err(error) if error.is_denied() => Vec::new(),
             macros => macros?,
         };
-        facts.macros = pairs(macros);
-        let zone: Vec<TextPair> = self.rows(node, doing, sql::SESSION_ZONE, SHORT).await?;
-        facts.zones = zone.into_iter().map(|pair| pair.name).collect();
-        if facts.settings.get("session_timezone").is_some_and(|zone| !zone.is_empty()) {
-            let zone: Vec<TextPair> = self.rows(node, doing, sql::SERVER_ZONE, SHORT).await?;
-            facts.zones.extend(zone.into_iter().map(|pair| pair.name));
+        let profile = self.profile(node, SHORT).await?;
+        let mut zones: Vec<TextPair> = self.rows(node, doing, sql::SESSION_ZONE, SHORT).await?;
+        if profile.facts().settings.get("session_timezone").is_some_and(|zone| !zone.is_empty()) {
+            zones.extend(self.rows::<TextPair>(node, doing, sql::SERVER_ZONE, SHORT).await?);
         }
-        if facts.release() >= FIRST_WITH_USER_FUNCTIONS {
-            let functions: Vec<TextPair> = match self.rows(node, doing, sql::USER_FUNCTIONS, SHORT).await {
+        let mut functions: Vec<TextPair> = Vec::new();
+        if profile.facts().release() >= FIRST_WITH_USER_FUNCTIONS {
+            functions = match self.rows(node, doing, sql::USER_FUNCTIONS, SHORT).await {
                 Err(error) if error.code().is_some_and(|code| NO_ANSWER.contains(&code)) => Vec::new(),
                 other => other?,
             };
-            let body = |pair: TextPair| (pair.name, Some(pair.value).filter(|statement| !statement.is_empty()));
-            facts.functions = functions.into_iter().map(body).collect();
         }
-        Ok(facts)
+        let body = |pair: TextPair| (pair.name, Some(pair.value).filter(|statement| !statement.is_empty()));
+        Ok(Particulars {
+            macros: pairs(macros),
+            zones: zones.into_iter().map(|pair| pair.name).collect(),
+            functions: functions.into_iter().map(body).collect(),
+        })
     }
 }

@@ -95,8 +95,13 @@ impl Profile {
             settings.insert((*name).to_owned(), UNTOLD.to_owned());
         }
         let corrections = corrections(&settings, &rules);
-        let facts = ServerFacts { version: row.version, settings, setting_rules: rules, ..ServerFacts::default() };
+        let facts = ServerFacts { version: row.version, settings, setting_rules: rules };
         Some(Self { facts, corrections, columns: Mutex::default() })
+    }
+
+    /// The server, with its settings.
+    pub(super) fn facts(&self) -> &ServerFacts {
+        &self.facts
     }
 
     /// What a statement sets that only this server sees.

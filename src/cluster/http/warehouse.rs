@@ -10,8 +10,8 @@ use crate::model::{Node, PartitionId, PartitionValue, TableName, Way};
 use crate::sql::{self, Column, DefaultKind, KeyElement, PolicyKind, Selection, TableDefinition};
 
 use super::super::{
-    Digest, Error, Kind, PartList, PartName, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally,
-    Transfer, Warehouse,
+    Digest, Error, Kind, PartList, PartName, PartSizes, Particulars, Placing, ReplicaState, Running, ServerFacts,
+    Settings, Tally, Transfer, Warehouse,
 };
 use super::text::{Text, texts, values_of};
 use super::{COUNTING, Header, HttpWarehouse, QUICK, SHORT};
@@ -150,6 +150,10 @@ impl HttpWarehouse {
 impl Warehouse for HttpWarehouse {
     async fn server(&self, node: &Node) -> Result<ServerFacts, Error> {
         self.facts(node).await
+    }
+
+    async fn particulars(&self, node: &Node) -> Result<Particulars, Error> {
+        self.asked_particulars(node).await
     }
 
     async fn merge_tree_settings(&self, node: &Node) -> Result<BTreeSet<String>, Error> {

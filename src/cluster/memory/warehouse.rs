@@ -10,8 +10,8 @@ use super::table::{Chooser, Named, over};
 use super::value::{hash, refused, type_of};
 use super::world::{World, deduplicates};
 use crate::cluster::{
-    Digest, Error, Kind, PartList, PartName, PartSizes, Placing, ReplicaState, Running, ServerFacts, Settings, Tally,
-    Transfer, Warehouse,
+    Digest, Error, Kind, PartList, PartName, PartSizes, Particulars, Placing, ReplicaState, Running, ServerFacts,
+    Settings, Tally, Transfer, Warehouse,
 };
 use crate::model::{Node, PartitionId, PartitionValue, TableName, Way};
 use crate::sql::{Column, KeyElement, Selection, TableDefinition};
@@ -36,10 +36,16 @@ fn texts(expressions: impl IntoIterator<Item = String>, row: &Named) -> Result<V
 impl Warehouse for MemoryWarehouse {
     async fn server(&self, node: &Node) -> Result<ServerFacts, Error> {
         self.question(node, "cannot connect".into(), |world, node| {
-            let server = world.server(node)?;
-            let (settings, macros) = (server.settings.clone(), server.macros.clone());
-            let zones = vec!["UTC".to_owned()];
-            Ok(ServerFacts { version: "18.16.1".into(), settings, macros, zones, ..ServerFacts::default() })
+            let settings = world.server(node)?.settings.clone();
+            Ok(ServerFacts { version: "18.16.1".into(), settings, ..ServerFacts::default() })
+        })
+        .await
+    }
+
+    async fn particulars(&self, node: &Node) -> Result<Particulars, Error> {
+        self.question(node, "cannot ask the server what it is".into(), |world, node| {
+            let (macros, zones) = (world.server(node)?.macros.clone(), vec!["UTC".to_owned()]);
+            Ok(Particulars { macros, zones, ..Particulars::default() })
         })
         .await
     }

@@ -2,7 +2,8 @@
 //! among ten.
 //!
 //! # The order
-//! 1. A batch whose pieces are all copied is published: that frees the disks of the targets.
+//! 1. A batch whose pieces are all copied is published: that frees the disks of the targets. Of jobs that fill one partition, the
+//!    first in the task's order comes first.
 //! 2. Pieces of the group *at hand*. A group is what one node of the coordinator records ([`groups`]): whole small batches, or
 //!    a part of a large one. A worker stays in its group, where nobody else changes the record before it does, and so finishes
 //!    one batch before it begins the next.
@@ -204,7 +205,8 @@ impl Outlook {
     /// What to do now.
     pub fn next(&mut self, boards: &[TableBoard]) -> Next {
         for (table, of) in self.tables.iter().enumerate() {
-            let mut jobs = of.ready.iter().map(|batch| Job::Publish(BatchRef { table, batch: *batch }));
+            let ready = of.ready.iter().map(|batch| BatchRef { table, batch: *batch });
+            let mut jobs = ready.filter(|batch| !self.is_behind(boards, *batch)).map(Job::Publish);
             if let Some(job) = jobs.find(|job| !self.busy.contains(job)) {
                 return Next::Claim(job);
             }
@@ -255,7 +257,8 @@ impl Outlook {
         for (table, board) in boards.iter().enumerate() {
             for (batch, record) in board.batches.iter().enumerate().filter(|(_, record)| !record.is_done()) {
                 failed |= matches!(record.state, BatchState::Failed { .. });
-                waiting |= self.tables[table].ready.contains(&batch);
+                waiting |=
+                    self.tables[table].ready.contains(&batch) && !self.is_behind(boards, BatchRef { table, batch });
                 for piece in board.pieces_of[batch].clone() {
                     match self.standing(boards, PieceRef { table, piece }) {
                         Standing::Copied => {}
@@ -270,6 +273,12 @@ impl Outlook {
             (false, true) => Next::Stuck,
             (false, false) => Next::Finished,
         }
+    }
+
+    /// Whether a batch waits for one of another table job. That one is waited for, or has failed, by itself.
+    fn is_behind(&self, boards: &[TableBoard], batch: BatchRef) -> bool {
+        let after = self.tables[batch.table].after.get(batch.batch);
+        after.is_some_and(|others| others.iter().any(|other| !boards[other.table].batches[other.batch].is_done()))
     }
 
     fn standing(&self, boards: &[TableBoard], piece: PieceRef) -> Standing {

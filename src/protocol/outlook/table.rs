@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::super::board::TableBoard;
+use super::super::names::BatchRef;
 use super::super::record::BatchState;
 
 /// So many pieces share a node at the most. Each change of one of them writes all of them.
@@ -53,6 +54,8 @@ pub struct Liking {
     pub bytes: Vec<u64>,
     /// Of each piece whether its source is on the worker's own host, and its rows.
     pub pieces: Vec<(bool, u64)>,
+    /// For each batch those of other table jobs that must be published before it; none where the list is shorter.
+    pub after: Vec<Vec<BatchRef>>,
 }
 
 /// The largest batches first, table by table; of a large batch all groups together; each worker begins somewhere else.
@@ -73,6 +76,8 @@ pub(super) struct Table {
     pub(super) generation: Vec<u32>,
     /// Batches to be published.
     pub(super) ready: BTreeSet<usize>,
+    /// By batch, as in [`Liking::after`].
+    pub(super) after: Vec<Vec<BatchRef>>,
 }
 
 #[derive(Debug)]
@@ -119,6 +124,7 @@ impl Table {
             missing: board.pieces_of.iter().map(ExactSizeIterator::len).collect(),
             generation: board.batches.iter().map(|batch| batch.generation).collect(),
             ready: BTreeSet::new(),
+            after: liking.after.clone(),
         }
     }
 

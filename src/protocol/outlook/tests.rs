@@ -20,7 +20,7 @@ fn outlook(board: &TableBoard) -> Outlook {
 }
 
 fn sized(board: &TableBoard, bytes: Vec<u64>) -> Outlook {
-    Outlook::new(std::slice::from_ref(board), &[Liking { bytes, pieces: Vec::new() }], "w")
+    Outlook::new(std::slice::from_ref(board), &[Liking { bytes, ..Liking::default() }], "w")
 }
 
 fn copied() -> PieceState {
@@ -186,4 +186,32 @@ fn groups_hold_whole_small_batches_or_a_part_of_a_large_one() {
     let many = of(&[100; 3000]);
     assert_eq!(many.len(), 3000 * 7);
     assert!(many.iter().all(|group| group.len() <= MOST));
+}
+
+#[test]
+fn a_batch_waits_for_those_of_other_jobs_that_fill_its_partitions_and_not_for_ever() {
+    let mut boards = [board(&[1]), board(&[1, 1])];
+    boards.iter_mut().flat_map(|board| &mut board.pieces).for_each(|piece| piece.state = copied());
+    let of = |table, batch| BatchRef { table, batch };
+    let after = Liking { after: vec![vec![of(0, 0)]], ..Liking::default() };
+    let fresh = |boards: &[TableBoard]| Outlook::new(boards, &[Liking::default(), after.clone()], "w");
+    let mut outlook = fresh(&boards);
+    assert_eq!(outlook.next(&boards), Next::Claim(Job::Publish(of(0, 0))));
+    outlook.claimed(Job::Publish(of(0, 0)));
+    assert_eq!(outlook.next(&boards), Next::Claim(Job::Publish(of(1, 1))), "which has no partition of the first");
+    outlook.claimed(Job::Publish(of(1, 1)));
+    assert_eq!(outlook.next(&boards), Next::Wait);
+    // Others have published the first: the end of their claim is seen, then the record.
+    outlook.saw_claims(&boards, HashSet::from([Job::Publish(of(1, 1))]));
+    let Next::Look(groups) = outlook.next(&boards) else { panic!("{outlook:?}") };
+    assert_eq!(groups, [GroupRef { table: 0, group: 0 }]);
+    boards[0].batches[0].state = BatchState::Done(Published::default());
+    outlook.saw_batch(&boards, of(0, 0));
+    outlook.looked(&boards, &groups);
+    assert_eq!(outlook.next(&boards), Next::Claim(Job::Publish(of(1, 0))));
+    // The first has failed: nothing is left to do for the one behind it.
+    boards[0].batches[0].state =
+        BatchState::Failed { error: "e".into(), transient: true, before: std::collections::BTreeMap::new() };
+    boards[1].batches[1].state = BatchState::Done(Published::default());
+    assert_eq!(fresh(&boards).next(&boards), Next::Stuck);
 }

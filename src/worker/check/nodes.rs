@@ -93,7 +93,8 @@ async fn about(
     let after = seconds();
     let ahead = clock.map(|theirs| distance(theirs, before, after));
     let left = left(fleet, node, databases, own).await;
-    Ok(About { version: facts.version.clone(), zones: facts.zones.clone(), ahead, left })
+    let zones = fleet.particulars(node).await?.zones.clone();
+    Ok(About { version: facts.version.clone(), zones, ahead, left })
 }
 
 fn seconds() -> i64 {

@@ -7,7 +7,7 @@ use crate::protocol::{BatchRecord, BatchRef, BatchState, Job, PieceRef, Policy, 
 
 use super::super::fault_point::fault_point;
 use super::super::ledger::{ClaimChange, LedgerError, Outcome};
-use super::super::publish::{Gathered, Publication};
+use super::super::publish::{Before, Gathered, Publication};
 use super::super::site::AttemptError;
 use super::{Grace, Hands, MOST_GENERATIONS, PATIENCE, Paused};
 
@@ -98,7 +98,8 @@ impl Hands {
             Err(error) => return Ok(Err(error)),
         };
         let gathering = begun.elapsed().as_millis() as u64;
-        let mut before = record.before();
+        let earlier = record.before();
+        let mut before = earlier.clone();
         if self.site.policy(batch.table) == Policy::Append
             && gathered.iter().any(|part| !before.contains_key(&part.address()))
         {
@@ -106,19 +107,39 @@ impl Hands {
                 Ok(before) => before,
                 Err(error) => return Ok(Err(error)),
             };
-            let state = BatchState::Publishing { worker: self.site.worker.clone(), before: before.clone() };
-            let next = BatchRecord { state, ..record.clone() };
-            let mut cache = self.cache.lock().await;
-            let (keep, worker) = (ClaimChange::Keep, &self.site.worker);
-            let outcome = self.ledger.change_batch(&mut cache, batch, record, next.clone(), keep, worker).await?;
-            if outcome == Outcome::Lost {
+            if !self.record_before(batch, record, before.clone()).await? {
                 return Ok(Err(AttemptError::Final("another worker has taken over".into())));
             }
-            *record = next;
             fault_point("before-recorded").await;
         }
-        let placed = publication.place(&gathered, &before).await;
+        let placed = publication.place(&gathered, &before, &earlier).await;
+        if let Err(AttemptError::Overtaken { nodes, .. }) = &placed {
+            before.retain(|node, _| !nodes.contains(node));
+            if !self.record_before(batch, record, before).await? {
+                return Ok(Err(AttemptError::Final("another worker has taken over".into())));
+            }
+        }
         Ok(placed.map(|published| (Published { gathering, ..published }, gathered)))
+    }
+
+    /// Records what the target held before the first row of ours. `false`: another worker has taken over.
+    async fn record_before(
+        &self,
+        batch: BatchRef,
+        record: &mut BatchRecord,
+        before: Before,
+    ) -> Result<bool, LedgerError> {
+        let worker = &self.site.worker;
+        let state = BatchState::Publishing { worker: worker.clone(), before };
+        let next = BatchRecord { state, ..record.clone() };
+        let mut cache = self.cache.lock().await;
+        let outcome =
+            self.ledger.change_batch(&mut cache, batch, record, next.clone(), ClaimChange::Keep, worker).await?;
+        let done = outcome != Outcome::Lost;
+        if done {
+            *record = next;
+        }
+        Ok(done)
     }
 
     async fn publication(&self, batch: BatchRef, record: &BatchRecord) -> Publication<'_> {

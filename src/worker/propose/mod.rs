@@ -229,7 +229,8 @@ impl Servers {
                     vec![format!("The table {into} is there already, so no engine is needed.")],
                 ));
             }
-            let macros = ["shard", "replica"].iter().all(|name| facts.macros.contains_key(*name));
+            let known = self.warehouse.particulars(node).await?.macros;
+            let macros = ["shard", "replica"].iter().all(|name| known.contains_key(*name));
             let (engine, why) = choose::engine_like(&like.engine, macros);
             let wanted = TableDefinition { engine, ..like.clone() };
             let (fitting, left_out) = wanted.within(Syntax::of(facts.release()));

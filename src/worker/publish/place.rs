@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use tokio::time::Instant;
 
 use crate::cluster::Placing;
@@ -71,8 +71,13 @@ impl Publication<'_> {
         }
     }
 
-    /// Puts what was gathered in place, and counts the target.
-    pub async fn place(&self, gathered: &[Gathered], before: &Before) -> Result<Published, AttemptError> {
+    /// Puts what was gathered in place, and counts the target. `earlier` is the part of `before` that an earlier attempt has recorded.
+    pub async fn place(
+        &self,
+        gathered: &[Gathered],
+        before: &Before,
+        earlier: &Before,
+    ) -> Result<Published, AttemptError> {
         let (started, began) = (Instant::now(), now());
         let renewed = self.renewed(gathered).await?;
         let everywhere: BTreeSet<PartitionId> =
@@ -92,8 +97,9 @@ impl Publication<'_> {
             checksums = self.check_contents(gathered, false).await?;
             verifying += started.elapsed();
         }
-        let counted =
-            try_join_all(gathered.iter().map(|part| self.place_on(part, &everywhere, &renewed, before))).await?;
+        let placing = gathered.iter().map(|part| self.place_on(part, &everywhere, &renewed, (before, earlier)));
+        // To the end on each node: only then is it known on which of them nothing was begun.
+        let counted = all_done(join_all(placing).await)?;
         fault_point("placed").await;
         if fault {
             return Err(wished());
@@ -155,7 +161,7 @@ impl Publication<'_> {
         part: &Gathered,
         ids: &[PartitionId],
         renewed: &BTreeSet<PartitionId>,
-        before: &Before,
+        (before, earlier): (&Before, &Before),
     ) -> Result<Done, AttemptError> {
         let site = self.site;
         let warehouse = &site.fleet.warehouse;
@@ -163,6 +169,7 @@ impl Publication<'_> {
         let policy = site.policy(self.batch.table);
         let settings = site.target_settings(&part.node).await?;
         let present = warehouse.rows_by_partition(&part.node, table, Some(ids)).await?;
+        let recorded = earlier.contains_key(&part.node.address()) || self.of_another_replica(part, earlier).is_some();
         let mut steps: BTreeMap<PartitionId, (Step, PartitionFacts)> = BTreeMap::new();
         for id in ids {
             // What an earlier pass has copied is ours, and gives way; --safe-mode lets nothing be dropped all the same.
@@ -176,7 +183,7 @@ impl Publication<'_> {
                     .get(&part.node.address())
                     .filter(|_| policy == Policy::Append)
                     .and_then(|rows| rows.get(id).copied()),
-                retried: self.number > 1,
+                retried: self.number > 1 && (policy != Policy::Append || recorded),
                 merges_rows: site.merges_rows(self.batch.table, &part.target),
                 expires: part.target.has_ttl(),
             };
@@ -185,8 +192,15 @@ impl Publication<'_> {
                 facts.same = Some(self.is_same(part, id).await?);
                 step = decide(policy, facts);
             }
-            if let Step::Refuse(why) = &step {
-                return Err(AttemptError::Final(format!("{}: partition {id} of {table}: {why}", part.node)));
+            match &step {
+                Step::Refuse(why) => {
+                    return Err(AttemptError::Final(format!("{}: partition {id} of {table}: {why}", part.node)));
+                }
+                Step::LookAgain => {
+                    let why = format!("{}: partition {id} of {table}: somebody else adds rows to it", part.node);
+                    return Err(AttemptError::Overtaken { nodes: vec![part.node.address()], why });
+                }
+                _ => {}
             }
             steps.insert(id.clone(), (step, facts));
         }
@@ -321,6 +335,19 @@ impl Publication<'_> {
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
+    }
+}
+
+/// All that was done, or the first error; before others those of nodes that must be looked at again, all together.
+fn all_done(results: Vec<Result<Done, AttemptError>>) -> Result<Vec<Done>, AttemptError> {
+    let overtaken = |result: &Result<Done, AttemptError>| match result {
+        Err(AttemptError::Overtaken { nodes, why }) => Some((nodes.clone(), why.clone())),
+        _ => None,
+    };
+    let (nodes, whys): (Vec<_>, Vec<_>) = results.iter().filter_map(overtaken).unzip();
+    match whys.into_iter().next() {
+        Some(why) => Err(AttemptError::Overtaken { nodes: nodes.concat(), why }),
+        None => results.into_iter().collect(),
     }
 }
 

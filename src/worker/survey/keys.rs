@@ -41,7 +41,7 @@ impl Surveyor<'_> {
         let Some(condition) = &self.job.where_condition else { return Ok(()) };
         let expression =
             Expression::parse(condition).map_err(|error| vec![self.task("where_condition", &error.to_string())])?;
-        self.check_steady_condition(expression.as_str(), self.names_of_source(source, sources), remarks)?;
+        self.check_steady_condition(expression.as_str(), self.names_of_source(source, sources).await?, remarks)?;
         let rows =
             Selection::all(Relation { condition: Some(expression.clone()), ..Relation::plain(source.name.clone()) });
         self.types(node, Some(&rows), &["1".to_owned()], "where_condition").await?;

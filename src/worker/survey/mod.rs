@@ -218,7 +218,7 @@ impl Surveyor<'_> {
         let (matched, _) = both(matched, both(paths, space))?;
         let matched = self.check_zones(&zones, &source, &target, matched, &mut remarks)?;
         let (columns, reading) = (matched.columns, Reading { condition: self.condition()?, ..matched.reading });
-        let names = self.names(&source, &target, &sources, &targets);
+        let names = self.names(&source, &target, &sources, &targets).await?;
         let relation = reading.relation(&source.name);
         // One node of the source answers for the expressions: all shards were seen to have the same columns.
         let Some(node) = sources.iter().flatten().next() else { return Err(vec![self.world("no source node")]) };

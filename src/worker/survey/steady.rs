@@ -6,15 +6,15 @@ use super::{Fault, Holders, Surveyor};
 
 impl Surveyor<'_> {
     /// Returns what keys can use: the target's columns as the copy sees them, and the functions that users defined.
-    pub(super) fn names(
+    pub(super) async fn names(
         &self,
         source: &TableDefinition,
         target: &TableDefinition,
         sources: &Holders,
         targets: &Holders,
-    ) -> Names {
+    ) -> Result<Names, Vec<Fault>> {
         let carries = self.job.copy_alias_and_materialized;
-        let mut names = self.names_of_source(source, sources);
+        let mut names = self.names_of_source(source, sources).await?;
         for column in &target.columns {
             let computed = match source.column(&column.name) {
                 Some(_) if column.default_kind.is_inserted() || carries => continue,
@@ -23,24 +23,29 @@ impl Surveyor<'_> {
             };
             names.columns.insert(column.name.clone(), computed);
         }
-        self.add_functions(&mut names, targets);
-        names
+        self.add_functions(&mut names, targets).await?;
+        Ok(names)
     }
 
     /// Returns what the condition can use: the source's columns, and the functions that users defined there.
-    pub(super) fn names_of_source(&self, source: &TableDefinition, sources: &Holders) -> Names {
+    pub(super) async fn names_of_source(
+        &self,
+        source: &TableDefinition,
+        sources: &Holders,
+    ) -> Result<Names, Vec<Fault>> {
         let computed = |kind: DefaultKind| kind == DefaultKind::Alias;
         let columns = source.columns.iter().map(|column| {
             (column.name.clone(), computed(column.default_kind).then(|| column.default_expression.clone()))
         });
         let mut names = Names { columns: columns.collect(), ..Names::default() };
-        self.add_functions(&mut names, sources);
-        names
+        self.add_functions(&mut names, sources).await?;
+        Ok(names)
     }
 
-    fn add_functions(&self, names: &mut Names, holders: &Holders) {
-        for facts in holders.iter().flatten().filter_map(|node| self.fleet.known_facts(node)) {
-            for (name, body) in &facts.functions {
+    async fn add_functions(&self, names: &mut Names, holders: &Holders) -> Result<(), Vec<Fault>> {
+        for node in holders.iter().flatten() {
+            let found = self.fleet.particulars(node).await;
+            for (name, body) in &found.map_err(|error| vec![self.world(&error.to_string())])?.functions {
                 let known = names.functions.entry(name.clone()).or_insert_with(|| body.clone());
                 // One name for two functions: nobody can look into it.
                 if known != body {
@@ -48,6 +53,7 @@ impl Surveyor<'_> {
                 }
             }
         }
+        Ok(())
     }
 
     /// Returns the fault of an expression that does not give one value for each row.

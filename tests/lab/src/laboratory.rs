@@ -227,7 +227,7 @@ fn place_for_files() -> PathBuf {
     const ENOUGH: u64 = 8 << 30;
     let free = |path: &str| {
         let room = nix::sys::statvfs::statvfs(path).ok()?;
-        Some(u64::from(room.blocks_available()) * u64::from(room.fragment_size()))
+        Some(room.blocks_available() * room.fragment_size())
     };
     if env::var_os("TMPDIR").is_none() && free(MEMORY).is_some_and(|bytes| bytes >= ENOUGH) {
         return PathBuf::from(MEMORY);
