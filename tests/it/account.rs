@@ -105,7 +105,7 @@ fn jobs_that_add_to_the_same_partitions_take_turns(#[case] release: Release) {
     fill(&scene, &[0], BY_MONTH, 600, 2);
     scene.ask(0, &format!("CREATE TABLE {}.more {COLUMNS} {BY_MONTH}", scene.src));
     scene.ask(0, &format!("INSERT INTO {0}.more SELECT d, id + 1000000, s, v FROM {0}.hits", scene.src));
-    let refused = scene.run(&two_into_one(&scene, "failing", "fail")).with(1);
+    let refused = scene.run(&two_into_one(&scene, "failing", "fail")).with(2);
     refused.tells(&["tables/hits and tables/more both fill partition", "<if_target_not_empty>append"]);
     let task = two_into_one(&scene, "adding", "append");
     let frozen = scene.launch(&task).freeze_at("before-recorded").start();

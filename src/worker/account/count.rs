@@ -23,6 +23,7 @@ pub(in crate::worker) async fn source_rows(
     rows: Selection,
     columns: &[String],
 ) -> Result<u64, Error> {
+    let rows = rows.for_counting();
     let settings = fleet.settings(node, &source_counting_wishes(task)).await?;
     let facts = fleet.facts(node).await?;
     let answers_from_metadata = facts.settings.get(FROM_METADATA).is_some_and(|value| value != "0");
