@@ -10,7 +10,13 @@ use crate::columns::{EVERY_TYPE, EVERY_VALUE};
 use crate::copy::{BY_MONTH, COLUMNS, fill};
 use crate::harness::{Scene, Task, scene};
 
-const FEW: [&str; 5] = ["--max-table-tries=1", "--max-shard-partition-tries=2", "--retry-delay-ms=1", "--jobs", "1"];
+const FEW: [&str; 5] = [
+    "--max-table-tries=1",
+    "--max-shard-partition-tries=2",
+    "--max-shard-partition-piece-tries-for-alter=3",
+    "--retry-delay-ms=100",
+    "--jobs=1",
+];
 
 #[apply(both)]
 fn every_type_is_the_same_on_both_sides(#[case] release: Release) {

@@ -5,7 +5,10 @@
 //! last compressed frame or without any. Text behind Native rows is never taken for rows: the target refuses it. What is
 //! found here says why.
 
+use std::io::Read;
+
 use bytes::{Bytes, BytesMut};
+use ruzstd::decoding::StreamingDecoder;
 
 /// A compressed frame: 16 bytes of checksum, the method, both sizes, and the data. ClickHouse's own framing, since ever.
 const CHECKSUM: usize = 16;
@@ -149,7 +152,7 @@ impl Watch {
                     let size = u32::from_le_bytes([sizes[5], sizes[6], sizes[7], sizes[8]]) as usize;
                     lz4_flex::block::decompress(data, size.min(LARGEST)).ok()?
                 }
-                _ => return None,
+                _ => from_zstd(data)?,
             }
         } else {
             self.under_way.clone()
@@ -158,6 +161,14 @@ impl Watch {
         let text = &end[end.rfind("Code: ")?..];
         text.contains("DB::").then(|| text.trim_end().to_owned())
     }
+}
+
+/// What a frame compressed by ZSTD holds, as 26.9 writes its errors too. Its blocks have up to 1 MiB.
+fn from_zstd(data: &[u8]) -> Option<Vec<u8>> {
+    const MOST: u64 = 16 << 20;
+    let mut unpacked = Vec::new();
+    StreamingDecoder::new(data).ok()?.take(MOST).read_to_end(&mut unpacked).ok()?;
+    Some(unpacked)
 }
 
 /// What a whole frame unpacks to, as it says.
@@ -181,7 +192,11 @@ mod tests {
     const TEXT: &str = "Code: 395, e.displayText() = DB::Exception: no, e.what() = DB::Exception\n";
 
     fn frame(method: u8, data: &[u8]) -> Vec<u8> {
-        let packed = if method == LZ4 { lz4_flex::block::compress(data) } else { data.to_vec() };
+        let packed = match method {
+            LZ4 => lz4_flex::block::compress(data),
+            ZSTD => ruzstd::encoding::compress_to_vec(data, ruzstd::encoding::CompressionLevel::Fastest),
+            _ => data.to_vec(),
+        };
         let sizes = [(packed.len() + HEADER) as u32, data.len() as u32].map(u32::to_le_bytes);
         [vec![7; CHECKSUM], vec![method], sizes.concat(), packed].concat()
     }
@@ -201,10 +216,11 @@ mod tests {
         let plain = [rows.clone(), TEXT.into()].concat();
         let lz4 = [frame(LZ4, &rows), frame(LZ4, &failed)].concat();
         let none = [frame(LZ4, &rows), frame(NONE, &failed)].concat();
+        let zstd = [frame(ZSTD, &rows), frame(ZSTD, &failed)].concat();
         // Newer servers write it behind the frames.
         let behind = [frame(LZ4, &rows), TEXT.into()].concat();
         for (framed, stream, whole) in
-            [(false, plain, true), (true, lz4, true), (true, none, true), (true, behind, false)]
+            [(false, plain, true), (true, lz4, true), (true, none, true), (true, zstd, true), (true, behind, false)]
         {
             for piece in [1, 24, 25, 4096, 1 << 20] {
                 let watch = watched(framed, &stream, piece);
