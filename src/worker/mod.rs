@@ -46,6 +46,7 @@ pub mod planner;
 pub mod prepare;
 pub mod propose;
 pub mod publish;
+mod renew;
 mod run;
 pub mod shift;
 mod since;

@@ -66,6 +66,40 @@ fn a_task_edited_after_planning_is_refused_with_the_difference(#[case] release: 
     scene.check_status(&task);
 }
 
+/// The way from the refusal to the copy: what the message says, and the same command again.
+#[apply(both)]
+fn a_task_edited_before_any_row_was_copied_is_simply_taken(#[case] release: Release) {
+    let scene = scene!(release);
+    scene.short_sessions();
+    fill(&scene, &[0], BY_MONTH, 600, 2);
+    scene.ask(1, &format!("CREATE DATABASE {}", scene.dst));
+    scene.ask(1, &format!("CREATE TABLE {}.hits {COLUMNS} {BY_MONTH}", scene.dst));
+    scene.ask(1, &format!("INSERT INTO {}.hits VALUES ('2018-01-01', 1000000, 'other', 1)", scene.dst));
+    let hits = scene.table("hits");
+    let refused = scene.task(&[&[0]], &[&[1]]).with(hits.clone());
+    scene.run(&refused).with(1).tells(&["holds rows already", "if_target_not_empty"]);
+    let task = scene.task(&[&[0]], &[&[1]]).with(hits.clone().with("if_target_not_empty", "append"));
+    // Planned and prepared, and a worker that waits: nobody takes its task from under it.
+    let waiting = scene.launch(&task).freeze_at("tables-created").start();
+    waiting.freezes_at("tables-created");
+    let other = scene.task(&[&[0]], &[&[1]]).with(hits.with("where_condition", "id < 300"));
+    scene.run(&other).with(1).tells(&["somebody works on it"]);
+    waiting.kill_9();
+    scene.eventually("the session of the one that was killed is over", || {
+        let held = scene.children(&format!("{}/task_active_workers", task.path)).unwrap_or_default();
+        if held.is_empty() { Ok(()) } else { Err(format!("{held:?}")) }
+    });
+    scene.launch(&other).verb("check").run().reports(&["holds rows already"]);
+    let adding = scene.table("hits").with("if_target_not_empty", "append").with("where_condition", "id < 300");
+    let task = scene.task(&[&[0]], &[&[1]]).with(adding);
+    scene.run(&task).with(0).tells(&["no row of it was copied", "tables/hits/where_condition"]);
+    let ours = scene.ask(0, &format!("SELECT count() FROM {}.hits WHERE id < 300", scene.src));
+    assert_eq!(scene.ask(1, &format!("SELECT countIf(id < 1000000) FROM {}.hits", scene.dst)), ours);
+    scene.check_nothing_left(&task);
+    // Rows were copied: another file is another task.
+    scene.run(&other).with(2).tells(&["tables/hits/if_target_not_empty", "--task-path", "--remove --forget"]);
+}
+
 #[apply(both)]
 fn a_task_of_which_only_settings_were_edited_goes_on(#[case] release: Release) {
     let scene = scene!(release);

@@ -20,6 +20,7 @@ use super::RunError;
 use super::accept::refuse_differences;
 use super::fleet::Fleet;
 use super::ledger::Ledger;
+use super::renew::is_new;
 use super::survey::{Fault, SettingsNotes, notes_on_settings, refuse_lossy_conversions, survey_all};
 
 pub use nodes::{About, Left, NodeFacts};
@@ -157,10 +158,16 @@ async fn look(
         }
     };
     observed.jobs = task.tables.iter().map(|job| job.name.clone()).collect();
-    if let (Some(record), Some(keeper)) = (&record, &observed.keeper)
-        && let Err(error) = refuse_differences(&keeper.task_path, &record.inputs, Some(&task))
+    let mut record = record;
+    if let (Some(known), Some(keeper), Some(ledger)) = (&record, &observed.keeper, ledger)
+        && let Err(error) = refuse_differences(&keeper.task_path, &known.inputs, Some(&task))
     {
-        observed.faults.push(Fault::Task(error.to_string()));
+        if is_new(ledger, known).await? {
+            // `run` makes it anew.
+            record = None;
+        } else {
+            observed.faults.push(Fault::Task(error.to_string()));
+        }
     }
     let fleet = Fleet::new(request.warehouse.clone(), request.host.clone());
     let own = record.as_ref().map(|record| &record.id);

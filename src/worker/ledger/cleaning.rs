@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::keeper::{Conflict, Error, Op};
-use crate::protocol::{TaskId, TaskRecord};
+use crate::protocol::{PieceRecord, TaskId, TaskRecord};
 
 use super::super::fault_point::fault_point;
 use super::{Ledger, LedgerError, TASK, parsed};
@@ -64,6 +64,20 @@ impl Ledger {
             Some((record.id, place))
         });
         tasks.collect()
+    }
+
+    /// Whether anybody was ever told to copy something of the task.
+    pub async fn is_begun(&self) -> Result<bool, LedgerError> {
+        let groups = self.session.children(&self.path("pieces")).await?.unwrap_or_default();
+        let paths: Vec<String> = groups.iter().map(|group| self.path(&format!("pieces/{group}"))).collect();
+        for (path, stored) in paths.iter().zip(self.session.get_many(&paths).await?) {
+            let Some(stored) = stored else { continue };
+            let pieces: Vec<PieceRecord> = parsed(path, &stored.data)?;
+            if pieces.iter().any(|piece| piece.attempt > 0) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Removes the task from the coordinator, for who holds all its places under `place`. First the record says so, since
