@@ -70,9 +70,11 @@ pub enum EngineError {
 }
 
 impl Engine {
-    /// Reads `[ENGINE =] Name[(arguments)] [clauses]`.
+    /// Reads `[ENGINE =] Name[(arguments)] [clauses] [;]`.
     pub fn parse(text: &str) -> Result<Self, EngineError> {
-        let sql = lex::without_comments(text).map_err(|error| EngineError::Unbalanced(error.to_string()))?;
+        // What was copied from a statement may end like one, as it did for the original.
+        let sql = lex::without_comments(lex::without_end(text));
+        let sql = sql.map_err(|error| EngineError::Unbalanced(error.to_string()))?;
         let found = lex::tokens(&sql).map_err(|error| EngineError::Unbalanced(error.to_string()))?;
         let mut rest = &found[..];
         if let [engine, equals, tail @ ..] = rest
@@ -365,6 +367,17 @@ mod tests {
         );
         assert_eq!(expired("d GROUP BY a SET n = sum(n)"), None);
         assert_eq!(parsed("MergeTree ORDER BY a").expired(), Some(Vec::new()));
+    }
+
+    #[test]
+    fn an_engine_may_end_like_a_statement() {
+        let plain = "MergeTree PARTITION BY d ORDER BY (a, ';') SETTINGS storage_policy = ';'";
+        for end in [";", " ;\n ", ";; -- the end\n"] {
+            assert_eq!(parsed(&format!("{plain}{end}")), parsed(plain), "{end:?}");
+        }
+        for wrong in ["MergeTree ORDER BY a; SELECT 1", ";", "MergeTree ORDER BY ';"] {
+            assert!(Engine::parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -105,6 +105,18 @@ pub(crate) fn tokens(sql: &str) -> Result<Vec<Spanned>, LexError> {
     }
 }
 
+/// The text without the semicolons that end it, and without what is nothing behind them.
+pub(crate) fn without_end(sql: &str) -> &str {
+    // The first semicolon is where reading the text up to there works, and one sign further does not.
+    let ends = sql.match_indices(';').map(|(at, _)| at);
+    let end = ends
+        .into_iter()
+        .find(|at| tokens(&sql[..*at]).is_ok() && matches!(tokens(&sql[..=*at]), Err(LexError::Semicolon)));
+    let Some(end) = end else { return sql };
+    let rest = sql[end..].replace(';', " ");
+    if tokens(&rest).is_ok_and(|found| found.is_empty()) { &sql[..end] } else { sql }
+}
+
 /// The text with its comments left out and its ends trimmed; everything else as written.
 pub(crate) fn without_comments(sql: &str) -> Result<String, LexError> {
     let found = tokens(sql)?;

@@ -26,6 +26,18 @@ fn slow(scene: &Scene, rate: u32) -> Task {
     scene.task(&[&[0]], &[&[1]]).with(hits).more(&settings)
 }
 
+/// Pieces that take long enough to be seen on 25.8 too, which sends a small push at once whatever its limits: at a rate that the worker
+/// holds.
+fn slow_anywhere(scene: &Scene) -> Task {
+    if !scene.release().is_modern() {
+        return slow(scene, 60_000);
+    }
+    fill(scene, &[0], BY_MONTH, 60_000, 3);
+    let hits = scene.table("hits").engine(BY_MONTH).with("batch_bytes", "1");
+    let settings = "<settings><max_block_size>500</max_block_size></settings>";
+    scene.task(&[&[0]], &[&[1]]).with(hits).more(settings).more("<max_bytes_per_second>300000</max_bytes_per_second>")
+}
+
 /// The log of the one launch.
 fn log(scene: &Scene) -> String {
     let folders: Vec<PathBuf> =
@@ -150,7 +162,7 @@ fn without_a_terminal_there_is_a_line_now_and_then(#[case] release: Release) {
 #[apply(both)]
 fn on_a_terminal_bars_move_and_log_lines_are_whole(#[case] release: Release) {
     let scene = scene!(release);
-    let task = slow(&scene, 60_000);
+    let task = slow_anywhere(&scene);
     let ended = scene.launch(&task).args(&["--jobs=2"]).on_terminal().run().with(0);
     // What a person saw, as it came.
     let [lines, columns] = [SCREEN.0, SCREEN.1].map(|size| NonZeroU16::new(size).unwrap());
@@ -169,7 +181,7 @@ fn on_a_terminal_bars_move_and_log_lines_are_whole(#[case] release: Release) {
         whole |= bars.iter().any(|bar| bar.contains(" of 3 partitions published; 1 worker"));
     }
     assert!(most_bars == 2 && whole, "{most_bars} bars; {whole}: {}", ended.stderr);
-    // 25.8 gathers what a push sends, and counts a whole block of a million rows at once.
+    // 25.8 gathers what it gets, and counts a whole block of a million rows at once.
     if !release.is_modern() {
         assert!(shares.iter().any(|share| (1..100).contains(share)), "{shares:?}");
     }

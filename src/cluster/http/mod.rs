@@ -38,8 +38,10 @@ const QUICK: Duration = Duration::from_secs(5);
 const SHORT: Duration = Duration::from_secs(60);
 /// A query that reads one or a few columns of a whole table.
 const COUNTING: Duration = Duration::from_secs(3600);
-/// How often definitions are looked at before a table that vanished is an error.
-const LOOKS: u32 = 5;
+/// How often definitions are looked at before a table that vanished is an error, and the pause between two looks, which grows by itself
+/// each time: six seconds in all, so that another worker may remove its staging tables meanwhile.
+const LOOKS: u32 = 15;
+const LOOK_PAUSE: Duration = Duration::from_millis(60);
 /// How often a silent connection is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 /// After how long an idle connection is closed: well before the server does, which waits three seconds unless told else.
@@ -134,9 +136,11 @@ impl HttpWarehouse {
     where
         T: clickhouse::RowOwned + clickhouse::RowRead,
     {
-        for _ in 1..LOOKS {
+        for look in 1..LOOKS {
             match self.rows(node, doing, sql, SHORT).await {
-                Err(error) if matches!(error.code(), Some(UNKNOWN_TABLE | FILE_DOESNT_EXIST)) => {}
+                Err(error) if matches!(error.code(), Some(UNKNOWN_TABLE | FILE_DOESNT_EXIST)) => {
+                    tokio::time::sleep(LOOK_PAUSE * look).await;
+                }
                 other => return other,
             }
         }
