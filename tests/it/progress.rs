@@ -33,7 +33,7 @@ fn slow_anywhere(scene: &Scene) -> Task {
         return slow(scene, 60_000);
     }
     fill(scene, &[0], BY_MONTH, 60_000, 3);
-    let hits = scene.table("hits").engine(BY_MONTH).with("batch_bytes", "1");
+    let hits = scene.table("hits").engine(BY_MONTH).with("transfer", "relay").with("batch_bytes", "1");
     let settings = "<settings><max_block_size>500</max_block_size></settings>";
     scene.task(&[&[0]], &[&[1]]).with(hits).more(settings).more("<max_bytes_per_second>300000</max_bytes_per_second>")
 }
