@@ -171,7 +171,6 @@ pub fn judge_source(facts: SourceFacts) -> SourceVerdict {
     match (change, now) {
         (Change::None, _) if planned == selected => SourceVerdict::Even,
         (Change::None, _) => SourceVerdict::Differs,
-        (Change::Unknown, _) if planned == selected => SourceVerdict::Even,
         (_, None) => SourceVerdict::CountAgain,
         // The change came before the copy where the copy has the rows that came with it. Else nobody can tell.
         (Change::Copied, Some(now)) if now == selected && planned == selected => SourceVerdict::Moved(0),

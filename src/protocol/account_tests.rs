@@ -55,7 +55,9 @@ fn what_was_selected_is_what_was_counted_or_the_source_changed() {
     let judge = |planned, selected, change, now| judge_source(SourceFacts { planned, selected, change, now });
     assert_eq!(judge(10, 10, Change::None, None), SourceVerdict::Even);
     assert_eq!(judge(10, 9, Change::None, None), SourceVerdict::Differs);
-    assert_eq!(judge(10, 10, Change::Unknown, None), SourceVerdict::Even);
+    assert_eq!(judge(10, 10, Change::Unknown, None), SourceVerdict::CountAgain);
+    assert_eq!(judge(10, 10, Change::Unknown, Some(10)), SourceVerdict::Even);
+    assert_eq!(judge(10, 10, Change::Unknown, Some(12)), SourceVerdict::Moved(2));
     assert_eq!(judge(10, 9, Change::Unknown, None), SourceVerdict::CountAgain);
     assert_eq!(judge(10, 9, Change::Unknown, Some(10)), SourceVerdict::Differs);
     assert_eq!(judge(10, 12, Change::Unknown, Some(12)), SourceVerdict::Even);

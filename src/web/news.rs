@@ -100,6 +100,7 @@ fn head(status: &Status) -> Status {
         workers: status.workers.clone(),
         waits: status.waits.clone(),
         errors: status.errors.clone(),
+        account: status.account.clone(),
         silent: status.silent.clone(),
     }
 }

@@ -1,6 +1,7 @@
 //! The workers of a task: at most `max_workers` have a place at once, the others wait for one. Who cleans up after dead
 //! workers takes all places at once, and nobody gets one until that is over.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -8,7 +9,7 @@ use futures::future::select_all;
 
 use crate::keeper::{Change, Conflict, Error, Op, Session, create_if_absent};
 use crate::protocol::Order;
-use crate::task::{SecretSource, Task};
+use crate::task::{SecretSource, Task, differences};
 
 use super::interrupt::Interrupt;
 use super::ledger::{Ledger, LedgerError, PLACES, PLACES_VERSION as VERSION};
@@ -29,16 +30,35 @@ pub enum Seat {
     Cancelled,
 }
 
+/// How many workers a task lets work at a time.
+pub struct Limit<'a> {
+    /// The task as this worker knows it.
+    pub task: &'a Task,
+    /// What the plan depends on.
+    pub inputs: &'a BTreeMap<String, String>,
+    /// Whom to ask what a description does not say itself.
+    pub secrets: &'a dyn SecretSource,
+}
+
+impl Limit<'_> {
+    /// That of a description, if workers use it: one that does not parse, or of which the plan depends on what was changed, counts for
+    /// nothing.
+    fn of(&self, description: &str) -> Option<u32> {
+        let task = Task::parse(description, self.secrets).ok()?.task;
+        differences(self.inputs, &task.plan_inputs()).is_empty().then_some(task.max_workers)
+    }
+}
+
 /// Waits for a place. Gives up only when told to, or when the session is lost.
 pub async fn take_seat(
     ledger: &Ledger,
     worker: &str,
-    secrets: &dyn SecretSource,
+    known: &Limit<'_>,
     interrupt: &Interrupt,
 ) -> Result<Seat, LedgerError> {
     let session = ledger.session();
     create_if_absent(session.as_ref(), &ledger.path(VERSION), Vec::new()).await?;
-    let mut told = false;
+    let (mut told, mut last_good) = (false, known.task.max_workers);
     loop {
         let (places, places_change) = session.watch_children(&ledger.path(PLACES)).await?;
         let (description, description_change) = ledger.watch_description().await?;
@@ -50,7 +70,8 @@ pub async fn take_seat(
             let path = ledger.path(PLACES);
             return Err(LedgerError::Damaged { path, why: "it is gone: the task was deleted".into() });
         };
-        let limit = description.as_deref().map_or(u32::MAX, |text| max_workers(text, secrets)) as usize;
+        last_good = description.as_deref().and_then(|text| known.of(text)).unwrap_or(last_good);
+        let limit = last_good as usize;
         let taker = places.iter().find(|place| is_all(place));
         if places.len() < limit && taker.is_none() && order.lets_begin() {
             let version = session.get(&ledger.path(VERSION)).await?.map(|stored| stored.version);
@@ -164,10 +185,6 @@ pub async fn any(changes: Vec<Change>) {
     let _ = select_all(changes.into_iter().map(|change| change.fired().boxed())).await;
 }
 
-fn max_workers(description: &str, secrets: &dyn SecretSource) -> u32 {
-    Task::parse(description, secrets).map_or(u32::MAX, |parsed| parsed.task.max_workers)
-}
-
 /// The session of a ledger, for waiting on its end.
 pub fn session(ledger: &Ledger) -> Arc<dyn Session> {
     ledger.session().clone()
@@ -182,6 +199,21 @@ mod tests {
 
     use super::*;
 
+    fn text(max_workers: u32) -> String {
+        let cluster = |name, host| format!("<{name}><shard><replica><host>{host}</host></replica></shard></{name}>");
+        format!(
+            "<clickhouse><max_workers>{max_workers}</max_workers><remote_servers>{}{}</remote_servers><tables><t>\
+             <cluster_pull>s</cluster_pull><database_pull>d</database_pull><table_pull>t</table_pull>\
+             <cluster_push>u</cluster_push><database_push>d</database_push><table_push>t</table_push></t></tables></clickhouse>",
+            cluster("s", "a"),
+            cluster("u", "b")
+        )
+    }
+
+    fn task(max_workers: u32) -> Task {
+        Task::parse(&text(max_workers), &GivenSecrets::default()).unwrap().task
+    }
+
     async fn ledger(coordinator: &MemoryCoordinator) -> Ledger {
         let ledger = Ledger::new(coordinator.session().await.unwrap(), "/t");
         for name in [PLACES, "claims"] {
@@ -195,8 +227,10 @@ mod tests {
         let coordinator = MemoryCoordinator::new();
         let (worker, cleaner) = (ledger(&coordinator).await, ledger(&coordinator).await);
         let (_hand, interrupt) = Interrupt::by_hand();
-        let secrets = GivenSecrets::default();
-        let seat = || take_seat(&worker, "w", &secrets, &interrupt);
+        let (task, secrets) = (task(2), GivenSecrets::default());
+        let inputs = task.plan_inputs();
+        let limit = Limit { task: &task, inputs: &inputs, secrets: &secrets };
+        let seat = || take_seat(&worker, "w", &limit, &interrupt);
 
         assert_eq!(seat().await.unwrap(), Seat::Taken);
         assert!(!take_all(&cleaner, &cleaner_place("c"), "c").await.unwrap());
@@ -218,6 +252,31 @@ mod tests {
         assert_eq!(waiting.await.unwrap(), Seat::Taken);
     }
 
+    /// What workers do not use says nothing of how many may work: the last good description does, for those who wait too.
+    #[tokio::test]
+    async fn who_waits_for_a_place_goes_by_the_last_good_description() {
+        let coordinator = MemoryCoordinator::new();
+        let (first, second) = (ledger(&coordinator).await, ledger(&coordinator).await);
+        let (_hand, interrupt) = Interrupt::by_hand();
+        let (task, secrets) = (task(1), GivenSecrets::default());
+        let inputs = task.plan_inputs();
+        let limit = Limit { task: &task, inputs: &inputs, secrets: &secrets };
+        assert_eq!(take_seat(&first, "a", &limit, &interrupt).await.unwrap(), Seat::Taken);
+        let path = first.path("description");
+        create_if_absent(first.session().as_ref(), &path, text(1).into_bytes()).await.unwrap();
+        let mut waiting = std::pin::pin!(take_seat(&second, "b", &limit, &interrupt));
+        let other = text(9).replace("<table_push>t<", "<table_push>u<");
+        for useless in ["<clickhouse".to_owned(), other] {
+            first.upload(&useless).await.unwrap();
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+                assert!(futures::poll!(&mut waiting).is_pending(), "{useless}");
+            }
+        }
+        first.upload(&text(2)).await.unwrap();
+        assert_eq!(waiting.await.unwrap(), Seat::Taken);
+    }
+
     /// Whoever is faster, never both: the places are looked at by both before either takes one.
     #[tokio::test]
     async fn a_worker_and_a_cleaner_never_both_have_places() {
@@ -226,8 +285,10 @@ mod tests {
             let coordinator = MemoryCoordinator::new();
             let (worker, cleaner) = (ledger(&coordinator).await, ledger(&coordinator).await);
             let (_hand, interrupt) = Interrupt::by_hand();
-            let secrets = GivenSecrets::default();
-            let mut seat = std::pin::pin!(take_seat(&worker, "w", &secrets, &interrupt));
+            let (task, secrets) = (task(2), GivenSecrets::default());
+            let inputs = task.plan_inputs();
+            let limit = Limit { task: &task, inputs: &inputs, secrets: &secrets };
+            let mut seat = std::pin::pin!(take_seat(&worker, "w", &limit, &interrupt));
             let place = cleaner_place("c");
             let mut all = std::pin::pin!(take_all(&cleaner, &place, "c"));
             // One goes `lead` steps ahead of the other; both then go on in turn.

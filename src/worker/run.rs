@@ -298,7 +298,8 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
     async fn with_session(&self, accepted: &mut Accepted) -> Result<Option<Summary>, RunError> {
         loop {
             let secrets = self.launch.secrets.as_ref();
-            match crew::take_seat(self.ledger, self.worker, secrets, self.interrupt).await? {
+            let limit = crew::Limit { task: &accepted.task, inputs: &accepted.record.inputs, secrets };
+            match crew::take_seat(self.ledger, self.worker, &limit, self.interrupt).await? {
                 Seat::Taken => {}
                 Seat::Interrupted => return Ok(Some(ended(Ending::Interrupted, accepted))),
                 Seat::Cancelled => return Ok(Some(ended(Ending::Cancelled, accepted))),

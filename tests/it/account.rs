@@ -45,6 +45,9 @@ fn rows_that_leave_or_join_the_target_are_a_difference(#[case] release: Release)
     scene.check_nothing_left(&task);
     // It stays known.
     scene.run(&task).with(4).reports(&["DIFFERENT: target shard 1", "201801 holds 0 rows"]);
+    let status =
+        scene.launch(&task).verb("status").run().reports(&["DIFFERENT: target shard 1", "201801 holds 0 rows"]);
+    assert!(status.stdout.contains("DIFFERENT: target shard 2"), "{}", status.stdout);
 }
 
 #[apply(both)]
@@ -60,6 +63,21 @@ fn a_source_that_changes_is_not_accounted_until_it_is_copied_again(#[case] relea
     scene.launch(&task).args(&["--incremental"]).run().with(0);
     scene.check(&task);
     scene.run(&task).with(0);
+}
+
+/// Nothing but its rows tells that such a source was written to.
+#[apply(both)]
+fn a_source_without_parts_that_changes_is_not_accounted(#[case] release: Release) {
+    let scene = scene!(release);
+    scene.ask(0, &format!("CREATE TABLE {}.hits {COLUMNS} ENGINE = Log", scene.src));
+    scene.ask(0, &rows_of_others(&scene.src, "2018-01-03", 600));
+    let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id").with("verify", "none");
+    let task = scene.task(&[&[0]], &[&[1], &[2]]).with(hits);
+    let worker = published(&scene, &task);
+    scene.ask(0, &rows_of_others(&scene.src, "2018-01-03", 7));
+    worker.thaw();
+    worker.ends().with(3).reports(&["not accounted: table hits: the source changed", "7 rows"]);
+    assert_eq!(scene.sum(&[1, 2], &format!("SELECT count() FROM {}.hits", scene.dst)), 600);
 }
 
 /// A merge of the source's parts is no change; two table jobs that add to one partition are added up, with the rows before.

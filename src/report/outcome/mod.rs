@@ -15,7 +15,6 @@ use serde::Serialize;
 
 use crate::plan::TablePlan;
 use crate::protocol::TableBoard;
-use crate::protocol::account::Findings;
 use crate::worker::Ending;
 use crate::worker::bulk::Bulk;
 use crate::worker::status::Sight;
@@ -83,8 +82,6 @@ pub struct Outcome {
     pub seconds: f64,
     /// What was odd: all warnings and errors that this worker logged.
     pub warnings: Vec<String>,
-    /// What the account of a finished task found (I7).
-    pub account: Findings,
     /// How long all workers did what.
     pub spent: Spent,
     /// How much they copied when; absent where that was not recorded.
@@ -177,7 +174,6 @@ impl Outcome {
             ended,
             seconds,
             warnings,
-            account: account.clone(),
             spent: Spent::of(boards),
             throughput: Throughput::of(plans, boards),
             shards: facts::shards(plans, bulk),
@@ -258,7 +254,6 @@ pub(super) mod tests {
             ended: "2026-01-02T03:04:05Z".into(),
             seconds: 1.5,
             warnings: vec!["task.xml: odd".into()],
-            account: Findings::default(),
             spent: Spent { waiting: 0, transferring: 5000, verifying: 1000, publishing: 250 },
             throughput: Some(Throughput { began: Moment(1000), ended: Moment(3000), stretch: 1000, bytes: vec![7, 9] }),
             shards: vec![ShardBulk {
@@ -289,7 +284,7 @@ pub(super) mod tests {
             json!(taken),
             json!(["partial", 3, "w-1", "1.2.3", "2026-01-02T03:04:05Z", 1.5, warnings, throughput])
         );
-        for name in ["error", "account", "spent", "shards", "plans"] {
+        for name in ["error", "spent", "shards", "plans"] {
             object.remove(name).unwrap();
         }
         assert_eq!(report, of(&serde_json::to_string(&status()).unwrap()));

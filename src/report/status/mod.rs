@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::plan::TablePlan;
+use crate::protocol::account::Findings;
 use crate::protocol::{BatchState, Order, PieceState, TableBoard};
 use crate::worker::status::Sight;
 
@@ -50,6 +51,8 @@ pub struct Status {
     pub waits: Vec<String>,
     /// What failed last, of what is not done: with attempts to come, or without.
     pub errors: Vec<ErrorStatus>,
+    /// What the account of a finished task found (I7).
+    pub account: Findings,
     /// Servers that did not answer.
     pub silent: Vec<String>,
 }
@@ -238,6 +241,7 @@ impl Status {
             workers: workers(sight),
             waits: waits(sight),
             errors: errors(sight),
+            account: sight.record.account.clone(),
             silent: sight.silent.clone(),
         };
         status.state = status.state(sight);
@@ -259,6 +263,7 @@ impl Status {
             workers: Vec::new(),
             waits: Vec::new(),
             errors: Vec::new(),
+            account: Findings::default(),
             silent: Vec::new(),
         }
     }
@@ -436,6 +441,7 @@ pub(super) mod tests {
             workers: vec![worker("w-1"), worker("w-2")],
             waits: Vec::new(),
             errors: Vec::new(),
+            account: Findings::default(),
             silent: Vec::new(),
         }
     }

@@ -76,6 +76,9 @@ impl fmt::Display for Status {
             let again = if error.tried_again { "is tried again" } else { "failed" };
             writeln!(f, "{} {again}: {}", error.what, error.error)?;
         }
+        for line in self.account.lines() {
+            writeln!(f, "{line}")?;
+        }
         for silent in &self.silent {
             writeln!(f, "No answer: {silent}")?;
         }

@@ -95,6 +95,12 @@ function bar(label) {
 const whole = bar("The whole task");
 byId("whole").append(whole.element, whole.words);
 
+// What the account of a finished task found, a line each.
+function found(account) {
+  const unknown = account.unaccounted.map((line) => `not accounted: ${line}`);
+  return account.differences.map((line) => `DIFFERENT: ${line}`).concat(unknown);
+}
+
 function showFigures(status) {
   const partitions = status.total.partitions;
   const all = Object.values(partitions).reduce((sum, count) => sum + count, 0);
@@ -104,7 +110,7 @@ function showFigures(status) {
     ["Rate", status.bytes_per_second ? `${size(status.bytes_per_second)}/s` : "–"],
     ["Time left", status.seconds_left ? duration(status.seconds_left) : "–"],
     ["Retries", number(status.total.retries)],
-    ["Errors", number(status.errors.length + status.silent.length)],
+    ["Errors", number(status.errors.length + found(status.account).length + status.silent.length)],
     ["Workers", number(status.workers.length)],
   ];
   const made = ([name, value]) => {
@@ -381,7 +387,7 @@ function showStatus(status, partitions) {
   list(byId("workers"), status.workers, "Nobody works on the task.", workerItem);
   list(byId("waits"), status.waits, "Nothing waits for anything but a worker.", (wait) => make("li", "", wait));
   const errors = status.errors.map((error) => `${error.what}: ${error.error}${error.tried_again ? " (is tried again)" : ""}`);
-  list(byId("errors"), errors.concat(status.silent), "None.", (line) => make("li", "", line));
+  list(byId("errors"), found(status.account).concat(errors, status.silent), "None.", (line) => make("li", "", line));
   if (opened) showDetails();
 }
 

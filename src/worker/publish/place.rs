@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::{join_all, try_join_all};
 use tokio::time::Instant;
 
-use crate::cluster::Placing;
+use crate::cluster::{Placing, Settings};
 use crate::model::{PartitionId, PartitionValue};
 use crate::protocol::{PartitionFacts, Policy, Published, Step, decide, is_complete};
 
@@ -15,6 +15,9 @@ use super::super::fault_point::fault_point;
 use super::super::site::AttemptError;
 use super::placed::{self, NodeRows};
 use super::{Before, CATCH_UP_LIMIT, DISPLACED_LIMIT, Gathered, PER_ALTER, Publication};
+
+/// What was decided for each partition of a target node, and from which facts.
+type Steps = BTreeMap<PartitionId, (Step, PartitionFacts)>;
 
 /// What was done on one target node.
 struct Done {
@@ -161,29 +164,41 @@ impl Publication<'_> {
         part: &Gathered,
         ids: &[PartitionId],
         renewed: &BTreeSet<PartitionId>,
-        (before, earlier): (&Before, &Before),
+        before: (&Before, &Before),
     ) -> Result<Done, AttemptError> {
-        let site = self.site;
-        let warehouse = &site.fleet.warehouse;
-        let table = &part.target.name;
-        let policy = site.policy(self.batch.table);
-        let settings = site.target_settings(&part.node).await?;
-        let present = warehouse.rows_by_partition(&part.node, table, Some(ids)).await?;
+        let warehouse = &self.site.fleet.warehouse;
+        let settings = self.site.target_settings(&part.node).await?;
+        let steps = self.steps_on(part, ids, renewed, before).await?;
+        self.carry_out(part, &steps, &settings).await?;
+        let counts = warehouse.rows_by_partition(&part.node, &part.target.name, Some(ids)).await?;
+        let remarks = judge_counts(part, &steps, &counts)?;
+        let placed = steps.iter().filter_map(|(id, (step, facts))| Some((id.clone(), placed::rows(step, *facts)?)));
+        Ok(Done { placed: placed.collect(), counts, remarks })
+    }
+
+    /// Looks at the target's partitions on a node, and decides what to do with each.
+    async fn steps_on(
+        &self,
+        part: &Gathered,
+        ids: &[PartitionId],
+        renewed: &BTreeSet<PartitionId>,
+        (before, earlier): (&Before, &Before),
+    ) -> Result<Steps, AttemptError> {
+        let (site, table) = (self.site, &part.target.name);
+        let present = site.fleet.warehouse.rows_by_partition(&part.node, table, Some(ids)).await?;
         let recorded = earlier.contains_key(&part.node.address()) || self.of_another_replica(part, earlier).is_some();
-        let mut steps: BTreeMap<PartitionId, (Step, PartitionFacts)> = BTreeMap::new();
+        let mut steps = Steps::new();
         for id in ids {
             // What an earlier pass has copied is ours, and gives way; --safe-mode lets nothing be dropped all the same.
             let ours = renewed.contains(id) && !site.conduct.safe_mode;
-            let policy = if ours { Policy::Replace } else { policy };
+            let policy = if ours { Policy::Replace } else { site.policy(self.batch.table) };
+            let adds = policy == Policy::Append;
             let mut facts = PartitionFacts {
                 staged: part.staged.get(id).copied().unwrap_or(0),
                 present: present.get(id).copied().unwrap_or(0),
                 same: None,
-                before: before
-                    .get(&part.node.address())
-                    .filter(|_| policy == Policy::Append)
-                    .and_then(|rows| rows.get(id).copied()),
-                retried: self.number > 1 && (policy != Policy::Append || recorded),
+                before: before.get(&part.node.address()).filter(|_| adds).and_then(|rows| rows.get(id).copied()),
+                retried: self.number > 1 && (!adds || recorded),
                 merges_rows: site.merges_rows(self.batch.table, &part.target),
                 expires: part.target.has_ttl(),
             };
@@ -204,50 +219,29 @@ impl Publication<'_> {
             }
             steps.insert(id.clone(), (step, facts));
         }
+        Ok(steps)
+    }
+
+    /// Does what was decided, and waits until nothing of it can be undone by a restart of the server.
+    async fn carry_out(&self, part: &Gathered, steps: &Steps, settings: &Settings) -> Result<(), AttemptError> {
+        let (warehouse, table) = (&self.site.fleet.warehouse, &part.target.name);
         let of = |wanted: Step| -> Vec<PartitionId> {
             steps.iter().filter(|(_, (step, _))| *step == wanted).map(|(id, _)| id.clone()).collect()
         };
         for some in of(Step::Replace).chunks(PER_ALTER) {
             self.still_ours().await?;
-            warehouse.place(&part.node, Placing::Replace, table, &part.from, some, &settings).await?;
+            warehouse.place(&part.node, Placing::Replace, table, &part.from, some, settings).await?;
         }
         for some in of(Step::Drop).chunks(PER_ALTER) {
             self.still_ours().await?;
-            warehouse.drop_partitions(&part.node, table, some, &settings).await?;
+            warehouse.drop_partitions(&part.node, table, some, settings).await?;
         }
-        self.append(part, &of(Step::Append), &steps, &settings).await?;
-        let displaced: Vec<PartitionId> = steps
+        self.append(part, &of(Step::Append), steps, settings).await?;
+        let displaced = steps
             .iter()
             .filter(|(_, (step, facts))| matches!(step, Step::Replace | Step::Drop) && facts.present > 0)
-            .map(|(id, _)| id.clone())
-            .collect();
-        self.await_displaced(part, &displaced).await?;
-        let counts = warehouse.rows_by_partition(&part.node, table, Some(ids)).await?;
-        let mut remarks = Vec::new();
-        for (id, (step, facts)) in &steps {
-            let counted = counts.get(id).copied().unwrap_or(0);
-            if !is_complete(step, *facts, counted) {
-                return Err(AttemptError::Mismatch(format!(
-                    "{}: partition {id} of {table} holds {counted} rows after {} were put in place",
-                    part.node, facts.staged
-                )));
-            }
-            if *step == Step::Leave {
-                remarks.push(format!(
-                    "partition {id} of {table} was left as it is: it holds {counted} rows on {}",
-                    part.node
-                ));
-            }
-            if facts.expires && counted < facts.staged {
-                remarks.push(format!(
-                    "the TTL of {table} removed {} of {} rows of partition {id}: they are no loss of the copy",
-                    facts.staged - counted,
-                    facts.staged
-                ));
-            }
-        }
-        let placed = steps.iter().filter_map(|(id, (step, facts))| Some((id.clone(), placed::rows(step, *facts)?)));
-        Ok(Done { placed: placed.collect(), counts, remarks })
+            .map(|(id, _)| id.clone());
+        self.await_displaced(part, &displaced.collect::<Vec<_>>()).await
     }
 
     /// Adds partitions to what is there. A Replicated table takes a part with a content that it has seen for a repetition,
@@ -256,8 +250,8 @@ impl Publication<'_> {
         &self,
         part: &Gathered,
         ids: &[PartitionId],
-        steps: &BTreeMap<PartitionId, (Step, PartitionFacts)>,
-        settings: &crate::cluster::Settings,
+        steps: &Steps,
+        settings: &Settings,
     ) -> Result<(), AttemptError> {
         let warehouse = &self.site.fleet.warehouse;
         let table = &part.target.name;
@@ -336,6 +330,37 @@ impl Publication<'_> {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     }
+}
+
+/// Compares what a target node holds now with what was decided.
+///
+/// # Errors
+/// [`AttemptError::Mismatch`] where a partition holds other rows than it must.
+fn judge_counts(
+    part: &Gathered,
+    steps: &Steps,
+    counts: &BTreeMap<PartitionId, u64>,
+) -> Result<Vec<String>, AttemptError> {
+    let (node, table) = (&part.node, &part.target.name);
+    let mut remarks = Vec::new();
+    for (id, (step, facts)) in steps {
+        let (counted, staged) = (counts.get(id).copied().unwrap_or(0), facts.staged);
+        if !is_complete(step, *facts, counted) {
+            return Err(AttemptError::Mismatch(format!(
+                "{node}: partition {id} of {table} holds {counted} rows after {staged} were put in place"
+            )));
+        }
+        if *step == Step::Leave {
+            remarks.push(format!("partition {id} of {table} was left as it is: it holds {counted} rows on {node}"));
+        }
+        if facts.expires && counted < staged {
+            remarks.push(format!(
+                "the TTL of {table} removed {} of {staged} rows of partition {id}: they are no loss of the copy",
+                staged - counted
+            ));
+        }
+    }
+    Ok(remarks)
 }
 
 /// All that was done, or the first error; before others those of nodes that must be looked at again, all together.

@@ -208,10 +208,8 @@ impl Surveyor<'_> {
         self.check_names([&source, &target], &sources, &targets).await?;
         let zones = self.zones(&sources, &targets).await?;
         self.check_target(&target, existing.node.as_deref())?;
-        let matched = match_columns(&source, &target, self.job.copy_alias_and_materialized).map_err(|problems| {
-            let at = existing.node.as_ref().map(|node| format!("{node}: ")).unwrap_or_default();
-            problems.into_iter().map(|problem| self.world(&format!("{at}{problem}"))).collect::<Vec<_>>()
-        });
+        let matched = match_columns(&source, &target, self.job.copy_alias_and_materialized)
+            .map_err(|problems| self.of_columns(existing.node.as_deref(), problems));
         // What is told beside columns that do not fit is not told one run later.
         let paths = self.check_paths(&target, &targets, &existing.missing, (&source, &sources)).await;
         let space = self.may_write(&targets).await;
@@ -243,7 +241,7 @@ impl Surveyor<'_> {
         let replicated = self.replicated(&target, &mut remarks);
         let filtered = self.filters_at_the_source(&relation, &key, sharding.as_ref());
         self.can_transfer(&sources, &targets, filtered, &mut remarks).await?;
-        let mut survey = Survey {
+        self.judged_for_clone(Survey {
             job: self.at,
             source,
             sources,
@@ -262,7 +260,18 @@ impl Surveyor<'_> {
             remarks,
             against_clone: None,
             variants: found.variants.into_iter().map(|(table, _)| table).collect(),
-        };
+        })
+        .await
+    }
+
+    /// Faults of columns that do not fit those of the table on a node.
+    fn of_columns<P: std::fmt::Display>(&self, node: Option<&Node>, problems: Vec<P>) -> Vec<Fault> {
+        let at = node.map(|node| format!("{node}: ")).unwrap_or_default();
+        problems.into_iter().map(|problem| self.world(&format!("{at}{problem}"))).collect()
+    }
+
+    /// Adds what is against a clone, which is a fault where the task wants one.
+    async fn judged_for_clone(&self, mut survey: Survey) -> Result<Survey, Vec<Fault>> {
         survey.against_clone = self.against_clone(&survey).await;
         match &survey.against_clone {
             Some(why) if self.job.transfer == Some(Way::Clone) => Err(vec![self.world(&no_clone(why))]),
