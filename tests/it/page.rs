@@ -99,7 +99,7 @@ const MANY: &str = r#"(() => {
   const news = (whole, partitions) => ({
     whole, seen_at: new Date().toISOString(), stale: null, partitions, events: [], rates: [],
     status: { schema: 1, task: "0123456789ab", path: "/many", state: "copying", bytes_per_second: 1, seconds_left: 1,
-      workers: [], waits: [], errors: [], silent: [],
+      workers: [], waits: [], errors: [], account: { differences: [], unaccounted: [] }, silent: [],
       total: { partitions: { pending: 10000 }, rows: 1, rows_copied: 0, rows_published: 0, bytes: 1, bytes_copied: 0, retries: 0 },
       tables: [{ name: "many", source: "a.b", target: "c.d", remarks: [], partitions: [],
         amounts: { partitions: { pending: 10000 }, rows: 1, rows_copied: 0, rows_published: 0, bytes: 1, bytes_copied: 0 } }] } });
