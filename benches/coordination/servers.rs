@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 use async_trait::async_trait;
 use clickhouse_copier::cluster::memory::MemoryWarehouse;
 use clickhouse_copier::cluster::{
-    Digest, Error, Kind, PartList, PartSizes, Particulars, Placing, Probe, ReplicaState, Running, ServerFacts,
+    Digest, Error, Kind, PartList, PartSizes, Placing, Probe, ReplicaState, Running, ServerContext, ServerFacts,
     Settings, Tally, Transfer, Warehouse,
 };
 use clickhouse_copier::model::{Node, PartitionId, PartitionValue, TableName};
@@ -92,8 +92,8 @@ impl Warehouse for Servers {
         Ok(self.facts.clone())
     }
 
-    async fn particulars(&self, _: &Node) -> Result<Particulars, Error> {
-        Ok(Particulars { zones: vec!["UTC".into()], ..Particulars::default() })
+    async fn context(&self, _: &Node) -> Result<ServerContext, Error> {
+        Ok(ServerContext { zones: vec!["UTC".into()], ..ServerContext::default() })
     }
 
     async fn database_engine(&self, _: &Node, _: &str) -> Result<Option<String>, Error> {

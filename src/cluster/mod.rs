@@ -48,10 +48,10 @@ pub struct ServerFacts {
     pub setting_rules: BTreeMap<String, SettingRule>,
 }
 
-/// What the definition of a table, a key or a condition can hang on at a server.
+/// What definitions of tables, keys and conditions depend on at a server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Particulars {
-    /// Its macros; none where the account may not see them.
+pub struct ServerContext {
+    /// Its macros. Empty where the account has no right to see them.
     pub macros: BTreeMap<String, String>,
     /// The time zone of our sessions, and after it that of the server where it is another one.
     pub zones: Vec<String>,
@@ -201,8 +201,8 @@ pub enum Placing {
 pub trait Warehouse: Probe {
     /// What the server is.
     async fn server(&self, node: &Node) -> Result<ServerFacts, Error>;
-    /// What definitions and expressions can hang on there.
-    async fn particulars(&self, node: &Node) -> Result<Particulars, Error>;
+    /// What definitions and expressions depend on there.
+    async fn context(&self, node: &Node) -> Result<ServerContext, Error>;
     /// The settings that tables of the MergeTree family can have there.
     async fn merge_tree_settings(&self, node: &Node) -> Result<BTreeSet<String>, Error>;
     /// The engine of a database (`Ordinary`, `Atomic`, `Replicated`, …); `None` when there is no such one.

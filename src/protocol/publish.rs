@@ -11,7 +11,7 @@ pub struct PartitionFacts {
     pub same: Option<bool>,
     /// For `append`: rows that were there before the first row of ours was added.
     pub before: Option<u64>,
-    /// Whether an earlier attempt at publishing may have got this far. For `append`: not before what was there is recorded.
+    /// Whether an earlier attempt at publishing may have got this far. With `append`: whether an earlier one recorded `before`.
     pub retried: bool,
     /// Whether merges of the target may remove rows by design.
     pub merges_rows: bool,
@@ -49,7 +49,7 @@ pub enum Step {
     Leave,
     /// Stop: what is there is not ours.
     Refuse(String),
-    /// Begin anew: somebody adds rows at this time, and none of ours is there.
+    /// Look at the partition again: somebody else has added rows since the look, and none of ours is there.
     LookAgain,
 }
 

@@ -52,6 +52,14 @@ pub(crate) enum LexError {
 
 /// Takes a text apart; comments and white space are left out.
 pub(crate) fn tokens(sql: &str) -> Result<Vec<Spanned>, LexError> {
+    match tokens_before_semicolon(sql)? {
+        (_, Some(_)) => Err(LexError::Semicolon),
+        (found, None) => Ok(found),
+    }
+}
+
+/// Takes a text apart up to its first semicolon, and returns where that is. Brackets must be closed where there is none.
+fn tokens_before_semicolon(sql: &str) -> Result<(Vec<Spanned>, Option<usize>), LexError> {
     let bytes = sql.as_bytes();
     let mut found = Vec::new();
     let mut open: Vec<char> = Vec::new();
@@ -78,7 +86,7 @@ pub(crate) fn tokens(sql: &str) -> Result<Vec<Spanned>, LexError> {
                 at += rest.find(|c: char| !is_word(c)).unwrap_or(rest.len());
                 Token::Word
             }
-            ';' => return Err(LexError::Semicolon),
+            ';' => return Ok((found, Some(at))),
             c => {
                 at += c.len_utf8();
                 Token::Sign(c)
@@ -101,18 +109,13 @@ pub(crate) fn tokens(sql: &str) -> Result<Vec<Spanned>, LexError> {
     }
     match open.last() {
         Some(c) => Err(LexError::OpenBracket(*c)),
-        None => Ok(found),
+        None => Ok((found, None)),
     }
 }
 
-/// The text without the semicolons that end it, and without what is nothing behind them.
+/// The text without the semicolons that end it, and without the white space and the comments behind them.
 pub(crate) fn without_end(sql: &str) -> &str {
-    // The first semicolon is where reading the text up to there works, and one sign further does not.
-    let ends = sql.match_indices(';').map(|(at, _)| at);
-    let end = ends
-        .into_iter()
-        .find(|at| tokens(&sql[..*at]).is_ok() && matches!(tokens(&sql[..=*at]), Err(LexError::Semicolon)));
-    let Some(end) = end else { return sql };
+    let Ok((_, Some(end))) = tokens_before_semicolon(sql) else { return sql };
     let rest = sql[end..].replace(';', " ");
     if tokens(&rest).is_ok_and(|found| found.is_empty()) { &sql[..end] } else { sql }
 }

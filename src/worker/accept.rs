@@ -11,7 +11,7 @@ use crate::task::{Faults, IfTargetNotEmpty, SecretSource, TableJob, Task, differ
 use super::fault_point::fault_point;
 use super::fleet::Fleet;
 use super::ledger::{Cache, Ledger};
-use super::renew::{Renewal, renew};
+use super::renew::renew;
 use super::run::{Ending, Launch, RunError, Summary};
 use super::survey::{Survey, refuse_lossy_conversions, survey};
 
@@ -58,24 +58,19 @@ fn refuse_incremental(launch: &Launch, task: &Task) -> Result<(), RunError> {
 /// wrong with it.
 pub(super) async fn begin(launch: &Launch, ledger: &Ledger, fleet: Fleet) -> Result<Begun, RunError> {
     let own = launch.description.as_ref().map(|(text, file)| parse(text, file, launch.secrets.as_ref())).transpose()?;
-    let mut stored = ledger.description().await?;
-    let mut record = ledger.task().await?;
-    let place = ledger.path("description");
-    if let (Some(old), Some(task)) = (&record, &own)
+    if let (Some(old), Some(task)) = (ledger.task().await?, &own)
         && old.format == TaskRecord::FORMAT
+        && !renew(ledger, &old, task, &launch.worker).await?
     {
-        match renew(ledger, old, task, &launch.worker).await? {
-            Renewal::Gone => (stored, record) = (None, None),
-            Renewal::AtWork => {
-                return Err(RunError::World(vec![format!(
-                    "the task at {} is another one, and somebody works on it: stop those workers, and the changed file is taken, since no \
-                     row was copied",
-                    launch.task_path
-                )]));
-            }
-            Renewal::Same | Renewal::Begun => {}
-        }
+        return Err(RunError::World(vec![format!(
+            "the task at {} is another one, and somebody works on it: stop those workers, and the changed file is taken, since no row was \
+             copied",
+            launch.task_path
+        )]));
     }
+    let stored = ledger.description().await?;
+    let record = ledger.task().await?;
+    let place = ledger.path("description");
     if let Some(record) = record {
         if record.format != TaskRecord::FORMAT {
             return Err(RunError::Task(vec![format!(
@@ -203,11 +198,11 @@ pub(super) fn refuse_differences(
     refuse_unless_same(place, planned, task, || "Give a changed task a --task-path of its own".to_owned())
 }
 
-/// The same for a task of which rows were copied.
+/// The same for a task that is not made anew, with the commands for a person.
 fn refuse_another(path: &str, planned: &BTreeMap<String, String>, task: Option<&Task>) -> Result<(), RunError> {
     refuse_unless_same(path, planned, task, || {
         format!(
-            "Rows of it were copied. Give the changed task a path of its own, such as --task-path {path}-2, or remove the old one first, \
+            "Give the changed task a path of its own, such as --task-path {path}-2, or remove the old one first, \
              which leaves its rows where they are: clickhouse-copier cleanup --task-path {path} --remove --forget"
         )
     })

@@ -9,8 +9,9 @@ use futures::future::select_all;
 
 use crate::keeper::{Change, Conflict, Error, Op, Session, create_if_absent};
 use crate::protocol::Order;
-use crate::task::{SecretSource, Task, differences};
+use crate::task::{SecretSource, Task};
 
+use super::description::usable_task;
 use super::interrupt::Interrupt;
 use super::ledger::{Ledger, LedgerError, PLACES, PLACES_VERSION as VERSION};
 
@@ -41,11 +42,9 @@ pub struct Limit<'a> {
 }
 
 impl Limit<'_> {
-    /// That of a description, if workers use it: one that does not parse, or of which the plan depends on what was changed, counts for
-    /// nothing.
+    /// Returns the limit in a description; `None` where workers do not use the description.
     fn of(&self, description: &str) -> Option<u32> {
-        let task = Task::parse(description, self.secrets).ok()?.task;
-        differences(self.inputs, &task.plan_inputs()).is_empty().then_some(task.max_workers)
+        usable_task(description, self.secrets, self.inputs).ok().map(|task| task.max_workers)
     }
 }
 
@@ -210,8 +209,23 @@ mod tests {
         )
     }
 
-    fn task(max_workers: u32) -> Task {
-        Task::parse(&text(max_workers), &GivenSecrets::default()).unwrap().task
+    /// What a worker knows of its task.
+    struct Known {
+        task: Task,
+        inputs: BTreeMap<String, String>,
+        secrets: GivenSecrets,
+    }
+
+    impl Known {
+        fn of(max_workers: u32) -> Self {
+            let secrets = GivenSecrets::default();
+            let task = Task::parse(&text(max_workers), &secrets).unwrap().task;
+            Self { inputs: task.plan_inputs(), task, secrets }
+        }
+
+        fn limit(&self) -> Limit<'_> {
+            Limit { task: &self.task, inputs: &self.inputs, secrets: &self.secrets }
+        }
     }
 
     async fn ledger(coordinator: &MemoryCoordinator) -> Ledger {
@@ -227,9 +241,8 @@ mod tests {
         let coordinator = MemoryCoordinator::new();
         let (worker, cleaner) = (ledger(&coordinator).await, ledger(&coordinator).await);
         let (_hand, interrupt) = Interrupt::by_hand();
-        let (task, secrets) = (task(2), GivenSecrets::default());
-        let inputs = task.plan_inputs();
-        let limit = Limit { task: &task, inputs: &inputs, secrets: &secrets };
+        let known = Known::of(2);
+        let limit = known.limit();
         let seat = || take_seat(&worker, "w", &limit, &interrupt);
 
         assert_eq!(seat().await.unwrap(), Seat::Taken);
@@ -258,9 +271,8 @@ mod tests {
         let coordinator = MemoryCoordinator::new();
         let (first, second) = (ledger(&coordinator).await, ledger(&coordinator).await);
         let (_hand, interrupt) = Interrupt::by_hand();
-        let (task, secrets) = (task(1), GivenSecrets::default());
-        let inputs = task.plan_inputs();
-        let limit = Limit { task: &task, inputs: &inputs, secrets: &secrets };
+        let known = Known::of(1);
+        let limit = known.limit();
         assert_eq!(take_seat(&first, "a", &limit, &interrupt).await.unwrap(), Seat::Taken);
         let path = first.path("description");
         create_if_absent(first.session().as_ref(), &path, text(1).into_bytes()).await.unwrap();
@@ -285,9 +297,8 @@ mod tests {
             let coordinator = MemoryCoordinator::new();
             let (worker, cleaner) = (ledger(&coordinator).await, ledger(&coordinator).await);
             let (_hand, interrupt) = Interrupt::by_hand();
-            let (task, secrets) = (task(2), GivenSecrets::default());
-            let inputs = task.plan_inputs();
-            let limit = Limit { task: &task, inputs: &inputs, secrets: &secrets };
+            let known = Known::of(2);
+            let limit = known.limit();
             let mut seat = std::pin::pin!(take_seat(&worker, "w", &limit, &interrupt));
             let place = cleaner_place("c");
             let mut all = std::pin::pin!(take_all(&cleaner, &place, "c"));

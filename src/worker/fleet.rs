@@ -6,17 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, join_all};
 
-use crate::cluster::{Error, Particulars, ServerFacts, Settings, Warehouse};
+use crate::cluster::{Error, ServerContext, ServerFacts, Settings, Warehouse};
 use crate::model::{Cluster, Node, Shard, setting_names};
 
 use super::ways::Ways;
 
 /// Answers of nodes, by account and node. All who ask a node at the same time share one question; after an error the next one asks again.
-struct Answers<T>(Mutex<HashMap<String, Asking<T>>>);
+struct AskedOnce<T>(Mutex<HashMap<String, Asking<T>>>);
 
 type Asking<T> = Shared<BoxFuture<'static, Result<Arc<T>, Error>>>;
 
-impl<T: Send + Sync + 'static> Answers<T> {
+impl<T: Send + Sync + 'static> AskedOnce<T> {
     async fn get(
         &self,
         node: &Node,
@@ -43,7 +43,7 @@ impl<T: Send + Sync + 'static> Answers<T> {
     }
 }
 
-impl<T> Default for Answers<T> {
+impl<T> Default for AskedOnce<T> {
     fn default() -> Self {
         Self(Mutex::default())
     }
@@ -53,8 +53,8 @@ impl<T> Default for Answers<T> {
 pub struct Fleet {
     /// The door.
     pub warehouse: Arc<dyn Warehouse>,
-    facts: Answers<ServerFacts>,
-    particulars: Answers<Particulars>,
+    facts: AskedOnce<ServerFacts>,
+    context: AskedOnce<ServerContext>,
     /// Nodes that failed lately come last.
     suspects: Mutex<HashMap<String, u32>>,
     own_host: String,
@@ -65,8 +65,8 @@ pub struct Fleet {
 impl Fleet {
     /// Of nodes that nobody was asked about yet.
     pub fn new(warehouse: Arc<dyn Warehouse>, own_host: String) -> Self {
-        let (facts, particulars) = (Answers::default(), Answers::default());
-        Self { warehouse, facts, particulars, suspects: Mutex::default(), own_host, ways: Ways::default() }
+        let (facts, context) = (AskedOnce::default(), AskedOnce::default());
+        Self { warehouse, facts, context, suspects: Mutex::default(), own_host, ways: Ways::default() }
     }
 
     /// What a node is. Asks it the first time.
@@ -80,10 +80,10 @@ impl Fleet {
         self.facts.known(node)
     }
 
-    /// What definitions and expressions can hang on at a node. Asks it the first time.
-    pub async fn particulars(&self, node: &Node) -> Result<Arc<Particulars>, Error> {
+    /// What definitions and expressions depend on at a node. Asks it the first time.
+    pub async fn context(&self, node: &Node) -> Result<Arc<ServerContext>, Error> {
         let (warehouse, asked) = (self.warehouse.clone(), node.clone());
-        self.particulars.get(node, || async move { warehouse.particulars(&asked).await }.boxed()).await
+        self.context.get(node, || async move { warehouse.context(&asked).await }.boxed()).await
     }
 
     /// Asks every node of a shard, and gives those that answer, with what the others said instead.

@@ -31,6 +31,7 @@ mod clock;
 pub mod compare;
 pub mod copy;
 pub mod crew;
+mod description;
 pub mod dice;
 mod fault_point;
 pub mod finish;

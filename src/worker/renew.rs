@@ -6,51 +6,38 @@ use crate::task::{Task, differences};
 use super::crew;
 use super::ledger::{Ledger, LedgerError};
 
-/// What becomes of a task whose file was changed in what the plan depends on.
-pub(super) enum Renewal {
-    /// The file is not changed in that.
-    Same,
-    /// No row was copied, and the old task is gone.
-    Gone,
-    /// No row was copied, and somebody works on it.
-    AtWork,
-    /// Rows were copied.
-    Begun,
-}
-
-/// Whether a task may be made anew: nobody was told to copy anything of it, in this pass or in an earlier one.
+/// Whether a task may be made anew: nobody was told to copy anything of it, in this pass or in an earlier one, and no person has paused or
+/// cancelled it.
 pub(super) async fn is_new(ledger: &Ledger, record: &TaskRecord) -> Result<bool, LedgerError> {
-    Ok(record.pass == 0 && !record.finished && !record.forgotten && !ledger.is_begun().await?)
+    let may_go = record.pass == 0 && !record.finished && !record.forgotten && ledger.order().await?.lets_begin();
+    Ok(may_go && !ledger.is_begun().await?)
 }
 
-/// Removes the record of a task whose file was changed, if nothing of it was begun and nobody works on it. Nothing is on servers then but
-/// target tables, which stay.
+/// Removes the record of a task whose file was changed in what the plan depends on, if nothing of it was begun. Nothing is on servers then
+/// but target tables, which stay. `false`: it would, but somebody works on the task.
 pub(super) async fn renew(
     ledger: &Ledger,
     record: &TaskRecord,
     task: &Task,
     worker: &str,
-) -> Result<Renewal, LedgerError> {
+) -> Result<bool, LedgerError> {
     let changes = differences(&record.inputs, &task.plan_inputs());
-    if changes.is_empty() {
-        return Ok(Renewal::Same);
-    }
-    if !is_new(ledger, record).await? {
-        return Ok(Renewal::Begun);
+    if changes.is_empty() || !is_new(ledger, record).await? {
+        return Ok(true);
     }
     let place = crew::beginner_place(worker);
     if !crew::take_all(ledger, &place, worker).await? {
-        return Ok(Renewal::AtWork);
+        return Ok(false);
     }
-    // What was done before we had all places.
-    let now = ledger.task().await?;
-    let still_new = match &now {
-        Some(now) => now.id == record.id && is_new(ledger, now).await?,
+    // Others may have begun it, or made it anew, before we had all places.
+    let now = ledger.task().await?.filter(|now| now.id == record.id);
+    let is_still_new = match &now {
+        Some(now) => is_new(ledger, now).await?,
         None => false,
     };
-    if !still_new {
+    if !is_still_new {
         ledger.give_up(&place).await?;
-        return Ok(Renewal::Begun);
+        return Ok(true);
     }
     tracing::info!(
         "task {}: no row of it was copied, and its file was changed: {}. It is made anew; target tables that it has made stay",
@@ -58,5 +45,5 @@ pub(super) async fn renew(
         changes.join("; ")
     );
     ledger.forget(&place).await?;
-    Ok(Renewal::Gone)
+    Ok(true)
 }

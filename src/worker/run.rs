@@ -16,6 +16,7 @@ use crate::task::{SecretSource, Task};
 
 use super::accept::{Accepted, Begun, begin};
 use super::crew::{self, Seat};
+use super::description::changed_task;
 use super::dice::Dice;
 use super::finish::{self, Finish};
 use super::fleet::Fleet;
@@ -24,7 +25,7 @@ use super::jobs::Hands;
 use super::ledger::{Cache, Ledger, LedgerError};
 use super::pass::next_pass;
 use super::prepare::prepare;
-use super::shift::{self, Shift, ShiftEnd};
+use super::shift::{Shift, ShiftEnd};
 use super::site::{Conduct, Site};
 use super::survey::Fault;
 use super::turns::batches_before;
@@ -288,7 +289,7 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
             accepted.record = record;
         }
         let Some(text) = self.ledger.description().await? else { return Ok(()) };
-        if let Some(task) = shift::changed_task(&text, self.launch.secrets.as_ref(), &accepted.record.inputs) {
+        if let Some(task) = changed_task(&text, self.launch.secrets.as_ref(), &accepted.record.inputs) {
             accepted.task = Arc::new(task);
         }
         Ok(())

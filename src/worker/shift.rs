@@ -13,10 +13,11 @@ use tracing::Instrument;
 use crate::keeper::{Change, Error as KeeperError};
 use crate::model::counted;
 use crate::protocol::{BatchRef, BatchState, Job, Next, Order, PieceRef, PieceState};
-use crate::task::{SecretSource, Task};
+use crate::task::SecretSource;
 
 use super::RunError;
 use super::crew;
+use super::description::changed_task;
 use super::interrupt::{Hand, Interrupt};
 use super::jobs::Hands;
 use super::ledger::{ClaimChange, LedgerError};
@@ -310,27 +311,6 @@ impl Shift<'_> {
     /// Writes `/status` from what is recorded.
     pub async fn write_status(&self) -> Result<(), LedgerError> {
         self.hands.ledger.write_status(&self.hands.site.plans).await
-    }
-}
-
-/// The task of a description that may have been edited since it was planned; `None`, and a word about it, where the plan
-/// depends on what was edited.
-pub fn changed_task(text: &str, secrets: &dyn SecretSource, inputs: &BTreeMap<String, String>) -> Option<Task> {
-    match Task::parse(text, secrets) {
-        Err(faults) => {
-            tracing::warn!("the changed description of the task is not used: {faults}");
-            None
-        }
-        Ok(parsed) => {
-            let differences = crate::task::differences(inputs, &parsed.task.plan_inputs());
-            if !differences.is_empty() {
-                tracing::warn!(
-                    "the changed description of the task is not used, since the plan depends on what has changed: {}",
-                    differences.join("; ")
-                );
-            }
-            differences.is_empty().then_some(parsed.task)
-        }
     }
 }
 

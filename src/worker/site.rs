@@ -85,6 +85,7 @@ pub struct Site {
 /// | a server's memory ([`Remedy::Smaller`]) | another attempt that moves less at once |
 /// | one replica's data ([`Remedy::Elsewhere`]), or a replica of the source that does not answer | another attempt, on another replica |
 /// | a target node for good, or its staged rows | other nodes are chosen, and the batch is copied again |
+/// | somebody else who adds rows to a target node at the same time | another attempt, which looks again at what the node holds |
 /// | the coordinator | everything in hand is dropped; a new session, and everything is read again |
 /// | anything else that a server says ([`Remedy::GiveUp`]) | no further try: the partition has failed, everything else goes on |
 /// | a record that cannot be read | the run ends |
@@ -102,7 +103,7 @@ pub enum AttemptError {
     /// The staged rows that were recorded are not on their node any more, or not all of them.
     #[error("{0}")]
     StagingGone(String),
-    /// Somebody added rows to target nodes after what they held was recorded. Nothing of ours is there: what is recorded is void.
+    /// Somebody else added rows to target nodes after it was recorded what they held. Nothing of ours is there, so that is recorded anew.
     #[error("{why}")]
     Overtaken {
         /// The addresses of the nodes.

@@ -1,19 +1,19 @@
-//! Table jobs that fill one table: what one of them adds to a partition is counted before the next one begins to, since each counts
-//! what the partition held before its first row.
+//! Table jobs that fill one table publish a partition that they share one after another, in the order of the task: each job records how
+//! many rows the partition held before its own first row.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::model::{Cluster, PartitionValue};
 use crate::plan::TablePlan;
 use crate::protocol::BatchRef;
-use crate::task::{IfTargetNotEmpty, TableJob, Task};
+use crate::task::{IfTargetNotEmpty, Task};
 
 use super::survey::Fault;
 
 /// For each batch of a table job the batches of earlier jobs that fill a partition of it, and are published first. Empty where
 /// no earlier job fills its table.
 pub fn batches_before(task: &Task, plans: &[TablePlan], table: usize) -> Vec<Vec<BatchRef>> {
-    let earlier: Vec<usize> = (0..table).filter(|other| fill_one_table(task, *other, table)).collect();
+    let earlier = earlier_jobs(task, table);
     if earlier.is_empty() {
         return Vec::new();
     }
@@ -36,40 +36,38 @@ pub fn batches_before(task: &Task, plans: &[TablePlan], table: usize) -> Vec<Vec
     (0..plans[table].batches.len()).map(before).collect()
 }
 
-/// What is against jobs that fill one partition: only with `append` can the later one add to what the earlier one has put there.
+/// Returns what is against jobs that fill one partition: only with `append` can the later one add to what the earlier one has put there.
 pub fn refuse_shared_partitions(task: &Task, plans: &[TablePlan]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (table, job) in task.tables.iter().enumerate() {
         if job.if_target_not_empty == IfTargetNotEmpty::Append {
             continue;
         }
-        let before = batches_before(task, plans, table);
-        let Some((batch, other)) = before.iter().enumerate().find_map(|(at, of)| Some((at, *of.first()?))) else {
-            continue;
-        };
-        let partitions = plans[table].partitions_of(batch).iter();
-        let shared = partitions
-            .map(|one| one.name.as_str())
-            .find(|name| plans[other.table].partitions_of(other.batch).iter().any(|partition| partition.name == *name));
+        let shared = earlier_jobs(task, table).into_iter().find_map(|other| {
+            let filled: HashSet<&PartitionValue> = plans[other].partitions.iter().map(|one| &one.value).collect();
+            let partition = plans[table].partitions.iter().find(|one| filled.contains(&one.value))?;
+            Some((&task.tables[other].name, &partition.name))
+        });
+        let Some((other, partition)) = shared else { continue };
         faults.push(Fault::Task(format!(
-            "tables/{} and tables/{} both fill partition {} of {}, and the second would find the rows of the first there: give \
-             tables/{} <if_target_not_empty>append</if_target_not_empty> if both are to be there",
-            task.tables[other.table].name,
-            job.name,
-            shared.unwrap_or("?"),
-            job.target,
-            job.name
+            "tables/{other} and tables/{0} both fill partition {partition} of {1}, and the second would find the rows of the first there: \
+             give tables/{0} <if_target_not_empty>append</if_target_not_empty> if both are to be there",
+            job.name, job.target
         )));
     }
     faults
 }
 
-fn fill_one_table(task: &Task, one: usize, other: usize) -> bool {
-    let (one, other): (&TableJob, &TableJob) = (&task.tables[one], &task.tables[other]);
-    one.target == other.target && share_a_node(task.target(one), task.target(other))
+/// Returns the jobs before this one that fill the same table on the same node.
+fn earlier_jobs(task: &Task, table: usize) -> Vec<usize> {
+    let fills = |other: &usize| {
+        let (one, other) = (&task.tables[*other], &task.tables[table]);
+        one.target == other.target && share_a_node(task.target(one), task.target(other))
+    };
+    (0..table).filter(fills).collect()
 }
 
 fn share_a_node(one: &Cluster, other: &Cluster) -> bool {
     let addresses: HashSet<String> = one.nodes().map(|(_, node)| node.address()).collect();
-    one.name == other.name || other.nodes().any(|(_, node)| addresses.contains(&node.address()))
+    other.nodes().any(|(_, node)| addresses.contains(&node.address()))
 }

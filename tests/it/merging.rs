@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use clickhouse_copier::cluster::http::HttpWarehouse;
 use clickhouse_copier::cluster::{
-    Digest, Error, PartList, PartSizes, Particulars, Placing, Probe, ReplicaState, Running, ServerFacts, Settings,
+    Digest, Error, PartList, PartSizes, Placing, Probe, ReplicaState, Running, ServerContext, ServerFacts, Settings,
     Tally, Transfer, Warehouse,
 };
 use clickhouse_copier::model::{Node, PartitionId, PartitionValue, TableName, Tls};
@@ -58,7 +58,7 @@ macro_rules! all_but_place {
 
 all_but_place! {
     server(node: &Node) -> ServerFacts;
-    particulars(node: &Node) -> Particulars;
+    context(node: &Node) -> ServerContext;
     merge_tree_settings(node: &Node) -> BTreeSet<String>;
     database_engine(node: &Node, database: &str) -> Option<String>;
     table(node: &Node, name: &TableName) -> Option<TableDefinition>;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clickhouse_copier::cluster::{
-    Digest, Error, Fingerprint, Kind, Loss, PartList, PartSizes, Particulars, Placing, Probe, ReplicaState, Running,
+    Digest, Error, Fingerprint, Kind, Loss, PartList, PartSizes, Placing, Probe, ReplicaState, Running, ServerContext,
     ServerFacts, Settings, Tally, Transfer, Warehouse,
 };
 use clickhouse_copier::model::{Node, PartitionId, PartitionValue, TableName, Way};
@@ -189,9 +189,9 @@ impl Warehouse for Servers {
         self.ask(node, "server", self.inner().server(node)).await
     }
 
-    async fn particulars(&self, node: &Node) -> Result<Particulars, Error> {
+    async fn context(&self, node: &Node) -> Result<ServerContext, Error> {
         let node = &self.stage.who(node);
-        self.ask(node, "particulars", self.inner().particulars(node)).await
+        self.ask(node, "context", self.inner().context(node)).await
     }
 
     async fn merge_tree_settings(&self, node: &Node) -> Result<BTreeSet<String>, Error> {

@@ -136,8 +136,9 @@ fn first_line(text: &str) -> String {
 pub(super) fn is_connection_gone(error: &clickhouse::error::Error) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
     let clickhouse::error::Error::Network(cause) = error else { return false };
-    let causes = std::iter::successors(Some(cause.as_ref() as &(dyn std::error::Error + 'static)), |one| one.source());
-    causes.into_iter().any(|cause| {
+    let mut causes =
+        std::iter::successors(Some(cause.as_ref() as &(dyn std::error::Error + 'static)), |one| one.source());
+    causes.any(|cause| {
         let closed = cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message);
         let ended = |error: &std::io::Error| matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset);
         closed || cause.downcast_ref::<std::io::Error>().is_some_and(ended)

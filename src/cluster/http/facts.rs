@@ -3,7 +3,7 @@
 use crate::model::Node;
 use crate::sql;
 
-use super::super::{Error, Particulars, ServerFacts};
+use super::super::{Error, ServerContext, ServerFacts};
 use super::{HttpWarehouse, SHORT, TextPair, pairs};
 
 /// Since then users can define functions.
@@ -24,7 +24,7 @@ impl HttpWarehouse {
     }
 
     /// Asks a server for its macros, time zones and functions of users.
-    pub(super) async fn asked_particulars(&self, node: &Node) -> Result<Particulars, Error> {
+    pub(super) async fn ask_context(&self, node: &Node) -> Result<ServerContext, Error> {
         let doing = "cannot ask the server what it is";
         let macros: Vec<TextPair> = match self.rows(node, doing, sql::MACROS, SHORT).await {
             // Modern servers show them with a grant only, and only some tables need them.
@@ -44,7 +44,7 @@ impl HttpWarehouse {
             };
         }
         let body = |pair: TextPair| (pair.name, Some(pair.value).filter(|statement| !statement.is_empty()));
-        Ok(Particulars {
+        Ok(ServerContext {
             macros: pairs(macros),
             zones: zones.into_iter().map(|pair| pair.name).collect(),
             functions: functions.into_iter().map(body).collect(),

@@ -152,7 +152,8 @@ impl Watch {
                     let size = u32::from_le_bytes([sizes[5], sizes[6], sizes[7], sizes[8]]) as usize;
                     lz4_flex::block::decompress(data, size.min(LARGEST)).ok()?
                 }
-                _ => from_zstd(data)?,
+                ZSTD => from_zstd(data)?,
+                _ => return None,
             }
         } else {
             self.under_way.clone()

@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
+use clickhouse::query::Query;
 use clickhouse::{Client, Compression, Row};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::rt::TokioExecutor;
@@ -26,7 +27,7 @@ use serde::Deserialize;
 use crate::model::{Node, Tls};
 
 use answers::Answers;
-use profile::Profiles;
+use profile::{Profile, Profiles};
 
 use super::{Error, Kind, Settings};
 
@@ -120,12 +121,7 @@ impl HttpWarehouse {
         T: clickhouse::RowOwned + clickhouse::RowRead,
     {
         let profile = self.profile(node, limit).await?;
-        let ask = |client: &Client| {
-            let client = with_settings(self.entered(client, node), profile.settings());
-            let query = client.query_raw(sql).with_setting("wait_end_of_query", "1");
-            let query = settings.iter().fold(query, |query, (name, value)| query.with_setting(name, value));
-            query.fetch_all::<T>()
-        };
+        let ask = |client: &Client| self.question(client, node, &profile, sql, settings).fetch_all::<T>();
         self.bounded(node, doing, limit, self.answer(ask)).await
     }
 
@@ -159,12 +155,17 @@ impl HttpWarehouse {
     ) -> Result<Vec<u8>, Error> {
         let profile = self.profile(node, limit).await?;
         let ask = |client: &Client| {
-            let client = with_settings(self.entered(client, node), profile.settings());
-            let query = client.query_raw(sql).with_setting("wait_end_of_query", "1");
-            let query = settings.iter().fold(query, |query, (name, value)| query.with_setting(name, value));
+            let query = self.question(client, node, &profile, sql, settings);
             async move { Ok(query.fetch_bytes(format)?.collect().await?.to_vec()) }
         };
         self.bounded(node, doing, limit, self.answer(ask)).await
+    }
+
+    /// A question over one of our clients, with what the profile makes necessary and the settings of the task.
+    fn question(&self, client: &Client, node: &Node, profile: &Profile, sql: &str, settings: &Settings) -> Query {
+        let client = with_settings(self.entered(client, node), profile.settings());
+        let query = client.query_raw(sql).with_setting("wait_end_of_query", "1");
+        settings.iter().fold(query, |query, (name, value)| query.with_setting(name, value))
     }
 
     /// A statement without a result, with a bound on its time.
@@ -291,7 +292,7 @@ mod tests {
             let (mut new, _) = listener.accept().await.unwrap();
             read_request(&mut new).await;
             new.write_all(ONE).await.unwrap();
-            // The third question: whoever closes twice is away.
+            // The third question: the server closes the new connection too, so it counts as away.
             for _ in 0..2 {
                 read_request(&mut listener.accept().await.unwrap().0).await;
             }

@@ -10,7 +10,7 @@ use crate::model::{Node, PartitionId, PartitionValue, TableName, Way};
 use crate::sql::{self, Column, DefaultKind, KeyElement, PolicyKind, Selection, TableDefinition};
 
 use super::super::{
-    Digest, Error, Kind, PartList, PartName, PartSizes, Particulars, Placing, ReplicaState, Running, ServerFacts,
+    Digest, Error, Kind, PartList, PartName, PartSizes, Placing, ReplicaState, Running, ServerContext, ServerFacts,
     Settings, Tally, Transfer, Warehouse,
 };
 use super::text::{Text, texts, values_of};
@@ -152,8 +152,8 @@ impl Warehouse for HttpWarehouse {
         self.facts(node).await
     }
 
-    async fn particulars(&self, node: &Node) -> Result<Particulars, Error> {
-        self.asked_particulars(node).await
+    async fn context(&self, node: &Node) -> Result<ServerContext, Error> {
+        self.ask_context(node).await
     }
 
     async fn merge_tree_settings(&self, node: &Node) -> Result<BTreeSet<String>, Error> {

@@ -10,7 +10,7 @@ use super::table::{Chooser, Named, over};
 use super::value::{hash, refused, type_of};
 use super::world::{World, deduplicates};
 use crate::cluster::{
-    Digest, Error, Kind, PartList, PartName, PartSizes, Particulars, Placing, ReplicaState, Running, ServerFacts,
+    Digest, Error, Kind, PartList, PartName, PartSizes, Placing, ReplicaState, Running, ServerContext, ServerFacts,
     Settings, Tally, Transfer, Warehouse,
 };
 use crate::model::{Node, PartitionId, PartitionValue, TableName, Way};
@@ -42,10 +42,10 @@ impl Warehouse for MemoryWarehouse {
         .await
     }
 
-    async fn particulars(&self, node: &Node) -> Result<Particulars, Error> {
+    async fn context(&self, node: &Node) -> Result<ServerContext, Error> {
         self.question(node, "cannot ask the server what it is".into(), |world, node| {
             let (macros, zones) = (world.server(node)?.macros.clone(), vec!["UTC".to_owned()]);
-            Ok(Particulars { macros, zones, ..Particulars::default() })
+            Ok(ServerContext { macros, zones, ..ServerContext::default() })
         })
         .await
     }

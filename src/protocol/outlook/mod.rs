@@ -275,7 +275,8 @@ impl Outlook {
         }
     }
 
-    /// Whether a batch waits for one of another table job. That one is waited for, or has failed, by itself.
+    /// Whether a batch must wait until batches of other table jobs are published. The verdict counts those themselves as waiting or
+    /// failed.
     fn is_behind(&self, boards: &[TableBoard], batch: BatchRef) -> bool {
         let after = self.tables[batch.table].after.get(batch.batch);
         after.is_some_and(|others| others.iter().any(|other| !boards[other.table].batches[other.batch].is_done()))

@@ -31,7 +31,10 @@ pub(super) async fn settle(site: &Site, table: usize, plan: &TablePlan, board: &
         match source.count_again().await {
             Ok(now) => facts.now = Some(now),
             // All that was planned was copied, and nothing tells of a change: the source may be away when a copy ends.
-            Err(_) if facts.change == Change::Unknown && planned == selected => return findings,
+            Err(error) if facts.change == Change::Unknown && planned == selected => {
+                tracing::debug!(node = error.node, "the source is not counted again: {error}");
+                return findings;
+            }
             Err(error) => {
                 findings.unaccounted.push(format!(
                     "table {}: {selected} rows were copied of {planned} that were planned, the source may have changed, and it cannot \

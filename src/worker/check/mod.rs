@@ -132,7 +132,7 @@ async fn look(
     stored: Option<String>,
     observed: &mut Observed,
 ) -> Result<(), RunError> {
-    let record = observed.keeper.as_ref().and_then(|keeper| keeper.record.clone());
+    let mut record = observed.keeper.as_ref().and_then(|keeper| keeper.record.clone());
     let place = ledger.map(|ledger| ledger.path("description")).unwrap_or_default();
     let Some((text, file)) = request.description.clone().or(stored.map(|text| (text, place))) else {
         let keeper = observed.keeper.as_ref();
@@ -158,7 +158,6 @@ async fn look(
         }
     };
     observed.jobs = task.tables.iter().map(|job| job.name.clone()).collect();
-    let mut record = record;
     if let (Some(known), Some(keeper), Some(ledger)) = (&record, &observed.keeper, ledger)
         && let Err(error) = refuse_differences(&keeper.task_path, &known.inputs, Some(&task))
     {

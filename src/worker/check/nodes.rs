@@ -93,7 +93,7 @@ async fn about(
     let after = seconds();
     let ahead = clock.map(|theirs| distance(theirs, before, after));
     let left = left(fleet, node, databases, own).await;
-    let zones = fleet.particulars(node).await?.zones.clone();
+    let zones = fleet.context(node).await?.zones.clone();
     Ok(About { version: facts.version.clone(), zones, ahead, left })
 }
 

@@ -229,7 +229,7 @@ impl Servers {
                     vec![format!("The table {into} is there already, so no engine is needed.")],
                 ));
             }
-            let known = self.warehouse.particulars(node).await?.macros;
+            let known = self.warehouse.context(node).await?.macros;
             let macros = ["shard", "replica"].iter().all(|name| known.contains_key(*name));
             let (engine, why) = choose::engine_like(&like.engine, macros);
             let wanted = TableDefinition { engine, ..like.clone() };

@@ -198,7 +198,7 @@ impl Publication<'_> {
                 present: present.get(id).copied().unwrap_or(0),
                 same: None,
                 before: before.get(&part.node.address()).filter(|_| adds).and_then(|rows| rows.get(id).copied()),
-                retried: self.number > 1 && (!adds || recorded),
+                retried: if adds { recorded } else { self.number > 1 },
                 merges_rows: site.merges_rows(self.batch.table, &part.target),
                 expires: part.target.has_ttl(),
             };
@@ -363,7 +363,8 @@ fn judge_counts(
     Ok(remarks)
 }
 
-/// All that was done, or the first error; before others those of nodes that must be looked at again, all together.
+/// Returns what was done on all nodes, or the first error. Nodes that must be looked at again come before other errors, all of them in
+/// one error.
 fn all_done(results: Vec<Result<Done, AttemptError>>) -> Result<Vec<Done>, AttemptError> {
     let overtaken = |result: &Result<Done, AttemptError>| match result {
         Err(AttemptError::Overtaken { nodes, why }) => Some((nodes.clone(), why.clone())),

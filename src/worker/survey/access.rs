@@ -92,9 +92,9 @@ impl Surveyor<'_> {
         if database.as_deref() == Some("Replicated") {
             return Ok(None);
         }
-        let particulars = self.fleet.particulars(node).await.map_err(world)?;
+        let context = self.fleet.context(node).await.map_err(world)?;
         let expanded = |text: &str| {
-            expand(&unquoted(text), &particulars.macros, target).map_err(|missing| {
+            expand(&unquoted(text), &context.macros, target).map_err(|missing| {
                 self.world(&format!(
                     "{node}: the server has no macro {{{missing}}}, which the engine of {} uses",
                     target.name
