@@ -62,11 +62,11 @@ pub fn decide(policy: Policy, facts: PartitionFacts) -> Step {
             None => Step::Refuse("what was there before the first row was added is not recorded".into()),
             Some(before) if present == before => Step::Append,
             Some(_) if !retried => Step::LookAgain,
+            // As many rows of others may have come after an attempt that died before its first row. Where the partition was empty, its
+            // content tells; merges and a TTL would change that.
+            Some(0) if present == staged && !merges_rows && !expires => compared(same, cannot_be_told(facts, 0)),
             Some(before) if present == before + staged => Step::Nothing,
-            Some(before) => Step::Refuse(format!(
-                "it held {before} rows before, {staged} are to be added, and it holds {present}: whether ours are among \
-                 them cannot be told"
-            )),
+            Some(before) => cannot_be_told(facts, before),
         },
         Policy::Replace => match (staged, present) {
             (0, 0) => Step::Nothing,
@@ -83,6 +83,12 @@ pub fn decide(policy: Policy, facts: PartitionFacts) -> Step {
             (_, present) => refusal(policy, present),
         },
     }
+}
+
+fn cannot_be_told(PartitionFacts { staged, present, .. }: PartitionFacts, before: u64) -> Step {
+    Step::Refuse(format!(
+        "it held {before} rows before, {staged} are to be added, and it holds {present}: whether ours are among them cannot be told"
+    ))
 }
 
 fn compared(same: Option<bool>, otherwise: Step) -> Step {
@@ -160,6 +166,11 @@ mod tests {
 
     #[test]
     fn merged_away_rows_are_no_loss_and_all_others_are() {
+        let alone = PartitionFacts { before: Some(0), retried: true, ..facts(5, 5) };
+        assert_eq!(decide(Policy::Append, alone), Step::Compare);
+        assert_eq!(decide(Policy::Append, PartitionFacts { same: Some(true), ..alone }), Step::Nothing);
+        let of_others = decide(Policy::Append, PartitionFacts { same: Some(false), ..alone });
+        assert!(matches!(of_others, Step::Refuse(_)), "{of_others:?}");
         let summing = PartitionFacts { merges_rows: true, ..facts(5, 0) };
         assert!(is_complete(&Step::Replace, summing, 3));
         assert!(!is_complete(&Step::Replace, summing, 6));
