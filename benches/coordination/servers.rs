@@ -202,6 +202,17 @@ impl Warehouse for Servers {
         Ok((0, 0))
     }
 
+    async fn sampled_rows(
+        &self,
+        _: &Node,
+        _: &TableName,
+        _: &TableName,
+        _: &PartitionId,
+        _: &[Column],
+    ) -> Result<u64, Error> {
+        Ok(0)
+    }
+
     async fn digest(
         &self,
         _: &Node,

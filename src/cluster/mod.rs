@@ -277,6 +277,16 @@ pub trait Warehouse: Probe {
         id: Option<&PartitionId>,
         columns: &[Column],
     ) -> Result<(u64, u64), Error>;
+    /// How many different rows of a sample a partition of a MergeTree table holds. The sample are the rows of the same partition of
+    /// another table on the node, up to [`MOST_SAMPLED`](crate::sql::MOST_SAMPLED) of them, those with the smallest hashes.
+    async fn sampled_rows(
+        &self,
+        node: &Node,
+        name: &TableName,
+        sample: &TableName,
+        id: &PartitionId,
+        columns: &[Column],
+    ) -> Result<u64, Error>;
     /// Rows and checksum for each value of a key, in one reading; the checksum is the sum of a hash (see
     /// [`values_hash`](crate::sql::values_hash)).
     async fn digest(

@@ -7,7 +7,7 @@ pub struct PartitionFacts {
     pub staged: u64,
     /// Rows that the target table holds.
     pub present: u64,
-    /// Whether the rows present are exactly the staged ones, if that was compared.
+    /// Whether the rows present are exactly the staged ones, if that was compared. With `append`: whether the staged ones are among them.
     pub same: Option<bool>,
     /// For `append`: rows that were there before the first row of ours was added.
     pub before: Option<u64>,
@@ -62,10 +62,8 @@ pub fn decide(policy: Policy, facts: PartitionFacts) -> Step {
             None => Step::Refuse("what was there before the first row was added is not recorded".into()),
             Some(before) if present == before => Step::Append,
             Some(_) if !retried => Step::LookAgain,
-            // As many rows of others may have come after an attempt that died before its first row. Where the partition was empty, its
-            // content tells; merges and a TTL would change that.
-            Some(0) if present == staged && !merges_rows && !expires => compared(same, cannot_be_told(facts, 0)),
-            Some(before) if present == before + staged => Step::Nothing,
+            // As many rows of others may have come after an attempt that died before its first row.
+            Some(before) if present == before + staged => compared(same, cannot_be_told(facts, before)),
             Some(before) => cannot_be_told(facts, before),
         },
         Policy::Replace => match (staged, present) {
@@ -159,18 +157,16 @@ mod tests {
         assert!(matches!(decide(Policy::Fail, other), Step::Refuse(_)));
         assert_eq!(decide(Policy::Replace, other), Step::Replace);
         let added = PartitionFacts { before: Some(7), retried: true, ..facts(5, 12) };
-        assert_eq!(decide(Policy::Append, added), Step::Nothing);
+        assert_eq!(decide(Policy::Append, added), Step::Compare);
+        assert_eq!(decide(Policy::Append, PartitionFacts { same: Some(true), ..added }), Step::Nothing);
+        let of_others = decide(Policy::Append, PartitionFacts { same: Some(false), ..added });
+        assert!(matches!(of_others, Step::Refuse(_)), "{of_others:?}");
         assert!(matches!(decide(Policy::Append, PartitionFacts { present: 9, ..added }), Step::Refuse(_)));
         assert!(matches!(decide(Policy::Append, PartitionFacts { before: None, ..added }), Step::Refuse(_)));
     }
 
     #[test]
     fn merged_away_rows_are_no_loss_and_all_others_are() {
-        let alone = PartitionFacts { before: Some(0), retried: true, ..facts(5, 5) };
-        assert_eq!(decide(Policy::Append, alone), Step::Compare);
-        assert_eq!(decide(Policy::Append, PartitionFacts { same: Some(true), ..alone }), Step::Nothing);
-        let of_others = decide(Policy::Append, PartitionFacts { same: Some(false), ..alone });
-        assert!(matches!(of_others, Step::Refuse(_)), "{of_others:?}");
         let summing = PartitionFacts { merges_rows: true, ..facts(5, 0) };
         assert!(is_complete(&Step::Replace, summing, 3));
         assert!(!is_complete(&Step::Replace, summing, 6));

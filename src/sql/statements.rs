@@ -213,6 +213,23 @@ pub fn checksum(name: &TableName, id: Option<&PartitionId>, columns: &[Column]) 
     format!("SELECT toUInt64(count()), sum({}) FROM {}{condition}", super::checksum::row_hash(stored), table(name))
 }
 
+/// So many rows of a sample are looked for.
+pub const MOST_SAMPLED: usize = 1000;
+
+/// The number of different rows of a partition that are among the rows of the same partition of another table with the smallest hashes.
+pub fn sampled_rows(name: &TableName, sample: &TableName, id: &PartitionId, columns: &[Column]) -> String {
+    let hashes = |of: &TableName| {
+        let stored = columns.iter().filter(|c| c.default_kind.is_inserted());
+        let hash = super::checksum::row_hash(stored);
+        format!("(SELECT {hash} AS row_hash FROM {} WHERE {})", table(of), in_partitions(slice::from_ref(id)))
+    };
+    format!(
+        "SELECT toUInt64(uniqExact(row_hash)) FROM {} WHERE row_hash IN (SELECT row_hash FROM {} ORDER BY row_hash LIMIT {MOST_SAMPLED})",
+        hashes(name),
+        hashes(sample)
+    )
+}
+
 /// `[values]` of the first key columns of about one row in `every`, in the order of the key.
 pub fn sample_keys(selection: &Selection, columns: &[KeyElement], every: u64) -> String {
     let values: Vec<String> = columns.iter().map(KeyElement::value).collect();

@@ -154,7 +154,7 @@ fn rows_that_others_add_in_the_same_moment_are_not_taken_for_ours(#[case] releas
     assert_eq!(scene.lines(&[1, 2], &rows), ["300\t300", "300\t300"]);
 }
 
-/// The same after a worker that died between the two.
+/// The same after a worker that died between the two, in a partition that holds rows of others before.
 #[apply(both)]
 fn rows_that_others_add_after_a_crash_are_not_taken_for_ours(#[case] release: Release) {
     let scene = scene!(release);
@@ -162,12 +162,15 @@ fn rows_that_others_add_after_a_crash_are_not_taken_for_ours(#[case] release: Re
     fill(&scene, &[0], BY_MONTH, 600, 1);
     let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id").with("if_target_not_empty", "append");
     let task = scene.task(&[&[0]], &[&[1], &[2]]).with(hits);
+    let day = scene.ask(0, &format!("SELECT toString(min(d)) FROM {}.hits", scene.src));
+    scene.on(&[1, 2], &format!("CREATE DATABASE {}", scene.dst));
+    scene.on(&[1, 2], &format!("CREATE TABLE {}.hits {COLUMNS} {BY_MONTH}", scene.dst));
+    scene.on(&[1, 2], &rows_of_others(&scene.dst, &day, 3));
     let worker = scene.launch(&task).freeze_at("before-recorded").start();
     worker.freezes_at("before-recorded");
     worker.kill_9();
-    let day = scene.ask(0, &format!("SELECT toString(min(d)) FROM {}.hits", scene.src));
     scene.on(&[1, 2], &rows_of_others(&scene.dst, &day, 300));
-    scene.run(&task).with(3).tells(&["it held 0 rows before", "cannot be told"]);
+    scene.run(&task).with(3).tells(&["it held 3 rows before", "cannot be told"]);
 }
 
 /// Parts whose marks are those of another granularity: 18.16 attaches them, lists their rows, and reads others. Later releases have

@@ -76,6 +76,7 @@ all_but_place! {
     rows_by_partition(node: &Node, name: &TableName, only: Option<&[PartitionId]>) -> BTreeMap<PartitionId, u64>;
     values_by_partition(node: &Node, name: &TableName, key: &[KeyElement]) -> Vec<(PartitionId, PartitionValue, u64)>;
     checksum(node: &Node, name: &TableName, id: Option<&PartitionId>, columns: &[Column]) -> (u64, u64);
+    sampled_rows(node: &Node, name: &TableName, sample: &TableName, id: &PartitionId, columns: &[Column]) -> u64;
     digest(node: &Node, rows: &Selection, key: &[KeyElement], hash: &str, settings: &Settings) -> Vec<Digest>;
     sample_keys(node: &Node, rows: &Selection, columns: &[KeyElement], every: u64, settings: &Settings) -> Vec<Vec<String>>;
     types(node: &Node, over: Option<&Selection>, expressions: &[String]) -> Vec<String>;

@@ -329,6 +329,19 @@ impl Warehouse for Servers {
         self.ask(node, "checksum", self.inner().checksum(node, &self.named(name), id, columns)).await
     }
 
+    async fn sampled_rows(
+        &self,
+        node: &Node,
+        name: &TableName,
+        sample: &TableName,
+        id: &PartitionId,
+        columns: &[Column],
+    ) -> Result<u64, Error> {
+        let node = &self.stage.who(node);
+        let (name, sample) = (self.named(name), self.named(sample));
+        self.ask(node, "sampled_rows", self.inner().sampled_rows(node, &name, &sample, id, columns)).await
+    }
+
     async fn digest(
         &self,
         node: &Node,

@@ -140,6 +140,14 @@ pub async fn rows_are_counted_alike_in_every_way(at: &Place<'_>) {
     let b = at.create(&at.two, "b", ENGINE).await;
     of.transfer(&at.copy(&a, &at.two, &b)).await.unwrap();
     assert_eq!(of.checksum(&at.two, &b, None, &columns).await.unwrap(), both);
+    // Rows of one table are looked for in another one of the same node.
+    let c = at.create(&at.one, "c", ENGINE).await;
+    let sampled =
+        async |name, sample, month| of.sampled_rows(&at.one, name, sample, &id(month), &columns).await.unwrap();
+    assert_eq!((sampled(&a, &a, "201801").await, sampled(&c, &a, "201801").await), (3, 0));
+    of.transfer(&at.copy(&a, &at.one, &c)).await.unwrap();
+    assert_eq!((sampled(&c, &a, "201801").await, sampled(&c, &a, "201802").await), (3, 2));
+    assert_eq!(sampled(&c, &a, "201803").await, 0);
     let empty = at.create(&at.one, "empty", ENGINE).await;
     let nothing = Selection::all(Relation::plain(empty));
     assert!(of.tally(&at.one, &nothing, &[], &none()).await.unwrap().is_empty());

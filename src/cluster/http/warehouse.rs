@@ -368,6 +368,19 @@ impl Warehouse for HttpWarehouse {
         Ok(rows.into_iter().fold((0, 0), |(rows, sum), row| (rows + row.rows, sum.wrapping_add(row.sum))))
     }
 
+    async fn sampled_rows(
+        &self,
+        node: &Node,
+        name: &TableName,
+        sample: &TableName,
+        id: &PartitionId,
+        columns: &[Column],
+    ) -> Result<u64, Error> {
+        let doing = format!("cannot look for rows of {sample} in {name}");
+        let rows: Vec<u64> = self.rows(node, &doing, &sql::sampled_rows(name, sample, id, columns), COUNTING).await?;
+        Ok(rows.into_iter().sum())
+    }
+
     async fn digest(
         &self,
         node: &Node,

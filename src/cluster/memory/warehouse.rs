@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::MemoryWarehouse;
 use super::expression::parse;
-use super::table::{Chooser, Named, over};
+use super::table::{Chooser, Named, Table, over};
 use super::value::{hash, refused, type_of};
 use super::world::{World, deduplicates};
 use crate::cluster::{
@@ -14,7 +14,7 @@ use crate::cluster::{
     Settings, Tally, Transfer, Warehouse,
 };
 use crate::model::{Node, PartitionId, PartitionValue, TableName, Way};
-use crate::sql::{Column, KeyElement, Selection, TableDefinition};
+use crate::sql::{Column, KeyElement, MOST_SAMPLED, Selection, TableDefinition};
 
 /// The chosen rows of a table, with names.
 fn chosen(world: &World, node: &str, selection: &Selection) -> Result<Vec<Named>, Kind> {
@@ -30,6 +30,22 @@ fn chosen(world: &World, node: &str, selection: &Selection) -> Result<Vec<Named>
 
 fn texts(expressions: impl IntoIterator<Item = String>, row: &Named) -> Result<Vec<String>, Kind> {
     expressions.into_iter().map(|text| Ok(over(&parse(&text)?, row)?.text())).collect()
+}
+
+/// The hash of each row of a table, or of a partition of it.
+fn row_hashes(world: &World, table: &Table, id: Option<&PartitionId>, columns: &[Column]) -> Result<Vec<u64>, Kind> {
+    let mut hashes = Vec::new();
+    for part in world.parts(table).iter().filter(|part| id.is_none_or(|id| &part.id == id)) {
+        for row in &part.rows {
+            let named = table.named(row)?;
+            let inserted = columns.iter().filter(|column| column.default_kind.is_inserted());
+            let texts: Option<Vec<String>> =
+                inserted.map(|column| named.get(&column.name).map(super::value::Value::text)).collect();
+            let texts = texts.ok_or_else(|| refused(47, "Unknown identifier"))?;
+            hashes.push(hash(texts.iter().map(String::as_str)));
+        }
+    }
+    Ok(hashes)
 }
 
 #[async_trait]
@@ -265,20 +281,30 @@ impl Warehouse for MemoryWarehouse {
     ) -> Result<(u64, u64), Error> {
         let doing = format!("cannot compute the checksum of {name}");
         self.question(node, doing, |world, node| {
-            let table = world.table(node, name)?;
-            let (mut rows, mut sum) = (0, 0u64);
-            for part in world.parts(table).iter().filter(|part| id.is_none_or(|id| &part.id == id)) {
-                for row in &part.rows {
-                    let named = table.named(row)?;
-                    let inserted = columns.iter().filter(|column| column.default_kind.is_inserted());
-                    let of = |column: &Column| named.get(&column.name).map(super::value::Value::text);
-                    let texts: Option<Vec<String>> = inserted.map(of).collect();
-                    let texts = texts.ok_or_else(|| refused(47, "Unknown identifier"))?;
-                    sum = sum.wrapping_add(hash(texts.iter().map(String::as_str)));
-                    rows += 1;
-                }
-            }
+            let hashes = row_hashes(world, world.table(node, name)?, id, columns)?;
+            let sum = hashes.iter().fold(0, |sum: u64, hash| sum.wrapping_add(*hash));
+            let rows = hashes.len() as u64;
             Ok((rows, sum))
+        })
+        .await
+    }
+
+    async fn sampled_rows(
+        &self,
+        node: &Node,
+        name: &TableName,
+        sample: &TableName,
+        id: &PartitionId,
+        columns: &[Column],
+    ) -> Result<u64, Error> {
+        let doing = format!("cannot look for rows of {sample} in {name}");
+        self.question(node, doing, |world, node| {
+            let of = |name| row_hashes(world, world.table(node, name)?, Some(id), columns);
+            let (mut wanted, held) = (of(sample)?, of(name)?);
+            wanted.sort_unstable();
+            wanted.truncate(MOST_SAMPLED);
+            let wanted: BTreeSet<u64> = wanted.into_iter().collect();
+            Ok(held.into_iter().filter(|hash| wanted.contains(hash)).collect::<BTreeSet<_>>().len() as u64)
         })
         .await
     }

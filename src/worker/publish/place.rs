@@ -204,7 +204,7 @@ impl Publication<'_> {
             };
             let mut step = decide(policy, facts);
             if step == Step::Compare {
-                facts.same = Some(self.is_same(part, id).await?);
+                facts.same = Some(if adds { self.is_among(part, id).await? } else { self.is_same(part, id).await? });
                 step = decide(policy, facts);
             }
             match &step {
@@ -299,6 +299,17 @@ impl Publication<'_> {
             warehouse.checksum(&part.node, &part.target.name, Some(id), columns)
         )?;
         Ok(ours == theirs)
+    }
+
+    /// Whether a sample of the staged rows is in the target's partition, which may hold rows of others too.
+    async fn is_among(&self, part: &Gathered, id: &PartitionId) -> Result<bool, AttemptError> {
+        let warehouse = &self.site.fleet.warehouse;
+        let columns = &part.target.columns;
+        let (ours, found) = tokio::try_join!(
+            warehouse.sampled_rows(&part.node, &part.from, &part.from, id, columns),
+            warehouse.sampled_rows(&part.node, &part.target.name, &part.from, id, columns)
+        )?;
+        Ok(found == ours)
     }
 
     /// On plain MergeTree, parts that were displaced come back if the server restarts before they are gone (facts file,
