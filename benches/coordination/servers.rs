@@ -152,6 +152,7 @@ impl Warehouse for Servers {
             rows,
             bytes: rows * 12,
             exact: true,
+            patched: false,
         };
         Ok((0..partitions).map(part).collect())
     }

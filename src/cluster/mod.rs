@@ -76,6 +76,11 @@ impl ServerFacts {
         setting_names(name).find(|name| self.settings.contains_key(*name))
     }
 
+    /// Whether a SELECT of our account shows what mutations will change that are not done yet. Parts do not have that.
+    pub fn applies_mutations_on_fly(&self) -> bool {
+        self.settings.get("apply_mutations_on_fly").is_some_and(|value| value == "1")
+    }
+
     /// The settings whose values for our account are not what we need.
     pub fn corrections(&self) -> Vec<Correction> {
         corrections(&self.settings, &self.setting_rules)
@@ -101,6 +106,8 @@ pub struct PartSizes {
     pub bytes: u64,
     /// Whether a query would find as many rows: not where some were deleted and are still in the parts.
     pub exact: bool,
+    /// Whether patch parts change its rows ([`PartitionId::patched`]): a query applies them, parts that travel as files do not have them.
+    pub patched: bool,
 }
 
 /// The active parts of a table: what a later look tells by whether its rows are still the same.
@@ -222,7 +229,7 @@ pub trait Warehouse: Probe {
     async fn zookeeper_marks(&self, node: &Node) -> Result<BTreeSet<String>, Error>;
     /// How many active parts of a table do not have each of these columns with its type.
     async fn parts_lacking(&self, node: &Node, name: &TableName, columns: &[Column]) -> Result<u64, Error>;
-    /// Active parts by partition.
+    /// Active parts by partition. Patch parts are no partition of their own: they mark the one that they change.
     async fn parts(&self, node: &Node, name: &TableName) -> Result<Vec<PartSizes>, Error>;
     /// Active parts one by one.
     async fn part_list(&self, node: &Node, name: &TableName) -> Result<PartList, Error>;

@@ -10,6 +10,15 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct PartitionId(pub String);
 
+impl PartitionId {
+    /// The partition whose rows a patch part changes, where this is the id of patch parts: `patch-<hash of columns>-<partition id>`.
+    /// A lightweight UPDATE, or a lightweight DELETE of that mode, writes such parts (25.7 and later); they are no partition of their own.
+    pub fn patched(&self) -> Option<PartitionId> {
+        let (_, id) = self.0.strip_prefix("patch-")?.split_once('-')?;
+        Some(PartitionId(id.to_owned()))
+    }
+}
+
 impl fmt::Display for PartitionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -22,3 +31,22 @@ impl fmt::Display for PartitionId {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PartitionValue(pub Vec<String>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patch_parts_name_the_partition_that_they_change() {
+        for (id, patched) in [
+            ("patch-8feeedf7588c601fd7f38da7fe68712b-0", Some("0")),
+            ("patch-8feeedf7588c601fd7f38da7fe68712b--5", Some("-5")),
+            ("patch-8feeedf7588c601fd7f38da7fe68712b-20180101-7", Some("20180101-7")),
+            ("202001", None),
+            ("-5", None),
+            ("all", None),
+        ] {
+            assert_eq!(PartitionId(id.into()).patched(), patched.map(|id| PartitionId(id.into())), "{id}");
+        }
+    }
+}

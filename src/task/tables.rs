@@ -126,6 +126,14 @@ pub struct TableJob {
     pub paced: bool,
 }
 
+impl TableJob {
+    /// The way that the task prescribes for rows; none where it leaves it to us. A task that says clone says nothing of pieces that
+    /// cannot be cloned.
+    pub fn way_of_rows(&self) -> Option<Way> {
+        self.transfer.filter(|way| *way != Way::Clone)
+    }
+}
+
 /// What becomes of rows of the source that a row policy or a filter hides from the account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum HiddenRows {

@@ -22,9 +22,6 @@ pub struct Since {
     pub drops_vanished: bool,
 }
 
-/// Parts of a lightweight update: they change rows of parts that keep their names (25.7 and later).
-const PATCHES: &str = "patch-";
-
 impl Planner<'_> {
     /// Whether the source table gives the target's key by itself, with no column converted or seen in another time zone.
     fn key_is_as_stored(&self) -> bool {
@@ -64,7 +61,8 @@ impl Planner<'_> {
                 return HashMap::new();
             }
         };
-        if list.parts.iter().any(|part| part.id.0.starts_with(PATCHES)) {
+        // Patch parts change rows of parts that keep their names.
+        if list.parts.iter().any(|part| part.id.patched().is_some()) {
             return HashMap::new();
         }
         let mut of_id: HashMap<&PartitionId, Vec<&PartName>> = HashMap::new();

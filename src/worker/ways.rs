@@ -66,11 +66,11 @@ impl Fleet {
     /// (18.16: `max_network_bandwidth` holds the compressed bytes of one statement; `…_for_user` and `…_for_all_users` let a
     /// push pass as it is.)
     pub async fn way_of(&self, job: &TableJob, from: &Node, to: &Node, filtered: bool) -> Result<Choice, Error> {
-        if job.transfer.is_none() && job.paced {
+        if job.way_of_rows().is_none() && job.paced {
             let since = "max_bytes_per_second holds only what passes through the worker".to_owned();
             return Ok(Choice { way: Way::Relay, since: Some(since) });
         }
-        self.way(from, to, job.transfer, filtered).await
+        self.way(from, to, job.way_of_rows(), filtered).await
     }
 
     /// The way from a source node to a target node. `filtered`: whether the source would filter the rows of a pull, see

@@ -29,6 +29,7 @@ mod aftermath;
 mod again;
 mod bad_input;
 mod between;
+mod changed_rows;
 mod check;
 mod cleanup;
 mod clone;

@@ -6,6 +6,7 @@ mod dealt;
 mod facts;
 mod frames;
 mod inspector;
+mod parts;
 mod policies;
 mod probe;
 mod profile;

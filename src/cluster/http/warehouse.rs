@@ -10,8 +10,8 @@ use crate::model::{Node, PartitionId, PartitionValue, TableName, Way};
 use crate::sql::{self, Column, DefaultKind, KeyElement, PolicyKind, Selection, TableDefinition};
 
 use super::super::{
-    Digest, Error, Kind, PartList, PartName, PartSizes, Placing, ReplicaState, Running, ServerContext, ServerFacts,
-    Settings, Tally, Transfer, Warehouse,
+    Digest, Error, Kind, PartList, PartSizes, Placing, ReplicaState, Running, ServerContext, ServerFacts, Settings,
+    Tally, Transfer, Warehouse,
 };
 use super::text::{Text, texts, values_of};
 use super::{COUNTING, Header, HttpWarehouse, QUICK, SHORT};
@@ -31,23 +31,6 @@ struct ColumnRow {
     default_kind: String,
     default_expression: String,
     comment: String,
-}
-
-#[derive(Row, Deserialize)]
-struct PartsRow {
-    id: String,
-    name: Text,
-    rows: u64,
-    bytes: u64,
-    deleted: u8,
-}
-
-#[derive(Row, Deserialize)]
-struct PartRow {
-    id: String,
-    name: String,
-    rows: u64,
-    hash: String,
 }
 
 #[derive(Row, Deserialize)]
@@ -259,30 +242,11 @@ impl Warehouse for HttpWarehouse {
     }
 
     async fn parts(&self, node: &Node, name: &TableName) -> Result<Vec<PartSizes>, Error> {
-        let doing = format!("cannot read the parts of {name}");
-        let columns = self.columns_of(node, "parts").await?;
-        let deletes = columns.iter().any(|column| column == "has_lightweight_delete");
-        let rows: Vec<PartsRow> = self.rows(node, &doing, &sql::parts(name, deletes), SHORT).await?;
-        let sizes = |row: PartsRow| PartSizes {
-            id: PartitionId(row.id),
-            name: row.name.0,
-            rows: row.rows,
-            bytes: row.bytes,
-            exact: row.deleted == 0,
-        };
-        Ok(rows.into_iter().map(sizes).collect())
+        self.partition_sizes(node, name).await
     }
 
     async fn part_list(&self, node: &Node, name: &TableName) -> Result<PartList, Error> {
-        let doing = format!("cannot read the parts of {name}");
-        let columns = self.columns_of(node, "parts").await?;
-        let hashes = columns.iter().any(|column| column == "hash_of_uncompressed_files");
-        let columns = self.columns_of(node, "tables").await?;
-        let uuids = columns.iter().any(|column| column == "uuid");
-        let table: Vec<String> = self.rows(node, &doing, &sql::table_mark(name, uuids), SHORT).await?;
-        let parts: Vec<PartRow> = self.rows(node, &doing, &sql::part_list(name, hashes), SHORT).await?;
-        let part = |row: PartRow| PartName { id: PartitionId(row.id), name: row.name, rows: row.rows, hash: row.hash };
-        Ok(PartList { table: table.concat(), parts: parts.into_iter().map(part).collect() })
+        self.active_parts(node, name).await
     }
 
     async fn displaced_parts(&self, node: &Node, name: &TableName, ids: &[PartitionId]) -> Result<u64, Error> {

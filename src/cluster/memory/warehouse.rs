@@ -162,6 +162,7 @@ impl Warehouse for MemoryWarehouse {
                     rows: 0,
                     bytes: 0,
                     exact: true,
+                    patched: false,
                 };
                 let entry = sizes.entry(part.id.clone()).or_insert(new);
                 entry.rows += part.rows.len() as u64;

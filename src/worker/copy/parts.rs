@@ -13,7 +13,7 @@
 //!
 //! The first table is filled by REPLACE, not by ATTACH: a replicated table refuses two equal parts at once (facts file, T5).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ const REPLICA: &str = "source";
 pub(super) enum Hindrance {
     /// The tables, the rows or the servers are not fit for it.
     Unfit(String),
+    /// Patch parts change the rows: a query applies them, and parts that travel as files do not have them.
+    Patched(String),
     /// A server said no, or nothing.
     Server(Error),
 }
@@ -63,7 +65,7 @@ impl From<AttemptError> for Hindrance {
 impl Hindrance {
     fn reason(&self) -> String {
         match self {
-            Self::Unfit(why) => why.clone(),
+            Self::Unfit(why) | Self::Patched(why) => why.clone(),
             Self::Server(error) => error.to_string(),
         }
     }
@@ -104,8 +106,13 @@ impl Attempt<'_> {
                 fault_point("parts-fetched").await;
                 self.stage_parts(&brought).await.map(|()| true)
             }
+            // The next updates of the source would stop a task that began well: its rows are sent instead.
+            Err(hindrance @ Hindrance::Patched(_)) => {
+                self.give_up_cloning(sources, &hindrance);
+                Ok(false)
+            }
             Err(hindrance) if told => Err(match hindrance {
-                Hindrance::Unfit(why) => AttemptError::Final(format!(
+                Hindrance::Unfit(why) | Hindrance::Patched(why) => AttemptError::Final(format!(
                     "clone does not work: {why}. Without <transfer> the worker looks for another way"
                 )),
                 Hindrance::Server(error) => error.into(),
@@ -186,9 +193,15 @@ impl Attempt<'_> {
         let definition = warehouse.table(node, &plan.source).await?;
         let definition = definition.ok_or_else(|| Hindrance::Unfit(format!("{node}: {} is gone", plan.source)))?;
         self.compare_definitions(node, &definition, nodes).await?;
-        let there: BTreeSet<PartitionId> =
-            warehouse.parts(node, &plan.source).await?.into_iter().map(|part| part.id).collect();
-        let ids: Vec<PartitionId> = ids.iter().filter(|id| there.contains(id)).cloned().collect();
+        let there: BTreeMap<PartitionId, bool> =
+            warehouse.parts(node, &plan.source).await?.into_iter().map(|part| (part.id, part.patched)).collect();
+        let ids: Vec<PartitionId> = ids.iter().filter(|id| there.contains_key(id)).cloned().collect();
+        if let Some(id) = ids.iter().find(|id| there.get(id) == Some(&true)) {
+            return Err(Hindrance::Patched(format!(
+                "{node}: patch parts of lightweight updates change rows of partition {id} of {}",
+                plan.source
+            )));
+        }
 
         let out = plan.source.beside(site.id.parts_out(self.batch_ref(), self.piece, self.number, source.share.shard));
         // On one server the staging table takes them from here.

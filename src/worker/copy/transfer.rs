@@ -134,7 +134,7 @@ impl Attempt<'_> {
 
     /// Where servers could send the rows to each other, but would read them once for each target shard: a relay may be faster.
     async fn try_a_manner(&self, sources: &[Source], legs: &mut [Leg<'_>]) -> Result<Option<Manner>, AttemptError> {
-        let free = self.site.task().tables[self.piece.table].transfer.is_none();
+        let free = self.site.task().tables[self.piece.table].way_of_rows().is_none();
         let direct = legs.iter().all(|leg| leg.choice.way != Way::Relay);
         if !free || !direct || !self.deals(sources).await? {
             return Ok(None);
@@ -225,7 +225,7 @@ impl Attempt<'_> {
 
     /// What is between the nodes is asked anew for the next attempt, which may take another way.
     fn note_failure(&self, transfer: &Transfer, error: Error) -> AttemptError {
-        let free = self.site.task().tables[self.piece.table].transfer.is_none();
+        let free = self.site.task().tables[self.piece.table].way_of_rows().is_none();
         let mut another = false;
         for (from, to) in transfer.pairs() {
             another |= self.site.fleet.failed(&from.node, &to.node, transfer.way, &error);

@@ -81,7 +81,9 @@ impl Planner<'_> {
         let source = self.source_on(node).await?;
         let has_parts = source.engine.is_merge_tree();
         let parts = if has_parts { self.fleet.warehouse.parts(node, &source.name).await? } else { vec![] };
+        let on_fly = self.fleet.facts(node).await?.applies_mutations_on_fly();
         if has_parts
+            && !on_fly
             && self.parts_are_exact(&source)
             && parts.iter().all(|part| part.exact)
             && let Some(tallies) = parts

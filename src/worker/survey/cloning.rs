@@ -60,6 +60,12 @@ impl Surveyor<'_> {
                 Ok(facts) if facts.is_read_only() => {
                     return Some(format!("user {} may only read at {node}", node.user));
                 }
+                Ok(facts) if facts.applies_mutations_on_fly() => {
+                    return Some(format!(
+                        "user {} sees mutations at {node} that are not done yet (apply_mutations_on_fly), and parts do not have them",
+                        node.user
+                    ));
+                }
                 Ok(_) => {}
                 Err(error) => return Some(error.to_string()),
             }
