@@ -101,9 +101,7 @@ impl Aftermath {
         if outcome.exit_code != Exit::Done as u8 {
             return Some(("--on-failure", self.on_failure.as_deref()?));
         }
-        // Nobody recorded an end where something is left on a server: each worker saw that.
-        let tells =
-            |summary: &Summary| summary.ended_it || summary.ending == Ending::WasFinished || !summary.left.is_empty();
+        let tells = |summary: &Summary| summary.ended_it || summary.ending == Ending::WasFinished;
         Some(("--on-finish", self.on_finish.as_deref().filter(|_| summary.is_some_and(tells))?))
     }
 

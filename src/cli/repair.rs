@@ -122,12 +122,12 @@ impl Repair {
         };
         let summary = worker::run(launch, interrupt, async || Ok::<_, RunError>(())).await.map_err(failure)?;
         for line in &summary.left {
-            tracing::error!("not everything is cleaned up: {line}");
+            tracing::error!("{line}");
         }
         Ok(match summary.ending {
             Ending::Finished | Ending::WasFinished => None,
             Ending::Different => Some(Exit::Different),
-            Ending::Partial | Ending::Unaccounted => Some(Exit::Partial),
+            Ending::Partial | Ending::Unaccounted | Ending::Uncleaned => Some(Exit::Partial),
             Ending::Interrupted => Some(Exit::Interrupted),
             Ending::Cancelled => Some(Exit::Failed),
         })

@@ -184,7 +184,7 @@ fn tell(summary: &Summary, format: LogFormat, in_background: bool) -> Result<Exi
         }
     }
     for line in &summary.left {
-        tracing::error!("not everything is cleaned up: {line}");
+        tracing::error!("{line}");
     }
     for line in account.lines() {
         tracing::error!("{line}");
@@ -199,6 +199,13 @@ fn tell(summary: &Summary, format: LogFormat, in_background: bool) -> Result<Exi
         }
         Ending::Unaccounted => {
             tracing::error!("every partition is published, and some rows are not accounted for: see the report");
+            Ok(Exit::Partial)
+        }
+        Ending::Uncleaned => {
+            tracing::error!(
+                "every partition is published and accounted for, and tables of the task are left on servers: see above. The same command, \
+                 or cleanup --remove, removes them when that is mended"
+            );
             Ok(Exit::Partial)
         }
         Ending::Partial => {

@@ -27,6 +27,7 @@ pub mod bulk;
 mod caps;
 pub mod check;
 pub mod cleanup;
+mod clear;
 mod clock;
 pub mod compare;
 pub mod copy;

@@ -117,6 +117,8 @@ pub enum Ending {
     Different,
     /// It is finished, and there are rows that the account cannot vouch for.
     Unaccounted,
+    /// Every partition is published and accounted for, and tables of the task are left on servers.
+    Uncleaned,
     /// Something failed; everything else is done.
     Partial,
     /// The run was told to end.
@@ -137,7 +139,7 @@ impl Ending {
 
     /// Whether all batches of the task are published.
     pub fn is_end(self) -> bool {
-        matches!(self, Self::WasFinished | Self::Finished | Self::Different | Self::Unaccounted)
+        matches!(self, Self::WasFinished | Self::Finished | Self::Different | Self::Unaccounted | Self::Uncleaned)
     }
 }
 
@@ -151,7 +153,7 @@ pub struct Summary {
     pub plans: Arc<Vec<TablePlan>>,
     /// The records.
     pub boards: Vec<TableBoard>,
-    /// What is left on servers that did not answer.
+    /// What is left on servers, and why: lines for a person.
     pub left: Vec<String>,
     /// The task, as it was last read.
     pub task: Arc<Task>,
@@ -372,7 +374,10 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
             };
             let (ending, Finish { left, ended_it, account }) = match ending {
                 Ending::Finished => match finish::finish(&hands, self.interrupt).await? {
-                    Some(finish) => (Ending::after(Ending::Finished, &finish.account), finish),
+                    Some(finish) => {
+                        let even = if finish.left.is_empty() { Ending::Finished } else { Ending::Uncleaned };
+                        (Ending::after(even, &finish.account), finish)
+                    }
                     None => (Ending::Interrupted, Finish::default()),
                 },
                 other => (other, Finish::default()),

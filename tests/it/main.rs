@@ -41,6 +41,7 @@ mod crash;
 mod dashboard;
 mod documents;
 mod drill;
+mod ending;
 mod features;
 mod frozen;
 mod hidden_rows;

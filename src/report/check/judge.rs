@@ -102,6 +102,7 @@ impl<'a> Findings<'a> {
     fn of_nodes(&mut self) {
         let mut versions: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         let mut zones: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut guarded: Vec<String> = Vec::new();
         let (nodes, answers) = (&self.observed.nodes, |facts: &&NodeFacts| facts.about.is_ok());
         for facts in nodes {
             let at = || Place { node: Some(facts.node.address()), table: None };
@@ -122,6 +123,9 @@ impl<'a> Findings<'a> {
                 Err(_) => continue,
             };
             versions.entry(&about.version).or_default().push(facts.node.address());
+            if about.guards_drops {
+                guarded.push(facts.node.address());
+            }
             for zone in about.zones.iter().map(|zone| canonical_zone(zone)) {
                 zones.entry(zone).or_default().push(facts.node.address());
             }
@@ -145,6 +149,22 @@ impl<'a> Findings<'a> {
             self.add(Level::Remark, About::Version, NOWHERE, what, None);
         }
         self.zones(&zones);
+        self.guarded(&guarded);
+    }
+
+    /// Servers whose guard against drops no statement can lift.
+    fn guarded(&mut self, nodes: &[String]) {
+        if nodes.is_empty() {
+            return;
+        }
+        let what = format!(
+            "tables and partitions above max_table_size_to_drop and max_partition_size_to_drop of the configuration (50 GB unless written \
+             there) cannot be dropped or replaced: {}",
+            nodes.join(", ")
+        );
+        let todo =
+            Some("Where partitions are larger, raise both before copying, or tables of the task stay there at the end");
+        self.add(Level::Remark, About::Server, NOWHERE, what, todo);
     }
 
     fn zones(&mut self, zones: &BTreeMap<String, Vec<String>>) {

@@ -18,7 +18,8 @@ fn error(node: &str) -> Error {
 
 fn answering(host: &str, shard: usize, ahead: i64) -> NodeFacts {
     let zones = vec!["UTC".to_owned()];
-    let about = Answer { version: "18.16.1".into(), zones, ahead: Ok(ahead), left: Ok(Vec::new()) };
+    let about =
+        Answer { version: "18.16.1".into(), zones, ahead: Ok(ahead), guards_drops: false, left: Ok(Vec::new()) };
     NodeFacts { node: node(host), shard: ("c".into(), shard), about: Ok(about) }
 }
 

@@ -25,7 +25,7 @@ pub(super) fn page(outcome: &Outcome) -> String {
     let tone = match outcome.outcome {
         Verdict::Finished | Verdict::WasFinished => "good",
         Verdict::Interrupted | Verdict::Cancelled => "odd",
-        Verdict::Unaccounted | Verdict::Different | Verdict::Partial | Verdict::Failed => "bad",
+        Verdict::Uncleaned | Verdict::Unaccounted | Verdict::Different | Verdict::Partial | Verdict::Failed => "bad",
     };
     html! {
         (DOCTYPE)

@@ -50,6 +50,8 @@ pub enum Verdict {
     Different,
     /// The task is finished, and some rows are not accounted for: see `account`.
     Unaccounted,
+    /// All rows are copied and accounted for, and tables of the task are left on servers.
+    Uncleaned,
     /// Some partitions failed; everything else is done.
     Partial,
     /// The run was told to end.
@@ -132,6 +134,7 @@ impl From<Ending> for Verdict {
             Ending::WasFinished => Self::WasFinished,
             Ending::Different => Self::Different,
             Ending::Unaccounted => Self::Unaccounted,
+            Ending::Uncleaned => Self::Uncleaned,
             Ending::Partial => Self::Partial,
             Ending::Interrupted => Self::Interrupted,
             Ending::Cancelled => Self::Cancelled,
@@ -147,6 +150,7 @@ impl Verdict {
             Self::WasFinished => "was_finished",
             Self::Different => "different",
             Self::Unaccounted => "unaccounted",
+            Self::Uncleaned => "uncleaned",
             Self::Partial => "partial",
             Self::Interrupted => "interrupted",
             Self::Cancelled => "cancelled",
@@ -201,6 +205,7 @@ impl Outcome {
             Verdict::WasFinished => "finished before this run began",
             Verdict::Different => "finished, and source and target DIFFER",
             Verdict::Unaccounted => "finished, and some rows are not accounted for",
+            Verdict::Uncleaned => "all rows are copied, and tables of the task are left on servers",
             Verdict::Partial => "partitions have failed",
             Verdict::Interrupted => "interrupted",
             Verdict::Cancelled => "cancelled",

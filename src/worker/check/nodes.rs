@@ -12,6 +12,7 @@ use crate::protocol::{MadeStatement, MadeTable, TaskId};
 use crate::task::Task;
 
 use super::super::fleet::Fleet;
+use super::super::planner::guards_drops;
 
 /// A node of the task.
 pub struct NodeFacts {
@@ -31,6 +32,8 @@ pub struct About {
     pub zones: Vec<String>,
     /// How many seconds its clock is ahead of ours at the least; below zero: behind.
     pub ahead: Result<i64, Error>,
+    /// Whether it drops nothing that is larger than its configuration says, whatever a statement says.
+    pub guards_drops: bool,
     /// What tasks made there and did not remove.
     pub left: Result<Vec<Left>, Error>,
 }
@@ -94,7 +97,7 @@ async fn about(
     let ahead = clock.map(|theirs| distance(theirs, before, after));
     let left = left(fleet, node, databases, own).await;
     let zones = fleet.context(node).await?.zones.clone();
-    Ok(About { version: facts.version.clone(), zones, ahead, left })
+    Ok(About { version: facts.version.clone(), zones, ahead, guards_drops: guards_drops(&facts), left })
 }
 
 fn seconds() -> i64 {

@@ -4,6 +4,7 @@
 mod account;
 mod cloning;
 mod discover;
+mod drop_guard;
 mod enabled;
 mod negative_zero;
 mod slices;
@@ -16,6 +17,8 @@ use futures::future::try_join_all;
 use crate::plan::{self, Found, TablePlan, Wishes};
 use crate::sql::Slice;
 use crate::task::{IfTargetNotEmpty, TableJob, Task};
+
+pub(super) use drop_guard::guards_drops;
 
 use super::fleet::Fleet;
 use super::since::Since;
@@ -77,7 +80,7 @@ impl Planner<'_> {
         let (partitions, batches, pieces) =
             plan::assemble(&found, &batches, wishes, |batch, shard| sliced.remove(&(batch, shard)).unwrap_or_default());
         let account = Some(self.account(seen, listed, &partitions));
-        Ok(TablePlan {
+        let mut plan = TablePlan {
             name: self.job.name.clone(),
             source: self.job.source.clone(),
             target: self.job.target.clone(),
@@ -94,7 +97,10 @@ impl Planner<'_> {
             clones,
             unchanged,
             account,
-        })
+        };
+        let guard = self.drop_guard(&plan).await.map_err(|error| self.world(&error))?;
+        plan.remarks.extend(guard);
+        Ok(plan)
     }
 
     pub(super) fn world(&self, problem: &impl ToString) -> Fault {

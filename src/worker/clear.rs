@@ -1,0 +1,156 @@
+//! What a finished task made on servers goes: statements are ended and tables dropped, on all nodes of the task. A server that is away
+//! for a moment is waited for; what stays is told with what removes it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use crate::cluster::{Error, Remedy};
+use crate::model::{Node, TableName};
+use crate::protocol::MadeTable;
+use crate::sql::drop_table;
+
+use super::interrupt::Interrupt;
+use super::jobs::Hands;
+
+/// The pauses between tries in seconds, a minute in all.
+const PAUSES: [u64; 7] = [1, 2, 4, 8, 15, 15, 15];
+/// So many statements are shown for a node.
+const SHOWN: usize = 5;
+
+/// A database of a node where the task may have made tables.
+struct Place {
+    node: Node,
+    database: String,
+    /// Whether it is on a source, where parts pass through.
+    source: bool,
+}
+
+/// What stays in a place.
+struct Left {
+    /// The tables, where they are known.
+    tables: Vec<TableName>,
+    /// What the server said, or that it said nothing.
+    why: Error,
+}
+
+/// Ends statements and drops tables of the task everywhere. Returns a line for each node and database where something stays.
+///
+/// Cancellation: what was not dropped stays until the same command runs again. A run that is to end does not wait.
+pub(super) async fn clear(hands: &Hands, interrupt: &Interrupt) -> Vec<String> {
+    end_statements(hands).await;
+    let mut places = places(hands);
+    for pause in PAUSES.into_iter().map(Some).chain([None]) {
+        let results = join_all(places.iter().map(|place| clear_place(hands, place))).await;
+        let left: Vec<(Place, Left)> =
+            places.into_iter().zip(results).filter_map(|(place, left)| Some((place, left?))).collect();
+        let helps = left.iter().any(|(_, left)| left.why.remedy() == Remedy::Retry);
+        let Some(pause) = pause.filter(|_| helps && !interrupt.is_finishing()) else {
+            return left.iter().map(|(place, left)| line(hands, place, left)).collect();
+        };
+        if let Some((_, first)) = left.first() {
+            tracing::warn!(
+                node = first.why.node,
+                "tables of the task are left on {}: {}; trying again in {} s",
+                nodes(&left),
+                first.why,
+                pause
+            );
+        }
+        tokio::select! {
+            biased;
+            () = interrupt.finish() => {}
+            () = tokio::time::sleep(Duration::from_secs(pause)) => {}
+        }
+        places = left.into_iter().map(|(place, _)| place).collect();
+    }
+    Vec::new()
+}
+
+/// A push runs on the source, a pull on the target, a relay on both.
+async fn end_statements(hands: &Hands) {
+    let task = hands.site.task();
+    let mut nodes: BTreeMap<String, Node> = BTreeMap::new();
+    for job in &task.tables {
+        for (_, node) in task.source(job).nodes().chain(task.target(job).nodes()) {
+            nodes.insert(node.url(), node.clone());
+        }
+    }
+    let queries = hands.site.id.queries();
+    join_all(nodes.values().map(|node| hands.site.fleet.warehouse.kill(node, &queries))).await;
+}
+
+fn places(hands: &Hands) -> Vec<Place> {
+    let task = hands.site.task();
+    let mut places: BTreeMap<(String, String), Place> = BTreeMap::new();
+    for (table, (job, plan)) in task.tables.iter().zip(hands.site.plans.iter()).enumerate() {
+        let sources = task.source(job).nodes().filter(|_| hands.site.may_clone(table));
+        let sources = sources.map(|(_, node)| (node, &plan.source.database, true));
+        let targets = task.target(job).nodes().map(|(_, node)| (node, &plan.target.database, false));
+        for (node, database, source) in sources.chain(targets) {
+            let place = Place { node: node.clone(), database: database.clone(), source };
+            places.insert((node.url(), database.clone()), place);
+        }
+    }
+    places.into_values().collect()
+}
+
+async fn clear_place(hands: &Hands, place: &Place) -> Option<Left> {
+    let Place { node, database, source } = place;
+    let warehouse = &hands.site.fleet.warehouse;
+    let names = match warehouse.server(node).await {
+        Ok(_) => warehouse.tables_with_prefix(node, database, &hands.site.id.tables()).await,
+        Err(error) => Err(error),
+    };
+    let names = match names {
+        Ok(names) => names,
+        // A node that never got anything of this task may be dead for good.
+        Err(_) if !used(hands, node, *source).await => return None,
+        Err(why) => return Some(Left { tables: Vec::new(), why }),
+    };
+    let settings = hands.site.target_settings(node).await.unwrap_or_default();
+    let (mut tables, mut first) = (Vec::new(), None);
+    // A table that somebody made beside ours, a renamed one for instance, is not ours.
+    for name in names.into_iter().filter(|name| MadeTable::parse(name).is_some()) {
+        let table = TableName::new(database, name);
+        if let Err(error) = warehouse.drop_table(node, &table, &settings).await {
+            // What may help is told before what does not.
+            let better = first.as_ref().is_none_or(|of: &Error| of.remedy() == Remedy::Retry);
+            first = if better { Some(error) } else { first };
+            tables.push(table);
+        }
+    }
+    first.map(|why| Left { tables, why })
+}
+
+async fn used(hands: &Hands, node: &Node, source: bool) -> bool {
+    let address = node.address();
+    let cache = hands.cache.lock().await;
+    if source && cache.boards.iter().flat_map(|board| &board.pieces).any(|piece| piece.lent.contains(&address)) {
+        return true;
+    }
+    let mut batches = cache.boards.iter().flat_map(|board| &board.batches);
+    batches.any(|batch| batch.nodes.iter().flatten().chain(&batch.former).any(|used| used == &address))
+}
+
+fn nodes(left: &[(Place, Left)]) -> String {
+    let mut nodes: Vec<String> = left.iter().map(|(place, _)| place.node.to_string()).collect();
+    nodes.dedup();
+    nodes.join(", ")
+}
+
+/// The cause first, then what stays, and the statements that remove it.
+fn line(hands: &Hands, place: &Place, left: &Left) -> String {
+    let Place { node, database, .. } = place;
+    if left.tables.is_empty() {
+        return format!("{}: tables {database}.{}* may be left there", left.why, hands.site.id.tables());
+    }
+    let statements = left.tables.iter().take(SHOWN).map(|table| format!("{};", drop_table(table)));
+    let statements: Vec<String> = statements.collect();
+    let more = match left.tables.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{}. Left on {node}, to be removed by: {}{more}", left.why, statements.join(" "))
+}
