@@ -12,7 +12,7 @@ use crate::model::{Cluster, Node, Shard, setting_names};
 use super::ways::Ways;
 
 /// Answers of nodes, by account and node. All who ask a node at the same time share one question; after an error the next one asks again.
-struct AskedOnce<T>(Mutex<HashMap<String, Asking<T>>>);
+struct AskedOnce<T>(Mutex<HashMap<Key, Asking<T>>>);
 
 type Asking<T> = Shared<BoxFuture<'static, Result<Arc<T>, Error>>>;
 
@@ -34,11 +34,16 @@ impl<T: Send + Sync + 'static> AskedOnce<T> {
         answer
     }
 
+    /// Forgets the answers of all accounts at an address.
+    fn forget(&self, address: &str) {
+        self.all().retain(|key, _| key.address != address);
+    }
+
     fn known(&self, node: &Node) -> Option<Arc<T>> {
         self.all().get(&key(node))?.peek()?.clone().ok()
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<String, Asking<T>>> {
+    fn all(&self) -> MutexGuard<'_, HashMap<Key, Asking<T>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -78,6 +83,12 @@ impl Fleet {
     /// What a node said it is, if it was asked before and answered.
     pub fn known_facts(&self, node: &Node) -> Option<Arc<ServerFacts>> {
         self.facts.known(node)
+    }
+
+    /// Forgets what the node at an address said of itself: a server that failed may come back as another version, or with other settings.
+    pub fn forget(&self, address: &str) {
+        self.facts.forget(address);
+        self.context.forget(address);
     }
 
     /// What definitions and expressions depend on at a node. Asks it the first time.
@@ -170,9 +181,16 @@ impl Fleet {
     }
 }
 
-/// The same server may be used with several accounts.
-fn key(node: &Node) -> String {
-    format!("{}@{}", node.user, node.url())
+/// A server with one of its accounts: the same server may be used with several.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    address: String,
+    url: String,
+    user: String,
+}
+
+fn key(node: &Node) -> Key {
+    Key { address: node.address(), url: node.url(), user: node.user.clone() }
 }
 
 #[cfg(test)]
@@ -200,6 +218,11 @@ mod tests {
         let answers: Vec<_> = three().await.into_iter().map(Result::unwrap).collect();
         assert!(answers.iter().all(|answer| Arc::ptr_eq(answer, &answers[0])));
         assert!(fleet.known_facts(&node).is_some_and(|known| Arc::ptr_eq(&known, &answers[0])));
+        fleet.forget("other:9000");
+        assert!(fleet.known_facts(&node).is_some());
+        fleet.forget(&node.address());
+        assert!(fleet.known_facts(&node).is_none());
+        assert!(!Arc::ptr_eq(&fleet.facts(&node).await.unwrap(), &answers[0]));
     }
 
     #[test]

@@ -49,6 +49,7 @@ pub mod prepare;
 pub mod propose;
 pub mod publish;
 mod renew;
+mod replica_paths;
 mod run;
 pub mod shift;
 mod since;

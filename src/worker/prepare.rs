@@ -18,6 +18,7 @@ use super::foresee::document;
 use super::interrupt::Interrupt;
 use super::ledger::{Ledger, Outcome};
 use super::planner;
+use super::replica_paths;
 use super::since::Since;
 use super::site::{Conduct, effective};
 use super::survey::{Survey, refuse_lossy_conversions, survey};
@@ -125,6 +126,7 @@ async fn plan_and_create(
     }
     for survey in &surveys {
         create_targets(fleet, task, survey).await?;
+        replica_paths::check(fleet, survey).await?;
     }
     fault_point("tables-created").await;
     ledger.set_task(|record| record.prepared = true).await?;

@@ -249,6 +249,12 @@ impl Site {
         Ok(found)
     }
 
+    /// Forgets what is known of a node that failed: it may come back as another version, or with another table.
+    pub fn forget(&self, address: &str) {
+        self.fleet.forget(address);
+        self.targets.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, of), _| of != address);
+    }
+
     /// The target table of a node is not the one that was planned for.
     pub fn lacks(&self, table: usize, node: &Node) -> AttemptError {
         let plan = &self.plans[table];

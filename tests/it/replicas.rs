@@ -232,3 +232,49 @@ fn a_replica_that_has_much_to_fetch_is_given_time(#[case] release: Release) {
     assert_eq!((scene.sum(&[1], &rows), scene.sum(&[2], &rows)), (5000, 5000));
     scene.check_nothing_left(&task);
 }
+
+/// Replicas that lack the table when rows were put in place beside them: one was away when the task was planned, another one lost it.
+#[apply(both)]
+fn a_replica_without_the_table_gets_it(#[case] release: Release) {
+    let scene = scene!(own four_pairs(release));
+    fill_pairs(&scene);
+    let engine = REPLICATED.replace("KIND", "dst");
+    scene.server(5).kill_9().unwrap();
+    let hits = scene.table("hits").engine(&engine).sharding_key("id");
+    let task = scene.task(&[&[0, 1], &[2, 3]], &[&[4, 5], &[6, 7]]).with(hits);
+    let worker = scene.launch(&task).freeze_at("gathered").start();
+    worker.freezes_at("gathered");
+    scene.server(5).start().unwrap();
+    let sync = if release.is_modern() { " SYNC" } else { "" };
+    scene.ask(7, &format!("DROP TABLE {}.hits{sync}", scene.dst));
+    worker.thaw();
+    let ended = worker.ends().with(0);
+    for server in [5, 7] {
+        let said = format!("{}:9000: created table {}.hits", scene.server(server).host(), scene.dst);
+        assert!(ended.stderr.contains(&said), "no {said:?} in {}", ended.stderr);
+    }
+    scene.check(&task);
+}
+
+/// The servers' ZooKeeper still knows a replica of that name: nobody but a person can tell whether its data may go.
+#[apply(both)]
+fn a_replica_whose_table_cannot_be_made_is_left_out(#[case] release: Release) {
+    let scene = scene!(own four_pairs(release));
+    fill_pairs(&scene);
+    let hits = scene.table("hits").engine(&REPLICATED.replace("KIND", "dst"));
+    let task = scene.task(&[&[0, 1], &[2, 3]], &[&[4, 5]]).with(hits);
+    let worker = scene.launch(&task).freeze_at("gathered").start();
+    worker.freezes_at("gathered");
+    // An empty server takes the place of the one that was there.
+    let path = "/tables/2/dst/replicas/r5".to_owned();
+    let before = scene.children(&path);
+    scene.server(5).stop().unwrap();
+    std::fs::remove_dir_all(scene.server(5).dir().join("data")).unwrap();
+    std::fs::create_dir(scene.server(5).dir().join("data")).unwrap();
+    scene.server(5).start().unwrap();
+    assert!(before.is_some() && scene.children(&path).is_some(), "the replica's nodes are gone: nothing was tried");
+    worker.thaw();
+    let ended = worker.ends().with(0);
+    ended.tells(&[scene.server(5).host(), "cannot be made there", "is left out"]);
+    scene.check_rows(&scene.task(&[&[0, 1], &[2, 3]], &[&[4]]).with(task.tables[0].clone()), &task.tables[0], "1");
+}

@@ -1,6 +1,6 @@
 //! Paths of Replicated tables in ZooKeeper: macros, identities, and whose replicas meet there.
 
-use lab::Release;
+use lab::{LabSpec, Macros, Release};
 use rstest_reuse::apply;
 
 use crate::both;
@@ -147,4 +147,32 @@ fn a_replicated_database_takes_one_shard_and_refuses_several() {
     scene.run(&one).with(0);
     let rows = scene.ask(1, &format!("SELECT count(), sum(id) FROM {}.hits", scene.database("one")));
     assert_eq!(rows, "1000\t499500");
+}
+
+/// Both replicas of the only shard. What is made for the copy is repeated on both, and goes on both. 18.16 has no such databases.
+#[test]
+fn a_replicated_database_of_two_replicas_gets_all_rows_on_both() {
+    let macros = |shard: &str, server: usize| (server, Macros { shard: shard.into(), replica: format!("r{server}") });
+    let macros = [macros("a", 0), macros("a", 1), macros("b", 2)].into();
+    let scene = scene!(own LabSpec { macros, ..LabSpec::of(Release::V25_8, 3) });
+    fill(&scene, &[0, 1], BY_MONTH, 3000, 2);
+    let engine = "ENGINE = ReplicatedMergeTree PARTITION BY toYYYYMM(d) ORDER BY (d, id)";
+    for (database, others) in [("alike", [0, 1]), ("unlike", [1, 2])] {
+        let name = scene.database(database);
+        for server in others {
+            let engine = format!("Replicated('/it/{name}', 's', 'r{server}')");
+            scene.ask(server, &format!("CREATE DATABASE {name} ENGINE = {engine}"));
+        }
+    }
+    for transfer in ["push", "pull", "relay"] {
+        let name = format!("hits_{transfer}");
+        let hits = scene.table(&name).from(&scene.src, "hits").to(&scene.database("alike"), &name).engine(engine);
+        let task = scene.task(&[&[0], &[1]], &[&[0, 1]]).at(transfer).with(hits.with("transfer", transfer));
+        scene.run(&task).with(0);
+        scene.check(&task);
+    }
+    // The servers' own default path has their {shard}: two tables of one name.
+    let hits = scene.table("hits").to(&scene.database("unlike"), "hits").engine(engine);
+    let task = scene.task(&[&[0]], &[&[1, 2]]).at("unlike").with(hits);
+    scene.run(&task).with(1).tells(&["they are no replicas of each other", "macros"]);
 }

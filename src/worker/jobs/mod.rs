@@ -273,6 +273,9 @@ impl Hands {
     fn tell(&self, name: &str, number: u32, error: &AttemptError, given_up: bool, grace: &Grace) {
         self.tally.failed();
         let node = error.node();
+        if let Some(node) = node {
+            self.site.forget(node);
+        }
         if given_up {
             tracing::error!(node, "{name}: attempt {number} failed, and was the last: {error}");
         } else if let Some(since) = grace.since {

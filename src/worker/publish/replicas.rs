@@ -1,4 +1,5 @@
-//! Waiting until the other replicas of a target shard have what was published.
+//! Waiting until the other replicas of a target shard have what was published. A replica that was away when the task was planned may
+//! lack the table, or have lost it since: it is made there again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -53,13 +54,17 @@ impl Publication<'_> {
                 error.kind
             )));
         }
-        tokio::select! {
-            biased;
-            synced = warehouse.sync_replica(node, table) => synced?,
-            // Nobody else may have what it would fetch: without this it waits for ever.
-            lost = self.until_lost(&part.node) => return Err(AttemptError::Mismatch(format!(
-                "{lost}: the rows were put in place there, and replica {node} of {table} does not have them yet"
-            ))),
+        match self.sync(node, part).await {
+            Err(AttemptError::Server(error)) if is_missing(&error) => {
+                if let Err(error) = self.make_again(node, part).await {
+                    return Ok(Some(format!(
+                        "replica {node} has no table {table}, and it cannot be made there: {error}. The replica is left out: make the \
+                         table there, and it fetches its rows"
+                    )));
+                }
+                self.sync(node, part).await?;
+            }
+            synced => synced?,
         }
         let theirs = warehouse.rows_by_partition(node, table, Some(ids)).await?;
         let shrinks = self.site.merges_rows(self.batch.table, &part.target) || part.target.has_ttl();
@@ -74,6 +79,39 @@ impl Publication<'_> {
         }
     }
 
+    /// Waits until a replica has fetched what it knows of.
+    async fn sync(&self, node: &Node, part: &Gathered) -> Result<(), AttemptError> {
+        let table = &part.target.name;
+        tokio::select! {
+            biased;
+            synced = self.site.fleet.warehouse.sync_replica(node, table) => Ok(synced?),
+            // Nobody else may have what it would fetch: without this it waits for ever.
+            lost = self.until_lost(&part.node) => Err(AttemptError::Mismatch(format!(
+                "{lost}: the rows were put in place there, and replica {node} of {table} does not have them yet"
+            ))),
+        }
+    }
+
+    /// Makes the target table on a replica that lacks it, as the replica has it that the rows were put in place on. An error is a
+    /// sentence.
+    async fn make_again(&self, node: &Node, part: &Gathered) -> Result<(), String> {
+        let (warehouse, table) = (&self.site.fleet.warehouse, &part.target.name);
+        let text = |error: Error| error.to_string();
+        let like = &part.target;
+        let settings = self.site.target_settings(node).await.map_err(text)?;
+        let database = warehouse.database_engine(node, &table.database).await.map_err(text)?;
+        if database.is_none() {
+            warehouse.create_database(node, &table.database, &settings).await.map_err(text)?;
+        }
+        let engine = like.engine.in_database(database.as_deref());
+        if engine.has_open_identity() {
+            return Err("its path in ZooKeeper has {uuid}, which would be another one".into());
+        }
+        warehouse.create_table(node, table, &like.create(table, &engine), &settings).await.map_err(text)?;
+        tracing::warn!(node = node.address(), "{node}: created table {table}, which this replica did not have");
+        Ok(())
+    }
+
     /// Returns when a node has not answered a few times in a row, with what came instead.
     async fn until_lost(&self, node: &Node) -> Error {
         let mut silent = 0;
@@ -86,4 +124,9 @@ impl Publication<'_> {
             tokio::time::sleep(LOOK).await;
         }
     }
+}
+
+/// Whether a server said that it has no such table, or no such database.
+fn is_missing(error: &Error) -> bool {
+    matches!(error.code(), Some(60 | 81))
 }
