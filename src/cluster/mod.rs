@@ -32,7 +32,7 @@ use crate::sql::{Column, KeyElement, PolicyKind, Selection, TableDefinition};
 
 pub use error::{Error, Kind, Remedy};
 pub use inspect::{ClusterSeat, Disk, Inspector, Mutation};
-pub use native::is_dealable;
+pub use native::{has_dictionary_in_array, is_dealable};
 pub use probe::{Fingerprint, Loss, Probe};
 pub use throttle::Throttle;
 pub use transfer::{Destination, Origin, Transfer};

@@ -19,9 +19,7 @@ use super::fleet::Fleet;
 use super::ledger::LedgerError;
 use super::pace::Pace;
 use super::tempo::{Jobs, Tempo};
-use super::wishes::{
-    PLAIN_DICTIONARIES, RELAY_DEFAULTS, TRANSFER_DEFAULTS, defaults, narrower, source_wishes, target_wishes,
-};
+use super::wishes::{RELAY_DEFAULTS, TRANSFER_DEFAULTS, defaults, narrower, source_wishes, target_wishes};
 
 /// Several threads that read a table on 18.16 take turns, and what they send as one block is in no order: the target sorts it. Read
 /// by one thread, the same copy took a fifth less of its time there; the target's INSERT is one thread anyway. From this version on it is
@@ -334,8 +332,7 @@ impl Site {
         }
         let rows = Selection::all(plan.reading.relation(&plan.source));
         let types = self.fleet.warehouse.types(from, Some(&rows), &plan.reading.values).await?;
-        let plain = self.fleet.facts(from).await?.setting_name(PLAIN_DICTIONARIES).is_some();
-        let deals = types.iter().all(|of| is_dealable(of, plain));
+        let deals = types.iter().all(|of| is_dealable(of));
         self.deals.lock().unwrap_or_else(PoisonError::into_inner).insert(key, deals);
         Ok(deals)
     }

@@ -28,13 +28,9 @@ pub(super) const RELAY_DEFAULTS: &[(&str, &str)] = &[
     ("insert_deduplicate", "0"),
     ("input_format_null_as_default", "0"),
     ("input_format_skip_unknown_fields", "0"),
-    (PLAIN_DICTIONARIES, "0"),
     // What is read by one thread comes in the order of the key, and need not be sorted again; pieces run side by side.
     ("max_threads", "1"),
 ];
-
-/// Whether LowCardinality is sent as such; without, the values of a block can be told apart.
-pub(super) const PLAIN_DICTIONARIES: &str = "low_cardinality_allow_in_native_format";
 
 /// Equal rows are rows: nothing of ours may be taken for a repetition (facts file, T1). Large partitions may be moved and
 /// dropped, and what is dropped is gone. REPLACE waits for this replica; the others are looked at by ourselves.

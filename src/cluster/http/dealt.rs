@@ -47,12 +47,13 @@ impl HttpWarehouse {
         for (number, from) in transfer.from.iter().enumerate() {
             let rows = self.reading(transfer, (number, from), framings[number]).await?;
             let inlet = Rows {
-                answers: &self.answers,
+                warehouse: self,
                 node: &from.node,
                 doing: &doing,
                 transfer,
                 rows,
                 unpacker: framed.then(Unpacker::default),
+                writes_empty_dictionaries: None,
             };
             let dealt = Dealer::new(inlet, &mut outlet, &transfer.columns, &slots).deal().await;
             dealt.map_err(|error| told(&self.answers, &from.node, &doing, error))?;
@@ -64,7 +65,23 @@ impl HttpWarehouse {
         .await
         .map(drop)
     }
+
+    /// Asks a server for an empty array with LowCardinality in it, and looks whether a dictionary stands behind it.
+    async fn writes_empty_dictionaries(&self, node: &Node) -> Result<bool, Error> {
+        let client = self.asking(node, SHORT).await?;
+        let answer = self.bounded(node, "cannot ask how it writes empty arrays", SHORT, async {
+            client.query_raw(EMPTY_ARRAY).fetch_bytes("Native")?.collect().await
+        });
+        let answer = answer.await?;
+        // The version of the dictionary and the end of the array, 8 bytes each, are all that modern servers write.
+        let behind = answer.windows(EMPTY_ARRAY_TYPE.len()).position(|bytes| bytes == EMPTY_ARRAY_TYPE);
+        Ok(behind.is_some_and(|at| answer.len() > at + EMPTY_ARRAY_TYPE.len() + 16))
+    }
 }
+
+/// A row that holds an empty array of a type with LowCardinality, and its type.
+const EMPTY_ARRAY: &str = "SELECT CAST([] AS Array(LowCardinality(String))) AS a";
+const EMPTY_ARRAY_TYPE: &[u8] = b"Array(LowCardinality(String))";
 
 /// What became of rows that could not be dealt. An error that a server put behind its rows is the source's own.
 fn told(answers: &Answers, from: &Node, doing: &str, error: DealError<Error>) -> Error {
@@ -90,12 +107,14 @@ fn written_behind(answers: &Answers, bytes: &[u8]) -> Option<Kind> {
 
 /// The rows as they come from the source.
 struct Rows<'a> {
-    answers: &'a Answers,
+    warehouse: &'a HttpWarehouse,
     node: &'a Node,
     doing: &'a str,
     transfer: &'a Transfer,
     rows: BytesCursor,
     unpacker: Option<Unpacker>,
+    /// Whether the source does so, once it was asked.
+    writes_empty_dictionaries: Option<bool>,
 }
 
 impl Inlet for Rows<'_> {
@@ -132,15 +151,26 @@ impl Inlet for Rows<'_> {
             }
         }
     }
+
+    async fn writes_empty_dictionaries(&mut self) -> Result<bool, Error> {
+        match self.writes_empty_dictionaries {
+            Some(known) => Ok(known),
+            None => {
+                let answer = self.warehouse.writes_empty_dictionaries(self.node).await?;
+                self.writes_empty_dictionaries = Some(answer);
+                Ok(answer)
+            }
+        }
+    }
 }
 
 impl Rows<'_> {
     /// Returns why the stream was broken off: what the server wrote behind its frames, or what the connection says.
     fn cut_off(&mut self, error: clickhouse::error::Error) -> Error {
-        let behind = self.unpacker.as_mut().and_then(|unpacker| written_behind(self.answers, &unpacker.rest()));
+        let behind = self.unpacker.as_mut().and_then(|unpacker| written_behind(&self.warehouse.answers, &unpacker.rest()));
         match behind {
             Some(kind) => Error { node: self.node.to_string(), doing: self.doing.to_owned(), kind },
-            None => self.answers.translated(self.node, self.doing, error),
+            None => self.warehouse.answers.translated(self.node, self.doing, error),
         }
     }
 }

@@ -6,7 +6,8 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::shape::Shape;
-use super::window::{Varint, Window, put_varint, varint};
+use super::values::{Ends, Place, Run, fixed, texts, wide};
+use super::window::{Window, put_varint};
 
 /// The type of the column that says where a row belongs.
 const SLOT_TYPE: &[u8] = b"UInt32";
@@ -25,6 +26,9 @@ pub(crate) trait Inlet: Send {
     type Error: Send;
     /// The next bytes; `None` at the end.
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, Self::Error>> + Send;
+    /// Returns whether the server writes a dictionary for a column of arrays that are all empty. 18.16 and older do, modern
+    /// servers do not, and no server expects one when it reads. Asked only where it matters.
+    fn writes_empty_dictionaries(&mut self) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 }
 
 /// Where the rows go.
@@ -51,51 +55,15 @@ pub(crate) enum DealError<E> {
 
 /// Deals a stream of rows.
 pub(crate) struct Dealer<'a, I, O> {
-    window: Window<I>,
+    pub(super) window: Window<I>,
     outlet: &'a mut O,
     /// The receiver of each slot.
     receivers: Vec<Option<usize>>,
     /// The names of the columns behind that of the slots.
     columns: &'a [String],
     shapes: Vec<(Bytes, Shape)>,
-    ready: Vec<Vec<u8>>,
-    enough: usize,
-}
-
-/// Values that lie behind each other and belong to one receiver.
-#[derive(Debug, Clone, Copy)]
-struct Run {
-    to: usize,
-    count: u64,
-}
-
-/// How far into some runs one is.
-struct Place<'a> {
-    runs: &'a [Run],
-    at: usize,
-    /// How much of the run under way was taken.
-    taken: u64,
-}
-
-impl<'a> Place<'a> {
-    fn new(runs: &'a [Run]) -> Self {
-        Self { runs, at: 0, taken: 0 }
-    }
-
-    /// The receiver of the next value, and how many more are its own.
-    fn next(&mut self) -> Option<(usize, u64)> {
-        loop {
-            let run = self.runs.get(self.at)?;
-            if self.taken < run.count {
-                return Some((run.to, run.count - self.taken));
-            }
-            (self.at, self.taken) = (self.at + 1, 0);
-        }
-    }
-
-    fn take(&mut self, count: u64) {
-        self.taken += count;
-    }
+    pub(super) ready: Vec<Vec<u8>>,
+    pub(super) enough: usize,
 }
 
 impl<'a, I, O, E> Dealer<'a, I, O>
@@ -175,8 +143,8 @@ where
             let length = whole.len();
             left -= length as u64;
             self.window.advance(4 * length);
-            if left > 0 && !self.window.more().await? {
-                return Err(DealError::Malformed("the rows end in the middle of a block".into()));
+            if left > 0 {
+                self.window.require_more().await?;
             }
         }
         for (ready, count) in self.ready.iter_mut().zip(counts).filter(|(_, count)| *count > 0) {
@@ -201,7 +169,11 @@ where
                 ready.extend_from_slice(&seen);
             }
             let shape = self.shape(at, type_name)?;
-            self.values(&shape, runs).await?;
+            // A block without rows has no values, and no version of a dictionary either.
+            if !runs.is_empty() {
+                self.versions_of_dictionaries(&shape, &receives).await?;
+                self.values(&shape, runs).await?;
+            }
         }
         Ok(())
     }
@@ -247,12 +219,13 @@ where
                 }
                 Ok(())
             }
+            Shape::Dictionary(keys) => self.dictionary(keys, runs).await,
         }
     }
 
     /// Has `eat` take values from what has come, until all are taken. It says how many bytes it took: less than a value at
     /// the end is left.
-    async fn each(
+    pub(super) async fn each(
         &mut self,
         runs: &[Run],
         mut eat: impl FnMut(&[u8], &mut Place, &mut [Vec<u8>]) -> Result<usize, &'static str>,
@@ -264,15 +237,15 @@ where
             for to in 0..self.ready.len() {
                 self.pass_on(to, self.enough).await?;
             }
-            if place.next().is_some() && !self.window.more().await? {
-                return Err(DealError::Malformed("the rows end in the middle of a block".into()));
+            if place.next().is_some() {
+                self.window.require_more().await?;
             }
         }
         Ok(())
     }
 
     /// Passes on what is ready for a receiver, if it is at least so many bytes.
-    async fn pass_on(&mut self, to: usize, least: usize) -> Result<(), DealError<E>> {
+    pub(super) async fn pass_on(&mut self, to: usize, least: usize) -> Result<(), DealError<E>> {
         if self.ready[to].len() < least {
             return Ok(());
         }
@@ -280,107 +253,5 @@ where
         let next = Vec::with_capacity(self.enough + self.enough / 4);
         let ready = std::mem::replace(&mut self.ready[to], next);
         self.outlet.send(to, ready.into()).await.map_err(DealError::Stream)
-    }
-}
-
-/// Values of a width that the compiler knows.
-fn fixed<const WIDTH: usize>(bytes: &[u8], place: &mut Place, ready: &mut [Vec<u8>]) -> Result<usize, &'static str> {
-    let (values, _) = bytes.as_chunks::<WIDTH>();
-    let mut at = 0usize;
-    while let Some((to, count)) = place.next() {
-        let run = &values[at..values.len().min(at.saturating_add(count as usize))];
-        match run {
-            [] => break,
-            [one] => ready[to].extend_from_slice(one),
-            many => ready[to].extend_from_slice(many.as_flattened()),
-        }
-        at += run.len();
-        place.take(run.len() as u64);
-    }
-    Ok(at * WIDTH)
-}
-
-/// Values of another width.
-fn wide(width: usize, bytes: &[u8], place: &mut Place, ready: &mut [Vec<u8>]) -> Result<usize, &'static str> {
-    let mut at = 0;
-    while let Some((to, count)) = place.next() {
-        let there = ((bytes.len() - at) / width).min(usize::try_from(count).unwrap_or(usize::MAX));
-        if there == 0 {
-            break;
-        }
-        ready[to].extend_from_slice(&bytes[at..at + there * width]);
-        at += there * width;
-        place.take(there as u64);
-    }
-    Ok(at)
-}
-
-/// Texts; `body` is how much of the one under way has not come yet.
-fn texts(body: &mut u64, bytes: &[u8], place: &mut Place, ready: &mut [Vec<u8>]) -> Result<usize, &'static str> {
-    let mut at = 0;
-    while let Some((to, count)) = place.next() {
-        let ready = &mut ready[to];
-        for _ in 0..count {
-            let from = at;
-            if *body == 0 {
-                match varint(&bytes[at..]) {
-                    Varint::Is(length, written) => (*body, at) = (length, at + written),
-                    Varint::Cut => return Ok(at),
-                    Varint::None => return Err("there is no number where the length of a text must be"),
-                }
-            }
-            let there = usize::try_from(*body).unwrap_or(usize::MAX).min(bytes.len() - at);
-            at += there;
-            *body -= there as u64;
-            ready.extend_from_slice(&bytes[from..at]);
-            if *body > 0 {
-                return Ok(at);
-            }
-            place.take(1);
-        }
-    }
-    Ok(at)
-}
-
-/// The ends of arrays: counted from the beginning of the block on, so anew for each receiver.
-struct Ends {
-    last: u64,
-    /// Elements for each receiver so far.
-    passed: Vec<u64>,
-    /// Whose the elements are.
-    elements: Vec<Run>,
-}
-
-impl Ends {
-    fn new(receivers: usize) -> Self {
-        Self { last: 0, passed: vec![0; receivers], elements: Vec::new() }
-    }
-
-    fn pass(&mut self, bytes: &[u8], place: &mut Place, ready: &mut [Vec<u8>]) -> Result<usize, &'static str> {
-        let (ends, _) = bytes.as_chunks::<8>();
-        let mut at = 0usize;
-        while let Some((to, count)) = place.next() {
-            let run = &ends[at..ends.len().min(at.saturating_add(count as usize))];
-            if run.is_empty() {
-                break;
-            }
-            let mut elements = 0;
-            for end in run {
-                let end = u64::from_le_bytes(*end);
-                let length = end.checked_sub(self.last).ok_or("an array ends before it begins")?;
-                self.last = end;
-                elements += length;
-                self.passed[to] += length;
-                ready[to].extend_from_slice(&self.passed[to].to_le_bytes());
-            }
-            match self.elements.last_mut() {
-                Some(last) if last.to == to => last.count += elements,
-                _ if elements > 0 => self.elements.push(Run { to, count: elements }),
-                _ => {}
-            }
-            at += run.len();
-            place.take(run.len() as u64);
-        }
-        Ok(at * 8)
     }
 }

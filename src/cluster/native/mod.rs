@@ -7,13 +7,15 @@
 //! are not decoded: it is enough to know where each ends, which [`Shape`] tells from the type.
 
 mod deal;
+mod dictionary;
 mod shape;
+mod values;
 mod window;
 
 pub(crate) use deal::{DealError, Dealer, Inlet, Outlet};
 #[cfg(test)]
 use shape::Shape;
-pub use shape::is_dealable;
+pub use shape::{has_dictionary_in_array, is_dealable};
 
 #[cfg(test)]
 mod tests;

@@ -15,19 +15,26 @@ pub(crate) enum Shape {
     Array(Box<Shape>),
     /// All first elements, then all second ones, and so on.
     Tuple(Vec<Shape>),
+    /// The distinct values of the column once, its keys, and then for each value the number of its key (LowCardinality). The
+    /// shape is that of the keys, which are `Fixed` or `Text`: NULL is the key with number 0, without a mark of its own.
+    Dictionary(Box<Shape>),
 }
 
+/// Types that are nested deeper are refused: no table has them, and a hostile stream could exhaust the stack.
+const DEEPEST: usize = 64;
+
 impl Shape {
-    /// The shape of a type; `None` where values cannot be told apart without the function or the dictionary that made them
-    /// (states of aggregate functions, LowCardinality, JSON, Variant, Dynamic).
+    /// Returns the shape of a type; `None` where only a server can tell the values apart: states of aggregate functions, JSON,
+    /// Variant, Dynamic, types that are not known here.
     pub(crate) fn of(type_name: &str) -> Option<Self> {
-        Self::read(type_name, false)
+        Self::read(type_name, DEEPEST)
     }
 
-    /// `plain`: of the ordinary type that a server sends for LowCardinality.
-    fn read(type_name: &str, plain: bool) -> Option<Self> {
+    /// `depth` is how many levels of types may follow.
+    fn read(type_name: &str, depth: usize) -> Option<Self> {
+        let depth = depth.checked_sub(1)?;
         let of = parts_of(type_name);
-        let inner = || of.inner.iter().map(|inner| Self::read(inner, plain)).collect::<Option<Vec<Self>>>();
+        let inner = || of.inner.iter().map(|inner| Self::read(inner, depth)).collect::<Option<Vec<Self>>>();
         let array = |shape| Some(Self::Array(Box::new(shape)));
         let fixed = |width| Some(Self::Fixed(width));
         match of.name {
@@ -44,7 +51,10 @@ impl Shape {
             "String" => Some(Self::Text),
             "Nullable" => Some(Self::Nullable(Box::new(inner()?.pop()?))),
             "SimpleAggregateFunction" => inner()?.pop(),
-            "LowCardinality" if plain => inner()?.pop(),
+            "LowCardinality" => match inner()?.pop()? {
+                Self::Nullable(keys) => Self::dictionary(*keys),
+                keys => Self::dictionary(keys),
+            },
             "Array" => array(inner()?.pop()?),
             "Map" => array(Self::Tuple(inner()?)),
             "Nested" => array(Self::Tuple(inner()?)),
@@ -57,12 +67,41 @@ impl Shape {
             _ => None,
         }
     }
+
+    /// Returns the shape of a dictionary with such keys.
+    fn dictionary(keys: Self) -> Option<Self> {
+        matches!(keys, Self::Fixed(_) | Self::Text).then(|| Self::Dictionary(Box::new(keys)))
+    }
+
+    /// Returns how many dictionaries a column has; the version of each stands before the column's values.
+    pub(super) fn dictionaries(&self) -> usize {
+        match self {
+            Self::Fixed(_) | Self::Text => 0,
+            Self::Nullable(inner) | Self::Array(inner) => inner.dictionaries(),
+            Self::Tuple(inner) => inner.iter().map(Self::dictionaries).sum(),
+            Self::Dictionary(_) => 1,
+        }
+    }
+
+    fn has_dictionary_in_array(&self) -> bool {
+        match self {
+            Self::Fixed(_) | Self::Text | Self::Dictionary(_) => false,
+            Self::Nullable(inner) => inner.has_dictionary_in_array(),
+            Self::Array(inner) => inner.dictionaries() > 0,
+            Self::Tuple(inner) => inner.iter().any(Self::has_dictionary_in_array),
+        }
+    }
 }
 
-/// Whether rows with values of a type can be dealt to several shards on their way. `plain`: whether the server sends ordinary
-/// values for LowCardinality when asked to (`low_cardinality_allow_in_native_format`).
-pub fn is_dealable(type_name: &str, plain: bool) -> bool {
-    Shape::read(type_name, plain).is_some()
+/// Returns whether rows with values of a type can be dealt to several shards on their way.
+pub fn is_dealable(type_name: &str) -> bool {
+    Shape::of(type_name).is_some()
+}
+
+/// Returns whether a type has LowCardinality within arrays. 18.16 and older write such columns so that no server can read them
+/// where all arrays of a block are empty; see [`Inlet::writes_empty_dictionaries`](super::Inlet::writes_empty_dictionaries).
+pub fn has_dictionary_in_array(type_name: &str) -> bool {
+    Shape::of(type_name).is_some_and(|shape| shape.has_dictionary_in_array())
 }
 
 /// The first number behind the parenthesis: `Decimal(18, 4)`, `FixedString(16)`.
@@ -110,11 +149,36 @@ mod tests {
     }
 
     #[test]
+    fn low_cardinality_is_a_dictionary_at_any_depth() {
+        let text = || Shape::Dictionary(Box::new(Shape::Text));
+        let array = |shape| Shape::Array(Box::new(shape));
+        for (type_name, shape, dictionaries, in_array) in [
+            ("LowCardinality(String)", text(), 1, false),
+            ("LowCardinality(Nullable(String))", text(), 1, false),
+            ("LowCardinality(FixedString(3))", Shape::Dictionary(Box::new(Shape::Fixed(3))), 1, false),
+            ("LowCardinality(Nullable(Date))", Shape::Dictionary(Box::new(Shape::Fixed(2))), 1, false),
+            ("Array(LowCardinality(String))", array(text()), 1, true),
+            (
+                "Map(LowCardinality(String), LowCardinality(Nullable(String)))",
+                array(Shape::Tuple(vec![text(), text()])),
+                2,
+                true,
+            ),
+            ("Tuple(a LowCardinality(String), b UInt8)", Shape::Tuple(vec![text(), Shape::Fixed(1)]), 1, false),
+            ("SimpleAggregateFunction(anyLast, LowCardinality(String))", text(), 1, false),
+        ] {
+            assert_eq!(Shape::of(type_name), Some(shape.clone()), "{type_name}");
+            assert_eq!((shape.dictionaries(), has_dictionary_in_array(type_name)), (dictionaries, in_array), "{type_name}");
+        }
+    }
+
+    #[test]
     fn what_has_no_length_of_its_own_has_no_shape() {
         for type_name in [
             "AggregateFunction(uniq, UInt64)",
-            "LowCardinality(String)",
-            "Array(LowCardinality(String))",
+            "LowCardinality(Array(String))",
+            "LowCardinality(LowCardinality(String))",
+            "Array(AggregateFunction(uniq, LowCardinality(String)))",
             "JSON",
             "Variant(String, UInt64)",
             "Dynamic",
@@ -125,7 +189,10 @@ mod tests {
             "FixedString(0)",
         ] {
             assert_eq!(Shape::of(type_name), None, "{type_name}");
-            assert_eq!(is_dealable(type_name, true), type_name.contains("LowCardinality"), "{type_name}");
+            assert!(!is_dealable(type_name), "{type_name}");
         }
+        // A type from a hostile stream.
+        assert_eq!(Shape::of(&format!("{}UInt8{}", "Array(".repeat(100_000), ")".repeat(100_000))), None);
+        assert!(is_dealable(&format!("{}UInt8{}", "Array(".repeat(50), ")".repeat(50))));
     }
 }

@@ -18,10 +18,40 @@ enum Value {
     There(Box<Value>),
     Array(Vec<Value>),
     Tuple(Vec<Value>),
+    /// The number of a key.
+    Key(u8),
+}
+
+/// The keys of each dictionary: as many, whatever the values are.
+const KEYS: u8 = 3;
+
+/// Whether dictionaries without values are written.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Server {
+    Old,
+    Modern,
+}
+
+/// The key of a dictionary with some number.
+fn key(shape: &Shape, number: u8) -> Value {
+    match shape {
+        Shape::Fixed(width) => Value::Plain(vec![number; *width]),
+        Shape::Text => Value::Text(vec![b'k'; usize::from(number) * 70]),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// How the numbers of a dictionary with such keys are written here: 0 to 3 for 1 to 8 bytes.
+fn width(keys: &Shape) -> u32 {
+    match keys {
+        Shape::Text => 0,
+        Shape::Fixed(width) => 1 + (*width as u32) % 3,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// The values of a column behind each other.
-fn put(out: &mut Vec<u8>, shape: &Shape, values: &[Value]) {
+fn put(out: &mut Vec<u8>, shape: &Shape, values: &[Value], server: Server) {
     match shape {
         Shape::Fixed(_) => values.iter().for_each(|value| {
             let Value::Plain(bytes) = value else { panic!("{value:?}") };
@@ -39,7 +69,7 @@ fn put(out: &mut Vec<u8>, shape: &Shape, values: &[Value]) {
                 values_in.push(value.as_ref().clone());
             }
             out.extend(values.iter().map(|value| u8::from(matches!(value, Value::Null(_)))));
-            put(out, inner, &values_in);
+            put(out, inner, &values_in, server);
         }
         Shape::Array(inner) => {
             let mut all = Vec::new();
@@ -48,7 +78,7 @@ fn put(out: &mut Vec<u8>, shape: &Shape, values: &[Value]) {
                 all.extend(elements.iter().cloned());
                 out.extend((all.len() as u64).to_le_bytes());
             }
-            put(out, inner, &all);
+            put(out, inner, &all, server);
         }
         Shape::Tuple(inner) => {
             for (at, shape) in inner.iter().enumerate() {
@@ -56,8 +86,19 @@ fn put(out: &mut Vec<u8>, shape: &Shape, values: &[Value]) {
                     Value::Tuple(elements) => elements[at].clone(),
                     other => panic!("{other:?}"),
                 };
-                put(out, shape, &values.iter().map(of).collect::<Vec<_>>());
+                put(out, shape, &values.iter().map(of).collect::<Vec<_>>(), server);
             }
+        }
+        Shape::Dictionary(_) if values.is_empty() && server == Server::Modern => {}
+        Shape::Dictionary(keys) => {
+            out.extend((0x600 | u64::from(width(keys))).to_le_bytes());
+            out.extend(u64::from(KEYS).to_le_bytes());
+            put(out, keys, &(0..KEYS).map(|number| key(keys, number)).collect::<Vec<_>>(), server);
+            out.extend((values.len() as u64).to_le_bytes());
+            values.iter().for_each(|value| {
+                let Value::Key(number) = value else { panic!("{value:?}") };
+                out.extend(&u64::from(*number).to_le_bytes()[..1 << width(keys)]);
+            });
         }
     }
 }
@@ -77,6 +118,7 @@ fn value(shape: &Shape) -> BoxedStrategy<Value> {
             .boxed(),
         Shape::Array(inner) => proptest::collection::vec(value(&inner), 0..4).prop_map(Value::Array).boxed(),
         Shape::Tuple(inner) => inner.iter().map(value).collect::<Vec<_>>().prop_map(Value::Tuple).boxed(),
+        Shape::Dictionary(_) => (0..KEYS).prop_map(Value::Key).boxed(),
     }
 }
 
@@ -88,6 +130,9 @@ const TYPES: &[&str] = &[
     "Map(String, FixedString(3))",
     "Tuple(a UUID, b Array(Tuple(UInt64, String)))",
     "Decimal(76, 1)",
+    "LowCardinality(String)",
+    "Array(LowCardinality(Nullable(String)))",
+    "Map(LowCardinality(FixedString(3)), Tuple(LowCardinality(Date), Array(LowCardinality(UInt64)), UInt8))",
     "String",
 ];
 
@@ -105,7 +150,7 @@ fn head(out: &mut Vec<u8>, name: &str, type_name: &str) {
 }
 
 /// A block of rows, with or without the column of their slots.
-fn block(rows: &[(u32, Vec<Value>)], slots: bool) -> Vec<u8> {
+fn block(rows: &[(u32, Vec<Value>)], slots: bool, server: Server) -> Vec<u8> {
     let mut out = Vec::new();
     put_varint(&mut out, (TYPES.len() + usize::from(slots)) as u64);
     put_varint(&mut out, rows.len() as u64);
@@ -116,18 +161,26 @@ fn block(rows: &[(u32, Vec<Value>)], slots: bool) -> Vec<u8> {
     for (at, (name, type_name)) in names().iter().zip(TYPES).enumerate() {
         head(&mut out, name, type_name);
         let values: Vec<Value> = rows.iter().map(|(_, values)| values[at].clone()).collect();
-        put(&mut out, &Shape::of(type_name).unwrap(), &values);
+        let shape = Shape::of(type_name).unwrap();
+        if !rows.is_empty() {
+            (0..shape.dictionaries()).for_each(|_| out.extend(1u64.to_le_bytes()));
+            put(&mut out, &shape, &values, server);
+        }
     }
     out
 }
 
-struct Pieces(VecDeque<Bytes>);
+struct Pieces(VecDeque<Bytes>, Server);
 
 impl Inlet for Pieces {
     type Error = Infallible;
 
     async fn next(&mut self) -> Result<Option<Bytes>, Infallible> {
         Ok(self.0.pop_front())
+    }
+
+    async fn writes_empty_dictionaries(&mut self) -> Result<bool, Infallible> {
+        Ok(self.1 == Server::Old)
     }
 }
 
@@ -144,8 +197,8 @@ impl Outlet for Received {
 }
 
 /// Shard 0 has slot 0, shard 1 slots 1 and 2.
-fn deal(stream: &[u8], piece: usize) -> Result<Vec<Vec<u8>>, DealError<Infallible>> {
-    let pieces = Pieces(stream.chunks(piece).map(Bytes::copy_from_slice).collect());
+fn deal(stream: &[u8], piece: usize, server: Server) -> Result<Vec<Vec<u8>>, DealError<Infallible>> {
+    let pieces = Pieces(stream.chunks(piece).map(Bytes::copy_from_slice).collect(), server);
     let mut received = Received(vec![Vec::new(); 2]);
     let columns = names();
     let dealer = Dealer::new(pieces, &mut received, &columns, &[0..1, 1..3]);
@@ -158,38 +211,44 @@ fn rows() -> impl Strategy<Value = Rows> {
     proptest::collection::vec((0u32..3, values), 0..30)
 }
 
+fn server() -> impl Strategy<Value = Server> {
+    prop_oneof![Just(Server::Old), Just(Server::Modern)]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn everybody_gets_the_blocks_that_would_have_been_sent_to_him_alone(
         blocks in proptest::collection::vec(rows(), 0..4),
         piece in prop_oneof![1usize..40, Just(1 << 20)],
+        server in server(),
     ) {
-        let stream: Vec<u8> = blocks.iter().flat_map(|rows| block(rows, true)).collect();
+        let stream: Vec<u8> = blocks.iter().flat_map(|rows| block(rows, true, server)).collect();
         let mut wanted = vec![Vec::new(); 2];
         for rows in &blocks {
             for (to, wanted) in wanted.iter_mut().enumerate() {
                 let own: Rows = rows.iter().filter(|(slot, _)| (*slot > 0) == (to > 0)).cloned().collect();
                 if !own.is_empty() {
-                    wanted.extend(block(&own, false));
+                    wanted.extend(block(&own, false, Server::Modern));
                 }
             }
         }
-        prop_assert_eq!(deal(&stream, piece).unwrap(), wanted);
+        prop_assert_eq!(deal(&stream, piece, server).unwrap(), wanted);
     }
 
     #[test]
     fn a_stream_that_is_cut_off_or_damaged_is_never_the_end_and_never_a_panic(
         rows in rows(), cut in any::<prop::sample::Index>(), byte in any::<u8>(), piece in 1usize..40,
+        server in server(),
     ) {
-        let mut stream = block(&rows, true);
+        let mut stream = block(&rows, true, server);
         let at = cut.index(stream.len());
         // Cut between blocks, it would be whole.
         if at > 0 {
-            prop_assert!(deal(&stream[..at], piece).is_err());
+            prop_assert!(deal(&stream[..at], piece, server).is_err());
         }
         stream[at] ^= byte;
-        let _ = deal(&stream, piece);
+        let _ = deal(&stream, piece, server);
     }
 }
 
@@ -197,9 +256,9 @@ proptest! {
 fn what_an_old_server_writes_behind_the_rows_is_kept_to_be_told() {
     let rows = vec![(1, TYPES.iter().map(|of| zero(&Shape::of(of).unwrap())).collect())];
     let text = "Code: 395, e.displayText() = DB::Exception: no, e.what() = DB::Exception\n";
-    let stream = [block(&rows, true), text.into()].concat();
+    let stream = [block(&rows, true, Server::Modern), text.into()].concat();
     for piece in [1, 7, 1 << 20] {
-        match deal(&stream, piece) {
+        match deal(&stream, piece, Server::Modern) {
             Err(DealError::NoBlock(rest)) => assert_eq!(String::from_utf8_lossy(&rest), text, "{piece}"),
             other => panic!("{other:?}"),
         }
@@ -213,11 +272,54 @@ fn zero(shape: &Shape) -> Value {
         Shape::Nullable(inner) => Value::Null(Box::new(zero(inner))),
         Shape::Array(_) => Value::Array(Vec::new()),
         Shape::Tuple(inner) => Value::Tuple(inner.iter().map(zero).collect()),
+        Shape::Dictionary(_) => Value::Key(0),
     }
 }
 
 #[test]
 fn a_slot_that_nobody_has_is_an_error() {
     let rows = vec![(3, TYPES.iter().map(|of| zero(&Shape::of(of).unwrap())).collect())];
-    assert!(deal(&block(&rows, true), 1 << 20).is_err());
+    assert!(deal(&block(&rows, true, Server::Modern), 1 << 20, Server::Modern).is_err());
+}
+
+/// A block of two rows, one for each receiver, with a dictionary that is written as it is told: version, flags, number of keys, keys
+/// of one byte, number of values, values.
+fn dictionary(version: u64, flags: u64, number: u64, keys: &[u8], values: u64, numbers: &[u8]) -> Vec<u8> {
+    let mut out = vec![2, 2];
+    head(&mut out, "relayed slot", "UInt32");
+    out.extend([0, 1u32].into_iter().flat_map(u32::to_le_bytes));
+    head(&mut out, "c0", "LowCardinality(UInt8)");
+    [version, flags, number].into_iter().for_each(|number| out.extend(number.to_le_bytes()));
+    out.extend(keys);
+    out.extend(values.to_le_bytes());
+    out.extend(numbers);
+    out
+}
+
+#[test]
+fn a_dictionary_that_does_not_fit_its_values_is_an_error() {
+    let dealt = |stream: &[u8]| {
+        let mut received = Received(vec![Vec::new(); 2]);
+        let pieces = Pieces([Bytes::copy_from_slice(stream)].into(), Server::Modern);
+        let columns = ["c0".to_owned()];
+        let dealt = futures::executor::block_on(Dealer::new(pieces, &mut received, &columns, &[0..1, 1..2]).deal());
+        dealt.map(|()| received.0).map_err(|error| format!("{error:?}"))
+    };
+    let received = dealt(&dictionary(1, 0x600, 3, b"abc", 2, &[0, 2])).unwrap();
+    assert!(received[0].ends_with(&[b"abc", &1u64.to_le_bytes()[..], &[0]].concat()), "{received:?}");
+    assert!(received[1].ends_with(&[b"abc", &1u64.to_le_bytes()[..], &[2]].concat()), "{received:?}");
+    for (stream, why) in [
+        (dictionary(2, 0x600, 3, b"abc", 2, &[0, 2]), "version 2"),
+        (dictionary(1, 0x500, 3, b"abc", 2, &[0, 2]), "flags 0x500"),
+        (dictionary(1, 0x700, 3, b"abc", 2, &[0, 2]), "flags 0x700"),
+        (dictionary(1, 0x604, 3, b"abc", 2, &[0, 2]), "flags 0x604"),
+        (dictionary(1, 0x600, 3, b"abc", 1, &[0]), "not used by as many values"),
+        (dictionary(1, 0x600, 3, b"abc", 2, &[0, 3]), "a number that its dictionary does not have"),
+        (dictionary(1, 0x600, 0, b"", 2, &[0, 0]), "a number that its dictionary does not have"),
+        // Nothing is held for keys that never come.
+        (dictionary(1, 0x600, u64::MAX, b"abc", 2, &[0, 2]), "in the middle of a block"),
+    ] {
+        let error = dealt(&stream).unwrap_err();
+        assert!(error.contains(why), "{error}");
+    }
 }

@@ -47,13 +47,30 @@ impl<I: Inlet> Window<I> {
         }
     }
 
+    /// Waits for more bytes; their end is an error.
+    pub(super) async fn require_more(&mut self) -> Result<(), DealError<I::Error>> {
+        match self.more().await? {
+            true => Ok(()),
+            false => Err(DealError::Malformed("the rows end in the middle of a block".into())),
+        }
+    }
+
     async fn require(&mut self, count: usize) -> Result<(), DealError<I::Error>> {
         while self.bytes.len() < count {
-            if !self.more().await? {
-                return Err(DealError::Malformed("the rows end in the middle of a block".into()));
-            }
+            self.require_more().await?;
         }
         Ok(())
+    }
+
+    /// Takes a number that is written in 8 bytes.
+    pub(super) async fn fixed_number(&mut self) -> Result<u64, DealError<I::Error>> {
+        self.require(8).await?;
+        Ok(self.bytes.get_u64_le())
+    }
+
+    /// The inlet, to ask it something.
+    pub(super) fn inlet(&mut self) -> &mut I {
+        &mut self.inlet
     }
 
     /// A number, appended to `seen` as it was written.
