@@ -35,6 +35,11 @@ impl Expression {
         Self("throwIf(1, 'the stored plan is damaged')".into())
     }
 
+    /// The number 0.
+    pub(super) fn zero() -> Self {
+        Self("0".into())
+    }
+
     /// The text, not in parentheses.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -232,6 +232,11 @@ pub struct SlotKey {
 }
 
 impl SlotKey {
+    /// Returns the key by which all rows fall into one slot.
+    pub fn single() -> Self {
+        Self { key: Expression::zero(), width: SlotWidth(8), total: 1 }
+    }
+
     /// The slot of a row, as an expression.
     pub fn slot(&self) -> String {
         format!("toUInt{}({}) % {}", self.width.0, self.key, self.total)

@@ -9,6 +9,7 @@ use crate::task::{SecretSource, Task};
 
 use super::RunError;
 use super::accept::parse;
+use super::carried::Carried;
 use super::fleet::Fleet;
 use super::prepare::{definition, plan_all};
 use super::survey::{Survey, refuse_lossy_conversions, survey};
@@ -71,11 +72,12 @@ async fn creations(fleet: &Fleet, task: &Task, survey: &Survey) -> Result<Vec<Cr
 async fn travel(fleet: &Fleet, task: &Task, survey: &Survey, plan: &TablePlan) -> Vec<Travel> {
     let job = &task.tables[survey.job];
     let filtered = plan.pieces.is_empty() || plan.rows_of(0).filters_at_the_table();
+    let columns = Carried::of_table(&survey.target, &survey.columns);
     let mut travel = Vec::new();
     for from in survey.sources.iter().filter_map(|replicas| replicas.first()) {
         for shard in plan.target_shards() {
             let Some(to) = survey.targets.get(shard).and_then(|replicas| replicas.first()) else { continue };
-            let (way, since) = match fleet.way_of(job, from, to, filtered).await {
+            let (way, since) = match fleet.way_of(job, (from, to), filtered, &columns).await {
                 _ if plan.clones => ("clone".to_owned(), None),
                 Ok(choice) => (choice.way.to_string(), choice.since),
                 Err(error) => ("?".to_owned(), Some(error.to_string())),

@@ -25,6 +25,7 @@ mod account;
 mod admission;
 pub mod bulk;
 mod caps;
+mod carried;
 pub mod check;
 pub mod cleanup;
 mod clear;

@@ -170,7 +170,8 @@ fn describe(plan: &TablePlan) {
         counted(plan.batches.len(), "batch"),
         counted(plan.pieces.len(), "piece")
     );
-    for remark in &plan.remarks {
+    // The way of the rows is told by the worker that takes it.
+    for remark in plan.remarks.iter().filter(|remark| !remark.starts_with("transfer: ")) {
         tracing::warn!(table = plan.name, "table {}: {remark}", plan.name);
     }
 }

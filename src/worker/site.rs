@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use crate::cluster::{Error, Remedy, Settings, is_dealable};
+use crate::cluster::{Error, Remedy, Settings};
 use crate::model::{Node, Shard, TableName, Way, lay_over};
 use crate::plan::TablePlan;
 use crate::protocol::{Failure, PieceRef, Policy, TaskId};
@@ -14,6 +14,7 @@ use crate::sql::{Selection, TableDefinition};
 use crate::task::{IfTargetNotEmpty, Task, Verify};
 
 use super::caps::Caps;
+use super::carried::Carried;
 use super::dice::Dice;
 use super::fleet::Fleet;
 use super::ledger::LedgerError;
@@ -71,7 +72,8 @@ pub struct Site {
     dice: Dice,
     task: Mutex<Arc<Task>>,
     targets: Mutex<HashMap<(usize, String), Arc<TableDefinition>>>,
-    deals: Mutex<HashMap<(usize, String), bool>>,
+    /// What the columns allow, by table job and source node.
+    carried: Mutex<HashMap<(usize, String), Arc<Carried>>>,
 }
 
 /// An attempt that failed. What becomes of it:
@@ -169,7 +171,7 @@ impl Site {
             dice,
             task,
             targets: Mutex::default(),
-            deals: Mutex::default(),
+            carried: Mutex::default(),
         }
     }
 
@@ -319,30 +321,39 @@ impl Site {
         })
     }
 
-    /// Whether a source node can send the rows of a table job so that they can be dealt to target shards on their way: where
-    /// the shard hangs on the row alone, and the ends of all values can be told. Asks the node the first time.
-    pub async fn deals(&self, table: usize, from: &Node) -> Result<bool, Error> {
+    /// Returns what the columns of a table job allow, as a source node sends them. Asks the node the first time.
+    pub(super) async fn carried(&self, table: usize, from: &Node) -> Result<Arc<Carried>, Error> {
         let plan = &self.plans[table];
         let key = (table, from.address());
-        if plan.sharding.is_none() {
-            return Ok(false);
+        if let Some(known) = self.carried.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(known.clone());
         }
-        if let Some(known) = self.deals.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return Ok(*known);
-        }
-        let rows = Selection::all(plan.reading.relation(&plan.source));
-        let types = self.fleet.warehouse.types(from, Some(&rows), &plan.reading.values).await?;
-        let deals = types.iter().all(|of| is_dealable(of));
-        self.deals.lock().unwrap_or_else(PoisonError::into_inner).insert(key, deals);
-        Ok(deals)
+        let carried = if Carried::matters(self.fleet.facts(from).await?.release(), plan.sharding.is_some()) {
+            let rows = Selection::all(plan.reading.relation(&plan.source));
+            let types = self.fleet.warehouse.types(from, Some(&rows), &plan.reading.values).await?;
+            Carried::of(plan.columns.iter().map(String::as_str).zip(types.iter().map(String::as_str)))
+        } else {
+            Carried::default()
+        };
+        let carried = Arc::new(carried);
+        self.carried.lock().unwrap_or_else(PoisonError::into_inner).insert(key, carried.clone());
+        Ok(carried)
     }
 
-    /// Whether a source node can push rows to all target shards by one statement, as far as its version and the sharding key
-    /// tell: the key is evaluated over the columns of the staging tables.
+    /// Whether what is relayed from a source must be dealt, to a single target too: see [`Carried::needs_dealing`].
+    pub async fn needs_dealing(&self, table: usize, from: &Node) -> Result<bool, Error> {
+        let release = self.fleet.facts(from).await?.release();
+        Ok(self.carried(table, from).await?.needs_dealing(release).is_some())
+    }
+
+    /// Whether a source node can push rows to all target shards by one statement, as far as its version, the columns and the
+    /// sharding key tell: the key is evaluated over the columns of the staging tables.
     pub async fn pushes_dealt(&self, table: usize, from: &Node) -> Result<bool, Error> {
         let plan = &self.plans[table];
         let of_columns = plan.sharding.as_ref().is_some_and(|of| of.slot_key().key.uses_only(&plan.columns));
-        Ok(of_columns && self.fleet.facts(from).await?.release() >= REMOTE_DEALS)
+        Ok(of_columns
+            && self.fleet.facts(from).await?.release() >= REMOTE_DEALS
+            && self.carried(table, from).await?.can_be_pushed_by_key())
     }
 
     /// Every node on which an attempt at a piece may have left a statement, whatever way its rows took: the replicas of the

@@ -12,6 +12,7 @@ use crate::model::{Node, Way};
 use crate::sql::required_settings::{Correction, Matters, SKIPS_UNKNOWN_SETTINGS};
 use crate::task::TableJob;
 
+use super::carried::Carried;
 use super::fleet::Fleet;
 
 /// The way that was chosen, and why it is not the usual one.
@@ -35,7 +36,7 @@ struct Known {
     refused: HashMap<(String, String, Way), String>,
     /// Table jobs with source nodes from which no piece is cloned any more.
     not_cloned: HashSet<(usize, String)>,
-    /// What was logged.
+    /// What was said already.
     said: HashSet<String>,
 }
 
@@ -64,10 +65,21 @@ impl Fleet {
     /// The way for the rows of a table job: the one that the task says, else the best one. What is to be held to a rate passes
     /// through the worker: no setting of a server's statement caps its rows over all statements, or can be changed while it runs.
     /// (18.16: `max_network_bandwidth` holds the compressed bytes of one statement; `…_for_user` and `…_for_all_users` let a
-    /// push pass as it is.)
-    pub async fn way_of(&self, job: &TableJob, from: &Node, to: &Node, filtered: bool) -> Result<Choice, Error> {
+    /// push pass as it is.) What servers cannot send each other is relayed, without an attempt at another way.
+    pub async fn way_of(
+        &self,
+        job: &TableJob,
+        (from, to): (&Node, &Node),
+        filtered: bool,
+        columns: &Carried,
+    ) -> Result<Choice, Error> {
         if job.way_of_rows().is_none() && job.paced {
             let since = "max_bytes_per_second holds only what passes through the worker".to_owned();
+            return Ok(Choice { way: Way::Relay, since: Some(since) });
+        }
+        if job.way_of_rows().is_none()
+            && let Some(since) = columns.needs_dealing(self.facts(from).await?.release())
+        {
             return Ok(Choice { way: Way::Relay, since: Some(since) });
         }
         self.way(from, to, job.way_of_rows(), filtered).await

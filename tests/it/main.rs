@@ -39,6 +39,7 @@ mod conversions;
 mod copy;
 mod crash;
 mod dashboard;
+mod dictionaries;
 mod documents;
 mod drill;
 mod ending;

@@ -138,8 +138,10 @@ fn a_source_account_that_may_only_read_is_pulled_from(#[case] release: Release) 
     fill(&scene, &[0, 1], BY_MONTH, 5000, 2);
     let mut task = scene.task(&[&[0], &[1]], &[&[2], &[3]]).with(scene.table("hits").sharding_key("id"));
     task.source_account = Some(("readonly".into(), String::new()));
-    let ended = scene.run(&task).with(0).tells(&["transfer: pull", "user readonly may only read"]);
-    ended.reports(&["transfer: pull"]);
+    // Rows for several shards are dealt by the worker; what the servers could do without it stands in the report.
+    let ended =
+        scene.run(&task).with(0).tells(&["transfer: relay", "since it reads each row once for 2 target shards"]);
+    ended.reports(&["transfer: pull", "user readonly may only read"]);
     scene.check(&task);
     // Told to push all the same, it does not begin.
     let table = scene.table("hits").to(&scene.database("other"), "hits").with("transfer", "push").sharding_key("id");

@@ -58,7 +58,8 @@ impl Shape {
             "Array" => array(inner()?.pop()?),
             "Map" => array(Self::Tuple(inner()?)),
             "Nested" => array(Self::Tuple(inner()?)),
-            "Tuple" => inner().filter(|inner| !inner.is_empty()).map(Self::Tuple),
+            // An empty tuple is written as one byte (25.8).
+            "Tuple" => inner().map(|inner| if inner.is_empty() { Self::Fixed(1) } else { Self::Tuple(inner) }),
             "Point" => Self::of("Tuple(Float64, Float64)"),
             "Ring" | "LineString" => array(Self::of("Point")?),
             "Polygon" | "MultiLineString" => array(Self::of("Ring")?),
@@ -142,6 +143,7 @@ mod tests {
             ("Tuple(a UInt8, `b c` String)", pair(Shape::Fixed(1), Shape::Text)),
             ("Nested(a UInt8, b UUID)", array(pair(Shape::Fixed(1), Shape::Fixed(16)))),
             ("SimpleAggregateFunction(sum, UInt64)", Shape::Fixed(8)),
+            ("Tuple(Tuple(), UUID)", pair(Shape::Fixed(1), Shape::Fixed(16))),
             ("Ring", array(pair(Shape::Fixed(8), Shape::Fixed(8)))),
         ] {
             assert_eq!(Shape::of(type_name), Some(shape), "{type_name}");
@@ -168,7 +170,11 @@ mod tests {
             ("SimpleAggregateFunction(anyLast, LowCardinality(String))", text(), 1, false),
         ] {
             assert_eq!(Shape::of(type_name), Some(shape.clone()), "{type_name}");
-            assert_eq!((shape.dictionaries(), has_dictionary_in_array(type_name)), (dictionaries, in_array), "{type_name}");
+            assert_eq!(
+                (shape.dictionaries(), has_dictionary_in_array(type_name)),
+                (dictionaries, in_array),
+                "{type_name}"
+            );
         }
     }
 
@@ -182,7 +188,6 @@ mod tests {
             "JSON",
             "Variant(String, UInt64)",
             "Dynamic",
-            "Tuple()",
             "Nothing",
             "TypeOfTomorrow",
             "Decimal(77, 1)",

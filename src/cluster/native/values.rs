@@ -41,7 +41,11 @@ impl<'a> Place<'a> {
 }
 
 /// Values of a width that the compiler knows.
-pub(super) fn fixed<const WIDTH: usize>(bytes: &[u8], place: &mut Place, ready: &mut [Vec<u8>]) -> Result<usize, &'static str> {
+pub(super) fn fixed<const WIDTH: usize>(
+    bytes: &[u8],
+    place: &mut Place,
+    ready: &mut [Vec<u8>],
+) -> Result<usize, &'static str> {
     let (values, _) = bytes.as_chunks::<WIDTH>();
     let mut at = 0usize;
     while let Some((to, count)) = place.next() {
@@ -58,7 +62,12 @@ pub(super) fn fixed<const WIDTH: usize>(bytes: &[u8], place: &mut Place, ready: 
 }
 
 /// Values of another width.
-pub(super) fn wide(width: usize, bytes: &[u8], place: &mut Place, ready: &mut [Vec<u8>]) -> Result<usize, &'static str> {
+pub(super) fn wide(
+    width: usize,
+    bytes: &[u8],
+    place: &mut Place,
+    ready: &mut [Vec<u8>],
+) -> Result<usize, &'static str> {
     let mut at = 0;
     while let Some((to, count)) = place.next() {
         let there = ((bytes.len() - at) / width).min(usize::try_from(count).unwrap_or(usize::MAX));
@@ -73,7 +82,12 @@ pub(super) fn wide(width: usize, bytes: &[u8], place: &mut Place, ready: &mut [V
 }
 
 /// Texts; `body` is how much of the one under way has not come yet.
-pub(super) fn texts(body: &mut u64, bytes: &[u8], place: &mut Place, ready: &mut [Vec<u8>]) -> Result<usize, &'static str> {
+pub(super) fn texts(
+    body: &mut u64,
+    bytes: &[u8],
+    place: &mut Place,
+    ready: &mut [Vec<u8>],
+) -> Result<usize, &'static str> {
     let mut at = 0;
     while let Some((to, count)) = place.next() {
         let ready = &mut ready[to];
@@ -113,7 +127,12 @@ impl Ends {
         Self { last: 0, passed: vec![0; receivers], elements: Vec::new() }
     }
 
-    pub(super) fn pass(&mut self, bytes: &[u8], place: &mut Place, ready: &mut [Vec<u8>]) -> Result<usize, &'static str> {
+    pub(super) fn pass(
+        &mut self,
+        bytes: &[u8],
+        place: &mut Place,
+        ready: &mut [Vec<u8>],
+    ) -> Result<usize, &'static str> {
         let (ends, _) = bytes.as_chunks::<8>();
         let mut at = 0usize;
         while let Some((to, count)) = place.next() {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::cluster::{Destination, Error, Origin, Transfer};
 use crate::model::{Node, Way};
-use crate::sql::{Selection, remote_dealt};
+use crate::sql::{Selection, SlotKey, remote_dealt};
 
 use super::super::pace::Manner;
 use super::super::site::AttemptError;
@@ -82,6 +82,9 @@ impl Attempt<'_> {
         if rest.is_empty() {
             return Ok(());
         }
+        if places.len() > 1 {
+            self.tell_filters(sources).await?;
+        }
         let legs: Vec<&Leg> = rest.iter().flat_map(|number| legs_of(*number)).collect();
         let sources: Vec<Source> = rest.iter().map(|number| sources[*number].clone()).collect();
         for place in places {
@@ -104,7 +107,9 @@ impl Attempt<'_> {
         let rows = self.plan().rows_for(self.piece.piece, place.shard);
         let task = self.site.task();
         let job = &task.tables[self.piece.table];
-        Ok(self.site.fleet.way_of(job, source, &place.node, rows.filters_at_the_table()).await?)
+        let columns = self.site.carried(self.piece.table, source).await?;
+        let between = (source, place.node.as_ref());
+        Ok(self.site.fleet.way_of(job, between, rows.filters_at_the_table(), &columns).await?)
     }
 
     /// Whether a source serves all its places by one push, each row read once.
@@ -119,17 +124,21 @@ impl Attempt<'_> {
         Ok(remote_dealt(&to, &self.staging(), &sharding.slot_key()).is_some())
     }
 
-    /// Whether the rows can be dealt to several target shards on their way.
+    /// Whether the worker can deal the rows to several target shards.
     async fn deals(&self, sources: &[Source]) -> Result<bool, AttemptError> {
-        if self.plan().target_shards().count() < 2 {
-            return Ok(false);
-        }
+        let several = self.plan().sharding.is_some() && self.plan().target_shards().count() > 1;
+        Ok(several && self.against_dealing(sources).await?.is_none())
+    }
+
+    /// Returns what the columns have against dealing.
+    async fn against_dealing(&self, sources: &[Source]) -> Result<Option<String>, AttemptError> {
         for source in sources {
-            if !self.site.deals(self.piece.table, &source.node).await? {
-                return Ok(false);
+            let columns = self.site.carried(self.piece.table, &source.node).await?;
+            if let Some(why) = columns.against_dealing() {
+                return Ok(Some(why.to_owned()));
             }
         }
-        Ok(true)
+        Ok(None)
     }
 
     /// Where servers could send the rows to each other, but would read them once for each target shard: a relay may be faster.
@@ -167,6 +176,12 @@ impl Attempt<'_> {
     ) -> Result<(), AttemptError> {
         let (site, plan) = (self.site, self.plan());
         let sharding = plan.sharding.as_ref().filter(|_| places.len() > 1);
+        let dealt = match sharding {
+            Some(sharding) => Some(sharding.slot_key()),
+            None if way == Way::Relay && self.needs_dealing(sources).await? => Some(SlotKey::single()),
+            None => None,
+        };
+        let all_slots = 0..dealt.as_ref().map_or(0, |dealt| dealt.total);
         let (Some(source), Some(place)) = (sources.first(), places.first()) else { return Ok(()) };
         let all = rows.are_all_that_is_read();
         // The settings of one side hang on the other only where there is one of each.
@@ -185,7 +200,7 @@ impl Attempt<'_> {
         }
         for place in places {
             let (_, settings) = settings(source.node.clone(), place.node.clone()).await?;
-            let slots = sharding.map_or(0..0, |sharding| sharding.slots[place.shard].clone());
+            let slots = sharding.map_or(all_slots.clone(), |sharding| sharding.slots[place.shard].clone());
             to.push((place, Destination { node: place.node.clone(), slots, query_id: String::new(), settings }));
         }
         // What ran out of memory is moved a few partitions at a time.
@@ -198,7 +213,7 @@ impl Attempt<'_> {
                 way,
                 from: from.clone(),
                 to: to.iter().map(named).collect(),
-                dealt: sharding.map(|sharding| sharding.slot_key()),
+                dealt: dealt.clone(),
                 into: self.staging(),
                 columns: plan.columns.clone(),
                 values: plan.reading.values.clone(),
@@ -212,15 +227,43 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// Says once which way was taken, and why, unless it is the usual one.
-    fn tell_choice(&self, Leg { source, place, choice }: &Leg) {
-        if let Some(since) = &choice.since {
-            let (table, way) = (&self.plan().name, choice.way);
-            let line = format!("table {table}: transfer: {way} from {} to {}, since {since}", source.node, place.node);
-            if self.site.fleet.ways.is_news(&line) {
-                tracing::info!(node = source.node.address(), "{line}");
+    /// Whether a source sends something that a target reads only after the worker has dealt it.
+    async fn needs_dealing(&self, sources: &[Source]) -> Result<bool, AttemptError> {
+        for source in sources {
+            if self.site.needs_dealing(self.piece.table, &source.node).await? {
+                return Ok(true);
             }
         }
+        Ok(false)
+    }
+
+    /// Says once for the table which way was taken, and why, unless it is the usual one. Other nodes may have other reasons; those
+    /// are told at level debug.
+    fn tell_choice(&self, Leg { source, place, choice }: &Leg) {
+        let Some(since) = &choice.since else { return };
+        let (table, way, ways) = (&self.plan().name, choice.way, &self.site.fleet.ways);
+        let line = format!("table {table}: transfer: {way} from {} to {}, since {since}", source.node, place.node);
+        if ways.is_news(&format!("table {table}: {way}")) {
+            ways.is_news(&line);
+            tracing::info!(node = source.node.address(), "{line}");
+        } else if ways.is_news(&line) {
+            tracing::debug!(node = source.node.address(), "{line}");
+        }
+    }
+
+    /// Says once for the table that each row is read for each target shard, where that is on account of its columns.
+    async fn tell_filters(&self, sources: &[Source]) -> Result<(), AttemptError> {
+        let Some(why) = self.against_dealing(sources).await? else { return Ok(()) };
+        let shards = self.plan().target_shards().count();
+        let line = format!(
+            "table {}: transfer: {shards} target shards are served by a SELECT each, since {why}, whose values only a server \
+             can tell apart",
+            self.plan().name
+        );
+        if shards > 1 && self.site.fleet.ways.is_news(&line) {
+            tracing::info!("{line}");
+        }
+        Ok(())
     }
 
     /// What is between the nodes is asked anew for the next attempt, which may take another way.

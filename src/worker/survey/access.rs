@@ -10,6 +10,7 @@ use crate::cluster::Error;
 use crate::model::{Node, Way};
 use crate::sql::TableDefinition;
 
+use super::super::carried::Carried;
 use super::{Fault, Holders, Surveyor};
 
 impl Surveyor<'_> {
@@ -113,13 +114,13 @@ impl Surveyor<'_> {
         &self,
         sources: &Holders,
         targets: &Holders,
-        filtered: bool,
+        (filtered, columns): (bool, &Carried),
         remarks: &mut Vec<String>,
     ) -> Result<(), Vec<Fault>> {
         let mut faults = Vec::new();
         let mut found_ways: BTreeMap<Way, (String, usize)> = BTreeMap::new();
         for from in sources.iter().filter_map(|shard| shard.first()) {
-            let found = join_all(targets.iter().map(|replicas| self.between(from, replicas, filtered))).await;
+            let found = join_all(targets.iter().map(|replicas| self.between(from, replicas, filtered, columns))).await;
             for answer in found {
                 match answer {
                     Ok(None) => {}
@@ -147,11 +148,12 @@ impl Surveyor<'_> {
         from: &Node,
         replicas: &[Arc<Node>],
         filtered: bool,
+        columns: &Carried,
     ) -> Result<Option<(Way, String)>, String> {
         let text = |error: Error| error.to_string();
         let Some(first) = replicas.first() else { return Ok(None) };
         let Some(way) = self.job.transfer else {
-            let choice = self.fleet.way_of(self.job, from, first, filtered).await.map_err(text)?;
+            let choice = self.fleet.way_of(self.job, (from, first), filtered, columns).await.map_err(text)?;
             let told = |since| (choice.way, format!("transfer: {} from {from} to {first}, since {since}", choice.way));
             return Ok(choice.since.map(told));
         };

@@ -26,6 +26,7 @@ use crate::plan::{Reading, Sharding, match_columns};
 use crate::sql::{Engine, KeyElement, Relation, TableDefinition};
 use crate::task::{IfTargetNotEmpty, TableJob, Task, Verify};
 
+use super::carried::Carried;
 use super::fleet::Fleet;
 
 pub(super) use conversions::lossy_conversions;
@@ -240,7 +241,8 @@ impl Surveyor<'_> {
         remarks.extend(skips_hidden_rows.iter().cloned());
         let replicated = self.replicated(&target, &mut remarks);
         let filtered = self.filters_at_the_source(&relation, &key, sharding.as_ref());
-        self.can_transfer(&sources, &targets, filtered, &mut remarks).await?;
+        let carried = Carried::of_table(&target, &columns);
+        self.can_transfer(&sources, &targets, (filtered, &carried), &mut remarks).await?;
         self.judged_for_clone(Survey {
             job: self.at,
             source,

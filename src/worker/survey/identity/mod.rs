@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use crate::model::{Node, Way};
 use crate::task::{TableJob, Task};
 
+use super::super::carried::Carried;
 use super::super::dice::Dice;
 use super::super::fleet::Fleet;
 use super::Fault;
@@ -106,7 +107,8 @@ async fn question(
     to: usize,
 ) -> Option<(usize, usize)> {
     // Parts travel by another port.
-    match fleet.way_of(job, &nodes[from], &nodes[to], true).await.map(|choice| choice.way) {
+    let between = (nodes[from].as_ref(), nodes[to].as_ref());
+    match fleet.way_of(job, between, true, &Carried::default()).await.map(|choice| choice.way) {
         Ok(Way::Push) => Some((from, to)),
         Ok(Way::Pull) => Some((to, from)),
         _ => None,
