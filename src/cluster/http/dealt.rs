@@ -121,28 +121,28 @@ impl Inlet for Rows<'_> {
     type Error = Error;
 
     async fn next(&mut self) -> Result<Option<Bytes>, Error> {
-        let unpacked = |why: &'static str, node: &Node, doing: &str| Error {
-            node: node.to_string(),
-            doing: doing.to_owned(),
-            kind: Kind::Network(why.into()),
-        };
         loop {
+            if let Some(unpacker) = &mut self.unpacker
+                && let Some(rows) = unpacker.unpack().map_err(|why| self.error(Kind::Network(why.to_string())))?
+            {
+                self.transfer.pass(rows.len()).await;
+                return Ok(Some(rows));
+            }
             let next = match self.rows.next().await {
                 Ok(next) => next,
                 Err(error) => return Err(self.cut_off(error)),
             };
             match (next, &mut self.unpacker) {
+                (Some(bytes), Some(unpacker)) => unpacker.take(&bytes),
                 (None, Some(unpacker)) => {
-                    // What stands behind the frames is no frame: the words of a server that failed.
+                    // What stands behind the frames is no frame: the words of a server that failed, or nothing that can be used.
                     let rest = unpacker.rest();
-                    return Ok((!rest.is_empty()).then_some(rest));
-                }
-                (Some(bytes), Some(unpacker)) => {
-                    let rows = unpacker.unpack(&bytes).map_err(|why| unpacked(why, self.node, self.doing))?;
-                    if !rows.is_empty() {
-                        self.transfer.pass(rows.len()).await;
-                        return Ok(Some(rows));
-                    }
+                    return match rest.is_empty() {
+                        true => Ok(None),
+                        false => Err(self.error(written_behind(&self.warehouse.answers, &rest).unwrap_or_else(|| {
+                            Kind::Network("the rows end with what is no compressed block, or not a whole one".into())
+                        }))),
+                    };
                 }
                 (next, None) => {
                     self.transfer.pass(next.as_ref().map_or(0, Bytes::len)).await;
@@ -165,11 +165,17 @@ impl Inlet for Rows<'_> {
 }
 
 impl Rows<'_> {
+    /// An error of the source.
+    fn error(&self, kind: Kind) -> Error {
+        Error { node: self.node.to_string(), doing: self.doing.to_owned(), kind }
+    }
+
     /// Returns why the stream was broken off: what the server wrote behind its frames, or what the connection says.
     fn cut_off(&mut self, error: clickhouse::error::Error) -> Error {
-        let behind = self.unpacker.as_mut().and_then(|unpacker| written_behind(&self.warehouse.answers, &unpacker.rest()));
+        let behind =
+            self.unpacker.as_mut().and_then(|unpacker| written_behind(&self.warehouse.answers, &unpacker.rest()));
         match behind {
-            Some(kind) => Error { node: self.node.to_string(), doing: self.doing.to_owned(), kind },
+            Some(kind) => self.error(kind),
             None => self.warehouse.answers.translated(self.node, self.doing, error),
         }
     }

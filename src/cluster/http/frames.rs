@@ -5,70 +5,45 @@
 //! last compressed frame or without any. Text behind Native rows is never taken for rows: the target refuses it. What is
 //! found here says why.
 
-use std::io::Read;
-
 use bytes::{Bytes, BytesMut};
-use ruzstd::decoding::StreamingDecoder;
 
-/// A compressed frame: 16 bytes of checksum, the method, both sizes, and the data. ClickHouse's own framing, since ever.
-const CHECKSUM: usize = 16;
-const HEADER: usize = 9;
-const NONE: u8 = 0x02;
-const LZ4: u8 = 0x82;
-const ZSTD: u8 = 0x90;
+use super::frame::{self, FrameError, HEAD, Head};
 
 /// How much of the end is kept.
 const KEPT: usize = 16 << 10;
-/// Blocks are far smaller (`max_compress_block_size` is 1 MiB); who says otherwise does not speak of a frame.
-const LARGEST: usize = 1 << 30;
 
-/// Takes the rows out of frames, as they come. Their checksums are left unread: what is not what was sent does not unpack
-/// to the size that it says, or has other rows than are counted.
+/// Takes the rows out of frames, as they come, one frame at a time. Holds one frame and a read of the connection.
 #[derive(Debug, Default)]
 pub(super) struct Unpacker {
-    /// What came behind the last whole frame.
+    /// What came behind the last frame that was unpacked.
     rest: BytesMut,
     /// Whether that is none.
     broken: bool,
 }
 
 impl Unpacker {
-    /// What the frames hold that are whole now. An error says that there is no frame.
-    pub(super) fn unpack(&mut self, bytes: &[u8]) -> Result<Bytes, &'static str> {
-        let mut rows = Vec::new();
+    /// Takes what has come. Of what is no frame, the beginning is kept.
+    pub(super) fn take(&mut self, bytes: &[u8]) {
+        let room = if self.broken { KEPT.saturating_sub(self.rest.len()) } else { bytes.len() };
+        self.rest.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    /// Returns what the next frame holds; `None` until it is whole, and where no frame follows.
+    pub(super) fn unpack(&mut self) -> Result<Option<Bytes>, FrameError> {
         if self.broken {
-            let room = KEPT.saturating_sub(self.rest.len());
-            self.rest.extend_from_slice(&bytes[..bytes.len().min(room)]);
-            return Ok(Bytes::new());
+            return Ok(None);
         }
-        self.rest.extend_from_slice(bytes);
-        loop {
-            let length = match frame_length(&self.rest) {
-                Some(Some(length)) if length <= self.rest.len() => length,
-                Some(_) => break,
-                None => {
-                    self.broken = true;
-                    break;
-                }
-            };
-            let frame = self.rest.split_to(length);
-            let (header, data) = frame[CHECKSUM..].split_at(HEADER);
-            let size = u32::from_le_bytes([header[5], header[6], header[7], header[8]]) as usize;
-            let size = size.min(LARGEST);
-            let at = rows.len();
-            match header[0] {
-                NONE => rows.extend_from_slice(data),
-                LZ4 => {
-                    rows.resize(at + size, 0);
-                    let unpacked = lz4_flex::block::decompress_into(data, &mut rows[at..]);
-                    if unpacked.ok() != Some(size) {
-                        return Err("a compressed block of the rows is damaged");
-                    }
-                }
-                _ => return Err("the rows are compressed by a method that was not asked for"),
+        match frame::head(&self.rest) {
+            Head::Frame { length, .. } if length <= self.rest.len() => {
+                Ok(Some(frame::unpack(&self.rest.split_to(length))?.into()))
+            }
+            Head::Frame { .. } | Head::Cut => Ok(None),
+            Head::Absurd => Err(FrameError::Size),
+            Head::Other => {
+                self.broken = true;
+                Ok(None)
             }
         }
-        Ok(rows.into())
     }
 
     /// What came behind the last whole frame.
@@ -103,10 +78,10 @@ impl Watch {
         }
         let mut unpacked = 0;
         while !bytes.is_empty() {
-            let wanted = match frame_length(&self.under_way) {
-                Some(Some(length)) => length,
-                Some(None) => CHECKSUM + HEADER,
-                None => {
+            let wanted = match frame::head(&self.under_way) {
+                Head::Frame { length, .. } => length,
+                Head::Cut => HEAD,
+                Head::Absurd | Head::Other => {
                     self.broken = true;
                     self.keep(bytes);
                     return unpacked;
@@ -115,10 +90,12 @@ impl Watch {
             let (now, rest) = bytes.split_at(bytes.len().min(wanted - self.under_way.len()));
             self.under_way.extend_from_slice(now);
             bytes = rest;
-            if matches!(frame_length(&self.under_way), Some(Some(length)) if length == self.under_way.len()) {
+            if let Head::Frame { length, size } = frame::head(&self.under_way)
+                && length == self.under_way.len()
+            {
                 std::mem::swap(&mut self.last, &mut self.under_way);
                 self.under_way.clear();
-                unpacked += unpacked_size(&self.last);
+                unpacked += size;
             }
         }
         unpacked
@@ -138,23 +115,13 @@ impl Watch {
 
     /// Whether the last frame is one that [`Unpacker`] takes.
     pub(super) fn can_be_unpacked(&self) -> bool {
-        self.last.get(CHECKSUM).is_some_and(|method| matches!(*method, NONE | LZ4))
+        frame::can_be_unpacked(&self.last)
     }
 
     /// The error that the stream ends with, if it looks like one.
     pub(super) fn error(&self) -> Option<String> {
         let end = if self.framed && !self.broken && self.under_way.is_empty() {
-            let data = &self.last.get(CHECKSUM + HEADER..)?;
-            match self.last[CHECKSUM] {
-                NONE => data.to_vec(),
-                LZ4 => {
-                    let sizes = &self.last[CHECKSUM..CHECKSUM + HEADER];
-                    let size = u32::from_le_bytes([sizes[5], sizes[6], sizes[7], sizes[8]]) as usize;
-                    lz4_flex::block::decompress(data, size.min(LARGEST)).ok()?
-                }
-                ZSTD => from_zstd(data)?,
-                _ => return None,
-            }
+            frame::unpack_any(&self.last)?
         } else {
             self.under_way.clone()
         };
@@ -164,43 +131,15 @@ impl Watch {
     }
 }
 
-/// What a frame compressed by ZSTD holds, as 26.9 writes its errors too. Its blocks have up to 1 MiB.
-fn from_zstd(data: &[u8]) -> Option<Vec<u8>> {
-    const MOST: u64 = 16 << 20;
-    let mut unpacked = Vec::new();
-    StreamingDecoder::new(data).ok()?.take(MOST).read_to_end(&mut unpacked).ok()?;
-    Some(unpacked)
-}
-
-/// What a whole frame unpacks to, as it says.
-fn unpacked_size(frame: &[u8]) -> usize {
-    let size = frame.get(CHECKSUM + 5..CHECKSUM + HEADER).and_then(|size| size.try_into().ok());
-    size.map_or(0, |size| u32::from_le_bytes(size) as usize).min(LARGEST)
-}
-
-/// The length of a frame that begins here; inside: `None` while too little of it is there; outside: `None` when it is none.
-fn frame_length(bytes: &[u8]) -> Option<Option<usize>> {
-    let Some(header) = bytes.get(CHECKSUM..CHECKSUM + HEADER) else { return Some(None) };
-    let length = u32::from_le_bytes([header[1], header[2], header[3], header[4]]) as usize;
-    let known = matches!(header[0], NONE | LZ4 | ZSTD) && (HEADER..LARGEST).contains(&length);
-    known.then_some(Some(CHECKSUM + length))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::frame::tests::{METHODS, frame};
     use super::*;
 
+    const NONE: u8 = METHODS[0];
+    const LZ4: u8 = METHODS[1];
+    const ZSTD: u8 = METHODS[2];
     const TEXT: &str = "Code: 395, e.displayText() = DB::Exception: no, e.what() = DB::Exception\n";
-
-    fn frame(method: u8, data: &[u8]) -> Vec<u8> {
-        let packed = match method {
-            LZ4 => lz4_flex::block::compress(data),
-            ZSTD => ruzstd::encoding::compress_to_vec(data, ruzstd::encoding::CompressionLevel::Fastest),
-            _ => data.to_vec(),
-        };
-        let sizes = [(packed.len() + HEADER) as u32, data.len() as u32].map(u32::to_le_bytes);
-        [vec![7; CHECKSUM], vec![method], sizes.concat(), packed].concat()
-    }
 
     /// A stream that arrives in pieces of some length.
     fn watched(framed: bool, stream: &[u8], piece: usize) -> Watch {
@@ -237,13 +176,22 @@ mod tests {
         let stream = [frame(LZ4, &rows[0]), frame(NONE, &rows[1]), TEXT.into()].concat();
         for piece in [1, 24, 25, 4096, 1 << 20] {
             let mut unpacker = Unpacker::default();
-            let out: Vec<u8> = stream.chunks(piece).flat_map(|bytes| unpacker.unpack(bytes).unwrap()).collect();
+            let mut out = Vec::new();
+            for bytes in stream.chunks(piece) {
+                unpacker.take(bytes);
+                while let Some(rows) = unpacker.unpack().unwrap() {
+                    out.extend(rows);
+                }
+            }
             assert_eq!(out, rows.concat(), "{piece}");
             assert_eq!(unpacker.rest(), TEXT, "{piece}");
         }
-        let mut damaged = frame(LZ4, &rows[0]);
-        damaged[CHECKSUM + 5] ^= 1;
-        assert!(Unpacker::default().unpack(&damaged).is_err(), "another size than it says");
+        // A flipped bit of the values: without the checksum, other values would arrive.
+        let mut damaged = frame(NONE, &rows[1]);
+        *damaged.last_mut().unwrap() ^= 1;
+        let mut unpacker = Unpacker::default();
+        unpacker.take(&damaged);
+        assert_eq!(unpacker.unpack(), Err(FrameError::Checksum));
     }
 
     #[test]

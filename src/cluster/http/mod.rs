@@ -4,6 +4,7 @@ mod account;
 mod answers;
 mod dealt;
 mod facts;
+mod frame;
 mod frames;
 mod inspector;
 mod parts;

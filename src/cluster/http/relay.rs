@@ -173,7 +173,7 @@ impl<'a> Passing<'a> {
             return Ok(());
         }
         let why = watch.error().map_or_else(
-            || Kind::Network("the rows end in the middle of a block".into()),
+            || Kind::Network("the rows end in the middle of a compressed block, or with what is none".into()),
             |text| self.answers.server_error(&text),
         );
         Err(Error { node: from.to_string(), doing, kind: why })
