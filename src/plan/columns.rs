@@ -1,6 +1,6 @@
 //! Which columns travel, and how the source is seen with the target's columns.
 
-use crate::sql::{DefaultKind, TableDefinition, quote};
+use crate::sql::{Column, DefaultKind, TableDefinition, names_column, quote};
 
 use super::Reading;
 
@@ -37,9 +37,29 @@ impl Matched {
     }
 }
 
-/// Matches columns by name. Every stored column of the target gets its value when rows are staged: from the source's
-/// column, converted where the types differ; by the target's own expression where it is MATERIALIZED, unless
-/// `carry_computed`, or where the source does not have it.
+/// Returns the columns of the target that are computed by its own expressions, and that it can compute itself when rows are staged: nothing
+/// that decides about rows (`keys`) names them. `carry_computed`: whether computed columns of the source are transferred.
+pub fn computed_columns<'a>(
+    source: &TableDefinition,
+    target: &'a TableDefinition,
+    carry_computed: bool,
+    keys: &[String],
+) -> Vec<&'a Column> {
+    let is_computed = |column: &&Column| {
+        let there = source.column(&column.name).is_some_and(|there| there.default_kind != DefaultKind::Ephemeral);
+        match column.default_kind {
+            DefaultKind::Default => !there,
+            DefaultKind::Materialized => !there || !carry_computed,
+            _ => false,
+        }
+    };
+    let decides = |column: &&Column| keys.iter().any(|key| names_column(key, &column.name));
+    target.columns.iter().filter(is_computed).filter(|column| !decides(column)).collect()
+}
+
+/// Matches columns by name. The stored columns of the target get their values when rows are staged: from the source's
+/// column, converted where the types differ; by the target's own expression, computed at the source, where it is MATERIALIZED, unless
+/// `carry_computed`, or where the source does not have it. Those that are `left` are not transferred: the target computes them.
 ///
 /// # Errors
 /// A sentence for each column that one side lacks.
@@ -47,13 +67,15 @@ pub fn match_columns(
     source: &TableDefinition,
     target: &TableDefinition,
     carry_computed: bool,
+    left: &[String],
 ) -> Result<Matched, Vec<String>> {
     let mut columns = Vec::new();
     let mut values = Vec::new();
     let mut seen = Vec::new();
     let mut problems = Vec::new();
     let mut replaced = false;
-    for column in target.columns.iter().filter(|column| column.default_kind != DefaultKind::Ephemeral) {
+    let transferred = |column: &&Column| column.default_kind != DefaultKind::Ephemeral && !left.contains(&column.name);
+    for column in target.columns.iter().filter(transferred) {
         let name = quote::ident(&column.name);
         let there = source.column(&column.name).filter(|there| there.default_kind != DefaultKind::Ephemeral);
         let computed = format!("CAST({} AS {})", column.default_expression, column.type_name);
@@ -103,7 +125,8 @@ pub fn match_columns(
     }
     let readable = source.columns.iter().filter(|column| column.default_kind != DefaultKind::Ephemeral);
     let raw = readable.map(|column| column.name.clone()).collect();
-    let reading = Reading { columns: replaced.then(|| seen.clone()), raw, values, condition: None };
+    let columns_seen = replaced.then(|| seen.clone());
+    let reading = Reading { columns: columns_seen, raw, values, condition: None, left: left.to_vec() };
     Ok(Matched { columns, reading, seen })
 }
 
@@ -111,7 +134,6 @@ pub fn match_columns(
 mod tests {
     use super::*;
     use crate::model::TableName;
-    use crate::sql::Column;
 
     fn table(name: &str, columns: &[(&str, &str, DefaultKind, &str)]) -> TableDefinition {
         let columns = columns
@@ -132,18 +154,18 @@ mod tests {
 
     #[test]
     fn equal_tables_are_read_as_they_are_and_computed_columns_are_computed() {
-        let matched = match_columns(&table("s", &[A, M]), &table("t", &[A, M]), false).unwrap();
+        let matched = match_columns(&table("s", &[A, M]), &table("t", &[A, M]), false, &[]).unwrap();
         assert_eq!(matched.columns, ["a", "m"]);
         assert_eq!(matched.reading.columns, None);
         assert_eq!(matched.reading.values, ["`a`", "CAST(a + 1 AS Int16)"]);
-        let carried = match_columns(&table("s", &[A, M]), &table("t", &[A, M]), true).unwrap();
+        let carried = match_columns(&table("s", &[A, M]), &table("t", &[A, M]), true, &[]).unwrap();
         assert_eq!(carried.reading.values, ["`a`", "`m`"]);
     }
 
     #[test]
     fn other_types_and_columns_of_the_target_alone_are_seen_through_a_relation() {
         let target = table("t", &[("a", "String", DefaultKind::None, ""), M, ("x", "Int8", DefaultKind::Alias, "1")]);
-        let matched = match_columns(&table("s", &[A]), &target, false).unwrap();
+        let matched = match_columns(&table("s", &[A]), &target, false, &[]).unwrap();
         assert_eq!(matched.columns, ["a", "m"]);
         assert_eq!(matched.reading.values, ["`a`", "`m`"]);
         let seen = matched.reading.columns.unwrap();
@@ -155,7 +177,7 @@ mod tests {
     fn columns_can_be_seen_in_a_zone_and_are_transferred_as_they_are() {
         let t = ("t", "DateTime", DefaultKind::None, "");
         let target = table("t", &[A, t]);
-        let matched = match_columns(&table("s", &[A, t]), &target, false).unwrap();
+        let matched = match_columns(&table("s", &[A, t]), &target, false, &[]).unwrap();
         let zoned = matched.in_zone(&["t".to_owned()], &target, "Asia/Shanghai").reading;
         let seen = [("a", "`a`"), ("t", "toTimeZone(`t`, 'Asia/Shanghai')")].map(|(a, b)| (a.into(), b.into()));
         assert_eq!(zoned.columns.unwrap(), seen);
@@ -163,9 +185,26 @@ mod tests {
     }
 
     #[test]
+    fn the_target_may_compute_what_no_key_names() {
+        let extra = ("x", "String", DefaultKind::Default, "dictGet('d', 'name', a)");
+        let (source, target) = (table("s", &[A]), table("t", &[A, extra, M]));
+        let names = |source: &TableDefinition, carry: bool, key: &str| {
+            let columns = computed_columns(source, &target, carry, &[key.to_owned()]);
+            columns.into_iter().map(|column| column.name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&source, false, "a"), ["x", "m"]);
+        assert_eq!(names(&source, false, "cityHash64(`m`, 'x')"), ["x"]);
+        assert_eq!(names(&table("s", &[A, extra, M]), false, "a"), ["m"]);
+        assert_eq!(names(&table("s", &[A, extra, M]), true, "a"), [""; 0]);
+        let matched = match_columns(&source, &target, false, &["x".to_owned()]).unwrap();
+        assert_eq!((matched.columns, matched.reading.left), (vec!["a".into(), "m".into()], vec!["x".into()]));
+    }
+
+    #[test]
     fn a_column_that_one_side_lacks_is_named() {
-        let lacking =
-            |source: &[_], target: &[_]| match_columns(&table("s", source), &table("t", target), false).unwrap_err();
+        let lacking = |source: &[_], target: &[_]| {
+            match_columns(&table("s", source), &table("t", target), false, &[]).unwrap_err()
+        };
         assert_eq!(lacking(&[M], &[A, M]), ["column a of the target d.t is not in the source d.s"]);
         assert_eq!(
             lacking(&[A], &[M]),

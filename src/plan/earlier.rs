@@ -149,7 +149,7 @@ mod tests {
     }
 
     fn plan(partitions: Vec<PartitionPlan>) -> TablePlan {
-        let reading = Reading { columns: None, raw: Vec::new(), values: Vec::new(), condition: None };
+        let reading = Reading { columns: None, raw: Vec::new(), values: Vec::new(), condition: None, left: Vec::new() };
         TablePlan::empty(reading, partitions)
     }
 

@@ -18,7 +18,7 @@ use crate::sql::{Expression, KeyElement, PartitionFilter, Relation, Selection, S
 
 pub use account::{Account, ShardAccount};
 pub use batches::{Cut, Found, MOST_PARTITIONS, Wishes, assemble, batches, cuts, usual_batch_bytes};
-pub use columns::{Matched, match_columns};
+pub use columns::{Matched, computed_columns, match_columns};
 pub use document::{Creation, Document, Planned, Travel};
 pub use earlier::{Again, CopiedPartition, Due, Earlier, OnTarget};
 pub use literal::{LiteralError, parse_partition};
@@ -76,6 +76,9 @@ pub struct Reading {
     pub values: Vec<String>,
     /// The task's `where_condition`.
     pub condition: Option<String>,
+    /// Stored columns of the target that are not transferred: the target computes them when rows are staged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<String>,
 }
 
 /// How rows find their target shard.

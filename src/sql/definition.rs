@@ -130,11 +130,12 @@ impl TableDefinition {
         self.columns.iter().map(|column| format!("{} {}", quote::ident(&column.name), column.type_name)).collect()
     }
 
-    /// The statement that makes a staging table for this one: its stored columns in a given order, each a plain column
-    /// (every value is given when rows are staged, also those of DEFAULT and MATERIALIZED columns: an INSERT through
+    /// The statement that makes a staging table for this one: the columns that are transferred in a given order, each a plain column
+    /// (every value of them is given when rows are staged, also those of DEFAULT and MATERIALIZED columns: an INSERT through
     /// `remote()` knows no other way on 18.16), its indices and projections; nothing that removes rows (TTL), and no
-    /// constraints, since the rows have passed those of the source. Partitions of it can be attached and replaced: only
-    /// names and types of stored columns must agree (facts file, §3).
+    /// constraints, since the rows have passed those of the source. Columns that are not transferred and have an expression are
+    /// MATERIALIZED: an INSERT without a list of columns leaves them out, and the server computes them. Partitions of the table can be
+    /// attached and replaced: only names and types of stored columns must agree (facts file, §3).
     ///
     /// `None` when this table lacks one of the columns.
     pub fn create_staging(&self, staging: &TableName, columns: &[String]) -> Option<String> {
@@ -150,9 +151,28 @@ impl TableDefinition {
         let declaration_of = |name: &String| self.declarations.iter().find(|text| declares(text, name));
         let mut kept: Vec<String> =
             columns.iter().map(|name| declaration_of(name).map(|text| as_plain(text))).collect::<Option<_>>()?;
+        kept.extend(self.computed_beside(columns));
         let of_the_table = |text: &&String| ["INDEX", "PROJECTION"].iter().any(|word| starts_with_word(text, word));
         kept.extend(self.declarations.iter().filter(of_the_table).cloned());
         Some(format!("CREATE TABLE {} ({}) ENGINE = {engine}", quote::table(name), kept.join(", ")))
+    }
+}
+
+impl TableDefinition {
+    /// Declarations of the stored columns beside some that are transferred: those that the server computes, with the columns that are
+    /// not stored, which their expressions may name.
+    fn computed_beside(&self, transferred: &[String]) -> Vec<String> {
+        let others = self.columns.iter().filter(|column| !transferred.contains(&column.name));
+        let others: Vec<&Column> = others.filter(|column| column.default_kind != DefaultKind::None).collect();
+        let is_stored = |kind: DefaultKind| matches!(kind, DefaultKind::Default | DefaultKind::Materialized);
+        if !others.iter().any(|column| is_stored(column.default_kind)) {
+            return Vec::new();
+        }
+        let declared = |column: &&Column| {
+            let text = self.declarations.iter().find(|text| declares(text, &column.name))?;
+            Some(if column.default_kind == DefaultKind::Default { as_materialized(text) } else { bare(text) })
+        };
+        others.iter().filter_map(declared).collect()
     }
 }
 
@@ -207,9 +227,25 @@ pub(super) fn starts_with_word(declaration: &str, word: &str) -> bool {
     lex::tokens(declaration).is_ok_and(|found| found.first().is_some_and(|t| t.is_word(declaration, word)))
 }
 
+/// A column's declaration without its TTL and its comment.
+fn bare(declaration: &str) -> String {
+    without_clause(&without_clause(declaration, "TTL"), "COMMENT")
+}
+
+/// The declaration of a column with a DEFAULT as one that is MATERIALIZED.
+fn as_materialized(declaration: &str) -> String {
+    let bare = bare(declaration);
+    let Ok(found) = lex::tokens(&bare) else { return bare };
+    // The first token is the column's own name, which may be that very word.
+    match found.iter().skip(1).find(|t| t.depth == 0 && t.is_word(&bare, "DEFAULT")) {
+        Some(word) => format!("{}MATERIALIZED{}", &bare[..word.start], &bare[word.end..]),
+        None => bare,
+    }
+}
+
 /// A column's declaration with its name, type and codec only.
 fn as_plain(declaration: &str) -> String {
-    let bare = without_clause(&without_clause(declaration, "TTL"), "COMMENT");
+    let bare = bare(declaration);
     let Ok(found) = lex::tokens(&bare) else { return bare };
     let is_default = |t: &lex::Spanned| {
         t.depth == 0 && ["DEFAULT", "MATERIALIZED", "ALIAS", "EPHEMERAL"].iter().any(|word| t.is_word(&bare, word))
@@ -277,6 +313,38 @@ mod tests {
         );
         assert!(staging.contains("(comment String, `s` String CODEC(ZSTD(3)), `d` Date, INDEX"), "{staging}");
         assert_eq!(table.create_staging(&TableName::new("x", "s"), &["nowhere".to_owned()]), None);
+    }
+
+    #[test]
+    fn columns_that_are_not_transferred_are_computed_in_the_staging_table() {
+        let create = "CREATE TABLE d.t (a Int8, x String DEFAULT dictGet('d', 'DEFAULT', u) CODEC(ZSTD(3)) COMMENT 'c' TTL d, \
+                      m Int8 MATERIALIZED a + 1, u Int8 ALIAS a, e Int8 EPHEMERAL 1, n Int8) ENGINE = MergeTree ORDER BY a";
+        let kinds = [
+            ("a", DefaultKind::None),
+            ("x", DefaultKind::Default),
+            ("m", DefaultKind::Materialized),
+            ("u", DefaultKind::Alias),
+            ("e", DefaultKind::Ephemeral),
+            ("n", DefaultKind::None),
+        ];
+        let column = |(name, default_kind): (&str, DefaultKind)| Column {
+            name: name.into(),
+            type_name: "Int8".into(),
+            default_kind,
+            default_expression: String::new(),
+            comment: String::new(),
+        };
+        let table = TableDefinition { columns: kinds.map(column).into(), ..definition(create, "MergeTree ORDER BY a") };
+        let staging = |columns: &[&str]| {
+            let columns: Vec<String> = columns.iter().map(|name| (*name).to_owned()).collect();
+            table.create_staging(&TableName::new("x", "s"), &columns).unwrap()
+        };
+        let all = staging(&["n", "a", "x", "m"]);
+        assert!(all.contains("(n Int8, a Int8, x String CODEC(ZSTD(3)), m Int8) ENGINE"), "{all}");
+        let some = staging(&["n", "a"]);
+        let computed = "(n Int8, a Int8, x String MATERIALIZED dictGet('d', 'DEFAULT', u) CODEC(ZSTD(3)), \
+                        m Int8 MATERIALIZED a + 1, u Int8 ALIAS a, e Int8 EPHEMERAL 1) ENGINE";
+        assert!(some.contains(computed), "{some}");
     }
 
     #[test]

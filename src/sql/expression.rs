@@ -74,6 +74,23 @@ impl fmt::Display for Expression {
     }
 }
 
+/// Whether an expression reads what each server may have otherwise: a dictionary, or a table of engine Join.
+pub fn names_dictionary(text: &str) -> bool {
+    let Ok(found) = lex::tokens(text) else { return true };
+    let reads = |word: &str| word.starts_with("dict") || word.starts_with("joinget");
+    found.iter().filter(|token| token.token == Token::Word).any(|token| reads(&token.text(text).to_ascii_lowercase()))
+}
+
+/// Whether a text may name a column: a word or a quoted name in it is the column's, or a part of a name with dots.
+pub fn names_column(text: &str, column: &str) -> bool {
+    let Ok(found) = lex::tokens(text) else { return true };
+    let is_name = |token: &&lex::Spanned| matches!(token.token, Token::Word | Token::Quoted);
+    found.iter().filter(is_name).map(|token| token.text(text)).any(|written| {
+        let quoted = written == ident(column) || written.contains('\\') || written.starts_with('"');
+        quoted || column.split('.').any(|part| part == written)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +108,33 @@ mod tests {
         ] {
             assert_eq!(Expression::parse(text).unwrap().is_function_of_the_row(), of_the_row, "{text}");
         }
+    }
+
+    #[test]
+    fn dictionaries_are_told_by_the_functions_that_read_them() {
+        for (text, reads) in [
+            ("dictGetOrDefault('d', 'x', id, 0)", true),
+            ("concat('a', joinGet('j', 'x', id))", true),
+            ("concat('dictGet', s)", false),
+            ("`dictionary`", false),
+        ] {
+            assert_eq!(names_dictionary(text), reads, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_names_a_column_by_a_word_or_a_quoted_name() {
+        for (text, named) in [
+            ("x", true),
+            ("f(`x`)", true),
+            ("'x' || y", false),
+            ("\"any\"", true),
+            ("xx + 1", false),
+            ("'not closed", true),
+        ] {
+            assert_eq!(names_column(text, "x"), named, "{text}");
+        }
+        assert!(names_column("arrayJoin(n.x)", "n.x") && names_column("`n.x`", "n.x"));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub use checksum::{is_hashed_by_text, row_hash, values_hash};
 pub use conversions::{LossTest, loss_test, losses};
 pub use definition::{Column, DefaultKind, DefinitionError, TableDefinition};
 pub use engine::{Clause, Engine, EngineError};
-pub use expression::{Expression, ExpressionError};
+pub use expression::{Expression, ExpressionError, names_column, names_dictionary};
 pub use grants::{Privilege, gives};
 pub use identity::*;
 pub use inspection::*;

@@ -24,6 +24,8 @@ pub struct Carried {
     undealt: Option<String>,
     /// The first column with LowCardinality within arrays, with its type.
     dictionary_in_array: Option<String>,
+    /// The first column that the target computes, because only it can.
+    computed: Option<String>,
     /// Whether a column has the type `Tuple()`, or one that contains it.
     empty_tuple: bool,
 }
@@ -48,6 +50,17 @@ impl Carried {
     pub fn of_table(table: &TableDefinition, columns: &[String]) -> Self {
         let stored = table.columns.iter().filter(|column| columns.contains(&column.name));
         Self::of(stored.map(|column| (column.name.as_str(), column.type_name.as_str())))
+    }
+
+    /// Adds the columns that are not transferred, since the target computes them.
+    pub fn leaving(self, columns: &[String]) -> Self {
+        Self { computed: columns.first().map(|name| format!("column {name} is computed by the target")), ..self }
+    }
+
+    /// Why a source cannot push the rows: a server that sends rows by an INSERT computes what the target's columns lack, 18.16 and 25.8
+    /// alike.
+    pub fn against_push(&self) -> Option<&str> {
+        self.computed.as_deref()
     }
 
     /// Whether it has to be asked what the types are: for a table of a source of some release, with or without several target shards.
@@ -96,6 +109,9 @@ mod tests {
         assert_eq!(array.needs_dealing((25, 8)), None);
         let empty = of(&["UInt8", "Tuple(a Tuple(), b UInt8)"]);
         assert!(plain.can_be_pushed_by_key() && !empty.can_be_pushed_by_key());
+        assert_eq!(plain.against_push(), None);
+        let left = plain.clone().leaving(&["x".to_owned()]);
+        assert_eq!(left.against_push(), Some("column x is computed by the target"));
         let state = of(&["Array(LowCardinality(String))", "AggregateFunction(uniq, UInt8)", "JSON"]);
         assert_eq!(state.against_dealing(), Some("column c has type AggregateFunction(uniq, UInt8)"));
         assert_eq!(state.needs_dealing((18, 16)), None, "a worker cannot deal them");

@@ -72,7 +72,7 @@ async fn creations(fleet: &Fleet, task: &Task, survey: &Survey) -> Result<Vec<Cr
 async fn travel(fleet: &Fleet, task: &Task, survey: &Survey, plan: &TablePlan) -> Vec<Travel> {
     let job = &task.tables[survey.job];
     let filtered = plan.pieces.is_empty() || plan.rows_of(0).filters_at_the_table();
-    let columns = Carried::of_table(&survey.target, &survey.columns);
+    let columns = Carried::of_table(&survey.target, &survey.columns).leaving(&survey.reading.left);
     let mut travel = Vec::new();
     for from in survey.sources.iter().filter_map(|replicas| replicas.first()) {
         for shard in plan.target_shards() {

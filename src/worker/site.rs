@@ -335,7 +335,7 @@ impl Site {
         } else {
             Carried::default()
         };
-        let carried = Arc::new(carried);
+        let carried = Arc::new(carried.leaving(&plan.reading.left));
         self.carried.lock().unwrap_or_else(PoisonError::into_inner).insert(key, carried.clone());
         Ok(carried)
     }

@@ -82,7 +82,10 @@ impl Fleet {
         {
             return Ok(Choice { way: Way::Relay, since: Some(since) });
         }
-        self.way(from, to, job.way_of_rows(), filtered).await
+        match (job.way_of_rows(), columns.against_push()) {
+            (None, Some(no_push)) => self.way_but_push(from, to, no_push.to_owned(), filtered).await,
+            (wanted, _) => self.way(from, to, wanted, filtered).await,
+        }
     }
 
     /// The way from a source node to a target node. `filtered`: whether the source would filter the rows of a pull, see
@@ -97,6 +100,10 @@ impl Fleet {
         let Some(no_push) = self.against_push(from, to).await? else {
             return Ok(Choice { way: Way::Push, since: None });
         };
+        self.way_but_push(from, to, no_push, filtered).await
+    }
+
+    async fn way_but_push(&self, from: &Node, to: &Node, no_push: String, filtered: bool) -> Result<Choice, Error> {
         let no_pull = match filtered {
             true => self.against_pull(from, to).await?,
             false => Some(format!("{to} would have to fetch all rows of the table to filter them")),

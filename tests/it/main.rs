@@ -76,6 +76,7 @@ mod sharding;
 mod shards_differ;
 mod sources;
 mod status;
+mod target_defaults;
 mod throttle;
 mod time_zones;
 mod transfers;

@@ -160,6 +160,7 @@ impl Surveyor<'_> {
         let mut against = None;
         for to in replicas {
             let found = match way {
+                Way::Push if columns.against_push().is_some() => columns.against_push().map(str::to_owned),
                 Way::Push => self.fleet.against_push(from, to).await.map_err(text)?,
                 Way::Pull => self.fleet.against_pull(from, to).await.map_err(text)?,
                 // Where parts cannot travel, that is found out with more than two nodes in view.

@@ -6,7 +6,7 @@ use crate::model::Node;
 use crate::plan::{Reading, Sharding, parse_partition};
 use crate::sql::{
     self, Engine, Expression, KeyElement, Names, Relation, Selection, SlotFilter, SlotKey, SlotWidth, TableDefinition,
-    UnsteadyKind, key_elements, unsteadiness,
+    UnsteadyKind, key_elements, names_column, unsteadiness,
 };
 
 use super::{Fault, Holders, Surveyor};
@@ -68,6 +68,7 @@ impl Surveyor<'_> {
         relation: &Relation,
         target: &TableDefinition,
         names: &Names,
+        left: &[String],
     ) -> Result<Vec<KeyElement>, Vec<Fault>> {
         let rows = Selection::all(relation.clone());
         let mut faults = Vec::new();
@@ -81,9 +82,11 @@ impl Surveyor<'_> {
         if !faults.is_empty() {
             return Err(faults);
         }
-        // `tuple()` is no expression that 18.16 would evaluate.
-        for (place, text) in target.engine.expressions().into_iter().filter(|(_, text)| !key_elements(text).is_empty())
-        {
+        // `tuple()` is no expression that 18.16 would evaluate. What names columns that the target computes, only the target can.
+        let can_be_asked = |(_, text): &(String, String)| {
+            !key_elements(text).is_empty() && !left.iter().any(|column| names_column(text, column))
+        };
+        for (place, text) in target.engine.expressions().into_iter().filter(can_be_asked) {
             let checked = match Expression::parse(&text) {
                 Ok(expression) => self
                     .types(node, Some(&rows), &[format!("({expression})")], &format!("engine: {place}"))

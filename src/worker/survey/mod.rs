@@ -22,7 +22,7 @@ use futures::future::join_all;
 use sha2::{Digest, Sha256};
 
 use crate::model::{Cluster, Node, Way};
-use crate::plan::{Reading, Sharding, match_columns};
+use crate::plan::{Matched, Reading, Sharding, match_columns};
 use crate::sql::{Engine, KeyElement, Relation, TableDefinition};
 use crate::task::{IfTargetNotEmpty, TableJob, Task, Verify};
 
@@ -209,8 +209,8 @@ impl Surveyor<'_> {
         self.check_names([&source, &target], &sources, &targets).await?;
         let zones = self.zones(&sources, &targets).await?;
         self.check_target(&target, existing.node.as_deref())?;
-        let matched = match_columns(&source, &target, self.job.copy_alias_and_materialized)
-            .map_err(|problems| self.of_columns(existing.node.as_deref(), problems));
+        let left = self.left_to_target(&sources, &source, &target).await?;
+        let matched = self.matched((&source, &target), &left, existing.node.as_deref());
         // What is told beside columns that do not fit is not told one run later.
         let paths = self.check_paths(&target, &targets, &existing.missing, (&source, &sources)).await;
         let space = self.may_write(&targets).await;
@@ -224,13 +224,13 @@ impl Surveyor<'_> {
         self.check_where(node, &source, &sources, &mut remarks).await?;
         if reading.columns.is_some() {
             let at = existing.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
-            self.check_conversion(node, &relation, &reading, &source, &target, &at).await?;
+            self.check_conversion(node, &reading, (&source, &target), &at).await?;
         }
         if self.job.verify == Verify::Checksum {
             self.check_hashes(node, &relation, &reading, &columns, &target, &mut remarks).await?;
         }
         let (key, sharding) = both(
-            self.keys(node, &relation, &target, &names).await,
+            self.keys(node, &relation, &target, &names, &left).await,
             self.sharding(node, &relation, (&source, &columns), &names, &mut remarks).await,
         )?;
         self.check_floats(&key, &target, &existing.missing).await?;
@@ -241,7 +241,7 @@ impl Surveyor<'_> {
         remarks.extend(skips_hidden_rows.iter().cloned());
         let replicated = self.replicated(&target, &mut remarks);
         let filtered = self.filters_at_the_source(&relation, &key, sharding.as_ref());
-        let carried = Carried::of_table(&target, &columns);
+        let carried = Carried::of_table(&target, &columns).leaving(&left);
         self.can_transfer(&sources, &targets, (filtered, &carried), &mut remarks).await?;
         self.judged_for_clone(Survey {
             job: self.at,
@@ -264,6 +264,22 @@ impl Surveyor<'_> {
             variants: found.variants.into_iter().map(|(table, _)| table).collect(),
         })
         .await
+    }
+
+    /// Returns what decides about rows: where they go, and what they are published with.
+    fn deciding(&self, target: &TableDefinition) -> Vec<String> {
+        target.engine.partition_key().into_iter().chain(self.job.sharding_key.clone()).collect()
+    }
+
+    /// Matches the columns of both sides; those that are `left` are computed by the target.
+    fn matched(
+        &self,
+        (source, target): (&TableDefinition, &TableDefinition),
+        left: &[String],
+        node: Option<&Node>,
+    ) -> Result<Matched, Vec<Fault>> {
+        match_columns(source, target, self.job.copy_alias_and_materialized, left)
+            .map_err(|problems| self.of_columns(node, problems))
     }
 
     /// Faults of columns that do not fit those of the table on a node.

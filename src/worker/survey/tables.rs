@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 
+use crate::cluster::Error;
 use crate::model::{Cluster, Node};
-use crate::plan::Reading;
+use crate::plan::{Reading, computed_columns};
 use crate::sql::{self, Column, DefaultKind, Engine, Relation, Selection, TableDefinition, quote};
 
 use super::super::wishes::source_wishes;
@@ -178,32 +179,79 @@ impl Surveyor<'_> {
     pub(super) async fn check_conversion(
         &self,
         node: &Node,
-        relation: &Relation,
         reading: &Reading,
-        source: &TableDefinition,
-        target: &TableDefinition,
+        (source, target): (&TableDefinition, &TableDefinition),
         at: &str,
     ) -> Result<(), Vec<Fault>> {
-        let rows = Selection::all(relation.clone());
-        // Under the settings that the copy reads with: some decide what can be converted.
-        let settings = self.fleet.settings(node, &source_wishes(self.task)).await;
-        let settings = settings.map_err(|error| vec![self.world(&error.to_string())])?;
-        let convert = |values: Vec<String>| {
-            let (rows, settings) = (&rows, &settings);
-            async move { self.fleet.warehouse.evaluate(node, rows, &values, SAMPLE_ROWS, settings).await }
-        };
-        let Err(first) = convert(reading.values.clone()).await else { return Ok(()) };
+        let all = reading.relation(&source.name);
+        let Err(first) = self.try_on_rows(node, all, reading.values.clone()).await? else { return Ok(()) };
         let mut faults = Vec::new();
-        for column in &target.columns {
-            if let Err(error) = convert(vec![quote::ident(&column.name)]).await {
-                let there = source.column(&column.name).map_or("value", |there| there.type_name.as_str());
+        for (name, expression) in reading.columns.iter().flatten() {
+            // By itself: another column's expression may be the one at fault.
+            let alone = Reading { columns: Some(vec![(name.clone(), expression.clone())]), ..reading.clone() };
+            let value = vec![quote::ident(name)];
+            if let Err(error) = self.try_on_rows(node, alone.relation(&source.name), value).await? {
+                let there = source.column(name).map_or("value", |there| there.type_name.as_str());
+                let type_name = target.column(name).map_or("?", |column| column.type_name.as_str());
                 faults.push(self.world(&format!(
-                    "column {} of the target {}{at} is {}, and the source's {there} cannot be converted: {error}",
-                    column.name, target.name, column.type_name
+                    "column {name} of the target {}{at} is {type_name}, and the source's {there} cannot be converted: {error}",
+                    target.name
                 )));
             }
         }
         if faults.is_empty() { Err(vec![self.world(&first.to_string())]) } else { Err(faults) }
+    }
+
+    /// Returns the columns that the target computes, since only it can: the source knows nothing of what their expressions name, or
+    /// may know it otherwise (dictionaries).
+    pub(super) async fn left_to_target(
+        &self,
+        sources: &Holders,
+        source: &TableDefinition,
+        target: &TableDefinition,
+    ) -> Result<Vec<String>, Vec<Fault>> {
+        let carried = self.job.copy_alias_and_materialized;
+        let mut left = Vec::new();
+        for column in computed_columns(source, target, carried, &self.deciding(target)) {
+            let cannot = sql::names_dictionary(&column.default_expression)
+                || self.cannot_compute(sources, source, column).await?;
+            if cannot {
+                left.push(column.name.clone());
+            }
+        }
+        Ok(left)
+    }
+
+    /// Whether a source shard cannot compute a column of the target.
+    async fn cannot_compute(
+        &self,
+        sources: &Holders,
+        source: &TableDefinition,
+        column: &Column,
+    ) -> Result<bool, Vec<Fault>> {
+        let value = format!("CAST({} AS {})", column.default_expression, column.type_name);
+        for node in sources.iter().filter_map(|nodes| nodes.first()) {
+            let relation = Relation::plain(source.name.clone());
+            match self.try_on_rows(node, relation, vec![value.clone()]).await? {
+                // Whether it can is not known of a node that does not answer.
+                Err(error) if !error.is_unreachable() => return Ok(true),
+                _ => {}
+            }
+        }
+        Ok(false)
+    }
+
+    /// Computes values of the first rows, under the settings that the copy reads with: some decide what can be converted.
+    async fn try_on_rows(
+        &self,
+        node: &Node,
+        relation: Relation,
+        values: Vec<String>,
+    ) -> Result<Result<(), Error>, Vec<Fault>> {
+        let settings = self.fleet.settings(node, &source_wishes(self.task)).await;
+        let settings = settings.map_err(|error| vec![self.world(&error.to_string())])?;
+        let rows = Selection::all(relation);
+        Ok(self.fleet.warehouse.evaluate(node, &rows, &values, SAMPLE_ROWS, &settings).await.map(drop))
     }
 
     /// Whether one replica of each target shard is written to and the others fetch from it.
