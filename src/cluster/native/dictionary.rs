@@ -12,11 +12,13 @@
 //! "Bad cast from type DB::ColumnString to DB::ColumnLowCardinality"), and the rows would be larger on their way.
 //!
 //! # Why what is dealt is exact
-//! Each receiver gets all keys of the block as they were sent, and the numbers of its own values as they were sent. Nothing is
-//! decoded. A key that a receiver does not use costs bytes on the way and nothing in the table: servers write to disk only the
-//! keys that are used.
+//! Nothing is decoded. Where keys are few beside the values, each receiver gets all keys of the block as they were sent, and the
+//! numbers of its own values as they were sent. Where keys are many, that would send most of them in vain, to each receiver: then
+//! a receiver gets the keys that its values use ([`renumber`](super::renumber)), as long as they take a bounded amount of memory.
+//! Keys that a receiver does not use do no harm: servers write to disk only those that are used.
 
 use super::deal::{DealError, Dealer, Inlet, Outlet};
+use super::renumber::{Keys, NO_KEY, Renumbering, is_worth_it, number_of};
 use super::shape::Shape;
 use super::values::{Place, Run, fixed, texts, wide};
 
@@ -29,6 +31,8 @@ const WIDTH: u64 = 0xff;
 const KEYS: u64 = 1 << 9;
 /// Written by all servers along with [`KEYS`]; of no meaning without a shared dictionary.
 const UPDATE: u64 = 1 << 10;
+/// So many numbers are made ready at once.
+const PART: usize = 1 << 14;
 
 impl<I, O, E> Dealer<'_, I, O>
 where
@@ -67,18 +71,68 @@ where
         };
         let number = self.window.fixed_number().await?;
         let receives: Vec<bool> = counts.iter().map(|count| *count > 0).collect();
+        let all = [Run { to: 0, count: number }];
+        let mut reader = KeyReader { shape: keys, place: Place::new(&all), body: 0 };
+        let mut held = Vec::new();
+        if is_worth_it(number, &counts) {
+            while reader.place.next().is_some() && held.len() <= Keys::MOST_BYTES {
+                self.read_keys(&mut reader, &mut held).await?;
+            }
+            if reader.place.next().is_none() {
+                let keys = Keys::new(keys, held).map_err(|why| malformed(why.into()))?;
+                return self.renumbered(keys, width, runs, &counts).await;
+            }
+        }
         self.tell(&receives, |_| flags);
         self.tell(&receives, |_| number);
-        self.keys(keys, number, &receives).await?;
-        if self.window.fixed_number().await? != values {
-            return Err(malformed("a dictionary is not used by as many values as there are".into()));
+        self.pass_to_all(&held, &receives).await?;
+        while reader.place.next().is_some() {
+            held.clear();
+            self.read_keys(&mut reader, &mut held).await?;
+            self.pass_to_all(&held, &receives).await?;
         }
+        self.number_of_values(values).await?;
         self.tell(&receives, |to| counts[to]);
         match width {
             1 => self.each(runs, |bytes, place, ready| numbers::<1>(number, bytes, place, ready)).await,
             2 => self.each(runs, |bytes, place, ready| numbers::<2>(number, bytes, place, ready)).await,
             4 => self.each(runs, |bytes, place, ready| numbers::<4>(number, bytes, place, ready)).await,
             _ => self.each(runs, |bytes, place, ready| numbers::<8>(number, bytes, place, ready)).await,
+        }
+    }
+
+    /// Deals a dictionary whose keys were read: each receiver gets those that its values use.
+    async fn renumbered(&mut self, keys: Keys, width: u32, runs: &[Run], counts: &[u64]) -> Result<(), DealError<E>> {
+        self.number_of_values(counts.iter().sum()).await?;
+        let mut own = Renumbering::new(keys.count(), counts);
+        match width {
+            1 => self.each(runs, |bytes, place, _| own.take::<1>(bytes, place)).await?,
+            2 => self.each(runs, |bytes, place, _| own.take::<2>(bytes, place)).await?,
+            4 => self.each(runs, |bytes, place, _| own.take::<4>(bytes, place)).await?,
+            _ => self.each(runs, |bytes, place, _| own.take::<8>(bytes, place)).await?,
+        }
+        for to in (0..counts.len()).filter(|to| counts[*to] > 0) {
+            let own = own.of(to);
+            for number in [KEYS | UPDATE | own.width(), own.order.len() as u64] {
+                self.ready[to].extend_from_slice(&number.to_le_bytes());
+            }
+            for key in &own.order {
+                self.ready[to].extend_from_slice(keys.key(*key));
+                self.pass_on(to, self.enough).await?;
+            }
+            self.ready[to].extend_from_slice(&counts[to].to_le_bytes());
+            for part in own.values.chunks(PART) {
+                own.put(part, &mut self.ready[to]);
+                self.pass_on(to, self.enough).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn number_of_values(&mut self, values: u64) -> Result<(), DealError<E>> {
+        match self.window.fixed_number().await? == values {
+            true => Ok(()),
+            false => Err(malformed("a dictionary is not used by as many values as there are".into())),
         }
     }
 
@@ -89,30 +143,43 @@ where
         }
     }
 
-    /// Passes so many keys on to each of some receivers.
-    async fn keys(&mut self, shape: &Shape, number: u64, receives: &[bool]) -> Result<(), DealError<E>> {
-        let all = [Run { to: 0, count: number }];
-        let mut place = Place::new(&all);
-        let mut taken = [Vec::new()];
-        let mut body = 0;
-        while place.next().is_some() {
-            let bytes = self.window.bytes();
-            let length = match shape {
-                Shape::Text => texts(&mut body, bytes, &mut place, &mut taken),
-                Shape::Fixed(width) => wide(*width, bytes, &mut place, &mut taken),
-                _ => Err("a dictionary has keys of a type that it cannot have"),
-            };
-            self.window.advance(length.map_err(|why| malformed(why.into()))?);
-            for to in (0..receives.len()).filter(|to| receives[*to]) {
-                self.ready[to].extend_from_slice(&taken[0]);
-                self.pass_on(to, self.enough).await?;
-            }
-            taken[0].clear();
-            if place.next().is_some() {
-                self.window.require_more().await?;
-            }
+    /// Reads keys that have come, one read of the stream at most.
+    async fn read_keys(&mut self, reader: &mut KeyReader<'_>, into: &mut Vec<u8>) -> Result<(), DealError<E>> {
+        let length = reader.take(self.window.bytes(), into).map_err(|why| malformed(why.into()))?;
+        self.window.advance(length);
+        if reader.place.next().is_some() {
+            self.window.require_more().await?;
         }
         Ok(())
+    }
+
+    /// Passes bytes on to each of some receivers.
+    async fn pass_to_all(&mut self, bytes: &[u8], receives: &[bool]) -> Result<(), DealError<E>> {
+        for to in (0..receives.len()).filter(|to| receives[*to]) {
+            self.ready[to].extend_from_slice(bytes);
+            self.pass_on(to, self.enough).await?;
+        }
+        Ok(())
+    }
+}
+
+/// How far into the keys of a dictionary one is.
+struct KeyReader<'a> {
+    shape: &'a Shape,
+    place: Place<'a>,
+    /// How much of the text under way has not come yet.
+    body: u64,
+}
+
+impl KeyReader<'_> {
+    /// Takes keys from what has come. Returns the number of bytes that it took.
+    fn take(&mut self, bytes: &[u8], into: &mut Vec<u8>) -> Result<usize, &'static str> {
+        let into = std::slice::from_mut(into);
+        match self.shape {
+            Shape::Text => texts(&mut self.body, bytes, &mut self.place, into),
+            Shape::Fixed(width) => wide(*width, bytes, &mut self.place, into),
+            _ => Err("a dictionary has keys of a type that it cannot have"),
+        }
     }
 }
 
@@ -125,10 +192,9 @@ fn numbers<const WIDTH: usize>(
 ) -> Result<usize, &'static str> {
     let taken = fixed::<WIDTH>(bytes, place, ready)?;
     let (values, _) = bytes[..taken].as_chunks::<WIDTH>();
-    let number = |value: &[u8; WIDTH]| value.iter().rev().fold(0u64, |number, byte| number << 8 | u64::from(*byte));
-    match values.iter().all(|value| number(value) < keys) {
+    match values.iter().all(|value| number_of(value) < keys) {
         true => Ok(taken),
-        false => Err("a value has a number that its dictionary does not have"),
+        false => Err(NO_KEY),
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod deal;
 mod dictionary;
+mod renumber;
 mod shape;
 mod values;
 mod window;
