@@ -38,6 +38,7 @@ mod compare;
 mod conversions;
 mod copy;
 mod crash;
+mod damaged;
 mod dashboard;
 mod dictionaries;
 mod documents;

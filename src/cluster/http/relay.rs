@@ -197,15 +197,22 @@ fn cut_off(answers: &Answers, from: &Node, doing: &str, watch: &Watch, error: Cl
     }
 }
 
-/// The target took no more. When a source has failed meanwhile and said so behind the rows, that is why.
+/// The target took no more. When a source has failed meanwhile and said so behind the rows, that is why. What a target says of the
+/// checksums of frames is about the way to it, and not about its own parts.
 fn refused(answers: &Answers, transfer: &Transfer, to: &Node, watches: &[(&Node, Watch)], error: ClientError) -> Error {
     let doing = transfer.doing();
     let answer = answers.translated(to, &doing, error);
     let told = watches.iter().find_map(|(from, watch)| Some((from, answers.server_error(&watch.error()?))));
-    match told {
-        Some((from, kind @ Kind::Server { .. })) if answer.code().is_some() => {
-            Error { node: from.to_string(), doing, kind }
+    match (told, answer.code()) {
+        (Some((from, kind @ Kind::Server { .. })), Some(_)) => Error { node: from.to_string(), doing, kind },
+        (_, Some(CHECKSUM_DOESNT_MATCH | CANNOT_DECOMPRESS)) => {
+            let why =
+                "a compressed block of the rows was damaged on its way to this server: its checksum does not match";
+            Error { kind: Kind::Network(why.into()), ..answer }
         }
         _ => answer,
     }
 }
+
+const CHECKSUM_DOESNT_MATCH: u32 = 40;
+const CANNOT_DECOMPRESS: u32 = 271;
