@@ -53,7 +53,11 @@ impl Surveyor<'_> {
                 "where_condition",
             )
             .await?;
-        match types.first().map(String::as_str) {
+        // What is compared with a column of type LowCardinality gives such a type too.
+        let plain = |of: &String| {
+            of.strip_prefix("LowCardinality(").and_then(|of| of.strip_suffix(')')).unwrap_or(of).to_owned()
+        };
+        match types.first().map(plain).as_deref() {
             Some("UInt8" | "Bool" | "Nullable(UInt8)" | "Nullable(Bool)" | "Nullable(Nothing)") => Ok(()),
             other => Err(vec![
                 self.task("where_condition", &format!("it is not a condition but of type {}", other.unwrap_or("?"))),
