@@ -14,6 +14,7 @@ mod check;
 mod clean;
 mod command;
 mod compare;
+mod config_files;
 pub mod daemon;
 mod dashboard;
 mod exit;

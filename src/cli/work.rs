@@ -17,6 +17,7 @@ use crate::worker::{self, Ending, Launch, RunError, Summary};
 
 use super::address::{Address, coordinator_of, doors_of};
 use super::aftermath::{Aftermath, Traces};
+use super::config_files;
 use super::daemon::Readiness;
 use super::logs::Logs;
 use super::meant::{LogFormat, RunOptions, StatusOptions};
@@ -245,10 +246,17 @@ pub(super) fn say(format: LogFormat, line: &str) {
 }
 
 pub(super) fn keeper_config(file: &Path) -> Result<KeeperConfig, Failure> {
-    let (config, warnings) = KeeperConfig::parse(&text(file)?, &SystemSecrets)
-        .map_err(|faults| Failure::new(Exit::BadInput, faults.in_file(name(file))))?;
+    let texts = config_files::read(file)?;
+    if let [_, pieces @ ..] = texts.as_slice()
+        && !pieces.is_empty()
+    {
+        let list: Vec<&str> = pieces.iter().map(|text| text.path.as_str()).collect();
+        tracing::info!("{} is merged with {}", name(file), list.join(", "));
+    }
+    let (config, warnings) =
+        KeeperConfig::of(&texts, &SystemSecrets).map_err(|faults| Failure::new(Exit::BadInput, faults))?;
     for warning in warnings {
-        tracing::warn!("{}: {warning}", name(file));
+        tracing::warn!("{}", warning.in_file(&name(file)));
     }
     Ok(config)
 }

@@ -20,6 +20,16 @@ pub enum Problem {
         /// Column in characters, from 1.
         column: u32,
     },
+    /// The text is not YAML, or not such as ClickHouse takes.
+    #[error("not YAML: {why} (line {line}, column {column})")]
+    NotYaml {
+        /// What the parser stumbled over.
+        why: String,
+        /// Line, from 1.
+        line: u32,
+        /// Column in characters, from 1.
+        column: u32,
+    },
     /// The document has no element at all.
     #[error("the file is empty: the root element <clickhouse> is missing")]
     NoRoot,
@@ -170,6 +180,52 @@ pub enum Problem {
     /// TLS to some servers of one ensemble only.
     #[error("<secure> must be the same for all nodes")]
     MixedSecure,
+    /// `from_zk` in a part of a configuration that says where ZooKeeper is.
+    #[error(
+        "from_zk=\"{0}\" is not supported: the copier does not read its configuration from ZooKeeper; write the content here"
+    )]
+    FromZooKeeper(String),
+    /// `incl` names something that is not in the file of `<include_from>`.
+    #[error("incl=\"{0}\" is not in the file that <include_from> names (without <include_from>: in /etc/metrika.xml)")]
+    IncludeMissing(String),
+    /// `incl` with a form of path that is not followed.
+    #[error("incl=\"{0}\" is not supported: write names of elements, with / between them")]
+    IncludeName(String),
+    /// Inclusions that may have no end.
+    #[error("inclusions are nested more than {0} deep")]
+    IncludeDepth(usize),
+    /// Inclusions that multiply.
+    #[error("more than {0} elements are included")]
+    TooManyIncluded(usize),
+    /// `<include>` takes its content from elsewhere alone.
+    #[error("must be empty: its content comes from elsewhere")]
+    IncludeWithContent,
+    /// `<include>` that does not say from where.
+    #[error("must have one of the attributes incl and from_env")]
+    IncludeOfNothing,
+    /// `incl` and `from_env` on one element, for example.
+    #[error("has more than one of the attributes incl, from_env and from_zk")]
+    TwoSubstitutions,
+    /// `remove` and `replace` on one element.
+    #[error("<{0}> has both attributes, remove and replace")]
+    RemoveAndReplace(String),
+    /// A variable that holds tags, and not as XML has them.
+    #[error("the environment variable {0} holds a <, and is not well-formed XML")]
+    VariableNotXml(String),
+    /// `encrypted_by`: servers have the key.
+    #[error("encrypted_by is not supported: the copier has no key of the server; write the content here")]
+    Encrypted,
+    /// Old and modern servers would use other ZooKeepers.
+    #[error(
+        "releases of ClickHouse merge these files in different ways: 25.8 takes {modern}, 18.16 takes {old}. Name a file for \
+         --config that holds one <zookeeper>, without other files beside it"
+    )]
+    ReleasesDiffer {
+        /// What modern servers connect to.
+        modern: String,
+        /// What old ones do.
+        old: String,
+    },
 }
 
 /// What is accepted and yet worth a word. The text reads after the path of the element.
@@ -210,6 +266,12 @@ pub enum Notice {
     /// The library that speaks to ZooKeeper always checks.
     #[error("ZooKeeper's certificates are checked all the same")]
     CheckedAllTheSame,
+    /// Nothing was included, and the element has a content of its own.
+    #[error("incl=\"{0}\" is not in the file that <include_from> names; what is written here is used alone")]
+    IncludeMissing(String),
+    /// `from_env` with `optional`, and no such variable.
+    #[error("left out: the environment variable {0} is not set")]
+    NoVariable(String),
     /// `readonly` where writing is the purpose.
     #[error("readonly is ignored here: rows could not be written with it")]
     ReadonlyPush,
@@ -228,6 +290,8 @@ pub struct Fault {
     pub path: String,
     /// Line of the element's start tag, from 1; 0 when there is none.
     pub line: u32,
+    /// The file, where it is not the one that was named but one that was merged into it or included.
+    pub file: Option<String>,
     /// What is wrong.
     pub problem: Problem,
 }
@@ -239,8 +303,26 @@ pub struct Warning {
     pub path: String,
     /// As in [`Fault::line`].
     pub line: u32,
+    /// As in [`Fault::file`].
+    pub file: Option<String>,
     /// What is worth a word.
     pub notice: Notice,
+}
+
+impl Warning {
+    /// The warning after the name of its file, which is `named` unless it is in another one.
+    pub fn in_file(&self, named: &str) -> String {
+        format!("{}: {self}", place(named, self.file.as_deref(), self.line))
+    }
+}
+
+/// A file, and the line where several files can hold the same element.
+fn place(named: &str, other: Option<&str>, line: u32) -> String {
+    match other {
+        Some(file) if line > 0 => format!("{file} line {line}"),
+        Some(file) => file.to_owned(),
+        None => named.to_owned(),
+    }
 }
 
 impl fmt::Display for Warning {
@@ -263,7 +345,8 @@ pub struct Faults {
 
 impl Faults {
     pub(super) fn new(file: &str, mut list: Vec<Fault>) -> Self {
-        list.sort_by_key(|fault| fault.line);
+        // Those of the named file come first.
+        list.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
         Self { file: file.to_owned(), list }
     }
 
@@ -285,7 +368,7 @@ impl fmt::Display for Faults {
             if i > 0 {
                 f.write_str("\n")?;
             }
-            write!(f, "{}: {fault}", self.file)?;
+            write!(f, "{}: {fault}", place(&self.file, fault.file.as_deref(), fault.line))?;
         }
         Ok(())
     }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use super::configuration::{ConfigText, Documents, Rules};
 use super::elements::{Element, Place};
-use super::fault::{Faults, Notice, Problem, Warning};
+use super::fault::{Fault, Faults, Notice, Problem, Warning};
 use super::secrets::SecretSource;
 use super::values;
-use super::walk::{Scope, closest, document};
+use super::walk::{Scope, closest, walked};
 use crate::model::{Secret, Tls};
 
 /// The file that `--config` names.
@@ -80,25 +81,81 @@ impl LogLevel {
 }
 
 impl KeeperConfig {
-    /// Reads a `keeper.xml`. Elements of a server's configuration that are not for us are named in one warning.
+    /// Reads a `keeper.xml` without other files. Elements of a server's configuration that are not for us are named in one
+    /// warning.
     ///
     /// # Errors
     /// Every fault of the file at once.
     pub fn parse(xml: &str, secrets: &dyn SecretSource) -> Result<(Self, Vec<Warning>), Faults> {
-        document("keeper.xml", xml, secrets, |root| {
-            root_vocabulary(root);
-            let logger = root.child("logger").map(|scope| logger(&scope)).unwrap_or_default();
-            let Some(zookeeper) = root.child("zookeeper") else {
-                root.fault(Problem::Missing("zookeeper"));
-                return None;
-            };
-            let tls = root.child("openSSL").map(|scope| super::tls::read(&scope)).unwrap_or_default();
-            let keeper = keeper(&zookeeper, logger, tls);
-            if keeper.secure && !keeper.tls.verify {
-                zookeeper.warn(Notice::CheckedAllTheSame);
-            }
-            Some(keeper)
-        })
+        Self::of(&[ConfigText { path: "keeper.xml".to_owned(), text: xml.to_owned() }], secrets)
+    }
+
+    /// Reads a configuration of several files: the one that was named, and those that are merged into it, in their order.
+    ///
+    /// # Errors
+    /// Every fault at once, each with its file. Files that old and modern servers merge into different ZooKeepers are refused.
+    pub fn of(texts: &[ConfigText], secrets: &dyn SecretSource) -> Result<(Self, Vec<Warning>), Faults> {
+        let documents = Documents::read(texts)?;
+        let named = texts.first().map_or("keeper.xml", |text| &text.path);
+        let (keeper, warnings) =
+            read(&documents, Rules::Modern, secrets).map_err(|faults| Faults::new(named, faults))?;
+        if documents.may_be_old()
+            && let Ok((old, _)) = read(&documents, Rules::Old, secrets)
+            && !old.is_at(&keeper)
+        {
+            let problem = Problem::ReleasesDiffer { modern: keeper.shown(), old: old.shown() };
+            let fault = Fault { path: "/yandex/zookeeper".to_owned(), line: 0, file: None, problem };
+            return Err(Faults::new(named, vec![fault]));
+        }
+        Ok((keeper, warnings))
+    }
+
+    /// Whether both use the same nodes of the same ZooKeeper.
+    fn is_at(&self, other: &Self) -> bool {
+        (&self.hosts, self.secure) == (&other.hosts, other.secure)
+            && (&self.root, &self.identity) == (&other.root, &other.identity)
+    }
+
+    /// Where ZooKeeper is, for a person.
+    fn shown(&self) -> String {
+        let hosts: Vec<String> = self.hosts.iter().map(|(host, port)| format!("{host}:{port}")).collect();
+        let secure = if self.secure { " with TLS" } else { "" };
+        let identity = if self.identity.is_some() { ", with an identity" } else { "" };
+        format!("{}{}{secure}{identity}", hosts.join(","), self.root.as_deref().unwrap_or_default())
+    }
+}
+
+fn read(
+    documents: &Documents,
+    rules: Rules,
+    secrets: &dyn SecretSource,
+) -> Result<(KeeperConfig, Vec<Warning>), Vec<Fault>> {
+    let merged = documents.merged(rules, secrets, false);
+    let (keeper, found, warnings) = walked(&merged.root, &merged.files, secrets, |root| {
+        root_vocabulary(root);
+        let logger = root.child("logger").map(|scope| logger(&scope)).unwrap_or_default();
+        let Some(zookeeper) = root.child("zookeeper") else {
+            root.fault(Problem::Missing("zookeeper"));
+            return None;
+        };
+        let tls = root.child("openSSL").map(|scope| super::tls::read(&scope)).unwrap_or_default();
+        let keeper = keeper(&zookeeper, logger, tls);
+        if keeper.secure && !keeper.tls.verify {
+            zookeeper.warn(Notice::CheckedAllTheSame);
+        }
+        Some(keeper)
+    });
+    let mut faults = merged.faults;
+    // What is missing because an inclusion was broken is not told beside it.
+    if faults.is_empty() {
+        faults = found;
+    }
+    match keeper {
+        Some(keeper) if faults.is_empty() => Ok((keeper, merged.warnings.into_iter().chain(warnings).collect())),
+        _ => {
+            faults.extend(merged.left_out);
+            Err(faults)
+        }
     }
 }
 
@@ -109,7 +166,7 @@ fn root_vocabulary(root: &Scope<'_>) {
     let known = Element::names(Place::KeeperRoot);
     let mut others = Vec::new();
     for child in root.children() {
-        if known.contains(&child.name()) {
+        if known.contains(&child.name()) || child.name() == "include_from" {
             continue;
         }
         match closest(child.name(), &known) {

@@ -11,12 +11,14 @@
 //! - `inputs`: what a plan depends on ([`Task::plan_inputs`], [`differences`]).
 //! - `sketch`: the other way: a task file, written with comments ([`Sketch`]).
 //! - `keeper`, `tls`: the other file, [`KeeperConfig`].
+//! - `configuration`: the files that it may consist of, merged as ClickHouse does it.
 //!
 //! Nothing here does I/O but [`SystemSecrets`], through which `from_env`, `<password_file>` and certificates are read,
 //! and [`system_authorities`]. Whether the
 //! SQL of `engine`, `sharding_key` and `where_condition` makes sense is for others to say.
 
 mod clusters;
+mod configuration;
 mod elements;
 mod fault;
 mod inputs;
@@ -31,13 +33,16 @@ mod tls;
 mod values;
 mod walk;
 mod xml;
+#[cfg(test)]
+mod xml_tests;
 
+pub use configuration::{ConfigText, MOST_FILES, Rules, in_order, is_piece, merge_folders, merged_outline, outline_of};
 pub use elements::{ELEMENTS, Element, Meaning, Origin, Place, Said, Unwritten};
 pub use fault::{Fault, Faults, Notice, Problem, Warning};
 pub use inputs::differences;
 pub use keeper::{KeeperConfig, LogLevel, LoggerConfig};
 pub use repair::replacing;
-pub use secrets::{GivenSecrets, SecretSource, SystemSecrets};
+pub use secrets::{GivenSecrets, MOST_BYTES, SecretSource, SystemSecrets, read_bounded};
 pub use settings::Settings;
 pub use sketch::{ClusterSketch, Sketch, TableSketch, kept_elements};
 pub use tables::{HiddenRows, IfTargetNotEmpty, TableJob, Verify};

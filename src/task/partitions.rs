@@ -26,7 +26,7 @@ pub(super) fn skip_missing(scope: &Scope<'_>) -> bool {
 /// fits no partition; here quotes and brackets hold together.
 pub(super) fn read(scope: &Scope<'_>) -> Option<Vec<String>> {
     let mut literals = Vec::new();
-    if scope.element.children.is_empty() {
+    if scope.element.children().next().is_none() {
         let text = scope.text_beside(&["from_env", MISSING])?;
         literals = match split(text.trimmed()) {
             Ok(literals) => literals,
@@ -46,7 +46,7 @@ pub(super) fn read(scope: &Scope<'_>) -> Option<Vec<String>> {
             }
         }
     }
-    if literals.is_empty() && scope.element.children.is_empty() {
+    if literals.is_empty() && scope.element.children().next().is_none() {
         scope.fault(Problem::NoPartitions);
         return None;
     }

@@ -1,7 +1,8 @@
 //! Where secrets come from that are not written in the file.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 
 /// The environment and the files that `from_env` and `<password_file>` refer to.
 pub trait SecretSource {
@@ -27,8 +28,25 @@ impl SecretSource for SystemSecrets {
     }
 
     fn read_file(&self, path: &str) -> io::Result<String> {
-        std::fs::read_to_string(path)
+        read_bounded(std::path::Path::new(path), MOST_BYTES)
     }
+}
+
+/// No file that a task or a configuration names is larger.
+pub const MOST_BYTES: u64 = 16 << 20;
+
+/// Reads a file of at most so many bytes of UTF-8.
+///
+/// # Errors
+/// Whatever the operating system answers; a file that is larger, or not UTF-8.
+pub fn read_bounded(path: &std::path::Path, limit: u64) -> io::Result<String> {
+    let mut text = String::new();
+    // One byte more tells a file that is too large.
+    File::open(path)?.take(limit.saturating_add(1)).read_to_string(&mut text)?;
+    if text.len() as u64 > limit {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {limit} bytes")));
+    }
+    Ok(text)
 }
 
 /// Secrets given beforehand, for tests.

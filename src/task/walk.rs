@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use super::configuration;
 use super::elements::{Element, Place};
 use super::fault::{Fault, Faults, Notice, Problem, Warning};
 use super::secrets::SecretSource;
@@ -10,6 +11,8 @@ use super::xml::{self, trim};
 /// What is collected on the way.
 pub(super) struct Context<'c> {
     pub secrets: &'c dyn SecretSource,
+    /// Names of the files of a configuration that was merged.
+    files: &'c [String],
     faults: RefCell<Vec<Fault>>,
     warnings: RefCell<Vec<Warning>>,
 }
@@ -39,26 +42,53 @@ pub(super) fn document<T>(
     secrets: &dyn SecretSource,
     read: impl FnOnce(&Scope<'_>) -> Option<T>,
 ) -> Result<(T, Vec<Warning>), Faults> {
-    let whole = |path: String, line, problem| Faults::new(file, vec![Fault { path, line, problem }]);
-    let root = xml::parse(text).map_err(|problem| {
-        let line = if let Problem::NotXml { line, .. } = problem { line } else { 0 };
-        whole(String::new(), line, problem)
-    })?;
-    let path = format!("/{}", root.name);
+    let whole = |path: String, line, problem| Faults::new(file, vec![Fault { path, line, file: None, problem }]);
+    let root = xml::parse(text).map_err(|problem| whole(String::new(), line_of(&problem), problem))?;
     if !["clickhouse", "yandex"].contains(&root.name.as_str()) {
-        return Err(whole(path, root.line, Problem::WrongRoot));
+        return Err(whole(format!("/{}", root.name), root.line, Problem::WrongRoot));
     }
-    let cx = Context { secrets, faults: RefCell::default(), warnings: RefCell::default() };
-    let value = read(&Scope { cx: &cx, element: &root, path });
-    let mut warnings = cx.warnings.into_inner();
-    warnings.sort_by_key(|warning| warning.line);
-    match (value, cx.faults.into_inner()) {
-        (Some(value), faults) if faults.is_empty() => Ok((value, warnings)),
-        (_, faults) => Err(Faults::new(file, faults)),
+    let (value, faults, warnings) = walked(&root, &[], secrets, read);
+    match value {
+        Some(value) if faults.is_empty() => Ok((value, warnings)),
+        _ => Err(Faults::new(file, faults)),
     }
 }
 
+/// Lets `read` walk a tree. `files` are those of a configuration that was merged; none where `from_env` is still to be followed.
+pub(super) fn walked<T>(
+    root: &xml::Element,
+    files: &[String],
+    secrets: &dyn SecretSource,
+    read: impl FnOnce(&Scope<'_>) -> Option<T>,
+) -> (Option<T>, Vec<Fault>, Vec<Warning>) {
+    let cx = Context { secrets, files, faults: RefCell::default(), warnings: RefCell::default() };
+    let value = read(&Scope { cx: &cx, element: root, path: format!("/{}", root.name) });
+    let mut warnings = cx.warnings.into_inner();
+    warnings.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+    (value, cx.faults.into_inner(), warnings)
+}
+
+/// The line of a problem that says where it is; 0 of others.
+pub(super) fn line_of(problem: &Problem) -> u32 {
+    match problem {
+        Problem::NotXml { line, .. } | Problem::NotYaml { line, .. } => *line,
+        _ => 0,
+    }
+}
+
+/// So many faults, and so many warnings, are told of a file.
+const MOST_TOLD: usize = 1000;
+
 impl Context<'_> {
+    /// Whether the document is a configuration that was merged.
+    fn is_merged(&self) -> bool {
+        !self.files.is_empty()
+    }
+
+    fn file_of(&self, element: &xml::Element) -> Option<String> {
+        (element.file > 0).then(|| self.files.get(element.file).cloned()).flatten()
+    }
+
     pub fn has_faults(&self) -> bool {
         !self.faults.borrow().is_empty()
     }
@@ -70,27 +100,31 @@ impl<'c> Scope<'c> {
     }
 
     pub fn fault(&self, problem: Problem) {
-        let fault = Fault { path: self.path.clone(), line: self.element.line, problem };
-        self.cx.faults.borrow_mut().push(fault);
+        let file = self.cx.file_of(self.element);
+        let mut faults = self.cx.faults.borrow_mut();
+        if faults.len() < MOST_TOLD {
+            faults.push(Fault { path: self.path.clone(), line: self.element.line, file, problem });
+        }
     }
 
     pub fn warn(&self, notice: Notice) {
-        let warning = Warning { path: self.path.clone(), line: self.element.line, notice };
+        let file = self.cx.file_of(self.element);
+        let warning = Warning { path: self.path.clone(), line: self.element.line, file, notice };
         let mut warnings = self.cx.warnings.borrow_mut();
         // An element that is looked at twice is warned of once.
-        if !warnings.contains(&warning) {
+        if warnings.len() < MOST_TOLD && !warnings.contains(&warning) {
             warnings.push(warning);
         }
     }
 
     /// All elements inside, in order. Of several of one name each has its number in the path.
     pub fn children(&self) -> Vec<Scope<'c>> {
-        let all = &self.element.children;
+        let all = || self.element.children();
         let mut counts = std::collections::HashMap::<&str, (usize, usize)>::new();
-        for child in all {
+        for child in all() {
             counts.entry(&child.name).or_default().0 += 1;
         }
-        all.iter()
+        all()
             .map(|child| {
                 let number = counts.get_mut(child.name.as_str()).map_or(String::new(), |(total, seen)| {
                     *seen += 1;
@@ -104,7 +138,7 @@ impl<'c> Scope<'c> {
 
     /// The first element of this name; more than one is worth a warning.
     pub fn child(&self, name: &str) -> Option<Scope<'c>> {
-        let mut found = self.element.children.iter().filter(|child| child.name == name);
+        let mut found = self.element.children().filter(|child| child.name == name);
         let element = found.next()?;
         let scope = Scope { cx: self.cx, element, path: format!("{}/{name}", self.path) };
         if let Some(second) = found.next() {
@@ -136,7 +170,8 @@ impl<'c> Scope<'c> {
     /// Warns of attributes other than these.
     pub fn attributes(&self, known: &[&str]) {
         for (name, _) in &self.element.attributes {
-            if !known.contains(&name.as_str()) {
+            let of_merging = self.cx.is_merged() && configuration::MERGING.contains(&name.as_str());
+            if !known.contains(&name.as_str()) && !of_merging {
                 let suggestion = closest(name, known);
                 self.warn(Notice::UnknownAttribute { name: name.clone(), suggestion });
             }
@@ -145,7 +180,7 @@ impl<'c> Scope<'c> {
 
     /// Warns of text between the elements.
     pub fn no_text(&self) {
-        if !trim(&self.element.text).is_empty() {
+        if !trim(&self.element.text()).is_empty() {
             self.warn(Notice::StrayText);
         }
     }
@@ -158,14 +193,21 @@ impl<'c> Scope<'c> {
     /// [`Self::own_text`] of an element that has attributes of its own, `from_env` among them.
     pub fn text_beside(&self, attributes: &[&str]) -> Option<Text<'c>> {
         self.attributes(attributes);
-        if !self.element.children.is_empty() {
+        if self.element.children().next().is_some() {
             self.fault(Problem::NotText);
             return None;
         }
+        if self.cx.is_merged() {
+            // What stands in a variable is filled in. Where it could not be, that is a fault already.
+            let unfilled = configuration::SUBSTITUTIONS.iter().any(|name| self.element.attribute(name).is_some());
+            let variable = self.element.variable.as_deref().map(str::to_owned);
+            let raw = self.element.text();
+            return (!unfilled || !trim(&raw).is_empty()).then(|| Text { scope: self.clone(), raw, variable });
+        }
         let Some(variable) = self.element.attribute("from_env") else {
-            return Some(Text { scope: self.clone(), raw: self.element.text.clone(), variable: None });
+            return Some(Text { scope: self.clone(), raw: self.element.text(), variable: None });
         };
-        if !trim(&self.element.text).is_empty() {
+        if !trim(&self.element.text()).is_empty() {
             self.fault(Problem::TwoSources("from_env"));
             return None;
         }
@@ -234,6 +276,10 @@ fn shorten(text: &str) -> String {
 
 /// The known name that was probably meant.
 pub(super) fn closest(name: &str, known: &[&str]) -> Option<String> {
+    const LONGEST: usize = 100;
+    if name.len() > LONGEST {
+        return None;
+    }
     let allowed = (name.chars().count() / 3).clamp(1, 3);
     known
         .iter()

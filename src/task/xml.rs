@@ -2,6 +2,8 @@
 //!
 //! References, CDATA and comments inside a text are resolved here, so that everybody else sees plain text.
 
+use std::rc::Rc;
+
 use quick_xml::XmlVersion;
 use quick_xml::errors::{Error, IllFormedError};
 use quick_xml::escape::resolve_predefined_entity;
@@ -11,24 +13,67 @@ use quick_xml::reader::Reader;
 use super::fault::Problem;
 
 /// No configuration nests deeper; a file that does would only exhaust the stack.
-const MAX_DEPTH: usize = 64;
+pub(super) const MAX_DEPTH: usize = 64;
+
+/// No element of a configuration has more attributes.
+const MAX_ATTRIBUTES: usize = 64;
+
+/// No configuration has more elements: some hundred bytes of memory for each.
+pub(super) const MAX_ELEMENTS: usize = 500_000;
 
 /// Texts of these elements are secret, and so may be what a parser finds in them when they are badly escaped.
 const SECRET_ELEMENTS: [&str; 3] = ["password", "secret", "identity"];
 
-#[derive(Debug)]
+/// An element of a configuration.
+#[derive(Debug, Clone)]
 pub(super) struct Element {
     pub name: String,
     pub attributes: Vec<(String, String)>,
-    pub children: Vec<Element>,
-    /// All text directly inside, in order, untrimmed.
-    pub text: String,
+    /// Everything inside, in order.
+    pub nodes: Vec<Node>,
+    /// Line of the start tag, from 1.
     pub line: u32,
+    /// The file that it was read from: an index, 0 for the one that was named.
+    pub file: usize,
+    /// The environment variable that its content came from.
+    pub variable: Option<Rc<str>>,
+}
+
+/// What stands in an element.
+#[derive(Debug, Clone)]
+pub(super) enum Node {
+    Element(Element),
+    /// Text up to the next element, comment or CDATA section, with references resolved; untrimmed.
+    Text(String),
+    CData(String),
+    /// A comment or a processing instruction.
+    Other,
 }
 
 impl Element {
     pub fn attribute(&self, name: &str) -> Option<&str> {
         self.attributes.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The elements directly inside, in order.
+    pub fn children(&self) -> impl Iterator<Item = &Element> {
+        self.nodes.iter().filter_map(|node| if let Node::Element(element) = node { Some(element) } else { None })
+    }
+
+    /// All text directly inside, in order, untrimmed.
+    pub fn text(&self) -> String {
+        let texts = self.nodes.iter().filter_map(|node| match node {
+            Node::Text(text) | Node::CData(text) => Some(text.as_str()),
+            Node::Element(_) | Node::Other => None,
+        });
+        texts.collect()
+    }
+
+    fn push_text(&mut self, more: &str) {
+        match self.nodes.last_mut() {
+            Some(Node::Text(text)) => text.push_str(more),
+            _ => self.nodes.push(Node::Text(more.to_owned())),
+        }
     }
 }
 
@@ -37,78 +82,149 @@ pub(super) fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t', '\r', '\n'])
 }
 
+/// Reads a document that is a file of its own.
 pub(super) fn parse(text: &str) -> Result<Element, Problem> {
+    parse_file(text, 0)
+}
+
+/// Reads a document; its elements remember the file's index.
+pub(super) fn parse_file(text: &str, file: usize) -> Result<Element, Problem> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = Reader::from_str(text);
     let mut lines = Lines { text, at: 0, line: 1 };
-    let mut open: Vec<Element> = Vec::new();
-    let mut root: Option<Element> = None;
+    let mut builder = Builder { open: Vec::new(), root: None, count: 0, file };
     loop {
         let start = reader.buffer_position();
         let event = match reader.read_event() {
             Ok(event) => event,
-            Err(error) => return Err(not_xml(text, reader.error_position(), explain(&error, &open))),
+            Err(error) => return Err(not_xml(text, reader.error_position(), explain(&error, &builder.open))),
         };
-        let fail = |why: &str| Err(not_xml(text, start, why.to_owned()));
-        match event {
-            Event::Start(tag) if open.len() >= MAX_DEPTH => {
-                let _ = tag;
-                return fail("elements are nested too deeply");
-            }
-            Event::Start(tag) => match element(&tag, lines.line_of(start)) {
-                Ok(element) => open.push(element),
-                Err(why) => return fail(&why),
-            },
-            Event::Empty(tag) => match element(&tag, lines.line_of(start)) {
-                Ok(element) => {
-                    if !close(element, &mut open, &mut root) {
-                        return fail("there is a second root element");
-                    }
-                }
-                Err(why) => return fail(&why),
-            },
-            // The reader has checked that it is the end of the element that was opened last.
-            Event::End(_) => {
-                if let Some(element) = open.pop()
-                    && !close(element, &mut open, &mut root)
-                {
-                    return fail("there is a second root element");
-                }
-            }
-            Event::Text(content) => match open.last_mut() {
-                Some(element) => element.text.push_str(&content.xml10_content()),
-                None if trim(&content).is_empty() => {}
-                None => return fail("there is text outside of the root element"),
-            },
-            Event::CData(content) => match open.last_mut() {
-                Some(element) => element.text.push_str(&content.xml10_content()),
-                None => return fail("there is text outside of the root element"),
-            },
-            Event::GeneralRef(reference) => {
-                let Some(element) = open.last_mut() else {
-                    return fail("there is text outside of the root element");
-                };
-                match reference.resolve_char_ref() {
-                    Ok(Some(character)) => element.text.push(character),
-                    Ok(None) => match resolve_predefined_entity(&reference) {
-                        Some(resolved) => element.text.push_str(resolved),
-                        None => return fail("an entity that is not defined (write & as &amp;)"),
-                    },
-                    Err(_) => return fail("a character reference that is not one (write & as &amp;)"),
-                }
-            }
-            Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => {}
-            Event::Eof => break,
+        if matches!(event, Event::Eof) {
+            break;
         }
+        builder.take(event, lines.line_of(start)).map_err(|why| not_xml(text, start, why))?;
     }
-    match open.last() {
+    match builder.open.last() {
         Some(element) => {
             let why = format!("<{}> of line {} is not closed", element.name, element.line);
             Err(not_xml(text, text.len() as u64, why))
         }
-        None => root.ok_or(Problem::NoRoot),
+        None => builder.root.ok_or(Problem::NoRoot),
     }
 }
+
+/// Puts the elements of a document together.
+struct Builder {
+    /// The elements that are not closed yet, the outermost first.
+    open: Vec<Element>,
+    root: Option<Element>,
+    /// The elements so far.
+    count: usize,
+    file: usize,
+}
+
+impl Builder {
+    fn take(&mut self, event: Event<'_>, line: u32) -> Result<(), String> {
+        match event {
+            Event::Start(_) if self.open.len() >= MAX_DEPTH => Err("elements are nested too deeply".to_owned()),
+            Event::Start(tag) => {
+                let element = self.begin(&tag, line)?;
+                self.open.push(element);
+                Ok(())
+            }
+            Event::Empty(tag) => {
+                let element = self.begin(&tag, line)?;
+                self.close(element)
+            }
+            // The reader has checked that it is the end of the element that was opened last.
+            Event::End(_) => self.open.pop().map_or(Ok(()), |element| self.close(element)),
+            Event::Text(content) => {
+                let content = content.xml10_content();
+                match self.open.last_mut() {
+                    Some(element) => element.push_text(&content),
+                    None if trim(&content).is_empty() => {}
+                    None => return Err(OUTSIDE.to_owned()),
+                }
+                Ok(())
+            }
+            Event::CData(content) => {
+                self.inside()?.nodes.push(Node::CData(content.xml10_content().into_owned()));
+                Ok(())
+            }
+            Event::GeneralRef(reference) => {
+                let element = self.inside()?;
+                match reference.resolve_char_ref() {
+                    Ok(Some(character)) => element.push_text(character.encode_utf8(&mut [0; 4])),
+                    Ok(None) => match resolve_predefined_entity(&reference) {
+                        Some(resolved) => element.push_text(resolved),
+                        None => return Err("an entity that is not defined (write & as &amp;)".to_owned()),
+                    },
+                    Err(_) => return Err("a character reference that is not one (write & as &amp;)".to_owned()),
+                }
+                Ok(())
+            }
+            Event::Comment(_) | Event::PI(_) => {
+                if let Some(element) = self.open.last_mut() {
+                    element.nodes.push(Node::Other);
+                }
+                Ok(())
+            }
+            Event::Decl(_) | Event::DocType(_) | Event::Eof => Ok(()),
+        }
+    }
+
+    fn inside(&mut self) -> Result<&mut Element, String> {
+        self.open.last_mut().ok_or_else(|| OUTSIDE.to_owned())
+    }
+
+    fn begin(&mut self, tag: &BytesStart<'_>, line: u32) -> Result<Element, String> {
+        self.count += 1;
+        if self.count > MAX_ELEMENTS {
+            return Err(format!("more than {MAX_ELEMENTS} elements"));
+        }
+        let name = tag.name().into_inner().to_owned();
+        if name.is_empty() {
+            return Err("a < that begins no element (write it as &lt;)".to_owned());
+        }
+        let attributes = attributes(tag)?;
+        Ok(Element { name, attributes, nodes: Vec::new(), line, file: self.file, variable: None })
+    }
+
+    /// Hangs a complete element into its parent, or makes it the root.
+    fn close(&mut self, element: Element) -> Result<(), String> {
+        match self.open.last_mut() {
+            Some(parent) => parent.nodes.push(Node::Element(element)),
+            None if self.root.is_some() => return Err("there is a second root element".to_owned()),
+            None => self.root = Some(element),
+        }
+        Ok(())
+    }
+}
+
+const OUTSIDE: &str = "there is text outside of the root element";
+
+fn attributes(tag: &BytesStart<'_>) -> Result<Vec<(String, String)>, String> {
+    let mut found: Vec<(String, String)> = Vec::new();
+    // The reader's own search for repetitions takes time with the square of their number.
+    for attribute in tag.attributes().with_checks(false) {
+        // Details of the parser name positions inside the tag and mean nothing to a reader of the file.
+        let attribute = attribute.map_err(|_| MALFORMED.to_owned())?;
+        let value = attribute
+            .normalized_value(XmlVersion::Implicit1_0)
+            .map_err(|_| "a malformed reference in an attribute (write & as &amp;)".to_owned())?;
+        let name = attribute.key.into_inner();
+        if found.len() == MAX_ATTRIBUTES {
+            return Err(format!("more than {MAX_ATTRIBUTES} attributes"));
+        }
+        if found.iter().any(|(other, _)| other == name) {
+            return Err(MALFORMED.to_owned());
+        }
+        found.push((name.to_owned(), value.into_owned()));
+    }
+    Ok(found)
+}
+
+const MALFORMED: &str = "a malformed or repeated attribute";
 
 /// The elements right below the root, as they are written, each with its name. None where the text is not XML; whoever asks
 /// has parsed it before.
@@ -144,33 +260,6 @@ pub(super) fn written_children(text: &str) -> Vec<(String, &str)> {
             Ok(_) => {}
         }
     }
-}
-
-/// Hangs a complete element into its parent, or makes it the root; false when there is a root already.
-fn close(element: Element, open: &mut [Element], root: &mut Option<Element>) -> bool {
-    match open.last_mut() {
-        Some(parent) => parent.children.push(element),
-        None if root.is_some() => return false,
-        None => *root = Some(element),
-    }
-    true
-}
-
-fn element(tag: &BytesStart<'_>, line: u32) -> Result<Element, String> {
-    let name = tag.name().into_inner().to_owned();
-    if name.is_empty() {
-        return Err("a < that begins no element (write it as &lt;)".to_owned());
-    }
-    let mut attributes = Vec::new();
-    for attribute in tag.attributes() {
-        // Details of the parser name positions inside the tag and mean nothing to a reader of the file.
-        let attribute = attribute.map_err(|_| "a malformed or repeated attribute".to_owned())?;
-        let value = attribute
-            .normalized_value(XmlVersion::Implicit1_0)
-            .map_err(|_| "a malformed reference in an attribute (write & as &amp;)".to_owned())?;
-        attributes.push((attribute.key.into_inner().to_owned(), value.into_owned()));
-    }
-    Ok(Element { name, attributes, children: Vec::new(), text: String::new(), line })
 }
 
 fn explain(error: &Error, open: &[Element]) -> String {
@@ -219,82 +308,5 @@ impl Lines<'_> {
             self.at = position;
         }
         self.line
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// What any XML writer does, and `\r` as a reference, because a reader turns line ends into `\n`.
-    fn escape(text: &str) -> String {
-        text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\r', "&#13;")
-    }
-
-    fn text_of(xml: &str) -> String {
-        parse(xml).unwrap().text
-    }
-
-    #[test]
-    fn references_cdata_and_comments_leave_the_text_as_it_was_meant() {
-        assert_eq!(text_of("<w>a &lt; 1 &amp;&amp; b &gt; '&#65;&#x42;'</w>"), "a < 1 && b > 'AB'");
-        assert_eq!(text_of("<w>a<![CDATA[ < 1 & ]]>b</w>"), "a < 1 & b");
-        assert_eq!(text_of("<w>a <!-- not < this -->b\n  AND c</w>"), "a b\n  AND c");
-        assert_eq!(text_of("<w>&quot;&apos;</w>"), "\"'");
-    }
-
-    #[test]
-    fn elements_know_their_lines_and_order() {
-        let root = parse("\u{feff}<?xml version=\"1.0\"?>\n<r>\n <b x='1'/><a>\n</a>\n <b/></r>").unwrap();
-        let found: Vec<_> = root.children.iter().map(|e| (e.name.as_str(), e.line)).collect();
-        assert_eq!((root.line, found), (2, vec![("b", 3), ("a", 3), ("b", 5)]));
-        assert_eq!(root.children[0].attribute("x"), Some("1"));
-    }
-
-    #[test]
-    fn what_is_not_xml_is_said_with_line_and_column() {
-        for (xml, expected) in [
-            ("", "the file is empty: the root element <clickhouse> is missing"),
-            ("  <!-- only this -->", "the file is empty: the root element <clickhouse> is missing"),
-            ("plain", "not XML: there is text outside of the root element (line 1, column 1)"),
-            ("<a>\n <b>\n</a>", "not XML: </a> found where <b> of line 2 should end (line 3, column 1)"),
-            ("<a>\n <b>", "not XML: <b> of line 2 is not closed (line 2, column 5)"),
-            ("<a>x && y</a>", "not XML: a & that begins no reference (write it as &amp;) (line 1, column 6)"),
-            ("<a>ж &nbsp;</a>", "not XML: an entity that is not defined (write & as &amp;) (line 1, column 6)"),
-            ("<a/><b/>", "not XML: there is a second root element (line 1, column 5)"),
-            ("<a b='1' b='2'/>", "not XML: a malformed or repeated attribute (line 1, column 1)"),
-            (
-                "<password>se<cr>et</password>",
-                "not XML: a tag or reference inside a secret is broken (write < as &lt; and & as &amp;) \
-                 (line 1, column 19)",
-            ),
-        ] {
-            assert_eq!(parse(xml).unwrap_err().to_string(), expected, "{xml}");
-        }
-    }
-
-    #[test]
-    fn deep_nesting_is_refused_and_not_a_crash() {
-        let deep = "<a>".repeat(200_000);
-        assert!(parse(&deep).unwrap_err().to_string().contains("nested too deeply"));
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_makes_it_panic(text in ".*") {
-            let _ = parse(&text);
-        }
-
-        #[test]
-        fn no_almost_xml_makes_it_panic(text in "([<>/&;#!a-c '\"=\\[\\]?-]|<a>|</a>|&lt;|<!--|-->|<!\\[CDATA\\[|]]>|\u{20ac}|\n){0,40}") {
-            let _ = parse(&text);
-        }
-
-        #[test]
-        fn any_text_survives_escaping(text in "(?s).*") {
-            prop_assert_eq!(text_of(&format!("<w>{}</w>", escape(&text))), text);
-        }
     }
 }

@@ -35,6 +35,7 @@ mod cleanup;
 mod clone;
 mod columns;
 mod compare;
+mod configuration;
 mod conversions;
 mod copy;
 mod crash;

@@ -1,0 +1,336 @@
+//! What a configuration takes from elsewhere: `incl` from the file that `<include_from>` names, `from_env` from the environment.
+//! `from_zk` is refused.
+
+use super::super::elements::Place;
+use super::super::fault::{Fault, Notice, Problem, Warning};
+use super::super::secrets::SecretSource;
+use super::super::xml::{Element, MAX_ELEMENTS, Node, trim};
+use super::content::{is_blank, of_variable, size, take_in};
+use super::files::{ConfigText, DEFAULT_INCLUDE_FROM};
+use super::merge::merge_slots;
+use super::{Rules, SUBSTITUTIONS};
+
+/// Includes nest no deeper; one that includes itself would never end.
+const MAX_NESTING: usize = 16;
+
+/// Whether an element stays.
+#[derive(PartialEq, Eq)]
+enum Outcome {
+    Keep,
+    Remove,
+}
+
+/// Where a substitution leads.
+enum Lookup {
+    Found(Element),
+    Missing,
+    /// It was refused, and that is said.
+    Refused,
+}
+
+/// The file that `incl` looks in.
+enum Source {
+    Unread { path: String, line: u32, file: usize },
+    Read(Element),
+    Nothing,
+}
+
+/// Fills a configuration in.
+pub(super) struct Includes<'c> {
+    rules: Rules,
+    secrets: &'c dyn SecretSource,
+    source: Source,
+    /// How many more elements may be included.
+    budget: usize,
+    /// Names of the files; that of `<include_from>` is added when it is read.
+    pub files: Vec<String>,
+    pub faults: Vec<Fault>,
+    pub warnings: Vec<Warning>,
+    /// Optional elements that were left out because there was nothing to include.
+    pub left_out: Vec<Fault>,
+}
+
+impl<'c> Includes<'c> {
+    pub fn new(rules: Rules, secrets: &'c dyn SecretSource, files: Vec<String>) -> Self {
+        Includes {
+            rules,
+            secrets,
+            source: Source::Nothing,
+            budget: MAX_ELEMENTS,
+            files,
+            faults: Vec::new(),
+            warnings: Vec::new(),
+            left_out: Vec::new(),
+        }
+    }
+
+    /// Finds out which file `incl` looks in, then fills in everything below the root.
+    pub fn fill(&mut self, root: &mut Element) {
+        let path = format!("/{}", root.name);
+        self.source = self.source_of(root, &path);
+        self.children(root, &path, 0);
+    }
+
+    fn source_of(&mut self, root: &mut Element, path: &str) -> Source {
+        if self.rules == Rules::Old && root.name != "yandex" {
+            return Source::Nothing;
+        }
+        let named = root.nodes.iter_mut().find_map(|node| match node {
+            Node::Element(element) if element.name == "include_from" => Some(element),
+            _ => None,
+        });
+        let Some(element) = named else {
+            return Source::Unread { path: DEFAULT_INCLUDE_FROM.to_owned(), line: 0, file: 0 };
+        };
+        self.expand(element, &format!("{path}/include_from"), 0);
+        match trim(&element.text()) {
+            "" => Source::Nothing,
+            path => Source::Unread { path: path.to_owned(), line: element.line, file: element.file },
+        }
+    }
+
+    fn expand(&mut self, element: &mut Element, path: &str, depth: usize) -> Outcome {
+        if element.attribute("encrypted_by").is_some() {
+            self.fault(element, path, Problem::Encrypted);
+            return Outcome::Keep;
+        }
+        let lookup = match self.substitution(element, path) {
+            Ok(Some(name)) => self.look_up(name, element, path),
+            Ok(None) => {
+                self.children(element, path, depth);
+                return Outcome::Keep;
+            }
+            Err(()) => return Outcome::Keep,
+        };
+        match lookup {
+            Lookup::Found(_) if depth >= MAX_NESTING => {
+                self.fault(element, path, Problem::IncludeDepth(MAX_NESTING));
+                Outcome::Keep
+            }
+            Lookup::Found(included) => {
+                take_in(element, included);
+                self.expand(element, path, depth + 1)
+            }
+            Lookup::Missing if element.attribute("optional").is_some() => Outcome::Remove,
+            Lookup::Missing => {
+                self.children(element, path, depth);
+                Outcome::Keep
+            }
+            Lookup::Refused => Outcome::Keep,
+        }
+    }
+
+    /// The attribute that says where the content comes from, if there is one.
+    fn substitution(&mut self, element: &Element, path: &str) -> Result<Option<&'static str>, ()> {
+        let mut found = SUBSTITUTIONS.into_iter().filter(|name| element.attribute(name).is_some());
+        let first = found.next();
+        if found.next().is_some() {
+            self.fault(element, path, Problem::TwoSubstitutions);
+            return Err(());
+        }
+        Ok(first)
+    }
+
+    fn children(&mut self, parent: &mut Element, path: &str, depth: usize) {
+        let mut at = 0;
+        while at < parent.nodes.len() {
+            let Node::Element(child) = &mut parent.nodes[at] else {
+                at += 1;
+                continue;
+            };
+            if child.name == "include" && self.rules == Rules::Modern {
+                at = self.include(parent, at, path);
+                continue;
+            }
+            let path = format!("{path}/{}", child.name);
+            match self.expand(child, &path, depth) {
+                Outcome::Keep => at += 1,
+                Outcome::Remove => {
+                    parent.nodes.remove(at);
+                    // 18.16 passes over the node behind one that it removes.
+                    at += usize::from(self.rules == Rules::Old);
+                }
+            }
+        }
+    }
+
+    /// Puts the content of what an `<include>` names in its place, or merges it into its parent. Returns the position of the
+    /// next node.
+    fn include(&mut self, parent: &mut Element, at: usize, path: &str) -> usize {
+        let Node::Element(child) = &parent.nodes[at] else { return at + 1 };
+        let child = child.clone();
+        let path = format!("{path}/include");
+        if !child.nodes.is_empty() {
+            self.fault(&child, &path, Problem::IncludeWithContent);
+            return at + 1;
+        }
+        let lookup = match self.substitution(&child, &path) {
+            Ok(Some(name)) => self.look_up(name, &child, &path),
+            Ok(None) => {
+                self.fault(&child, &path, Problem::IncludeOfNothing);
+                return at + 1;
+            }
+            Err(()) => return at + 1,
+        };
+        let included = match lookup {
+            Lookup::Found(included) => included,
+            Lookup::Missing => {
+                parent.nodes.remove(at);
+                return at;
+            }
+            Lookup::Refused => return at + 1,
+        };
+        if child.attribute("merge").is_none() {
+            let count = included.nodes.len();
+            parent.nodes.splice(at..=at, included.nodes);
+            return at + count;
+        }
+        let mut slots: Vec<Option<Node>> = std::mem::take(&mut parent.nodes).into_iter().map(Some).collect();
+        // Once for each of its nodes, as the server does.
+        for _ in 0..included.nodes.len() {
+            if !self.pay(&included, &child, &path) {
+                break;
+            }
+            if let Err(clash) = merge_slots(&mut slots, included.nodes.clone(), self.rules) {
+                self.fault(&child, &path, Problem::RemoveAndReplace(clash.name));
+                break;
+            }
+        }
+        slots[at] = None;
+        let next = slots[..at].iter().flatten().count();
+        parent.nodes = slots.into_iter().flatten().collect();
+        next
+    }
+
+    fn look_up(&mut self, substitution: &str, element: &Element, path: &str) -> Lookup {
+        let name = element.attribute(substitution).unwrap_or_default().to_owned();
+        match substitution {
+            "incl" => self.included(&name, element, path),
+            "from_env" => self.of_environment(&name, element, path),
+            _ => {
+                self.fault(element, path, Problem::FromZooKeeper(name));
+                Lookup::Refused
+            }
+        }
+    }
+
+    fn included(&mut self, name: &str, element: &Element, path: &str) -> Lookup {
+        if name.is_empty() || name.starts_with('/') || name.contains("//") || name.contains(['[', ']', '@', '*']) {
+            self.fault(element, path, Problem::IncludeName(name.to_owned()));
+            return Lookup::Refused;
+        }
+        if let Err(problem) = self.read_source() {
+            let (problem, line, file) = *problem;
+            let file = self.name_of(file);
+            self.faults.push(Fault { path: path.to_owned(), line, file, problem });
+            return Lookup::Refused;
+        }
+        let found = match &self.source {
+            Source::Read(root) => {
+                name.split('/').try_fold(root, |at, name| at.children().find(|child| child.name == name)).cloned()
+            }
+            Source::Unread { .. } | Source::Nothing => None,
+        };
+        match found {
+            Some(found) if self.pay(&found, element, path) => Lookup::Found(found),
+            Some(_) => Lookup::Refused,
+            None => {
+                self.missing(name, element, path);
+                Lookup::Missing
+            }
+        }
+    }
+
+    fn missing(&mut self, name: &str, element: &Element, path: &str) {
+        let problem = Problem::IncludeMissing(name.to_owned());
+        if element.attribute("optional").is_some() {
+            let fault = self.located(element, path, problem);
+            self.left_out.push(fault);
+        } else if element.nodes.iter().all(is_blank) {
+            self.fault(element, path, problem);
+        } else {
+            self.warn(element, path, Notice::IncludeMissing(name.to_owned()));
+        }
+    }
+
+    /// Reads the file of `<include_from>`, when it is needed first.
+    fn read_source(&mut self) -> Result<(), Box<(Problem, u32, usize)>> {
+        let Source::Unread { path, line, file } = &self.source else { return Ok(()) };
+        let (path, line, file) = (path.clone(), *line, *file);
+        self.source = Source::Nothing;
+        let text = match self.secrets.read_file(&path) {
+            Ok(text) => text,
+            // The default is looked for; what is named must be there.
+            Err(error) if line == 0 && error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(Box::new((Problem::Unreadable { path, why: error.to_string() }, line, file))),
+        };
+        let index = self.files.len();
+        self.files.push(path.clone());
+        let root = ConfigText { path, text }.parse(index).map_err(|problem| Box::new((problem, 0, index)))?;
+        if self.rules == Rules::Modern || root.name == "yandex" {
+            self.source = Source::Read(root);
+        }
+        Ok(())
+    }
+
+    fn of_environment(&mut self, name: &str, element: &Element, path: &str) -> Lookup {
+        if !element.nodes.iter().all(is_blank) && element.attribute("replace").is_none() {
+            self.fault(element, path, Problem::TwoSources("from_env"));
+            return Lookup::Refused;
+        }
+        let Some(value) = self.secrets.env(name) else {
+            if element.attribute("optional").is_some() {
+                self.warn(element, path, Notice::NoVariable(name.to_owned()));
+                return Lookup::Missing;
+            }
+            self.fault(element, path, Problem::NoVariable(name.to_owned()));
+            return Lookup::Refused;
+        };
+        match of_variable(&value, name, element) {
+            Some(found) => Lookup::Found(found),
+            None => {
+                self.fault(element, path, Problem::VariableNotXml(name.to_owned()));
+                Lookup::Refused
+            }
+        }
+    }
+
+    /// Takes what is included off the number of elements that may be.
+    fn pay(&mut self, included: &Element, element: &Element, path: &str) -> bool {
+        match self.budget.checked_sub(size(included)) {
+            Some(rest) => {
+                self.budget = rest;
+                true
+            }
+            None => {
+                self.fault(element, path, Problem::TooManyIncluded(MAX_ELEMENTS));
+                false
+            }
+        }
+    }
+
+    fn name_of(&self, file: usize) -> Option<String> {
+        (file > 0).then(|| self.files.get(file).cloned()).flatten()
+    }
+
+    fn located(&self, element: &Element, path: &str, problem: Problem) -> Fault {
+        Fault { path: path.to_owned(), line: element.line, file: self.name_of(element.file), problem }
+    }
+
+    fn fault(&mut self, element: &Element, path: &str, problem: Problem) {
+        let fault = self.located(element, path, problem);
+        self.faults.push(fault);
+    }
+
+    fn warn(&mut self, element: &Element, path: &str, notice: Notice) {
+        let file = self.name_of(element.file);
+        self.warnings.push(Warning { path: path.to_owned(), line: element.line, file, notice });
+    }
+}
+
+/// Whether a root element is one that the copier reads, or one that may bring such elements.
+pub(super) fn matters(name: &str) -> bool {
+    name == "include"
+        || name == "include_from"
+        || super::super::elements::Element::names(Place::KeeperRoot).contains(&name)
+}

@@ -1,0 +1,176 @@
+//! The configuration of a server, or the original copier's `keeper.xml`, as ClickHouse puts it together: the file that is named,
+//! the files of the folders beside it, and what they include.
+//!
+//! - `files`: which files belong to it, and in which form each is written.
+//! - `yaml`: text → tree of elements, as `xml` is for XML.
+//! - `merge`: how one file changes another.
+//! - `include`, `content`: what is taken from another file and from the environment.
+//!
+//! Releases differ. The rules are those of modern servers; where 18.16 can have been meant, it is asked as well ([`Rules`]), and
+//! what would lead to another ZooKeeper is refused.
+
+mod content;
+mod files;
+mod include;
+mod merge;
+mod yaml;
+
+pub use files::{ConfigText, MOST_FILES, in_order, is_piece, merge_folders};
+
+use super::fault::{Fault, Faults, Problem, Warning};
+use super::secrets::SecretSource;
+use super::walk;
+use super::xml::{Element, Node, trim};
+use include::Includes;
+
+/// Attributes that say where an element's content comes from.
+pub(super) const SUBSTITUTIONS: [&str; 3] = ["incl", "from_zk", "from_env"];
+
+/// Attributes that mean something to the merging only.
+pub(super) const MERGING: [&str; 8] =
+    ["incl", "from_zk", "from_env", "replace", "remove", "optional", "merge", "hide_in_preprocessed"];
+
+/// Whose rules hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rules {
+    /// Of 25.8.
+    Modern,
+    /// Of 18.16. It differs where an element that has or gets a substitution is merged, where marks stand in an element that is
+    /// added, in `<include>`, and in the root of the file that is included from.
+    Old,
+}
+
+/// A configuration's files, merged, with what they include.
+#[derive(Debug)]
+pub(super) struct Merged {
+    pub root: Element,
+    /// Names of the files that elements refer to.
+    pub files: Vec<String>,
+    pub faults: Vec<Fault>,
+    pub warnings: Vec<Warning>,
+    pub left_out: Vec<Fault>,
+}
+
+/// The files of a configuration, each read.
+pub(super) struct Documents {
+    /// Names of the files, the one that was named first.
+    files: Vec<String>,
+    roots: Vec<Element>,
+    has_yaml: bool,
+}
+
+impl Documents {
+    /// Reads the file that was named and the pieces, in their order.
+    pub fn read(texts: &[ConfigText]) -> Result<Self, Faults> {
+        let files: Vec<String> = texts.iter().map(|text| text.path.clone()).collect();
+        let mut roots = Vec::with_capacity(texts.len());
+        for (index, text) in texts.iter().enumerate() {
+            let root = text.parse(index).map_err(|problem| at_root(&files, index, problem))?;
+            if !["clickhouse", "yandex"].contains(&root.name.as_str()) {
+                let fault = Fault {
+                    path: format!("/{}", root.name),
+                    line: root.line,
+                    file: piece(&files, index),
+                    problem: Problem::WrongRoot,
+                };
+                return Err(Faults::new(&files[0], vec![fault]));
+            }
+            roots.push(root);
+        }
+        if roots.is_empty() {
+            return Err(at_root(&["configuration".to_owned()], 0, Problem::NoRoot));
+        }
+        Ok(Self { files, roots, has_yaml: texts.iter().any(ConfigText::is_yaml) })
+    }
+
+    /// Whether a release that knows neither `<clickhouse>`, nor YAML, nor `<include>` may be the one that reads these files.
+    pub fn may_be_old(&self) -> bool {
+        !self.has_yaml && self.roots.iter().all(|root| root.name == "yandex" && !has_include(root))
+    }
+
+    /// Merges them, and fills in what is included: of the elements that the copier reads, or `everything`.
+    pub fn merged(&self, rules: Rules, secrets: &dyn SecretSource, everything: bool) -> Merged {
+        let mut includes = Includes::new(rules, secrets, self.files.clone());
+        // There is one root at least, or reading them has failed.
+        let mut root = self.roots[0].clone();
+        for piece in &self.roots[1..] {
+            if let Err(clash) = merge::merge(&mut root, piece.clone(), rules) {
+                let file = self::piece(&self.files, clash.file);
+                let problem = Problem::RemoveAndReplace(clash.name.clone());
+                includes.faults.push(Fault { path: format!("/{}", root.name), line: clash.line, file, problem });
+            }
+        }
+        if !everything {
+            for node in &mut root.nodes {
+                if let Node::Element(element) = node
+                    && !include::matters(&element.name)
+                {
+                    element.nodes.clear();
+                    element.attributes.clear();
+                }
+            }
+        }
+        includes.fill(&mut root);
+        let Includes { files, faults, warnings, left_out, .. } = includes;
+        Merged { root, files, faults, warnings, left_out }
+    }
+}
+
+/// What a server makes of these files, a line for each element with its path, its attributes and its text: to be held against
+/// the `preprocessed_configs/config.xml` that the server wrote.
+///
+/// # Errors
+/// What ClickHouse does not take.
+pub fn merged_outline(texts: &[ConfigText], rules: Rules, secrets: &dyn SecretSource) -> Result<Vec<String>, Faults> {
+    let merged = Documents::read(texts)?.merged(rules, secrets, true);
+    match merged.faults.is_empty() {
+        true => Ok(outline(&merged.root)),
+        false => Err(Faults::new(&texts[0].path, merged.faults)),
+    }
+}
+
+/// The outline of an XML document that nothing is merged into.
+///
+/// # Errors
+/// Where it is no XML.
+pub fn outline_of(xml: &str) -> Result<Vec<String>, Faults> {
+    super::xml::parse(xml).map(|root| outline(&root)).map_err(|problem| at_root(&["document".to_owned()], 0, problem))
+}
+
+fn outline(root: &Element) -> Vec<String> {
+    fn add(element: &Element, above: &str, lines: &mut Vec<String>) {
+        let path = format!("{above}{}", element.name);
+        let mut attributes: Vec<_> =
+            element.attributes.iter().map(|(name, value)| format!(" {name}={value:?}")).collect();
+        attributes.sort();
+        let text = element.text();
+        let text = match trim(&text) {
+            "" => String::new(),
+            text => format!(": {text}"),
+        };
+        lines.push(format!("{path}{}{text}", attributes.concat()));
+        for child in element.children() {
+            add(child, &format!("{path}/"), lines);
+        }
+    }
+    let mut lines = Vec::new();
+    add(root, "", &mut lines);
+    lines
+}
+
+fn has_include(element: &Element) -> bool {
+    element.children().any(|child| child.name == "include" || has_include(child))
+}
+
+/// The name of a file that is not the one that was named.
+fn piece(files: &[String], index: usize) -> Option<String> {
+    (index > 0).then(|| files.get(index).cloned()).flatten()
+}
+
+fn at_root(files: &[String], index: usize, problem: Problem) -> Faults {
+    let fault = Fault { path: String::new(), line: walk::line_of(&problem), file: piece(files, index), problem };
+    Faults::new(&files[0], vec![fault])
+}
+
+#[cfg(test)]
+mod tests;
