@@ -349,10 +349,6 @@ fn each_fault_names_its_element() {
             format!("{HITS}/enabled_partitions/partition[2]: is empty"),
         ),
         (
-            table("").replace("</hits>", "</hits>\n<hits/>"),
-            "task.xml: /clickhouse/tables/hits[2]: is defined twice, first on line 1".into(),
-        ),
-        (
             table("").replace("</src>", "</src>\n<src/>"),
             "task.xml: /clickhouse/remote_servers/src[2]: is defined twice, first on line 1".into(),
         ),

@@ -156,6 +156,9 @@ pub enum Problem {
     /// An open quote or bracket in a list of partitions.
     #[error("the list of partitions has an unclosed or unopened {0}")]
     Unbalanced(char),
+    /// An element of a task among settings.
+    #[error("is no setting of ClickHouse: it belongs {0}")]
+    Misplaced(&'static str),
     /// `<enabled_partitions/>`: neither "all" nor "none" can be meant with certainty.
     #[error("is empty; leave the element out to copy all partitions")]
     NoPartitions,

@@ -2,6 +2,7 @@
 
 use quick_xml::escape::escape;
 
+use super::tables::JobNames;
 use super::xml::written_children;
 
 /// What decides which partitions are copied, and about rows that are there already.
@@ -15,9 +16,11 @@ pub fn replacing(text: &str, wanted: &[(String, Vec<String>)]) -> String {
         match name.as_str() {
             "tables" => {
                 out.push_str("<tables>\n");
-                for (job, written) in written_children(written) {
+                let mut names = JobNames::default();
+                for (element, written) in written_children(written) {
+                    let job = names.next(&element);
                     if let Some((_, partitions)) = wanted.iter().find(|(name, _)| *name == job) {
-                        table(&mut out, &job, written, partitions);
+                        table(&mut out, &element, written, partitions);
                     }
                 }
                 out.push_str("</tables>\n");

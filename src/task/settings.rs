@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::fault::Notice;
+use super::elements::{Element, Place};
+use super::fault::{Notice, Problem};
 use super::walk::Scope;
 use crate::model::lay_over;
 
@@ -62,6 +63,10 @@ fn section<'c>(root: &Scope<'c>, name: &str) -> (BTreeMap<String, String>, Reado
         if settings.contains_key(setting.name()) || setting.name() == "readonly" {
             continue;
         }
+        if let Some(place) = belongs_elsewhere(setting.name()) {
+            setting.fault(Problem::Misplaced(place));
+            continue;
+        }
         if let Some(text) = section.text(setting.name()) {
             settings.insert(setting.name().to_owned(), text.trimmed().to_owned());
         }
@@ -71,4 +76,15 @@ fn section<'c>(root: &Scope<'c>, name: &str) -> (BTreeMap<String, String>, Reado
         Some((scope, readonly))
     });
     (settings, readonly)
+}
+
+/// Where an element of a task belongs that is written as a setting. No setting of ClickHouse has such a name.
+fn belongs_elsewhere(name: &str) -> Option<&'static str> {
+    let knows = |place| Element::names(place).contains(&name);
+    match (knows(Place::Root), knows(Place::Table)) {
+        (true, true) => Some("at the root, or in a table job"),
+        (true, false) => Some("at the root"),
+        (false, true) => Some("in a table job, below <tables>"),
+        (false, false) => None,
+    }
 }

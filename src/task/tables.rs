@@ -187,22 +187,37 @@ pub(super) fn read(root: &Scope<'_>, tables: &Scope<'_>, clusters: &[Cluster]) -
     tables.attributes(&[]);
     tables.no_text();
     let mut jobs = Vec::new();
-    let mut lines = BTreeMap::new();
+    let mut names = JobNames::default();
     for scope in tables.children() {
-        if let Some(first) = lines.insert(scope.name(), scope.element.line) {
-            scope.fault(Problem::Duplicate(first));
-            lines.insert(scope.name(), first);
-        } else {
-            jobs.extend(table(&scope, clusters, of_task, paced));
-        }
+        jobs.extend(table(&scope, names.next(scope.name()), clusters, of_task, paced));
     }
-    if lines.is_empty() {
+    if names.0.is_empty() {
         tables.fault(Problem::NoTables);
     }
     jobs
 }
 
-fn table(scope: &Scope<'_>, clusters: &[Cluster], of_task: Policies, paced: bool) -> Option<TableJob> {
+/// How table jobs are called: as their elements. As in the original, a second `<table>` is another job, `table[1]`.
+#[derive(Default)]
+pub(super) struct JobNames(BTreeMap<String, usize>);
+
+impl JobNames {
+    /// The name of the next job, whose element has this name.
+    pub fn next(&mut self, element: &str) -> String {
+        let before = self.0.entry(element.to_owned()).or_default();
+        let name = if *before == 0 { element.to_owned() } else { format!("{element}[{before}]") };
+        *before += 1;
+        name
+    }
+}
+
+fn table(
+    scope: &Scope<'_>,
+    job_name: String,
+    clusters: &[Cluster],
+    of_task: Policies,
+    paced: bool,
+) -> Option<TableJob> {
     scope.only(Place::Table);
     // Everything is read before anything is given up, so that every fault is found.
     let source_cluster = cluster(scope.required("cluster_pull"), clusters);
@@ -243,7 +258,7 @@ fn table(scope: &Scope<'_>, clusters: &[Cluster], of_task: Policies, paced: bool
         scope.fault(Problem::OntoItself { table: source.to_string(), node });
     }
     Some(TableJob {
-        name: scope.name().to_owned(),
+        name: job_name,
         source_cluster,
         source,
         target_cluster,

@@ -186,6 +186,14 @@ impl Builder {
         if name.is_empty() {
             return Err("a < that begins no element (write it as &lt;)".to_owned());
         }
+        // Numbers of repeated elements are told by brackets.
+        if name.contains(['[', ']']) {
+            return Err("a name of an element with a bracket in it (write < as &lt;)".to_owned());
+        }
+        // As in an example of ClickHouse's own documentation.
+        if name.starts_with('-') {
+            return Err("a comment must begin with <!--, not with <--".to_owned());
+        }
         let attributes = attributes(tag)?;
         Ok(Element { name, attributes, nodes: Vec::new(), line, file: self.file, variable: None })
     }
