@@ -50,9 +50,28 @@ pub(super) fn agreed(path: &Path, task: Option<&Task>) -> Result<Document, Failu
     if document.schema != Document::SCHEMA {
         return Err(wrong(format!("it was written by another version of this program (schema {})", document.schema)));
     }
+    for planned in &document.tables {
+        planned.plan.check().map_err(|error| wrong(format!("table {}: {error}", planned.plan.name)))?;
+    }
+    if let Some(task) = task {
+        fits(&document, task).map_err(&wrong)?;
+    }
     let found = task.map(|task| differences(&document.inputs, &task.plan_inputs())).unwrap_or_default();
     if !found.is_empty() {
         return Err(wrong(format!("it is of another task: {}", found.join("; "))));
     }
     Ok(document)
+}
+
+/// Checks that a plan is one of these table jobs, for so many shards.
+fn fits(document: &Document, task: &Task) -> Result<(), String> {
+    let (planned, jobs) = (document.tables.len(), task.tables.len());
+    if planned != jobs {
+        return Err(format!("it has {planned} tables, and the task has {jobs}"));
+    }
+    for (planned, job) in document.tables.iter().zip(&task.tables) {
+        let (sources, targets) = (task.source(job).shards.len(), task.target(job).shards.len());
+        planned.plan.check_shards(sources, targets).map_err(|error| format!("table {}: {error}", job.name))?;
+    }
+    Ok(())
 }

@@ -14,6 +14,9 @@ pub struct Account {
     pub beside: Option<u64>,
     /// Whether the source has the target's partitions, by the same ids.
     pub same_partitions: bool,
+    /// Whether rows came or went between the list of partitions and the count, so that the two differ.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub moved: bool,
 }
 
 /// What was counted on a source shard.

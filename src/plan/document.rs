@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::TablePlan;
+use super::{PartitionPlan, TablePlan};
 
 /// What a run would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +103,17 @@ impl Planned {
         let (new, gone) = (list(there.difference(&then).collect()), list(then.difference(&there).collect()));
         differs(&format!("new partitions: {new}"), !new.is_empty());
         differs(&format!("partitions that are not there any more: {gone}"), !gone.is_empty());
+        let known = |plan: &TablePlan| -> BTreeSet<_> {
+            let of = |partition: &PartitionPlan| (partition.value.clone(), partition.id.clone(), partition.renews);
+            plan.partitions.iter().map(of).collect()
+        };
+        differs(
+            "partitions have other ids, or other ones were copied before",
+            known(then_plan) != known(now_plan) && new.is_empty() && gone.is_empty(),
+        );
+        differs("parts were to be cloned, and are not, or the other way round", then_plan.clones != now_plan.clones);
+        differs("other partitions are left alone", then_plan.unchanged != now_plan.unchanged);
+        differs("the table job has another name", then_plan.name != now_plan.name);
         let shards = |plan: &TablePlan| -> BTreeSet<usize> {
             plan.pieces.iter().flat_map(|piece| piece.sources.iter().map(|share| share.shard)).collect()
         };

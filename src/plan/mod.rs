@@ -2,6 +2,9 @@
 
 mod account;
 mod batches;
+mod check;
+#[cfg(test)]
+mod check_tests;
 mod columns;
 mod document;
 mod earlier;
@@ -18,6 +21,7 @@ use crate::sql::{Expression, KeyElement, PartitionFilter, Relation, Selection, S
 
 pub use account::{Account, ShardAccount};
 pub use batches::{Cut, Found, MOST_PARTITIONS, Wishes, assemble, batches, cuts, usual_batch_bytes};
+pub use check::Contradiction;
 pub use columns::{Matched, computed_columns, match_columns};
 pub use document::{Creation, Document, Planned, Travel};
 pub use earlier::{Again, CopiedPartition, Due, Earlier, OnTarget};

@@ -50,6 +50,7 @@ pub async fn prepare(
                 let line = "the task was planned before, and not as --plan says: leave it out to go on with the plan that is there";
                 return Err(RunError::World(vec![line.into()]));
             }
+            fit(&plans, task)?;
             return Ok(Some(plans));
         }
         if ledger.claim(CLAIM, worker).await? == Outcome::Done {
@@ -76,6 +77,16 @@ pub async fn prepare(
             () = any(vec![claims, change]) => {}
         }
     }
+}
+
+/// Checks that the plans that were read are for so many shards as the task has.
+fn fit(plans: &[TablePlan], task: &Task) -> Result<(), RunError> {
+    for (plan, job) in plans.iter().zip(&task.tables) {
+        let (sources, targets) = (task.source(job).shards.len(), task.target(job).shards.len());
+        plan.check_shards(sources, targets)
+            .map_err(|error| RunError::World(vec![format!("table {}: {error}", job.name)]))?;
+    }
+    Ok(())
 }
 
 async fn plan_and_create(

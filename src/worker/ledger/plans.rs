@@ -7,6 +7,9 @@ use crate::protocol::{BatchRecord, PieceRecord, TaskRecord, groups};
 use super::super::fault_point::fault_point;
 use super::{CHUNK, EARLIER, Ledger, LedgerError, PROCESSED_BITS, encoded, parsed};
 
+/// No plan has more chunks: gigabytes.
+const MOST_CHUNKS: usize = 10_000;
+
 /// How many nodes a plan with its records has, and how many bytes the plan.
 pub fn footprint(plan: &TablePlan) -> (usize, usize) {
     let pieces_of: Vec<_> = plan.batches.iter().map(|batch| batch.pieces.clone()).collect();
@@ -41,7 +44,10 @@ impl Ledger {
     pub async fn plan(&self, table: usize) -> Result<TablePlan, LedgerError> {
         let path = self.chunk_path(&format!("plan/{table}"), 0);
         let text = self.chunks(&format!("plan/{table}")).await?;
-        parsed(&path, &text.ok_or_else(|| LedgerError::Damaged { path: path.clone(), why: "it is missing".into() })?)
+        let text = text.ok_or_else(|| LedgerError::Damaged { path: path.clone(), why: "it is missing".into() })?;
+        let plan: TablePlan = parsed(&path, &text)?;
+        plan.check().map_err(|error| LedgerError::Damaged { path, why: error.to_string() })?;
+        Ok(plan)
     }
 
     /// What earlier passes have copied of a table; `None` in the first one.
@@ -98,6 +104,9 @@ impl Ledger {
         let newline = first.data.iter().position(|byte| *byte == b'\n').ok_or_else(|| damaged("it has no head"))?;
         let head = std::str::from_utf8(&first.data[..newline]).ok().and_then(|text| text.parse::<usize>().ok());
         let count = head.ok_or_else(|| damaged("its head is no number"))?;
+        if count > MOST_CHUNKS {
+            return Err(damaged("its head is too large a number"));
+        }
         let mut text = first.data[newline + 1..].to_vec();
         let paths: Vec<String> = (1..count).map(|n| self.chunk_path(name, n)).collect();
         for chunk in self.session.get_many(&paths).await? {

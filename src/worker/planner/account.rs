@@ -122,6 +122,7 @@ impl Planner<'_> {
         let own = self.survey.source.engine.partition_key().map(|key| key_elements(&key)).unwrap_or_default();
         let wanted = self.survey.key.iter().map(|element| element.expression.as_str());
         Account {
+            moved: seen.iter().any(|seen| seen.listed != seen.account.counted),
             shards: seen.into_iter().map(|seen| seen.account).collect(),
             beside: self.survey.enabled.is_none().then(|| listed.saturating_sub(planned)),
             same_partitions: self.survey.source.engine.is_merge_tree() && own.iter().map(String::as_str).eq(wanted),
