@@ -44,6 +44,14 @@ pub(super) fn enter(flag: &str, side: &mut Side) -> Result<(), Failure> {
 /// kept of another task may hold passwords.
 pub(super) fn write(sketch: &Sketch, output: Option<&Path>, format: LogFormat) -> Result<Exit, Failure> {
     let xml = sketch.to_xml();
+    if let Some((line, character)) = unwritable(&xml) {
+        let why = format!(
+            "XML cannot hold the character U+{:04X}, which would stand on line {line} of the task file: {}",
+            u32::from(character),
+            xml.lines().nth(line - 1).unwrap_or_default().trim().escape_debug()
+        );
+        return Err(Failure::new(Exit::Failed, why));
+    }
     let task = Task::parse(&xml, &SystemSecrets)
         .map_err(|faults| Failure::new(Exit::BadInput, faults.in_file("the task file that would be written")))?;
     if let Some(path) = output {
@@ -63,4 +71,21 @@ pub(super) fn write(sketch: &Sketch, output: Option<&Path>, format: LogFormat) -
         }
     }
     Ok(Exit::Done)
+}
+
+/// The first character that no XML document may hold, and its line.
+fn unwritable(xml: &str) -> Option<(usize, char)> {
+    let no_xml = |c: &char| (c.is_ascii_control() && !"\t\n\r\u{7f}".contains(*c)) || "\u{fffe}\u{ffff}".contains(*c);
+    xml.lines().enumerate().find_map(|(at, line)| line.chars().find(no_xml).map(|found| (at + 1, found)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unwritable;
+
+    #[test]
+    fn control_characters_are_found_with_their_line() {
+        assert_eq!(unwritable("<a>\n\t<b>\u{1b}[2J</b>\n</a>"), Some((2, '\u{1b}')));
+        assert_eq!(unwritable("<a>\r\n\tä\u{7f}</a>"), None);
+    }
 }

@@ -4,7 +4,7 @@ use crate::model::TableName;
 
 use super::engine::{Clause, Engine, EngineError};
 use super::lex::{self, Token};
-use super::quote;
+use super::{quote, types};
 
 /// Where the value of a column comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +73,16 @@ pub enum DefinitionError {
         /// What stood in the way.
         why: String,
     },
+    /// A column's type.
+    #[error("the type of column {column} of {table} is nested more than {limit} deep")]
+    Depth {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+        /// The deepest that is taken.
+        limit: usize,
+    },
     /// The engine.
     #[error("the engine of {table} is not understood: {source}")]
     Engine {
@@ -95,6 +105,9 @@ impl TableDefinition {
         columns: Vec<Column>,
         sorting_key: &str,
     ) -> Result<Self, DefinitionError> {
+        if let Some(column) = columns.iter().find(|column| types::is_too_deep(&column.type_name)) {
+            return Err(DefinitionError::Depth { table: name, column: column.name.clone(), limit: types::MAX_DEPTH });
+        }
         let engine =
             Engine::parse(engine_full).map_err(|source| DefinitionError::Engine { table: name.clone(), source })?;
         let declarations = declarations(create_query)

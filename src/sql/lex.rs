@@ -48,6 +48,15 @@ pub(crate) enum LexError {
     StrayBracket(char),
     #[error("a semicolon ends the statement")]
     Semicolon,
+    /// Newer servers begin a text with it (`$$…$$`), or take it for a letter; older ones refuse it.
+    #[error("a $ stands outside of quotes: write a text between ' and ', a name between ` and `")]
+    Dollar,
+    /// Newer servers take it for a quote; older ones refuse it.
+    #[error("a curly quote {0} stands outside of quotes: write ' or \"")]
+    CurlyQuote(char),
+    /// Newer servers end it at the second end, older ones at the first.
+    #[error("a comment begins in a comment: servers do not agree where it ends")]
+    NestedComment,
 }
 
 /// Takes a text apart; comments and white space are left out.
@@ -87,6 +96,8 @@ fn tokens_before_semicolon(sql: &str) -> Result<(Vec<Spanned>, Option<usize>), L
                 Token::Word
             }
             ';' => return Ok((found, Some(at))),
+            '$' => return Err(LexError::Dollar),
+            '‘' | '’' | '“' | '”' => return Err(LexError::CurlyQuote(c)),
             c => {
                 at += c.len_utf8();
                 Token::Sign(c)
@@ -120,7 +131,8 @@ pub(crate) fn without_end(sql: &str) -> &str {
     if tokens(&rest).is_ok_and(|found| found.is_empty()) { &sql[..end] } else { sql }
 }
 
-/// The text with its comments left out and its ends trimmed; everything else as written.
+/// The text with its comments left out and its ends trimmed, and one blank for blanks and comments between tokens; everything
+/// else as written.
 pub(crate) fn without_comments(sql: &str) -> Result<String, LexError> {
     let found = tokens(sql)?;
     let mut out = String::with_capacity(sql.len());
@@ -247,13 +259,16 @@ fn opening(c: char) -> char {
 
 /// Length of the comment that a text starts with.
 fn comment(rest: &str) -> Result<Option<usize>, LexError> {
-    if rest.starts_with("--") || rest.starts_with("#!") || rest.starts_with("# ") {
+    if ["--", "//", "#!", "# "].iter().any(|start| rest.starts_with(start)) {
         return Ok(Some(rest.find('\n').unwrap_or(rest.len())));
     }
-    match rest.strip_prefix("/*") {
-        Some(inside) => inside.find("*/").map(|at| Some(at + 4)).ok_or(LexError::OpenComment),
-        None => Ok(None),
+    let Some(inside) = rest.strip_prefix("/*") else { return Ok(None) };
+    let end = inside.find("*/").ok_or(LexError::OpenComment)?;
+    // The star of the end may be that of a second beginning: `/*/*/`.
+    if inside[..=end].contains("/*") {
+        return Err(LexError::NestedComment);
     }
+    Ok(Some(end + 4))
 }
 
 /// Length of the quoted token that a text starts with. A backslash escapes; a doubled quote stands for itself.
@@ -314,6 +329,8 @@ mod tests {
     fn comments_go_and_the_rest_stays() {
         assert_eq!(without_comments("a -- x'\n +/* ( */ b").unwrap(), "a + b");
         assert_eq!(without_comments("a/**/b").unwrap(), "a b");
+        assert_eq!(without_comments("a // x )\n + b # y\n/*/ */").unwrap(), "a + b");
+        assert_eq!(without_comments("'a  // $$ ‘ -- b' + `c  #! d`").unwrap(), "'a  // $$ ‘ -- b' + `c  #! d`");
     }
 
     #[test]
@@ -323,5 +340,20 @@ mod tests {
         assert_eq!(tokens("'a\\'").unwrap_err(), LexError::OpenQuote('\''));
         assert_eq!(tokens("a; drop").unwrap_err(), LexError::Semicolon);
         assert_eq!(tokens("/* a").unwrap_err(), LexError::OpenComment);
+    }
+
+    #[test]
+    fn what_servers_read_in_different_ways_is_refused() {
+        for (text, error) in [
+            ("$$a   b$$", LexError::Dollar),
+            ("$a$'$a$) OR (1 = 1 -- '", LexError::Dollar),
+            ("a$b", LexError::Dollar),
+            ("x = ‘a’", LexError::CurlyQuote('‘')),
+            ("“x” = 1", LexError::CurlyQuote('“')),
+            ("1 /* /* */ ) OR (1 = 1 /* */ */", LexError::NestedComment),
+            ("1 /*/*/", LexError::NestedComment),
+        ] {
+            assert_eq!(tokens(text).unwrap_err(), error, "{text}");
+        }
     }
 }

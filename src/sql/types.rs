@@ -10,9 +10,22 @@ pub(crate) struct Parts<'a> {
     pub inner: Vec<String>,
 }
 
+/// No type is nested deeper: what takes types apart goes as deep as they are nested.
+pub(crate) const MAX_DEPTH: usize = 64;
+
+/// Whether a type is nested more than [`MAX_DEPTH`] deep. Such a type has no parts.
+pub(crate) fn is_too_deep(type_name: &str) -> bool {
+    // An upper bound is enough for almost all of them.
+    type_name.bytes().filter(|byte| *byte == b'(').count() > MAX_DEPTH
+        && lex::tokens(type_name).map_or(true, |found| found.iter().any(|token| token.depth > MAX_DEPTH))
+}
+
 /// Takes a type apart.
 pub(crate) fn parts_of(type_name: &str) -> Parts<'_> {
     let name = type_name.split('(').next().unwrap_or(type_name);
+    if is_too_deep(type_name) {
+        return Parts { name, inner: Vec::new() };
+    }
     let arguments = || {
         let inside = type_name.get(name.len() + 1..).and_then(|rest| rest.strip_suffix(')')).unwrap_or_default();
         lex::split_commas(inside).unwrap_or_default()
@@ -35,5 +48,20 @@ fn without_name(element: &str) -> &str {
     match words.as_slice() {
         [_, of_type, ..] => &element[of_type.start..],
         _ => element,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_that_is_nested_too_deeply_has_no_parts() {
+        let nested = |depth: usize| format!("{}String{}", "Array(".repeat(depth), ")".repeat(depth));
+        assert_eq!(parts_of(&nested(MAX_DEPTH)).inner, [nested(MAX_DEPTH - 1)]);
+        assert!(is_too_deep(&nested(MAX_DEPTH + 1)) && is_too_deep(&nested(100_000)));
+        assert!(parts_of(&nested(4000)).inner.is_empty());
+        // Brackets in names of an Enum do not nest.
+        assert!(!is_too_deep(&format!("Enum8('{}' = 1)", "(".repeat(1000))));
     }
 }

@@ -10,6 +10,9 @@ use clickhouse_copier::sql::quote::{ident, literal};
 use lab::{ClickHouse, Lab, Release};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use rstest_reuse::apply;
+
+use crate::both;
 
 /// A server of each of these releases.
 fn engines() -> [&'static ClickHouse; 3] {
@@ -152,4 +155,44 @@ async fn an_id_finds_the_statements_that_begin_so_and_no_other() {
             assert_eq!(warehouse.running(&node, prefix).await.unwrap(), [], "{prefix}");
         }
     }
+}
+
+/// Pieces of which some servers make comments, texts and names that others do not.
+const FRAGMENTS: [&str; 26] = [
+    "1", " + 2", "0", " OR 1", "(", ")", "'x'", "'", "`", "\n", " ", "--", "//", "/", "*", "/*", "*/", "#", "# ", "#!",
+    "$", "$$", "$a$", "‘", "’", "“",
+];
+
+/// Texts that an expression is made of, and those that have left the brackets of some server.
+fn odd_expressions() -> impl Strategy<Value = Vec<String>> {
+    let known = prop::sample::select(vec![
+        "1 // )\n + 2",
+        "$a$'$a$) OR (1 = 1 -- '",
+        "length($$a   b$$)",
+        "length(‘a  b’)",
+        "1 /* /* */ ) OR (1 = 1 /* */ */",
+        "1 /*/*/ + 1",
+        "length('a  // -- b') # )\n",
+    ]);
+    let made = prop::collection::vec(prop::sample::select(FRAGMENTS.to_vec()), 1..8).prop_map(|parts| parts.concat());
+    prop::collection::vec(prop_oneof![1 => known.prop_map(str::to_owned), 3 => made], 60)
+}
+
+/// What we take for an expression is one for the server: it means the same without its comments, and it stays in its brackets.
+#[apply(both)]
+fn an_expression_is_what_the_server_takes_it_for(#[case] release: Release) {
+    let server = Lab::shared(release).clickhouse(0);
+    batches(3, &odd_expressions(), |texts| {
+        for text in texts {
+            let Ok(clean) = sql::Expression::parse(&text) else { continue };
+            let bracketed = server.query(&format!("SELECT 0 AND ({clean})"));
+            prop_assert!(bracketed.as_deref().unwrap_or("0\n") == "0\n", "{text:?} leaves its brackets: {bracketed:?}");
+            // On lines of its own: a comment at its end is its own affair.
+            if let Ok(meant) = server.query(&format!("SELECT toString((\n{text}\n))")) {
+                let ours = server.query(&format!("SELECT toString(({clean}))"));
+                prop_assert_eq!(ours.map_err(|error| error.to_string()), Ok(meant), "{:?} as {}", text, clean);
+            }
+        }
+        Ok(())
+    });
 }
