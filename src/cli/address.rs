@@ -7,7 +7,7 @@ use super::logs::Rotation;
 use super::meant::{Fault, existing_file, folder_or_nothing};
 use super::work::{keeper_config, name, shell_word, text};
 use super::{Exit, Failure, task_path, typed};
-use crate::cluster::http::HttpWarehouse;
+use crate::cluster::http::{HttpWarehouse, Limits, USUAL_STATEMENTS};
 use crate::keeper::{Coordinator, LocalCoordinator, ZooKeeperCoordinator, ZooKeeperOptions};
 use crate::model::Tls;
 use crate::worker::ledger::Ledger;
@@ -25,6 +25,8 @@ pub enum Address {
         config: PathBuf,
         /// The task's node: absolute, no slash at its end, no empty parts.
         task_path: String,
+        /// Statements at once on each server.
+        statements: u16,
     },
     /// On this machine.
     Local {
@@ -32,6 +34,8 @@ pub enum Address {
         state_dir: PathBuf,
         /// As in ZooKeeper.
         task_path: String,
+        /// Statements at once on each server.
+        statements: u16,
     },
 }
 
@@ -46,8 +50,8 @@ impl Address {
     /// The flags that name it, for a command that can be pasted into a shell.
     pub fn flags(&self) -> String {
         let (flag, place, task_path) = match self {
-            Self::Keeper { config, task_path } => ("--config", config, task_path),
-            Self::Local { state_dir, task_path } => ("--state-dir", state_dir, task_path),
+            Self::Keeper { config, task_path, .. } => ("--config", config, task_path),
+            Self::Local { state_dir, task_path, .. } => ("--state-dir", state_dir, task_path),
         };
         format!("{flag} {} --task-path {}", shell_word(&place.display().to_string()), shell_word(task_path))
     }
@@ -57,13 +61,14 @@ impl Address {
 /// what the task is called there.
 pub(super) fn addressed(typed: typed::Address, task_file: Option<&Path>) -> Result<Address, Fault> {
     let normalised = |path: String| task_path::normalised(&path).map_err(Fault::TaskPath);
+    let statements = typed.max_statements_per_server;
     if let Some(config) = typed.config_file {
         let config = existing_file("--config-file", &config)?;
         let task_path = typed.task_path.ok_or(Fault::Missing {
             flag: "--task-path",
             purpose: "name the node in ZooKeeper where the task lives, as in /clickhouse/copytasks/task1",
         })?;
-        return Ok(Address::Keeper { config, task_path: normalised(task_path)? });
+        return Ok(Address::Keeper { config, task_path: normalised(task_path)?, statements });
     }
     // A pipe has neither a place nor a name that would be the same the next time.
     let file = match task_file {
@@ -98,7 +103,8 @@ pub(super) fn addressed(typed: typed::Address, task_file: Option<&Path>) -> Resu
             });
         }
     };
-    Ok(Address::Local { state_dir: folder_or_nothing("--state-dir", &state_dir)?, task_path: normalised(task_path)? })
+    let state_dir = folder_or_nothing("--state-dir", &state_dir)?;
+    Ok(Address::Local { state_dir, task_path: normalised(task_path)?, statements })
 }
 
 impl Address {
@@ -127,15 +133,15 @@ pub(super) struct Doors {
 pub(super) fn doors_of(address: &Address) -> Result<Doors, Failure> {
     let usual = Rotation::default();
     match address {
-        Address::Local { state_dir, .. } => Ok(Doors {
+        Address::Local { state_dir, statements, .. } => Ok(Doors {
             coordinator: Arc::new(LocalCoordinator::new(state_dir)),
-            warehouse: warehouse(&Tls::default())?,
+            warehouse: warehouse(&Tls::default(), *statements)?,
             rotation: usual,
         }),
-        Address::Keeper { config, .. } => {
+        Address::Keeper { config, statements, .. } => {
             let config = keeper_config(config)?;
             Ok(Doors {
-                warehouse: warehouse(&config.tls)?,
+                warehouse: warehouse(&config.tls, *statements)?,
                 rotation: Rotation {
                     bytes: config.logger.size.and_then(|size| usize::try_from(size).ok()).unwrap_or(usual.bytes),
                     files: config.logger.count.map_or(usual.files, |count| count as usize),
@@ -156,12 +162,13 @@ pub(super) fn doors_of(address: &Address) -> Result<Doors, Failure> {
 /// The door to ClickHouse alone. Whom to trust may be said by a file of `--config`; else the system's authorities.
 pub(super) fn servers(config: Option<&Path>) -> Result<Arc<HttpWarehouse>, Failure> {
     let config = config.map(keeper_config).transpose()?;
-    warehouse(&config.map(|config| config.tls).unwrap_or_default())
+    warehouse(&config.map(|config| config.tls).unwrap_or_default(), USUAL_STATEMENTS)
 }
 
 /// Certificates that cannot be used are a fault of the configuration.
-fn warehouse(tls: &Tls) -> Result<Arc<HttpWarehouse>, Failure> {
-    HttpWarehouse::new(tls).map(Arc::new).map_err(|error| Failure::new(Exit::BadInput, error))
+fn warehouse(tls: &Tls, statements: u16) -> Result<Arc<HttpWarehouse>, Failure> {
+    let door = HttpWarehouse::limited(tls, Limits::of(statements));
+    door.map(Arc::new).map_err(|error| Failure::new(Exit::BadInput, error))
 }
 
 /// The text of a task with the name of its file, or of the node that holds it; and the door to its servers.

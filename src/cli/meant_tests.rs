@@ -34,7 +34,7 @@ fn what_is_not_said_has_the_defaults_of_the_original() {
     assert_eq!(
         options,
         RunOptions {
-            address: Address::Keeper { config: here.join("Cargo.toml"), task_path: "/task".to_owned() },
+            address: Address::Keeper { config: here.join("Cargo.toml"), task_path: "/task".to_owned(), statements: 20 },
             task_file: None,
             incremental: None,
             plan: None,
@@ -86,7 +86,7 @@ fn the_config_file_is_named_in_every_documented_form() {
             let line: Vec<&str> =
                 ["clickhouse-copier"].iter().chain(verb).chain(form).chain(&["--task-path", "/t/"]).copied().collect();
             let Invocation::Run(options) = invocation(&line) else { panic!("{line:?}") };
-            let Address::Keeper { config, task_path } = options.address else { panic!("{line:?}") };
+            let Address::Keeper { config, task_path, .. } = options.address else { panic!("{line:?}") };
             assert!(config.ends_with("Cargo.toml"), "{line:?}");
             assert_eq!(task_path, "/t");
         }
@@ -174,7 +174,7 @@ fn without_zookeeper_the_task_file_says_where_the_task_is() {
         other => panic!("{arguments:?}: {other:?}"),
     };
     let local = |state_dir: &str, task_path: &str| {
-        Ok(Address::Local { state_dir: here.join(state_dir), task_path: task_path.to_owned() })
+        Ok(Address::Local { state_dir: here.join(state_dir), task_path: task_path.to_owned(), statements: 20 })
     };
     let simple = "task-configs/simple-copy.xml";
     assert_eq!(

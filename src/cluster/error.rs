@@ -71,10 +71,14 @@ impl Error {
         matches!(self.code(), Some(164 | 192 | 193 | 194 | 195 | 291 | 452 | 497 | 516))
     }
 
-    /// Whether the server asks for time: its merges must catch up first. The same code (252) is that of an INSERT of more
+    /// Whether the server asks for time: its merges must catch up first, or too many statements run there (202). The same code (252) is that of an INSERT of more
     /// partitions than `max_partitions_per_insert_block` allows, which no waiting helps; only the words tell.
     pub fn is_overload(&self) -> bool {
-        matches!(&self.kind, Kind::Server { code: 252, message } if !message.contains("INSERT block"))
+        match &self.kind {
+            Kind::Server { code: 202, .. } => true,
+            Kind::Server { code: 252, message } => !message.contains("INSERT block"),
+            _ => false,
+        }
     }
 
     /// What to do, by the server's code and not by its words.
@@ -147,6 +151,7 @@ impl Error {
             225 | 242 | 999 => "is this server's own ZooKeeper in order? See system.replicas there",
             40 | 76 | 88 | 107 | 117 | 226 | 246 | 271 => "CHECK TABLE on this server tells which part is damaged",
             252 if self.is_overload() => "its merges must catch up first",
+            202 => "lower --max-statements-per-server, or raise max_concurrent_queries there",
             241 => "lower batch_bytes, or raise max_memory_usage in the settings of the task",
             _ => return None,
         })
@@ -185,6 +190,7 @@ mod tests {
             Error { node: "n".into(), doing: "cannot".into(), kind }.is_overload()
         };
         assert!(of(252, "Too many parts (300). Merges are processing significantly slower than inserts."));
+        assert!(of(202, "Too many simultaneous queries. Maximum: 100"));
         assert!(!of(252, "Too many partitions for single INSERT block (more than 100)."));
         assert!(!of(241, "Memory limit exceeded"));
     }

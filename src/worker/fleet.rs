@@ -1,58 +1,16 @@
 //! The nodes of a task's clusters: which of them answer, what they are, and in which order to ask them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
-use futures::future::{BoxFuture, Shared, join_all};
+use futures::future::join_all;
 
 use crate::cluster::{Error, ServerContext, ServerFacts, Settings, Warehouse};
 use crate::model::{Cluster, Node, Shard, setting_names};
 
+use super::asked_once::AskedOnce;
 use super::ways::Ways;
-
-/// Answers of nodes, by account and node. All who ask a node at the same time share one question; after an error the next one asks again.
-struct AskedOnce<T>(Mutex<HashMap<Key, Asking<T>>>);
-
-type Asking<T> = Shared<BoxFuture<'static, Result<Arc<T>, Error>>>;
-
-impl<T: Send + Sync + 'static> AskedOnce<T> {
-    async fn get(
-        &self,
-        node: &Node,
-        ask: impl FnOnce() -> BoxFuture<'static, Result<T, Error>>,
-    ) -> Result<Arc<T>, Error> {
-        let ask = || ask().map(|answer| answer.map(Arc::new)).boxed().shared();
-        let asking = self.all().entry(key(node)).or_insert_with(ask).clone();
-        let answer = asking.clone().await;
-        if answer.is_err() {
-            let mut all = self.all();
-            if all.get(&key(node)).is_some_and(|known| known.ptr_eq(&asking)) {
-                all.remove(&key(node));
-            }
-        }
-        answer
-    }
-
-    /// Forgets the answers of all accounts at an address.
-    fn forget(&self, address: &str) {
-        self.all().retain(|key, _| key.address != address);
-    }
-
-    fn known(&self, node: &Node) -> Option<Arc<T>> {
-        self.all().get(&key(node))?.peek()?.clone().ok()
-    }
-
-    fn all(&self) -> MutexGuard<'_, HashMap<Key, Asking<T>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<T> Default for AskedOnce<T> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
-}
 
 /// What is known of the nodes. Cheap to share; a node that did not answer is asked again when it is needed again.
 pub struct Fleet {
@@ -77,24 +35,25 @@ impl Fleet {
     /// What a node is. Asks it the first time.
     pub async fn facts(&self, node: &Node) -> Result<Arc<ServerFacts>, Error> {
         let (warehouse, asked) = (self.warehouse.clone(), node.clone());
-        self.facts.get(node, || async move { warehouse.server(&asked).await }.boxed()).await
+        self.facts.get(key(node), || async move { warehouse.server(&asked).await }.boxed()).await
     }
 
     /// What a node said it is, if it was asked before and answered.
     pub fn known_facts(&self, node: &Node) -> Option<Arc<ServerFacts>> {
-        self.facts.known(node)
+        self.facts.known(&key(node))
     }
 
     /// Forgets what the node at an address said of itself: a server that failed may come back as another version, or with other settings.
     pub fn forget(&self, address: &str) {
-        self.facts.forget(address);
-        self.context.forget(address);
+        let asked = format!("{address} ");
+        self.facts.forget_all(|question| question.starts_with(&asked));
+        self.context.forget_all(|question| question.starts_with(&asked));
     }
 
     /// What definitions and expressions depend on at a node. Asks it the first time.
     pub async fn context(&self, node: &Node) -> Result<Arc<ServerContext>, Error> {
         let (warehouse, asked) = (self.warehouse.clone(), node.clone());
-        self.context.get(node, || async move { warehouse.context(&asked).await }.boxed()).await
+        self.context.get(key(node), || async move { warehouse.context(&asked).await }.boxed()).await
     }
 
     /// Asks every node of a shard, and gives those that answer, with what the others said instead.
@@ -181,16 +140,9 @@ impl Fleet {
     }
 }
 
-/// A server with one of its accounts: the same server may be used with several.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Key {
-    address: String,
-    url: String,
-    user: String,
-}
-
-fn key(node: &Node) -> Key {
-    Key { address: node.address(), url: node.url(), user: node.user.clone() }
+/// A server with one of its accounts: the same server may be used with several. The address comes first.
+fn key(node: &Node) -> String {
+    format!("{} {} {}", node.address(), node.url(), node.user)
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@
 mod accept;
 mod account;
 mod admission;
+mod asked_once;
 pub mod bulk;
 mod caps;
 mod carried;

@@ -7,11 +7,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
+use futures::FutureExt;
+
 use crate::cluster::{Error, Remedy, ServerFacts};
 use crate::model::{Node, Way};
 use crate::sql::required_settings::{Correction, Matters, SKIPS_UNKNOWN_SETTINGS};
 use crate::task::TableJob;
 
+use super::asked_once::AskedOnce;
 use super::carried::Carried;
 use super::fleet::Fleet;
 
@@ -25,13 +28,15 @@ pub struct Choice {
 }
 
 /// What is known of pairs of nodes. Keys are addresses with accounts.
-#[derive(Debug, Default)]
-pub struct Ways(Mutex<Known>);
+#[derive(Default)]
+pub struct Ways {
+    known: Mutex<Known>,
+    /// What a node answered when it was told to read from another one.
+    reached: AskedOnce<Result<(), String>>,
+}
 
 #[derive(Debug, Default)]
 struct Known {
-    /// What the first answered when it was told to read from the second.
-    reached: HashMap<(String, String), Result<(), String>>,
     /// Ways from the first to the second that a server refused, and what it said.
     refused: HashMap<(String, String, Way), String>,
     /// Table jobs with source nodes from which no piece is cloned any more.
@@ -42,7 +47,7 @@ struct Known {
 
 impl Ways {
     fn known<T>(&self, ask: impl FnOnce(&mut Known) -> T) -> T {
-        ask(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        ask(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Clones no more pieces of a table job from a node, after one could not be.
@@ -138,19 +143,15 @@ impl Fleet {
         if let Some(why) = self.ways.known(|known| known.refused.get(&refused).cloned()) {
             return Ok(Some(why));
         }
-        let pair = (account(asking), account(asked));
-        let reached = match self.ways.known(|known| known.reached.get(&pair).cloned()) {
-            Some(known) => known,
-            None => {
-                let answer = match self.warehouse.reaches(asking, asked).await {
-                    Err(error) if error.is_unreachable() => return Err(error),
-                    answer => answer.map_err(|error| error.reason()),
-                };
-                self.ways.known(|known| known.reached.insert(pair, answer.clone()));
-                answer
+        let (warehouse, here, there) = (self.warehouse.clone(), asking.clone(), asked.clone());
+        let ask = || async move {
+            match warehouse.reaches(&here, &there).await {
+                Err(error) if error.is_unreachable() => Err(error),
+                answer => Ok(answer.map_err(|error| error.reason())),
             }
         };
-        if let Err(why) = reached {
+        let reached = self.ways.reached.get(pair(asking, asked), || ask().boxed()).await?;
+        if let Err(why) = reached.as_ref() {
             return Ok(Some(format!("{asked} cannot be reached from {asking}: {why}")));
         }
         let (sender, receiver) = (self.facts(asking).await?, self.facts(asked).await?);
@@ -161,16 +162,13 @@ impl Fleet {
     /// Takes note that a transfer failed: what is between the nodes is asked anew for the next attempt. Whether that may take
     /// another way, although the server's answer was a final one.
     pub fn failed(&self, from: &Node, to: &Node, way: Way, error: &Error) -> bool {
-        let pairs = [(account(from), account(to)), (account(to), account(from))];
         // Not allowed, or a word of the protocol or a setting that the other server does not know.
         let refused = way != Way::Relay && (error.is_denied() || matches!(error.code(), Some(99..=102 | 115)));
-        self.ways.known(|known| {
-            pairs.iter().for_each(|pair| drop(known.reached.remove(pair)));
-            if refused {
-                let key = (account(from), account(to), way);
-                known.refused.insert(key, format!("a {way} was refused: {error}"));
-            }
-        });
+        [pair(from, to), pair(to, from)].iter().for_each(|pair| self.ways.reached.forget(pair));
+        if refused {
+            let key = (account(from), account(to), way);
+            self.ways.known(|known| known.refused.insert(key, format!("a {way} was refused: {error}")));
+        }
         refused && error.remedy() == Remedy::GiveUp
     }
 }
@@ -195,6 +193,11 @@ fn unsaid(sender: &ServerFacts, receiver: &ServerFacts, way: Way) -> Option<&'st
     let there = needed(receiver, way != Way::Pull).into_iter().find(|one| keeps || !knows(sender, one.name));
     let here = || needed(sender, true).into_iter().find(|one| !one.allowed || (is_old && !knows(receiver, one.name)));
     there.or_else(here).map(|one| one.name)
+}
+
+/// The name of the question whether a node reaches another one.
+fn pair(asking: &Node, asked: &Node) -> String {
+    format!("{} to {}", account(asking), account(asked))
 }
 
 /// A server with one of its accounts, as other servers know it.

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::Refusal;
+use crate::cluster::http::{FEWEST_STATEMENTS, MOST_STATEMENTS, USUAL_STATEMENTS};
 use crate::model::TableName;
 use crate::protocol::TaskId;
 use crate::worker::Jobs;
@@ -115,6 +116,11 @@ pub(in crate::cli) struct Address {
     /// file, /task for task.xml]
     #[arg(long, value_name = "PATH")]
     pub(in crate::cli) task_path: Option<String>,
+
+    /// The most statements that this process has on a server at a time
+    #[arg(long, value_name = "N", default_value_t = USUAL_STATEMENTS, allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u16).range(i64::from(FEWEST_STATEMENTS)..=i64::from(MOST_STATEMENTS)))]
+    pub(in crate::cli) max_statements_per_server: u16,
 }
 
 /// The form of a log line, or of what is printed.

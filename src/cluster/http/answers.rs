@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use nix::libc;
+
 use crate::model::{Node, Secret};
 use crate::sql::quote;
 
@@ -135,14 +137,26 @@ fn first_line(text: &str) -> String {
 /// Whether a connection ended before its answer did.
 pub(super) fn is_connection_gone(error: &clickhouse::error::Error) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
-    let clickhouse::error::Error::Network(cause) = error else { return false };
-    let mut causes =
-        std::iter::successors(Some(cause.as_ref() as &(dyn std::error::Error + 'static)), |one| one.source());
-    causes.any(|cause| {
+    let ended = |error: &std::io::Error| matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset);
+    causes(error).any(|cause| {
         let closed = cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message);
-        let ended = |error: &std::io::Error| matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset);
         closed || cause.downcast_ref::<std::io::Error>().is_some_and(ended)
     })
+}
+
+/// Whether there was no connection because this process, or this machine, has too many files open.
+pub(super) fn is_out_of_descriptors(error: &clickhouse::error::Error) -> bool {
+    let many = |error: &std::io::Error| matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
+    causes(error).any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(many))
+}
+
+/// What is behind an error of the connection.
+fn causes(error: &clickhouse::error::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    let first = match error {
+        clickhouse::error::Error::Network(cause) => Some(cause.as_ref() as &(dyn std::error::Error + 'static)),
+        _ => None,
+    };
+    std::iter::successors(first, |one| one.source())
 }
 
 fn deepest(error: &(dyn std::error::Error + 'static)) -> String {

@@ -8,9 +8,11 @@ mod frame;
 mod frames;
 mod inspector;
 mod parts;
+mod permits;
 mod policies;
 mod probe;
 mod profile;
+mod refused;
 mod relay;
 mod text;
 mod tls;
@@ -23,16 +25,19 @@ use std::time::Duration;
 use clickhouse::query::Query;
 use clickhouse::{Client, Compression, Row};
 use hyper_util::client::legacy::Client as HttpClient;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Deserialize;
 
 use crate::model::{Node, Tls};
 
 use answers::Answers;
+use permits::{Permits, Share};
 use profile::{Profile, Profiles};
+use refused::{Refusal, Told, Waiting};
 
 use super::{Error, Kind, Settings};
 
+pub use permits::{FEWEST_STATEMENTS, Limits, MOST_STATEMENTS, USUAL_STATEMENTS};
 pub use tls::TlsError;
 
 /// What nothing hangs on: a frozen node must not hold others up.
@@ -61,6 +66,8 @@ pub struct HttpWarehouse {
     connect_timeout: Duration,
     answers: Answers,
     profiles: Profiles,
+    permits: Permits,
+    told: Told,
 }
 
 /// How long the first answer of a node may take before the node counts as unreachable.
@@ -72,8 +79,21 @@ impl HttpWarehouse {
     /// # Errors
     /// Certificates or keys that cannot be used.
     pub fn new(tls: &Tls) -> Result<Self, TlsError> {
+        Self::limited(tls, Limits::default())
+    }
+
+    /// The same with other limits than the usual ones.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new)'s.
+    pub fn limited(tls: &Tls, limits: Limits) -> Result<Self, TlsError> {
         let connector = tls::connector(tls)?;
-        let pooled = HttpClient::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build::<_, _>(connector.clone());
+        // With a timer, idle connections are closed when their time is over, and not only when a connection is asked for.
+        let pooled = HttpClient::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(limits.idle)
+            .build::<_, _>(connector.clone());
         let single = HttpClient::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
         let plain = |http| Client::with_http_client(http).with_compression(Compression::None).with_validation(false);
         let (client, fresh) = (plain(pooled), plain(single));
@@ -83,6 +103,8 @@ impl HttpWarehouse {
             connect_timeout: CONNECT_TIMEOUT,
             answers: Answers::default(),
             profiles: Profiles::default(),
+            permits: Permits::new(limits),
+            told: Told::default(),
         })
     }
 
@@ -124,7 +146,7 @@ impl HttpWarehouse {
     {
         let profile = self.profile(node, limit).await?;
         let ask = |client: &Client| self.question(client, node, &profile, sql, settings).fetch_all::<T>();
-        self.bounded(node, doing, limit, self.answer(ask)).await
+        self.asked(Share::of(Some(limit)), node, doing, limit, ask).await
     }
 
     /// Rows of a system table that tells tables or their definitions. 18.16 reads the definitions of the database's other
@@ -160,7 +182,7 @@ impl HttpWarehouse {
             let query = self.question(client, node, &profile, sql, settings);
             async move { Ok(query.fetch_bytes(format)?.collect().await?.to_vec()) }
         };
-        self.bounded(node, doing, limit, self.answer(ask)).await
+        self.asked(Share::of(Some(limit)), node, doing, limit, ask).await
     }
 
     /// A question over one of our clients, with what the profile makes necessary and the settings of the task.
@@ -181,10 +203,11 @@ impl HttpWarehouse {
         query_id: Option<&str>,
     ) -> Result<(), Error> {
         let client = self.asking(node, limit.unwrap_or(SHORT)).await?;
+        let _permit = self.permits.one(Share::of(limit), node).await;
         self.execute_by(client, (node, doing), sql, settings, limit, query_id).await
     }
 
-    /// The same through a client that has all the settings that it needs.
+    /// The same through a client that has all the settings that it needs, for a caller that has the permits. A full server is waited for.
     async fn execute_by(
         &self,
         client: Client,
@@ -194,16 +217,19 @@ impl HttpWarehouse {
         limit: Option<Duration>,
         query_id: Option<&str>,
     ) -> Result<(), Error> {
-        let mut query = client.query_raw(sql);
-        for (name, value) in settings {
-            query = query.with_setting(name, value);
-        }
-        if let Some(id) = query_id {
-            query = query.with_setting("query_id", id);
-        }
-        match limit {
-            Some(limit) => self.bounded(node, doing, limit, query.execute()).await,
-            None => query.execute().await.map_err(|error| self.answers.translated(node, doing, error)),
+        let mut waiting = Waiting::new(Share::of(limit));
+        loop {
+            let mut query = client.query_raw(sql);
+            for (name, value) in settings {
+                query = query.with_setting(name, value);
+            }
+            if let Some(id) = query_id {
+                query = query.with_setting("query_id", id);
+            }
+            match self.once(node, doing, limit, false, query.execute()).await {
+                Err((error, Some(refusal))) => self.wait_for_a_place(node, &mut waiting, refusal, error).await?,
+                answer => return answer.map_err(|(error, _)| error),
+            }
         }
     }
 
@@ -211,7 +237,47 @@ impl HttpWarehouse {
     async fn reach(&self, node: &Node) -> Result<(), Error> {
         let doing = "cannot connect";
         let ask = |client: &Client| self.entered(client, node).query_raw("SELECT 1").fetch_all::<u8>();
-        self.bounded(node, doing, self.connect_timeout, self.answer(ask)).await.map(drop)
+        self.asked(Share::Question, node, doing, self.connect_timeout, ask).await.map(drop)
+    }
+
+    /// Asks a question that changes nothing, as one of a share of the statements on its server. A full server is waited for; the
+    /// limit is for each time it is asked.
+    async fn asked<T, F>(
+        &self,
+        share: Share,
+        node: &Node,
+        doing: &str,
+        limit: Duration,
+        ask: impl Fn(&Client) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, clickhouse::error::Error>>,
+    {
+        let _permit = self.permits.one(share, node).await;
+        let mut waiting = Waiting::new(share);
+        loop {
+            match self.once(node, doing, Some(limit), true, self.answer(&ask)).await {
+                Err((error, Some(refusal))) => self.wait_for_a_place(node, &mut waiting, refusal, error).await?,
+                answer => return answer.map_err(|(error, _)| error),
+            }
+        }
+    }
+
+    /// Waits until a request that was refused may be sent again.
+    ///
+    /// # Errors
+    /// The error of the request, when it has waited long enough.
+    async fn wait_for_a_place(
+        &self,
+        node: &Node,
+        waiting: &mut Waiting,
+        refusal: Refusal,
+        error: Error,
+    ) -> Result<(), Error> {
+        let Some(pause) = waiting.next(refusal) else { return Err(error) };
+        self.told.tell(node, refusal);
+        tokio::time::sleep(pause).await;
+        Ok(())
     }
 
     /// Asks a question that changes nothing. A server closes a connection that was idle for as long as it waits (3 s by default;
@@ -234,10 +300,34 @@ impl HttpWarehouse {
         limit: Duration,
         work: impl Future<Output = Result<T, clickhouse::error::Error>>,
     ) -> Result<T, Error> {
-        match tokio::time::timeout(limit, work).await {
-            Ok(result) => result.map_err(|error| self.answers.translated(node, doing, error)),
-            Err(_) => Err(Error { node: node.to_string(), doing: doing.to_owned(), kind: Kind::Timeout(limit) }),
-        }
+        self.once(node, doing, Some(limit), false, work).await.map_err(|(error, _)| error)
+    }
+
+    /// Sends a request once. Of an error, also whether the request was refused before it began.
+    async fn once<T>(
+        &self,
+        node: &Node,
+        doing: &str,
+        limit: Option<Duration>,
+        is_question: bool,
+        work: impl Future<Output = Result<T, clickhouse::error::Error>>,
+    ) -> Result<T, (Error, Option<Refusal>)> {
+        let answer = match limit {
+            None => work.await,
+            Some(limit) => match tokio::time::timeout(limit, work).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    let kind = Kind::Timeout(limit);
+                    return Err((Error { node: node.to_string(), doing: doing.to_owned(), kind }, None));
+                }
+            },
+        };
+        answer.map_err(|error| {
+            let is_gone = Refusal::of(&error, is_question);
+            let error = self.answers.translated(node, doing, error);
+            let refusal = is_gone.or_else(|| Refusal::told_by(&error, is_question));
+            (error, refusal)
+        })
     }
 }
 

@@ -11,6 +11,8 @@ use crate::model::Node;
 use crate::sql::{self, LossTest, Selection};
 
 use super::super::{Error, Fingerprint, Loss, Probe, Settings};
+use super::permits::Share;
+use super::refused::Waiting;
 use super::{COUNTING, HttpWarehouse, QUICK, SHORT};
 
 #[derive(Row, Deserialize)]
@@ -29,7 +31,7 @@ struct LossesRow {
 }
 
 impl HttpWarehouse {
-    /// Texts that a statement answers over a connection that nobody used before.
+    /// Texts that a statement answers over a connection that nobody used before, for a caller that has the permits.
     async fn fresh_texts(
         &self,
         node: &Node,
@@ -37,9 +39,15 @@ impl HttpWarehouse {
         sql: &str,
         limit: Duration,
     ) -> Result<BTreeSet<String>, Error> {
-        let query = self.entered(&self.fresh, node).query_raw(sql).with_setting("wait_end_of_query", "1");
-        let rows = self.bounded(node, doing, limit, query.fetch_all::<String>()).await?;
-        Ok(rows.into_iter().collect())
+        let mut waiting = Waiting::new(Share::of(Some(limit)));
+        loop {
+            let query = self.entered(&self.fresh, node).query_raw(sql).with_setting("wait_end_of_query", "1");
+            match self.once(node, doing, Some(limit), true, query.fetch_all::<String>()).await {
+                Ok(rows) => return Ok(rows.into_iter().collect()),
+                Err((error, Some(refusal))) => self.wait_for_a_place(node, &mut waiting, refusal, error).await?,
+                Err((error, None)) => return Err(error),
+            }
+        }
     }
 }
 
@@ -61,12 +69,14 @@ impl Probe for HttpWarehouse {
     }
 
     async fn marks(&self, node: &Node, prefix: &str) -> Result<BTreeSet<String>, Error> {
+        let _permit = self.permits.one(Share::Control, node).await;
         self.fresh_texts(node, "cannot list running statements", &sql::marks(prefix), QUICK).await
     }
 
     async fn marks_behind(&self, from: &Node, to: &Node, prefix: &str) -> Result<BTreeSet<String>, Error> {
         self.answers.keep_secret(&to.password);
         let doing = format!("cannot list running statements of {to} from there");
+        let _permit = self.permits.several(Share::Question, [from, to], 1).await;
         self.fresh_texts(from, &doing, &sql::marks_behind(to, prefix), SHORT).await
     }
 

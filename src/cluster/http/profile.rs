@@ -19,6 +19,7 @@ use crate::sql::required_settings::{
 use crate::sql::{self, SettingColumns};
 
 use super::super::{Error, Kind, ServerFacts, Settings};
+use super::permits::Share;
 use super::{HttpWarehouse, SHORT, with_settings};
 
 /// From this release on, the settings behind an INSERT … SELECT are those of the whole statement.
@@ -256,7 +257,7 @@ impl HttpWarehouse {
             let query = settings.iter().fold(query, |query, (name, value)| query.with_setting(*name, *value));
             query.fetch_all::<ProfileRow>()
         };
-        self.bounded(node, DOING, limit, self.answer(ask)).await
+        self.asked(Share::Question, node, DOING, limit, ask).await
     }
 }
 

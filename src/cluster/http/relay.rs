@@ -19,6 +19,7 @@ use clickhouse::query::BytesCursor;
 use super::super::{Destination, Error, Kind, Origin, Transfer};
 use super::answers::Answers;
 use super::frames::Watch;
+use super::permits::Share;
 use super::{HttpWarehouse, SHORT};
 use crate::model::Node;
 use crate::sql;
@@ -101,6 +102,7 @@ impl HttpWarehouse {
     /// answer as it went by; `None` when it does not.
     async fn framing(&self, node: &Node, framing: Framing) -> Result<Option<Watch>, Error> {
         let client = self.asking(node, SHORT).await?;
+        let _permit = self.permits.one(Share::Question, node).await;
         let answer = self.bounded(node, "cannot ask whether it compresses", SHORT, async {
             let mut question = client.query_raw("SELECT 1").with_setting("compress", "1");
             if framing == Framing::Lz4 {

@@ -13,6 +13,7 @@ use super::super::{
     Digest, Error, Kind, PartList, PartSizes, Placing, ReplicaState, Running, ServerContext, ServerFacts, Settings,
     Tally, Transfer, Warehouse,
 };
+use super::permits::Share;
 use super::text::{Text, texts, values_of};
 use super::{COUNTING, Header, HttpWarehouse, QUICK, SHORT};
 
@@ -205,6 +206,7 @@ impl Warehouse for HttpWarehouse {
         let (needed, behind) = self.settings_between(from, &[to], SHORT).await?;
         let client = needed.iter().fold(self.client(from), |client, (name, value)| client.with_setting(name, value));
         let statement = format!("{}{behind}", sql::reach(to));
+        let _permit = self.permits.several(Share::Question, [from, to], 1).await;
         self.execute_by(client, (from, &doing), &statement, &Settings::new(), Some(SHORT), None).await
     }
 
@@ -536,6 +538,9 @@ impl Warehouse for HttpWarehouse {
         if transfer.way == Way::Clone {
             return Err(transfer.parts_do_not());
         }
+        let nodes = transfer.from.iter().map(|from| &from.node).chain(transfer.to.iter().map(|to| &to.node));
+        let connections = if transfer.way == Way::Relay { 1 + transfer.to.len() } else { 1 };
+        let _permit = self.permits.several(Share::Transfer, nodes.map(AsRef::as_ref), connections).await;
         if transfer.way == Way::Relay {
             return self.relay(transfer).await;
         }

@@ -120,7 +120,6 @@ impl ServerConfig<'_> {
     <http_port>{HTTP_PORT}</http_port>
     <tcp_port>{TCP_PORT}</tcp_port>
     <keep_alive_timeout>3</keep_alive_timeout>
-    <max_concurrent_queries>200</max_concurrent_queries>
     <mark_cache_size>67108864</mark_cache_size>
     <uncompressed_cache_size>0</uncompressed_cache_size>
     <macros><shard>{}</shard><replica>{}</replica></macros>
@@ -148,6 +147,10 @@ impl ServerConfig<'_> {
         }
         if !self.merge_tree.is_empty() {
             line(&mut xml, format_args!("<merge_tree>{}</merge_tree>", settings(self.merge_tree)));
+        }
+        // Of an element that is there twice, a server takes the first.
+        if !self.server.iter().any(|(name, _)| name == "max_concurrent_queries") {
+            line(&mut xml, format_args!("<max_concurrent_queries>200</max_concurrent_queries>"));
         }
         if !self.server.is_empty() {
             line(&mut xml, format_args!("{}", settings(self.server)));

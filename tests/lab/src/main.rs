@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use lab::{Lab, LabSpec, Release};
 
-const USAGE: &str = "usage: lab up [RELEASE[:NUMBER]]... [--no-zookeeper]
+const USAGE: &str = "usage: lab up [RELEASE[:NUMBER]]... [--no-zookeeper] [--query-log] [--set NAME=VALUE]...
 Starts ClickHouse servers and a ZooKeeper, prints their addresses, and ends them when its standard input ends (Ctrl-D) or it
-is killed in whatever way. RELEASE is 18.16, 24.8, 25.8 or 26.9; the default is one server of 25.8.";
+is killed in whatever way. RELEASE is 18.16, 24.8, 25.8 or 26.9; the default is one server of 25.8.
+--query-log keeps system.query_log; --set writes an element into the servers' configuration, such as max_connections=60.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -31,10 +32,20 @@ fn parse(arguments: &[String]) -> Option<LabSpec> {
         return None;
     }
     let mut servers = Vec::new();
-    let mut zookeeper = true;
-    for argument in rest {
+    let (mut zookeeper, mut query_log, mut server) = (true, false, Vec::new());
+    let mut rest = rest.iter();
+    while let Some(argument) = rest.next() {
         if argument == "--no-zookeeper" {
             zookeeper = false;
+            continue;
+        }
+        if argument == "--query-log" {
+            query_log = true;
+            continue;
+        }
+        if argument == "--set" {
+            let (name, value) = rest.next()?.split_once('=')?;
+            server.push((name.to_owned(), value.to_owned()));
             continue;
         }
         let (release, number) = argument.split_once(':').unwrap_or((argument, "1"));
@@ -43,7 +54,7 @@ fn parse(arguments: &[String]) -> Option<LabSpec> {
     if servers.is_empty() {
         servers.push(Release::V25_8);
     }
-    Some(LabSpec { zookeeper, ..LabSpec::mixed(&servers) })
+    Some(LabSpec { zookeeper, query_log, server, ..LabSpec::mixed(&servers) })
 }
 
 fn up(spec: LabSpec) -> Result<(), Box<dyn std::error::Error>> {

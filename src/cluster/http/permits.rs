@@ -1,0 +1,271 @@
+//! How many statements this process has on a server at a time.
+//!
+//! Every statement takes a permit of each server that runs it, and as many permits of the process as it has connections. The
+//! permits of a server are for its host and HTTP port, whatever the account. They come in four shares, because statements of one kind
+//! must get through while all permits of another kind are held:
+//!
+//! | share | statements |
+//! | --- | --- |
+//! | control | looks at running statements, KILL |
+//! | question | looks at system tables, types of expressions, CREATE, DROP, RENAME |
+//! | count | counts and checksums, which read a table |
+//! | transfer | what moves rows or parts: push, pull, relay, ALTER of partitions. No bound on its time |
+//!
+//! # No deadlock
+//! - A request takes all its permits before it is sent: first those of the servers, in the order of their addresses, then those
+//!   of the process. Within a share no two requests can wait for each other.
+//! - A control, a question or a count waits for nothing but its server while it holds permits. So its permits come back.
+//! - A transfer asks questions while it holds permits of the share of transfers. Nothing that holds another share waits for a
+//!   transfer.
+//! - A request takes at most all permits of a share, so it can always begin.
+//!
+//! The statement that marks a server (see [`Probe`](super::super::Probe)) takes no permit: each account runs one, once for a task.
+//!
+//! # Cancellation
+//! A request that waits for its permits is gone when its future is dropped. Permits of a statement that was sent come back when its
+//! future is dropped; the statement itself may go on.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::model::Node;
+
+use super::{QUICK, SHORT};
+
+/// The fewest statements on a server: one of each share.
+pub const FEWEST_STATEMENTS: u16 = 4;
+/// The most that may be wished for.
+pub const MOST_STATEMENTS: u16 = 1000;
+/// Five workers together stay below the 100 statements that a server takes by default (`max_concurrent_queries`).
+pub const USUAL_STATEMENTS: u16 = 20;
+
+/// Descriptors that are left for logs, the coordinator, the page and what else a process opens.
+const OTHER_DESCRIPTORS: u64 = 64;
+/// The most connections of a process, however many descriptors it may have.
+const MOST_CONNECTIONS: u64 = 4096;
+/// Idle connections to each server that are kept for a second.
+const IDLE: usize = 8;
+/// The same for a process that may open few descriptors.
+const FEW_IDLE: usize = 2;
+/// What counts as few.
+const FEW_DESCRIPTORS: u64 = 1024;
+
+/// How much a process may have open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Statements at once on each server.
+    pub statements: usize,
+    /// Connections at once to all servers, without idle ones.
+    pub connections: usize,
+    /// Idle connections to each server.
+    pub idle: usize,
+}
+
+impl Limits {
+    /// So many statements on each server, and as many connections as the process may have (`ulimit -n`). Half of the descriptors
+    /// are for idle connections.
+    pub fn of(statements: u16) -> Self {
+        let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(FEW_DESCRIPTORS, |(soft, _)| soft);
+        let connections = (descriptors.saturating_sub(OTHER_DESCRIPTORS) / 2).clamp(8, MOST_CONNECTIONS);
+        Self {
+            statements: usize::from(statements.clamp(FEWEST_STATEMENTS, MOST_STATEMENTS)),
+            connections: usize::try_from(connections).unwrap_or(usize::MAX),
+            idle: if descriptors <= FEW_DESCRIPTORS { FEW_IDLE } else { IDLE },
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::of(USUAL_STATEMENTS)
+    }
+}
+
+/// The kinds of statements that do not wait for each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Share {
+    Control,
+    Question,
+    Count,
+    Transfer,
+}
+
+impl Share {
+    /// Of a statement with this bound on its time.
+    pub(super) fn of(limit: Option<Duration>) -> Self {
+        match limit {
+            None => Self::Transfer,
+            Some(limit) if limit <= QUICK => Self::Control,
+            Some(limit) if limit <= SHORT => Self::Question,
+            Some(_) => Self::Count,
+        }
+    }
+}
+
+/// The permits of one server, or of the process.
+struct Shares {
+    sizes: [usize; 4],
+    semaphores: [Arc<Semaphore>; 4],
+}
+
+impl Shares {
+    fn of(all: usize) -> Self {
+        let (control, count, question) = ((all / 10).max(1), (all / 5).max(1), (all * 3 / 10).max(1));
+        let sizes = [control, question, count, all.saturating_sub(control + count + question).max(1)];
+        Self { sizes, semaphores: sizes.map(|size| Arc::new(Semaphore::new(size))) }
+    }
+
+    async fn take(&self, share: Share, number: usize) -> Option<OwnedSemaphorePermit> {
+        let at = share as usize;
+        let number = u32::try_from(number.min(self.sizes[at])).unwrap_or(u32::MAX);
+        // Never closed.
+        self.semaphores[at].clone().acquire_many_owned(number).await.ok()
+    }
+}
+
+/// The permits of a process. A clone shares them.
+#[derive(Clone)]
+pub(super) struct Permits(Arc<All>);
+
+struct All {
+    statements: usize,
+    connections: Shares,
+    servers: Mutex<HashMap<String, Arc<Shares>>>,
+}
+
+/// Permits that a request holds; they come back when it goes.
+pub(super) struct Permit(#[allow(dead_code, reason = "held, not read")] Vec<OwnedSemaphorePermit>);
+
+impl Permits {
+    pub(super) fn new(limits: Limits) -> Self {
+        let connections = Shares::of(limits.connections);
+        Self(Arc::new(All { statements: limits.statements, connections, servers: Mutex::default() }))
+    }
+
+    /// Waits for the permits of a statement that one server runs.
+    pub(super) async fn one(&self, share: Share, node: &Node) -> Permit {
+        self.several(share, [node], 1).await
+    }
+
+    /// Waits for the permits of a request that these servers run a statement of, each as often as it is named, over so many
+    /// connections of this process.
+    pub(super) async fn several<'a>(
+        &self,
+        share: Share,
+        nodes: impl IntoIterator<Item = &'a Node>,
+        connections: usize,
+    ) -> Permit {
+        // In the order of addresses.
+        let mut wanted: BTreeMap<String, usize> = BTreeMap::new();
+        for node in nodes {
+            *wanted.entry(format!("{}:{}", node.host, node.http_port)).or_default() += 1;
+        }
+        let mut held = Vec::new();
+        for (address, number) in wanted {
+            held.extend(self.server(address).take(share, number).await);
+        }
+        held.extend(self.0.connections.take(share, connections).await);
+        Permit(held)
+    }
+
+    fn server(&self, address: String) -> Arc<Shares> {
+        let mut servers = self.0.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        servers.entry(address).or_insert_with(|| Arc::new(Shares::of(self.0.statements))).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn permits(statements: usize, connections: usize) -> Permits {
+        Permits::new(Limits { statements, connections, idle: 1 })
+    }
+
+    fn node(host: &str) -> Node {
+        Node::new(host)
+    }
+
+    #[test]
+    fn the_shares_of_a_server_are_all_its_statements_and_none_is_empty() {
+        for (all, sizes) in [(20, [2, 6, 4, 8]), (100, [10, 30, 20, 40]), (4, [1, 1, 1, 1]), (9, [1, 2, 1, 5])] {
+            assert_eq!(Shares::of(all).sizes, sizes, "{all}");
+        }
+    }
+
+    #[test]
+    fn a_process_of_few_descriptors_has_few_connections() {
+        let limits = Limits::of(1);
+        assert_eq!(limits.statements, usize::from(FEWEST_STATEMENTS));
+        assert!(limits.connections >= 8 && limits.connections <= 4096);
+    }
+
+    #[tokio::test]
+    async fn a_server_has_so_many_statements_of_a_share_and_the_next_one_waits_for_a_permit() {
+        let (permits, node) = (permits(20, 1000), node("a"));
+        let mut held = Vec::new();
+        for _ in 0..6 {
+            held.push(permits.one(Share::Question, &node).await);
+        }
+        let other_account = Node { user: "other".into(), ..node.clone() };
+        let mut next = Box::pin(permits.one(Share::Question, &other_account));
+        assert!((&mut next).now_or_never().is_none(), "a server is full whatever the account");
+        assert!(permits.one(Share::Control, &node).now_or_never().is_some(), "KILL gets through");
+        let elsewhere = Node::new("b");
+        assert!(permits.one(Share::Question, &elsewhere).now_or_never().is_some(), "others are not full");
+        held.pop();
+        assert!(next.now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_given_up_while_it_waits_holds_nothing() {
+        let (permits, a, b) = (permits(4, 1000), node("a"), node("b"));
+        let held = permits.one(Share::Transfer, &b).await;
+        let mut both = Box::pin(permits.several(Share::Transfer, [&a, &b], 1));
+        assert!((&mut both).now_or_never().is_none());
+        assert!(permits.one(Share::Transfer, &a).now_or_never().is_none(), "the first of the two is held");
+        drop(both);
+        assert!(permits.one(Share::Transfer, &a).now_or_never().is_some());
+        drop(held);
+    }
+
+    #[tokio::test]
+    async fn transfers_in_both_directions_do_not_wait_for_each_other_for_ever() {
+        let (permits, a, b) = (permits(4, 1000), node("a"), node("b"));
+        let transfer = |from: Node, to: Node| {
+            let permits = permits.clone();
+            async move {
+                for _ in 0..100 {
+                    let held = permits.several(Share::Transfer, [&from, &to], 2).await;
+                    tokio::task::yield_now().await;
+                    drop(held);
+                }
+            }
+        };
+        let there = tokio::spawn(transfer(a.clone(), b.clone()));
+        let back = tokio::spawn(transfer(b, a.clone()));
+        let within = tokio::spawn(transfer(a.clone(), a));
+        for task in [there, back, within] {
+            task.await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn many_servers_share_the_connections_of_the_process() {
+        let permits = permits(20, 20);
+        let mut held = Vec::new();
+        for number in 0..6 {
+            held.push(permits.one(Share::Question, &node(&format!("h{number}"))).await);
+        }
+        assert!(permits.one(Share::Question, &node("another")).now_or_never().is_none());
+        // A relay to more servers than there are connections begins all the same, when it is alone.
+        let nodes: Vec<Node> = (0..50).map(|number| node(&format!("t{number}"))).collect();
+        assert!(permits.several(Share::Transfer, &nodes, 51).now_or_never().is_some());
+    }
+}

@@ -1,0 +1,170 @@
+//! Requests that a server refuses before it begins them, because it is full: they are sent again.
+//!
+//! A server says so by code 202 (`max_concurrent_queries` and limits like it), or it closes the connection before it answers
+//! (`max_connections`). After the second, only a question may be sent again: a statement may have begun. A request that this process
+//! could not send because it has too many files open has not begun either.
+//!
+//! The permits are kept meanwhile: no more requests of this process knock at a full server than may run there.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rand::RngExt;
+use tokio::time::Instant;
+
+use crate::model::Node;
+
+use super::super::{Error, Kind};
+use super::answers::{is_connection_gone, is_out_of_descriptors};
+use super::permits::Share;
+
+const TOO_MANY_STATEMENTS: u32 = 202;
+/// The first pause and the longest; each is twice as long as the one before.
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
+/// So long a full server is waited for. A look at running statements must be quick, and the server has no limit on it.
+const PATIENCE: Duration = Duration::from_secs(600);
+const QUICK_PATIENCE: Duration = Duration::from_secs(5);
+/// So long connections may be closed without an answer until the server counts as away.
+const RESETS: Duration = Duration::from_secs(6);
+/// A server is told of once in so long.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Why a request was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Too many statements run there.
+    Full,
+    /// The connection was closed before there was an answer.
+    Closed,
+    /// This process has too many files open.
+    NoDescriptor,
+}
+
+impl Refusal {
+    /// Returns why a request was refused, by what became of its connection.
+    pub(super) fn of(error: &clickhouse::error::Error, is_question: bool) -> Option<Self> {
+        match () {
+            () if is_out_of_descriptors(error) => Some(Self::NoDescriptor),
+            () if is_question && is_connection_gone(error) => Some(Self::Closed),
+            () => None,
+        }
+    }
+
+    /// Returns why a request was refused, by the answer of the server.
+    pub(super) fn told_by(answer: &Error, is_question: bool) -> Option<Self> {
+        let Kind::Server { code: TOO_MANY_STATEMENTS, message } = &answer.kind else { return None };
+        // The limit of a table is found when its rows are read; and what another server refused, this one has begun.
+        let may_have_begun = message.contains("for table") || message.contains("eceived from");
+        (is_question || !may_have_begun).then_some(Self::Full)
+    }
+
+    fn told(self, node: &Node) -> String {
+        match self {
+            Self::Full => format!(
+                "{node}: too many statements run there (code 202); waiting. If that lasts, lower --max-statements-per-server, or \
+                 raise max_concurrent_queries there"
+            ),
+            Self::Closed => {
+                format!(
+                    "{node}: the server closes connections without an answer; waiting. Has it reached its max_connections?"
+                )
+            }
+            Self::NoDescriptor => {
+                "this process has too many files open; waiting. Raise its limit (ulimit -n)".to_owned()
+            }
+        }
+    }
+}
+
+/// The waiting of one request.
+pub(super) struct Waiting {
+    begun: Option<Instant>,
+    pause: Duration,
+    share: Share,
+}
+
+impl Waiting {
+    pub(super) fn new(share: Share) -> Self {
+        Self { begun: None, pause: PAUSES[0], share }
+    }
+
+    /// Returns how long to wait before the request is sent again; `None` where it has waited long enough.
+    pub(super) fn next(&mut self, refusal: Refusal) -> Option<Duration> {
+        let patience = match (refusal, self.share) {
+            (_, Share::Control) => QUICK_PATIENCE,
+            (Refusal::Closed, _) => RESETS,
+            _ => PATIENCE,
+        };
+        if self.begun.get_or_insert_with(Instant::now).elapsed() >= patience {
+            return None;
+        }
+        let pause = self.pause.mul_f64(rand::rng().random_range(0.5..1.0));
+        self.pause = (self.pause * 2).min(PAUSES[1]);
+        Some(pause)
+    }
+}
+
+/// Which servers were told of lately.
+#[derive(Clone, Default)]
+pub(super) struct Told(Arc<Mutex<HashMap<String, Instant>>>);
+
+impl Told {
+    /// Logs a refusal, unless this server was told of lately.
+    pub(super) fn tell(&self, node: &Node, refusal: Refusal) {
+        let now = Instant::now();
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = told.get(&node.address()).is_some_and(|at| now.duration_since(*at) < SILENCE);
+        if !recent {
+            told.insert(node.address(), now);
+            tracing::warn!(node = node.address(), "{}", refusal.told(node));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clickhouse::error::Error as ClientError;
+
+    use super::super::answers::Answers;
+    use super::*;
+
+    #[test]
+    fn a_statement_is_sent_again_only_where_it_has_not_begun() {
+        let refusal = |text: &str, is_question| {
+            let error = || ClientError::BadResponse(text.to_owned());
+            let answered = Answers::default().translated(&Node::new("h"), "cannot", error());
+            Refusal::of(&error(), is_question).or_else(|| Refusal::told_by(&answered, is_question))
+        };
+        let full = "Code: 202. DB::Exception: Too many simultaneous queries. Maximum: 20";
+        assert_eq!(refusal(full, true), Some(Refusal::Full));
+        assert_eq!(refusal(full, false), Some(Refusal::Full));
+        let there = "Code: 202. DB::Exception: Received from h:9000. DB::Exception: Too many simultaneous queries";
+        assert_eq!(refusal(there, true), Some(Refusal::Full));
+        assert_eq!(refusal(there, false), None, "the statement had begun");
+        let table = "Code: 202. DB::Exception: Too many simultaneous queries for table d.t. Maximum is: 1";
+        assert_eq!(refusal(table, false), None);
+        assert_eq!(refusal("Code: 60. DB::Exception: no table", true), None);
+        let gone = || ClientError::Network(Box::new(std::io::Error::from(std::io::ErrorKind::ConnectionReset)));
+        assert_eq!(Refusal::of(&gone(), true), Some(Refusal::Closed));
+        assert_eq!(Refusal::of(&gone(), false), None, "it may have begun");
+        let many = ClientError::Network(Box::new(std::io::Error::from_raw_os_error(nix::libc::EMFILE)));
+        assert_eq!(Refusal::of(&many, false), Some(Refusal::NoDescriptor));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_server_is_waited_for_longer_than_one_that_closes_connections_and_not_for_ever() {
+        let waits = async |share, refusal| {
+            let (mut waiting, begun) = (Waiting::new(share), Instant::now());
+            while let Some(pause) = waiting.next(refusal) {
+                assert!(pause <= PAUSES[1]);
+                tokio::time::sleep(pause).await;
+            }
+            begun.elapsed()
+        };
+        assert!(waits(Share::Question, Refusal::Full).await >= PATIENCE);
+        let closed = waits(Share::Question, Refusal::Closed).await;
+        assert!(closed >= RESETS && closed < RESETS + PAUSES[1]);
+        assert!(waits(Share::Control, Refusal::Full).await < QUICK_PATIENCE + PAUSES[1]);
+    }
+}
