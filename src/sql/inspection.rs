@@ -3,6 +3,7 @@
 
 use crate::model::TableName;
 
+use super::catalog::literals;
 use super::quote::{ident, literal, table};
 
 /// The server's clock: seconds since 1970.
@@ -82,19 +83,19 @@ pub fn clusters(replication: bool) -> String {
     )
 }
 
-/// `name, does it restrict what others permit, does it show all rows` of the row policies, or the masking policies, of a table that apply to
-/// our account; a column `database` or `table` that is empty stands for all.
-pub fn policies(kind: PolicyKind, name: &TableName) -> String {
+/// `table, name, does it restrict what others permit, does it show all rows` of the row policies, or the masking policies, of tables that
+/// apply to our account; a `database` or `table` that is empty stands for all.
+pub fn policies(kind: PolicyKind, database: &str, tables: &[String]) -> String {
     let (system, restricts, shows_all) = match kind {
         PolicyKind::Row => ("row_policies", "is_restrictive", "ifNull(select_filter, '1') IN ('1', 'true')"),
         PolicyKind::Masking => ("masking_policies", "1", "0"),
     };
     let us = "arrayConcat([currentUser()], enabledRoles())";
     format!(
-        "SELECT toString(short_name), toUInt8({restricts}), toUInt8({shows_all}) FROM system.{system} WHERE database IN ('', {}) AND table IN ('', {}) AND \
-         (apply_to_all OR hasAny(apply_to_list, {us})) AND NOT hasAny(apply_to_except, {us}) ORDER BY short_name",
-        literal(&name.database),
-        literal(&name.table)
+        "SELECT toString(table), toString(short_name), toUInt8({restricts}), toUInt8({shows_all}) FROM system.{system} WHERE database IN ('', {}) \
+         AND table IN ('', {}) AND (apply_to_all OR hasAny(apply_to_list, {us})) AND NOT hasAny(apply_to_except, {us}) ORDER BY short_name",
+        literal(database),
+        literals(tables)
     )
 }
 

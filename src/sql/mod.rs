@@ -4,6 +4,7 @@
 //! literal through [`quote`], or as an [`Expression`], which is known to be balanced and free of comments and so cannot
 //! break out of the parentheses that it is put into.
 
+mod catalog;
 mod checksum;
 mod conversions;
 mod definition;
@@ -29,6 +30,7 @@ mod time_zone;
 mod transfers;
 pub(crate) mod types;
 
+pub use catalog::*;
 pub use checksum::{is_hashed_by_text, row_hash, values_hash};
 pub use conversions::{LossTest, loss_test, losses};
 pub use definition::{Column, DefaultKind, DefinitionError, TableDefinition};

@@ -52,34 +52,9 @@ pub fn settings(columns: SettingColumns) -> String {
     )
 }
 
-/// `engine` of a database; no row when there is no such one.
-pub fn database_engine(database: &str) -> String {
-    format!("SELECT toString(engine) FROM system.databases WHERE name = {}", literal(database))
-}
-
 /// Fails when the account may not look into the database: `system.tables` would only hide it.
 pub fn table_exists(name: &TableName) -> String {
     format!("EXISTS TABLE {}", table(name))
-}
-
-/// `engine, engine_full, create_table_query, sorting_key`; no row when there is no such table.
-pub fn describe_table(name: &TableName) -> String {
-    format!(
-        "SELECT toString(engine), toString(engine_full), toString(create_table_query), toString(sorting_key) \
-         FROM system.tables WHERE database = {} AND name = {}",
-        literal(&name.database),
-        literal(&name.table)
-    )
-}
-
-/// `name, type, default_kind, default_expression, comment` in the table's order (18.16 has no `position`, but keeps it).
-pub fn describe_columns(name: &TableName) -> String {
-    format!(
-        "SELECT toString(name), toString(type), toString(default_kind), toString(default_expression), toString(comment) \
-         FROM system.columns WHERE database = {} AND table = {}",
-        literal(&name.database),
-        literal(&name.table)
-    )
 }
 
 /// Names of the tables of a database that start with a prefix.
@@ -91,17 +66,6 @@ pub fn tables_with_prefix(database: &str, prefix: &str) -> String {
     )
 }
 
-/// `zookeeper_path, replica_name, is_readonly` of a replicated table, and the entries of its queue that are no merges.
-pub fn replica_state(name: &TableName) -> String {
-    format!(
-        "SELECT toString(zookeeper_path), toString(replica_name), toUInt8(is_readonly), \
-         toUInt64(greatest(toInt64(queue_size) - toInt64(merges_in_queue), 0)) FROM system.replicas \
-         WHERE database = {} AND table = {}",
-        literal(&name.database),
-        literal(&name.table)
-    )
-}
-
 /// Names of the nodes under a path of the server's own ZooKeeper; error 999 when there is no such path.
 pub fn zookeeper_children(path: &str) -> String {
     format!("SELECT toString(name) FROM system.zookeeper WHERE path = {}", literal(path))
@@ -110,42 +74,6 @@ pub fn zookeeper_children(path: &str) -> String {
 /// Names of the columns of a table of the server itself, which differ between versions. None where the account may not look.
 pub fn system_columns(table: &str) -> String {
     format!("SELECT toString(name) FROM system.columns WHERE database = 'system' AND table = {}", literal(table))
-}
-
-/// `partition_id, partition, rows, uncompressed bytes, whether rows were deleted` of the active parts. What the parts say,
-/// not what a query would count: a part with lightweight deletes says how many rows it had before.
-///
-/// `deletes`: whether the server knows of such parts (`has_lightweight_delete`, 22.9 and later).
-pub fn parts(name: &TableName, deletes: bool) -> String {
-    let deleted = if deletes { "toUInt8(max(has_lightweight_delete))" } else { "toUInt8(0)" };
-    format!(
-        "SELECT toString(partition_id), toString(any(partition)), toUInt64(sum(rows)), toUInt64(sum(data_uncompressed_bytes)), \
-         {deleted} FROM system.parts WHERE active AND database = {} AND table = {} GROUP BY partition_id",
-        literal(&name.database),
-        literal(&name.table)
-    )
-}
-
-/// `partition id, name, rows, hash` of the active parts of a table; the hash is empty where the server has none (`hashes`).
-pub fn part_list(name: &TableName, hashes: bool) -> String {
-    let hash = if hashes { "toString(hash_of_uncompressed_files)" } else { "''" };
-    format!(
-        "SELECT toString(partition_id), toString(name), toUInt64(rows), {hash} FROM system.parts WHERE active AND database = {} \
-         AND table = {}",
-        literal(&name.database),
-        literal(&name.table)
-    )
-}
-
-/// What is another text when a table is made anew, or its definition changed. `uuids`: whether the server gives tables such.
-pub fn table_mark(name: &TableName, uuids: bool) -> String {
-    let uuid = if uuids { "toString(uuid)" } else { "''" };
-    format!(
-        "SELECT concat({uuid}, '@', toString(toUInt32(metadata_modification_time))) FROM system.tables WHERE database = {} \
-         AND name = {}",
-        literal(&name.database),
-        literal(&name.table)
-    )
 }
 
 /// How many parts of these partitions were displaced and are still on the disk (facts file, T3).

@@ -2,12 +2,12 @@
 
 mod account;
 mod answers;
+mod catalog;
 mod dealt;
 mod facts;
 mod frame;
 mod frames;
 mod inspector;
-mod parts;
 mod permits;
 mod policies;
 mod probe;
@@ -16,6 +16,7 @@ mod refused;
 mod relay;
 mod text;
 mod tls;
+mod together;
 mod warehouse;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ use serde::Deserialize;
 use crate::model::{Node, Tls};
 
 use answers::Answers;
+use catalog::Catalog;
 use permits::{Permits, Share};
 use profile::{Profile, Profiles};
 use refused::{Refusal, Told, Waiting};
@@ -68,6 +70,7 @@ pub struct HttpWarehouse {
     profiles: Profiles,
     permits: Permits,
     told: Told,
+    catalog: Catalog,
 }
 
 /// How long the first answer of a node may take before the node counts as unreachable.
@@ -105,6 +108,7 @@ impl HttpWarehouse {
             profiles: Profiles::default(),
             permits: Permits::new(limits),
             told: Told::default(),
+            catalog: Catalog::default(),
         })
     }
 

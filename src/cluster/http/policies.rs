@@ -7,6 +7,7 @@ use crate::model::{Node, TableName};
 use crate::sql::{self, PolicyKind};
 
 use super::super::Error;
+use super::together::Found;
 use super::{HttpWarehouse, SHORT};
 
 impl HttpWarehouse {
@@ -18,27 +19,47 @@ impl HttpWarehouse {
         kind: PolicyKind,
     ) -> Result<Vec<String>, Error> {
         let doing = format!("cannot look for policies of {name}");
-        match self.rows(node, &doing, &sql::policies(kind, name), SHORT).await {
-            Ok(rows) => Ok(hiding(rows)),
-            // No such table, column or function in this release, or no right to look.
-            Err(error) if matches!(error.code(), Some(46 | 47 | 60 | 344)) || error.is_denied() => Ok(Vec::new()),
-            Err(error) => Err(error),
-        }
+        let question = match kind {
+            PolicyKind::Row => "row policies",
+            PolicyKind::Masking => "masking policies",
+        };
+        let ask = move |door, node, database, names| policies_of(door, node, database, names, kind);
+        Ok(self.of_table(&self.catalog.policies, (node, question), name, &doing, ask).await?.unwrap_or_default())
     }
+}
+
+async fn policies_of(
+    door: HttpWarehouse,
+    node: Node,
+    database: String,
+    names: Vec<String>,
+    kind: PolicyKind,
+) -> Result<Found<Vec<String>>, Error> {
+    let rows: Vec<PolicyRow> = match door.rows(&node, "", &sql::policies(kind, &database, &names), SHORT).await {
+        // No such table, column or function in this release, or no right to look.
+        Err(error) if matches!(error.code(), Some(46 | 47 | 60 | 344)) || error.is_denied() => return Ok(Found::new()),
+        rows => rows?,
+    };
+    let of_table = |name: String| {
+        let its: Vec<&PolicyRow> = rows.iter().filter(|row| row.table.is_empty() || row.table == name).collect();
+        (name, hiding(&its))
+    };
+    Ok(names.into_iter().map(of_table).collect())
 }
 
 #[derive(Row, Deserialize)]
 struct PolicyRow {
+    table: String,
     name: String,
     restricts: u8,
     shows_all: u8,
 }
 
 /// The policies that may hide something: rows are shown that one of the permissive policies shows and all restrictive ones do.
-fn hiding(rows: Vec<PolicyRow>) -> Vec<String> {
+fn hiding(rows: &[&PolicyRow]) -> Vec<String> {
     let all_permitted = rows.iter().any(|row| row.restricts == 0 && row.shows_all != 0);
     let hides = |row: &PolicyRow| row.shows_all == 0 && (row.restricts != 0 || !all_permitted);
-    rows.into_iter().filter(hides).map(|row| row.name).collect()
+    rows.iter().filter(|row| hides(row)).map(|row| row.name.clone()).collect()
 }
 
 #[cfg(test)]
@@ -48,13 +69,15 @@ mod tests {
     #[test]
     fn a_policy_that_shows_all_rows_hides_none() {
         let row = |name: &str, restricts: bool, shows_all: bool| PolicyRow {
+            table: String::new(),
             name: name.into(),
             restricts: u8::from(restricts),
             shows_all: u8::from(shows_all),
         };
-        assert_eq!(hiding(vec![row("a", false, false)]), ["a"]);
-        assert_eq!(hiding(vec![row("a", false, false), row("all", false, true)]), Vec::<String>::new());
-        assert_eq!(hiding(vec![row("a", true, false), row("all", false, true)]), ["a"]);
-        assert_eq!(hiding(vec![]), Vec::<String>::new());
+        let told = |rows: &[PolicyRow]| hiding(&rows.iter().collect::<Vec<_>>());
+        assert_eq!(told(&[row("a", false, false)]), ["a"]);
+        assert_eq!(told(&[row("a", false, false), row("all", false, true)]), Vec::<String>::new());
+        assert_eq!(told(&[row("a", true, false), row("all", false, true)]), ["a"]);
+        assert_eq!(told(&[]), Vec::<String>::new());
     }
 }

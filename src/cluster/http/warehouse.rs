@@ -7,7 +7,7 @@ use clickhouse::Row;
 use serde::Deserialize;
 
 use crate::model::{Node, PartitionId, PartitionValue, TableName, Way};
-use crate::sql::{self, Column, DefaultKind, KeyElement, PolicyKind, Selection, TableDefinition};
+use crate::sql::{self, Column, KeyElement, PolicyKind, Selection, TableDefinition};
 
 use super::super::{
     Digest, Error, Kind, PartList, PartSizes, Placing, ReplicaState, Running, ServerContext, ServerFacts, Settings,
@@ -16,23 +16,6 @@ use super::super::{
 use super::permits::Share;
 use super::text::{Text, texts, values_of};
 use super::{COUNTING, Header, HttpWarehouse, QUICK, SHORT};
-
-#[derive(Row, Deserialize)]
-struct TableRow {
-    engine: String,
-    engine_full: String,
-    create_query: String,
-    sorting_key: String,
-}
-
-#[derive(Row, Deserialize)]
-struct ColumnRow {
-    name: String,
-    type_name: String,
-    default_kind: String,
-    default_expression: String,
-    comment: String,
-}
 
 #[derive(Row, Deserialize)]
 struct CountRow {
@@ -63,14 +46,6 @@ struct ValuesRow {
 }
 
 #[derive(Row, Deserialize)]
-struct ReplicaRow {
-    path: String,
-    name: String,
-    readonly: u8,
-    queue: u64,
-}
-
-#[derive(Row, Deserialize)]
 struct RunningRow {
     query_id: String,
     elapsed: f64,
@@ -87,16 +62,6 @@ struct ChecksumRow {
 #[derive(Row, Deserialize)]
 struct KeyRow {
     values: Vec<Text>,
-}
-
-fn default_kind(text: &str) -> DefaultKind {
-    match text {
-        "DEFAULT" => DefaultKind::Default,
-        "MATERIALIZED" => DefaultKind::Materialized,
-        "ALIAS" => DefaultKind::Alias,
-        "EPHEMERAL" => DefaultKind::Ephemeral,
-        _ => DefaultKind::None,
-    }
 }
 
 impl HttpWarehouse {
@@ -147,40 +112,11 @@ impl Warehouse for HttpWarehouse {
     }
 
     async fn database_engine(&self, node: &Node, database: &str) -> Result<Option<String>, Error> {
-        let doing = format!("cannot look for database {database}");
-        let rows: Vec<String> = self.rows(node, &doing, &sql::database_engine(database), SHORT).await?;
-        Ok(rows.into_iter().next())
+        self.engine_of_database(node, database).await
     }
 
     async fn table(&self, node: &Node, name: &TableName) -> Result<Option<TableDefinition>, Error> {
-        let doing = format!("cannot read the definition of {name}");
-        let exists: Vec<u8> = match self.rows(node, &doing, &sql::table_exists(name), SHORT).await {
-            // there is no such database
-            Err(error) if error.code() == Some(81) => return Ok(None),
-            other => other?,
-        };
-        if exists != [1] {
-            return Ok(None);
-        }
-        let tables: Vec<TableRow> = self.definitions(node, &doing, &sql::describe_table(name)).await?;
-        let columns: Vec<ColumnRow> = self.definitions(node, &doing, &sql::describe_columns(name)).await?;
-        let Some(table) = tables.into_iter().next() else { return Ok(None) };
-        let columns = columns
-            .into_iter()
-            .map(|row| Column {
-                name: row.name,
-                type_name: row.type_name,
-                default_kind: default_kind(&row.default_kind),
-                default_expression: row.default_expression,
-                comment: row.comment,
-            })
-            .collect();
-        // 18.16 gives the engine of a materialized view's inner table as the view's own.
-        let is_view = table.engine.ends_with("View");
-        let engine = if table.engine_full.is_empty() || is_view { &table.engine } else { &table.engine_full };
-        TableDefinition::read(name.clone(), engine, &table.create_query, columns, &table.sorting_key)
-            .map(Some)
-            .map_err(|error| Error { node: node.to_string(), doing, kind: Kind::Answer(error.to_string()) })
+        self.definition(node, name).await
     }
 
     async fn tables_with_prefix(&self, node: &Node, database: &str, prefix: &str) -> Result<Vec<String>, Error> {
@@ -189,15 +125,7 @@ impl Warehouse for HttpWarehouse {
     }
 
     async fn replica_state(&self, node: &Node, name: &TableName) -> Result<Option<ReplicaState>, Error> {
-        let doing = format!("cannot read the state of the replica of {name}");
-        let rows: Vec<ReplicaRow> = self.rows(node, &doing, &sql::replica_state(name), SHORT).await?;
-        let state = |row: ReplicaRow| ReplicaState {
-            path: row.path,
-            name: row.name,
-            readonly: row.readonly != 0,
-            queue: row.queue,
-        };
-        Ok(rows.into_iter().next().map(state))
+        self.state_of_replica(node, name).await
     }
 
     async fn reaches(&self, from: &Node, to: &Node) -> Result<(), Error> {
@@ -244,11 +172,11 @@ impl Warehouse for HttpWarehouse {
     }
 
     async fn parts(&self, node: &Node, name: &TableName) -> Result<Vec<PartSizes>, Error> {
-        self.partition_sizes(node, name).await
+        self.sizes_of_parts(node, name).await
     }
 
     async fn part_list(&self, node: &Node, name: &TableName) -> Result<PartList, Error> {
-        self.active_parts(node, name).await
+        self.list_of_parts(node, name).await
     }
 
     async fn displaced_parts(&self, node: &Node, name: &TableName, ids: &[PartitionId]) -> Result<u64, Error> {

@@ -1,0 +1,277 @@
+//! What a server's own tables say of tables: asked for many tables of a database at once (see [`together`](super::together)).
+//!
+//! Where such a statement fails on the server, the table is asked for alone: an error of one table is not that of another.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use clickhouse::Row;
+use serde::Deserialize;
+
+use crate::model::{Node, PartitionId, TableName};
+use crate::sql::{self, Column, DefaultKind, TableDefinition};
+
+use super::super::{Error, Kind, PartList, PartName, PartSizes, ReplicaState};
+use super::text::Text;
+use super::together::{Found, Together};
+use super::{HttpWarehouse, SHORT};
+
+/// The server has no such database.
+const UNKNOWN_DATABASE: u32 = 81;
+
+/// Questions about tables that are on their way.
+#[derive(Clone, Default)]
+pub(super) struct Catalog {
+    databases: Together<String>,
+    /// A definition that is not understood is an error of its own.
+    definitions: Together<Result<TableDefinition, String>>,
+    parts: Together<Vec<PartSizes>>,
+    part_lists: Together<PartList>,
+    replicas: Together<ReplicaState>,
+    pub(super) policies: Together<Vec<String>>,
+}
+
+#[derive(Row, Deserialize)]
+struct DatabaseRow {
+    name: String,
+    engine: String,
+}
+
+#[derive(Row, Deserialize)]
+struct TableRow {
+    table: String,
+    engine: String,
+    engine_full: String,
+    create_query: String,
+    sorting_key: String,
+}
+
+#[derive(Row, Deserialize)]
+struct ColumnRow {
+    table: String,
+    name: String,
+    type_name: String,
+    default_kind: String,
+    default_expression: String,
+    comment: String,
+}
+
+#[derive(Row, Deserialize)]
+struct PartsRow {
+    table: String,
+    id: String,
+    name: Text,
+    rows: u64,
+    bytes: u64,
+    deleted: u8,
+}
+
+#[derive(Row, Deserialize)]
+struct PartRow {
+    table: String,
+    id: String,
+    name: String,
+    rows: u64,
+    hash: String,
+}
+
+#[derive(Row, Deserialize)]
+struct MarkRow {
+    table: String,
+    mark: String,
+}
+
+#[derive(Row, Deserialize)]
+struct ReplicaRow {
+    table: String,
+    path: String,
+    name: String,
+    readonly: u8,
+    queue: u64,
+}
+
+fn default_kind(text: &str) -> DefaultKind {
+    match text {
+        "DEFAULT" => DefaultKind::Default,
+        "MATERIALIZED" => DefaultKind::Materialized,
+        "ALIAS" => DefaultKind::Alias,
+        "EPHEMERAL" => DefaultKind::Ephemeral,
+        _ => DefaultKind::None,
+    }
+}
+
+impl HttpWarehouse {
+    /// Asks about a table together with others of its database; alone where that fails on the server.
+    pub(super) async fn of_table<V, F>(
+        &self,
+        together: &Together<V>,
+        (node, question): (&Node, &str),
+        name: &TableName,
+        doing: &str,
+        ask: impl Fn(HttpWarehouse, Node, String, Vec<String>) -> F + Clone + Send + 'static,
+    ) -> Result<Option<V>, Error>
+    where
+        V: Clone + Send + Sync + 'static,
+        F: Future<Output = Result<Found<V>, Error>> + Send + 'static,
+    {
+        let sent = {
+            let (door, node, database, ask) = (self.clone(), node.clone(), name.database.clone(), ask.clone());
+            move |names| ask(door, node, database, names)
+        };
+        let question = format!("{question} of {}", name.database);
+        let answer = match together.ask(node, &question, &name.table, sent).await {
+            Err(error) if error.code().is_some() => {
+                let alone = ask(self.clone(), node.clone(), name.database.clone(), vec![name.table.clone()]).await;
+                alone.map(|mut found| found.remove(&name.table))
+            }
+            answer => answer,
+        };
+        answer.map_err(|error| Error { doing: doing.to_owned(), ..error })
+    }
+
+    pub(super) async fn engine_of_database(&self, node: &Node, database: &str) -> Result<Option<String>, Error> {
+        let doing = format!("cannot look for database {database}");
+        let (door, asked) = (self.clone(), node.clone());
+        let ask = |names: Vec<String>| async move {
+            let rows = door.rows(&asked, "", &sql::database_engines(&names), SHORT).await?;
+            Ok(rows.into_iter().map(|row: DatabaseRow| (row.name, row.engine)).collect())
+        };
+        let found = self.catalog.databases.ask(node, "databases", database, ask).await;
+        found.map_err(|error| Error { doing, ..error })
+    }
+
+    /// A table's definition. What is not shown may be hidden from the account, so it is asked for by its name, which is an
+    /// error then.
+    pub(super) async fn definition(&self, node: &Node, name: &TableName) -> Result<Option<TableDefinition>, Error> {
+        let doing = format!("cannot read the definition of {name}");
+        let definitions = &self.catalog.definitions;
+        let mut found = self.of_table(definitions, (node, "definitions"), name, &doing, definitions_of).await?;
+        if found.is_none() && self.exists(node, name, &doing).await? {
+            // It was made meanwhile.
+            found = self.of_table(definitions, (node, "definitions"), name, &doing, definitions_of).await?;
+        }
+        let understood = found.transpose();
+        understood.map_err(|why| Error { node: node.to_string(), doing, kind: Kind::Answer(why) })
+    }
+
+    async fn exists(&self, node: &Node, name: &TableName, doing: &str) -> Result<bool, Error> {
+        match self.rows::<u8>(node, doing, &sql::table_exists(name), SHORT).await {
+            Err(error) if error.code() == Some(UNKNOWN_DATABASE) => Ok(false),
+            exists => Ok(exists? == [1]),
+        }
+    }
+
+    pub(super) async fn sizes_of_parts(&self, node: &Node, name: &TableName) -> Result<Vec<PartSizes>, Error> {
+        let doing = format!("cannot read the parts of {name}");
+        let found = self.of_table(&self.catalog.parts, (node, "parts"), name, &doing, parts_of).await?;
+        Ok(found.unwrap_or_default())
+    }
+
+    pub(super) async fn list_of_parts(&self, node: &Node, name: &TableName) -> Result<PartList, Error> {
+        let doing = format!("cannot read the parts of {name}");
+        let lists = &self.catalog.part_lists;
+        Ok(self.of_table(lists, (node, "part lists"), name, &doing, part_lists_of).await?.unwrap_or_default())
+    }
+
+    pub(super) async fn state_of_replica(&self, node: &Node, name: &TableName) -> Result<Option<ReplicaState>, Error> {
+        let doing = format!("cannot read the state of the replica of {name}");
+        self.of_table(&self.catalog.replicas, (node, "replicas"), name, &doing, replicas_of).await
+    }
+}
+
+async fn definitions_of(
+    door: HttpWarehouse,
+    node: Node,
+    database: String,
+    names: Vec<String>,
+) -> Result<Found<Result<TableDefinition, String>>, Error> {
+    let tables: Vec<TableRow> = door.definitions(&node, "", &sql::describe_tables(&database, &names)).await?;
+    if tables.is_empty() {
+        return Ok(Found::new());
+    }
+    let rows: Vec<ColumnRow> = door.definitions(&node, "", &sql::describe_columns(&database, &names)).await?;
+    let mut columns: BTreeMap<String, Vec<Column>> = BTreeMap::new();
+    for row in rows {
+        columns.entry(row.table).or_default().push(Column {
+            name: row.name,
+            type_name: row.type_name,
+            default_kind: default_kind(&row.default_kind),
+            default_expression: row.default_expression,
+            comment: row.comment,
+        });
+    }
+    let definition = |row: TableRow| {
+        // 18.16 gives the engine of a materialized view's inner table as the view's own.
+        let is_view = row.engine.ends_with("View");
+        let engine = if row.engine_full.is_empty() || is_view { &row.engine } else { &row.engine_full };
+        let columns = columns.remove(&row.table).unwrap_or_default();
+        let name = TableName::new(&database, &row.table);
+        let read = TableDefinition::read(name, engine, &row.create_query, columns, &row.sorting_key);
+        (row.table, read.map_err(|error| error.to_string()))
+    };
+    Ok(tables.into_iter().map(definition).collect())
+}
+
+async fn parts_of(
+    door: HttpWarehouse,
+    node: Node,
+    database: String,
+    names: Vec<String>,
+) -> Result<Found<Vec<PartSizes>>, Error> {
+    let columns = door.columns_of(&node, "parts").await?;
+    let deletes = columns.iter().any(|column| column == "has_lightweight_delete");
+    let rows: Vec<PartsRow> = door.rows(&node, "", &sql::parts(&database, &names, deletes), SHORT).await?;
+    let mut found: Found<Vec<PartSizes>> = Found::new();
+    for row in rows {
+        let exact = row.deleted == 0;
+        let (id, patched) = (PartitionId(row.id), false);
+        let sizes = PartSizes { id, name: row.name.0, rows: row.rows, bytes: row.bytes, exact, patched };
+        found.entry(row.table).or_default().push(sizes);
+    }
+    found.values_mut().for_each(|parts| *parts = without_patches(std::mem::take(parts)));
+    Ok(found)
+}
+
+/// Patch parts are no partitions: they mark the one that they change.
+fn without_patches(parts: Vec<PartSizes>) -> Vec<PartSizes> {
+    let patched: BTreeSet<PartitionId> = parts.iter().filter_map(|part| part.id.patched()).collect();
+    let marked = |part: PartSizes| match patched.contains(&part.id) {
+        true => PartSizes { exact: false, patched: true, ..part },
+        false => part,
+    };
+    parts.into_iter().filter(|part| part.id.patched().is_none()).map(marked).collect()
+}
+
+async fn part_lists_of(
+    door: HttpWarehouse,
+    node: Node,
+    database: String,
+    names: Vec<String>,
+) -> Result<Found<PartList>, Error> {
+    let columns = door.columns_of(&node, "parts").await?;
+    let hashes = columns.iter().any(|column| column == "hash_of_uncompressed_files");
+    let columns = door.columns_of(&node, "tables").await?;
+    let uuids = columns.iter().any(|column| column == "uuid");
+    let marks: Vec<MarkRow> = door.rows(&node, "", &sql::table_marks(&database, &names, uuids), SHORT).await?;
+    let parts: Vec<PartRow> = door.rows(&node, "", &sql::part_lists(&database, &names, hashes), SHORT).await?;
+    let list = |row: MarkRow| (row.table, PartList { table: row.mark, parts: Vec::new() });
+    let mut found: Found<PartList> = marks.into_iter().map(list).collect();
+    for row in parts {
+        let part = PartName { id: PartitionId(row.id), name: row.name, rows: row.rows, hash: row.hash };
+        found.entry(row.table).or_default().parts.push(part);
+    }
+    Ok(found)
+}
+
+async fn replicas_of(
+    door: HttpWarehouse,
+    node: Node,
+    database: String,
+    names: Vec<String>,
+) -> Result<Found<ReplicaState>, Error> {
+    let rows: Vec<ReplicaRow> = door.rows(&node, "", &sql::replica_states(&database, &names), SHORT).await?;
+    let state = |row: ReplicaRow| {
+        let state = ReplicaState { path: row.path, name: row.name, readonly: row.readonly != 0, queue: row.queue };
+        (row.table, state)
+    };
+    Ok(rows.into_iter().map(state).collect())
+}

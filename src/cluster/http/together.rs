@@ -1,0 +1,252 @@
+//! Questions of one kind about many things on one server, sent as one statement.
+//!
+//! One question of a kind is on its way at a time. Who asks meanwhile waits, together with all others who do: their names go into the
+//! next statement. So a thousand tables cost a few statements where all are asked for at once, and one table costs one.
+//!
+//! # Guarantees
+//! - An answer is never older than its question: nobody joins what was sent.
+//! - A statement asks for at most [`MOST_NAMES`] names, of [`MOST_BYTES`] together.
+//! - A statement goes on when those who wait for it are gone, since others may have joined.
+//! - An error is that of the statement. Where the server gave it, one name may be the cause for all: the caller asks for its own alone.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+
+use crate::model::Node;
+
+use super::super::{Error, Kind};
+
+/// So many names go into a statement: what is answered about them is held as a whole.
+const MOST_NAMES: usize = 250;
+/// The bytes of these names. A server takes statements of 256 KiB.
+const MOST_BYTES: usize = 64 << 10;
+
+/// What a server said of several names; those that it has nothing of are left out.
+pub(super) type Found<V> = BTreeMap<String, V>;
+type Answer<V> = Shared<BoxFuture<'static, Result<Arc<Found<V>>, Error>>>;
+
+/// Questions with answers of one type, by what is asked of whom.
+pub(super) struct Together<V>(Arc<Mutex<HashMap<String, Arc<Line<V>>>>>);
+
+/// Questions of which one is on its way at a time.
+struct Line<V> {
+    turn: tokio::sync::Mutex<()>,
+    /// The round that waits for its turn.
+    next: Mutex<Option<Round<V>>>,
+}
+
+/// Those who get one answer.
+struct Round<V> {
+    names: Arc<Mutex<Names>>,
+    answer: Answer<V>,
+}
+
+/// The names of a round.
+#[derive(Default)]
+struct Names {
+    all: BTreeSet<String>,
+    bytes: usize,
+    is_sent: bool,
+}
+
+impl Names {
+    /// Takes one more name, if there is room for it.
+    fn take(&mut self, name: &str) -> bool {
+        if self.is_sent {
+            return false;
+        }
+        if self.all.contains(name) {
+            return true;
+        }
+        let fits = self.all.len() < MOST_NAMES && self.bytes + name.len() <= MOST_BYTES;
+        if fits || self.all.is_empty() {
+            self.bytes += name.len();
+            self.all.insert(name.to_owned());
+            return true;
+        }
+        false
+    }
+
+    fn send(&mut self) -> Vec<String> {
+        self.is_sent = true;
+        std::mem::take(&mut self.all).into_iter().collect()
+    }
+}
+
+impl<V> Default for Together<V> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<V> Clone for Together<V> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Together<V> {
+    /// Asks a node for what it has of a name, by a statement that others may share who ask it the same `question`. `ask` sends it for
+    /// several names.
+    pub(super) async fn ask<F>(
+        &self,
+        node: &Node,
+        question: &str,
+        name: &str,
+        ask: impl FnOnce(Vec<String>) -> F + Send + 'static,
+    ) -> Result<Option<V>, Error>
+    where
+        F: Future<Output = Result<Found<V>, Error>> + Send + 'static,
+    {
+        let key = format!("{}@{} {question}", node.user, node.url());
+        let line = locked(&self.0).entry(key).or_default().clone();
+        let answer = line.join(node, name, ask);
+        Ok(answer.await?.get(name).cloned())
+    }
+}
+
+impl<V> Default for Line<V> {
+    fn default() -> Self {
+        Self { turn: tokio::sync::Mutex::default(), next: Mutex::default() }
+    }
+}
+
+impl<V: Send + Sync + 'static> Line<V> {
+    /// Joins the round that waits for its turn, or begins one.
+    fn join<F>(
+        self: &Arc<Self>,
+        node: &Node,
+        name: &str,
+        ask: impl FnOnce(Vec<String>) -> F + Send + 'static,
+    ) -> Answer<V>
+    where
+        F: Future<Output = Result<Found<V>, Error>> + Send + 'static,
+    {
+        let mut next = locked(&self.next);
+        if let Some(round) = next.as_ref().filter(|round| locked(&round.names).take(name)) {
+            return round.answer.clone();
+        }
+        let names = Arc::new(Mutex::new(Names::default()));
+        locked(&names).take(name);
+        let (line, asked, node) = (self.clone(), names.clone(), node.to_string());
+        let task = tokio::spawn(async move {
+            let _turn = line.turn.lock().await;
+            let names = locked(&asked).send();
+            // What is answered is kept by those who wait for it only.
+            let _sent = locked(&line.next).take_if(|round| Arc::ptr_eq(&round.names, &asked));
+            ask(names).await.map(Arc::new)
+        });
+        let answer = async move {
+            task.await.unwrap_or_else(|stopped| {
+                let kind = Kind::Network(stopped.to_string());
+                Err(Error { node, doing: "cannot ask".into(), kind })
+            })
+        };
+        let answer = answer.boxed().shared();
+        *next = Some(Round { names, answer: answer.clone() });
+        answer
+    }
+}
+
+fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::future::join_all;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    /// Asks for names at a server that answers as often as it has permits, and keeps what it was asked.
+    struct Server {
+        together: Together<usize>,
+        asked: Arc<Mutex<Vec<Vec<String>>>>,
+        answers: Arc<Semaphore>,
+    }
+
+    impl Server {
+        fn new() -> Self {
+            Self { together: Together::default(), asked: Arc::default(), answers: Arc::new(Semaphore::new(0)) }
+        }
+
+        async fn ask(&self, user: &str, name: &str) -> Result<Option<usize>, Error> {
+            let (asked, answers) = (self.asked.clone(), self.answers.clone());
+            let node = Node { user: user.into(), ..Node::new("h") };
+            let ask = move |names: Vec<String>| async move {
+                locked(&asked).push(names.clone());
+                answers.acquire().await.unwrap().forget();
+                if names.iter().any(|name| name == "bad") {
+                    let kind = Kind::Server { code: 60, message: "no".into() };
+                    return Err(Error { node: "h".into(), doing: "cannot".into(), kind });
+                }
+                Ok(names.into_iter().filter(|name| name != "absent").map(|name| (name.clone(), name.len())).collect())
+            };
+            self.together.ask(&node, "lengths", name, ask).await
+        }
+
+        fn asked(&self) -> Vec<usize> {
+            locked(&self.asked).iter().map(Vec::len).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_thousand_questions_are_a_few_statements_and_each_gets_its_own_answer() {
+        let server = Server::new();
+        server.answers.add_permits(1000);
+        let names: Vec<String> = (0..1000).map(|number| "x".repeat(number % 7) + &number.to_string()).collect();
+        let answers = join_all(names.iter().map(|name| server.ask("u", name))).await;
+        for (name, answer) in names.iter().zip(answers) {
+            assert_eq!(answer.unwrap(), Some(name.len()));
+        }
+        let asked = server.asked();
+        assert!(asked.len() <= 5, "{asked:?}");
+        assert!(asked.iter().all(|names| *names <= MOST_NAMES) && asked.iter().sum::<usize>() == 1000);
+    }
+
+    #[tokio::test]
+    async fn nobody_joins_what_was_sent_and_other_accounts_ask_for_themselves() {
+        let server = Server::new();
+        let mut first = Box::pin(server.ask("u", "a"));
+        while server.asked().is_empty() {
+            assert!((&mut first).now_or_never().is_none());
+            tokio::task::yield_now().await;
+        }
+        // The same name: what it has may be another thing by now.
+        let (mut second, mut third) = (Box::pin(server.ask("u", "a")), Box::pin(server.ask("u", "absent")));
+        let mut other = Box::pin(server.ask("v", "a"));
+        assert!((&mut second).now_or_never().is_none() && (&mut third).now_or_never().is_none());
+        assert!((&mut other).now_or_never().is_none());
+        server.answers.add_permits(3);
+        assert_eq!(first.await.unwrap(), Some(1));
+        assert_eq!((second.await.unwrap(), third.await.unwrap(), other.await.unwrap()), (Some(1), None, Some(1)));
+        assert_eq!(server.asked().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn who_is_gone_leaves_nobody_waiting_and_an_error_is_told_to_all() {
+        let server = Server::new();
+        let mut first = Box::pin(server.ask("u", "a"));
+        let mut second = Box::pin(server.ask("u", "bad"));
+        assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
+        drop(first);
+        server.answers.add_permits(3);
+        assert_eq!(second.await.unwrap_err().code(), Some(60));
+        assert_eq!(server.ask("u", "b").await.unwrap(), Some(1));
+    }
+
+    #[test]
+    fn a_statement_has_a_limit() {
+        let mut names = Names::default();
+        let long = "n".repeat(MOST_BYTES);
+        assert!(names.take(&long) && names.take(&long) && !names.take("more"));
+        let mut names = Names::default();
+        assert!((0..MOST_NAMES).all(|number| names.take(&number.to_string())) && !names.take("more"));
+        assert_eq!(names.send().len(), MOST_NAMES);
+        assert!(!names.take("1"));
+    }
+}

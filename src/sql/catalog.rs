@@ -1,0 +1,92 @@
+//! What is asked of the servers' own tables about many tables of one database at once. The first column of each answer tells which table
+//! a row is about.
+
+use super::quote::literal;
+
+/// `database = … AND name IN (…)`, where `column` holds the tables' names.
+pub(super) fn among(database: &str, column: &str, tables: &[String]) -> String {
+    format!("database = {} AND {column} IN ({})", literal(database), literals(tables))
+}
+
+/// String literals separated by commas.
+pub(super) fn literals(texts: &[String]) -> String {
+    texts.iter().map(|text| literal(text)).collect::<Vec<_>>().join(", ")
+}
+
+/// `name, engine` of databases; no row for one that does not exist.
+pub fn database_engines(databases: &[String]) -> String {
+    format!("SELECT toString(name), toString(engine) FROM system.databases WHERE name IN ({})", literals(databases))
+}
+
+/// `table, engine, engine_full, create_table_query, sorting_key`; no row for a table that does not exist.
+pub fn describe_tables(database: &str, tables: &[String]) -> String {
+    format!(
+        "SELECT toString(name), toString(engine), toString(engine_full), toString(create_table_query), toString(sorting_key) \
+         FROM system.tables WHERE {}",
+        among(database, "name", tables)
+    )
+}
+
+/// `table, name, type, default_kind, default_expression, comment`, those of a table in its order (18.16 has no `position`, but
+/// keeps it).
+pub fn describe_columns(database: &str, tables: &[String]) -> String {
+    format!(
+        "SELECT toString(table), toString(name), toString(type), toString(default_kind), toString(default_expression), \
+         toString(comment) FROM system.columns WHERE {}",
+        among(database, "table", tables)
+    )
+}
+
+/// `table, zookeeper_path, replica_name, is_readonly` of replicated tables, and the entries of their queues that are no merges.
+pub fn replica_states(database: &str, tables: &[String]) -> String {
+    format!(
+        "SELECT toString(table), toString(zookeeper_path), toString(replica_name), toUInt8(is_readonly), \
+         toUInt64(greatest(toInt64(queue_size) - toInt64(merges_in_queue), 0)) FROM system.replicas WHERE {}",
+        among(database, "table", tables)
+    )
+}
+
+/// `table, partition_id, partition, rows, uncompressed bytes, whether rows were deleted` of the active parts. What the parts say,
+/// not what a query would count: a part with lightweight deletes says how many rows it had before.
+///
+/// `deletes`: whether the server knows of such parts (`has_lightweight_delete`, 22.9 and later).
+pub fn parts(database: &str, tables: &[String], deletes: bool) -> String {
+    let deleted = if deletes { "toUInt8(max(has_lightweight_delete))" } else { "toUInt8(0)" };
+    format!(
+        "SELECT toString(table), toString(partition_id), toString(any(partition)), toUInt64(sum(rows)), \
+         toUInt64(sum(data_uncompressed_bytes)), {deleted} FROM system.parts WHERE active AND {} GROUP BY table, partition_id",
+        among(database, "table", tables)
+    )
+}
+
+/// `table, partition id, name, rows, hash` of the active parts of tables; the hash is empty where the server has none (`hashes`).
+pub fn part_lists(database: &str, tables: &[String], hashes: bool) -> String {
+    let hash = if hashes { "toString(hash_of_uncompressed_files)" } else { "''" };
+    format!(
+        "SELECT toString(table), toString(partition_id), toString(name), toUInt64(rows), {hash} FROM system.parts WHERE active \
+         AND {}",
+        among(database, "table", tables)
+    )
+}
+
+/// `table, mark`; the mark is another text when a table is made anew, or its definition changed. `uuids`: whether the server gives
+/// tables such.
+pub fn table_marks(database: &str, tables: &[String], uuids: bool) -> String {
+    let uuid = if uuids { "toString(uuid)" } else { "''" };
+    format!(
+        "SELECT toString(name), concat({uuid}, '@', toString(toUInt32(metadata_modification_time))) FROM system.tables WHERE {}",
+        among(database, "name", tables)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stand_between_quotes() {
+        let tables = ["a".to_owned(), "it's".to_owned()];
+        assert_eq!(among("d", "table", &tables), r"database = 'd' AND table IN ('a', 'it\'s')");
+        assert!(database_engines(&tables[1..]).ends_with(r"WHERE name IN ('it\'s')"));
+    }
+}
