@@ -208,6 +208,10 @@ pub enum Placing {
 pub trait Warehouse: Probe {
     /// What the server is.
     async fn server(&self, node: &Node) -> Result<ServerFacts, Error>;
+    /// Whether the server answers now. Cheaper than [`server`](Self::server) where what it is was asked lately.
+    async fn answers(&self, node: &Node) -> Result<(), Error> {
+        self.server(node).await.map(drop)
+    }
     /// What definitions and expressions depend on there.
     async fn context(&self, node: &Node) -> Result<ServerContext, Error>;
     /// The settings that tables of the MergeTree family can have there.

@@ -3,7 +3,7 @@
 
 use crate::model::TableName;
 
-use super::catalog::literals;
+use super::catalog::{among, literals};
 use super::quote::{ident, literal, table};
 
 /// The server's clock: seconds since 1970.
@@ -20,48 +20,43 @@ pub fn disks(policy: &str) -> String {
     )
 }
 
-/// Compressed bytes of the active parts of a table.
-pub fn stored_bytes(name: &TableName) -> String {
+/// `table, compressed bytes` of the active parts of tables.
+pub fn stored_bytes(database: &str, tables: &[String]) -> String {
     format!(
-        "SELECT toUInt64(sum(data_compressed_bytes)) FROM system.parts WHERE active AND database = {} AND table = {}",
-        literal(&name.database),
-        literal(&name.table)
+        "SELECT toString(table), toUInt64(sum(data_compressed_bytes)) FROM system.parts WHERE active AND {} GROUP BY table",
+        among(database, "table", tables)
     )
 }
 
-/// `id, command, why it failed last` of the mutations of a table that are not done.
+/// `table, id, command, why it failed last` of the mutations of tables that are not done.
 ///
 /// `reasons`: whether the server tells why one failed (`latest_fail_reason`); `kills`: whether one can be ended (`is_killed`).
-pub fn mutations(name: &TableName, reasons: bool, kills: bool) -> String {
+pub fn mutations(database: &str, tables: &[String], reasons: bool, kills: bool) -> String {
     let reason = if reasons { "toString(latest_fail_reason)" } else { "''" };
     let living = if kills { " AND NOT is_killed" } else { "" };
     format!(
-        "SELECT toString(mutation_id), toString(command), {reason} FROM system.mutations WHERE NOT is_done{living} \
-         AND database = {} AND table = {} ORDER BY mutation_id",
-        literal(&name.database),
-        literal(&name.table)
+        "SELECT toString(table), toString(mutation_id), toString(command), {reason} FROM system.mutations WHERE NOT is_done{living} \
+         AND {} ORDER BY mutation_id",
+        among(database, "table", tables)
     )
 }
 
-/// `database, name` of the views that get what is inserted into a table, as the table itself knows them.
-pub fn views_known_to(name: &TableName) -> String {
+/// `table, database, name` of the views that get what is inserted into tables, as the tables themselves know them.
+pub fn views_known_to(database: &str, tables: &[String]) -> String {
     format!(
-        "SELECT toString(d), toString(t) FROM system.tables ARRAY JOIN dependencies_database AS d, dependencies_table AS t \
-         WHERE database = {} AND name = {} ORDER BY d, t",
-        literal(&name.database),
-        literal(&name.table)
+        "SELECT toString(name), toString(d), toString(t) FROM system.tables ARRAY JOIN dependencies_database AS d, \
+         dependencies_table AS t WHERE {} ORDER BY d, t",
+        among(database, "name", tables)
     )
 }
 
-/// The same by the text of the views' statements, where the server does not tell.
-pub fn views_naming(name: &TableName) -> String {
-    let plain = format!("{}.{}", name.database, name.table);
-    format!(
-        "SELECT toString(database), toString(name) FROM system.tables WHERE engine = 'MaterializedView' AND \
-         (position(create_table_query, {}) > 0 OR position(create_table_query, {}) > 0) ORDER BY database, name",
-        literal(&plain),
-        literal(&table(name))
-    )
+/// `statement, database, name` of all views that get what is inserted into a table, where the server does not tell into which.
+pub const VIEWS: &str = "SELECT toString(create_table_query), toString(database), toString(name) FROM system.tables \
+     WHERE engine = 'MaterializedView' ORDER BY database, name";
+
+/// Whether the statement of a view names a table.
+pub fn names_table(statement: &str, name: &TableName) -> bool {
+    statement.contains(&format!("{}.{}", name.database, name.table)) || statement.contains(&table(name))
 }
 
 /// `database, name` of the tables of an engine.

@@ -164,10 +164,7 @@ async fn resume(
     };
     refuse_incremental(launch, &task)?;
     if record.finished {
-        let mut plans = Vec::new();
-        for table in 0..task.tables.len() {
-            plans.push(ledger.plan(table).await?);
-        }
+        let plans = ledger.plans(task.tables.len()).await?;
         let mut cache = Cache::default();
         ledger.refresh(&mut cache, &plans).await?;
         let (plans, boards) = (Arc::new(plans), cache.boards);

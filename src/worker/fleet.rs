@@ -1,6 +1,6 @@
 //! The nodes of a task's clusters: which of them answer, what they are, and in which order to ask them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
@@ -18,6 +18,7 @@ pub struct Fleet {
     pub warehouse: Arc<dyn Warehouse>,
     facts: AskedOnce<ServerFacts>,
     context: AskedOnce<ServerContext>,
+    merge_tree_settings: AskedOnce<BTreeSet<String>>,
     /// Nodes that failed lately come last.
     suspects: Mutex<HashMap<String, u32>>,
     own_host: String,
@@ -28,8 +29,16 @@ pub struct Fleet {
 impl Fleet {
     /// Of nodes that nobody was asked about yet.
     pub fn new(warehouse: Arc<dyn Warehouse>, own_host: String) -> Self {
-        let (facts, context) = (AskedOnce::default(), AskedOnce::default());
-        Self { warehouse, facts, context, suspects: Mutex::default(), own_host, ways: Ways::default() }
+        let (facts, context, merge_tree_settings) = Default::default();
+        Self {
+            warehouse,
+            facts,
+            context,
+            merge_tree_settings,
+            suspects: Mutex::default(),
+            own_host,
+            ways: Ways::default(),
+        }
     }
 
     /// What a node is. Asks it the first time.
@@ -54,6 +63,13 @@ impl Fleet {
     pub async fn context(&self, node: &Node) -> Result<Arc<ServerContext>, Error> {
         let (warehouse, asked) = (self.warehouse.clone(), node.clone());
         self.context.get(key(node), || async move { warehouse.context(&asked).await }.boxed()).await
+    }
+
+    /// The settings that tables of the MergeTree family can have at a node. Asks it the first time.
+    pub async fn merge_tree_settings(&self, node: &Node) -> Result<Arc<BTreeSet<String>>, Error> {
+        let (warehouse, asked) = (self.warehouse.clone(), node.clone());
+        let ask = || async move { warehouse.merge_tree_settings(&asked).await }.boxed();
+        self.merge_tree_settings.get(key(node), ask).await
     }
 
     /// Asks every node of a shard, and gives those that answer, with what the others said instead.

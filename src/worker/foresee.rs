@@ -13,6 +13,7 @@ use super::carried::Carried;
 use super::fleet::Fleet;
 use super::prepare::{definition, plan_all};
 use super::survey::{Survey, refuse_lossy_conversions, survey};
+use super::together::all_tables;
 
 /// Plans the task of a file as its first run would.
 ///
@@ -43,10 +44,13 @@ pub(super) async fn document(
     plans: Vec<TablePlan>,
 ) -> Result<Document, RunError> {
     let mut tables = Vec::new();
-    for (survey, plan) in surveys.iter().zip(plans) {
+    let planned = surveys.iter().zip(plans).map(|(survey, plan)| async move {
         let create = creations(fleet, task, survey).await?;
         let travel = travel(fleet, task, survey, &plan).await;
-        tables.push(Planned { plan, create, travel });
+        Ok::<_, RunError>(Planned { plan, create, travel })
+    });
+    for planned in all_tables(planned).await {
+        tables.push(planned?);
     }
     Ok(Document { schema: Document::SCHEMA, inputs: task.plan_inputs(), tables })
 }

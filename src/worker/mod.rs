@@ -60,6 +60,7 @@ pub mod status;
 pub mod survey;
 mod tally;
 mod tempo;
+mod together;
 mod turns;
 mod verify;
 pub mod view;

@@ -80,10 +80,7 @@ async fn begin_alone(
     let Some(record) = ledger.task().await?.filter(|record| record.finished && record.pass < pass) else {
         return Ok(());
     };
-    let mut plans = Vec::new();
-    for table in 0..tables {
-        plans.push(ledger.plan(table).await?);
-    }
+    let plans = ledger.plans(tables).await?;
     let mut cache = Cache::default();
     ledger.refresh(&mut cache, &plans).await?;
     let mut earlier = Vec::new();

@@ -1,10 +1,11 @@
 //! Before the first row moves: one worker plans every table job and makes the target tables; the others wait for it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures::future::{join_all, try_join_all};
+use futures::future::try_join_all;
 
-use crate::model::{Node, counted};
+use crate::model::{Node, TableName, counted};
 use crate::plan::{Document, TablePlan};
 use crate::protocol::{BatchRecord, TaskRecord};
 use crate::sql::{Clause, Syntax};
@@ -22,6 +23,7 @@ use super::replica_paths;
 use super::since::Since;
 use super::site::{Conduct, effective};
 use super::survey::{Survey, refuse_lossy_conversions, survey};
+use super::together::{all_makers, all_tables};
 use super::turns::refuse_shared_partitions;
 use super::wishes::target_wishes;
 
@@ -45,7 +47,7 @@ pub async fn prepare(
         let (record, change) = ledger.watch_task().await?;
         let record = record.ok_or_else(|| RunError::World(vec!["the task was deleted from the coordinator".into()]))?;
         if record.planned && record.prepared {
-            let plans = try_join_all((0..task.tables.len()).map(|table| ledger.plan(table))).await?;
+            let plans = ledger.plans(task.tables.len()).await?;
             if terms.1.is_some_and(|agreed| !agreed.tables.iter().map(|table| &table.plan).eq(&plans)) {
                 let line = "the task was planned before, and not as --plan says: leave it out to go on with the plan that is there";
                 return Err(RunError::World(vec![line.into()]));
@@ -127,18 +129,14 @@ async fn plan_and_create(
             }
             good = agreed.tables.iter().map(|table| table.plan.clone()).collect();
         }
-        for (survey, plan) in surveys.iter().zip(&good) {
-            describe(plan);
-            let batches = fresh_batches(plan, survey);
-            ledger.store_plan(survey.job, plan, &batches).await?;
-        }
+        good.iter().for_each(describe);
+        // The surveys are in the order of the task's tables.
+        let batches = surveys.iter().zip(&good).map(|(survey, plan)| (plan, fresh_batches(plan, survey)));
+        ledger.store_plans(&batches.collect::<Vec<_>>()).await?;
         ledger.set_task(|record| record.planned = true).await?;
         fault_point("plan-stored").await;
     }
-    for survey in &surveys {
-        create_targets(fleet, task, survey).await?;
-        replica_paths::check(fleet, survey).await?;
-    }
+    create_all_targets(fleet, task, &surveys).await?;
     fault_point("tables-created").await;
     ledger.set_task(|record| record.prepared = true).await?;
     Ok(())
@@ -153,7 +151,7 @@ pub(super) async fn plan_all(
     safe_mode: bool,
     since: &[Option<Since>],
 ) -> Result<Vec<TablePlan>, RunError> {
-    let plans = join_all(surveys.iter().map(|survey| {
+    let plans = all_tables(surveys.iter().map(|survey| {
         let policy = effective(task.tables[survey.job].if_target_not_empty, safe_mode);
         planner::plan(fleet, task, survey, policy, since.get(survey.job).and_then(Option::as_ref))
     }));
@@ -194,9 +192,32 @@ fn fresh_batches(plan: &TablePlan, survey: &Survey) -> Vec<BatchRecord> {
     (0..plan.batches.len()).map(|batch| BatchRecord::new(plan.nodes_for(batch, &live))).collect()
 }
 
+/// Makes all target tables, several at a time: the first of each database before the others, and one after another where they fill the
+/// same table.
+async fn create_all_targets(fleet: &Fleet, task: &Task, surveys: &[Survey]) -> Result<(), RunError> {
+    let mut databases = BTreeSet::new();
+    let (first, rest): (Vec<&Survey>, Vec<&Survey>) =
+        surveys.iter().partition(|survey| databases.insert(survey.target.name.database.as_str()));
+    for survey in first {
+        create_targets(fleet, task, survey).await?;
+    }
+    let mut by_table: BTreeMap<&TableName, Vec<&Survey>> = BTreeMap::new();
+    for survey in rest {
+        by_table.entry(&survey.target.name).or_default().push(survey);
+    }
+    let made = all_makers(by_table.into_values().map(|surveys| async move {
+        for survey in surveys {
+            create_targets(fleet, task, survey).await?;
+        }
+        Ok(())
+    }));
+    made.await.into_iter().collect()
+}
+
 /// Makes the target's database and table on every live node that lacks them.
 async fn create_targets(fleet: &Fleet, task: &Task, survey: &Survey) -> Result<(), RunError> {
-    try_join_all(survey.to_create.iter().map(|node| create_target(fleet, task, survey, node))).await.map(drop)
+    try_join_all(survey.to_create.iter().map(|node| create_target(fleet, task, survey, node))).await?;
+    replica_paths::check(fleet, survey).await
 }
 
 /// How the target table is made on a node.
@@ -221,7 +242,7 @@ pub(super) async fn definition(
     let (mut fitting, mut left_out) = target.within(Syntax::of(facts.release()));
     // What the task's own <engine> says is taken as it stands: the server says what is wrong with it.
     if task.tables[survey.job].engine.is_none() && fitting.engine.clause(Clause::Settings).is_some() {
-        let known = fleet.warehouse.merge_tree_settings(node).await?;
+        let known = fleet.merge_tree_settings(node).await?;
         let (engine, unknown) = fitting.engine.with_settings_among(&known);
         fitting.engine = engine;
         left_out.extend(unknown.into_iter().map(|name| format!("the setting {name}")));

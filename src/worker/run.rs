@@ -22,7 +22,7 @@ use super::finish::{self, Finish};
 use super::fleet::Fleet;
 use super::interrupt::Interrupt;
 use super::jobs::Hands;
-use super::ledger::{Cache, Ledger, LedgerError};
+use super::ledger::{Cache, Ledger, LedgerError, Processed};
 use super::pass::next_pass;
 use super::prepare::prepare;
 use super::shift::{Shift, ShiftEnd};
@@ -342,6 +342,7 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
                 interrupt: self.interrupt,
                 breaks,
                 retry_failed: self.retry_failed && alone,
+                processed: Processed::default(),
             };
             shift.write_status().await?;
             let shown = self.view.show(&hands, &accepted.record);

@@ -20,7 +20,7 @@ use super::crew;
 use super::description::changed_task;
 use super::interrupt::{Hand, Interrupt};
 use super::jobs::Hands;
-use super::ledger::{ClaimChange, LedgerError};
+use super::ledger::{ClaimChange, LedgerError, Processed};
 
 /// `/status` is written at most this often, and at the end.
 const STATUS_PAUSE: Duration = Duration::from_secs(1);
@@ -63,6 +63,8 @@ pub struct Shift<'a> {
     pub breaks: Hand,
     /// Whether what failed in an earlier run is to be tried again.
     pub retry_failed: bool,
+    /// What was counted for the last `/status`.
+    pub processed: Processed,
 }
 
 /// Jobs are tasks of their own: one that holds the cache must go on while the shift waits for the cache.
@@ -78,7 +80,7 @@ impl Shift<'_> {
         let mut description = self.next_description().await?;
         let mut places = self.next_places().await?;
         let (mut order, mut orders) = self.next_order().await?;
-        let (mut last_status, mut status_due) = (Instant::now(), false);
+        let (mut last_status, mut status_due, mut status_pause) = (Instant::now(), false, STATUS_PAUSE);
         let session = crew::session(&self.hands.ledger);
         if self.retry_failed {
             self.revive(self.failed(true).await, true).await?;
@@ -87,8 +89,11 @@ impl Shift<'_> {
             let surplus = self.is_surplus().await?;
             let taking = !surplus && !self.interrupt.is_finishing() && order.lets_begin();
             let (next, claims) = if taking { self.take(&mut running).await? } else { (Next::Wait, None) };
-            if status_due && (running.is_empty() || last_status.elapsed() > STATUS_PAUSE) {
+            if status_due && (running.is_empty() || last_status.elapsed() > status_pause) {
+                let began = Instant::now();
                 self.write_status().await?;
+                // With thousands of tables it takes longer: at most a tenth of the time goes into it.
+                status_pause = STATUS_PAUSE.max(began.elapsed() * 10);
                 (last_status, status_due) = (Instant::now(), false);
             }
             if running.is_empty() {
@@ -309,8 +314,8 @@ impl Shift<'_> {
     }
 
     /// Writes `/status` from what is recorded.
-    pub async fn write_status(&self) -> Result<(), LedgerError> {
-        self.hands.ledger.write_status(&self.hands.site.plans).await
+    pub async fn write_status(&mut self) -> Result<(), LedgerError> {
+        self.hands.ledger.write_status(&self.hands.site.plans, &mut self.processed).await
     }
 }
 

@@ -225,7 +225,7 @@ impl Site {
             if plan.replicated[shard] && !plan.engine_replicates && of.replicas.len() > 1 {
                 return None;
             }
-            let answers = join_all(of.replicas.iter().map(|node| self.fleet.warehouse.server(node))).await;
+            let answers = join_all(of.replicas.iter().map(|node| self.fleet.warehouse.answers(node))).await;
             let answering = of.replicas.iter().zip(answers).filter(|(_, answer)| answer.is_ok());
             let addresses: Vec<String> = answering.map(|(node, _)| node.address()).collect();
             if addresses.is_empty() {

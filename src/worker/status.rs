@@ -164,11 +164,7 @@ impl Onlooker {
         self.pass = Some((record.pass, record.id.clone()));
         self.read_again().await?;
         if record.planned && self.plans.is_empty() {
-            let mut plans = Vec::new();
-            for table in 0..self.task.tables.len() {
-                plans.push(self.ledger.plan(table).await?);
-            }
-            self.plans = Arc::new(plans);
+            self.plans = Arc::new(self.ledger.plans(self.task.tables.len()).await?);
         }
         self.ledger.refresh(&mut self.cache, &self.plans).await?;
         let prefix = record.id.queries();

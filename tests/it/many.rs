@@ -1,11 +1,13 @@
-//! Many partitions, many workers, many tasks.
+//! Many partitions, many tables, many workers, many tasks.
 
-use lab::Release;
+use std::thread;
+
+use lab::{LabSpec, Release};
 use rstest_reuse::apply;
 
 use crate::both;
 use crate::copy::{BY_MONTH, fill};
-use crate::harness::{Task, scene};
+use crate::harness::{Scene, Task, scene};
 
 #[apply(both)]
 fn five_hundred_small_partitions(#[case] release: Release) {
@@ -21,6 +23,53 @@ fn five_hundred_small_partitions(#[case] release: Release) {
     scene.run(&task).with(0);
     scene.check(&task);
     scene.check_partitions(&task, &[("hits", 500)]);
+}
+
+/// Statements that the servers of the next test run at once, and connections that they take.
+const FEW: [(&str, &str); 2] = [("max_concurrent_queries", "20"), ("max_connections", "60")];
+const TABLES: usize = 150;
+
+/// Rows and a checksum of each table, by one statement.
+fn contents(scene: &Scene, server: usize, database: &str) -> Vec<String> {
+    let sums = "SELECT _table, count(), sum(cityHash64(id, s))";
+    scene.lines(&[server], &format!("{sums} FROM merge('{database}', '^t') GROUP BY _table"))
+}
+
+#[apply(both)]
+fn many_tables_on_servers_that_take_few_statements(#[case] release: Release) {
+    let server = FEW.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let scene = scene!(own LabSpec { server, ..LabSpec::of(release, 2) });
+    let mut task = scene.task(&[&[0]], &[&[1]]);
+    for number in 0..TABLES {
+        let (src, name) = (&scene.src, format!("t{number}"));
+        scene.ask(0, &format!("CREATE TABLE {src}.{name} (id UInt64, s String) ENGINE = MergeTree ORDER BY id"));
+        let rows = format!("SELECT number + {number}, toString(number) FROM system.numbers LIMIT 10");
+        scene.ask(0, &format!("INSERT INTO {src}.{name} {rows}"));
+        task = task.with(scene.table(&name));
+    }
+    let source = contents(&scene, 0, &scene.src);
+    assert_eq!(source.len(), TABLES);
+    // Few files: many servers and many tables do not need many connections.
+    scene.launch(&task).files(256).verb("check").run().with(0);
+    thread::scope(|scope| {
+        let sleep = "SELECT sleepEachRow(0.1), 'holds a place' FROM system.numbers LIMIT 600 FORMAT Null";
+        for _ in 0..20 {
+            // Ended by KILL, which is an error here.
+            scope.spawn(|| scene.server(0).query_with(&[("max_block_size", "1")], sleep).is_ok());
+        }
+        let worker = scene.launch(&task).files(256).start();
+        worker.says("too many statements run there (code 202)");
+        scene.ask(0, "KILL QUERY WHERE query LIKE 'SELECT sleepEachRow(0.1), \\'holds a place%' ASYNC");
+        let said = worker.ends().with(0).stderr;
+        assert!(!said.contains("attempt 1 failed"), "{said}");
+        assert!(
+            said.matches("too many statements run there").count() < TABLES / 10,
+            "a line for each server, not each table"
+        );
+    });
+    assert_eq!(contents(&scene, 1, &scene.dst), source);
+    scene.launch(&task).files(256).verb("status").without_task_file().run().with(0).reports(&["finished"]);
+    scene.launch(&task).files(256).verb("verify").run().with(0);
 }
 
 #[apply(both)]

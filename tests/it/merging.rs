@@ -58,6 +58,7 @@ macro_rules! all_but_place {
 
 all_but_place! {
     server(node: &Node) -> ServerFacts;
+    answers(node: &Node) -> ();
     context(node: &Node) -> ServerContext;
     merge_tree_settings(node: &Node) -> BTreeSet<String>;
     database_engine(node: &Node, database: &str) -> Option<String>;

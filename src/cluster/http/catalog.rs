@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::model::{Node, PartitionId, TableName};
 use crate::sql::{self, Column, DefaultKind, TableDefinition};
 
-use super::super::{Error, Kind, PartList, PartName, PartSizes, ReplicaState};
+use super::super::{Disk, Error, Kind, Mutation, PartList, PartName, PartSizes, ReplicaState};
 use super::text::Text;
 use super::together::{Found, Together};
 use super::{HttpWarehouse, SHORT};
@@ -28,6 +28,11 @@ pub(super) struct Catalog {
     part_lists: Together<PartList>,
     replicas: Together<ReplicaState>,
     pub(super) policies: Together<Vec<String>>,
+    pub(super) disks: Together<Option<Vec<Disk>>>,
+    pub(super) stored_bytes: Together<u64>,
+    pub(super) mutations: Together<Vec<Mutation>>,
+    pub(super) views: Together<Vec<TableName>>,
+    pub(super) rights: Together<Vec<Option<bool>>>,
 }
 
 #[derive(Row, Deserialize)]

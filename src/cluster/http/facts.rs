@@ -14,13 +14,17 @@ const NO_ANSWER: [u32; 2] = [47, 497];
 impl HttpWarehouse {
     /// Asks a server for its version and settings.
     pub(super) async fn facts(&self, node: &Node) -> Result<ServerFacts, Error> {
-        // The profile may forbid even this, which is no matter here.
-        if let Err(error) = self.reach(node).await
-            && (error.code().is_none() || error.is_denied())
-        {
-            return Err(error);
-        }
+        self.answers_now(node).await?;
         self.fresh_facts(node, SHORT).await
+    }
+
+    /// Finds out quickly whether a server answers and lets our account in.
+    pub(super) async fn answers_now(&self, node: &Node) -> Result<(), Error> {
+        match self.reach(node).await {
+            // The profile may forbid even this, which is no matter here.
+            Err(error) if error.code().is_some() && !error.is_denied() => Ok(()),
+            answer => answer,
+        }
     }
 
     /// Asks a server for its macros, time zones and functions of users.

@@ -8,6 +8,7 @@ use crate::model::{Node, TableName};
 use crate::sql::{self, Privilege};
 
 use super::super::{ClusterSeat, Disk, Error, Inspector, Mutation};
+use super::together::Found;
 use super::{HttpWarehouse, SHORT, TextPair};
 
 /// ClickHouse's code for a statement that its version does not know.
@@ -22,9 +23,24 @@ struct DiskRow {
 
 #[derive(Row, Deserialize)]
 struct MutationRow {
+    table: String,
     id: String,
     command: String,
     failure: String,
+}
+
+/// A view; what it is about stands first.
+#[derive(Row, Deserialize)]
+struct ViewRow {
+    of: String,
+    database: String,
+    name: String,
+}
+
+#[derive(Row, Deserialize)]
+struct BytesRow {
+    table: String,
+    bytes: u64,
 }
 
 #[derive(Row, Deserialize)]
@@ -47,14 +63,8 @@ impl HttpWarehouse {
     }
 }
 
-#[async_trait]
-impl Inspector for HttpWarehouse {
-    async fn clock(&self, node: &Node) -> Result<i64, Error> {
-        let rows: Vec<i64> = self.rows(node, "cannot ask for the time", sql::CLOCK, SHORT).await?;
-        Ok(rows.into_iter().next().unwrap_or_default())
-    }
-
-    async fn disks(&self, node: &Node, policy: &str) -> Result<Option<Vec<Disk>>, Error> {
+impl HttpWarehouse {
+    async fn disks_of(&self, node: &Node, policy: &str) -> Result<Option<Vec<Disk>>, Error> {
         let (disks, policies) =
             tokio::try_join!(self.columns_of(node, "disks"), self.columns_of(node, "storage_policies"))?;
         if disks.is_empty() || policies.is_empty() {
@@ -65,41 +75,7 @@ impl Inspector for HttpWarehouse {
         Ok(Some(rows.into_iter().map(disk).collect()))
     }
 
-    async fn stored_bytes(&self, node: &Node, name: &TableName) -> Result<u64, Error> {
-        let doing = format!("cannot read the parts of {name}");
-        let rows: Vec<u64> = self.rows(node, &doing, &sql::stored_bytes(name), SHORT).await?;
-        Ok(rows.into_iter().sum())
-    }
-
-    async fn mutations(&self, node: &Node, name: &TableName) -> Result<Vec<Mutation>, Error> {
-        let columns = self.columns_of(node, "mutations").await?;
-        if columns.is_empty() {
-            return Ok(Vec::new());
-        }
-        let has = |column: &str| columns.iter().any(|name| name == column);
-        let statement = sql::mutations(name, has("latest_fail_reason"), has("is_killed"));
-        let doing = format!("cannot list the mutations of {name}");
-        let rows: Vec<MutationRow> = self.rows(node, &doing, &statement, SHORT).await?;
-        let first_line = |text: String| text.lines().next().unwrap_or_default().to_owned();
-        let mutation =
-            |row: MutationRow| Mutation { id: row.id, command: row.command, failure: first_line(row.failure) };
-        Ok(rows.into_iter().map(mutation).collect())
-    }
-
-    async fn views_over(&self, node: &Node, name: &TableName) -> Result<Vec<TableName>, Error> {
-        let doing = format!("cannot look for views over {name}");
-        let columns = self.columns_of(node, "tables").await?;
-        let known =
-            ["dependencies_database", "dependencies_table"].iter().all(|name| columns.iter().any(|c| c == name));
-        let statement = if known { sql::views_known_to(name) } else { sql::views_naming(name) };
-        self.names(node, &doing, &statement).await
-    }
-
-    async fn tables_of_engine(&self, node: &Node, engine: &str) -> Result<Vec<TableName>, Error> {
-        self.names(node, &format!("cannot look for {engine} tables"), &sql::tables_of_engine(engine)).await
-    }
-
-    async fn may(&self, node: &Node, database: &str, rights: &[Privilege]) -> Result<Vec<Option<bool>>, Error> {
+    async fn rights_on(&self, node: &Node, database: &str, rights: &[Privilege]) -> Result<Vec<Option<bool>>, Error> {
         let doing = "cannot ask what the account may do";
         let mut answers = Vec::new();
         for right in rights {
@@ -117,6 +93,118 @@ impl Inspector for HttpWarehouse {
             Err(error) if error.code() == Some(SYNTAX_ERROR) => Ok(vec![None; rights.len()]),
             Err(error) => Err(error),
         }
+    }
+}
+
+async fn stored_bytes_of(
+    door: HttpWarehouse,
+    node: Node,
+    database: String,
+    names: Vec<String>,
+) -> Result<Found<u64>, Error> {
+    let rows: Vec<BytesRow> = door.rows(&node, "", &sql::stored_bytes(&database, &names), SHORT).await?;
+    Ok(rows.into_iter().map(|row| (row.table, row.bytes)).collect())
+}
+
+async fn mutations_of(
+    door: HttpWarehouse,
+    node: Node,
+    database: String,
+    names: Vec<String>,
+) -> Result<Found<Vec<Mutation>>, Error> {
+    let columns = door.columns_of(&node, "mutations").await?;
+    if columns.is_empty() {
+        return Ok(Found::new());
+    }
+    let has = |column: &str| columns.iter().any(|name| name == column);
+    let statement = sql::mutations(&database, &names, has("latest_fail_reason"), has("is_killed"));
+    let rows: Vec<MutationRow> = door.rows(&node, "", &statement, SHORT).await?;
+    let mut found: Found<Vec<Mutation>> = Found::new();
+    for row in rows {
+        let failure = row.failure.lines().next().unwrap_or_default().to_owned();
+        found.entry(row.table).or_default().push(Mutation { id: row.id, command: row.command, failure });
+    }
+    Ok(found)
+}
+
+async fn views_of(
+    door: HttpWarehouse,
+    node: Node,
+    database: String,
+    names: Vec<String>,
+) -> Result<Found<Vec<TableName>>, Error> {
+    let columns = door.columns_of(&node, "tables").await?;
+    let known = ["dependencies_database", "dependencies_table"].iter().all(|name| columns.iter().any(|c| c == name));
+    let statement = if known { sql::views_known_to(&database, &names) } else { sql::VIEWS.to_owned() };
+    let rows: Vec<ViewRow> = door.definitions(&node, "", &statement).await?;
+    let mut found: Found<Vec<TableName>> = Found::new();
+    for row in rows {
+        let view = TableName::new(&row.database, &row.name);
+        match known {
+            true => found.entry(row.of).or_default().push(view),
+            false => {
+                let named = names.iter().filter(|name| sql::names_table(&row.of, &TableName::new(&database, *name)));
+                named.for_each(|name| found.entry(name.clone()).or_default().push(view.clone()));
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[async_trait]
+impl Inspector for HttpWarehouse {
+    async fn clock(&self, node: &Node) -> Result<i64, Error> {
+        let rows: Vec<i64> = self.rows(node, "cannot ask for the time", sql::CLOCK, SHORT).await?;
+        Ok(rows.into_iter().next().unwrap_or_default())
+    }
+
+    async fn disks(&self, node: &Node, policy: &str) -> Result<Option<Vec<Disk>>, Error> {
+        let (door, asked) = (self.clone(), node.clone());
+        let ask = |policies: Vec<String>| async move {
+            let mut found = Found::new();
+            for policy in policies {
+                let disks = door.disks_of(&asked, &policy).await?;
+                found.insert(policy, disks);
+            }
+            Ok(found)
+        };
+        Ok(self.catalog.disks.ask(node, "disks", policy, ask).await?.flatten())
+    }
+
+    async fn stored_bytes(&self, node: &Node, name: &TableName) -> Result<u64, Error> {
+        let doing = format!("cannot read the parts of {name}");
+        let bytes = &self.catalog.stored_bytes;
+        Ok(self.of_table(bytes, (node, "stored bytes"), name, &doing, stored_bytes_of).await?.unwrap_or_default())
+    }
+
+    async fn mutations(&self, node: &Node, name: &TableName) -> Result<Vec<Mutation>, Error> {
+        let doing = format!("cannot list the mutations of {name}");
+        let mutations = &self.catalog.mutations;
+        Ok(self.of_table(mutations, (node, "mutations"), name, &doing, mutations_of).await?.unwrap_or_default())
+    }
+
+    async fn views_over(&self, node: &Node, name: &TableName) -> Result<Vec<TableName>, Error> {
+        let doing = format!("cannot look for views over {name}");
+        let views = &self.catalog.views;
+        Ok(self.of_table(views, (node, "views"), name, &doing, views_of).await?.unwrap_or_default())
+    }
+
+    async fn tables_of_engine(&self, node: &Node, engine: &str) -> Result<Vec<TableName>, Error> {
+        self.names(node, &format!("cannot look for {engine} tables"), &sql::tables_of_engine(engine)).await
+    }
+
+    async fn may(&self, node: &Node, database: &str, rights: &[Privilege]) -> Result<Vec<Option<bool>>, Error> {
+        let (door, asked, wanted) = (self.clone(), node.clone(), rights.to_vec());
+        let ask = |databases: Vec<String>| async move {
+            let mut found = Found::new();
+            for database in databases {
+                let answers = door.rights_on(&asked, &database, &wanted).await?;
+                found.insert(database, answers);
+            }
+            Ok(found)
+        };
+        let found = self.catalog.rights.ask(node, &format!("rights {rights:?}"), database, ask).await?;
+        Ok(found.unwrap_or_else(|| vec![None; rights.len()]))
     }
 
     async fn clusters(&self, node: &Node) -> Result<Vec<ClusterSeat>, Error> {

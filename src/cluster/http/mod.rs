@@ -73,8 +73,9 @@ pub struct HttpWarehouse {
     catalog: Catalog,
 }
 
-/// How long the first answer of a node may take before the node counts as unreachable.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the first answer of a node may take before the node counts as unreachable. Longer than the five seconds for which an old server lets
+/// a statement wait for a place (`queue_max_wait_ms`) before it says that it is full.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 
 impl HttpWarehouse {
     /// Connects as the configuration says, over HTTPS where a node is `secure`.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use clickhouse::{Client, Row};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 use crate::model::Node;
 use crate::sql::required_settings::{
@@ -30,6 +31,8 @@ const UNKNOWN_IDENTIFIER: u32 = 47;
 const NOT_SET: [u32; 3] = [115, 164, 452];
 /// Settings that a server has used up, and shows as if they were not set, when it is asked for them.
 const USED_UP: &[&str] = &["limit", "offset", "page", "filter", "select", "sort", "order"];
+/// So long the settings of an account are not asked for again where only a sign of life is wanted.
+const FRESH: Duration = Duration::from_secs(10);
 /// What stands for a value in force that the server does not tell.
 const UNTOLD: &str = "set";
 
@@ -42,6 +45,8 @@ pub(super) struct Profile {
     facts: ServerFacts,
     /// Those that must be set.
     corrections: Vec<Correction>,
+    /// When the server was asked.
+    asked: Instant,
     /// Columns of the server's own tables, by table, of those that were asked for.
     columns: Mutex<HashMap<String, Arc<Vec<String>>>>,
 }
@@ -97,7 +102,7 @@ impl Profile {
         }
         let corrections = corrections(&settings, &rules);
         let facts = ServerFacts { version: row.version, settings, setting_rules: rules };
-        Some(Self { facts, corrections, columns: Mutex::default() })
+        Some(Self { facts, corrections, asked: Instant::now(), columns: Mutex::default() })
     }
 
     /// The server, with its settings.
@@ -183,6 +188,13 @@ impl HttpWarehouse {
         let columns: Arc<Vec<String>> = Arc::new(self.rows(node, &doing, &sql::system_columns(table), SHORT).await?);
         known().insert(table.to_owned(), columns.clone());
         Ok(columns)
+    }
+
+    /// Whether the settings of our account were asked for lately.
+    pub(super) fn is_fresh(&self, node: &Node) -> bool {
+        let profiles = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = profiles.get(&key(node)).and_then(|cell| cell.get());
+        known.is_some_and(|profile| profile.asked.elapsed() < FRESH)
     }
 
     /// The server and its settings, asked anew.

@@ -101,6 +101,13 @@ impl Warehouse for HttpWarehouse {
         self.facts(node).await
     }
 
+    async fn answers(&self, node: &Node) -> Result<(), Error> {
+        match self.is_fresh(node) {
+            true => self.answers_now(node).await,
+            false => self.facts(node).await.map(drop),
+        }
+    }
+
     async fn context(&self, node: &Node) -> Result<ServerContext, Error> {
         self.ask_context(node).await
     }

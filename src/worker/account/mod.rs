@@ -5,19 +5,18 @@ pub(super) mod count;
 mod sources;
 mod targets;
 
-use futures::future::join_all;
-
 use crate::plan::TablePlan;
 use crate::protocol::account::Findings;
 use crate::protocol::{BatchState, Published, TableBoard};
 
 use super::site::Site;
+use super::together::all_tables;
 
 /// Settles the account of a task whose batches are all published.
 pub(super) async fn settle(site: &Site, boards: &[TableBoard]) -> Findings {
     let mut findings = Findings::default();
     let jobs = site.plans.iter().zip(boards).enumerate();
-    let sources = join_all(jobs.map(|(table, (plan, board))| sources::settle(site, table, plan, board)));
+    let sources = all_tables(jobs.map(|(table, (plan, board))| sources::settle(site, table, plan, board)));
     let (sources, targets) = tokio::join!(sources, targets::settle(site, boards));
     for part in sources.into_iter().chain([targets]) {
         findings.differences.extend(part.differences);

@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
-
 use crate::cluster::{Error, Remedy};
 use crate::model::{Node, PartitionId, TableName};
 use crate::protocol::account::{Expected, Findings, Placed};
@@ -14,6 +12,7 @@ use crate::protocol::{BatchRecord, TableBoard};
 use super::super::fleet::Fleet;
 use super::super::since::few;
 use super::super::site::Site;
+use super::super::together::all_tables;
 use super::count::target_rows;
 use super::published;
 
@@ -50,7 +49,7 @@ enum Count {
 pub(super) async fn settle(site: &Site, boards: &[TableBoard]) -> Findings {
     let mut findings = Findings::default();
     let places = places(site, boards, &mut findings);
-    let counts = join_all(places.iter().map(|place| place.count(site))).await;
+    let counts = all_tables(places.iter().map(|place| place.count(site))).await;
     let mut counted: BTreeSet<(usize, usize)> = BTreeSet::new();
     let mut silent = Vec::new();
     for (place, count) in places.iter().zip(counts) {

@@ -9,8 +9,6 @@ mod tables;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::future::join_all;
-
 use crate::cluster::{Inspector, Warehouse};
 use crate::keeper::Coordinator;
 use crate::protocol::{TaskId, TaskRecord};
@@ -22,6 +20,7 @@ use super::fleet::Fleet;
 use super::ledger::Ledger;
 use super::renew::is_new;
 use super::survey::{Fault, SettingsNotes, notes_on_settings, refuse_lossy_conversions, survey_all};
+use super::together::all_tables;
 
 pub use nodes::{About, Left, NodeFacts};
 pub use tables::{Expiry, PlanFacts, SourceFacts, TableFacts, TargetFacts};
@@ -177,7 +176,7 @@ async fn look(
     observed.settings = notes_on_settings(&fleet, &task);
     let stored_plans = ledger.filter(|_| record.as_ref().is_some_and(|record| record.planned));
     let (fleet, task) = (&fleet, &task);
-    observed.tables = join_all(surveys.into_iter().map(|survey| async move {
+    observed.tables = all_tables(surveys.into_iter().map(|survey| async move {
         tables::Looker { fleet, inspector: request.inspector.as_ref(), task, survey: &survey }.look(stored_plans).await
     }))
     .await;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::StreamExt;
-use futures::future::{join_all, try_join_all};
+use futures::future::join_all;
 
 use crate::cluster::Error;
 use crate::model::{Node, TableName};
@@ -92,8 +92,7 @@ impl Cleaner {
         if !record.planned {
             return Ok(Standing::NotPlanned);
         }
-        let plans = try_join_all((0..self.task.tables.len()).map(|table| self.ledger.plan(table))).await;
-        match plans {
+        match self.ledger.plans(self.task.tables.len()).await {
             Ok(plans) => self.ledger.refresh(&mut self.cache, &plans).await?,
             // No run could go on from such records; what is on the servers can be removed all the same.
             Err(error @ LedgerError::Damaged { .. }) => tracing::warn!("{error}"),

@@ -205,8 +205,8 @@ impl Attempt<'_> {
         let shard = self.site.source_shard(self.piece.table, share.shard);
         let mut first = None;
         for node in self.site.fleet.in_order(&shard, self.piece.piece) {
-            match self.site.fleet.warehouse.server(&node).await {
-                Ok(_) => return Ok(Source { node, share }),
+            match self.site.fleet.warehouse.answers(&node).await {
+                Ok(()) => return Ok(Source { node, share }),
                 Err(error) => {
                     self.site.fleet.suspect(&node);
                     first = first.or(Some(error));

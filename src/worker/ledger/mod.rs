@@ -15,28 +15,28 @@
 //! | `claims/…` | who copies or publishes what, ephemeral | with the record, in one commit |
 //! | `order` | what a person told all workers: [`Order`](crate::protocol::Order); absent: work | by verbs |
 //! | `on_servers/<address>#<number>` | who works on a server, ephemeral; where the task limits that | before and after an attempt |
+//!
+//! A record that is long, such as the task's with thousands of tables, is compressed (see [`packed`]).
 
 mod cleaning;
 mod order;
+mod packed;
 mod plans;
 mod servers;
 mod work;
 
 use std::sync::Arc;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::keeper::{Change, Conflict, Error, Op, Session, Stored, Version, ensure_path};
-use crate::plan::MOST_PARTITIONS;
 use crate::protocol::TaskRecord;
 
 pub use cleaning::Forgotten;
+use packed::{encoded, parsed};
 pub use plans::footprint;
-pub use work::{Cache, ClaimChange, status_text};
+pub use work::{Cache, ClaimChange, Processed, status_text};
 
-/// The number of partitions of a batch has so many binary digits at the most.
-const PROCESSED_BITS: usize = (usize::BITS - MOST_PARTITIONS.leading_zeros()) as usize;
 /// So many bytes of a plan go into a node: ZooKeeper takes less than 1 MiB.
 const CHUNK: usize = 512 << 10;
 /// So many bytes or steps go into one commit.
@@ -280,13 +280,4 @@ pub(super) const PLACES_VERSION: &str = "task_active_workers_version";
 fn versioned<T: DeserializeOwned>(path: String, stored: Option<Stored>) -> Result<Versioned<T>, LedgerError> {
     let stored = stored.ok_or_else(|| LedgerError::Damaged { path: path.clone(), why: "it is gone".into() })?;
     Ok(Versioned { value: parsed(&path, &stored.data)?, version: stored.version })
-}
-
-/// Records are of types that always have a JSON form; an empty text could not be read back and would be noticed.
-fn encoded<T: Serialize>(value: &T) -> Vec<u8> {
-    serde_json::to_vec(value).unwrap_or_default()
-}
-
-fn parsed<T: DeserializeOwned>(path: &str, data: &[u8]) -> Result<T, LedgerError> {
-    serde_json::from_slice(data).map_err(|error| LedgerError::Damaged { path: path.to_owned(), why: error.to_string() })
 }

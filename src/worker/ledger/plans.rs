@@ -1,11 +1,12 @@
 //! Plans, and what earlier passes have copied: stored in chunks.
 
-use crate::keeper::{Op, ensure_path};
+use crate::keeper::{Op, Stored, ensure_path};
 use crate::plan::{Earlier, TablePlan};
 use crate::protocol::{BatchRecord, PieceRecord, TaskRecord, groups};
 
 use super::super::fault_point::fault_point;
-use super::{CHUNK, EARLIER, Ledger, LedgerError, PROCESSED_BITS, encoded, parsed};
+use super::work::processed_bits;
+use super::{CHUNK, EARLIER, Ledger, LedgerError, encoded, parsed};
 
 /// No plan has more chunks: gigabytes.
 const MOST_CHUNKS: usize = 10_000;
@@ -14,30 +15,49 @@ const MOST_CHUNKS: usize = 10_000;
 pub fn footprint(plan: &TablePlan) -> (usize, usize) {
     let pieces_of: Vec<_> = plan.batches.iter().map(|batch| batch.pieces.clone()).collect();
     let bytes = encoded(plan).len();
-    (groups(&pieces_of).len() + plan.batches.len() + PROCESSED_BITS + bytes.div_ceil(CHUNK), bytes)
+    (groups(&pieces_of).len() + plan.batches.len() + processed_bits(plan) + bytes.div_ceil(CHUNK), bytes)
 }
 
 impl Ledger {
-    /// Stores the plan of a table with a fresh record for each of its pieces and batches. The plan is there when its first
-    /// chunk is: that comes last.
-    pub async fn store_plan(&self, table: usize, plan: &TablePlan, batches: &[BatchRecord]) -> Result<(), LedgerError> {
+    /// Stores the plans of all tables, in their order, with a fresh record for each of their pieces and batches. A plan is there when
+    /// its first chunk is: that comes last.
+    pub async fn store_plans(&self, plans: &[(&TablePlan, Vec<BatchRecord>)]) -> Result<(), LedgerError> {
         // What an earlier planner left before it died.
         for name in ["plan", "pieces", "batches", "processed"] {
-            let own = format!("{table}.");
-            self.delete_children(name, |child| child.starts_with(&own)).await?;
+            self.delete_children(name, |_| true).await?;
         }
-        let mut ops = Vec::new();
-        let pieces_of: Vec<_> = plan.batches.iter().map(|batch| batch.pieces.clone()).collect();
-        for (group, pieces) in groups(&pieces_of).into_iter().enumerate() {
-            let records = vec![PieceRecord::default(); pieces.len()];
-            ops.push(Op::create(self.group_path(table, group), encoded(&records)));
+        let (mut ops, mut chunks, mut heads) = (Vec::new(), Vec::new(), Vec::new());
+        for (table, (plan, batches)) in plans.iter().enumerate() {
+            let pieces_of: Vec<_> = plan.batches.iter().map(|batch| batch.pieces.clone()).collect();
+            for (group, pieces) in groups(&pieces_of).into_iter().enumerate() {
+                let records = vec![PieceRecord::default(); pieces.len()];
+                ops.push(Op::create(self.group_path(table, group), encoded(&records)));
+            }
+            for (batch, record) in batches.iter().enumerate() {
+                ops.push(Op::create(self.batch_path(table, batch), encoded(record)));
+            }
+            ops.extend((0..processed_bits(plan)).map(|bit| Op::create(self.processed_path(table, bit), Vec::new())));
+            let (head, others) = self.chunk_ops(&format!("plan/{table}"), &encoded(*plan));
+            heads.push(head);
+            chunks.extend(others);
         }
-        for (batch, record) in batches.iter().enumerate() {
-            ops.push(Op::create(self.batch_path(table, batch), encoded(record)));
+        for step in [ops, chunks, heads] {
+            self.commit_all(step).await?;
         }
-        ops.extend((0..PROCESSED_BITS).map(|bit| Op::create(self.processed_path(table, bit), Vec::new())));
-        self.commit_all(ops).await?;
-        self.store_chunks(&format!("plan/{table}"), &encoded(plan)).await
+        Ok(())
+    }
+
+    /// The plans of so many tables.
+    pub async fn plans(&self, tables: usize) -> Result<Vec<TablePlan>, LedgerError> {
+        let firsts: Vec<String> = (0..tables).map(|table| self.chunk_path(&format!("plan/{table}"), 0)).collect();
+        let found = self.session.get_many(&firsts).await?;
+        let mut plans = Vec::new();
+        for (table, (path, first)) in firsts.iter().zip(found).enumerate() {
+            let missing = || LedgerError::Damaged { path: path.clone(), why: "it is missing".into() };
+            let text = self.joined(&format!("plan/{table}"), first).await?.ok_or_else(missing)?;
+            plans.push(parsed(path, &text)?);
+        }
+        Ok(plans)
     }
 
     /// The plan of a table.
@@ -89,18 +109,31 @@ impl Ledger {
 
     /// Stores a text that may be too long for one node. It is there when its first chunk is: that comes last.
     async fn store_chunks(&self, name: &str, text: &[u8]) -> Result<(), LedgerError> {
+        let (head, others) = self.chunk_ops(name, text);
+        self.commit_all(others).await?;
+        self.commit_all(vec![head]).await
+    }
+
+    /// The steps that store a text: the first chunk, which comes last, and the others.
+    fn chunk_ops(&self, name: &str, text: &[u8]) -> (Op, Vec<Op>) {
         let chunks: Vec<&[u8]> = text.chunks(CHUNK).collect();
         let others = chunks.iter().enumerate().skip(1);
-        self.commit_all(others.map(|(n, chunk)| Op::create(self.chunk_path(name, n), *chunk)).collect()).await?;
+        let others = others.map(|(n, chunk)| Op::create(self.chunk_path(name, n), *chunk)).collect();
         let first = chunks.first().copied().unwrap_or_default();
         let head = format!("{}\n", chunks.len()).into_bytes();
-        self.commit_all(vec![Op::create(self.chunk_path(name, 0), [head.as_slice(), first].concat())]).await
+        (Op::create(self.chunk_path(name, 0), [head.as_slice(), first].concat()), others)
     }
 
     async fn chunks(&self, name: &str) -> Result<Option<Vec<u8>>, LedgerError> {
+        let first = self.session.get(&self.chunk_path(name, 0)).await?;
+        self.joined(name, first).await
+    }
+
+    /// A text from its first chunk and the others.
+    async fn joined(&self, name: &str, first: Option<Stored>) -> Result<Option<Vec<u8>>, LedgerError> {
         let path = self.chunk_path(name, 0);
         let damaged = |why: &str| LedgerError::Damaged { path: path.clone(), why: why.to_owned() };
-        let Some(first) = self.session.get(&path).await? else { return Ok(None) };
+        let Some(first) = first else { return Ok(None) };
         let newline = first.data.iter().position(|byte| *byte == b'\n').ok_or_else(|| damaged("it has no head"))?;
         let head = std::str::from_utf8(&first.data[..newline]).ok().and_then(|text| text.parse::<usize>().ok());
         let count = head.ok_or_else(|| damaged("its head is no number"))?;

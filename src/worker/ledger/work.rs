@@ -6,14 +6,14 @@ use std::ops::Range;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::keeper::{Change, Error, Op, Stored};
+use crate::keeper::{Change, Error, Op};
 use crate::plan::TablePlan;
 use crate::protocol::{
     BatchRecord, BatchRef, BatchState, GroupRef, Job, Liking, Next, Outlook, PieceRecord, PieceRef, TableBoard, groups,
     job_of_claim,
 };
 
-use super::{Ledger, LedgerError, Outcome, PROCESSED_BITS, Versioned, encoded, versioned};
+use super::{Ledger, LedgerError, Outcome, Versioned, encoded, versioned};
 
 /// All records of the tables, as last seen.
 #[derive(Debug, Default)]
@@ -145,19 +145,17 @@ impl Ledger {
                 cache.batches.push(Vec::new());
             }
         }
+        let (mut groups, mut batches) = (Vec::new(), Vec::new());
         for (table, plan) in plans.iter().enumerate() {
             let open = |n: &usize| cache.batches[table].get(*n).is_none_or(|batch| !batch.value.is_done());
-            let batches: Vec<usize> = (0..plan.batches.len()).filter(open).collect();
+            batches.extend((0..plan.batches.len()).filter(open).map(|batch| BatchRef { table, batch }));
             let open = |n: &usize| match cache.groups[table].get(*n) {
                 Some(group) => group.value.iter().any(|piece| piece.copied().is_none()) || cache.has_void(table, *n),
                 None => true,
             };
-            let groups: Vec<usize> = (0..cache.layout[table].len()).filter(open).collect();
-            let groups: Vec<GroupRef> = groups.into_iter().map(|group| GroupRef { table, group }).collect();
-            let batches: Vec<BatchRef> = batches.into_iter().map(|batch| BatchRef { table, batch }).collect();
-            self.read_records(cache, &groups, &batches).await?;
+            groups.extend((0..cache.layout[table].len()).filter(open).map(|group| GroupRef { table, group }));
         }
-        Ok(())
+        self.read_records(cache, &groups, &batches).await
     }
 
     /// Reads some groups, their batches, and what is claimed.
@@ -324,24 +322,47 @@ impl Ledger {
     /// Counts partitions as processed, in the commit that records it: so many are set that their number is the sum of the
     /// powers of two that the nodes stand for. Nobody is in anybody's way: no version is compared, the version is the count.
     fn count_processed(&self, table: usize, partitions: usize) -> impl Iterator<Item = Op> + '_ {
-        let bits = (0..PROCESSED_BITS).filter(move |bit| partitions & (1 << bit) != 0);
+        let digits = (usize::BITS - partitions.leading_zeros()) as usize;
+        let bits = (0..digits).filter(move |bit| partitions & (1 << bit) != 0);
         bits.map(move |bit| Op::set(self.processed_path(table, bit), Vec::new(), None))
     }
 
-    /// How many partitions of a table are recorded as done.
-    async fn processed(&self, table: usize) -> Result<usize, LedgerError> {
-        let paths: Vec<String> = (0..PROCESSED_BITS).map(|bit| self.processed_path(table, bit)).collect();
+    /// Reads how many partitions of each table are recorded as done, of those tables that had any left.
+    async fn count_again(&self, processed: &mut Processed, plans: &[TablePlan]) -> Result<(), LedgerError> {
+        processed.0.resize(plans.len(), 0);
+        let open = |(table, plan): &(usize, &TablePlan)| processed.0[*table] < plan.partitions.len();
+        let nodes: Vec<(usize, usize)> = plans
+            .iter()
+            .enumerate()
+            .filter(open)
+            .flat_map(|(table, plan)| (0..processed_bits(plan)).map(move |bit| (table, bit)))
+            .collect();
+        let paths: Vec<String> = nodes.iter().map(|(table, bit)| self.processed_path(*table, *bit)).collect();
         let found = self.session.get_many(&paths).await?;
-        let counted = |(bit, stored): (usize, Option<Stored>)| (stored.map_or(0, |it| it.version) as usize) << bit;
-        Ok(found.into_iter().enumerate().map(counted).sum())
+        let mut counted: BTreeMap<usize, usize> = BTreeMap::new();
+        for ((table, bit), stored) in nodes.into_iter().zip(found) {
+            *counted.entry(table).or_default() += (stored.map_or(0, |it| it.version) as usize) << bit;
+        }
+        counted.into_iter().for_each(|(table, count)| processed.0[table] = count);
+        Ok(())
     }
 
-    /// Writes `/status` as the original did.
-    pub async fn write_status(&self, plans: &[TablePlan]) -> Result<(), LedgerError> {
-        let mut counts = BTreeMap::new();
-        for (table, plan) in plans.iter().enumerate() {
-            counts.insert(plan.name.clone(), (plan.partitions.len(), self.processed(table).await?));
-        }
-        self.settle(vec![Op::set(self.path("status"), status_text(&counts), None)]).await.map(drop)
+    /// Writes `/status` as the original did. `processed` is what was counted the last time.
+    pub async fn write_status(&self, plans: &[TablePlan], processed: &mut Processed) -> Result<(), LedgerError> {
+        self.count_again(processed, plans).await?;
+        let counts =
+            plans.iter().zip(&processed.0).map(|(plan, done)| (plan.name.clone(), (plan.partitions.len(), *done)));
+        let text = status_text(&counts.collect());
+        self.settle(vec![Op::set(self.path("status"), text, None)]).await.map(drop)
     }
+}
+
+/// How many partitions of each table were recorded as done when they were counted last.
+#[derive(Debug, Default)]
+pub struct Processed(Vec<usize>);
+
+/// How many nodes count the partitions of a table that are done: the number of partitions of its largest batch has so many binary digits.
+pub(super) fn processed_bits(plan: &TablePlan) -> usize {
+    let largest = plan.batches.iter().map(|batch| batch.partitions.len()).max().unwrap_or(0);
+    (usize::BITS - largest.leading_zeros()) as usize
 }

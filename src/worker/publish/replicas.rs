@@ -48,7 +48,7 @@ impl Publication<'_> {
     ) -> Result<Option<String>, AttemptError> {
         let warehouse = &self.site.fleet.warehouse;
         let table = &part.target.name;
-        if let Err(error) = warehouse.server(node).await {
+        if let Err(error) = warehouse.answers(node).await {
             return Ok(Some(format!(
                 "replica {node} of {table} did not answer ({}): it fetches its rows when it is back",
                 error.kind
@@ -116,7 +116,7 @@ impl Publication<'_> {
     async fn until_lost(&self, node: &Node) -> Error {
         let mut silent = 0;
         loop {
-            match self.site.fleet.warehouse.server(node).await {
+            match self.site.fleet.warehouse.answers(node).await {
                 Ok(_) => silent = 0,
                 Err(error) if silent + 1 == BAD_LOOKS => return error,
                 Err(_) => silent += 1,

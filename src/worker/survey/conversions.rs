@@ -11,6 +11,7 @@ use crate::sql::{DefaultKind, LossTest, PartitionFilter, Selection, loss_test, q
 use crate::task::{TableJob, Task};
 
 use super::super::fleet::Fleet;
+use super::super::together::all_tables;
 use super::super::wishes::source_wishes;
 use super::{Fault, Survey};
 
@@ -23,7 +24,7 @@ const SHOWN: usize = 60;
 /// Counts the values that the conversions of all surveyed tables would lose. Returns a fault for each column where the task does
 /// not allow it; the surveys get remarks on those where it does.
 pub async fn refuse_lossy_conversions(fleet: &Fleet, task: &Task, surveys: &mut [Survey]) -> Vec<Fault> {
-    let found = join_all(surveys.iter().map(|survey| async {
+    let found = all_tables(surveys.iter().map(|survey| async {
         let enabled = survey.enabled.as_ref();
         let enabled = enabled.map(|texts| texts.iter().cloned().map(PartitionValue).collect());
         lossy_conversions(fleet, task, survey, enabled).await

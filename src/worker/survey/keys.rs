@@ -86,11 +86,12 @@ impl Surveyor<'_> {
         if !faults.is_empty() {
             return Err(faults);
         }
-        // `tuple()` is no expression that 18.16 would evaluate. What names columns that the target computes, only the target can.
-        let can_be_asked = |(_, text): &(String, String)| {
-            !key_elements(text).is_empty() && !left.iter().any(|column| names_column(text, column))
-        };
-        for (place, text) in target.engine.expressions().into_iter().filter(can_be_asked) {
+        let asked = asked_of_source(target, left);
+        if let Some(key) = self.types_of_keys(node, &rows, target, &asked).await {
+            return self.supported(key);
+        }
+        // One of them is refused: which one is told by asking for each.
+        for (place, text) in asked {
             let checked = match Expression::parse(&text) {
                 Ok(expression) => self
                     .types(node, Some(&rows), &[format!("({expression})")], &format!("engine: {place}"))
@@ -108,11 +109,32 @@ impl Surveyor<'_> {
             return Ok(Vec::new());
         }
         let types = self.types(node, Some(&rows), &elements, "engine: PARTITION BY").await?;
-        let key: Vec<KeyElement> = elements
-            .into_iter()
-            .zip(types)
-            .map(|(expression, type_name)| KeyElement { expression, type_name })
-            .collect();
+        self.supported(typed(elements, types))
+    }
+
+    /// Returns the target's partition key with its types, and checks every expression of its engine, by one statement. `None`
+    /// where the server refuses any.
+    async fn types_of_keys(
+        &self,
+        node: &Node,
+        rows: &Selection,
+        target: &TableDefinition,
+        asked: &[(String, String)],
+    ) -> Option<Vec<KeyElement>> {
+        let checked: Result<Vec<String>, _> =
+            asked.iter().map(|(_, text)| Expression::parse(text).map(|one| format!("({one})"))).collect();
+        let elements = target.engine.partition_key().map(|key| key_elements(&key)).unwrap_or_default();
+        let all: Vec<String> = elements.iter().cloned().chain(checked.ok()?).collect();
+        if all.is_empty() {
+            return Some(Vec::new());
+        }
+        let mut types = self.fleet.warehouse.types(node, Some(rows), &all).await.ok()?;
+        types.truncate(elements.len());
+        (types.len() == elements.len()).then(|| typed(elements, types))
+    }
+
+    /// Refuses partition keys of types that cannot be copied.
+    fn supported(&self, key: Vec<KeyElement>) -> Result<Vec<KeyElement>, Vec<Fault>> {
         if let Some(nullable) = key.iter().find(|element| element.type_name.contains("Nullable(")) {
             return Err(vec![self.task(
                 "engine",
@@ -140,7 +162,7 @@ impl Surveyor<'_> {
             return Ok(());
         }
         for node in missing {
-            let known = self.fleet.warehouse.merge_tree_settings(node).await;
+            let known = self.fleet.merge_tree_settings(node).await;
             if known.map_err(|error| vec![self.world(&error.to_string())])?.contains(FLOATS_ALLOWED) {
                 return Err(vec![self.task(
                     "engine",
@@ -270,4 +292,18 @@ impl Surveyor<'_> {
             }]
         })
     }
+}
+
+/// The expressions of an engine, with their places, that the source is asked about. 18.16 would not evaluate `tuple()`; and what names
+/// columns that the target computes, only the target can.
+fn asked_of_source(target: &TableDefinition, left: &[String]) -> Vec<(String, String)> {
+    let asked = |(_, text): &(String, String)| {
+        !key_elements(text).is_empty() && !left.iter().any(|column| names_column(text, column))
+    };
+    target.engine.expressions().into_iter().filter(asked).collect()
+}
+
+fn typed(expressions: Vec<String>, types: Vec<String>) -> Vec<KeyElement> {
+    let element = |(expression, type_name)| KeyElement { expression, type_name };
+    expressions.into_iter().zip(types).map(element).collect()
 }

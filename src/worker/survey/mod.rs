@@ -18,7 +18,6 @@ mod zones;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures::future::join_all;
 use sha2::{Digest, Sha256};
 
 use crate::model::{Cluster, Node, Way};
@@ -28,6 +27,7 @@ use crate::task::{IfTargetNotEmpty, TableJob, Task, Verify};
 
 use super::carried::Carried;
 use super::fleet::Fleet;
+use super::together::all_tables;
 
 pub(super) use conversions::lossy_conversions;
 pub use conversions::refuse_lossy_conversions;
@@ -110,7 +110,7 @@ pub async fn survey(fleet: &Fleet, task: &Task) -> Result<Vec<Survey>, Vec<Fault
 
 /// The same, with what was found out of the table jobs that nothing is wrong with.
 pub async fn survey_all(fleet: &Fleet, task: &Task) -> (Vec<Survey>, Vec<Fault>) {
-    let surveys = join_all(
+    let surveys = all_tables(
         task.tables.iter().enumerate().map(|(at, job)| async move { Surveyor { fleet, task, job, at }.look().await }),
     );
     let (surveys, (same, remarks)) = tokio::join!(surveys, identity::identify(fleet, task));

@@ -32,7 +32,11 @@ impl Surveyor<'_> {
                 )));
             }
             for error in errors {
-                tracing::warn!(node = error.node, "{error}; the copy goes on without this replica");
+                // Once, whatever the number of table jobs.
+                let line = format!("{error}; the copy goes on without this replica");
+                if self.fleet.ways.is_news(&line) {
+                    tracing::warn!(node = error.node, "{line}");
+                }
             }
             live.push(nodes.into_iter().map(|(_, node)| node).collect());
         }

@@ -33,6 +33,8 @@ pub struct Launch<'a> {
     runs: bool,
     /// Whether its standard error is a terminal.
     on_terminal: bool,
+    /// How many files it may have open, where that is not as usual.
+    files: Option<u32>,
 }
 
 impl<'a> Launch<'a> {
@@ -46,6 +48,7 @@ impl<'a> Launch<'a> {
             keeper: true,
             runs: true,
             on_terminal: false,
+            files: None,
         }
     }
 
@@ -84,6 +87,12 @@ impl<'a> Launch<'a> {
         self
     }
 
+    /// It may have so many files open (`ulimit -n`).
+    pub fn files(mut self, number: u32) -> Self {
+        self.files = Some(number);
+        self
+    }
+
     /// Its standard error is a terminal, of [`SCREEN`].
     pub fn on_terminal(mut self) -> Self {
         self.on_terminal = true;
@@ -115,6 +124,9 @@ impl<'a> Launch<'a> {
         if let Some(file) = &self.task_file {
             self.command.arg("--task-file").arg(file);
         }
+        if let Some(files) = self.files {
+            self.command = limited(&self.command, files);
+        }
         self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let screen = self.on_terminal.then(|| {
             let (ws_row, ws_col) = SCREEN;
@@ -137,6 +149,18 @@ impl<'a> Launch<'a> {
     pub fn run(self) -> Ended {
         self.start().ends()
     }
+}
+
+/// The same command with so many files; the shell gives its place to it.
+fn limited(command: &Command, files: u32) -> Command {
+    let mut limited = Command::new("sh");
+    limited.arg("-c").arg(format!("ulimit -n {files} && exec \"$0\" \"$@\"")).arg(command.get_program());
+    limited.args(command.get_args());
+    limited.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(dir) = command.get_current_dir() {
+        limited.current_dir(dir);
+    }
+    limited
 }
 
 /// A process of the program. Dropped, it is killed.
