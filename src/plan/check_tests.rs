@@ -53,6 +53,7 @@ fn table() -> TablePlan {
         raw: Vec::new(),
         values: vec!["`id`".into(), "`d`".into()],
         condition: Some("id != 3".into()),
+        left: Vec::new(),
     };
     TablePlan {
         columns: vec!["id".into(), "d".into()],
