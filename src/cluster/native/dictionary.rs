@@ -9,7 +9,9 @@
 //!
 //! # Why dictionaries are dealt and not cast away
 //! The SELECT could cast each column to its ordinary type. 25.8 casts back when it takes such rows in; 18.16 does not (code 368,
-//! "Bad cast from type DB::ColumnString to DB::ColumnLowCardinality"), and the rows would be larger on their way.
+//! "Bad cast from type DB::ColumnString to DB::ColumnLowCardinality"). The rows would be larger on their way, too. Measured on 25.8 with
+//! 3,000,000 values in blocks of 65,409, as a dictionary and as a String: 1,000 distinct texts of 3 bytes: 6 and 12 MB (packed 0.3 and
+//! 0.2 MB); 20,000 of 25 bytes: 32 and 79 MB (packed 22 and 60); all distinct: 85 and 79 MB (packed 66 and 60).
 //!
 //! # Why what is dealt is exact
 //! Nothing is decoded. Where keys are few beside the values, each receiver gets all keys of the block as they were sent, and the
