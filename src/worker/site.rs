@@ -340,8 +340,8 @@ impl Site {
         Ok(carried)
     }
 
-    /// Whether what is relayed from a source must be dealt, to a single target too: see [`Carried::needs_dealing`].
-    pub async fn needs_dealing(&self, table: usize, from: &Node) -> Result<bool, Error> {
+    /// Whether what is relayed from a source must be dealt, to a single target too.
+    pub(super) async fn needs_dealing(&self, table: usize, from: &Node) -> Result<bool, Error> {
         let release = self.fleet.facts(from).await?.release();
         Ok(self.carried(table, from).await?.needs_dealing(release).is_some())
     }

@@ -100,7 +100,7 @@ pub fn is_dealable(type_name: &str) -> bool {
 }
 
 /// Returns whether a type has LowCardinality within arrays. 18.16 and older write such columns so that no server can read them
-/// where all arrays of a block are empty; see [`Inlet::writes_empty_dictionaries`](super::Inlet::writes_empty_dictionaries).
+/// where all arrays of a block are empty.
 pub fn has_dictionary_in_array(type_name: &str) -> bool {
     Shape::of(type_name).is_some_and(|shape| shape.has_dictionary_in_array())
 }
