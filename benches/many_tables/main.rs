@@ -150,6 +150,8 @@ fn write_files(lab: &Lab, options: &Options, dir: &Path) {
 /// Statements that the servers have run, and requests that ZooKeeper has received.
 fn counts(lab: &Lab) -> (u64, u64) {
     let statements = lab.servers().iter().map(|server| {
+        // There is no log before the first statement.
+        server.query("SELECT 1").unwrap();
         server.query("SYSTEM FLUSH LOGS").unwrap();
         let count = server.value("SELECT count() FROM system.query_log WHERE type != 1").unwrap();
         count.parse::<u64>().unwrap()

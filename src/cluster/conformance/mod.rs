@@ -29,6 +29,7 @@ macro_rules! warehouse_conformance {
             a_transfer_gives_each_column_its_value,
             a_transfer_of_nothing_is_done,
             a_definition_comes_back_as_it_was_written,
+            what_is_asked_of_many_tables_at_once_is_what_each_one_says,
             rows_are_counted_alike_in_every_way,
             a_transfer_lands_the_chosen_rows_on_their_shard,
             a_relay_deals_each_row_to_its_slot,

@@ -251,6 +251,40 @@ pub async fn expressions_have_types_or_codes(at: &Place<'_>) {
     assert!(!facts.is_read_only() && facts.release() > (0, 0), "{facts:?}");
 }
 
+/// All at the same time, with one that is not there: each gets its own answer, the same as when it is asked for alone.
+pub async fn what_is_asked_of_many_tables_at_once_is_what_each_one_says(at: &Place<'_>) {
+    at.databases().await;
+    let of = at.of;
+    of.answers(&at.one).await.unwrap();
+    let mut names = vec![at.name("no")];
+    for (name, months) in [("a", 1), ("b", 2), ("it's `c`", 3)] {
+        names.push(at.filled(name, months).await);
+    }
+    names.push(at.create(&at.one, "empty", ENGINE).await);
+    let asked = |name| async move {
+        let (table, parts, list) =
+            tokio::try_join!(of.table(&at.one, name), of.parts(&at.one, name), of.part_list(&at.one, name))?;
+        let mut rows: Vec<(String, u64)> = parts.into_iter().map(|part| (part.id.0, part.rows)).collect();
+        rows.sort();
+        let mut parts: Vec<String> = list.parts.into_iter().map(|part| part.name).collect();
+        parts.sort();
+        Ok::<_, Error>((table, rows, list.table, parts))
+    };
+    let together = futures::future::join_all(names.iter().map(asked)).await;
+    for (name, together) in names.iter().zip(together) {
+        let (table, rows, mark, parts) = together.unwrap();
+        assert_eq!(table.as_ref().map(|table| &table.name), (*name != names[0]).then_some(name));
+        assert_eq!((table, rows, mark, parts), asked(name).await.unwrap(), "{name}");
+    }
+    let months: Vec<usize> =
+        futures::future::join_all(names.iter().map(|name| async move { of.parts(&at.one, name).await.unwrap().len() }))
+            .await;
+    assert_eq!(months, [0, 1, 2, 2, 0]);
+    // A table that was made after the answer is found.
+    let late = at.create(&at.one, "no", ENGINE).await;
+    assert!(of.table(&at.one, &late).await.unwrap().is_some());
+}
+
 pub async fn a_node_reaches_another(at: &Place<'_>) {
     at.of.reaches(&at.one, &at.two).await.unwrap();
 }
