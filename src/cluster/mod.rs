@@ -8,7 +8,8 @@
 //!
 //! # Timeouts
 //! Everything but [`Warehouse::transfer`] and the statements on partitions has a bound of its own (see [`http`]). Those run
-//! as long as they must; the caller decides when to give up.
+//! as long as they must; the caller decides when to give up. The bound begins when a request is sent: before that it waits for its
+//! turn, and up to ten minutes for a server that is full.
 
 #[doc(hidden)]
 #[allow(missing_docs)] // tests, named by what they check

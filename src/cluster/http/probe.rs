@@ -56,11 +56,16 @@ impl Probe for HttpWarehouse {
     async fn hold_mark(&self, node: &Node, mark: &str, settings: &Settings) -> Result<(), Error> {
         let endable = settings.iter().any(|(name, _)| name == "max_block_size");
         let statement = sql::hold_mark(mark, endable);
-        let mut query = self.entered(&self.fresh, node).query_raw(&statement).with_setting("query_id", mark);
-        for (name, value) in settings {
-            query = query.with_setting(name, value);
+        // Without a permit: each account has one, and looks for it must get through meanwhile.
+        let (doing, mut waiting) = ("cannot run a statement by which the server is told", Waiting::new(Share::Count));
+        loop {
+            let query = self.entered(&self.fresh, node).query_raw(&statement).with_setting("query_id", mark);
+            let query = settings.iter().fold(query, |query, (name, value)| query.with_setting(name, value));
+            match self.once(node, doing, Some(SHORT), false, query.execute()).await {
+                Err((error, Some(refusal))) => self.wait_for_a_place(node, &mut waiting, refusal, error).await?,
+                answer => return answer.map_err(|(error, _)| error),
+            }
         }
-        self.bounded(node, "cannot run a statement by which the server is told", SHORT, query.execute()).await
     }
 
     async fn end_mark(&self, node: &Node, mark: &str) -> Result<(), Error> {

@@ -16,7 +16,7 @@
 //! | `order` | what a person told all workers: [`Order`](crate::protocol::Order); absent: work | by verbs |
 //! | `on_servers/<address>#<number>` | who works on a server, ephemeral; where the task limits that | before and after an attempt |
 //!
-//! A record that is long, such as the task's with thousands of tables, is compressed (see [`packed`]).
+//! A record that is long, such as the task's with thousands of tables, is compressed (see `packed.rs`).
 
 mod cleaning;
 mod order;
