@@ -110,8 +110,13 @@ pub async fn survey(fleet: &Fleet, task: &Task) -> Result<Vec<Survey>, Vec<Fault
 
 /// The same, with what was found out of the table jobs that nothing is wrong with.
 pub async fn survey_all(fleet: &Fleet, task: &Task) -> (Vec<Survey>, Vec<Fault>) {
+    let identity = identity_of(task);
+    let identity = identity.as_str();
     let surveys = all_tables(
-        task.tables.iter().enumerate().map(|(at, job)| async move { Surveyor { fleet, task, job, at }.look().await }),
+        task.tables
+            .iter()
+            .enumerate()
+            .map(|(at, job)| async move { Surveyor { fleet, task, job, at, identity }.look().await }),
     );
     let (surveys, (same, remarks)) = tokio::join!(surveys, identity::identify(fleet, task));
     let mut found: Vec<Survey> = Vec::new();
@@ -191,6 +196,8 @@ pub(super) struct Surveyor<'a> {
     task: &'a Task,
     job: &'a TableJob,
     at: usize,
+    /// See [`identity_of`].
+    identity: &'a str,
 }
 
 impl Surveyor<'_> {
@@ -307,7 +314,7 @@ impl Surveyor<'_> {
         if let Some(definition) = &existing.definition {
             return Ok(definition.clone());
         }
-        let uuid = new_identity(self.task, self.job);
+        let uuid = new_identity(self.identity, self.job);
         let engine = match engine {
             Some(engine) => engine.for_new_table(&self.job.target, &uuid, false),
             None => {
@@ -338,13 +345,19 @@ pub(super) fn no_clone(why: &str) -> String {
     format!("clone does not work: {why}. Without <transfer> the worker looks for another way")
 }
 
-/// The identity of a table that the task makes, for a path with `{uuid}`: the same each time the task is read, and another
-/// one for each table and each cluster.
-fn new_identity(task: &Task, job: &TableJob) -> String {
-    let mut hash = Sha256::new_with_prefix(job.name.as_bytes());
+/// A hash of all that the plan of a task depends on.
+fn identity_of(task: &Task) -> String {
+    let mut hash = Sha256::new();
     for (path, value) in task.plan_inputs() {
         hash.update(format!("\n{path}={value}").as_bytes());
     }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The identity of a table that the task makes, for a path with `{uuid}`: the same each time the task is read, and another
+/// one for each table and each cluster. `task` is [`identity_of`] it.
+fn new_identity(task: &str, job: &TableJob) -> String {
+    let hash = Sha256::new_with_prefix(task.as_bytes()).chain_update(job.name.as_bytes());
     let digits: String = hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     [0..8, 8..12, 12..16, 16..20, 20..32].map(|group| &digits[group]).join("-")
 }
