@@ -122,7 +122,7 @@ impl Repair {
         };
         let summary = worker::run(launch, interrupt, async || Ok::<_, RunError>(())).await.map_err(failure)?;
         for line in &summary.left {
-            tracing::error!("{line}");
+            tracing::error!("not everything is cleaned up: {line}");
         }
         Ok(match summary.ending {
             Ending::Finished | Ending::WasFinished => None,

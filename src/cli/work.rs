@@ -185,7 +185,7 @@ fn tell(summary: &Summary, format: LogFormat, in_background: bool) -> Result<Exi
         }
     }
     for line in &summary.left {
-        tracing::error!("{line}");
+        tracing::error!("not everything is cleaned up: {line}");
     }
     for line in account.lines() {
         tracing::error!("{line}");

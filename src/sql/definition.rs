@@ -122,6 +122,12 @@ impl TableDefinition {
         self.columns.iter().find(|column| column.name == name)
     }
 
+    /// Constraints that rows are held to at an INSERT: names, and the expressions as they are written. What a constraint only assumes is
+    /// none of them.
+    pub fn constraints(&self) -> Vec<(String, String)> {
+        self.declarations.iter().filter_map(|text| check_constraint(text)).collect()
+    }
+
     /// Whether rows of it expire.
     pub fn has_ttl(&self) -> bool {
         self.engine.clause(Clause::Ttl).is_some()
@@ -187,6 +193,15 @@ impl TableDefinition {
         };
         others.iter().filter_map(declared).collect()
     }
+}
+
+/// `CONSTRAINT name CHECK expression`.
+fn check_constraint(declaration: &str) -> Option<(String, String)> {
+    let found = lex::tokens(declaration).ok()?;
+    let [constraint, name, check, first, ..] = found.as_slice() else { return None };
+    let is_one = constraint.is_word(declaration, "CONSTRAINT") && check.is_word(declaration, "CHECK");
+    let name = name.text(declaration).trim_matches('`').to_owned();
+    is_one.then(|| (name, declaration[first.start..].trim().to_owned()))
 }
 
 /// Whether a declaration is that of a column. Columns of a Nested one have a dot in their names, which 18.16 prints
@@ -318,6 +333,7 @@ mod tests {
              comment String COMMENT 'it''s', INDEX i s TYPE minmax GRANULARITY 1, CONSTRAINT c CHECK s != '') ENGINE = Log"
         );
         assert!(table.has_ttl());
+        assert_eq!(table.constraints(), [("c".to_owned(), "s != ''".to_owned())]);
         let columns: Vec<String> = ["comment", "s", "d"].map(str::to_owned).into();
         let staging = table.create_staging(&TableName::new("x", "s"), &columns).unwrap();
         assert!(

@@ -33,6 +33,8 @@ struct Left {
     tables: Vec<TableName>,
     /// What the server said, or that it said nothing.
     why: Error,
+    /// Whether a little time may help: not where another node was chosen in its stead.
+    may_pass: bool,
 }
 
 /// Ends statements and drops tables of the task everywhere. Returns a line for each node and database where something stays.
@@ -45,7 +47,7 @@ pub(super) async fn clear(hands: &Hands, interrupt: &Interrupt) -> Vec<String> {
         let results = join_all(places.iter().map(|place| clear_place(hands, place))).await;
         let left: Vec<(Place, Left)> =
             places.into_iter().zip(results).filter_map(|(place, left)| Some((place, left?))).collect();
-        let helps = left.iter().any(|(_, left)| left.why.remedy() == Remedy::Retry);
+        let helps = left.iter().any(|(_, left)| left.may_pass && left.why.remedy() == Remedy::Retry);
         let Some(pause) = pause.filter(|_| helps && !interrupt.is_finishing()) else {
             return left.iter().map(|(place, left)| line(hands, place, left)).collect();
         };
@@ -107,7 +109,10 @@ async fn clear_place(hands: &Hands, place: &Place) -> Option<Left> {
         Ok(names) => names,
         // A node that never got anything of this task may be dead for good.
         Err(_) if !used(hands, node, *source).await => return None,
-        Err(why) => return Some(Left { tables: Vec::new(), why }),
+        Err(why) => {
+            let may_pass = !is_given_up(hands, node).await;
+            return Some(Left { tables: Vec::new(), why, may_pass });
+        }
     };
     let settings = hands.site.target_settings(node).await.unwrap_or_default();
     let (mut tables, mut first) = (Vec::new(), None);
@@ -121,7 +126,14 @@ async fn clear_place(hands: &Hands, place: &Place) -> Option<Left> {
             tables.push(table);
         }
     }
-    first.map(|why| Left { tables, why })
+    first.map(|why| Left { tables, why, may_pass: true })
+}
+
+/// Whether another node was chosen for a batch because this one was lost.
+async fn is_given_up(hands: &Hands, node: &Node) -> bool {
+    let address = node.address();
+    let cache = hands.cache.lock().await;
+    cache.boards.iter().flat_map(|board| &board.batches).any(|batch| batch.former.contains(&address))
 }
 
 async fn used(hands: &Hands, node: &Node, source: bool) -> bool {

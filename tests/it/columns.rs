@@ -306,3 +306,25 @@ fn views_on_the_target_do_not_fire(#[case] release: Release) {
     scene.ask(1, &format!("INSERT INTO {}.hits {}", scene.dst, rows(10_000, 3, 1)));
     assert_eq!(scene.ask(1, &format!("SELECT count() FROM {}.seen", scene.dst)), "3");
 }
+
+/// 18.16 has no constraints.
+#[test]
+fn rows_that_do_not_meet_a_constraint_of_the_target_are_refused() {
+    let scene = scene!(Release::V25_8);
+    let keys = "ENGINE = MergeTree PARTITION BY id % 3 ORDER BY id";
+    scene.on(&[0], &format!("CREATE TABLE {}.hits (id UInt64, s Nullable(String)) {keys}", scene.src));
+    let rows = "SELECT number, if(number = 7, NULL, 'x') FROM numbers(100)";
+    scene.on(&[0], &format!("INSERT INTO {}.hits {rows}", scene.src));
+    let checks = "CONSTRAINT small CHECK id < 95, CONSTRAINT `is set` CHECK s = 'x', CONSTRAINT fits CHECK id < 1000";
+    scene.on(&[1], &format!("CREATE DATABASE {}", scene.dst));
+    scene.on(&[1], &format!("CREATE TABLE {}.hits (id UInt64, s Nullable(String), {checks}) {keys}", scene.dst));
+    let hits = scene.table("hits").engine(keys);
+    let task = scene.task(&[&[0]], &[&[1]]).with(hits.clone());
+    let ended = scene.run(&task).with(1);
+    let ended = ended.tells(&["5 rows of", "constraint `small`", "CHECK id < 95", "<where_condition>"]);
+    let ended = ended.tells(&["1 rows of", "constraint `is set`"]);
+    assert!(!ended.stderr.contains("fits"), "{}", ended.stderr);
+    let task = scene.task(&[&[0]], &[&[1]]).with(hits.with("where_condition", "id < 95 AND s = 'x'"));
+    scene.run(&task).with(0);
+    assert_eq!(scene.ask(1, &format!("SELECT count() FROM {}.hits", scene.dst)), "94");
+}

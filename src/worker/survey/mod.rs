@@ -3,6 +3,7 @@
 mod access;
 mod beneath;
 mod cloning;
+mod constraints;
 mod conversions;
 mod differences;
 mod hidden_rows;
@@ -20,9 +21,9 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::model::{Cluster, Node, Way};
+use crate::model::{Cluster, Node, PartitionValue, Way};
 use crate::plan::{Matched, Reading, Sharding, match_columns};
-use crate::sql::{Engine, KeyElement, Relation, TableDefinition};
+use crate::sql::{Engine, KeyElement, PartitionFilter, Relation, Selection, TableDefinition};
 use crate::task::{IfTargetNotEmpty, TableJob, Task, Verify};
 
 use super::carried::Carried;
@@ -220,8 +221,7 @@ impl Surveyor<'_> {
         let matched = self.matched((&source, &target), &left, existing.node.as_deref());
         // What is told beside columns that do not fit is not told one run later.
         let paths = self.check_paths(&target, &targets, &existing.missing, (&source, &sources)).await;
-        let space = self.may_write(&targets).await;
-        let (matched, _) = both(matched, both(paths, space))?;
+        let (matched, _) = both(matched, both(paths, self.may_write(&targets).await))?;
         let matched = self.check_zones(&zones, &source, &target, matched, &mut remarks)?;
         let (columns, reading) = (matched.columns, Reading { condition: self.condition()?, ..matched.reading });
         let names = self.names(&source, &target, &sources, &targets).await?;
@@ -230,8 +230,7 @@ impl Surveyor<'_> {
         let Some(node) = sources.iter().flatten().next() else { return Err(vec![self.world("no source node")]) };
         self.check_where(node, &source, &sources, &mut remarks).await?;
         if reading.columns.is_some() {
-            let at = existing.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
-            self.check_conversion(node, &reading, (&source, &target), &at).await?;
+            self.check_conversion(node, &reading, (&source, &target), existing.node.as_deref()).await?;
         }
         if self.job.verify == Verify::Checksum {
             self.check_hashes(node, &relation, &reading, &columns, &target, &mut remarks).await?;
@@ -243,13 +242,14 @@ impl Surveyor<'_> {
         self.check_floats(&key, &target, &existing.missing).await?;
         self.check_versions(&sources, &relation, &key, sharding.as_ref()).await?;
         let enabled = self.enabled(&key)?;
-        let merges_rows = self.job.merges_rows.unwrap_or_else(|| target.engine.merges_rows());
+        self.check_constraints((&source, &target), wanted_rows(&relation, &key, enabled.as_ref()), &sources).await?;
         let skips_hidden_rows = self.hidden_rows((&source, &sources), (&target, &targets, &existing.missing)).await?;
         remarks.extend(skips_hidden_rows.iter().cloned());
         let replicated = self.replicated(&target, &mut remarks);
         let filtered = self.filters_at_the_source(&relation, &key, sharding.as_ref());
         let carried = Carried::of_table(&target, &columns).leaving(&left);
         self.can_transfer(&sources, &targets, (filtered, &carried), &mut remarks).await?;
+        let merges_rows = self.job.merges_rows.unwrap_or_else(|| target.engine.merges_rows());
         self.judged_for_clone(Survey {
             job: self.at,
             source,
@@ -338,6 +338,13 @@ impl Surveyor<'_> {
     pub(super) fn world(&self, problem: &str) -> Fault {
         Fault::World(format!("table {}: {problem}", self.job.name))
     }
+}
+
+/// The rows of the partitions that the task names, or all.
+fn wanted_rows(relation: &Relation, key: &[KeyElement], enabled: Option<&Vec<Vec<String>>>) -> Selection {
+    let values = |texts: &Vec<Vec<String>>| texts.iter().cloned().map(PartitionValue).collect();
+    let partitions = enabled.map(|texts| PartitionFilter { elements: key.to_vec(), values: values(texts) });
+    Selection { partitions, ..Selection::all(relation.clone()) }
 }
 
 /// That a table whose parts are to be cloned cannot be.

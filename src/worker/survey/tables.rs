@@ -185,8 +185,9 @@ impl Surveyor<'_> {
         node: &Node,
         reading: &Reading,
         (source, target): (&TableDefinition, &TableDefinition),
-        at: &str,
+        on: Option<&Node>,
     ) -> Result<(), Vec<Fault>> {
+        let at = on.map(|node| format!(" on {node}")).unwrap_or_default();
         let all = reading.relation(&source.name);
         let Err(first) = self.try_on_rows(node, all, reading.values.clone()).await? else { return Ok(()) };
         let mut faults = Vec::new();
