@@ -7,6 +7,7 @@ use crate::plan::Document;
 use crate::report::plan::Shown;
 use crate::task::{SystemSecrets, Task, differences};
 use crate::worker::foresee::foresee;
+use crate::worker::prepare::fit;
 
 use super::address::described;
 use super::meant::{LogFormat, PlanOptions};
@@ -54,24 +55,11 @@ pub(super) fn agreed(path: &Path, task: Option<&Task>) -> Result<Document, Failu
         planned.plan.check().map_err(|error| wrong(format!("table {}: {error}", planned.plan.name)))?;
     }
     if let Some(task) = task {
-        fits(&document, task).map_err(&wrong)?;
+        fit(document.tables.iter().map(|planned| &planned.plan), task).map_err(&wrong)?;
     }
     let found = task.map(|task| differences(&document.inputs, &task.plan_inputs())).unwrap_or_default();
     if !found.is_empty() {
         return Err(wrong(format!("it is of another task: {}", found.join("; "))));
     }
     Ok(document)
-}
-
-/// Checks that a plan is one of these table jobs, for so many shards.
-fn fits(document: &Document, task: &Task) -> Result<(), String> {
-    let (planned, jobs) = (document.tables.len(), task.tables.len());
-    if planned != jobs {
-        return Err(format!("it has {planned} tables, and the task has {jobs}"));
-    }
-    for (planned, job) in document.tables.iter().zip(&task.tables) {
-        let (sources, targets) = (task.source(job).shards.len(), task.target(job).shards.len());
-        planned.plan.check_shards(sources, targets).map_err(|error| format!("table {}: {error}", job.name))?;
-    }
-    Ok(())
 }

@@ -71,8 +71,8 @@ impl Error {
         matches!(self.code(), Some(164 | 192 | 193 | 194 | 195 | 291 | 452 | 497 | 516))
     }
 
-    /// Whether the server asks for time: its merges must catch up first, or too many statements run there (202). The same code (252) is that of an INSERT of more
-    /// partitions than `max_partitions_per_insert_block` allows, which no waiting helps; only the words tell.
+    /// Whether the server asks for time: too many statements run there (code 202), or its merges must catch up first (code 252). An INSERT
+    /// of more partitions than `max_partitions_per_insert_block` allows has code 252 too, and waiting does not help it; only the words tell.
     pub fn is_overload(&self) -> bool {
         match &self.kind {
             Kind::Server { code: 202, .. } => true,

@@ -78,7 +78,7 @@ pub fn match_columns(
     for column in target.columns.iter().filter(transferred) {
         let name = quote::ident(&column.name);
         let there = source.column(&column.name).filter(|there| there.default_kind != DefaultKind::Ephemeral);
-        let computed = format!("CAST({} AS {})", column.default_expression, column.type_name);
+        let computed = column.computed();
         let (value, same) = match there {
             Some(there) if column.default_kind.is_inserted() || carry_computed => {
                 let same = there.type_name == column.type_name;

@@ -93,6 +93,13 @@ pub enum DefinitionError {
     },
 }
 
+impl Column {
+    /// The value that the column's own expression gives, in its type.
+    pub fn computed(&self) -> String {
+        format!("CAST({} AS {})", self.default_expression, self.type_name)
+    }
+}
+
 impl TableDefinition {
     /// Reads `create_table_query` and `engine_full` of `system.tables` (18.16 … 26.9 have both).
     ///
@@ -122,8 +129,8 @@ impl TableDefinition {
         self.columns.iter().find(|column| column.name == name)
     }
 
-    /// Constraints that rows are held to at an INSERT: names, and the expressions as they are written. What a constraint only assumes is
-    /// none of them.
+    /// Constraints that an INSERT checks: their names, and their expressions as they are written. `ASSUME` constraints are not checked, and
+    /// are left out.
     pub fn constraints(&self) -> Vec<(String, String)> {
         self.declarations.iter().filter_map(|text| check_constraint(text)).collect()
     }
@@ -152,7 +159,7 @@ impl TableDefinition {
     /// The statement that makes a staging table for this one: the columns that are transferred in a given order, each a plain column
     /// (every value of them is given when rows are staged, also those of DEFAULT and MATERIALIZED columns: an INSERT through
     /// `remote()` knows no other way on 18.16), its indices and projections; nothing that removes rows (TTL), and no
-    /// constraints, since the rows have passed those of the source. Columns that are not transferred and have an expression are
+    /// constraints, since the rows have passed those of the source and were counted by the others before copying. Columns that are not transferred and have an expression are
     /// MATERIALIZED: an INSERT without a list of columns leaves them out, and the server computes them. Partitions of the table can be
     /// attached and replaced: only names and types of stored columns must agree (facts file, §3).
     ///

@@ -141,7 +141,7 @@ pub fn checksum(name: &TableName, id: Option<&PartitionId>, columns: &[Column]) 
     format!("SELECT toUInt64(count()), sum({}) FROM {}{condition}", super::checksum::row_hash(stored), table(name))
 }
 
-/// So many rows of a sample are looked for.
+/// The most rows in a sample.
 pub const MOST_SAMPLED: usize = 1000;
 
 /// The number of different rows of a partition that are among the rows of the same partition of another table with the smallest hashes.

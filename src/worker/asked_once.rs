@@ -1,4 +1,4 @@
-//! Questions that many ask and that are sent once.
+//! Questions to servers that are sent once, although many callers ask them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use futures::future::{BoxFuture, Shared};
 
 use crate::cluster::Error;
 
-/// Answers by the name of their question. All who ask at the same time share one question; after an error the next one asks again.
+/// Answers by the name of their question. Callers that ask at the same time share one question; after an error the next caller asks again.
 pub(super) struct AskedOnce<T>(Mutex<HashMap<String, Asking<T>>>);
 
 type Asking<T> = Shared<BoxFuture<'static, Result<Arc<T>, Error>>>;

@@ -1,4 +1,4 @@
-//! What the types of a table's columns allow on the way of its rows. Pure.
+//! The ways that rows can take, as far as their columns tell: whether a worker can deal them, and whether a source can push them. Pure.
 //!
 //! A relay to several target shards deals rows: it needs types whose values it can tell apart. Where a column has another type
 //! (states of aggregate functions, JSON, Variant, Dynamic, types of tomorrow), a SELECT with a filter reads the rows of each
@@ -17,7 +17,7 @@ use crate::sql::TableDefinition;
 /// The first release whose empty arrays with LowCardinality other servers read (changelog of 19.1; 18.16.1 and 25.8 were measured).
 const WRITES_EMPTY_ARRAYS_WELL: (u32, u32) = (19, 1);
 
-/// What the types of a table's columns allow.
+/// What the columns of a table allow on the way of its rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Carried {
     /// The first column whose values the worker cannot tell apart, with its type.
@@ -63,7 +63,7 @@ impl Carried {
         self.computed.as_deref()
     }
 
-    /// Whether it has to be asked what the types are: for a table of a source of some release, with or without several target shards.
+    /// Whether the types matter to the way: with several target shards, or for a source of an old release.
     pub fn matters(release: (u32, u32), several_shards: bool) -> bool {
         several_shards || release < WRITES_EMPTY_ARRAYS_WELL
     }

@@ -1,5 +1,5 @@
-//! What a finished task made on servers goes: statements are ended and tables dropped, on all nodes of the task. A server that is away
-//! for a moment is waited for; what stays is told with what removes it.
+//! Cleaning up at the end of a task: its statements are ended and its tables dropped, on all nodes. A server that does not answer is
+//! waited for, for a minute. What cannot be dropped is named, with the statements that drop it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::jobs::Hands;
 
 /// The pauses between tries in seconds, a minute in all.
 const PAUSES: [u64; 7] = [1, 2, 4, 8, 15, 15, 15];
-/// So many statements are shown for a node.
+/// The most statements that are shown for a node.
 const SHOWN: usize = 5;
 
 /// A database of a node where the task may have made tables.
@@ -27,13 +27,13 @@ struct Place {
     source: bool,
 }
 
-/// What stays in a place.
+/// What could not be dropped in a database of a node.
 struct Left {
     /// The tables, where they are known.
     tables: Vec<TableName>,
     /// What the server said, or that it said nothing.
     why: Error,
-    /// Whether a little time may help: not where another node was chosen in its stead.
+    /// Whether it may help to wait: not for a node that was given up while rows were copied.
     may_pass: bool,
 }
 
@@ -43,12 +43,13 @@ struct Left {
 pub(super) async fn clear(hands: &Hands, interrupt: &Interrupt) -> Vec<String> {
     end_statements(hands).await;
     let mut places = places(hands);
-    for pause in PAUSES.into_iter().map(Some).chain([None]) {
+    let mut pauses = PAUSES.into_iter();
+    loop {
         let results = join_all(places.iter().map(|place| clear_place(hands, place))).await;
         let left: Vec<(Place, Left)> =
             places.into_iter().zip(results).filter_map(|(place, left)| Some((place, left?))).collect();
-        let helps = left.iter().any(|(_, left)| left.may_pass && left.why.remedy() == Remedy::Retry);
-        let Some(pause) = pause.filter(|_| helps && !interrupt.is_finishing()) else {
+        let helps = left.iter().any(|(_, left)| left.may_pass);
+        let Some(pause) = pauses.next().filter(|_| helps && !interrupt.is_finishing()) else {
             return left.iter().map(|(place, left)| line(hands, place, left)).collect();
         };
         if let Some((_, first)) = left.first() {
@@ -67,10 +68,9 @@ pub(super) async fn clear(hands: &Hands, interrupt: &Interrupt) -> Vec<String> {
         }
         places = left.into_iter().map(|(place, _)| place).collect();
     }
-    Vec::new()
 }
 
-/// A push runs on the source, a pull on the target, a relay on both.
+/// Ends the statements of the task. A push runs on the source, a pull on the target, a relay on both.
 async fn end_statements(hands: &Hands) {
     let task = hands.site.task();
     let mut nodes: BTreeMap<String, Node> = BTreeMap::new();
@@ -83,6 +83,7 @@ async fn end_statements(hands: &Hands) {
     join_all(nodes.values().map(|node| hands.site.fleet.warehouse.kill(node, &queries))).await;
 }
 
+/// Lists the databases in which the task may have made tables.
 fn places(hands: &Hands) -> Vec<Place> {
     let task = hands.site.task();
     let mut places: BTreeMap<(String, String), Place> = BTreeMap::new();
@@ -110,23 +111,23 @@ async fn clear_place(hands: &Hands, place: &Place) -> Option<Left> {
         // A node that never got anything of this task may be dead for good.
         Err(_) if !used(hands, node, *source).await => return None,
         Err(why) => {
-            let may_pass = !is_given_up(hands, node).await;
+            let may_pass = why.remedy() == Remedy::Retry && !is_given_up(hands, node).await;
             return Some(Left { tables: Vec::new(), why, may_pass });
         }
     };
     let settings = hands.site.target_settings(node).await.unwrap_or_default();
-    let (mut tables, mut first) = (Vec::new(), None);
+    let (mut tables, mut told, mut may_pass) = (Vec::new(), None, false);
     // A table that somebody made beside ours, a renamed one for instance, is not ours.
     for name in names.into_iter().filter(|name| MadeTable::parse(name).is_some()) {
         let table = TableName::new(database, name);
         if let Err(error) = warehouse.drop_table(node, &table, &settings).await {
-            // What may help is told before what does not.
-            let better = first.as_ref().is_none_or(|of: &Error| of.remedy() == Remedy::Retry);
-            first = if better { Some(error) } else { first };
+            // An error that waiting cannot mend is the one to tell.
+            may_pass |= error.remedy() == Remedy::Retry;
+            told = told.filter(|told: &Error| told.remedy() != Remedy::Retry).or(Some(error));
             tables.push(table);
         }
     }
-    first.map(|why| Left { tables, why, may_pass: true })
+    told.map(|why| Left { tables, why, may_pass })
 }
 
 /// Whether another node was chosen for a batch because this one was lost.

@@ -57,6 +57,7 @@ impl Fleet {
         let asked = format!("{address} ");
         self.facts.forget_all(|question| question.starts_with(&asked));
         self.context.forget_all(|question| question.starts_with(&asked));
+        self.merge_tree_settings.forget_all(|question| question.starts_with(&asked));
     }
 
     /// What definitions and expressions depend on at a node. Asks it the first time.

@@ -9,11 +9,11 @@ use crate::task::{SecretSource, Task};
 
 use super::RunError;
 use super::accept::parse;
+use super::bounded::all_tables;
 use super::carried::Carried;
 use super::fleet::Fleet;
 use super::prepare::{definition, plan_all};
 use super::survey::{Survey, refuse_lossy_conversions, survey};
-use super::together::all_tables;
 
 /// Plans the task of a file as its first run would.
 ///

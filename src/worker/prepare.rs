@@ -12,6 +12,7 @@ use crate::sql::{Clause, Syntax};
 use crate::task::Task;
 
 use super::RunError;
+use super::bounded::{all_tables, few_at_a_time};
 use super::crew::any;
 use super::fault_point::fault_point;
 use super::fleet::Fleet;
@@ -23,7 +24,6 @@ use super::replica_paths;
 use super::since::Since;
 use super::site::{Conduct, effective};
 use super::survey::{Survey, refuse_lossy_conversions, survey};
-use super::together::{all_makers, all_tables};
 use super::turns::refuse_shared_partitions;
 use super::wishes::target_wishes;
 
@@ -52,7 +52,7 @@ pub async fn prepare(
                 let line = "the task was planned before, and not as --plan says: leave it out to go on with the plan that is there";
                 return Err(RunError::World(vec![line.into()]));
             }
-            fit(&plans, task)?;
+            fit(plans.iter(), task).map_err(|why| RunError::World(vec![why]))?;
             return Ok(Some(plans));
         }
         if ledger.claim(CLAIM, worker).await? == Outcome::Done {
@@ -81,12 +81,15 @@ pub async fn prepare(
     }
 }
 
-/// Checks that the plans that were read are for so many shards as the task has.
-fn fit(plans: &[TablePlan], task: &Task) -> Result<(), RunError> {
-    for (plan, job) in plans.iter().zip(&task.tables) {
+/// Checks that plans are for the task's table jobs: one for each, with as many shards as it has. An error is a sentence.
+pub fn fit<'a>(plans: impl ExactSizeIterator<Item = &'a TablePlan>, task: &Task) -> Result<(), String> {
+    let (planned, jobs) = (plans.len(), task.tables.len());
+    if planned != jobs {
+        return Err(format!("it has {planned} tables, and the task has {jobs}"));
+    }
+    for (plan, job) in plans.zip(&task.tables) {
         let (sources, targets) = (task.source(job).shards.len(), task.target(job).shards.len());
-        plan.check_shards(sources, targets)
-            .map_err(|error| RunError::World(vec![format!("table {}: {error}", job.name)]))?;
+        plan.check_shards(sources, targets).map_err(|error| format!("table {}: {error}", job.name))?;
     }
     Ok(())
 }
@@ -205,7 +208,7 @@ async fn create_all_targets(fleet: &Fleet, task: &Task, surveys: &[Survey]) -> R
     for survey in rest {
         by_table.entry(&survey.target.name).or_default().push(survey);
     }
-    let made = all_makers(by_table.into_values().map(|surveys| async move {
+    let made = few_at_a_time(by_table.into_values().map(|surveys| async move {
         for survey in surveys {
             create_targets(fleet, task, survey).await?;
         }

@@ -1,4 +1,4 @@
-//! What a server's own tables say of tables: asked for many tables of a database at once (see [`together`](super::together)).
+//! What a server's own tables say of tables: asked for many tables of a database at once (see [`joined_questions`](super::joined_questions)).
 //!
 //! Where such a statement fails on the server, the table is asked for alone: an error of one table is not that of another.
 
@@ -11,8 +11,8 @@ use crate::model::{Node, PartitionId, TableName};
 use crate::sql::{self, Column, DefaultKind, TableDefinition};
 
 use super::super::{Disk, Error, Kind, Mutation, PartList, PartName, PartSizes, ReplicaState};
+use super::joined_questions::{Found, JoinedQuestions};
 use super::text::Text;
-use super::together::{Found, Together};
 use super::{HttpWarehouse, SHORT};
 
 /// The server has no such database.
@@ -21,18 +21,18 @@ const UNKNOWN_DATABASE: u32 = 81;
 /// Questions about tables that are on their way.
 #[derive(Clone, Default)]
 pub(super) struct Catalog {
-    databases: Together<String>,
+    databases: JoinedQuestions<String>,
     /// A definition that is not understood is an error of its own.
-    definitions: Together<Result<TableDefinition, String>>,
-    parts: Together<Vec<PartSizes>>,
-    part_lists: Together<PartList>,
-    replicas: Together<ReplicaState>,
-    pub(super) policies: Together<Vec<String>>,
-    pub(super) disks: Together<Option<Vec<Disk>>>,
-    pub(super) stored_bytes: Together<u64>,
-    pub(super) mutations: Together<Vec<Mutation>>,
-    pub(super) views: Together<Vec<TableName>>,
-    pub(super) rights: Together<Vec<Option<bool>>>,
+    definitions: JoinedQuestions<Result<TableDefinition, String>>,
+    parts: JoinedQuestions<Vec<PartSizes>>,
+    part_lists: JoinedQuestions<PartList>,
+    replicas: JoinedQuestions<ReplicaState>,
+    pub(super) policies: JoinedQuestions<Vec<String>>,
+    pub(super) disks: JoinedQuestions<Option<Vec<Disk>>>,
+    pub(super) stored_bytes: JoinedQuestions<u64>,
+    pub(super) mutations: JoinedQuestions<Vec<Mutation>>,
+    pub(super) views: JoinedQuestions<Vec<TableName>>,
+    pub(super) rights: JoinedQuestions<Vec<Option<bool>>>,
 }
 
 #[derive(Row, Deserialize)]
@@ -108,7 +108,7 @@ impl HttpWarehouse {
     /// Asks about a table together with others of its database; alone where that fails on the server.
     pub(super) async fn of_table<V, F>(
         &self,
-        together: &Together<V>,
+        questions: &JoinedQuestions<V>,
         (node, question): (&Node, &str),
         name: &TableName,
         doing: &str,
@@ -123,7 +123,7 @@ impl HttpWarehouse {
             move |names| ask(door, node, database, names)
         };
         let question = format!("{question} of {}", name.database);
-        let answer = match together.ask(node, &question, &name.table, sent).await {
+        let answer = match questions.ask(node, &question, &name.table, sent).await {
             Err(error) if error.code().is_some() => {
                 let alone = ask(self.clone(), node.clone(), name.database.clone(), vec![name.table.clone()]).await;
                 alone.map(|mut found| found.remove(&name.table))

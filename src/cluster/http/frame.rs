@@ -43,16 +43,16 @@ pub(super) enum Head {
 /// Why a frame is not unpacked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum FrameError {
-    /// Its checksum is another one.
+    /// The checksum in the frame is not that of its content.
     #[error("a compressed block of the rows was damaged on its way: its checksum does not match")]
     Checksum,
-    /// Its sizes are larger than those of any server's frames, or do not fit each other.
+    /// The sizes in the frame are larger than any server writes, or contradict each other.
     #[error("a compressed block of the rows states a size that no server writes")]
     Size,
-    /// It does not unpack to what it says.
+    /// The data do not unpack to the size that the frame states.
     #[error("a compressed block of the rows cannot be unpacked")]
     Data,
-    /// Its method was not asked for.
+    /// The frame is compressed by a method that was not asked for.
     #[error("the rows are compressed by a method that was not asked for")]
     Method,
 }

@@ -8,7 +8,7 @@ use crate::model::{Node, TableName};
 use crate::sql::{self, Privilege};
 
 use super::super::{ClusterSeat, Disk, Error, Inspector, Mutation};
-use super::together::Found;
+use super::joined_questions::Found;
 use super::{HttpWarehouse, SHORT, TextPair};
 
 /// ClickHouse's code for a statement that its version does not know.

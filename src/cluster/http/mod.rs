@@ -8,6 +8,7 @@ mod facts;
 mod frame;
 mod frames;
 mod inspector;
+mod joined_questions;
 mod permits;
 mod policies;
 mod probe;
@@ -16,7 +17,6 @@ mod refused;
 mod relay;
 mod text;
 mod tls;
-mod together;
 mod warehouse;
 
 use std::collections::BTreeMap;

@@ -38,7 +38,7 @@ use super::{QUICK, SHORT};
 
 /// The fewest statements on a server: one of each share.
 pub const FEWEST_STATEMENTS: u16 = 4;
-/// The most that may be wished for.
+/// The most statements on a server that a user may allow.
 pub const MOST_STATEMENTS: u16 = 1000;
 /// Five workers together stay below the 100 statements that a server takes by default (`max_concurrent_queries`).
 pub const USUAL_STATEMENTS: u16 = 20;
@@ -51,7 +51,7 @@ const MOST_CONNECTIONS: u64 = 4096;
 const IDLE: usize = 8;
 /// The same for a process that may open few descriptors.
 const FEW_IDLE: usize = 2;
-/// What counts as few.
+/// A process that may open no more descriptors than this keeps few idle connections.
 const FEW_DESCRIPTORS: u64 = 1024;
 
 /// How much a process may have open.
@@ -66,8 +66,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// So many statements on each server, and as many connections as the process may have (`ulimit -n`). Half of the descriptors
-    /// are for idle connections.
+    /// Limits with this number of statements on each server. The connections are half of the descriptors that the process may have
+    /// (`ulimit -n`); the other half is for idle connections.
     pub fn of(statements: u16) -> Self {
         let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(FEW_DESCRIPTORS, |(soft, _)| soft);
         let connections = (descriptors.saturating_sub(OTHER_DESCRIPTORS) / 2).clamp(8, MOST_CONNECTIONS);
@@ -95,7 +95,7 @@ pub(super) enum Share {
 }
 
 impl Share {
-    /// Of a statement with this bound on its time.
+    /// The share of a statement that may take this long; `None` for one without a limit.
     pub(super) fn of(limit: Option<Duration>) -> Self {
         match limit {
             None => Self::Transfer,
@@ -137,7 +137,7 @@ struct All {
     servers: Mutex<HashMap<String, Arc<Shares>>>,
 }
 
-/// Permits that a request holds; they come back when it goes.
+/// Permits that a request holds. Dropping them gives them back.
 pub(super) struct Permit(#[allow(dead_code, reason = "held, not read")] Vec<OwnedSemaphorePermit>);
 
 impl Permits {

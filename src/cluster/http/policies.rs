@@ -7,7 +7,7 @@ use crate::model::{Node, TableName};
 use crate::sql::{self, PolicyKind};
 
 use super::super::Error;
-use super::together::Found;
+use super::joined_questions::Found;
 use super::{HttpWarehouse, SHORT};
 
 impl HttpWarehouse {

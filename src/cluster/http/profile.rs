@@ -31,7 +31,7 @@ const UNKNOWN_IDENTIFIER: u32 = 47;
 const NOT_SET: [u32; 3] = [115, 164, 452];
 /// Settings that a server has used up, and shows as if they were not set, when it is asked for them.
 const USED_UP: &[&str] = &["limit", "offset", "page", "filter", "select", "sort", "order"];
-/// So long the settings of an account are not asked for again where only a sign of life is wanted.
+/// How long the settings of an account are not asked for again where it only matters whether the server answers.
 const FRESH: Duration = Duration::from_secs(10);
 /// What stands for a value in force that the server does not tell.
 const UNTOLD: &str = "set";

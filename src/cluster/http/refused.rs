@@ -4,7 +4,7 @@
 //! (`max_connections`). After the second, only a question may be sent again: a statement may have begun. A request that this process
 //! could not send because it has too many files open has not begun either.
 //!
-//! The permits are kept meanwhile: no more requests of this process knock at a full server than may run there.
+//! A request keeps its permits while it waits: this process sends a full server no more requests than may run there.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,12 +22,13 @@ use super::permits::Share;
 const TOO_MANY_STATEMENTS: u32 = 202;
 /// The first pause and the longest; each is twice as long as the one before.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
-/// So long a full server is waited for. A look at running statements must be quick, and the server has no limit on it.
+/// How long a request waits for a full server.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// The same for a look at running statements, which must be quick, and which servers do not limit.
 const QUICK_PATIENCE: Duration = Duration::from_secs(5);
-/// So long connections may be closed without an answer until the server counts as away.
+/// How long a server may close connections without an answer before it counts as unreachable.
 const RESETS: Duration = Duration::from_secs(6);
-/// A server is told of once in so long.
+/// The least time between two log lines about one server.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// Why a request was refused.
@@ -44,11 +45,10 @@ pub(super) enum Refusal {
 impl Refusal {
     /// Returns why a request was refused, by what became of its connection.
     pub(super) fn of(error: &clickhouse::error::Error, is_question: bool) -> Option<Self> {
-        match () {
-            () if is_out_of_descriptors(error) => Some(Self::NoDescriptor),
-            () if is_question && is_connection_gone(error) => Some(Self::Closed),
-            () => None,
+        if is_out_of_descriptors(error) {
+            return Some(Self::NoDescriptor);
         }
+        (is_question && is_connection_gone(error)).then_some(Self::Closed)
     }
 
     /// Returns why a request was refused, by the answer of the server.
@@ -105,12 +105,12 @@ impl Waiting {
     }
 }
 
-/// Which servers were told of lately.
+/// When each server was logged last.
 #[derive(Clone, Default)]
 pub(super) struct Told(Arc<Mutex<HashMap<String, Instant>>>);
 
 impl Told {
-    /// Logs a refusal, unless this server was told of lately.
+    /// Logs a refusal, unless a line about this server was logged lately.
     pub(super) fn tell(&self, node: &Node, refusal: Refusal) {
         let now = Instant::now();
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);

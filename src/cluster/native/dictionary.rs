@@ -33,7 +33,7 @@ const WIDTH: u64 = 0xff;
 const KEYS: u64 = 1 << 9;
 /// Written by all servers along with [`KEYS`]; of no meaning without a shared dictionary.
 const UPDATE: u64 = 1 << 10;
-/// So many numbers are made ready at once.
+/// The most numbers of keys that are appended before they are passed on.
 const PART: usize = 1 << 14;
 
 impl<I, O, E> Dealer<'_, I, O>

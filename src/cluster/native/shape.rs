@@ -1,6 +1,6 @@
 //! Where values of a type begin and end in a column of the Native format.
 
-use crate::sql::types::parts_of;
+use crate::sql::types::{is_too_deep, parts_of};
 
 /// How the values of a column lie behind each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,21 +20,16 @@ pub(crate) enum Shape {
     Dictionary(Box<Shape>),
 }
 
-/// Types that are nested deeper are refused: no table has them, and a hostile stream could exhaust the stack.
-const DEEPEST: usize = 64;
-
 impl Shape {
     /// Returns the shape of a type; `None` where only a server can tell the values apart: states of aggregate functions, JSON,
     /// Variant, Dynamic, types that are not known here.
     pub(crate) fn of(type_name: &str) -> Option<Self> {
-        Self::read(type_name, DEEPEST)
-    }
-
-    /// `depth` is how many levels of types may follow.
-    fn read(type_name: &str, depth: usize) -> Option<Self> {
-        let depth = depth.checked_sub(1)?;
+        // No table has such a type, and a hostile stream could exhaust the stack.
+        if is_too_deep(type_name) {
+            return None;
+        }
         let of = parts_of(type_name);
-        let inner = || of.inner.iter().map(|inner| Self::read(inner, depth)).collect::<Option<Vec<Self>>>();
+        let inner = || of.inner.iter().map(|inner| Self::of(inner)).collect::<Option<Vec<Self>>>();
         let array = |shape| Some(Self::Array(Box::new(shape)));
         let fixed = |width| Some(Self::Fixed(width));
         match of.name {
@@ -198,6 +193,7 @@ mod tests {
         }
         // A type from a hostile stream.
         assert_eq!(Shape::of(&format!("{}UInt8{}", "Array(".repeat(100_000), ")".repeat(100_000))), None);
+        assert_eq!(Shape::of(&format!("{}UInt8{}", "Tuple(".repeat(100), ")".repeat(100))), None);
         assert!(is_dealable(&format!("{}UInt8{}", "Array(".repeat(50), ")".repeat(50))));
     }
 }

@@ -118,7 +118,7 @@ pub(super) struct Ends {
     last: u64,
     /// Elements for each receiver so far.
     passed: Vec<u64>,
-    /// Whose the elements are.
+    /// The receivers of the elements, in the order of the elements.
     pub elements: Vec<Run>,
 }
 

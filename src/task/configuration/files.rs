@@ -15,9 +15,9 @@ pub const MOST_FILES: usize = 1000;
 /// A file of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigText {
-    /// Its name, for messages; its end tells the form.
+    /// The file's name, for messages. The extension tells whether it is XML or YAML.
     pub path: String,
-    /// Its content.
+    /// The file's content.
     pub text: String,
 }
 

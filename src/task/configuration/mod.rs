@@ -6,8 +6,8 @@
 //! - `merge`: how one file changes another.
 //! - `include`, `content`: what is taken from another file and from the environment.
 //!
-//! Releases differ. The rules are those of modern servers; where 18.16 can have been meant, it is asked as well ([`Rules`]), and
-//! what would lead to another ZooKeeper is refused.
+//! Releases merge in different ways. The rules of modern servers are followed. Where a server of 18.16 may read the files, they are
+//! merged by its rules as well ([`Rules`]), and files that would then name another ZooKeeper are refused.
 
 mod content;
 mod files;
@@ -30,7 +30,7 @@ pub(super) const SUBSTITUTIONS: [&str; 3] = ["incl", "from_zk", "from_env"];
 pub(super) const MERGING: [&str; 8] =
     ["incl", "from_zk", "from_env", "replace", "remove", "optional", "merge", "hide_in_preprocessed"];
 
-/// Whose rules hold.
+/// The release whose rules of merging are followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rules {
     /// Of 25.8.

@@ -9,10 +9,10 @@ use crate::model::{Node, PartitionId, TableName};
 use crate::protocol::account::{Expected, Findings, Placed};
 use crate::protocol::{BatchRecord, TableBoard};
 
+use super::super::bounded::all_tables;
 use super::super::fleet::Fleet;
 use super::super::since::few;
 use super::super::site::Site;
-use super::super::together::all_tables;
 use super::count::target_rows;
 use super::published;
 

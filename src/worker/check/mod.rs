@@ -16,11 +16,11 @@ use crate::task::{SecretSource, Task};
 
 use super::RunError;
 use super::accept::refuse_differences;
+use super::bounded::all_tables;
 use super::fleet::Fleet;
 use super::ledger::Ledger;
 use super::renew::is_new;
 use super::survey::{Fault, SettingsNotes, notes_on_settings, refuse_lossy_conversions, survey_all};
-use super::together::all_tables;
 
 pub use nodes::{About, Left, NodeFacts};
 pub use tables::{Expiry, PlanFacts, SourceFacts, TableFacts, TargetFacts};

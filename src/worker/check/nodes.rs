@@ -32,7 +32,7 @@ pub struct About {
     pub zones: Vec<String>,
     /// How many seconds its clock is ahead of ours at the least; below zero: behind.
     pub ahead: Result<i64, Error>,
-    /// Whether it drops nothing that is larger than its configuration says, whatever a statement says.
+    /// Whether statements cannot lift the server's limits on the size of what is dropped.
     pub guards_drops: bool,
     /// What tasks made there and did not remove.
     pub left: Result<Vec<Left>, Error>,

@@ -53,9 +53,7 @@ impl Ledger {
         let found = self.session.get_many(&firsts).await?;
         let mut plans = Vec::new();
         for (table, (path, first)) in firsts.iter().zip(found).enumerate() {
-            let missing = || LedgerError::Damaged { path: path.clone(), why: "it is missing".into() };
-            let text = self.joined(&format!("plan/{table}"), first).await?.ok_or_else(missing)?;
-            plans.push(parsed(path, &text)?);
+            plans.push(checked(path, self.joined(&format!("plan/{table}"), first).await?)?);
         }
         Ok(plans)
     }
@@ -63,11 +61,7 @@ impl Ledger {
     /// The plan of a table.
     pub async fn plan(&self, table: usize) -> Result<TablePlan, LedgerError> {
         let path = self.chunk_path(&format!("plan/{table}"), 0);
-        let text = self.chunks(&format!("plan/{table}")).await?;
-        let text = text.ok_or_else(|| LedgerError::Damaged { path: path.clone(), why: "it is missing".into() })?;
-        let plan: TablePlan = parsed(&path, &text)?;
-        plan.check().map_err(|error| LedgerError::Damaged { path, why: error.to_string() })?;
-        Ok(plan)
+        checked(&path, self.chunks(&format!("plan/{table}")).await?)
     }
 
     /// What earlier passes have copied of a table; `None` in the first one.
@@ -150,5 +144,55 @@ impl Ledger {
 
     fn chunk_path(&self, name: &str, chunk: usize) -> String {
         self.path(&format!("{name}.{chunk}"))
+    }
+}
+
+/// The plan that a text holds, checked as a whole.
+fn checked(path: &str, text: Option<Vec<u8>>) -> Result<TablePlan, LedgerError> {
+    let damaged = |why: String| LedgerError::Damaged { path: path.to_owned(), why };
+    let plan: TablePlan = parsed(path, &text.ok_or_else(|| damaged("it is missing".into()))?)?;
+    plan.check().map_err(|error| damaged(error.to_string()))?;
+    Ok(plan)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keeper::{Coordinator, MemoryCoordinator};
+    use crate::plan::{Found, Reading, Wishes, assemble, batches};
+
+    fn plan() -> TablePlan {
+        let found = [Found {
+            value: crate::model::PartitionValue(Vec::new()),
+            name: "all".into(),
+            id: None,
+            shards: vec![(10, 10)],
+            mark: None,
+            renews: false,
+        }];
+        let wishes = Wishes { batch_bytes: 100, splits: 1 };
+        let (partitions, batches, pieces) = assemble(&found, &batches(&found, wishes), wishes, |_, _| Vec::new());
+        let reading = Reading { columns: None, raw: Vec::new(), values: Vec::new(), condition: None, left: Vec::new() };
+        TablePlan { batches, pieces, ..TablePlan::empty(reading, partitions) }
+    }
+
+    #[tokio::test]
+    async fn a_plan_that_contradicts_itself_is_damaged_however_it_is_read() {
+        let good = plan();
+        let broken = TablePlan { pieces: Vec::new(), ..good.clone() };
+        for (stored, is_good) in [(good, true), (broken, false)] {
+            let ledger = Ledger::new(MemoryCoordinator::new().session().await.unwrap(), "/task");
+            ensure_path(ledger.session().as_ref(), "/task/plan").await.unwrap();
+            let (head, others) = ledger.chunk_ops("plan/0", &encoded(&stored));
+            assert!(others.is_empty());
+            ledger.commit_all(vec![head]).await.unwrap();
+            for read in [ledger.plan(0).await, ledger.plans(1).await.map(|mut plans| plans.remove(0))] {
+                match read {
+                    Ok(plan) => assert!(is_good && plan == stored),
+                    Err(LedgerError::Damaged { why, .. }) => assert!(!is_good && why.contains("pieces"), "{why}"),
+                    Err(other) => panic!("{other}"),
+                }
+            }
+        }
     }
 }

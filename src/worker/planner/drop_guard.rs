@@ -1,6 +1,6 @@
-//! What old servers do not drop. `max_table_size_to_drop` and `max_partition_size_to_drop` keep a server from dropping what is larger:
-//! 50 GB unless its configuration says otherwise. Modern servers let a statement raise them, and ours do; older ones, 18.16 among
-//! them, know them in their configuration only, and do not tell what stands there.
+//! The drop guard of old servers. A server drops no table above `max_table_size_to_drop` and no partition above
+//! `max_partition_size_to_drop`, 50 GB unless its configuration says otherwise. Statements to modern servers lift both limits. Older servers,
+//! 18.16 among them, have them in their configuration only, and do not tell their values.
 
 use crate::cluster::{Error, ServerFacts};
 use crate::plan::TablePlan;
@@ -9,10 +9,10 @@ use crate::task::IfTargetNotEmpty;
 use super::super::since::few;
 use super::Planner;
 
-/// What a server drops at most where its configuration says nothing, in bytes (18.16.1).
+/// The limit of a server whose configuration has none, in bytes (18.16.1).
 const USUAL_LIMIT: u64 = 50_000_000_000;
 
-/// Whether the server drops nothing that is larger than its configuration says, whatever a statement says.
+/// Whether statements cannot lift the server's limits on the size of what is dropped.
 pub(in crate::worker) fn guards_drops(facts: &ServerFacts) -> bool {
     !facts.settings.contains_key("max_table_size_to_drop")
 }

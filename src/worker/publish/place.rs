@@ -283,7 +283,7 @@ impl Publication<'_> {
 
     /// Looks at the record once more before rows of the target change. A newer attempt makes the tables of this one
     /// unreachable by renaming them; but not on a node that was lost and is back, where nobody could.
-    async fn still_ours(&self) -> Result<(), AttemptError> {
+    pub(super) async fn still_ours(&self) -> Result<(), AttemptError> {
         let now = self.ledger.batch(self.batch).await?;
         if now.is_done() || (now.publication, now.generation) != (self.number, self.record.generation) {
             return Err(AttemptError::Final("another worker has taken over".into()));

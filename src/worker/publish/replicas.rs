@@ -56,6 +56,7 @@ impl Publication<'_> {
         }
         match self.sync(node, part).await {
             Err(AttemptError::Server(error)) if is_missing(&error) => {
+                self.still_ours().await?;
                 if let Err(error) = self.make_again(node, part).await {
                     return Ok(Some(format!(
                         "replica {node} has no table {table}, and it cannot be made there: {error}. The replica is left out: make the \

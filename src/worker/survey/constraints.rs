@@ -1,7 +1,6 @@
-//! Constraints that only the target has. An INSERT would hold rows to them; a copy puts whole partitions in place, which no server checks.
+//! Constraints that only the target has. An INSERT checks them. A copy puts whole partitions in place, and no server checks those.
 
-use std::sync::Arc;
-
+use crate::cluster::Error;
 use crate::model::Node;
 use crate::sql::{KeyElement, Selection, TableDefinition, quote};
 
@@ -17,17 +16,25 @@ impl Surveyor<'_> {
         sources: &Holders,
     ) -> Result<(), Vec<Fault>> {
         let known = source.constraints();
-        let new = target.constraints().into_iter().filter(|(_, check)| !known.iter().any(|(_, other)| other == check));
+        let is_known = |check: &String| known.iter().any(|(_, other)| other == check);
+        let added = target.constraints().into_iter().filter(|(_, check)| !is_known(check));
         let mut faults = Vec::new();
-        for (name, check) in new {
+        for (name, check) in added {
+            let name = quote::ident(&name);
             for node in sources.iter().filter_map(|nodes| nodes.first()) {
-                match self.breaking(node, &rows, &check).await? {
-                    0 => {}
-                    broken => faults.push(self.world(&format!(
+                match self.breaking(node, &rows, &check).await {
+                    Ok(0) => {}
+                    Err(error) if error.is_unreachable() => faults.push(self.world(&error.to_string())),
+                    Err(error) => faults.push(self.world(&format!(
+                        "the constraint {name} of the target {} cannot be checked on the source: {error}. Drop the constraint to copy \
+                         without it",
+                        target.name
+                    ))),
+                    Ok(broken) => faults.push(self.world(&format!(
                         "{broken} rows of {} on {node} do not meet the constraint {} of the target {}: CHECK {check}. Leave them out with \
                          <where_condition>, or drop the constraint",
                         source.name,
-                        quote::ident(&name),
+                        name,
                         target.name
                     ))),
                 }
@@ -37,11 +44,10 @@ impl Surveyor<'_> {
     }
 
     /// Counts the rows of a source node that do not meet a check; NULL does not meet it.
-    async fn breaking(&self, node: &Arc<Node>, rows: &Selection, check: &str) -> Result<u64, Vec<Fault>> {
-        let world = |error: crate::cluster::Error| vec![self.world(&error.to_string())];
-        let settings = self.fleet.settings(node, &source_wishes(self.task)).await.map_err(world)?;
+    async fn breaking(&self, node: &Node, rows: &Selection, check: &str) -> Result<u64, Error> {
+        let settings = self.fleet.settings(node, &source_wishes(self.task)).await?;
         let broken = KeyElement { expression: format!("toUInt8(ifNull(({check}), 0) = 0)"), type_name: "UInt8".into() };
-        let tallies = self.fleet.warehouse.tally(node, rows, &[broken], &settings).await.map_err(world)?;
+        let tallies = self.fleet.warehouse.tally(node, rows, &[broken], &settings).await?;
         Ok(tallies.iter().filter(|tally| tally.value.0 == ["1"]).map(|tally| tally.rows).sum())
     }
 }

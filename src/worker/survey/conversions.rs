@@ -10,8 +10,8 @@ use crate::model::{Node, PartitionValue};
 use crate::sql::{DefaultKind, LossTest, PartitionFilter, Selection, loss_test, quote};
 use crate::task::{TableJob, Task};
 
+use super::super::bounded::all_tables;
 use super::super::fleet::Fleet;
-use super::super::together::all_tables;
 use super::super::wishes::source_wishes;
 use super::{Fault, Survey};
 

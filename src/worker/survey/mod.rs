@@ -26,9 +26,9 @@ use crate::plan::{Matched, Reading, Sharding, match_columns};
 use crate::sql::{Engine, KeyElement, PartitionFilter, Relation, Selection, TableDefinition};
 use crate::task::{IfTargetNotEmpty, TableJob, Task, Verify};
 
+use super::bounded::all_tables;
 use super::carried::Carried;
 use super::fleet::Fleet;
-use super::together::all_tables;
 
 pub(super) use conversions::lossy_conversions;
 pub use conversions::refuse_lossy_conversions;

@@ -207,20 +207,19 @@ impl Surveyor<'_> {
         if faults.is_empty() { Err(vec![self.world(&first.to_string())]) } else { Err(faults) }
     }
 
-    /// Returns the columns that the target computes, since only it can: the source knows nothing of what their expressions name, or
-    /// may know it otherwise (dictionaries).
+    /// Returns the columns that the target computes, since only it can: their expressions name what the source does not have, or a
+    /// dictionary, which may have another content at the source.
     pub(super) async fn left_to_target(
         &self,
         sources: &Holders,
         source: &TableDefinition,
         target: &TableDefinition,
     ) -> Result<Vec<String>, Vec<Fault>> {
-        let carried = self.job.copy_alias_and_materialized;
+        let carry_computed = self.job.copy_alias_and_materialized;
         let mut left = Vec::new();
-        for column in computed_columns(source, target, carried, &self.deciding(target)) {
-            let cannot = sql::names_dictionary(&column.default_expression)
-                || self.cannot_compute(sources, source, column).await?;
-            if cannot {
+        for column in computed_columns(source, target, carry_computed, &self.deciding(target)) {
+            if sql::names_dictionary(&column.default_expression) || self.cannot_compute(sources, source, column).await?
+            {
                 left.push(column.name.clone());
             }
         }
@@ -234,7 +233,7 @@ impl Surveyor<'_> {
         source: &TableDefinition,
         column: &Column,
     ) -> Result<bool, Vec<Fault>> {
-        let value = format!("CAST({} AS {})", column.default_expression, column.type_name);
+        let value = column.computed();
         for node in sources.iter().filter_map(|nodes| nodes.first()) {
             let relation = Relation::plain(source.name.clone());
             match self.try_on_rows(node, relation, vec![value.clone()]).await? {

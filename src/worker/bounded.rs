@@ -1,21 +1,21 @@
-//! Table jobs that are looked at together.
+//! Futures that are awaited a bounded number at a time.
 
 use futures::StreamExt;
 use futures::stream;
 
-/// So many table jobs are looked at together. More of them would hold more memory and be no faster: the servers take fewer statements.
+/// The most table jobs that are worked on at a time. More would take more memory and would not be faster: the servers take fewer statements.
 const TABLE_JOBS: usize = 500;
-/// So many tables are made together.
-const MAKERS: usize = 8;
+/// The most tables that are created at a time.
+const CREATED: usize = 8;
 
-/// Awaits all, a bounded number at a time; their results are in their order.
+/// Awaits work on table jobs, [`TABLE_JOBS`] at a time. The results are in the order of the jobs.
 pub(super) async fn all_tables<F: Future>(jobs: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     stream::iter(jobs).buffered(TABLE_JOBS).collect().await
 }
 
-/// Awaits all that make tables, a few at a time.
-pub(super) async fn all_makers<F: Future>(jobs: impl IntoIterator<Item = F>) -> Vec<F::Output> {
-    stream::iter(jobs).buffered(MAKERS).collect().await
+/// Awaits work that creates tables, [`CREATED`] at a time. The results are in its order.
+pub(super) async fn few_at_a_time<F: Future>(jobs: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    stream::iter(jobs).buffered(CREATED).collect().await
 }
 
 #[cfg(test)]

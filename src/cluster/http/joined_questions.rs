@@ -1,10 +1,10 @@
 //! Questions of one kind about many things on one server, sent as one statement.
 //!
-//! One question of a kind is on its way at a time. Who asks meanwhile waits, together with all others who do: their names go into the
-//! next statement. So a thousand tables cost a few statements where all are asked for at once, and one table costs one.
+//! One statement of a kind is under way at a time. Callers that ask meanwhile wait, and their names go into the next statement. So a
+//! thousand tables cost a few statements where all are asked for at once, and one table costs one.
 //!
 //! # Guarantees
-//! - An answer is never older than its question: nobody joins what was sent.
+//! - An answer is never older than its question: no caller joins a statement that was sent.
 //! - A statement asks for at most [`MOST_NAMES`] names, of [`MOST_BYTES`] together.
 //! - A statement goes on when those who wait for it are gone, since others may have joined.
 //! - An error is that of the statement. Where the server gave it, one name may be the cause for all: the caller asks for its own alone.
@@ -19,9 +19,9 @@ use crate::model::Node;
 
 use super::super::{Error, Kind};
 
-/// So many names go into a statement: what is answered about them is held as a whole.
+/// The most names in a statement. The answer about all of them is held in memory.
 const MOST_NAMES: usize = 250;
-/// The bytes of these names. A server takes statements of 256 KiB.
+/// The most bytes of all names in a statement. A server takes statements of 256 KiB.
 const MOST_BYTES: usize = 64 << 10;
 
 /// What a server said of several names; those that it has nothing of are left out.
@@ -29,7 +29,7 @@ pub(super) type Found<V> = BTreeMap<String, V>;
 type Answer<V> = Shared<BoxFuture<'static, Result<Arc<Found<V>>, Error>>>;
 
 /// Questions with answers of one type, by what is asked of whom.
-pub(super) struct Together<V>(Arc<Mutex<HashMap<String, Arc<Line<V>>>>>);
+pub(super) struct JoinedQuestions<V>(Arc<Mutex<HashMap<String, Arc<Line<V>>>>>);
 
 /// Questions of which one is on its way at a time.
 struct Line<V> {
@@ -76,19 +76,19 @@ impl Names {
     }
 }
 
-impl<V> Default for Together<V> {
+impl<V> Default for JoinedQuestions<V> {
     fn default() -> Self {
         Self(Arc::default())
     }
 }
 
-impl<V> Clone for Together<V> {
+impl<V> Clone for JoinedQuestions<V> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<V: Clone + Send + Sync + 'static> Together<V> {
+impl<V: Clone + Send + Sync + 'static> JoinedQuestions<V> {
     /// Asks a node for what it has of a name, by a statement that others may share who ask it the same `question`. `ask` sends it for
     /// several names.
     pub(super) async fn ask<F>(
@@ -164,14 +164,14 @@ mod tests {
 
     /// Asks for names at a server that answers as often as it has permits, and keeps what it was asked.
     struct Server {
-        together: Together<usize>,
+        questions: JoinedQuestions<usize>,
         asked: Arc<Mutex<Vec<Vec<String>>>>,
         answers: Arc<Semaphore>,
     }
 
     impl Server {
         fn new() -> Self {
-            Self { together: Together::default(), asked: Arc::default(), answers: Arc::new(Semaphore::new(0)) }
+            Self { questions: JoinedQuestions::default(), asked: Arc::default(), answers: Arc::new(Semaphore::new(0)) }
         }
 
         async fn ask(&self, user: &str, name: &str) -> Result<Option<usize>, Error> {
@@ -186,7 +186,7 @@ mod tests {
                 }
                 Ok(names.into_iter().filter(|name| name != "absent").map(|name| (name.clone(), name.len())).collect())
             };
-            self.together.ask(&node, "lengths", name, ask).await
+            self.questions.ask(&node, "lengths", name, ask).await
         }
 
         fn asked(&self) -> Vec<usize> {
