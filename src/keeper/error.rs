@@ -74,6 +74,16 @@ pub enum Error {
         /// The reason.
         what: String,
     },
+    /// What holds the records cannot be used; asking again won't help.
+    #[error("{place} cannot be used: {why}. {todo}")]
+    Unusable {
+        /// The coordinator.
+        place: String,
+        /// The cause.
+        why: String,
+        /// What a person can do.
+        todo: &'static str,
+    },
     /// The commit would be larger than the servers take; nothing was sent.
     #[error("a write of {path} needs {size} bytes, more than the {limit} that a coordinator takes at once")]
     TooLarge {

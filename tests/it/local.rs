@@ -109,3 +109,53 @@ fn a_frozen_worker_is_done_without(#[case] release: Release) {
     thawed.tells(&["the session in", "is over"]);
     check(&scene, &task, "/task");
 }
+
+/// Whichever page of the file is damaged, nothing opens it again and again, and what to do is said.
+#[apply(both)]
+fn a_damaged_state_file_ends_a_worker_with_what_to_do(#[case] release: Release) {
+    let scene = scene!(release);
+    let first = task(&scene);
+    let launch = || scene.launch_local(&first, "task.xml").args(&["--jobs", "1"]);
+    let killed = launch().stop_at("placed").start();
+    killed.reaches("placed");
+    killed.kill_9();
+    let file = scene.dir().join(STATE_DIR).join(LocalCoordinator::FILE);
+    let opened = rusqlite::Connection::open(&file).unwrap();
+    opened.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    drop(opened);
+    let whole = std::fs::read(&file).unwrap();
+    let page = 4096;
+    let mut last = None;
+    for at in (page..whole.len()).step_by(page * (1 + whole.len() / page / 20)) {
+        let mut damaged = whole.clone();
+        damaged[at..at + page].fill(0xa5);
+        std::fs::write(&file, &damaged).unwrap();
+        let seen = scene.launch_local(&first, "task.xml").verb("status").run();
+        if seen.status.code() == Some(1) {
+            assert_eq!(seen.stderr.matches("cannot be used: the file is damaged").count(), 1, "{}", seen.stderr);
+            last = Some(damaged);
+        } else {
+            seen.with(0);
+        }
+        for end in ["-wal", "-shm"] {
+            std::fs::remove_file(format!("{}{end}", file.display())).ok();
+        }
+    }
+    std::fs::write(&file, last.expect("a damaged page that matters")).unwrap();
+    let ended = launch().run().with(1).tells(&["<if_target_not_empty>replace", "docs/troubleshooting.md"]);
+    assert_eq!(ended.stderr.matches("cannot be used: the file is damaged").count(), 1, "{}", ended.stderr);
+
+    // What that page says to do.
+    let id = scene.ask(
+        2,
+        &format!("SELECT name FROM system.tables WHERE database = '{}' AND name LIKE '%copier_%' LIMIT 1", scene.dst),
+    );
+    let id: String = id.split("copier_").nth(1).unwrap().chars().take_while(|c| c.is_ascii_hexdigit()).collect();
+    std::fs::rename(scene.dir().join(STATE_DIR), scene.dir().join("away")).unwrap();
+    let cleanup = scene.launch_local(&first, "task.xml").verb("cleanup");
+    cleanup.args(&["--task-id", &id, "--remove"]).run().with(0);
+    let table = first.tables[0].clone().with("if_target_not_empty", "replace");
+    let again = scene.task(&[&[0], &[1]], &[&[2], &[3]]).with(table);
+    scene.launch_local(&again, "task.xml").run().with(0);
+    check(&scene, &again, "/task");
+}

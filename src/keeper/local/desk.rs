@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::oneshot;
 
 use super::home::{Home, Identity, Number, Seat, Sign};
-use super::store::{Fault, Kind, Mark, Store};
+use super::store::{Broken, Fault, Kind, Mark, Store};
 use super::{LOOK, PATIENCE, TICK};
 use crate::keeper::{Error, Op, Stored, path};
 
@@ -54,27 +54,21 @@ impl Desk {
     /// Opens the file, makes it where it is missing unless another one was `known` there, and begins a session.
     pub fn open(home: Home, frozen: Duration, known: Option<Mark>) -> Result<Self, Error> {
         let place = home.place();
-        let unusable = |why: String| Error::Unreachable { place: place.clone(), why };
-        let gone = || Error::Refused {
-            place: place.clone(),
-            path: "/".into(),
-            what: "the file was removed or replaced while this worker ran".into(),
-        };
+        let unreachable = |io: std::io::Error| Error::Unreachable { place: place.clone(), why: io.to_string() };
+        let failed = |fault| error(&place, "/", fault);
         if known.is_some() && home.identity().is_err() {
-            return Err(gone());
+            return Err(failed(Broken::Gone("the file was removed while this worker ran".into()).into()));
         }
-        let opening = home.open().map_err(|error| unusable(error.to_string()))?;
-        let identity = home.identity().map_err(|error| unusable(error.to_string()))?;
-        let failed = |fault| match fault {
-            Fault::Broken(why) => Error::Refused { place: place.clone(), path: "/".into(), what: why },
-            other => error(&place, "/", other),
-        };
+        let opening = home.open().map_err(unreachable)?;
+        refuse_lost_records(&home).map_err(failed)?;
+        let identity = home.identity().map_err(unreachable)?;
         let mut store = Store::open(home.file(), PATIENCE).map_err(failed)?;
-        drop(opening);
         let mark = store.mark().map_err(failed)?;
-        if known.is_some_and(|known| known != mark) {
-            return Err(gone());
+        if known.or(home.mark()).is_some_and(|known| known != mark) {
+            return Err(failed(Broken::Replaced.into()));
         }
+        home.keep_mark(mark).map_err(unreachable)?;
+        drop(opening);
         let (number, seat) = store
             .begin(|number, known| {
                 // Nobody else begins a session now: a file without a session is one that was left behind.
@@ -175,8 +169,8 @@ impl Desk {
     fn stand_on_the_file(&self) -> Result<(), Fault> {
         match self.home.identity() {
             Ok(identity) if identity == self.identity => Ok(()),
-            Ok(_) => Err(Fault::Broken("the file was replaced by another one".into())),
-            Err(error) => Err(Fault::Broken(format!("the file is gone: {error}"))),
+            Ok(_) => Err(Broken::Replaced.into()),
+            Err(error) => Err(Broken::Gone(format!("the file is gone: {error}")).into()),
         }
     }
 
@@ -280,6 +274,15 @@ impl Desk {
     }
 }
 
+/// Refuses to begin anew where records were kept: a task that is begun without them would not know what it has published.
+/// A file is made anew only in a folder that never had one.
+fn refuse_lost_records(home: &Home) -> Result<(), Fault> {
+    if home.mark().is_some() && home.is_empty() {
+        return Err(Broken::Gone("the file is empty or was removed, though it held records of tasks".into()).into());
+    }
+    Ok(())
+}
+
 /// What failed for now is done at the next tick.
 fn unless_passing(outcome: Result<(), Fault>) -> Result<(), Fault> {
     match outcome {
@@ -292,7 +295,8 @@ fn unless_passing(outcome: Result<(), Fault>) -> Result<(), Fault> {
 pub(super) fn error(place: &str, path: &str, fault: Fault) -> Error {
     let (place, path) = (place.to_owned(), path.to_owned());
     match fault {
-        Fault::Over | Fault::Broken(_) => Error::SessionLost { place },
+        Fault::Over => Error::SessionLost { place },
+        Fault::Broken(broken) => Error::Unusable { place, why: broken.why(), todo: broken.todo() },
         Fault::Conflict(op, why) => Error::Conflict { op, path, why },
         Fault::Refused(_, what) => Error::Refused { place, path, what: what.into() },
         Fault::Busy => Error::Unreachable {

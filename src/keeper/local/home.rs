@@ -1,18 +1,22 @@
 //! The state directory: its folder, the file, and the locks by which a living session is known.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::LocalCoordinator;
+use super::store::Mark;
 
 /// Which file it is, whatever its name is now, as long as it is open: device and inode.
 pub(super) type Identity = (u64, u64);
 
 /// The number of a session, never given out twice.
 pub(super) type Number = i64;
+
+/// A file beside it that says what the file is known by.
+const MADE: &str = "made";
 
 /// How long somebody else may take to make the file.
 const MAKING: Duration = Duration::from_secs(5);
@@ -73,6 +77,36 @@ impl Home {
         }
         private(&self.file)?;
         Ok(lock)
+    }
+
+    /// Whether folder and file, as far as they are there, belong to this process's user, and nobody else may write to them.
+    pub fn is_own(&self) -> bool {
+        let user = nix::unistd::geteuid().as_raw();
+        [&self.folder, &self.file].into_iter().all(|path| match fs::metadata(path) {
+            Ok(found) => found.uid() == user && found.mode() & 0o022 == 0,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        })
+    }
+
+    /// Whether the file holds nothing.
+    pub fn is_empty(&self) -> bool {
+        fs::metadata(&self.file).is_ok_and(|found| found.len() == 0)
+    }
+
+    /// What the file that was made in this folder is known by. `None` before one was made.
+    pub fn mark(&self) -> Option<Mark> {
+        fs::read_to_string(self.folder.join(MADE)).ok()?.trim().parse().ok()
+    }
+
+    /// Writes down what the file is known by, once.
+    pub fn keep_mark(&self, mark: Mark) -> io::Result<()> {
+        if self.mark().is_some() {
+            return Ok(());
+        }
+        let mut file = private(&self.folder.join(MADE))?;
+        file.set_len(0)?;
+        writeln!(file, "{mark}")?;
+        file.sync_all()
     }
 
     /// Which file is there now.

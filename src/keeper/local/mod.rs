@@ -84,6 +84,11 @@ impl LocalCoordinator {
         self.home.file().to_owned()
     }
 
+    /// Whether nobody but the user of this process can write to what is there. So it is where nothing is there yet.
+    pub fn is_own(&self) -> bool {
+        self.home.is_own()
+    }
+
     /// How long others' sessions may show no pulse before they are ended by sessions from here; for tests.
     #[cfg(test)]
     fn with_frozen(mut self, frozen: Duration) -> Self {

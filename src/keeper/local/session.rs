@@ -20,7 +20,8 @@ pub(super) struct LocalSession {
     id: String,
     /// Dropped with the session, which tells the desk.
     calls: Sender<Call>,
-    lost: watch::Receiver<bool>,
+    /// Why it is over, once it is.
+    lost: watch::Receiver<Option<Error>>,
 }
 
 impl LocalSession {
@@ -34,7 +35,7 @@ impl LocalSession {
         let place = home.place();
         let unreachable = |why: String| Error::Unreachable { place: place.clone(), why };
         let (calls, requests) = mpsc::channel();
-        let (told, lost) = watch::channel(false);
+        let (told, lost) = watch::channel(None);
         let (begun, beginning) = oneshot::channel();
         let at = place.clone();
         std::thread::Builder::new()
@@ -46,15 +47,16 @@ impl LocalSession {
                 };
                 // Nobody waits any more: then nobody calls either, and the work ends at once.
                 let _ = begun.send(Ok((desk.number(), desk.mark())));
-                match desk.work(&requests) {
-                    Ok(()) => {}
-                    Err(Fault::Broken(why)) => tracing::warn!("the session in {at} is over: {why}"),
+                let end = match desk.work(&requests) {
+                    Ok(()) => Error::SessionLost { place: at.clone() },
                     Err(Fault::Over) => {
                         tracing::warn!("the session in {at} is over: others took this process for frozen or dead");
+                        Error::SessionLost { place: at.clone() }
                     }
-                    Err(other) => tracing::warn!("the session in {at} is over: {}", error(&at, "/", other)),
-                }
-                told.send_replace(true);
+                    // Who waits for the session tells it.
+                    Err(other) => error(&at, "/", other),
+                };
+                told.send_replace(Some(end));
             })
             .map_err(|error| unreachable(format!("cannot start a thread: {error}")))?;
         let (number, mark) = match timeout(limit, beginning).await {
@@ -65,8 +67,9 @@ impl LocalSession {
         Ok((Self { place, id: session_name(number), calls, lost }, mark))
     }
 
+    /// Why it is over; of a session that goes on, what its end would be.
     fn over(&self) -> Error {
-        Error::SessionLost { place: self.place.clone() }
+        self.lost.borrow().clone().unwrap_or_else(|| Error::SessionLost { place: self.place.clone() })
     }
 
     /// The desk's answer. A fault that ends the session is told as its end, after which everybody knows it.
@@ -102,9 +105,16 @@ impl LocalSession {
     }
 
     fn change(&self, told: oneshot::Receiver<()>) -> Change {
-        let over = self.over();
-        Change::new(async move { told.await.map_err(|_| over) })
+        let (lost, place) = (self.lost.clone(), self.place.clone());
+        Change::new(async move { if told.await.is_ok() { Ok(()) } else { Err(ended(lost, place).await) } })
     }
+}
+
+/// Waits until a session is over, and says why.
+async fn ended(mut lost: watch::Receiver<Option<Error>>, place: String) -> Error {
+    // An error means that the thread is gone: over as well.
+    let why = lost.wait_for(Option::is_some).await.map(|why| why.clone());
+    why.ok().flatten().unwrap_or(Error::SessionLost { place })
 }
 
 #[async_trait]
@@ -155,14 +165,11 @@ impl Session for LocalSession {
     }
 
     async fn lost(&self) -> Error {
-        let mut lost = self.lost.clone();
-        // An error means that the thread is gone: over as well.
-        let _ = lost.wait_for(|lost| *lost).await;
-        self.over()
+        ended(self.lost.clone(), self.place.clone()).await
     }
 
     fn is_lost(&self) -> bool {
-        *self.lost.borrow() || self.lost.has_changed().is_err()
+        self.lost.borrow().is_some() || self.lost.has_changed().is_err()
     }
 
     async fn close(&self) {

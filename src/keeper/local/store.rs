@@ -42,8 +42,54 @@ pub(super) enum Fault {
     Busy,
     /// There is no room.
     Full,
-    /// The file can't be used: the session ends.
-    Broken(String),
+    /// The file can't be used: the session ends, and another one would fare no better.
+    Broken(Broken),
+}
+
+/// Why the file can't be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// SQLite finds its content damaged.
+    Damaged(String),
+    /// Records were kept here, and the file is gone or empty.
+    Gone(String),
+    /// It is another file than the one that was made here.
+    Replaced,
+    /// It belongs to another program.
+    Foreign,
+    /// Another version of this program made it.
+    OtherForm(i32),
+    /// The file system or the operating system fails.
+    System(String),
+}
+
+impl Broken {
+    /// The cause, as a person is told it.
+    pub fn why(&self) -> String {
+        match self {
+            Self::Damaged(what) => format!("the file is damaged ({what})"),
+            Self::Gone(what) => what.clone(),
+            Self::Replaced => "it is another file than the one that was made in this folder".into(),
+            Self::Foreign => "it is a file of another program".into(),
+            Self::OtherForm(form) => format!("it was written by another version of this program (form {form})"),
+            Self::System(what) => what.clone(),
+        }
+    }
+
+    /// What a person can do.
+    pub fn todo(&self) -> &'static str {
+        match self {
+            Self::Damaged(_) | Self::Gone(_) | Self::Replaced => {
+                "Stop all workers of this machine. Bring the folder back from a copy of it; or move the whole folder away, and the \
+                 same command begins a new task. What was published stays on the target: the new task replaces it where the task \
+                 file says <if_target_not_empty>replace</if_target_not_empty>. \"The state directory is lost\" in \
+                 docs/troubleshooting.md has the steps"
+            }
+            Self::Foreign => "Choose another folder with --state-dir",
+            Self::OtherForm(_) => "Use the version that began the task",
+            Self::System(_) => "Mend that, then run the same command again",
+        }
+    }
 }
 
 impl From<rusqlite::Error> for Fault {
@@ -51,8 +97,21 @@ impl From<rusqlite::Error> for Fault {
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy) => Self::Busy,
             Some(ErrorCode::DiskFull) => Self::Full,
-            _ => Self::Broken(error.to_string()),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                Self::Broken(Broken::Damaged(error.to_string()))
+            }
+            // Tables or columns of ours are missing, or hold what we never write.
+            Some(ErrorCode::Unknown | ErrorCode::TypeMismatch) | None => {
+                Self::Broken(Broken::Damaged(error.to_string()))
+            }
+            _ => Self::Broken(Broken::System(error.to_string())),
         }
+    }
+}
+
+impl From<Broken> for Fault {
+    fn from(broken: Broken) -> Self {
+        Self::Broken(broken)
     }
 }
 
@@ -82,9 +141,8 @@ impl Store {
         connection.busy_timeout(patience)?;
         let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         if mode != "wal" {
-            return Err(Fault::Broken(format!(
-                "this file system can't share memory between processes (journal: {mode})"
-            )));
+            let what = format!("this file system can't share memory between processes (journal: {mode})");
+            return Err(Fault::Broken(Broken::System(what)));
         }
         // See the module for why not less.
         connection.pragma_update(None, "synchronous", "FULL")?;
@@ -130,7 +188,7 @@ impl Store {
         writing.execute("INSERT INTO session (process) VALUES (?)", [std::process::id()])?;
         let number = writing.last_insert_rowid();
         let seat =
-            sit(number, &known).map_err(|error| Fault::Broken(format!("cannot lock a file beside it: {error}")))?;
+            sit(number, &known).map_err(|error| Broken::System(format!("cannot lock a file beside it: {error}")))?;
         writing.commit()?;
         Ok((number, seat))
     }
@@ -262,9 +320,9 @@ fn form(connection: &mut Connection) -> Result<(), Fault> {
         (APPLICATION, FORM) => return Ok(()),
         (0, 0) if tables == 0 => {}
         (APPLICATION, newer) => {
-            return Err(Fault::Broken(format!("it was written by another version of this program (form {newer})")));
+            return Err(Broken::OtherForm(newer).into());
         }
-        _ => return Err(Fault::Broken("it is a database of another program".into())),
+        _ => return Err(Broken::Foreign.into()),
     }
     forming.execute_batch(TABLES)?;
     forming.execute("INSERT INTO origin (mark) VALUES (?)", [rand::random::<i64>()])?;

@@ -144,16 +144,81 @@ async fn a_file_that_is_gone_is_the_end_and_no_new_one_is_begun() {
     session.commit(vec![Op::create("/a", "")]).await.unwrap();
     let (_, never) = session.watch("/a").await.unwrap();
     std::fs::remove_dir_all(kept.coordinator.file().parent().unwrap()).unwrap();
-    let lost = Error::SessionLost { place: kept.place() };
-    assert_eq!(session.commit(vec![Op::set("/a", "", None)]).await, Err(lost.clone()));
-    assert_eq!(fired(never).await.0, Err(lost.clone()));
+    let lost = session.commit(vec![Op::set("/a", "", None)]).await.unwrap_err();
+    assert!(lost.to_string().contains("the file is gone") && !lost.is_retriable(), "{lost}");
+    assert_eq!(fired(never).await.0, Err(lost));
     assert!(session.is_lost());
-    // Even when somebody has made another one.
-    for _ in 0..2 {
-        let refused = kept.session().await.err().unwrap().to_string();
-        assert!(refused.contains("removed or replaced"), "{refused}");
-        drop(LocalCoordinator::new(kept.coordinator.file().parent().unwrap()).session().await.unwrap());
+    let refused = kept.session().await.err().unwrap().to_string();
+    assert!(refused.contains("removed while this worker ran"), "{refused}");
+    // Nor when somebody has made another one.
+    drop(LocalCoordinator::new(kept.coordinator.file().parent().unwrap()).session().await.unwrap());
+    let refused = kept.session().await.err().unwrap().to_string();
+    assert!(refused.contains("another file than"), "{refused}");
+}
+
+/// A worker that waits for something is told, too, and does not begin sessions again and again.
+#[tokio::test]
+async fn a_file_that_is_damaged_is_the_end_for_everybody_who_has_it_open() {
+    let kept = Kept::new();
+    let session = kept.session().await.unwrap();
+    let nodes = (0..200).map(|i| Op::create(format!("/{i}"), vec![b'x'; 2000])).collect();
+    session.commit(nodes).await.unwrap();
+    // All that was written goes from the log into the file.
+    let writer = rusqlite::Connection::open(kept.coordinator.file()).unwrap();
+    writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    let (_, never) = session.watch("/7").await.unwrap();
+    damage(&kept.coordinator.file());
+    let reading = async || {
+        for i in 0..200 {
+            session.get(&format!("/{i}")).await?;
+        }
+        session.commit(vec![Op::set("/7", "", None)]).await
+    };
+    let lost = reading().await.unwrap_err();
+    assert!(matches!(&lost, Error::Unusable { why, .. } if why.contains("damaged")), "{lost}");
+    assert!(lost.to_string().contains("<if_target_not_empty>replace") && !lost.is_retriable(), "{lost}");
+    assert_eq!(fired(never).await.0, Err(lost.clone()));
+    assert_eq!(session.lost().await, lost);
+    drop(writer);
+}
+
+/// Everything behind the head of a database.
+fn damage(file: &Path) {
+    let bytes = std::fs::metadata(file).unwrap().len();
+    let mut open = std::fs::OpenOptions::new().write(true).open(file).unwrap();
+    std::io::Seek::seek(&mut open, std::io::SeekFrom::Start(100)).unwrap();
+    open.write_all(&vec![0xa5; usize::try_from(bytes).unwrap() - 100]).unwrap();
+}
+
+/// A task that begins anew beside what it has published would not know it.
+#[tokio::test]
+async fn records_that_were_lost_are_not_begun_anew() {
+    let kept = Kept::new();
+    let (file, folder) = (kept.coordinator.file(), kept.coordinator.file().parent().unwrap().to_owned());
+    let open = async || LocalCoordinator::new(&folder).session().await.map(|_| ());
+    let session = kept.session().await.unwrap();
+    session.commit(vec![Op::create("/a", "")]).await.unwrap();
+    session.close().await;
+    let whole = std::fs::read(&file).unwrap();
+    let without_log = || ["-wal", "-shm"].map(|end| std::fs::remove_file(format!("{}{end}", file.display())).ok());
+    without_log();
+    std::fs::write(&file, "").unwrap();
+    let emptied = open().await.unwrap_err();
+    std::fs::remove_file(&file).unwrap();
+    let removed = open().await.unwrap_err();
+    for error in [emptied, removed] {
+        assert!(matches!(&error, Error::Unusable { why, .. } if why.contains("empty or was removed")), "{error}");
     }
+    // That of another folder.
+    let other = Kept::new();
+    other.session().await.unwrap().close().await;
+    std::fs::copy(other.coordinator.file(), &file).unwrap();
+    let replaced = open().await.unwrap_err();
+    assert!(matches!(&replaced, Error::Unusable { why, .. } if why.contains("another file")), "{replaced}");
+    // Its own is taken again.
+    without_log();
+    std::fs::write(&file, whole).unwrap();
+    open().await.unwrap();
 }
 
 #[tokio::test]
