@@ -58,6 +58,7 @@ mod order;
 mod outlook;
 mod publish;
 mod record;
+mod record_check;
 
 pub use board::{Job, Next, TableBoard};
 pub use leftovers::{Alive, Reason, Verdict, judge_statement, judge_table, to_void};
@@ -68,3 +69,4 @@ pub use publish::{PartitionFacts, Policy, Step, decide, is_complete};
 pub use record::{
     BatchRecord, BatchState, Copied, Failure, PartitionResult, PieceRecord, PieceState, Published, TaskRecord,
 };
+pub use record_check::{Extent, Misfit};

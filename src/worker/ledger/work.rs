@@ -7,10 +7,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::keeper::{Change, Error, Op};
-use crate::plan::TablePlan;
+use crate::plan::{BatchPlan, TablePlan};
 use crate::protocol::{
-    BatchRecord, BatchRef, BatchState, GroupRef, Job, Liking, Next, Outlook, PieceRecord, PieceRef, TableBoard, groups,
-    job_of_claim,
+    BatchRecord, BatchRef, BatchState, Extent, GroupRef, Job, Liking, Next, Outlook, PieceRecord, PieceRef, TableBoard,
+    groups, job_of_claim,
 };
 
 use super::{Ledger, LedgerError, Outcome, Versioned, encoded, versioned};
@@ -19,6 +19,8 @@ use super::{Ledger, LedgerError, Outcome, Versioned, encoded, versioned};
 #[derive(Debug, Default)]
 pub struct Cache {
     layout: Vec<Vec<Range<usize>>>,
+    /// What the records of each batch must list.
+    extents: Vec<Vec<Extent>>,
     groups: Vec<Vec<Versioned<Vec<PieceRecord>>>>,
     batches: Vec<Vec<Versioned<BatchRecord>>>,
     /// The same, as the protocol wants it.
@@ -94,6 +96,24 @@ impl Cache {
         (GroupRef { table: piece.table, group }, piece.piece - layout[group].start)
     }
 
+    /// Checks the records of a group against the plan.
+    fn check_group(&self, of: GroupRef, records: &[PieceRecord]) -> Result<(), String> {
+        let pieces = self.layout[of.table][of.group].clone();
+        if records.len() != pieces.len() {
+            return Err(format!("it has {} records of {} pieces", records.len(), pieces.len()));
+        }
+        let board = &self.boards[of.table];
+        pieces.zip(records).try_for_each(|(piece, record)| {
+            let extent = self.extents[of.table][board.batch_of[piece]];
+            record.check(extent).map_err(|why| format!("piece {piece}: {why}"))
+        })
+    }
+
+    /// Checks the record of a batch against the plan.
+    fn check_batch(&self, of: BatchRef, record: &BatchRecord) -> Result<(), String> {
+        record.check(self.extents[of.table][of.batch]).map_err(|why| why.to_string())
+    }
+
     fn put_group(&mut self, of: GroupRef, records: Versioned<Vec<PieceRecord>>) {
         let pieces = self.layout[of.table][of.group].clone();
         for (piece, record) in pieces.zip(&records.value) {
@@ -141,6 +161,9 @@ impl Ledger {
                 cache.layout.push(groups(&pieces_of));
                 let batch_of = plan.pieces.iter().map(|piece| piece.batch).collect();
                 cache.boards.push(TableBoard { pieces_of, batch_of, ..TableBoard::default() });
+                let shards = plan.replicated.len();
+                let extent = |batch: &BatchPlan| Extent { partitions: batch.partitions.len(), shards };
+                cache.extents.push(plan.batches.iter().map(extent).collect());
                 cache.groups.push(Vec::new());
                 cache.batches.push(Vec::new());
             }
@@ -188,12 +211,16 @@ impl Ledger {
         batches: &[BatchRef],
     ) -> Result<(), LedgerError> {
         let paths = groups.iter().map(|of| self.group_path(of.table, of.group)).collect();
-        let records = self.read_all(paths).await?;
+        let records: Vec<Versioned<Vec<PieceRecord>>> = self.read_all(paths).await?;
         let paths = batches.iter().map(|of| self.batch_path(of.table, of.batch)).collect();
-        for (batch, record) in batches.iter().zip(self.read_all(paths).await?) {
+        for (batch, record) in batches.iter().zip(self.read_all::<BatchRecord>(paths).await?) {
+            let path = || self.batch_path(batch.table, batch.batch);
+            cache.check_batch(*batch, &record.value).map_err(|why| LedgerError::Damaged { path: path(), why })?;
             cache.put_batch(*batch, record);
         }
         for (group, records) in groups.iter().zip(records) {
+            let path = || self.group_path(group.table, group.group);
+            cache.check_group(*group, &records.value).map_err(|why| LedgerError::Damaged { path: path(), why })?;
             cache.put_group(*group, records);
         }
         Ok(())
@@ -247,7 +274,8 @@ impl Ledger {
             changed[at] = next.clone();
             Edit::of(&records[at], expected, &next, changed)
         };
-        let outcome = self.change(&path, &mut held, &with, edit).await;
+        let fits = |records: &Vec<PieceRecord>| cache.check_group(group, records);
+        let outcome = self.change(&path, &mut held, &with, edit, fits).await;
         cache.put_group(group, held);
         outcome
     }
@@ -269,19 +297,21 @@ impl Ledger {
         }
         let mut held = cache.batches[batch.table][batch.batch].clone();
         let edit = |record: &BatchRecord| Edit::of(record, expected, &next, next.clone());
-        let outcome = self.change(&path, &mut held, &with, edit).await;
+        let fits = |record: &BatchRecord| cache.check_batch(batch, record);
+        let outcome = self.change(&path, &mut held, &with, edit, fits).await;
         cache.put_batch(batch, held);
         outcome
     }
 
     /// Compare-and-set of a node, with more in the same commit: the claim first. Where somebody else was faster, or the answer was lost,
-    /// the node is read again and `edit` decides anew.
+    /// the node is read again and `edit` decides anew. `fits` checks what is read.
     async fn change<T: Serialize + DeserializeOwned + Clone>(
         &self,
         path: &str,
         held: &mut Versioned<T>,
         with: &[Op],
         edit: impl Fn(&T) -> Edit<T>,
+        fits: impl Fn(&T) -> Result<(), String>,
     ) -> Result<Outcome, LedgerError> {
         loop {
             let changed = match edit(&held.value) {
@@ -302,7 +332,9 @@ impl Ledger {
                     return Err(LedgerError::Damaged { path, why: why.to_string() });
                 }
                 Err(Error::Conflict { .. } | Error::Unknown { .. }) => {
-                    *held = versioned(path.to_owned(), self.session.get(path).await?)?;
+                    let found: Versioned<T> = versioned(path.to_owned(), self.session.get(path).await?)?;
+                    fits(&found.value).map_err(|why| LedgerError::Damaged { path: path.to_owned(), why })?;
+                    *held = found;
                 }
                 Err(error) => return Err(error.into()),
             }

@@ -1,0 +1,206 @@
+//! Whether a record fits the plan of its table. Records are read from the coordinator, and what does not fit is refused before
+//! anything is done by it: a list that is too short would leave rows out, and sums that overflow would mean anything.
+
+use thiserror::Error;
+
+use super::record::{BatchRecord, BatchState, Copied, PieceRecord, PieceState};
+
+/// How much a batch has of what its records list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Partitions of the batch.
+    pub partitions: usize,
+    /// Target shards of the table.
+    pub shards: usize,
+}
+
+/// Why a record does not fit its plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Misfit {
+    /// A list has another length than the plan says.
+    #[error("it lists {found} {what}, and the plan has {expected}")]
+    Length {
+        /// What is listed.
+        what: &'static str,
+        /// How many are in the record.
+        found: usize,
+        /// How many are in the plan.
+        expected: usize,
+    },
+    /// The numbers contradict each other, or are too large for any table.
+    #[error("its numbers of rows contradict each other")]
+    Rows,
+    /// Something was done by an attempt that was never given out.
+    #[error("no attempt was made at what it says is done")]
+    NoAttempt,
+    /// A node that got rows is not among those that the account knows.
+    #[error("its account leaves out a node that has its rows")]
+    Account,
+}
+
+impl PieceRecord {
+    /// Checks the record of a piece of a batch.
+    ///
+    /// # Errors
+    /// The first contradiction.
+    pub fn check(&self, extent: Extent) -> Result<(), Misfit> {
+        match &self.state {
+            PieceState::Copied(_) if self.attempt == 0 => Err(Misfit::NoAttempt),
+            PieceState::Copied(copied) => check_copied(copied, extent),
+            PieceState::Pending | PieceState::Running { .. } | PieceState::Failed { .. } => Ok(()),
+        }
+    }
+}
+
+fn check_copied(copied: &Copied, extent: Extent) -> Result<(), Misfit> {
+    length("partitions", copied.selected.len(), extent.partitions)?;
+    length("target shards", copied.staged.len(), extent.shards)?;
+    if !copied.checksums.is_empty() {
+        length("checksums", copied.checksums.len(), extent.partitions)?;
+    }
+    match (sum(&copied.selected), sum(&copied.staged)) {
+        (Some(selected), Some(staged)) if selected == staged => Ok(()),
+        _ => Err(Misfit::Rows),
+    }
+}
+
+impl BatchRecord {
+    /// Checks the record of a batch.
+    ///
+    /// # Errors
+    /// The first contradiction.
+    pub fn check(&self, extent: Extent) -> Result<(), Misfit> {
+        length("target shards", self.nodes.len(), extent.shards)?;
+        let BatchState::Done(published) = &self.state else { return Ok(()) };
+        if self.publication == 0 {
+            return Err(Misfit::NoAttempt);
+        }
+        length("partitions", published.partitions.len(), extent.partitions)?;
+        let selected: Vec<u64> = published.partitions.iter().map(|result| result.selected).collect();
+        let target: Vec<u64> = published.partitions.iter().map(|result| result.target).collect();
+        if sum(&selected).is_none() || sum(&target).is_none() {
+            return Err(Misfit::Rows);
+        }
+        let Some(placed) = &published.placed else { return Ok(()) };
+        if placed.added.values().any(|rows| rows.len() != placed.ids.len() || sum(rows).is_none()) {
+            return Err(Misfit::Rows);
+        }
+        match self.nodes.iter().flatten().all(|node| placed.added.contains_key(node)) {
+            true => Ok(()),
+            false => Err(Misfit::Account),
+        }
+    }
+}
+
+fn length(what: &'static str, found: usize, expected: usize) -> Result<(), Misfit> {
+    if found == expected { Ok(()) } else { Err(Misfit::Length { what, found, expected }) }
+}
+
+/// The sum, as long as it is a number of rows that a table can have: [`MOST_ROWS`] at the most.
+fn sum(rows: &[u64]) -> Option<u64> {
+    rows.iter().try_fold(0u64, |all, rows| all.checked_add(*rows)).filter(|rows| *rows <= MOST_ROWS)
+}
+
+/// More rows than any table holds. Sums of so many over all pieces and batches of a task stay below 2^64.
+const MOST_ROWS: u64 = 1 << 44;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::model::PartitionId;
+    use crate::protocol::account::Placed;
+    use crate::protocol::{PartitionResult, Published};
+
+    const EXTENT: Extent = Extent { partitions: 2, shards: 2 };
+
+    fn piece() -> PieceRecord {
+        let copied = Copied { selected: vec![3, 4], staged: vec![2, 5], checksums: vec![7, 8], ..Copied::default() };
+        PieceRecord { attempt: 1, state: PieceState::Copied(copied), ..PieceRecord::default() }
+    }
+
+    fn batch() -> BatchRecord {
+        let ids = vec![PartitionId("1".into()), PartitionId("2".into())];
+        let added = BTreeMap::from([("a".to_owned(), vec![1, 1]), ("b".to_owned(), vec![2, 3])]);
+        let placed = Some(Placed { ids, added, before: BTreeMap::new() });
+        let partitions = vec![PartitionResult { selected: 3, target: 3, checksum: None }; 2];
+        let done = Published { partitions, placed, ..Published::default() };
+        let nodes = vec![vec!["a".to_owned()], vec!["b".to_owned()]];
+        BatchRecord { publication: 1, state: BatchState::Done(done), ..BatchRecord::new(nodes) }
+    }
+
+    #[test]
+    fn what_workers_write_fits() {
+        assert_eq!(piece().check(EXTENT), Ok(()));
+        assert_eq!(PieceRecord::default().check(EXTENT), Ok(()));
+        assert_eq!(batch().check(EXTENT), Ok(()));
+        assert_eq!(BatchRecord::new(vec![Vec::new(); 2]).check(EXTENT), Ok(()));
+    }
+
+    /// Each place of a value, with the value replaced.
+    fn mutations(value: &Value, put: &Value) -> Vec<Value> {
+        let mut all = vec![put.clone()];
+        match value {
+            Value::Array(values) => {
+                for (at, inner) in values.iter().enumerate() {
+                    let with = |inner: Value| {
+                        let mut values = values.clone();
+                        values[at] = inner;
+                        Value::Array(values)
+                    };
+                    all.extend(mutations(inner, put).into_iter().map(with));
+                }
+                let mut longer = values.clone();
+                longer.push(put.clone());
+                all.extend([Value::Array(longer), Value::Array(values[..values.len().saturating_sub(1)].to_vec())]);
+            }
+            Value::Object(fields) => {
+                for (name, inner) in fields {
+                    let mut without = fields.clone();
+                    without.remove(name);
+                    all.push(Value::Object(without));
+                    all.extend(mutations(inner, put).into_iter().map(|inner| {
+                        let mut fields = fields.clone();
+                        fields.insert(name.clone(), inner);
+                        Value::Object(fields)
+                    }));
+                }
+            }
+            _ => {}
+        }
+        all
+    }
+
+    /// Whatever is changed in a record: it is refused, or its lists are as long as the plan says and its sums are numbers of rows.
+    #[test]
+    fn a_record_that_does_not_fit_its_plan_is_refused() {
+        let (mut refused, mut taken) = (0, 0);
+        for put in [json!(0), json!(u64::MAX), json!(-1), json!([]), json!([1, 2]), json!(""), json!({}), json!(null)] {
+            for changed in mutations(&serde_json::to_value(piece()).unwrap(), &put) {
+                let Ok(record) = serde_json::from_value::<PieceRecord>(changed) else { continue };
+                if record.check(EXTENT).is_err() {
+                    refused += 1;
+                } else if let Some(copied) = record.copied() {
+                    taken += 1;
+                    assert_eq!((copied.selected.len(), copied.staged.len()), (2, 2));
+                    assert_eq!(copied.selected.iter().sum::<u64>(), copied.staged.iter().sum::<u64>());
+                }
+            }
+            for changed in mutations(&serde_json::to_value(batch()).unwrap(), &put) {
+                let Ok(record) = serde_json::from_value::<BatchRecord>(changed) else { continue };
+                match (record.check(EXTENT), record.state) {
+                    (Err(_), _) => refused += 1,
+                    (Ok(()), BatchState::Done(done)) => {
+                        taken += 1;
+                        assert_eq!((record.nodes.len(), done.partitions.len()), (2, 2));
+                    }
+                    (Ok(()), _) => {}
+                }
+            }
+        }
+        assert!(refused > 40 && taken > 20, "{refused} refused, {taken} taken");
+    }
+}
