@@ -10,51 +10,72 @@ use super::{Exit, Failure, task_path, typed};
 use crate::cluster::http::{HttpWarehouse, Limits, USUAL_STATEMENTS};
 use crate::keeper::{Coordinator, LocalCoordinator, ZooKeeperCoordinator, ZooKeeperOptions};
 use crate::model::Tls;
+use crate::task::{Allowed, OperatorSecrets, SecretSource, SystemSecrets};
 use crate::worker::ledger::Ledger;
 
 /// The state directory that is used when none is named: beside the task file, so that the same task file finds the same
 /// state from wherever it is run.
 const STATE_DIR: &str = "clickhouse-copier-state";
 
-/// Where a task lives.
+/// Where a task lives, and how this process works with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Address {
-    /// In ZooKeeper.
-    Keeper {
-        /// The XML file that says how to reach it. Existed when the command line was read.
-        config: PathBuf,
-        /// The task's node: absolute, no slash at its end, no empty parts.
-        task_path: String,
-        /// Statements at once on each server.
-        statements: u16,
-    },
-    /// On this machine.
-    Local {
-        /// A folder, or a place where one can be made.
-        state_dir: PathBuf,
-        /// As in ZooKeeper.
-        task_path: String,
-        /// Statements at once on each server.
-        statements: u16,
-    },
+pub struct Address {
+    /// The coordinator.
+    pub coordinator: Coordination,
+    /// The task's node: absolute, no slash at its end, no empty parts.
+    pub task_path: String,
+    /// Statements at once on each server.
+    pub statements: u16,
+    /// What descriptions from the coordinator may refer to.
+    pub allowed: Allowed,
+    /// The task file of the command line, where it is a file that can be read more than once.
+    pub task_file: Option<PathBuf>,
+}
+
+/// Which coordinator keeps a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Coordination {
+    /// ZooKeeper; the XML file says how to reach it. It existed when the command line was read.
+    Keeper(PathBuf),
+    /// A state directory of this machine: a folder, or a place where one can be made.
+    Local(PathBuf),
 }
 
 impl Address {
     /// The task's node: absolute, no slash at its end, no empty parts.
     pub fn task_path(&self) -> &str {
-        match self {
-            Self::Keeper { task_path, .. } | Self::Local { task_path, .. } => task_path,
-        }
+        &self.task_path
     }
 
     /// The flags that name it, for a command that can be pasted into a shell.
     pub fn flags(&self) -> String {
-        let (flag, place, task_path) = match self {
-            Self::Keeper { config, task_path, .. } => ("--config", config, task_path),
-            Self::Local { state_dir, task_path, .. } => ("--state-dir", state_dir, task_path),
+        let (flag, place) = match &self.coordinator {
+            Coordination::Keeper(config) => ("--config", config),
+            Coordination::Local(state_dir) => ("--state-dir", state_dir),
         };
-        format!("{flag} {} --task-path {}", shell_word(&place.display().to_string()), shell_word(task_path))
+        format!("{flag} {} --task-path {}", shell_word(&place.display().to_string()), shell_word(&self.task_path))
     }
+
+    /// What descriptions may refer to. `own` is the one that this command line brought; without it that of [`Self::task_file`]
+    /// counts.
+    pub(super) fn secrets(&self, own: Option<&str>) -> Arc<dyn SecretSource> {
+        let own_coordinator = match &self.coordinator {
+            Coordination::Keeper(_) => false,
+            Coordination::Local(state_dir) => LocalCoordinator::new(state_dir).is_own(),
+        };
+        let read = || std::fs::read_to_string(self.task_file.as_deref()?).ok();
+        Arc::new(OperatorSecrets::new(self.allowed.clone(), own.map(str::to_owned).or_else(read), own_coordinator))
+    }
+}
+
+/// The text of a description that this command line brought.
+pub(super) fn own(description: &Option<(String, String)>) -> Option<&str> {
+    description.as_ref().map(|(text, _)| text.as_str())
+}
+
+/// [`Address::secrets`] of a task that may have no place yet: then its file is all there is.
+pub(super) fn secrets_at(place: Option<&Address>, own: Option<&str>) -> Arc<dyn SecretSource> {
+    place.map_or_else(|| Arc::new(SystemSecrets) as Arc<dyn SecretSource>, |address| address.secrets(own))
 }
 
 /// What the flags of a verb name. `task_file` is the verb's own flag; without other flags it says where the state is and
@@ -62,26 +83,31 @@ impl Address {
 pub(super) fn addressed(typed: typed::Address, task_file: Option<&Path>) -> Result<Address, Fault> {
     let normalised = |path: String| task_path::normalised(&path).map_err(Fault::TaskPath);
     let statements = typed.max_statements_per_server;
+    let allowed = allowed(typed.allow_env, &typed.secrets_dir)?;
+    // A pipe has neither a place nor a name that would be the same the next time.
+    let file = task_file.map(|file| existing_file("--task-file", file)).transpose()?.filter(|file| file.is_file());
     if let Some(config) = typed.config_file {
         let config = existing_file("--config-file", &config)?;
         let task_path = typed.task_path.ok_or(Fault::Missing {
             flag: "--task-path",
             purpose: "name the node in ZooKeeper where the task lives, as in /clickhouse/copytasks/task1",
         })?;
-        return Ok(Address::Keeper { config, task_path: normalised(task_path)?, statements });
+        let task_path = normalised(task_path)?;
+        return Ok(Address {
+            coordinator: Coordination::Keeper(config),
+            task_path,
+            statements,
+            allowed,
+            task_file: file,
+        });
     }
-    // A pipe has neither a place nor a name that would be the same the next time.
-    let file = match task_file {
-        Some(file) => Some(existing_file("--task-file", file)?).filter(|file| file.is_file()),
-        None if typed.state_dir.is_none() => {
-            return Err(Fault::Missing {
-                flag: "--config-file",
-                purpose: "name the XML file that says how to reach ZooKeeper, or, for a task that needs none, --task-file \
-                          or --state-dir. A first task file is written by init: see --help",
-            });
-        }
-        None => None,
-    };
+    if file.is_none() && task_file.is_none() && typed.state_dir.is_none() {
+        return Err(Fault::Missing {
+            flag: "--config-file",
+            purpose: "name the XML file that says how to reach ZooKeeper, or, for a task that needs none, --task-file \
+                      or --state-dir. A first task file is written by init: see --help",
+        });
+    }
     let task_path = match (typed.task_path, file.as_deref().and_then(Path::file_stem)) {
         (Some(path), _) => path,
         (None, Some(stem)) => format!("/{}", stem.to_string_lossy()),
@@ -104,13 +130,27 @@ pub(super) fn addressed(typed: typed::Address, task_file: Option<&Path>) -> Resu
         }
     };
     let state_dir = folder_or_nothing("--state-dir", &state_dir)?;
-    Ok(Address::Local { state_dir, task_path: normalised(task_path)?, statements })
+    let task_path = normalised(task_path)?;
+    Ok(Address { coordinator: Coordination::Local(state_dir), task_path, statements, allowed, task_file: file })
+}
+
+/// What the operator allows descriptions from the coordinator to refer to.
+fn allowed(variables: Vec<String>, folders: &[PathBuf]) -> Result<Allowed, Fault> {
+    let folder = |path: &PathBuf| {
+        let unseen = |source| Fault::Unseen { flag: "--secrets-dir", path: path.clone(), source };
+        if !std::fs::metadata(path).map_err(unseen)?.is_dir() {
+            return Err(Fault::NotAFolder { flag: "--secrets-dir", path: path.clone() });
+        }
+        std::path::absolute(path).map_err(unseen)
+    };
+    let folders = folders.iter().map(folder).collect::<Result<_, _>>()?;
+    Ok(Allowed { variables: variables.into_iter().collect(), folders })
 }
 
 impl Address {
     /// The same, for a verb that only looks: there must be something to look at.
     pub(super) fn existing(self) -> Result<Address, Fault> {
-        if let Self::Local { state_dir, .. } = &self {
+        if let Coordination::Local(state_dir) = &self.coordinator {
             let file = LocalCoordinator::new(state_dir).file();
             if !file.is_file() {
                 return Err(Fault::NoState { file });
@@ -132,16 +172,16 @@ pub(super) struct Doors {
 /// What the file of `--config` says besides (whom to trust, when log files are set aside) has its defaults without it.
 pub(super) fn doors_of(address: &Address) -> Result<Doors, Failure> {
     let usual = Rotation::default();
-    match address {
-        Address::Local { state_dir, statements, .. } => Ok(Doors {
+    match &address.coordinator {
+        Coordination::Local(state_dir) => Ok(Doors {
             coordinator: Arc::new(LocalCoordinator::new(state_dir)),
-            warehouse: warehouse(&Tls::default(), *statements)?,
+            warehouse: warehouse(&Tls::default(), address.statements)?,
             rotation: usual,
         }),
-        Address::Keeper { config, statements, .. } => {
+        Coordination::Keeper(config) => {
             let config = keeper_config(config)?;
             Ok(Doors {
-                warehouse: warehouse(&config.tls, *statements)?,
+                warehouse: warehouse(&config.tls, address.statements)?,
                 rotation: Rotation {
                     bytes: config.logger.size.and_then(|size| usize::try_from(size).ok()).unwrap_or(usual.bytes),
                     files: config.logger.count.map_or(usual.files, |count| count as usize),
@@ -171,19 +211,28 @@ fn warehouse(tls: &Tls, statements: u16) -> Result<Arc<HttpWarehouse>, Failure> 
     door.map(Arc::new).map_err(|error| Failure::new(Exit::BadInput, error))
 }
 
-/// The text of a task with the name of its file, or of the node that holds it; and the door to its servers.
-pub(super) async fn described(
-    place: Option<Address>,
-    task_file: Option<&Path>,
-) -> Result<(Arc<HttpWarehouse>, String, String), Failure> {
+/// A task's text, where it is from, and what it takes to work with it.
+pub(super) struct Described {
+    pub(super) http: Arc<HttpWarehouse>,
+    pub(super) text: String,
+    /// The name of its file, or of the node that holds it.
+    pub(super) file: String,
+    pub(super) secrets: Arc<dyn SecretSource>,
+}
+
+/// The text of a task, from its file or from the coordinator, and the door to its servers.
+pub(super) async fn described(place: Option<Address>, task_file: Option<&Path>) -> Result<Described, Failure> {
     let doors = place.as_ref().map(doors_of).transpose()?;
     let http = doors.as_ref().map_or_else(|| servers(None), |doors| Ok(doors.warehouse.clone()))?;
-    let (text, file) = match (task_file, doors.zip(place)) {
-        (Some(file), _) => (text(file)?, name(file)),
-        (None, Some((doors, address))) => stored(doors.coordinator.as_ref(), address.task_path()).await?,
-        (None, None) => return Err(Failure::new(Exit::BadInput, "give the task's file with --task-file")),
+    if let Some(file) = task_file {
+        let (text, file) = (text(file)?, name(file));
+        return Ok(Described { http, secrets: secrets_at(place.as_ref(), Some(&text)), text, file });
+    }
+    let Some((doors, address)) = doors.zip(place) else {
+        return Err(Failure::new(Exit::BadInput, "give the task's file with --task-file"));
     };
-    Ok((http, text, file))
+    let (text, file) = stored(doors.coordinator.as_ref(), address.task_path()).await?;
+    Ok(Described { http, text, file, secrets: address.secrets(None) })
 }
 
 /// The description of a task in the coordinator, and its place.

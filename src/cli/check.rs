@@ -1,12 +1,9 @@
 //! `check`: everything is asked, and each finding is a line.
 
-use std::sync::Arc;
-
 use crate::report::check::{CheckReport, Verdict, judge};
-use crate::task::SystemSecrets;
 use crate::worker::check::{Request, observe};
 
-use super::address::{doors_of, servers};
+use super::address::{doors_of, own, secrets_at, servers};
 use super::meant::{CheckOptions, LogFormat};
 use super::work::{failure, name, print, print_object, text};
 use super::{Exit, Failure, Interrupt};
@@ -26,7 +23,7 @@ pub(super) async fn check(options: CheckOptions, interrupt: Interrupt) -> Result
         coordinator,
         warehouse: servers.clone(),
         inspector: servers,
-        secrets: Arc::new(SystemSecrets),
+        secrets: secrets_at(options.place.as_ref(), own(&description)),
         description,
         host: gethostname::gethostname().to_string_lossy().into_owned(),
     };

@@ -1,14 +1,11 @@
 //! `cleanup`: what was found, what was done about it, and the exit code.
 
-use std::sync::Arc;
-
 use crate::model::counted;
 use crate::report::leftovers::CleanupReport;
-use crate::task::SystemSecrets;
 use crate::worker::RunError;
 use crate::worker::cleanup::{Cleaner, Findings, Removal, Request, Standing};
 
-use super::address::{Address, doors_of};
+use super::address::{Coordination, doors_of, own};
 use super::meant::{CleanupOptions, LogFormat};
 use super::work::{failure, name, print, print_object, say, shell_word, text};
 use super::{Exit, Failure, Interrupt, PROGRAM};
@@ -21,7 +18,7 @@ pub(super) async fn cleanup(options: CleanupOptions, interrupt: Interrupt) -> Re
     let request = Request {
         warehouse: doors.warehouse,
         coordinator: doors.coordinator,
-        secrets: Arc::new(SystemSecrets),
+        secrets: options.address.secrets(own(&description)),
         task_path: options.address.task_path().to_owned(),
         description,
         task_id: options.task_id.clone(),
@@ -130,11 +127,11 @@ fn advice(found: &Findings, options: &CleanupOptions) -> String {
     let removable = found.removable().count();
     if !found.holders.is_empty() {
         let nothing = "Nothing can be removed while somebody is at work.";
-        return match options.address {
-            Address::Keeper { .. } => format!(
+        return match options.address.coordinator {
+            Coordination::Keeper(_) => format!(
                 "{nothing} A worker that was killed counts as alive until its session ends (session_timeout_ms)."
             ),
-            Address::Local { .. } => nothing.to_owned(),
+            Coordination::Local(_) => nothing.to_owned(),
         };
     }
     let removing = format!("  {}", command(options, "--remove"));

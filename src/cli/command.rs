@@ -1,17 +1,15 @@
 //! `pause`, `resume`, `cancel`: what all workers of a task are told, wherever they are.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::protocol::Order;
 use crate::report::leftovers::CleanupReport;
 use crate::report::order::{Obeyed, OrderReport};
-use crate::task::SystemSecrets;
 use crate::worker::cleanup::{Cleaner, Findings, Removal, Request, Standing};
 use crate::worker::orders::{Awaited, Orders};
 use crate::worker::status::Onlooker;
 
-use super::address::{Address, coordinator_of, doors_of};
+use super::address::{Coordination, coordinator_of, doors_of};
 use super::meant::{CommandOptions, LogFormat};
 use super::work::{failure, print, print_object, say};
 use super::{Exit, Failure, Interrupt, PROGRAM};
@@ -76,7 +74,7 @@ async fn carry_out(orders: &Orders, options: &CommandOptions, interrupt: &Interr
 async fn statements_ended(options: &CommandOptions) -> Result<Vec<String>, Failure> {
     let doors = doors_of(&options.address)?;
     let path = options.address.task_path();
-    let opened = Onlooker::open(doors.coordinator.as_ref(), doors.warehouse, Arc::new(SystemSecrets), path).await;
+    let opened = Onlooker::open(doors.coordinator.as_ref(), doors.warehouse, options.address.secrets(None), path).await;
     let mut onlooker = opened.map_err(failure)?;
     let mut told = false;
     let ended = loop {
@@ -106,7 +104,7 @@ async fn clean(options: &CommandOptions, interrupt: &Interrupt) -> Result<Came, 
     let request = Request {
         warehouse: doors.warehouse,
         coordinator: doors.coordinator,
-        secrets: Arc::new(SystemSecrets),
+        secrets: options.address.secrets(None),
         task_path: options.address.task_path().to_owned(),
         description: None,
         task_id: None,
@@ -193,9 +191,9 @@ fn cancelled(found: &Findings, removal: &Removal, options: &CommandOptions) -> S
             "{removed}{silent}The task is cancelled.{published} Not everything of it is removed; try again:\n  {PROGRAM} cancel {flags}"
         );
     }
-    let state = match options.address {
-        Address::Keeper { .. } => "ZooKeeper",
-        Address::Local { .. } => "the state directory",
+    let state = match options.address.coordinator {
+        Coordination::Keeper(_) => "ZooKeeper",
+        Coordination::Local(_) => "the state directory",
     };
     format!(
         "{removed}The task is cancelled.{published} Its record stays in {state}; to remove that too:\n  \

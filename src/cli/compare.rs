@@ -1,12 +1,9 @@
 //! `verify`: both sides are compared, and what differs is told.
 
-use std::sync::Arc;
-
 use crate::report::verify::{Outcome, VerifyReport};
-use crate::task::SystemSecrets;
 use crate::worker::compare::{Request, compare};
 
-use super::address::{doors_of, servers};
+use super::address::{doors_of, own, secrets_at, servers};
 use super::meant::{LogFormat, VerifyOptions};
 use super::repair::Repair;
 use super::work::{failure, name, print, print_object, text};
@@ -27,7 +24,7 @@ pub(super) async fn verify(options: VerifyOptions, interrupt: Interrupt) -> Resu
     let mut request = Request {
         coordinator,
         warehouse,
-        secrets: Arc::new(SystemSecrets),
+        secrets: secrets_at(options.place.as_ref(), own(&description)),
         description,
         host: gethostname::gethostname().to_string_lossy().into_owned(),
         by: options.by,

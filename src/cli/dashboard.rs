@@ -14,7 +14,8 @@ pub(super) async fn dashboard(options: DashboardOptions, interrupt: Interrupt) -
     let doors = doors_of(&options.address)?;
     let (listener, address, access) = options.serving.begin().await?;
     let task_path = options.address.task_path().to_owned();
-    let place = Place { coordinator: doors.coordinator, warehouse: doors.warehouse, task_path };
+    let secrets = options.address.secrets(None);
+    let place = Place { coordinator: doors.coordinator, warehouse: doors.warehouse, secrets, task_path };
     let (lookout, looks_out) = Lookout::begin(place);
     let router = server::dashboard(lookout, access);
     print(&format!("The dashboard is at http://{address}/"));

@@ -1,11 +1,9 @@
 //! `status`: how far a task is, once or again and again.
 
 use std::io::{IsTerminal, Write, stdout};
-use std::sync::Arc;
 use std::time::Instant;
 
 use crate::report::status::{Speedometer, Status, TaskState};
-use crate::task::SystemSecrets;
 use crate::worker::status::Onlooker;
 
 use super::address::doors_of;
@@ -20,7 +18,7 @@ const CLEAR: &str = "\x1b[H\x1b[2J";
 pub(super) async fn look(options: LookOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
     let doors = doors_of(&options.address)?;
     let path = options.address.task_path();
-    let opened = Onlooker::open(doors.coordinator.as_ref(), doors.warehouse, Arc::new(SystemSecrets), path).await;
+    let opened = Onlooker::open(doors.coordinator.as_ref(), doors.warehouse, options.address.secrets(None), path).await;
     let mut onlooker = opened.map_err(failure)?;
     let outcome = tokio::select! {
         biased;

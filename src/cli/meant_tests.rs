@@ -1,8 +1,10 @@
 //! Each form of each flag, and what it means.
 
 use super::*;
+use crate::cli::address::Coordination;
 use crate::cli::{Refusal, understand};
 use crate::protocol::TaskId;
+use crate::task::Allowed;
 use crate::worker::Jobs;
 
 fn run(arguments: &[&str]) -> RunOptions {
@@ -34,7 +36,13 @@ fn what_is_not_said_has_the_defaults_of_the_original() {
     assert_eq!(
         options,
         RunOptions {
-            address: Address::Keeper { config: here.join("Cargo.toml"), task_path: "/task".to_owned(), statements: 20 },
+            address: Address {
+                coordinator: Coordination::Keeper(here.join("Cargo.toml")),
+                task_path: "/task".to_owned(),
+                statements: 20,
+                allowed: Allowed::default(),
+                task_file: None,
+            },
             task_file: None,
             incremental: None,
             plan: None,
@@ -86,7 +94,9 @@ fn the_config_file_is_named_in_every_documented_form() {
             let line: Vec<&str> =
                 ["clickhouse-copier"].iter().chain(verb).chain(form).chain(&["--task-path", "/t/"]).copied().collect();
             let Invocation::Run(options) = invocation(&line) else { panic!("{line:?}") };
-            let Address::Keeper { config, task_path, .. } = options.address else { panic!("{line:?}") };
+            let Address { coordinator: Coordination::Keeper(config), task_path, .. } = options.address else {
+                panic!("{line:?}")
+            };
             assert!(config.ends_with("Cargo.toml"), "{line:?}");
             assert_eq!(task_path, "/t");
         }
@@ -158,7 +168,7 @@ fn cleanup_only_lists_unless_told_to_remove() {
     };
     let listing = cleanup(&[]);
     assert_eq!((listing.address.task_path(), listing.remove, listing.forget), ("/t", false, false));
-    assert!(matches!(&listing.address, Address::Keeper { config, .. } if config.ends_with("Cargo.toml")));
+    assert!(matches!(&listing.address.coordinator, Coordination::Keeper(config) if config.ends_with("Cargo.toml")));
     assert!(listing.task_id.is_none());
     let removing = cleanup(&["--remove", "--task-id", "0123456789ab"]);
     assert!(removing.remove && removing.task_id == TaskId::parse("0123456789ab"));
@@ -169,12 +179,18 @@ fn cleanup_only_lists_unless_told_to_remove() {
 fn without_zookeeper_the_task_file_says_where_the_task_is() {
     let here = std::env::current_dir().unwrap();
     let address = |arguments: &[&str]| match understand(arguments.iter().map(|word| (*word).into())) {
-        Ok(Invocation::Run(options)) => Ok(options.address),
+        Ok(Invocation::Run(options)) => Ok(Address { task_file: None, ..options.address }),
         Err(Refusal::Wrong(line)) => Err(line),
         other => panic!("{arguments:?}: {other:?}"),
     };
     let local = |state_dir: &str, task_path: &str| {
-        Ok(Address::Local { state_dir: here.join(state_dir), task_path: task_path.to_owned(), statements: 20 })
+        Ok(Address {
+            coordinator: Coordination::Local(here.join(state_dir)),
+            task_path: task_path.to_owned(),
+            statements: 20,
+            allowed: Allowed::default(),
+            task_file: None,
+        })
     };
     let simple = "task-configs/simple-copy.xml";
     assert_eq!(

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use crate::plan::Document;
 use crate::report::plan::Shown;
-use crate::task::{SystemSecrets, Task, differences};
+use crate::task::{Task, differences};
 use crate::worker::foresee::foresee;
 use crate::worker::prepare::fit;
 
-use super::address::described;
+use super::address::{Described, described};
 use super::meant::{LogFormat, PlanOptions};
 use super::work::{failure, print, print_object, text};
 use super::{Exit, Failure, Interrupt, PROGRAM};
@@ -23,9 +23,9 @@ pub(super) async fn plan(options: PlanOptions, interrupt: Interrupt) -> Result<E
 }
 
 async fn foreseen(options: PlanOptions) -> Result<Exit, Failure> {
-    let (http, text, file) = described(options.place, options.task_file.as_deref()).await?;
+    let Described { http, text, file, secrets } = described(options.place, options.task_file.as_deref()).await?;
     let host = gethostname::gethostname().to_string_lossy().into_owned();
-    let document = foresee(http, &SystemSecrets, (&text, &file), host).await.map_err(failure)?;
+    let document = foresee(http, secrets.as_ref(), (&text, &file), host).await.map_err(failure)?;
     match options.format {
         LogFormat::Text => print(&Shown(&document).to_string()),
         LogFormat::Json => print_object(&document)?,

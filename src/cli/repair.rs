@@ -1,10 +1,9 @@
 //! `verify --repair`: what differs is copied again by a task of its own, beside the one that copied it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::report::verify::{Outcome, VerifyReport};
-use crate::task::{IfTargetNotEmpty, SystemSecrets, Task, replacing};
+use crate::task::{IfTargetNotEmpty, Task, replacing};
 use crate::worker::compare::Request;
 use crate::worker::dice::Dice;
 use crate::worker::site::Conduct;
@@ -38,7 +37,7 @@ impl Repair {
             Some(given) => given.clone(),
             None => stored(coordinator.as_ref(), path).await?,
         };
-        let task = Task::parse(&text, &SystemSecrets)
+        let task = Task::parse(&text, request.secrets.as_ref())
             .map_err(|faults| Failure::new(Exit::BadInput, faults.in_file(file)))?
             .task;
         for (at, job) in task.tables.iter().enumerate() {
@@ -99,7 +98,7 @@ impl Repair {
         let launch = Launch {
             coordinator: coordinator.clone(),
             warehouse: request.warehouse.clone(),
-            secrets: Arc::new(SystemSecrets),
+            secrets: request.secrets.clone(),
             description: Some((replacing(&self.text, &wanted), format!("the task of {}", self.task_path))),
             task_path: self.task_path,
             upload_force: false,

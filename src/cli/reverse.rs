@@ -1,9 +1,9 @@
 //! `reverse`: the task that restores what a task has copied.
 
-use crate::task::{SystemSecrets, Task};
+use crate::task::Task;
 use crate::worker::propose::{self, Servers, WayBack};
 
-use super::address::described;
+use super::address::{Described, described};
 use super::init::{enter, write};
 use super::meant::ReverseOptions;
 use super::work::failure;
@@ -18,9 +18,9 @@ pub(super) async fn reverse(options: ReverseOptions, interrupt: Interrupt) -> Re
 }
 
 async fn turn(options: ReverseOptions) -> Result<Exit, Failure> {
-    let (http, text, file) = described(options.place, options.task_file.as_deref()).await?;
-    let task =
-        Task::parse(&text, &SystemSecrets).map_err(|faults| Failure::new(Exit::BadInput, faults.in_file(file)))?.task;
+    let Described { http, text, file, secrets } = described(options.place, options.task_file.as_deref()).await?;
+    let parsed = Task::parse(&text, secrets.as_ref());
+    let task = parsed.map_err(|faults| Failure::new(Exit::BadInput, faults.in_file(file)))?.task;
     let mut to = options.to;
     if let Some(side) = &mut to {
         enter("--to-password-env", side)?;

@@ -3,10 +3,10 @@
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::keeper::CLOSE_ZOOKEEPER;
 use crate::model::counted;
 use crate::report::Report;
 use crate::task::{KeeperConfig, SystemSecrets, Task};
@@ -15,7 +15,7 @@ use crate::worker::dice::Dice;
 use crate::worker::site::Conduct;
 use crate::worker::{self, Ending, Launch, RunError, Summary};
 
-use super::address::{Address, coordinator_of, doors_of};
+use super::address::{Coordination, coordinator_of, doors_of, own};
 use super::aftermath::{Aftermath, Traces};
 use super::config_files;
 use super::daemon::Readiness;
@@ -59,8 +59,13 @@ async fn copy(
     traces: &mut Traces,
 ) -> Result<Exit, Failure> {
     let doors = doors_of(&options.address)?;
-    if let Address::Local { task_path, .. } = &options.address {
+    if let Coordination::Local(_) = &options.address.coordinator {
+        let task_path = options.address.task_path();
         tracing::info!("task {task_path} in {}, for workers on this machine", doors.coordinator.place());
+    }
+    if doors.coordinator.is_open_to_all() {
+        let place = doors.coordinator.place();
+        tracing::warn!("everybody who reaches {place} can change this task there: {CLOSE_ZOOKEEPER}");
     }
     let description =
         options.task_file.as_deref().map(|file| Ok::<_, Failure>((text(file)?, name(file)))).transpose()?;
@@ -75,7 +80,7 @@ async fn copy(
     let launch = Launch {
         warehouse: doors.warehouse,
         coordinator: doors.coordinator,
-        secrets: Arc::new(SystemSecrets),
+        secrets: options.address.secrets(own(&description)),
         task_path: options.address.task_path().to_owned(),
         description,
         upload_force: options.upload_force,

@@ -43,6 +43,10 @@ pub use self::zookeeper::{ZooKeeperCoordinator, ZooKeeperOptions};
 /// How often a node's data has been set since it was created; the first data has version 0.
 pub type Version = i32;
 
+/// What to do about a ZooKeeper that everybody may change.
+pub const CLOSE_ZOOKEEPER: &str =
+    "<identity>user:password</identity> in <zookeeper> of the file of --config closes it to others";
+
 /// What one commit may carry in bytes, names and data together: ZooKeeper closes the connection on a request of
 /// `jute.maxbuffer` (1 MiB − 1 by default) or more. Some room is left for the request's own fields.
 pub const COMMIT_LIMIT: usize = 0xf_ffff - 4096;
@@ -185,6 +189,11 @@ pub trait Coordinator: Send + Sync {
 
     /// Where this is, for messages: hosts and root, no secrets.
     fn place(&self) -> String;
+
+    /// Whether everybody who reaches it may change what this process writes there.
+    fn is_open_to_all(&self) -> bool {
+        false
+    }
 }
 
 /// One connection's worth of identity: what its ephemeral nodes hang on. Dropping it closes it in the background.

@@ -146,11 +146,5 @@ fn secret_file(scope: &Scope<'_>) -> Option<Secret> {
         scope.fault(Problem::Empty);
         return None;
     }
-    match scope.cx.secrets.read_file(path) {
-        Ok(content) => Some(Secret::new(content.trim_end_matches(['\r', '\n']))),
-        Err(error) => {
-            scope.fault(Problem::Unreadable { path: path.to_owned(), why: error.to_string() });
-            None
-        }
-    }
+    scope.file(path).map(|content| Secret::new(content.trim_end_matches(['\r', '\n'])))
 }

@@ -171,6 +171,18 @@ pub enum Problem {
          pass through the worker; or cap each statement's compressed bytes by max_network_bandwidth in <settings> instead"
     )]
     NotPaced(Way),
+    /// A description that somebody else may have written would read an environment variable of this machine.
+    #[error(
+        "refers to the environment variable {0}, and this description came from the coordinator: give the task's own file with \
+         --task-file, or allow it with --allow-env {0}"
+    )]
+    VariableNotAllowed(String),
+    /// The same for a file.
+    #[error(
+        "refers to the file {0}, and this description came from the coordinator: give the task's own file with --task-file, or \
+         allow a folder of secrets with --secrets-dir"
+    )]
+    FileNotAllowed(String),
     /// The chroot of ZooKeeper.
     #[error("must start with /, but is {0}")]
     NotAPath(String),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::configuration::{ConfigText, Documents, Rules};
 use super::elements::{Element, Place};
 use super::fault::{Fault, Faults, Notice, Problem, Warning};
-use super::secrets::SecretSource;
+use super::secrets::{SecretSource, Trust};
 use super::values;
 use super::walk::{Scope, closest, walked};
 use crate::model::{Secret, Tls};
@@ -131,7 +131,7 @@ fn read(
     secrets: &dyn SecretSource,
 ) -> Result<(KeeperConfig, Vec<Warning>), Vec<Fault>> {
     let merged = documents.merged(rules, secrets, false);
-    let (keeper, found, warnings) = walked(&merged.root, &merged.files, secrets, |root| {
+    let (keeper, found, warnings) = walked(&merged.root, &merged.files, (secrets, Trust::Full), |root| {
         root_vocabulary(root);
         let logger = root.child("logger").map(|scope| logger(&scope)).unwrap_or_default();
         let Some(zookeeper) = root.child("zookeeper") else {

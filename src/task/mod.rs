@@ -30,6 +30,7 @@ mod settings;
 mod sketch;
 mod tables;
 mod tls;
+mod trust;
 mod values;
 mod walk;
 mod xml;
@@ -42,11 +43,12 @@ pub use fault::{Fault, Faults, Notice, Problem, Warning};
 pub use inputs::differences;
 pub use keeper::{KeeperConfig, LogLevel, LoggerConfig};
 pub use repair::replacing;
-pub use secrets::{GivenSecrets, MOST_BYTES, SecretSource, SystemSecrets, read_bounded};
+pub use secrets::{GivenSecrets, MOST_BYTES, Reference, SecretSource, SystemSecrets, Trust, read_bounded};
 pub use settings::Settings;
 pub use sketch::{ClusterSketch, Sketch, TableSketch, kept_elements};
 pub use tables::{HiddenRows, IfTargetNotEmpty, TableJob, Verify};
 pub use tls::system_authorities;
+pub use trust::{Allowed, OperatorSecrets};
 
 use std::num::{NonZeroU32, NonZeroU64};
 

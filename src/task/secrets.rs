@@ -4,8 +4,29 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 
+/// What a text refers to that does not stand in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reference<'a> {
+    /// An environment variable, by its name.
+    Variable(&'a str),
+    /// A file, by its path.
+    File(&'a str),
+}
+
+/// How far a description is trusted: whether it may refer to variables and files of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// The operator brought it: it may refer to all that this process can read.
+    Full,
+    /// It came from the coordinator, and its `<remote_servers>` say what those of the operator's own description say: there
+    /// it may refer to the same.
+    SameServers,
+    /// It came from the coordinator: it may refer to what the operator allows.
+    Limited,
+}
+
 /// The environment and the files that `from_env` and `<password_file>` refer to.
-pub trait SecretSource {
+pub trait SecretSource: Send + Sync {
     /// The value of an environment variable; `None` when it is not set or not UTF-8.
     fn env(&self, name: &str) -> Option<String>;
 
@@ -14,10 +35,20 @@ pub trait SecretSource {
     /// # Errors
     /// Whatever the operating system answers; also a file that is not UTF-8.
     fn read_file(&self, path: &str) -> io::Result<String>;
+
+    /// How far a description is trusted.
+    fn trust(&self, _description: &str) -> Trust {
+        Trust::Full
+    }
+
+    /// Whether the operator allows a reference in descriptions that are not trusted.
+    fn allows(&self, _reference: Reference<'_>) -> bool {
+        true
+    }
 }
 
-/// The environment and file system of this process. Every worker has its own: what a task refers to must be there
-/// on each machine. Relative paths start at the working directory.
+/// The environment and file system of this process, for what the operator brought. Every worker has its own: what a task
+/// refers to must be there on each machine. Relative paths start at the working directory.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemSecrets;
 
@@ -65,5 +96,21 @@ impl SecretSource for GivenSecrets {
 
     fn read_file(&self, path: &str) -> io::Result<String> {
         self.files.get(path).cloned().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such file"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file that never ends, too.
+    #[test]
+    fn a_file_that_is_too_large_is_refused() {
+        let error = SystemSecrets.read_file("/dev/zero").unwrap_err();
+        assert!(error.to_string().contains("more than"), "{error}");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "12345").unwrap();
+        assert_eq!(read_bounded(file.path(), 5).unwrap(), "12345");
+        assert!(read_bounded(file.path(), 4).is_err());
     }
 }

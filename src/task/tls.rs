@@ -70,17 +70,12 @@ fn pem(scope: &Scope<'_>, name: &str, what: &'static str, mark: &str) -> Option<
         text.fault(Problem::Empty);
         return None;
     }
-    match scope.cx.secrets.read_file(path) {
-        Ok(content) if content.contains(mark) => Some(content),
-        Ok(_) => {
-            text.fault(Problem::NotPem { path: path.to_owned(), what });
-            None
-        }
-        Err(error) => {
-            text.fault(Problem::Unreadable { path: path.to_owned(), why: error.to_string() });
-            None
-        }
+    let content = text.scope.file(path)?;
+    if !content.contains(mark) {
+        text.fault(Problem::NotPem { path: path.to_owned(), what });
+        return None;
     }
+    Some(content)
 }
 
 /// The certificate authorities of this machine, as PEM: the file that `SSL_CERT_FILE` names, or the system's bundle.

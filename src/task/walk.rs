@@ -5,12 +5,14 @@ use std::cell::RefCell;
 use super::configuration;
 use super::elements::{Element, Place};
 use super::fault::{Fault, Faults, Notice, Problem, Warning};
-use super::secrets::SecretSource;
+use super::secrets::{Reference, SecretSource, Trust};
 use super::xml::{self, trim};
 
 /// What is collected on the way.
 pub(super) struct Context<'c> {
-    pub secrets: &'c dyn SecretSource,
+    secrets: &'c dyn SecretSource,
+    /// What the text may refer to.
+    trust: Trust,
     /// Names of the files of a configuration that was merged.
     files: &'c [String],
     faults: RefCell<Vec<Fault>>,
@@ -47,7 +49,8 @@ pub(super) fn document<T>(
     if !["clickhouse", "yandex"].contains(&root.name.as_str()) {
         return Err(whole(format!("/{}", root.name), root.line, Problem::WrongRoot));
     }
-    let (value, faults, warnings) = walked(&root, &[], secrets, read);
+    let trust = secrets.trust(text);
+    let (value, faults, warnings) = walked(&root, &[], (secrets, trust), read);
     match value {
         Some(value) if faults.is_empty() => Ok((value, warnings)),
         _ => Err(Faults::new(file, faults)),
@@ -58,10 +61,10 @@ pub(super) fn document<T>(
 pub(super) fn walked<T>(
     root: &xml::Element,
     files: &[String],
-    secrets: &dyn SecretSource,
+    (secrets, trust): (&dyn SecretSource, Trust),
     read: impl FnOnce(&Scope<'_>) -> Option<T>,
 ) -> (Option<T>, Vec<Fault>, Vec<Warning>) {
-    let cx = Context { secrets, files, faults: RefCell::default(), warnings: RefCell::default() };
+    let cx = Context { secrets, trust, files, faults: RefCell::default(), warnings: RefCell::default() };
     let value = read(&Scope { cx: &cx, element: root, path: format!("/{}", root.name) });
     let mut warnings = cx.warnings.into_inner();
     warnings.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
@@ -211,12 +214,39 @@ impl<'c> Scope<'c> {
             self.fault(Problem::TwoSources("from_env"));
             return None;
         }
+        if !self.may_refer_to(Reference::Variable(variable)) {
+            self.fault(Problem::VariableNotAllowed(variable.to_owned()));
+            return None;
+        }
         match self.cx.secrets.env(variable) {
             Some(raw) => Some(Text { scope: self.clone(), raw, variable: Some(variable.to_owned()) }),
             None => {
                 self.fault(Problem::NoVariable(variable.to_owned()));
                 None
             }
+        }
+    }
+
+    /// The content of a file that this element names. `None` after a fault.
+    pub fn file(&self, path: &str) -> Option<String> {
+        if !self.may_refer_to(Reference::File(path)) {
+            self.fault(Problem::FileNotAllowed(path.to_owned()));
+            return None;
+        }
+        match self.cx.secrets.read_file(path) {
+            Ok(content) => Some(content),
+            Err(error) => {
+                self.fault(Problem::Unreadable { path: path.to_owned(), why: error.to_string() });
+                None
+            }
+        }
+    }
+
+    fn may_refer_to(&self, reference: Reference<'_>) -> bool {
+        match self.cx.trust {
+            Trust::Full => true,
+            Trust::SameServers if self.path.split('/').nth(2) == Some("remote_servers") => true,
+            Trust::SameServers | Trust::Limited => self.cx.secrets.allows(reference),
         }
     }
 

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::cluster::Warehouse;
 use crate::keeper::Coordinator;
 use crate::report::status::{Speedometer, Status};
-use crate::task::SystemSecrets;
+use crate::task::SecretSource;
 use crate::worker::RunError;
 use crate::worker::status::{Onlooker, Sight};
 
@@ -44,6 +44,8 @@ pub struct Place {
     pub coordinator: Arc<dyn Coordinator>,
     /// The servers.
     pub warehouse: Arc<dyn Warehouse>,
+    /// What the task's description may refer to.
+    pub secrets: Arc<dyn SecretSource>,
     /// The task's node.
     pub task_path: String,
 }
@@ -202,9 +204,9 @@ impl Guard {
         let onlooker = match &mut self.onlooker {
             Some(onlooker) => onlooker,
             none => {
-                let Place { coordinator, warehouse, task_path } = &self.place;
+                let Place { coordinator, warehouse, secrets, task_path } = &self.place;
                 let opened =
-                    Onlooker::open(coordinator.as_ref(), warehouse.clone(), Arc::new(SystemSecrets), task_path).await?;
+                    Onlooker::open(coordinator.as_ref(), warehouse.clone(), secrets.clone(), task_path).await?;
                 none.insert(opened)
             }
         };
@@ -263,11 +265,13 @@ mod tests {
     use super::*;
     use crate::cluster::memory::MemoryWarehouse;
     use crate::keeper::MemoryCoordinator;
+    use crate::task::SystemSecrets;
 
     fn place(coordinator: &MemoryCoordinator) -> Place {
         Place {
             coordinator: Arc::new(coordinator.clone()),
             warehouse: Arc::new(MemoryWarehouse::default()),
+            secrets: Arc::new(SystemSecrets),
             task_path: "/t".into(),
         }
     }

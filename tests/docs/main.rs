@@ -1,5 +1,6 @@
 //! What the documents say is what the program does: messages, elements, flags, files. Their commands are run by `tests/it/documents.rs`.
 
+mod claims;
 mod files;
 mod flags;
 mod messages;

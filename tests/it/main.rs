@@ -82,6 +82,7 @@ mod target_defaults;
 mod throttle;
 mod time_zones;
 mod transfers;
+mod trust;
 mod verify;
 mod warehouse;
 mod zookeeper_away;

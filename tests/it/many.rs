@@ -27,7 +27,7 @@ fn five_hundred_small_partitions(#[case] release: Release) {
 
 /// Statements that the servers of the next test run at once, and connections that they take.
 const FEW: [(&str, &str); 2] = [("max_concurrent_queries", "20"), ("max_connections", "60")];
-const TABLES: usize = 150;
+const TABLES: usize = 80;
 
 /// Rows and a checksum of each table, by one statement.
 fn contents(scene: &Scene, server: usize, database: &str) -> Vec<String> {

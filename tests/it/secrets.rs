@@ -233,6 +233,7 @@ fn nothing_that_we_write_holds_a_secret(#[case] release: Release) {
     for name in ["good", "refused", "memory"] {
         let launch = scene.launch_text("").task_path(&format!("{}/{name}", scene.task_path())).verb("dashboard");
         let launch = launch.env("COPIER_SECRET", FROM_ENV).args(&["--listen=127.0.0.1:0", "--log-level=trace"]);
+        let launch = launch.args(&["--allow-env=COPIER_SECRET", "--secrets-dir=."]);
         let dashboard = Dashboard::of(launch);
         let mut answers = String::new();
         for path in ["/api/status", "/api/events", "/api/partition?table=0&partition=0", "/metrics"] {

@@ -121,6 +121,15 @@ pub(in crate::cli) struct Address {
     #[arg(long, value_name = "N", default_value_t = USUAL_STATEMENTS, allow_negative_numbers = true,
           value_parser = clap::value_parser!(u16).range(i64::from(FEWEST_STATEMENTS)..=i64::from(MOST_STATEMENTS)))]
     pub(in crate::cli) max_statements_per_server: u16,
+
+    /// An environment variable that a description from the coordinator may refer to by from_env. Needed by a worker that
+    /// is started without the task's own file
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(in crate::cli) allow_env: Vec<String>,
+
+    /// A folder whose files a description from the coordinator may refer to, as by password_file
+    #[arg(long, value_name = "DIR")]
+    pub(in crate::cli) secrets_dir: Vec<PathBuf>,
 }
 
 /// The form of a log line, or of what is printed.

@@ -172,6 +172,10 @@ impl Coordinator for ZooKeeperCoordinator {
     fn place(&self) -> String {
         self.place.clone()
     }
+
+    fn is_open_to_all(&self) -> bool {
+        self.options.identity.is_none()
+    }
 }
 
 fn hosts(options: &ZooKeeperOptions) -> String {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{About, CheckReport, Finding, Level};
 use crate::cluster::Mutation;
-use crate::keeper::COMMIT_LIMIT;
+use crate::keeper::{CLOSE_ZOOKEEPER, COMMIT_LIMIT};
 use crate::model::counted;
 use crate::sql::canonical_zone;
 use crate::task::IfTargetNotEmpty;
@@ -409,6 +409,10 @@ impl<'a> Findings<'a> {
                 self.add(Level::Remark, About::Zookeeper, NOWHERE, what, None);
             }
             None => {}
+        }
+        if keeper.open_to_all {
+            let what = format!("everybody who reaches {place} can change the task there");
+            self.add(Level::Remark, About::Zookeeper, NOWHERE, what, Some(CLOSE_ZOOKEEPER));
         }
         if keeper.description > COMMIT_LIMIT {
             let what = format!(

@@ -166,6 +166,7 @@ fn what_others_left_comes_with_the_command_that_looks_at_it() {
         let neighbours = path.map(|path| (task.clone(), path.to_owned())).into_iter().collect();
         let keeper = KeeperFacts {
             place: "zk".into(),
+            open_to_all: false,
             error: None,
             record: None,
             task_path: "/x".into(),

@@ -64,6 +64,8 @@ pub struct Observed {
 pub struct KeeperFacts {
     /// Where it is.
     pub place: String,
+    /// Whether everybody who reaches it may change the task.
+    pub open_to_all: bool,
     /// What it says instead of the task, if it does.
     pub error: Option<String>,
     /// The task's record, where it was run before.
@@ -87,6 +89,7 @@ pub async fn observe(request: &Request) -> Result<Observed, RunError> {
     if let Some((coordinator, task_path)) = &request.coordinator {
         let mut facts = KeeperFacts {
             place: coordinator.place(),
+            open_to_all: coordinator.is_open_to_all(),
             error: None,
             record: None,
             task_path: task_path.clone(),

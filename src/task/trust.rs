@@ -1,0 +1,177 @@
+//! What a description that came from the coordinator may read on this machine.
+//!
+//! Whoever may write to the coordinator can put a description there. A worker that read `from_env` and `<password_file>` of any
+//! description would send whatever secret of its machine the description names, as a password, to whatever host it names. So
+//! what a description may refer to depends on who brought it:
+//!
+//! - the operator, with `--task-file` of this command line, or by a state directory that is the operator's own: everything;
+//! - somebody else: what the operator allows by name (`--allow-env`) and by folder (`--secrets-dir`), and, where its
+//!   `<remote_servers>` are those of the operator's own task file, what that refers to there: it goes to the same servers.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::secrets::{Reference, SecretSource, SystemSecrets, Trust};
+use super::xml;
+
+/// What the operator allows descriptions from the coordinator to refer to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Allowed {
+    /// Names of environment variables.
+    pub variables: BTreeSet<String>,
+    /// Folders; files anywhere below them may be read.
+    pub folders: Vec<PathBuf>,
+}
+
+/// The environment and file system of this process, for descriptions that the operator brought and for those that came from the
+/// coordinator.
+#[derive(Debug, Clone)]
+pub struct OperatorSecrets {
+    allowed: Allowed,
+    /// The description that this command line brought.
+    own: Option<String>,
+    /// Whether only the operator can write to the coordinator.
+    own_coordinator: bool,
+}
+
+impl OperatorSecrets {
+    /// Secrets for the descriptions of a coordinator. `own` is the description that this command line brought.
+    /// `own_coordinator` says that nobody but the operator can write there.
+    pub fn new(allowed: Allowed, own: Option<String>, own_coordinator: bool) -> Self {
+        Self { allowed, own, own_coordinator }
+    }
+}
+
+impl SecretSource for OperatorSecrets {
+    fn env(&self, name: &str) -> Option<String> {
+        SystemSecrets.env(name)
+    }
+
+    fn read_file(&self, path: &str) -> io::Result<String> {
+        SystemSecrets.read_file(path)
+    }
+
+    fn trust(&self, description: &str) -> Trust {
+        match &self.own {
+            _ if self.own_coordinator => Trust::Full,
+            Some(own) if own == description => Trust::Full,
+            Some(own) if same_servers(own, description) => Trust::SameServers,
+            _ => Trust::Limited,
+        }
+    }
+
+    fn allows(&self, reference: Reference<'_>) -> bool {
+        match reference {
+            Reference::Variable(name) => self.allowed.variables.contains(name),
+            Reference::File(path) => self.allowed.folders.iter().any(|folder| is_below(Path::new(path), folder)),
+        }
+    }
+}
+
+/// Whether a file is below a folder, whatever links lead there. A file that cannot be looked at is not.
+fn is_below(path: &Path, folder: &Path) -> bool {
+    match (path.canonicalize(), folder.canonicalize()) {
+        (Ok(path), Ok(folder)) => path.starts_with(folder),
+        _ => false,
+    }
+}
+
+/// Whether two descriptions name the same servers, ports, accounts and references to secrets, in the same order.
+fn same_servers(one: &str, other: &str) -> bool {
+    let servers = |text: &str| Some(outline(xml::parse(text).ok()?.children().filter(|child| child.name == SERVERS)));
+    servers(one).is_some_and(|found| !found.is_empty() && servers(other) == Some(found))
+}
+
+/// The element that names the servers of a task.
+const SERVERS: &str = "remote_servers";
+
+/// The elements with their attributes and texts, without lines and blanks around texts.
+fn outline<'e>(elements: impl Iterator<Item = &'e xml::Element>) -> Vec<String> {
+    let mut lines = Vec::new();
+    for element in elements {
+        lines.push(format!("<{} {:?}>{:?}", element.name, element.attributes, xml::trim(&element.text())));
+        lines.extend(outline(element.children()));
+        lines.push("<".to_owned());
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::Task;
+
+    fn description(servers: &str, more: &str) -> String {
+        format!(
+            "<clickhouse><max_workers>2</max_workers><remote_servers><a><shard><replica>{servers}</replica></shard></a>\
+             </remote_servers>{more}<tables><t><cluster_pull>a</cluster_pull><database_pull>d</database_pull>\
+             <table_pull>t</table_pull><cluster_push>a</cluster_push><database_push>d</database_push><table_push>u</table_push>\
+             </t></tables></clickhouse>"
+        )
+    }
+
+    const SERVER: &str = "<host>h</host><password from_env=\"PATH\"/>";
+
+    /// What is refused in a description, by a worker that brought `own`.
+    fn refused(text: &str, own: Option<&str>, allowed: &Allowed) -> String {
+        let secrets = OperatorSecrets::new(allowed.clone(), own.map(str::to_owned), false);
+        Task::parse(text, &secrets).map_or_else(|faults| faults.to_string(), |_| String::new())
+    }
+
+    #[test]
+    fn a_description_that_others_may_have_written_reads_what_the_operator_allows() {
+        let text = description(SERVER, "");
+        let nothing = Allowed::default();
+        assert!(refused(&text, None, &nothing).contains("--allow-env PATH"));
+        assert_eq!(refused(&text, Some(&text), &nothing), "");
+        let named = Allowed { variables: ["PATH".to_owned()].into(), ..Allowed::default() };
+        assert_eq!(refused(&text, None, &named), "");
+        // Any element may take its text from a variable.
+        let host = description("<host from_env=\"HOME\"/>", "");
+        assert!(refused(&host, None, &named).contains("--allow-env HOME"));
+        let local = OperatorSecrets::new(nothing, None, true);
+        assert!(Task::parse(&text, &local).is_ok());
+    }
+
+    #[test]
+    fn an_edited_description_reads_the_same_for_the_same_servers_only() {
+        let own = description(SERVER, "");
+        let nothing = Allowed::default();
+        let edited = own.replace(">2<", ">5<").replace("<host>", "\n   <!-- the same --> <host>");
+        assert_eq!(refused(&edited, Some(&own), &nothing), "");
+        for strange in [
+            own.replace("<host>h<", "<host>stranger<"),
+            own.replace("</host>", "</host><http_port>81</http_port>"),
+            own.replace("PATH", "HOME"),
+        ] {
+            assert!(refused(&strange, Some(&own), &nothing).contains("--allow-env"), "{strange}");
+        }
+        // Servers would be sent the value.
+        let setting = own.replace("<tables>", "<settings><max_threads from_env=\"PATH\"/></settings><tables>");
+        assert!(refused(&setting, Some(&own), &nothing).contains("settings/max_threads"), "{setting}");
+    }
+
+    #[test]
+    fn a_file_is_read_from_below_the_folder_of_secrets_alone() {
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let allowed = Allowed { folders: vec![folder.path().to_owned()], ..Allowed::default() };
+        let file = |name: &str, at: &Path| {
+            std::fs::write(at.join(name), "secret").unwrap();
+            at.join(name).display().to_string()
+        };
+        let reads = |path: &str| {
+            let server = format!("<host>h</host><password_file>{path}</password_file>");
+            refused(&description(&server, ""), None, &allowed)
+        };
+        assert_eq!(reads(&file("good", folder.path())), "");
+        let outside = file("other", elsewhere.path());
+        let around =
+            format!("{}/../{}/other", folder.path().display(), elsewhere.path().file_name().unwrap().display());
+        std::os::unix::fs::symlink(&outside, folder.path().join("link")).unwrap();
+        let link = folder.path().join("link").display().to_string();
+        for path in [outside, around, link, folder.path().join("missing").display().to_string()] {
+            assert!(reads(&path).contains("--secrets-dir"), "{path}");
+        }
+    }
+}
