@@ -87,3 +87,31 @@ fn deleted_rows_are_not_hidden_rows() {
     scene.run(&task).with(0);
     assert_eq!(scene.ask(1, &format!("SELECT count() FROM {}.hits", scene.dst)), "900");
 }
+
+/// A view shows what its reader sees of the tables beneath. 18.16 has no policies.
+#[test]
+fn a_policy_beneath_a_view_is_named() {
+    fn here() {}
+    let scene = guarded(std::any::type_name_of_val(&here), Release::V25_8);
+    scene.on(&[0], "CREATE VIEW guarded.view AS SELECT id FROM guarded.hits WHERE id < 500");
+    scene.on(&[0], "CREATE VIEW guarded.outer AS SELECT id FROM guarded.view");
+    scene.on(&[0], "CREATE TABLE guarded.merged (id UInt64) ENGINE = Merge('guarded', '^log$')");
+    scene.on(&[0], "CREATE TABLE guarded.log (id UInt64) ENGINE = Log");
+    scene.on(&[0], "CREATE ROW POLICY few ON guarded.log USING id < 5 TO half");
+    let of = |name: &str, table: &str| {
+        let mut task = task(&scene, name, true);
+        task.tables[0] = task.tables[0].clone().from("guarded", table).engine("MergeTree ORDER BY id");
+        task
+    };
+    // The server names a filter of users.xml after its account.
+    for (view, policy, table) in [("view", "half", "hits"), ("outer", "half", "hits"), ("merged", "few", "log")] {
+        let line = format!(
+            "row policy {policy} may hide rows of guarded.{table}, which guarded.{view} reads, from account half"
+        );
+        scene.run(&of(view, view)).with(1).tells(&[&line, "<hidden_rows>skip</hidden_rows>"]);
+    }
+    let mut skipped = of("skipped", "outer");
+    skipped.tables[0] = skipped.tables[0].clone().with("hidden_rows", "skip");
+    scene.run(&skipped).with(0).tells(&["of guarded.hits, which guarded.outer reads", "they are not copied"]);
+    assert_eq!(scene.ask(1, &format!("SELECT count() FROM {}.hits", scene.database("skipped"))), "250");
+}

@@ -13,6 +13,22 @@ use super::{Fault, Holders, Surveyor};
 /// The most tables that are looked at below one source.
 const MOST_BENEATH: usize = 1000;
 
+/// What a source reads on one node.
+#[derive(Debug, Default)]
+pub(super) struct Below {
+    /// The tables of that node.
+    pub tables: Vec<TableDefinition>,
+    /// Why other nodes may give the same rows, if they may.
+    shared: Option<String>,
+}
+
+impl Below {
+    /// Keeps the first reason.
+    fn is_shared(&mut self, why: impl FnOnce() -> String) {
+        self.shared.get_or_insert_with(why);
+    }
+}
+
 impl Surveyor<'_> {
     /// Refuses a source that cannot be copied from, or whose shards may give the same rows.
     pub(super) async fn check_readable(
@@ -55,13 +71,25 @@ impl Surveyor<'_> {
 
     /// Returns which table makes a node give rows that other nodes may give too; `None` where all rows are its own.
     async fn shared_beneath(&self, node: &Node, definition: TableDefinition) -> Result<Option<String>, Error> {
-        let mut seen = BTreeSet::from([definition.name.to_string()]);
-        let mut due = vec![definition];
+        Ok(self.beneath(node, definition).await?.shared)
+    }
+
+    /// Finds the tables that a source reads on its node, directly and through others.
+    pub(super) async fn beneath(&self, node: &Node, source: TableDefinition) -> Result<Below, Error> {
+        let mut below = Below::default();
+        let mut seen = BTreeSet::from([source.name.to_string()]);
+        let mut due = vec![source];
         while let Some(definition) = due.pop() {
             let tables = match definition.reads() {
                 Reads::Own | Reads::Nothing(_) => continue,
-                Reads::Shared if seen.len() == 1 => return Ok(Some("it is not known which servers it reads".into())),
-                Reads::Shared => return Ok(Some(format!("it reads {} ({})", definition.name, definition.engine.name))),
+                Reads::Shared if seen.len() == 1 => {
+                    below.is_shared(|| "it is not known which servers it reads".into());
+                    continue;
+                }
+                Reads::Shared => {
+                    below.is_shared(|| format!("it reads {} ({})", definition.name, definition.engine.name));
+                    continue;
+                }
                 Reads::Tables(tables) => tables,
             };
             for table in self.named(node, tables).await? {
@@ -69,15 +97,19 @@ impl Surveyor<'_> {
                     continue;
                 }
                 if seen.len() > MOST_BENEATH {
-                    return Ok(Some(format!("it reads more than {MOST_BENEATH} tables")));
+                    below.is_shared(|| format!("it reads more than {MOST_BENEATH} tables"));
+                    return Ok(below);
                 }
                 match self.fleet.warehouse.table(node, &table).await? {
-                    Some(definition) => due.push(definition),
-                    None => return Ok(Some(format!("it reads {table}, which is not found"))),
+                    Some(definition) => {
+                        below.tables.push(definition.clone());
+                        due.push(definition);
+                    }
+                    None => below.is_shared(|| format!("it reads {table}, which is not found")),
                 }
             }
         }
-        Ok(None)
+        Ok(below)
     }
 
     /// Returns the names of the tables, those that match an expression among them.

@@ -106,8 +106,19 @@ impl Surveyor<'_> {
             if source.engine.is_merge_tree() {
                 continue;
             }
+            let mut hiding = Vec::new();
             if let Some(policy) = self.policy(node, name, PolicyKind::Row).await {
-                let line = format!("row policy {policy} may hide rows of {name} from account {user} at {node}");
+                hiding.push(format!("row policy {policy} may hide rows of {name} from account {user} at {node}"));
+            }
+            match self.hidden_beneath(node, source).await {
+                Ok(beneath) => {
+                    hiding.extend(beneath.rows);
+                    faults.extend(beneath.values.iter().map(|line| self.world(line)));
+                }
+                Err(error) if error.is_unreachable() => {}
+                Err(error) => faults.push(self.world(&error.to_string())),
+            }
+            for line in hiding {
                 match self.job.hidden_rows {
                     HiddenRows::Skip => skipped.push(format!("{line}; they are not copied")),
                     HiddenRows::Refuse => faults.push(self.world(&format!(
@@ -117,6 +128,34 @@ impl Surveyor<'_> {
             }
         }
         faults
+    }
+
+    /// Returns what hides rows and values of the tables that the source reads. A table that our account may not ask is read with the
+    /// rights of the view's definer, and what is hidden from that one is not known.
+    async fn hidden_beneath(&self, node: &Arc<Node>, source: &TableDefinition) -> Result<HiddenBeneath, Error> {
+        let mut found = HiddenBeneath::default();
+        for table in self.beneath(node, source.clone()).await?.tables {
+            let (name, reader, user) = (&table.name, &source.name, &node.user);
+            if let Some(policy) = self.policy(node, name, PolicyKind::Masking).await {
+                found.values.push(format!(
+                    "masking policy {policy} hides values of {name}, which {reader} reads, from account {user} at {node}. Let it see all \
+                     values"
+                ));
+            }
+            if let Some(policy) = self.policy(node, name, PolicyKind::Row).await {
+                found.rows.push(format!(
+                    "row policy {policy} may hide rows of {name}, which {reader} reads, from account {user} at {node}"
+                ));
+            } else if table.engine.is_merge_tree() {
+                match self.hidden(node, name).await {
+                    Ok(0) => {}
+                    Ok(rows) => found.rows.push(format!("{}, and {reader} reads it", hides(rows, name, node))),
+                    Err(error) if error.is_denied() => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Refuses row policies of the target: they would hide rows that are copied, too.
@@ -199,6 +238,13 @@ impl Surveyor<'_> {
         let facts = self.fleet.facts(node).await?;
         Ok(facts.settings.get("readonly").is_none_or(|value| value != "1"))
     }
+}
+
+/// What hides something of the tables that a source reads: a sentence each.
+#[derive(Debug, Default)]
+struct HiddenBeneath {
+    rows: Vec<String>,
+    values: Vec<String>,
 }
 
 /// The rows that parts hold, and whether a count would find as many.
