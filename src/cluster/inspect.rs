@@ -4,9 +4,9 @@
 use async_trait::async_trait;
 
 use crate::model::{Node, TableName};
-use crate::sql::Privilege;
+use crate::sql::{Privilege, Selection, SlotKey};
 
-use super::Error;
+use super::{Error, Settings};
 
 /// A disk of a server, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +70,15 @@ pub trait Inspector: Send + Sync {
     /// Whether our account has rights on all tables of a database, in the order asked; `None` where nobody can tell (before
     /// grants there were, or through roles on versions that only list them).
     async fn may(&self, node: &Node, database: &str, rights: &[Privilege]) -> Result<Vec<Option<bool>>, Error>;
+    /// The slots of the first rows of a selection that the server reads, `most` of them: each with its number of rows.
+    async fn sampled_slots(
+        &self,
+        node: &Node,
+        rows: &Selection,
+        key: &SlotKey,
+        most: u64,
+        settings: &Settings,
+    ) -> Result<Vec<(u64, u64)>, Error>;
     /// The clusters that a server knows, shard by shard.
     async fn clusters(&self, node: &Node) -> Result<Vec<ClusterSeat>, Error>;
 }

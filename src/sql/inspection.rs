@@ -5,6 +5,7 @@ use crate::model::TableName;
 
 use super::catalog::{among, literals};
 use super::quote::{ident, literal, table};
+use super::select::{Selection, SlotKey};
 
 /// The server's clock: seconds since 1970.
 pub const CLOCK: &str = "SELECT toInt64(toUInt32(now()))";
@@ -18,6 +19,12 @@ pub fn disks(policy: &str) -> String {
          (SELECT arrayJoin(disks) FROM system.storage_policies WHERE policy_name = {}) ORDER BY name",
         literal(policy)
     )
+}
+
+/// `slot, rows` of the first rows of a selection that the server reads, `most` of them.
+pub fn sampled_slots(rows: &Selection, key: &SlotKey, most: u64) -> String {
+    let slots = rows.select(&format!("toUInt64({}) AS slot", key.slot()));
+    format!("SELECT slot, toUInt64(count()) FROM ({slots} LIMIT {most}) GROUP BY slot ORDER BY slot")
 }
 
 /// `table, compressed bytes` of the active parts of tables.

@@ -237,3 +237,20 @@ fn what_is_wrong_with_the_task_itself_and_with_the_way_to_servers(#[case] releas
     let changed = scene.launch_text(&xml.replace(">id<", ">id + 1<")).verb("check").run().with(2);
     says(&changed, &["FAULT", "sharding_key", "id + 1"]);
 }
+
+#[apply(both)]
+fn a_shard_that_would_get_few_rows_is_named(#[case] release: Release) {
+    let scene = scene!(release);
+    fill(&scene, &[0], BY_MONTH, 3000, 2);
+    let task = |name: &str, key: &str| {
+        let hits = scene.table("hits").engine(BY_MONTH).sharding_key(key);
+        scene.task(&[&[0]], &[&[2], &[3], &[4]]).at(name).with(hits)
+    };
+    let uneven = scene.launch(&task("uneven", "id % 2")).verb("check").run().with(0);
+    says(
+        &uneven,
+        &["warning", "sharding key id % 2", "of 3000 rows that were looked at, 1 shard would get", "shard 3 0"],
+    );
+    let even = scene.launch(&task("even", "cityHash64(id)")).verb("check").run().with(0);
+    assert!(!even.stdout.contains("unevenly"), "{}", even.stdout);
+}

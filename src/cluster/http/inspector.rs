@@ -5,9 +5,9 @@ use clickhouse::Row;
 use serde::Deserialize;
 
 use crate::model::{Node, TableName};
-use crate::sql::{self, Privilege};
+use crate::sql::{self, Privilege, Selection, SlotKey};
 
-use super::super::{ClusterSeat, Disk, Error, Inspector, Mutation};
+use super::super::{ClusterSeat, Disk, Error, Inspector, Mutation, Settings};
 use super::joined_questions::Found;
 use super::{HttpWarehouse, SHORT, TextPair};
 
@@ -205,6 +205,18 @@ impl Inspector for HttpWarehouse {
         };
         let found = self.catalog.rights.ask(node, &format!("rights {rights:?}"), database, ask).await?;
         Ok(found.unwrap_or_else(|| vec![None; rights.len()]))
+    }
+
+    async fn sampled_slots(
+        &self,
+        node: &Node,
+        rows: &Selection,
+        key: &SlotKey,
+        most: u64,
+        settings: &Settings,
+    ) -> Result<Vec<(u64, u64)>, Error> {
+        let doing = format!("cannot sample the sharding key of {}", rows.relation.table);
+        self.rows_with(node, &doing, &sql::sampled_slots(rows, key, most), SHORT, settings).await
     }
 
     async fn clusters(&self, node: &Node) -> Result<Vec<ClusterSeat>, Error> {

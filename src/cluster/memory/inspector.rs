@@ -6,9 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 
 use super::MemoryWarehouse;
-use crate::cluster::{ClusterSeat, Disk, Error, Inspector, Mutation};
+use crate::cluster::{ClusterSeat, Disk, Error, Inspector, Mutation, Settings};
 use crate::model::{Node, TableName};
-use crate::sql::Privilege;
+use crate::sql::{Privilege, Selection, SlotKey};
 
 #[async_trait]
 impl Inspector for MemoryWarehouse {
@@ -53,6 +53,17 @@ impl Inspector for MemoryWarehouse {
             Ok(wanted.map(|(database, name, _)| TableName::new(database, name)).collect())
         })
         .await
+    }
+
+    async fn sampled_slots(
+        &self,
+        node: &Node,
+        rows: &Selection,
+        _: &SlotKey,
+        _: u64,
+        _: &Settings,
+    ) -> Result<Vec<(u64, u64)>, Error> {
+        self.question(node, format!("cannot sample {}", rows.relation.table), |_, _| Ok(Vec::new())).await
     }
 
     async fn may(&self, node: &Node, _: &str, rights: &[Privilege]) -> Result<Vec<Option<bool>>, Error> {

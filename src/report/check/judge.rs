@@ -248,6 +248,7 @@ impl<'a> Findings<'a> {
             self.add(Level::Warning, About::Version, Place { node: None, table }, what, None);
         }
         self.expiry(facts);
+        self.spread(facts);
         for source in &facts.sources {
             self.mutations(&source.mutations, &source.node.address(), &facts.name, Side::Source);
         }
@@ -306,6 +307,27 @@ impl<'a> Findings<'a> {
             let at = Place { node: Some(node.to_owned()), table: Some(table) };
             self.add(Level::Warning, About::Mutation, at, what, Some(side.advice()));
         }
+    }
+
+    /// Names the shards that would get few rows.
+    fn spread(&mut self, facts: &TableFacts) {
+        let Some((sharding, spread)) = &facts.spread else { return };
+        let thin = spread.thin(sharding);
+        if thin.is_empty() {
+            return;
+        }
+        let shards = spread.shards.iter().enumerate().map(|(shard, rows)| format!("shard {} {rows}", shard + 1));
+        let what = format!(
+            "by sharding key {} rows spread unevenly over the target's shards: of {} that were looked at, {} would get less than \
+             half of a fair share ({})",
+            sharding.key,
+            counted(spread.rows as usize, "row"),
+            counted(thin.len(), "shard"),
+            shards.collect::<Vec<_>>().join(", ")
+        );
+        let todo =
+            "Where that is not meant, give a sharding key that depends on many values, such as a hash of a column";
+        self.add(Level::Warning, About::Table, Place { node: None, table: Some(&facts.name) }, what, Some(todo));
     }
 
     fn expiry(&mut self, facts: &TableFacts) {

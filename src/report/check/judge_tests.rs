@@ -45,6 +45,7 @@ fn table(name: &str, targets: Vec<TargetFacts>) -> TableFacts {
         targets,
         sources: Vec::new(),
         needed: Ok(vec![500]),
+        spread: None,
         expiry: Expiry::None,
         left_out: BTreeMap::new(),
     }

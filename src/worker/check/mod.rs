@@ -4,6 +4,7 @@
 //! What a question did not get an answer to is a fact as well: no answer is never "nothing there".
 
 mod nodes;
+mod spread;
 mod tables;
 
 use std::collections::BTreeMap;

@@ -7,7 +7,7 @@ use futures::future::join_all;
 
 use crate::cluster::{Disk, Error, Inspector, Mutation};
 use crate::model::{Node, TableName};
-use crate::plan::TablePlan;
+use crate::plan::{Sharding, TablePlan};
 use crate::sql::{Expression, PartitionFilter, Privilege, Relation, Selection, Syntax};
 use crate::task::{IfTargetNotEmpty, Task};
 
@@ -16,6 +16,7 @@ use super::super::ledger::Ledger;
 use super::super::planner;
 use super::super::survey::{Fault, Survey};
 use super::super::wishes::source_wishes;
+use super::spread::{SAMPLED, Spread};
 
 /// The rights that a copy needs on the target's database.
 const RIGHTS: [Privilege; 5] =
@@ -41,6 +42,8 @@ pub struct TableFacts {
     pub needed: Result<Vec<u64>, Error>,
     /// Rows that a TTL of the target would remove.
     pub expiry: Expiry,
+    /// How rows would spread over the target's shards; `None` where there is one shard, or where it cannot be told.
+    pub spread: Option<(Sharding, Spread)>,
     /// What of the definition is left out where the table is made, by version.
     pub left_out: BTreeMap<String, Vec<String>>,
 }
@@ -138,6 +141,7 @@ impl Looker<'_> {
             remarks: survey.remarks.clone(),
             needed: self.needed(plan.plan()).await,
             expiry: self.expiry(plan.plan()).await,
+            spread: self.spread(plan.plan()).await,
             left_out: self.left_out(),
             plan,
             targets,
@@ -191,6 +195,20 @@ impl Looker<'_> {
         let wanted: u128 = plan.partitions.iter().map(|partition| u128::from(partition.bytes)).sum();
         let all = (wanted * stored).checked_div(plain).unwrap_or_default();
         Ok((0..self.survey.targets.len()).map(|shard| share(plan, shard, all)).collect())
+    }
+
+    /// Looks at the first rows of each source shard. Where one does not tell, nothing is said: a run does not need to know.
+    async fn spread(&self, plan: Option<&TablePlan>) -> Option<(Sharding, Spread)> {
+        let sharding = plan?.sharding.clone().filter(|sharding| sharding.slots.len() > 1)?;
+        let rows = Selection::all(self.survey.relation());
+        let mut slots = Vec::new();
+        for node in self.survey.sources.iter().filter_map(|shard| shard.first()) {
+            let settings = self.fleet.settings(node, &source_wishes(self.task)).await.ok()?;
+            let key = sharding.slot_key();
+            slots.extend(self.inspector.sampled_slots(node, &rows, &key, SAMPLED, &settings).await.ok()?);
+        }
+        let spread = Spread::of(&sharding, &slots);
+        Some((sharding, spread))
     }
 
     async fn expiry(&self, plan: Option<&TablePlan>) -> Expiry {
