@@ -26,7 +26,8 @@ pub async fn ensure_path(session: &dyn Session, path: &str) -> Result<(), Error>
             break;
         }
         missing.push(at);
-        next = path::parent(at);
+        // The root itself is there, or comes with the first node in it.
+        next = path::parent(at).filter(|parent| *parent != "/");
     }
     for at in missing.into_iter().rev() {
         let mut round = 1;

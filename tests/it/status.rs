@@ -106,3 +106,35 @@ fn below_a_root_of_its_own(#[case] release: Release) {
     assert_eq!(scene.children(&task.path), None);
     assert!(scene.node(&format!("{root}{}/description", task.path)).is_some());
 }
+
+/// Whoever only looks makes nothing in ZooKeeper, not even the root that is yet to come.
+#[apply(both)]
+fn looking_makes_no_node(#[case] release: Release) {
+    let scene = scene!(release);
+    let task = task(&scene);
+    let root = format!("/roots/{}", scene.name());
+    fs::write(scene.keeper_xml(), scene.keeper_text(&format!("<root>{root}</root>"))).unwrap();
+    for (verb, code, more) in [
+        ("status", 2, &[][..]),
+        ("pause", 2, &[]),
+        ("resume", 2, &[]),
+        ("cancel", 2, &[]),
+        ("cleanup", 2, &[]),
+        ("cleanup", 2, &["--remove"]),
+        ("reverse", 2, &[]),
+        ("plan", 2, &[]),
+        ("verify", 2, &[]),
+    ] {
+        let ended = scene.launch(&task).without_task_file().verb(verb).args(more).run();
+        assert_eq!(ended.status.code(), Some(code), "{verb} {more:?}: {}{}", ended.stdout, ended.stderr);
+        assert_eq!(scene.children(&root), None, "{verb} {more:?} made something");
+    }
+    for verb in ["check", "plan", "verify", "reverse"] {
+        scene.launch(&task).verb(verb).run();
+        assert_eq!(scene.children(&root), None, "{verb} with a task file made something");
+    }
+    assert_ne!(status(scene.launch(&task)).status.code(), Some(0));
+    assert_eq!(scene.children(&root), None, "--status made something");
+    scene.run(&task).with(0);
+    assert!(scene.node(&format!("{root}{}/description", task.path)).is_some());
+}

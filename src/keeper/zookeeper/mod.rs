@@ -37,7 +37,7 @@ pub struct ZooKeeperOptions {
     /// After how long without a sign of life the servers end our session. They may settle on another: the coordinator
     /// uses theirs.
     pub session_timeout: Duration,
-    /// The node that all paths start from ("chroot"); made when it does not exist.
+    /// The node that all paths start from ("chroot"); made with the first node in it.
     pub root: Option<String>,
     /// `user:password` of the digest scheme. With it, the nodes we create are open to this identity alone; without, to
     /// anyone.
@@ -103,16 +103,12 @@ impl ZooKeeperCoordinator {
         Ok(options)
     }
 
-    /// A client whose paths start at the root, which exists.
+    /// A client whose paths start at the root, which may not exist yet: whoever only looks makes nothing.
     async fn connect(&self, connector: zk::Connector) -> Result<zk::Client, zk::Error> {
         let hosts = hosts(&self.options);
         let client =
             if self.options.secure { connector.secure_connect(&hosts).await } else { connector.connect(&hosts).await }?;
         let Some(root) = &self.options.root else { return Ok(client) };
-        // Asked first: creating what exists is refused where we may not create.
-        if client.check_stat(root).await?.is_none() {
-            client.mkdir(root, &zk::CreateMode::Persistent.with_acls(self.acl())).await?;
-        }
         client.chroot(root.as_str()).map_err(|_| zk::Error::BadArguments(&"not a path"))
     }
 
@@ -154,8 +150,8 @@ impl Coordinator for ZooKeeperCoordinator {
         loop {
             match timeout_at(deadline, self.connect(self.connector()?)).await {
                 Ok(Ok(client)) => {
-                    let root_len = self.options.root.as_ref().map_or(0, String::len);
-                    return Ok(Arc::new(ZooKeeperSession::new(client, self.place.clone(), self.acl(), root_len)));
+                    let root = self.options.root.clone();
+                    return Ok(Arc::new(ZooKeeperSession::new(client, self.place.clone(), self.acl(), root)));
                 }
                 Ok(Err(error)) if answer::is_refusal(&error) => return Err(self.refused(error)),
                 Ok(Err(_)) | Err(_) => {

@@ -1,6 +1,7 @@
 //! One session with ZooKeeper.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,7 +38,9 @@ pub(super) struct ZooKeeperSession {
     place: String,
     id: String,
     acl: zk::Acls<'static>,
-    root_len: usize,
+    root: Option<String>,
+    /// Whether the root is known to exist.
+    rooted: AtomicBool,
     /// After how long without a connection the session is given up; what the servers have settled on.
     patience: Duration,
     /// Empty once the session is over. The client ends the session when its last clone is gone.
@@ -51,7 +54,7 @@ pub(super) struct ZooKeeperSession {
 }
 
 impl ZooKeeperSession {
-    pub(super) fn new(client: zk::Client, place: String, acl: zk::Acls<'static>, root_len: usize) -> Self {
+    pub(super) fn new(client: zk::Client, place: String, acl: zk::Acls<'static>, root: Option<String>) -> Self {
         let (sender, lost) = watch::channel(false);
         let patience = client.session_timeout();
         let id = client.session_id().to_string();
@@ -60,7 +63,8 @@ impl ZooKeeperSession {
         tokio::spawn(guard(states, patience, client.clone(), sender));
         // A new session may be with a server that lags behind what the one before has seen.
         let behind = Mutex::new(true);
-        Self { place, id, acl, root_len, patience, client, lost, behind, armed: Mutex::default() }
+        let rooted = AtomicBool::new(root.is_none());
+        Self { place, id, acl, root, rooted, patience, client, lost, behind, armed: Mutex::default() }
     }
 
     fn over(&self) -> Error {
@@ -161,8 +165,23 @@ impl ZooKeeperSession {
         })
     }
 
+    /// Makes the root where it is missing.
+    async fn make_root(&self, client: &zk::Client) -> Result<(), zk::Error> {
+        let Some(root) = self.root.as_deref().filter(|_| !self.rooted.load(Ordering::Relaxed)) else { return Ok(()) };
+        let top = client.clone().chroot("/").map_err(|_| zk::Error::BadArguments(&"not a path"))?;
+        // Asked first: creating what exists is refused where we may not create.
+        if top.check_stat(root).await?.is_none() {
+            top.mkdir(root, &zk::CreateMode::Persistent.with_acls(self.acl)).await?;
+        }
+        self.rooted.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
     async fn send(&self, client: &zk::Client, ops: &[Op]) -> Result<(), (usize, zk::Error)> {
         let at_0 = |error| (0, error);
+        if ops.iter().any(|op| matches!(op, Op::Create { .. })) {
+            self.make_root(client).await.map_err(at_0)?;
+        }
         match ops {
             [Op::Create { path, data, kind }] => {
                 client.create(path, data, &mode(*kind).with_acls(self.acl)).await.map(drop).map_err(at_0)
@@ -258,7 +277,7 @@ impl Session for ZooKeeperSession {
     }
 
     async fn commit(&self, ops: Vec<Op>) -> Result<(), Error> {
-        check_commit(&self.place, &ops, self.root_len)?;
+        check_commit(&self.place, &ops, self.root.as_ref().map_or(0, String::len))?;
         let client = self.client()?;
         if ops.is_empty() {
             return Ok(());
