@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -57,6 +57,8 @@ impl PidFile {
                 .write(true)
                 .create(true)
                 .truncate(false)
+                // Not through a link that somebody else may have put there.
+                .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits())
                 .open(path)
                 .map_err(failed("open"))?;
             match file.try_lock() {

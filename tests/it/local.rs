@@ -1,5 +1,7 @@
 //! Without ZooKeeper: the task file is the whole setup, and several workers of one machine share the state beside it.
 
+use std::os::unix::fs::PermissionsExt;
+
 use clickhouse_copier::keeper::{Coordinator, LocalCoordinator};
 use serde_json::Value;
 
@@ -45,6 +47,11 @@ fn a_task_file_alone_is_enough(#[case] release: Release) {
     check(&scene, &task, "/task");
 
     launch().run().with(0).tells(&["the task is finished already"]);
+    // The description in it may hold passwords.
+    for at in ["", "sessions", LocalCoordinator::FILE, "opening"] {
+        let found = std::fs::metadata(scene.dir().join(STATE_DIR).join(at)).unwrap();
+        assert_eq!(found.permissions().mode() & 0o077, 0, "{STATE_DIR}/{at} is open to others");
+    }
     let status = launch().args(&["--status"]).run().with(0);
     let counts: Value = serde_json::from_str(&status.stdout).unwrap();
     assert_eq!(counts["hits"]["all_partitions_count"], 3, "{counts}");

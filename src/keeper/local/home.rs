@@ -18,6 +18,9 @@ pub(super) type Number = i64;
 /// A file beside it that says what the file is known by.
 const MADE: &str = "made";
 
+/// A symbolic link is not followed.
+const NO_LINK: i32 = nix::fcntl::OFlag::O_NOFOLLOW.bits();
+
 /// How long somebody else may take to make the file.
 const MAKING: Duration = Duration::from_secs(5);
 
@@ -123,7 +126,7 @@ impl Home {
 
     /// What another session's lock says.
     pub fn sign(&self, number: Number) -> io::Result<Sign> {
-        let file = match OpenOptions::new().read(true).write(true).open(self.seat(number)) {
+        let file = match OpenOptions::new().read(true).write(true).custom_flags(NO_LINK).open(self.seat(number)) {
             Ok(file) => file,
             // Its process could not be seen any more: it is told so by its own row, which goes.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Sign::Free),
@@ -161,8 +164,11 @@ impl Seat {
     }
 }
 
+/// What stands at the path, or a new file that its owner alone may read. A symbolic link there is an error: somebody else may have
+/// put it there, to have another file written.
 fn private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(NO_LINK).open(path)
 }
 
 /// The name of the network file system that a folder is on.
