@@ -2,9 +2,12 @@
 
 use std::future::pending;
 use std::io;
+use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use nix::sys::signal as signals;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// How urgently the run should end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,20 +25,33 @@ pub struct Interrupt {
     urgency: watch::Receiver<Urgency>,
 }
 
+/// A terminal that goes away tells its processes, and so does their shell: SIGHUPs that follow each other so soon are one.
+const ECHO: Duration = Duration::from_secs(2);
+
 impl Interrupt {
-    /// Listens to SIGINT and SIGTERM from now on: the first of them is "finish", the second "stop".
-    /// SIGHUP keeps its meaning, so that `nohup` works.
+    /// Listens to SIGINT, SIGTERM and SIGHUP from now on: the first of them is "finish", the second "stop".
+    /// SIGHUP is left alone where it was ignored before, so that `nohup` works.
     ///
     /// Must be called inside a tokio runtime; fails if the handlers can't be installed.
     pub fn listen() -> io::Result<Interrupt> {
+        // To be asked before a handler takes its place.
+        let hang_up_counts = status().as_deref().and_then(ignores_hang_up) == Some(false);
         let mut int = signal(SignalKind::interrupt())?;
         let mut term = signal(SignalKind::terminate())?;
+        let mut hang_up = hang_up_counts.then(|| signal(SignalKind::hangup())).transpose()?;
         let (mut hand, interrupt) = Interrupt::by_hand();
         tokio::spawn(async move {
+            let mut hung_up: Option<Instant> = None;
             loop {
                 let heard = tokio::select! {
                     heard = int.recv() => heard,
                     heard = term.recv() => heard,
+                    heard = next(&mut hang_up) => {
+                        if hung_up.replace(Instant::now()).is_some_and(|before| before.elapsed() < ECHO) {
+                            continue;
+                        }
+                        heard
+                    }
                 };
                 if heard.is_none() {
                     break;
@@ -87,6 +103,26 @@ impl Interrupt {
     }
 }
 
+/// What the system says of this process.
+fn status() -> Option<String> {
+    std::fs::read_to_string("/proc/self/status").ok()
+}
+
+/// Whether this process ignores SIGHUP, by what the system says of it; `None` where it does not say. To ask for the handler itself
+/// takes unsafe code.
+fn ignores_hang_up(status: &str) -> Option<bool> {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    let mask = u64::from_str_radix(mask.trim(), 16).ok()?;
+    Some(mask & (1 << (signals::Signal::SIGHUP as u64 - 1)) != 0)
+}
+
+async fn next(signal: &mut Option<Signal>) -> Option<()> {
+    match signal {
+        Some(signal) => signal.recv().await,
+        None => pending().await,
+    }
+}
+
 /// The other end of [`Interrupt::by_hand`].
 #[derive(Debug)]
 pub struct Hand {
@@ -108,7 +144,14 @@ impl Hand {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+
+    #[test]
+    fn the_system_says_whether_hang_ups_are_ignored() {
+        assert_eq!(ignores_hang_up("Name:\tx\nSigIgn:\t0000000000001000\nSigCgt:\t0000000000000001\n"), Some(false));
+        assert_eq!(ignores_hang_up("SigIgn:\t0000000000001001\n"), Some(true));
+        assert_eq!(ignores_hang_up("Name:\tx\n"), None);
+        assert!(status().as_deref().and_then(ignores_hang_up).is_some());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_first_signal_finishes_and_the_second_stops() {
