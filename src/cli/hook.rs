@@ -24,6 +24,37 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// So much of what it says is logged.
 const MOST_SAID: u64 = 64 << 10;
 
+/// What a command gets of this process's environment, beside all that begins with `LC_`: what programs need to find their files, to
+/// speak the user's language and to reach the network. Nothing else: a task's secrets may be there (`from_env`).
+const PASSED_ON: [&str; 22] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LANGUAGE",
+    "TZ",
+    "TERM",
+    "TMPDIR",
+    "XDG_RUNTIME_DIR",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
+fn is_passed_on(name: &str) -> bool {
+    PASSED_ON.contains(&name) || name.starts_with("LC_")
+}
+
 /// A command, and what it is told beside the report.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hook<'a> {
@@ -76,6 +107,8 @@ impl Hook<'_> {
         tracing::debug!("{flag}: runs {}", self.command);
         let mut child = Command::new("sh")
             .args(["-c", self.command])
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_passed_on)))
             .env("CLICKHOUSE_COPIER_OUTCOME", self.outcome)
             .env("CLICKHOUSE_COPIER_EXIT_CODE", self.exit_code.to_string())
             .env("CLICKHOUSE_COPIER_TASK", self.task)
