@@ -14,6 +14,9 @@
 //! - [`web`]: the same while it happens, over HTTP: a page, JSON, metrics.
 //! - [`cli`]: arguments as typed → as meant.
 
+// What is printed goes through `cli::output`, where control characters end and errors begin.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod cli;
 pub mod cluster;
 pub mod keeper;

@@ -22,12 +22,14 @@ impl Place {
     }
 
     fn copier(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_clickhouse-copier"))
-            .args(arguments)
-            .current_dir(self.path())
-            .stdin(Stdio::null())
-            .output()
-            .expect("the binary starts")
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        self.command(&arguments).output().expect("the binary starts")
+    }
+
+    fn command(&self, arguments: &[String]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_clickhouse-copier"));
+        command.args(arguments).current_dir(self.path()).stdin(Stdio::null());
+        command
     }
 
     fn names(&self) -> Vec<String> {
@@ -329,4 +331,118 @@ fn shells_and_man_are_told_every_verb() {
             assert!(text.contains(&verb), "{arguments:?} without {verb}");
         }
     }
+}
+
+/// Everything that the program prints without a server, and the help of each verb: where standard output takes nothing, that is a
+/// failure and one line.
+#[test]
+fn what_cannot_be_printed_is_a_failure() {
+    let mut lines: Vec<Vec<String>> = vec![vec!["--version".into()], vec!["--help".into()], vec!["man".into()]];
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        lines.push(vec!["completions".into(), shell.into()]);
+    }
+    for verb in clickhouse_copier::cli::command().get_subcommands() {
+        lines.push(vec![verb.get_name().to_owned(), "--help".into()]);
+    }
+    assert!(lines.len() > 15);
+    let place = Place::new();
+    for line in lines {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+        let output = place.command(&line).stdout(full).output().expect("the binary starts");
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{line:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{line:?}: {said}");
+        assert!(
+            said.starts_with("clickhouse-copier: cannot write to standard output: No space left"),
+            "{line:?}: {said}"
+        );
+        // A reader that leaves is no failure.
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = place.command(&line).stdout(writer).output().expect("the binary starts");
+        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""), "{line:?}");
+    }
+}
+
+/// A terminal does what it is told by whoever wrote a name; here that is the command line itself.
+#[test]
+fn a_terminal_is_told_nothing_by_what_was_typed() {
+    const HOSTILE: &str = "x\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}2J\u{7f}\u{202e}\ry";
+    let place = Place::new();
+    fs::write(place.path().join(HOSTILE), "<clickhouse/>").expect("a file");
+    let flag = |name: &str| format!("--{name}={HOSTILE}");
+    let lines: [&[&str]; 12] = [
+        &[HOSTILE],
+        &[&flag(HOSTILE)],
+        &[&flag("jobs")],
+        &[&flag("log-level"), "--config=keeper.xml"],
+        &["run", &flag("config"), "--task-path=/t"],
+        &["run", &format!("--task-file={HOSTILE}")],
+        &["run", "--config=keeper.xml", &flag("task-path")],
+        &["check", &flag("task-file")],
+        &["verify", &flag("task-file"), "--format=json"],
+        &["status", "--state-dir=absent", &flag("task-path")],
+        &["init", &flag("from"), "--to=b", "--table=d.t"],
+        &["run", "--task-file=task.xml", &flag("plan")],
+    ];
+    for line in lines {
+        for more in [&[][..], &["--daemon"]] {
+            let output = place.copier(&[line, more].concat());
+            assert!(matches!(output.status.code(), Some(1 | 2)), "{line:?}: {}", stderr(&output));
+            for stream in [&output.stdout, &output.stderr] {
+                let text = String::from_utf8_lossy(stream);
+                assert!(!text.contains(clickhouse_copier::model::is_obeyed), "{line:?}: {text:?}");
+            }
+        }
+    }
+}
+
+/// A task's secrets may be in the environment of a run; a hook gets what programs need to work, and no more.
+#[test]
+fn a_hook_gets_only_what_is_documented_of_the_environment() {
+    let place = Place::new();
+    let passed = ["HOME=/home/x", "LC_TIME=C", "LANG=C.UTF-8", "https_proxy=http://p:1", "TZ=UTC"];
+    let kept = ["COPIER_PASSWORD=hush", "AWS_SECRET_ACCESS_KEY=hush", "NOTIFY_SOCKET=/nowhere", "RUST_LOG=info"];
+    let variables = passed.iter().chain(&kept).filter_map(|variable| variable.split_once('='));
+    let line = ["run", "--task-file=task.xml", "--on-failure=env > hook.env"].map(str::to_owned);
+    let output = place.command(&line).envs(variables).output().expect("the binary starts");
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    let found = fs::read_to_string(place.path().join("hook.env")).expect("the hook ran");
+    for words in passed.iter().chain(&["PATH=", "CLICKHOUSE_COPIER_EXIT_CODE=2", "CLICKHOUSE_COPIER_TASK=/task"]) {
+        assert!(found.lines().any(|line| line.starts_with(words)), "no {words} in\n{found}");
+    }
+    let readme = include_str!("../README.md");
+    for line in found.lines() {
+        let name = line.split('=').next().unwrap_or_default();
+        // A shell sets some itself.
+        let told = readme.contains(&format!("`{name}`"))
+            || name.starts_with("LC_")
+            || ["PWD", "SHLVL", "_", "OLDPWD"].contains(&name);
+        assert!(told && !line.contains("hush"), "{line}");
+    }
+}
+
+/// Another user who may write to the folder cannot have another file written.
+#[test]
+fn a_link_leads_neither_pid_file_nor_state_elsewhere() {
+    let place = Place::new();
+    let victim = place.path().join("victim");
+    fs::write(&victim, "").expect("a file");
+    let state = place.path().join("state");
+    fs::create_dir(&state).expect("a folder");
+    let dead = place.path().join("task.xml");
+    fs::write(&dead, include_str!("../task-configs/simple-copy.xml")).expect("a task");
+    std::os::unix::fs::symlink(&victim, place.path().join("copier.pid")).expect("a link");
+    let output = place.copier(&["run", "--task-file=task.xml", "--pid-file=copier.pid"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("--pid-file"), "{}", stderr(&output));
+    for name in ["opening", "coordination.sqlite"] {
+        let link = state.join(name);
+        std::os::unix::fs::symlink(place.path().join("made"), &link).expect("a link");
+        let output = place.copier(&["run", "--task-file=task.xml", "--state-dir=state"]);
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        assert!(!place.path().join("made").exists(), "{name} was followed: {}", stderr(&output));
+        fs::remove_file(&link).expect("the link");
+    }
+    assert_eq!(fs::read_to_string(&victim).expect("still there"), "");
 }

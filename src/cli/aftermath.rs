@@ -19,8 +19,8 @@ use crate::worker::{Ending, Summary, bulk};
 use super::hook::Hook;
 use super::logs::Logs;
 use super::meant::{LogFormat, RunOptions};
-use super::work::print;
-use super::{Exit, Failure, Interrupt, report_file};
+use super::output::print_json;
+use super::{Exit, Failure, Interrupt, files};
 
 /// What is to be done after a run.
 pub(super) struct Aftermath {
@@ -71,7 +71,7 @@ impl Aftermath {
             return ended;
         }
         let mut outcome = self.outcome(&ended, &traces, logs).await;
-        let written = self.write(&outcome);
+        let written = self.write(&outcome).and(self.print(&outcome));
         let ended = match (ended, written) {
             (Ok(Exit::Done), Err(error)) => {
                 outcome.exit_code = Exit::Failed as u8;
@@ -84,9 +84,6 @@ impl Aftermath {
             }
             (ended, Ok(())) => ended,
         };
-        if self.prints {
-            print(outcome.written(Form::Json)?.trim_end());
-        }
         if let Some((flag, command)) = self.hook(&outcome, traces.summary.as_ref()) {
             let (exit_code, task) = (outcome.exit_code, self.task_path.as_str());
             let hook = Hook { flag, command, outcome: outcome.outcome.as_str(), exit_code, task };
@@ -137,11 +134,18 @@ impl Aftermath {
         Outcome::of(end, seen.as_ref(), &self.task_path, &held)
     }
 
+    fn print(&self, outcome: &Outcome) -> Result<(), Failure> {
+        if self.prints {
+            print_json(&outcome.written(Form::Json)?)?;
+        }
+        Ok(())
+    }
+
     fn write(&self, outcome: &Outcome) -> Result<(), Failure> {
         let mut first = Ok(());
         for file in &self.reports {
             let written = outcome.written(Form::of(file)).map_err(Failure::from);
-            let written = written.and_then(|text| report_file::write(file, &text).map_err(Failure::from));
+            let written = written.and_then(|text| files::replace(file, &text).map_err(Failure::from));
             // Each of them is tried.
             first = first.and(written);
         }

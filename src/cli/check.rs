@@ -5,7 +5,8 @@ use crate::worker::check::{Request, observe};
 
 use super::address::{doors_of, own, secrets_at, servers};
 use super::meant::{CheckOptions, LogFormat};
-use super::work::{failure, name, print, print_object, text};
+use super::output::{print, print_object};
+use super::work::{failure, name, text};
 use super::{Exit, Failure, Interrupt};
 
 /// Looks at everything that a run would need. Creates nothing; either signal ends it at once.
@@ -36,7 +37,7 @@ pub(super) async fn check(options: CheckOptions, interrupt: Interrupt) -> Result
 
 fn tell(report: &CheckReport, format: LogFormat) -> Result<Exit, Failure> {
     match format {
-        LogFormat::Text => print(&report.to_string()),
+        LogFormat::Text => print(&report.to_string())?,
         LogFormat::Json => print_object(report)?,
     }
     Ok(match report.verdict {

@@ -6,8 +6,10 @@ use crate::worker::RunError;
 use crate::worker::cleanup::{Cleaner, Findings, Removal, Request, Standing};
 
 use super::address::{Coordination, doors_of, own};
+use super::exit::chain;
 use super::meant::{CleanupOptions, LogFormat};
-use super::work::{failure, name, print, print_object, say, shell_word, text};
+use super::output::{print, print_object};
+use super::work::{failure, name, say, shell_word, text};
 use super::{Exit, Failure, Interrupt, PROGRAM};
 
 /// Lists what a dead task left, and removes it when told so.
@@ -38,7 +40,7 @@ pub(super) async fn cleanup(options: CleanupOptions, interrupt: Interrupt) -> Re
     cleaner.close().await;
     let Some(cleaned) = outcome? else { return Ok(Exit::Interrupted) };
     match options.format {
-        LogFormat::Text => print(&cleaned.conclusion(&options)),
+        LogFormat::Text => print(&cleaned.conclusion(&options))?,
         LogFormat::Json => {
             let report = CleanupReport::of(&cleaned.found, cleaned.removal.as_ref(), cleaned.forgotten);
             print_object(&report)?;
@@ -63,18 +65,19 @@ async fn look_and_remove(
         found = cleaner.look() => found?,
         () = interrupt.finish() => return Ok(None),
     };
-    say(options.format, found.to_string().trim_end());
+    // What is about to be removed is shown before, or nothing is.
+    tell(options, found.to_string().trim_end())?;
     let mut cleaned = Cleaned { found, removal: None, forgotten: false };
     if !options.remove {
         return Ok(Some(cleaned));
     }
     let removal = cleaner.remove(&cleaned.found, interrupt).await?;
     if !removal.interrupted {
-        say(options.format, removal.to_string().trim_end());
+        tell(options, removal.to_string().trim_end())?;
         if removal.given_up > 0 {
             let line =
                 format!("{} will be copied again when the task is run again.", counted(removal.given_up, "batch"));
-            say(options.format, &line);
+            tell(options, &line)?;
         }
     }
     cleaned.removal = Some(removal);
@@ -83,6 +86,10 @@ async fn look_and_remove(
         cleaned.forgotten = true;
     }
     Ok(Some(cleaned))
+}
+
+fn tell(options: &CleanupOptions, line: &str) -> Result<(), RunError> {
+    say(options.format, line).map_err(|error| RunError::World(vec![chain(&error)]))
 }
 
 impl Cleaned {

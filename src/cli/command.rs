@@ -11,7 +11,8 @@ use crate::worker::status::Onlooker;
 
 use super::address::{Coordination, coordinator_of, doors_of};
 use super::meant::{CommandOptions, LogFormat};
-use super::work::{failure, print, print_object, say};
+use super::output::{print, print_object};
+use super::work::{failure, say};
 use super::{Exit, Failure, Interrupt, PROGRAM};
 
 /// How often servers are asked for statements that are to end.
@@ -25,7 +26,7 @@ pub(super) async fn command(options: CommandOptions, interrupt: Interrupt) -> Re
     orders.close().await;
     let came = came?;
     match options.format {
-        LogFormat::Text => print(&came.text(&options)),
+        LogFormat::Text => print(&came.text(&options))?,
         LogFormat::Json => print_object(&came.report(&options))?,
     }
     Ok(came.exit())
@@ -49,15 +50,27 @@ async fn carry_out(orders: &Orders, options: &CommandOptions, interrupt: &Interr
         (Order::Run, _) => return Ok(Came::Resumed),
         _ => {}
     }
+    let mut said = Ok(());
     let in_hand = |workers: &[String]| {
         let verb = if options.order == Order::Pause {
             "finish what they have in hand"
         } else {
             "give up what they have in hand"
         };
-        say(options.format, &format!("Waiting until these workers {verb}: {}", workers.join(", ")));
+        let line = format!("Waiting until these workers {verb}: {}", workers.join(", "));
+        // The order is given, and what is staged is to be removed: that nobody reads this is told when that is done.
+        if said.is_ok() {
+            said = say(options.format, &line);
+        }
     };
-    match orders.quiet(interrupt, in_hand).await.map_err(failure)? {
+    let awaited = orders.quiet(interrupt, in_hand).await.map_err(failure)?;
+    let came = await_servers(awaited, options, interrupt).await?;
+    said?;
+    Ok(came)
+}
+
+async fn await_servers(awaited: Awaited, options: &CommandOptions, interrupt: &Interrupt) -> Result<Came, Failure> {
+    match awaited {
         Awaited::Quiet if options.order == Order::Cancel => clean(options, interrupt).await,
         Awaited::Quiet => tokio::select! {
             biased;
@@ -89,7 +102,11 @@ async fn statements_ended(options: &CommandOptions) -> Result<Vec<String>, Failu
             told = true;
             let running: Vec<String> =
                 sight.statements.iter().map(|(node, _, running)| format!("{} on {node}", running.query_id)).collect();
-            say(options.format, &format!("Waiting until these statements end: {}", running.join(", ")));
+            if let Err(error) =
+                say(options.format, &format!("Waiting until these statements end: {}", running.join(", ")))
+            {
+                break Err(error.into());
+            }
         }
         // Servers tell nobody when a statement ends.
         tokio::time::sleep(LOOK).await;

@@ -5,8 +5,9 @@ use crate::worker::compare::{Request, compare};
 
 use super::address::{doors_of, own, secrets_at, servers};
 use super::meant::{LogFormat, VerifyOptions};
+use super::output::{print, print_object};
 use super::repair::Repair;
-use super::work::{failure, name, print, print_object, text};
+use super::work::{failure, name, text};
 use super::{Exit, Failure, Interrupt};
 
 /// Compares what the task has copied with its source. Changes nothing unless told to repair; either signal ends a comparison
@@ -68,7 +69,7 @@ async fn look(
     };
     let report = VerifyReport::of(&found, options.by, options.sample);
     match options.format {
-        LogFormat::Text => print(&report.to_string()),
+        LogFormat::Text => print(&report.to_string())?,
         LogFormat::Json => print_object(&report)?,
     }
     Ok(Some(report))

@@ -5,15 +5,18 @@
 //! Ctrl-C ends both; only then does it leave the terminal. If the parent is gone by then, the launch was called off,
 //! and the child ends too: nobody is left with a daemon they know nothing of.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, RawFd};
 use std::os::unix::process::{ExitStatusExt, parent_id};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use thiserror::Error;
 
+use super::log_file;
 use super::logs::LogPlaces;
+use super::output::{OutputError, print};
 use super::{Exit, Failure};
 
 /// The mark. Its value is the parent's pid: inherited by anyone else, it means nothing.
@@ -34,6 +37,14 @@ pub enum DaemonError {
     /// The child said why it failed.
     #[error("{0}")]
     Failed(String),
+    /// The child works, and its launcher cannot say so.
+    #[error("{line}")]
+    Untold {
+        /// What should have been printed.
+        line: String,
+        /// Why it was not.
+        source: OutputError,
+    },
     /// The child can't leave its terminal.
     #[error("--daemon: cannot leave the terminal")]
     Detach(#[source] io::Error),
@@ -85,7 +96,8 @@ pub(super) fn launch() -> Result<Exit, Failure> {
     }
     match Report::from_text(&String::from_utf8_lossy(&text)) {
         Report::Ready(place) => {
-            println!("working in the background as process {}; log: {place}", child.id());
+            let line = format!("working in the background as process {}; log: {place}", child.id());
+            print(&line).map_err(|source| DaemonError::Untold { line, source })?;
             Ok(Exit::Done)
         }
         Report::Ended => Ok(end_of(&mut child)?.1),
@@ -117,12 +129,14 @@ fn end_of(child: &mut Child) -> Result<(ExitStatus, Exit), DaemonError> {
 pub struct Readiness {
     background: bool,
     pipe: Option<File>,
+    /// What was open when this process began, beside its three standard streams.
+    inherited: Vec<RawFd>,
 }
 
 impl Readiness {
     /// That of a process which stays where it is.
     pub fn foreground() -> Readiness {
-        Readiness { background: false, pipe: None }
+        Readiness { background: false, pipe: None, inherited: Vec::new() }
     }
 
     /// That of this process, as its environment says. To be called once, before anything is printed: from here on
@@ -132,12 +146,13 @@ impl Readiness {
         if mark != Some(parent_id()) {
             return Ok(Readiness::foreground());
         }
+        let inherited = inherited();
         let take_stdout = || -> io::Result<File> {
             let pipe = io::stdout().as_fd().try_clone_to_owned()?;
             nix::unistd::dup2_stdout(nowhere()?)?;
             Ok(File::from(pipe))
         };
-        Ok(Readiness { background: true, pipe: Some(take_stdout().map_err(DaemonError::Detach)?) })
+        Ok(Readiness { background: true, pipe: Some(take_stdout().map_err(DaemonError::Detach)?), inherited })
     }
 
     /// Whether this is the child of a launch with `--daemon`.
@@ -146,7 +161,8 @@ impl Readiness {
     }
 
     /// The task is read, the servers answer, work has begun: the parent may leave. What the system itself has to say
-    /// from now on (out of memory, say) goes to `stderr.log` in the launch's folder.
+    /// from now on (out of memory, say) goes to `stderr.log` in the launch's folder. What was open when this process began is
+    /// closed, so that nobody waits for the end of a pipe, or cannot unmount a disk, because of it.
     ///
     /// Fails if the parent is gone or the terminal can't be left; the run should end then.
     pub fn ready(&mut self, places: &LogPlaces) -> Result<(), DaemonError> {
@@ -154,12 +170,17 @@ impl Readiness {
         nix::unistd::setsid().map_err(|error| DaemonError::Detach(error.into()))?;
         let leave_stderr = || -> io::Result<()> {
             let errors = match &places.folder {
-                Some(folder) => OpenOptions::new().create(true).append(true).open(folder.join("stderr.log"))?,
+                Some(folder) => log_file::open(&folder.join("stderr.log"))?,
                 None => nowhere()?,
             };
             Ok(nix::unistd::dup2_stderr(errors)?)
         };
         leave_stderr().map_err(DaemonError::Detach)?;
+        // Not before: the task file may have been one of them (`--task-file <(…)`).
+        for number in self.inherited.drain(..) {
+            // Nobody here has closed it, so the number is not another file's.
+            let _ = nix::unistd::close(number);
+        }
         send(pipe, &Report::Ready(places.all.display().to_string())).map_err(DaemonError::CalledOff)
     }
 
@@ -184,6 +205,16 @@ impl Readiness {
 
 fn send(mut pipe: File, report: &Report) -> io::Result<()> {
     pipe.write_all(report.to_text().as_bytes())
+}
+
+/// The files beside the standard streams that are open now: where the system does not say, none.
+fn inherited() -> Vec<RawFd> {
+    let folder = Path::new("/proc/self/fd");
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let numbers: Vec<RawFd> = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    // The folder itself was open while it was read.
+    let is_open = |number: &RawFd| fs::symlink_metadata(folder.join(number.to_string())).is_ok();
+    numbers.into_iter().filter(|number| *number > 2).filter(is_open).collect()
 }
 
 fn nowhere() -> io::Result<File> {

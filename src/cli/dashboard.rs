@@ -5,7 +5,7 @@ use crate::web::server;
 
 use super::address::doors_of;
 use super::meant::DashboardOptions;
-use super::work::print;
+use super::output::print;
 use super::{Exit, Failure, Interrupt};
 
 /// Serves until the first signal. A coordinator that is away is no reason to end, nor is a task that is not there yet: the page
@@ -18,7 +18,7 @@ pub(super) async fn dashboard(options: DashboardOptions, interrupt: Interrupt) -
     let place = Place { coordinator: doors.coordinator, warehouse: doors.warehouse, secrets, task_path };
     let (lookout, looks_out) = Lookout::begin(place);
     let router = server::dashboard(lookout, access);
-    print(&format!("The dashboard is at http://{address}/"));
+    print(&format!("The dashboard is at http://{address}/"))?;
     // Pages that look on end with who looks out, and the server waits for them.
     let (quiet, is_quiet) = tokio::sync::oneshot::channel::<()>();
     let look_out = async {

@@ -1,19 +1,17 @@
 //! `init`: a task file from what live servers say.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use crate::model::Secret;
+use crate::model::{Secret, is_obeyed};
 use crate::report::proposal::ProposalReport;
 use crate::task::{SecretSource, Sketch, SystemSecrets, Task};
 use crate::worker::propose::{self, Servers, Side};
 
 use super::address::servers;
 use super::meant::{InitOptions, LogFormat};
-use super::work::{failure, print, print_object};
-use super::{Exit, Failure, Interrupt, PROGRAM};
+use super::output::{print, print_object};
+use super::work::failure;
+use super::{Exit, Failure, Interrupt, PROGRAM, files};
 
 /// Asks the servers and writes the file. Creates nothing else; either signal ends it at once.
 pub(super) async fn init(options: InitOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
@@ -44,9 +42,18 @@ pub(super) fn enter(flag: &str, side: &mut Side) -> Result<(), Failure> {
 /// kept of another task may hold passwords.
 pub(super) fn write(sketch: &Sketch, output: Option<&Path>, format: LogFormat) -> Result<Exit, Failure> {
     let xml = sketch.to_xml();
-    if let Some((line, character)) = unwritable(&xml) {
+    // What is kept of another task stands as it was written.
+    let made = sketch.kept.is_empty();
+    if let Some((line, character)) = unwritable(&xml, made || output.is_none()) {
+        if output.is_none() && !made && unwritable(&xml, false).is_none() {
+            let why = format!(
+                "a terminal would act on the character U+{:04X} on line {line} of the task file: write it to a file, by --output",
+                u32::from(character)
+            );
+            return Err(Failure::new(Exit::Failed, why));
+        }
         let why = format!(
-            "XML cannot hold the character U+{:04X}, which would stand on line {line} of the task file: {}",
+            "a task file cannot hold the character U+{:04X}, which would stand on line {line} of the task file: {}",
             u32::from(character),
             xml.lines().nth(line - 1).unwrap_or_default().trim().escape_debug()
         );
@@ -55,27 +62,29 @@ pub(super) fn write(sketch: &Sketch, output: Option<&Path>, format: LogFormat) -
     let task = Task::parse(&xml, &SystemSecrets)
         .map_err(|faults| Failure::new(Exit::BadInput, faults.in_file("the task file that would be written")))?;
     if let Some(path) = output {
-        let shown = path.display();
-        let failed = |error: std::io::Error| Failure::new(Exit::Failed, format!("cannot write {shown}: {error}"));
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-        file.write_all(xml.as_bytes()).map_err(failed)?;
+        files::make(path, &xml, files::Readers::OwnerOnly)?;
     }
     match (format, output) {
         (LogFormat::Json, _) => {
             print_object(&ProposalReport::of(sketch, &xml, &task.task, output))?;
         }
-        (LogFormat::Text, None) => print(xml.trim_end()),
+        (LogFormat::Text, None) => print(xml.trim_end())?,
         (LogFormat::Text, Some(path)) => {
             let shown = path.display();
-            print(&format!("{shown} is written. What would go wrong with it: {PROGRAM} check --task-file {shown}"));
+            print(&format!("{shown} is written. What would go wrong with it: {PROGRAM} check --task-file {shown}"))?;
         }
     }
     Ok(Exit::Done)
 }
 
-/// The first character that no XML document may hold, and its line.
-fn unwritable(xml: &str) -> Option<(usize, char)> {
-    let no_xml = |c: &char| (c.is_ascii_control() && !"\t\n\r\u{7f}".contains(*c)) || "\u{fffe}\u{ffff}".contains(*c);
+/// The first character that no XML document may hold, and its line; with `shown` also those that a terminal obeys. Where they may
+/// stand, they are written as references.
+fn unwritable(xml: &str, shown: bool) -> Option<(usize, char)> {
+    let no_xml = |c: &char| {
+        (c.is_ascii_control() && !"\t\n\r\u{7f}".contains(*c))
+            || "\u{fffe}\u{ffff}".contains(*c)
+            || (shown && is_obeyed(*c))
+    };
     xml.lines().enumerate().find_map(|(at, line)| line.chars().find(no_xml).map(|found| (at + 1, found)))
 }
 
@@ -85,7 +94,8 @@ mod tests {
 
     #[test]
     fn control_characters_are_found_with_their_line() {
-        assert_eq!(unwritable("<a>\n\t<b>\u{1b}[2J</b>\n</a>"), Some((2, '\u{1b}')));
-        assert_eq!(unwritable("<a>\r\n\tä\u{7f}</a>"), None);
+        assert_eq!(unwritable("<a>\n\t<b>\u{1b}[2J</b>\n</a>", false), Some((2, '\u{1b}')));
+        assert_eq!(unwritable("<a>\r\n\tä\u{7f}</a>", false), None);
+        assert_eq!(unwritable("<a>\r\n\tä\u{9b}2J</a>", true), Some((2, '\u{9b}')));
     }
 }

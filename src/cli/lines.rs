@@ -23,6 +23,9 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
+use super::meant::LogFormat;
+use crate::model::{printable, printable_json};
+
 /// The name of a job, as its lines of text begin; the other fields say the same to programs.
 const JOB: &str = "job";
 /// What a text line has in its sentence.
@@ -116,7 +119,7 @@ impl Said {
                 let _ = write!(sentence, " {name}={}", self.text(name));
             }
         }
-        printable(&sentence)
+        printable(&sentence).into_owned()
     }
 
     fn target<'a>(&'a self, event: &Event<'a>) -> Cow<'a, str> {
@@ -128,17 +131,17 @@ impl Said {
     }
 }
 
-/// What a server says may have anything in it; a terminal is not to obey it.
-fn printable(text: &str) -> String {
-    let mut printable = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' | '\t' => printable.push(c),
-            c if c.is_control() => printable.extend(c.escape_default()),
-            c => printable.push(c),
+/// A line of ours about the log itself, in its form.
+pub(super) fn warning(format: LogFormat, message: &str) -> String {
+    let (level, target) = (Level::WARN.as_str(), module_path!());
+    match format {
+        LogFormat::Text => format!("{} {level:>5} {}\n", now(), printable(message)),
+        LogFormat::Json => {
+            let said = Said(BTreeMap::from([("message", message.into())]));
+            // Every text has a form in JSON.
+            said.json(&now(), level, target).map(|line| line + "\n").unwrap_or_default()
         }
     }
-    printable
 }
 
 fn now() -> String {
@@ -171,7 +174,7 @@ where
         };
         write!(to, "{dim}{}{plain} {colour}{:>5}{plain} ", now(), level.as_str())?;
         if self.with_target {
-            write!(to, "{dim}{}{plain}: ", said.target(event))?;
+            write!(to, "{dim}{}{plain}: ", printable(&said.target(event)))?;
         }
         writeln!(to, "{}", said.sentence())
     }
@@ -214,7 +217,7 @@ impl Said {
         }
         object.serialize_entry("target", target)?;
         object.end()?;
-        Ok(String::from_utf8_lossy(&line).into_owned())
+        Ok(printable_json(&String::from_utf8_lossy(&line)).into_owned())
     }
 }
 

@@ -7,13 +7,9 @@
 //! (warnings and errors). All times, the folder's name included, are UTC: local time can't be asked for safely once
 //! threads run, and the clocks of workers on several machines compare.
 
-use std::fmt;
-use std::fs;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use file_rotate::{ContentLimit, FileRotate, compression::Compression, suffix::AppendCount};
 use thiserror::Error;
 use time::{OffsetDateTime, macros::format_description};
 use tracing_subscriber::Layer;
@@ -21,28 +17,15 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
+use super::late_file::LateFile;
 use super::level::Level;
 use super::lines::{Facts, JsonLines, TextLines};
+pub use super::log_file::Rotation;
+use super::log_file::folders;
 use super::meant::{LogFormat, LogOptions};
+use super::output::complain;
 use super::terminal::Terminal;
 use super::warnings::Warnings;
-
-/// When a log file is set aside and a new one begun, and how many old ones (`log.log.1` is the youngest) are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rotation {
-    /// Bytes after which a file is full. The line that fills it is not cut.
-    pub bytes: usize,
-    /// Old files that are kept.
-    pub files: usize,
-}
-
-impl Default for Rotation {
-    /// A hundred megabytes, as in the original; ten files, where the original kept one, because the first error of a copy that
-    /// took days is in an old one.
-    fn default() -> Rotation {
-        Rotation { bytes: 100 << 20, files: 10 }
-    }
-}
 
 /// Why there are no logs.
 #[derive(Debug, Error)]
@@ -94,7 +77,9 @@ impl Logs {
     /// every single statement went is for the file; and errors at any level: nothing may fail in silence. A panic,
     /// too, becomes a line.
     pub fn install(options: &LogOptions, to_person: bool) -> Result<Logs, LogError> {
-        let (all, errors, terminal) = (LateFile::default(), LateFile::default(), Terminal::default());
+        let terminal = Terminal::default();
+        let file = || LateFile::new(options.format, to_person.then(|| terminal.clone()));
+        let (all, errors) = (file(), file());
         let warnings = Warnings::default();
         let person = to_person.then(|| {
             let layer =
@@ -111,11 +96,14 @@ impl Logs {
             .with(file_layer(errors.clone(), options.format).with_filter(options.level.min(Level::Warning).filter()))
             .try_init()
             .map_err(LogError::Install)?;
+        let screen = terminal.clone();
         std::panic::set_hook(Box::new(move |panic| {
+            // Whoever panics may hold the lock of the bars.
+            screen.leave_bars();
             tracing::error!("internal error: {panic}");
             // The files may not be open yet, and a daemon's standard error is the launcher's until it is ready.
             if !to_person {
-                eprintln!("{}: internal error: {panic}", super::PROGRAM);
+                complain(&format!("internal error: {panic}"));
             }
         }));
         Ok(Logs { options: options.clone(), terminal, warnings, all, errors })
@@ -141,9 +129,16 @@ impl Logs {
             None => folder.as_deref().unwrap_or(base_dir).join(name),
         };
         let places = LogPlaces { all: place(file, "log.log"), errors: place(error_file, "log.err.log"), folder };
-        self.all.open(&places.all, rotation)?;
-        self.errors.open(&places.errors, rotation)?;
+        for (file, path) in [(&self.all, &places.all), (&self.errors, &places.errors)] {
+            file.open(path, rotation).map_err(|source| LogError::File { path: path.clone(), source })?;
+        }
         Ok(places)
+    }
+
+    /// Says on standard error what is in no log file because it could not be written to the end.
+    pub(super) fn tell_lost(&self) {
+        self.all.tell_lost();
+        self.errors.tell_lost();
     }
 }
 
@@ -183,14 +178,14 @@ fn new_folder(base_dir: &Path) -> Result<PathBuf, LogError> {
         let path = path.to_owned();
         move |source| LogError::Folder { path, source }
     };
-    fs::create_dir_all(base_dir).map_err(failed(base_dir))?;
+    folders().recursive(true).create(base_dir).map_err(failed(base_dir))?;
     let stamp = OffsetDateTime::now_utc()
         .format(format_description!("[year][month][day][hour][minute][second]"))
         .map_err(|error| failed(base_dir)(io::Error::other(error)))?;
     let name = format!("clickhouse-copier_{stamp}_{}", std::process::id());
     let mut folder = base_dir.join(&name);
     for number in 2.. {
-        match fs::create_dir(&folder) {
+        match folders().create(&folder) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 100 => {
                 folder = base_dir.join(format!("{name}_{number}"));
             }
@@ -200,123 +195,9 @@ fn new_folder(base_dir: &Path) -> Result<PathBuf, LogError> {
     Ok(folder)
 }
 
-/// A file that is opened later than it is written to. Written synchronously, line by line: what was logged before a
-/// crash is in the file.
-#[derive(Debug, Clone, Default)]
-struct LateFile(Arc<Mutex<State>>);
-
-enum State {
-    Waiting(Vec<u8>),
-    Open(Box<FileRotate<AppendCount>>),
-}
-
-impl fmt::Debug for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            State::Waiting(_) => "Waiting",
-            State::Open(_) => "Open",
-        })
-    }
-}
-
-impl Default for State {
-    fn default() -> State {
-        State::Waiting(Vec::new())
-    }
-}
-
-/// What is kept until a file is open. The first lines say most, so what comes after that is dropped.
-const WAITING_BYTES: usize = 1 << 20;
-
-impl LateFile {
-    fn open(&self, path: &Path, rotation: Rotation) -> Result<(), LogError> {
-        let failed = |source| LogError::File { path: path.to_owned(), source };
-        // FileRotate panics on a file that can't be opened, so that is found out first.
-        fs::OpenOptions::new().create(true).append(true).open(path).map_err(failed)?;
-        let mut file = FileRotate::new(
-            path,
-            AppendCount::new(rotation.files),
-            ContentLimit::BytesSurpassed(rotation.bytes),
-            Compression::None,
-            None,
-        );
-        let mut state = self.state();
-        if let State::Waiting(lines) = &*state {
-            file.write_all(lines).map_err(failed)?;
-        }
-        *state = State::Open(Box::new(file));
-        Ok(())
-    }
-
-    /// A writer that panicked left at worst half a line: no reason to stop logging.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Write for LateFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut *self.state() {
-            State::Open(file) => file.write(bytes),
-            State::Waiting(lines) => {
-                if lines.len() + bytes.len() <= WAITING_BYTES {
-                    lines.extend_from_slice(bytes);
-                }
-                Ok(bytes.len())
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match &mut *self.state() {
-            State::Open(file) => file.flush(),
-            State::Waiting(_) => Ok(()),
-        }
-    }
-}
-
-impl MakeWriter<'_> for LateFile {
-    type Writer = LateFile;
-
-    fn make_writer(&self) -> LateFile {
-        self.clone()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_from_before_the_file_come_first_in_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log.log");
-        let mut late = LateFile::default();
-        writeln!(late, "before").unwrap();
-        assert!(!path.exists());
-        late.open(&path, Rotation::default()).unwrap();
-        writeln!(late, "after").unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "before\nafter\n");
-    }
-
-    #[test]
-    fn a_full_file_is_set_aside_and_only_so_many_are_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log.log");
-        let mut late = LateFile::default();
-        late.open(&path, Rotation { bytes: 10, files: 2 }).unwrap();
-        for line in 0..40 {
-            // As the formatter does it: a line is one write.
-            late.write_all(format!("line {line}\n").as_bytes()).unwrap();
-        }
-        let mut names: Vec<_> = fs::read_dir(folder.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        assert_eq!(names, ["log.log", "log.log.1", "log.log.2"]);
-        assert!(fs::read_to_string(folder.path().join("log.log.1")).unwrap().ends_with('\n'));
-    }
 
     #[test]
     fn every_launch_has_a_folder_of_its_own() {
@@ -328,11 +209,5 @@ mod tests {
         let parts: Vec<&str> = name.split('_').collect();
         assert_eq!((parts[0], parts[1].len()), ("clickhouse-copier", 14), "{name}");
         assert_eq!(parts[2], std::process::id().to_string());
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_opened_is_named() {
-        let error = LateFile::default().open(Path::new("/nonexistent/log.log"), Rotation::default()).unwrap_err();
-        assert!(error.to_string().contains("/nonexistent/log.log"));
     }
 }

@@ -1,6 +1,6 @@
 //! `status`: how far a task is, once or again and again.
 
-use std::io::{IsTerminal, Write, stdout};
+use std::io::{IsTerminal, stdout};
 use std::time::Instant;
 
 use crate::report::status::{Speedometer, Status, TaskState};
@@ -8,11 +8,9 @@ use crate::worker::status::Onlooker;
 
 use super::address::doors_of;
 use super::meant::{LogFormat, LookOptions};
-use super::work::{failure, print, print_object};
+use super::output::{Reader, print_again, print_next, print_object};
+use super::work::failure;
 use super::{Exit, Failure, Interrupt};
-
-/// Clears a terminal from its upper left corner on.
-const CLEAR: &str = "\x1b[H\x1b[2J";
 
 /// Shows how the task stands. Ends with [`Exit::Partial`] where partitions have failed for good.
 pub(super) async fn look(options: LookOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
@@ -36,8 +34,10 @@ async fn watch(onlooker: &mut Onlooker, options: &LookOptions) -> Result<Exit, F
         let sight = onlooker.look().await.map_err(failure)?;
         let mut status = Status::of(&sight, options.address.task_path());
         speed.note(&mut status, Instant::now());
-        show(&status, options)?;
+        let reader = show(&status, options)?;
         let ended = matches!(status.state, TaskState::Finished | TaskState::Cancelled | TaskState::Failed);
+        // Nobody watches any more.
+        let ended = ended || reader == Reader::Left;
         match options.watch {
             Some(pause) if !ended => tokio::time::sleep(pause).await,
             _ => return Ok(if status.state == TaskState::Failed { Exit::Partial } else { Exit::Done }),
@@ -45,17 +45,14 @@ async fn watch(onlooker: &mut Onlooker, options: &LookOptions) -> Result<Exit, F
     }
 }
 
-fn show(status: &Status, options: &LookOptions) -> Result<(), Failure> {
-    match options.format {
+fn show(status: &Status, options: &LookOptions) -> Result<Reader, Failure> {
+    Ok(match options.format {
         // One object a line where there are many.
-        LogFormat::Json if options.watch.is_some() => print(&serde_json::to_string(status)?),
-        LogFormat::Json => print_object(status)?,
-        LogFormat::Text if options.watch.is_some() && stdout().is_terminal() => {
-            print(&format!("{CLEAR}{}", status.to_string().trim_end()));
-            // What is seen must not wait for the next line.
-            let _ = stdout().flush();
+        LogFormat::Json if options.watch.is_some() => print_next(status)?,
+        LogFormat::Json => print_object(status).map(|()| Reader::Reads)?,
+        LogFormat::Text => {
+            let anew = options.watch.is_some() && stdout().is_terminal();
+            print_again(status.to_string().trim_end(), anew)?
         }
-        LogFormat::Text => print(status.to_string().trim_end()),
-    }
-    Ok(())
+    })
 }

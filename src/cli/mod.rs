@@ -7,6 +7,8 @@
 //! 3. [`daemon`]: with `--daemon`, the launch goes on in a child, and the parent waits until that child is at work;
 //! 4. [`logs`], [`pid_file`], [`Interrupt`]: what surrounds a run;
 //! 5. `perform`: the run itself, and its [`Exit`]; then `aftermath`: reports and hooks.
+//!
+//! All that is printed goes through `output`, and all log lines through `lines`: both let no control character through.
 
 mod address;
 mod aftermath;
@@ -18,20 +20,23 @@ mod config_files;
 pub mod daemon;
 mod dashboard;
 mod exit;
+mod files;
 mod hook;
 mod init;
+mod late_file;
 mod level;
 mod lines;
+mod log_file;
 pub mod logs;
 mod look;
 pub mod meant;
 mod options;
+mod output;
 mod perform;
 pub mod pid_file;
 mod plan;
 pub mod progress;
 mod repair;
-mod report_file;
 mod reverse;
 mod service;
 mod serving;
@@ -43,6 +48,7 @@ mod work;
 
 use std::ffi::OsString;
 
+use crate::model::one_line;
 pub use crate::worker::Interrupt;
 pub use address::Address;
 pub use exit::{Exit, Failure};
@@ -61,12 +67,16 @@ pub const PROGRAM: &str = "clickhouse-copier";
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     match understand(arguments) {
         Ok(invocation) => perform(invocation),
-        Err(Refusal::Shown(text)) => {
-            print!("{text}");
-            Exit::Done
-        }
+        Err(Refusal::Shown(text)) => match output::print(&text) {
+            Ok(()) => Exit::Done,
+            Err(error) => {
+                output::complain(&exit::chain(&error));
+                Exit::Failed
+            }
+        },
         Err(Refusal::Wrong(line)) => {
-            eprintln!("{PROGRAM}: {line}");
+            // What was typed may have lines.
+            output::complain(&one_line(&line));
             Exit::BadInput
         }
     }

@@ -15,10 +15,11 @@ use super::init::init;
 use super::logs::Logs;
 use super::look::look;
 use super::meant::{Invocation, LogOptions, RunOptions};
+use super::output::complain;
 use super::plan::plan;
 use super::reverse::reverse;
 use super::work::{run, status};
-use super::{Exit, Failure, Interrupt, PROGRAM};
+use super::{Exit, Failure, Interrupt};
 
 /// How long a run may go on after it was told to stop at once; then it is dropped where it is.
 const LAST_GRACE: Duration = Duration::from_secs(10);
@@ -41,7 +42,7 @@ pub fn perform(invocation: Invocation) -> Exit {
         Invocation::Cleanup(options) => perform_short(&options.log.clone(), |interrupt| cleanup(options, interrupt)),
     };
     outcome.unwrap_or_else(|Unlogged(failure)| {
-        eprintln!("{PROGRAM}: {failure}");
+        complain(&failure.to_string());
         failure.exit()
     })
 }
@@ -59,7 +60,7 @@ fn perform_run(options: RunOptions) -> Result<Exit, Unlogged> {
     let mut readiness = Readiness::of_this_process()?;
     if options.daemon && !readiness.is_background() {
         for notice in &options.notices {
-            eprintln!("{PROGRAM}: {notice}");
+            complain(notice);
         }
         return daemon::launch().map_err(Unlogged);
     }
@@ -79,7 +80,9 @@ fn perform_run(options: RunOptions) -> Result<Exit, Unlogged> {
         Ok(_) => readiness.ended(),
         Err(failure) => readiness.failed(&failure.to_string()),
     }
-    Ok(logged(outcome))
+    let exit = logged(outcome);
+    logs.tell_lost();
+    Ok(exit)
 }
 
 /// What asks or does something once and leaves no folder with logs.

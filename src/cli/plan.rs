@@ -1,6 +1,5 @@
 //! `plan`: what a run would do, shown, and kept where a run is to be held to it.
 
-use std::fs;
 use std::path::Path;
 
 use crate::plan::Document;
@@ -11,8 +10,9 @@ use crate::worker::prepare::fit;
 
 use super::address::{Described, described};
 use super::meant::{LogFormat, PlanOptions};
-use super::work::{failure, print, print_object, text};
-use super::{Exit, Failure, Interrupt, PROGRAM};
+use super::output::{print, print_object};
+use super::work::{failure, text};
+use super::{Exit, Failure, Interrupt, PROGRAM, files};
 
 /// Plans as a run would. Creates nothing on any server; either signal ends it at once.
 pub(super) async fn plan(options: PlanOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
@@ -27,17 +27,14 @@ async fn foreseen(options: PlanOptions) -> Result<Exit, Failure> {
     let host = gethostname::gethostname().to_string_lossy().into_owned();
     let document = foresee(http, secrets.as_ref(), (&text, &file), host).await.map_err(failure)?;
     match options.format {
-        LogFormat::Text => print(&Shown(&document).to_string()),
+        LogFormat::Text => print(&Shown(&document).to_string())?,
         LogFormat::Json => print_object(&document)?,
     }
     if let Some(path) = &options.output {
         let shown = path.display();
-        let failed = |error: std::io::Error| Failure::new(Exit::Failed, format!("cannot write {shown}: {error}"));
-        fs::File::create_new(path)
-            .and_then(|file| Ok(serde_json::to_writer_pretty(file, &document)?))
-            .map_err(failed)?;
+        files::make(path, &serde_json::to_string_pretty(&document)?, files::Readers::AsUsual)?;
         if options.format == LogFormat::Text {
-            print(&format!("{shown} is written. To run exactly this: {PROGRAM} run --plan {shown} …"));
+            print(&format!("{shown} is written. To run exactly this: {PROGRAM} run --plan {shown} …"))?;
         }
     }
     Ok(Exit::Done)

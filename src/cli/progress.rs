@@ -8,6 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use crate::model::one_line;
 use crate::protocol::PieceRef;
 use crate::report::progress::{line, share};
 use crate::report::status::{Speedometer, Status};
@@ -176,7 +177,7 @@ async fn draw_pieces(mut watcher: Watcher, all: MultiProgress) {
                 let style = style(PIECE_BAR);
                 // The whole task stays at the bottom.
                 let bar = all.insert(0, ProgressBar::new(held.rows).with_style(style));
-                bar.with_message(one_line(&held.name, held.attempt))
+                bar.with_message(title(&held.name, held.attempt))
             });
             // What is moved by several statements, one after the other, is counted from the beginning by each.
             bar.set_position(held.so_far.max(bar.position()));
@@ -190,9 +191,9 @@ fn key_of(held: &InHand) -> (PieceRef, u32) {
 }
 
 /// Names come from servers; a terminal is not to obey them.
-fn one_line(name: &str, attempt: u32) -> String {
-    let name: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if attempt > 1 { format!("{name}, attempt {attempt}") } else { name }
+fn title(name: &str, attempt: u32) -> String {
+    let name = one_line(name);
+    if attempt > 1 { format!("{name}, attempt {attempt}") } else { name.into_owned() }
 }
 
 /// A template that is wrong gives a bar without words; a test sees to it that none is.
@@ -213,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_name_is_one_line() {
-        assert_eq!(one_line("hits piece 3 (a\nb\x1b[2J)", 1), "hits piece 3 (a b [2J)");
-        assert_eq!(one_line("hits", 2), "hits, attempt 2");
+        assert_eq!(title("hits piece 3 (a\nb\x1b[2J)", 1), "hits piece 3 (a\\nb\\u{1b}[2J)");
+        assert_eq!(title("hits", 2), "hits, attempt 2");
     }
 }

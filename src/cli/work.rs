@@ -1,10 +1,7 @@
 //! The work behind an invocation: configuration and doors are put together here, and what happened is told.
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
-
-use serde::Serialize;
 
 use crate::keeper::CLOSE_ZOOKEEPER;
 use crate::model::counted;
@@ -21,6 +18,7 @@ use super::config_files;
 use super::daemon::Readiness;
 use super::logs::Logs;
 use super::meant::{LogFormat, RunOptions, StatusOptions};
+use super::output::{OutputError, print, print_json};
 use super::pid_file::PidFile;
 use super::plan::agreed;
 use super::service;
@@ -144,7 +142,14 @@ async fn beside<T>(
 }
 
 /// Prints how far the task has come, on standard output, as the original wrote it.
-pub(super) async fn status(options: StatusOptions, _interrupt: Interrupt) -> Result<Exit, Failure> {
+pub(super) async fn status(options: StatusOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
+    tokio::select! {
+        outcome = counts(options) => outcome,
+        () = interrupt.finish() => Ok(Exit::Interrupted),
+    }
+}
+
+async fn counts(options: StatusOptions) -> Result<Exit, Failure> {
     let coordinator = coordinator_of(&options.address)?;
     let task_path = options.address.task_path();
     let session = coordinator.session().await?;
@@ -154,7 +159,7 @@ pub(super) async fn status(options: StatusOptions, _interrupt: Interrupt) -> Res
     let stored = stored.ok_or_else(|| {
         Failure::new(Exit::BadInput, format!("there is no task at {task_path} in {}", coordinator.place()))
     })?;
-    print(&String::from_utf8_lossy(&stored.data));
+    print_json(&String::from_utf8_lossy(&stored.data))?;
     Ok(Exit::Done)
 }
 
@@ -180,13 +185,14 @@ fn tell(summary: &Summary, format: LogFormat, in_background: bool) -> Result<Exi
         tracing::info!("{line}");
         return Ok(Exit::Done);
     }
+    let mut printed = Ok(());
     if in_background {
         tracing::info!("\n{report}");
     } else {
         tracing::debug!("\n{report}");
         // A program is given everything at the very end.
         if format == LogFormat::Text {
-            print(&report.to_string());
+            printed = print(&report.to_string()).map_err(Failure::from);
         }
     }
     for line in &summary.left {
@@ -195,59 +201,60 @@ fn tell(summary: &Summary, format: LogFormat, in_background: bool) -> Result<Exi
     for line in account.lines() {
         tracing::error!("{line}");
     }
-    match summary.ending {
+    // A report that nobody can read is no success.
+    let exit = conclusion(summary.ending, report.missing());
+    match printed {
+        Err(error) if exit != Exit::Done => {
+            // What is worse decides how this ends.
+            tracing::error!("{error}");
+            Ok(exit)
+        }
+        printed => printed.map(|()| exit),
+    }
+}
+
+/// Says in the log how a task ended.
+fn conclusion(ending: Ending, missing: usize) -> Exit {
+    match ending {
         Ending::Different => {
             tracing::error!(
                 "every partition is published, and source and target DIFFER: see the report. verify says which rows, verify --repair \
                  copies them again"
             );
-            Ok(Exit::Different)
+            Exit::Different
         }
         Ending::Unaccounted => {
             tracing::error!("every partition is published, and some rows are not accounted for: see the report");
-            Ok(Exit::Partial)
+            Exit::Partial
         }
         Ending::Uncleaned => {
             tracing::error!(
                 "every partition is published and accounted for, and tables of the task are left on servers: see above. The same command, \
                  or cleanup --remove, removes them when that is mended"
             );
-            Ok(Exit::Partial)
+            Exit::Partial
         }
         Ending::Partial => {
             tracing::error!(
-                "{} partitions are not published: see the report. The same command tries them again",
-                report.missing()
+                "{missing} partitions are not published: see the report. The same command tries them again"
             );
-            Ok(Exit::Partial)
+            Exit::Partial
         }
         _ => {
             tracing::info!("the task is finished");
-            Ok(Exit::Done)
+            Exit::Done
         }
     }
-}
-
-/// A reader of our standard output that went away is no reason to fail after the work is done.
-pub(super) fn print(text: &str) {
-    if let Err(error) = writeln!(std::io::stdout(), "{text}") {
-        tracing::debug!("cannot write to standard output: {error}");
-    }
-}
-
-/// Prints what a program reads.
-pub(super) fn print_object(object: &impl Serialize) -> Result<(), Failure> {
-    print(&serde_json::to_string_pretty(object)?);
-    Ok(())
 }
 
 /// Tells a person what is going on. Where a program reads standard output it goes to the log instead: that gets one object, at
 /// the end.
-pub(super) fn say(format: LogFormat, line: &str) {
+pub(super) fn say(format: LogFormat, line: &str) -> Result<(), OutputError> {
     match format {
-        LogFormat::Text => print(line),
+        LogFormat::Text => print(line)?,
         LogFormat::Json => tracing::info!("{line}"),
     }
+    Ok(())
 }
 
 pub(super) fn keeper_config(file: &Path) -> Result<KeeperConfig, Failure> {

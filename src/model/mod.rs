@@ -3,6 +3,7 @@
 mod bytes_text;
 mod cluster;
 mod partition;
+mod printable;
 mod secret;
 mod setting;
 mod table;
@@ -13,6 +14,7 @@ mod words;
 pub use bytes_text::{bytes_of_text, text_of_bytes};
 pub use cluster::{Cluster, Node, Shard};
 pub use partition::{PartitionId, PartitionValue};
+pub use printable::{is_obeyed, one_line, printable, printable_json, sentence};
 pub use secret::Secret;
 pub use setting::{lay_over, renamed_settings, setting_names};
 pub use table::TableName;

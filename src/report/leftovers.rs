@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::model::counted;
+use crate::model::{counted, one_line, sentence};
 use crate::protocol::{TaskId, Verdict};
 use crate::worker::cleanup::{Findings, Holder, Leftover, Removal, Standing, Thing};
 
@@ -140,13 +140,13 @@ impl fmt::Display for Findings {
         }
         for holder in &self.holders {
             let claims = if holder.claims.is_empty() { "nothing".to_owned() } else { holder.claims.join(", ") };
-            writeln!(f, "At work: {} (holds {claims}).", holder.worker)?;
+            writeln!(f, "At work: {} (holds {}).", one_line(&holder.worker), one_line(&claims))?;
         }
         for thing in &self.things {
             self.line(f, thing)?;
         }
         for silent in &self.silent {
-            writeln!(f, "Not looked at: {silent}")?;
+            writeln!(f, "Not looked at: {}", sentence(silent))?;
         }
         Ok(())
     }
@@ -156,12 +156,16 @@ impl Findings {
     fn line(&self, f: &mut fmt::Formatter<'_>, thing: &Leftover) -> fmt::Result {
         write!(f, "{}  ", thing.node)?;
         match &thing.what {
-            Thing::Table(name, Some((rows, bytes))) => write!(f, "table {name} ({rows} rows, {})", size(*bytes))?,
-            Thing::Table(name, None) => write!(f, "table {name}")?,
-            Thing::Statement { query_id, elapsed } => write!(f, "statement {query_id} (runs for {elapsed:.0} s)")?,
+            Thing::Table(name, Some((rows, bytes))) => {
+                write!(f, "table {} ({rows} rows, {})", one_line(&name.to_string()), size(*bytes))?;
+            }
+            Thing::Table(name, None) => write!(f, "table {}", one_line(&name.to_string()))?,
+            Thing::Statement { query_id, elapsed } => {
+                write!(f, "statement {} (runs for {elapsed:.0} s)", one_line(query_id))?;
+            }
         }
         if !thing.told.is_empty() {
-            write!(f, ": {}", thing.told)?;
+            write!(f, ": {}", sentence(&thing.told))?;
         }
         match self.fate(&thing.verdict) {
             (true, why) => writeln!(f, ": may go: {why}"),
@@ -207,7 +211,7 @@ impl fmt::Display for Removal {
         let (tables, statements) = (counted(self.tables, "table"), counted(self.statements, "statement"));
         writeln!(f, "Removed: {tables} dropped, {statements} ended.")?;
         for line in &self.failed {
-            writeln!(f, "Not removed: {line}")?;
+            writeln!(f, "Not removed: {}", sentence(line))?;
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use std::fmt;
 use comfy_table::presets::ASCII_NO_BORDERS;
 use comfy_table::{CellAlignment, LineStyle, Table};
 
+use crate::model::{one_line, sentence};
 use crate::plan::TablePlan;
 use crate::protocol::account::Findings;
 use crate::protocol::{BatchState, PieceState, TableBoard};
@@ -139,7 +140,7 @@ impl fmt::Display for Report {
             write!(f, "{table}")?;
         }
         for line in &self.account {
-            writeln!(f, "{line}")?;
+            writeln!(f, "{}", sentence(line))?;
         }
         let all: usize = self.tables.iter().map(|table| table.partitions.len()).sum();
         write!(f, "{} of {all} partitions are published, {} rows on the target.", all - self.missing(), self.rows())
@@ -148,7 +149,7 @@ impl fmt::Display for Report {
 
 impl fmt::Display for TableReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "Table {}: {}", self.name, self.route)?;
+        writeln!(f, "Table {}: {}", one_line(&self.name), one_line(&self.route))?;
         let mut rows = Table::new();
         rows.load_style(ASCII_NO_BORDERS.row_separator(LineStyle::none()));
         rows.set_header(["partition", "rows selected", "rows on target", "seconds", "retries", ""]);
@@ -163,7 +164,7 @@ impl fmt::Display for TableReport {
             let mark = if partition.together > 1 { "*" } else { "" };
             shared |= partition.together > 1;
             rows.add_row([
-                partition.name.clone(),
+                one_line(&partition.name).into_owned(),
                 partition.selected.to_string(),
                 partition.target.map_or("-".into(), |rows| rows.to_string()),
                 format!("{:.1}{mark}", partition.millis as f64 / 1000.0),
@@ -195,11 +196,11 @@ impl fmt::Display for TableReport {
         // Errors are too long for a column.
         for partition in &self.partitions {
             if let (None, Some(error)) = (partition.target, &partition.error) {
-                writeln!(f, "{} failed: {error}", partition.name)?;
+                writeln!(f, "{} failed: {}", one_line(&partition.name), sentence(error))?;
             }
         }
         for remark in &self.remarks {
-            writeln!(f, "note: {remark}")?;
+            writeln!(f, "note: {}", sentence(remark))?;
         }
         Ok(())
     }

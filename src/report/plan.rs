@@ -10,7 +10,7 @@ use crate::plan::{Document, Planned, Travel};
 
 use super::status::{duration, thousands};
 use super::{LISTED, size};
-use crate::model::counted;
+use crate::model::{counted, one_line, sentence};
 
 /// What one worker moved in a second where this was measured at its slowest: rows that are sorted into three shards on two cores.
 /// Time is said as that of one worker at this rate.
@@ -40,18 +40,23 @@ impl fmt::Display for Shown<'_> {
 
 fn show(table: &Planned, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let plan = &table.plan;
-    writeln!(f, "Table {}: {} → {}", plan.name, plan.source, plan.target)?;
+    let [source, target] = [&plan.source, &plan.target].map(ToString::to_string);
+    writeln!(f, "Table {}: {} → {}", one_line(&plan.name), one_line(&source), one_line(&target))?;
     for made in &table.create {
         let nodes: Vec<&str> = made.nodes.iter().map(String::as_str).collect();
-        writeln!(f, "  is made on {}: {}", nodes.join(", "), made.statement)?;
+        writeln!(f, "  is made on {}: {}", one_line(&nodes.join(", ")), sentence(&made.statement))?;
         if !made.left_out.is_empty() {
-            writeln!(f, "    left out, since the version there does not know it: {}", made.left_out.join(", "))?;
+            writeln!(
+                f,
+                "    left out, since the version there does not know it: {}",
+                one_line(&made.left_out.join(", "))
+            )?;
         }
     }
     let (batches, pieces) = (counted(plan.batches.len(), "batch"), counted(plan.pieces.len(), "piece"));
     writeln!(f, "  {} in {batches} and {pieces}", counted(plan.partitions.len(), "partition"))?;
     if let Some(sharding) = &plan.sharding {
-        writeln!(f, "  target shard by {}, {} slots", sharding.key, sharding.total)?;
+        writeln!(f, "  target shard by {}, {} slots", sentence(&sharding.key), sharding.total)?;
     }
     // Most pairs of nodes are alike.
     let mut ways: BTreeMap<(&str, Option<&str>), Vec<&Travel>> = BTreeMap::new();
@@ -60,8 +65,8 @@ fn show(table: &Planned, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
     for ((way, since), travel) in ways {
         let pairs: Vec<String> = travel.iter().map(|of| format!("{} to {}", of.from, of.to)).collect();
-        let since = since.map(|since| format!(", since {since}")).unwrap_or_default();
-        writeln!(f, "  rows travel by {way} from {}{since}", pairs.join(", "))?;
+        let since = since.map(|since| format!(", since {}", sentence(since))).unwrap_or_default();
+        writeln!(f, "  rows travel by {way} from {}{since}", one_line(&pairs.join(", ")))?;
     }
     if table.travel.iter().any(|travel| travel.way == "push") && plan.target_shards().count() > 1 {
         writeln!(f, "  (and by relay at first, to see which is faster for several target shards)")?;
@@ -73,7 +78,7 @@ fn show(table: &Planned, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for partition in plan.partitions_of(batch) {
             if rows.row_count() < LISTED {
                 rows.add_row([
-                    partition.name.clone(),
+                    one_line(&partition.name).into_owned(),
                     thousands(partition.rows),
                     size(partition.bytes),
                     of.pieces.len().to_string(),
@@ -92,7 +97,7 @@ fn show(table: &Planned, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "and {} more", counted(plan.partitions.len() - LISTED, "partition"))?;
     }
     for remark in &plan.remarks {
-        writeln!(f, "note: {remark}")?;
+        writeln!(f, "note: {}", sentence(remark))?;
     }
     Ok(())
 }

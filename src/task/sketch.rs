@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use quick_xml::escape::escape;
 
 use super::xml;
-use crate::model::{Shard, TableName};
+use crate::model::{Shard, TableName, is_obeyed, sentence};
 
 /// A task file to be written.
 #[derive(Debug, Clone, Default)]
@@ -124,7 +124,7 @@ impl ClusterSketch {
                     element(out, 5, "user", &node.user);
                 }
                 if let Some(variable) = &self.password_env {
-                    line(out, 5, &format!("<password from_env=\"{}\"/>", escape(variable.as_str())));
+                    line(out, 5, &format!("<password from_env=\"{}\"/>", referred(variable.as_str())));
                 }
                 line(out, 4, "</replica>");
             }
@@ -157,13 +157,26 @@ fn line(out: &mut String, depth: usize, text: &str) {
 }
 
 fn element(out: &mut String, depth: usize, name: &str, text: &str) {
-    line(out, depth, &format!("<{name}>{}</{name}>", escape(text)));
+    line(out, depth, &format!("<{name}>{}</{name}>", referred(text)));
+}
+
+/// A text in XML. What a terminal would obey is written as a reference, but for characters that XML has in no form.
+fn referred(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in escape(text).chars() {
+        if is_obeyed(c) && (c == '\r' || c >= '\u{7f}') {
+            let _ = write!(out, "&#x{:X};", u32::from(c)); // a String takes all
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 /// Two hyphens end a comment for some readers, and three for all.
 fn comment(out: &mut String, depth: usize, lines: &[String]) {
     for text in lines {
-        let text = text.replace('\n', " ").replace("--", "- -").replace("--", "- -");
+        let text = sentence(text).replace("--", "- -").replace("--", "- -");
         line(out, depth, &format!("<!-- {} -->", text.trim_end_matches('-')));
     }
 }
@@ -206,10 +219,10 @@ mod tests {
     fn table(name: &str) -> TableSketch {
         TableSketch {
             name: name.into(),
-            source: ("source".into(), TableName::new("d<", name)),
+            source: ("source".into(), TableName::new("d<\u{9b}2J\u{7f}\r\u{202e}", name)),
             target: ("target".into(), TableName::new("e", name)),
             elements: vec![
-                ("engine", Some("MergeTree ORDER BY (a < 1)".into()), vec!["why".into()]),
+                ("engine", Some("MergeTree ORDER BY (a < 1)".into()), vec!["why \u{1b}[2J".into()]),
                 ("sharding_key", None, vec!["none is needed".into()]),
             ],
         }
@@ -232,6 +245,8 @@ mod tests {
         let names: Vec<&str> = task.tables.iter().map(|job| job.name.as_str()).collect();
         assert_eq!(names, ["t1_hits", "t1_hits_2"]);
         assert_eq!(task.tables[0].engine.as_deref(), Some("MergeTree ORDER BY (a < 1)"));
+        assert_eq!(task.tables[0].source.database, "d<\u{9b}2J\u{7f}\r\u{202e}");
+        assert!(!xml.contains(is_obeyed), "{xml}");
         let node = &task.source(&task.tables[0]).shards[1].replicas[0];
         assert_eq!((node.user.as_str(), node.password.expose()), ("a<b", "secret"));
         assert!(!xml.contains("secret"), "{xml}");

@@ -15,6 +15,7 @@ static FREEZE_AT: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("CLI
 static WAS_FROZEN: AtomicBool = AtomicBool::new(false);
 
 /// Stands still here if the environment says so.
+#[allow(clippy::print_stderr)] // for tests, which read it there
 pub async fn fault_point(name: &str) {
     if STOP_AT.as_deref() == Some(name) {
         eprintln!("fault point {name} reached");

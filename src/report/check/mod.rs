@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::model::counted;
+use crate::model::{counted, one_line, sentence};
 pub use judge::judge;
 
 /// What a check found. As JSON: `{"verdict": …, "findings": [{"level", "about", "node"?, "table"?, "what", "todo"?}, …]}`.
@@ -130,15 +130,15 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:<8} ", self.level)?;
         if let Some(node) = &self.node {
-            write!(f, "{node}: ")?;
+            write!(f, "{}: ", one_line(node))?;
         }
         if let Some(table) = &self.table {
-            write!(f, "table {table}: ")?;
+            write!(f, "table {}: ", one_line(table))?;
         }
         // What a server says may have lines.
-        f.write_str(&self.what.replace('\n', " "))?;
+        f.write_str(&sentence(&self.what))?;
         match &self.todo {
-            Some(todo) => write!(f, ". {todo}"),
+            Some(todo) => write!(f, ". {}", sentence(todo)),
             None => Ok(()),
         }
     }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::super::size;
 use super::super::status::{PartitionState, TableStatus, duration, thousands};
 use super::{Outcome, Side};
+use crate::model::sentence;
 
 /// The report as Markdown. Names and messages are nothing but text in it.
 pub(super) fn page(outcome: &Outcome) -> String {
@@ -142,10 +143,9 @@ fn list(text: &mut String, title: &str, lines: &[String]) {
 /// A text that is nothing but text in Markdown, in one line.
 fn cell(text: &str) -> String {
     let mut cell = String::with_capacity(text.len());
-    for c in text.chars() {
+    for c in sentence(text).chars() {
         match c {
             '|' | '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '#' => cell.extend(['\\', c]),
-            c if c.is_control() => cell.push(' '),
             c => cell.push(c),
         }
     }

@@ -13,6 +13,7 @@ mod markdown;
 
 use serde::Serialize;
 
+use crate::model::{one_line, printable, printable_json, sentence};
 use crate::plan::TablePlan;
 use crate::protocol::TableBoard;
 use crate::worker::Ending;
@@ -191,11 +192,12 @@ impl Outcome {
     /// # Errors
     /// None in practice: every field has a form in JSON.
     pub fn written(&self, form: Form) -> Result<String, serde_json::Error> {
+        // Somebody may look at it on a terminal, whatever its form.
         Ok(match form {
-            Form::Html => html::page(self),
-            Form::Json => serde_json::to_string_pretty(self)? + "\n",
-            Form::Markdown => markdown::page(self),
-            Form::Text => self.plain(),
+            Form::Html => printable(&html::page(self)).into_owned(),
+            Form::Json => printable_json(&(serde_json::to_string_pretty(self)? + "\n")).into_owned(),
+            Form::Markdown => printable(&markdown::page(self)).into_owned(),
+            Form::Text => printable(&self.plain()).into_owned(),
         })
     }
 
@@ -222,18 +224,18 @@ impl Outcome {
         let mut text = format!(
             "Task {} at {}: {}\nWorker {}, ended {} after {:.1} s\n",
             self.task(),
-            self.status.path,
+            one_line(&self.status.path),
             self.headline(),
             self.worker,
             self.ended,
             self.seconds,
         );
         if let Some(error) = &self.error {
-            text += &format!("error: {error}\n");
+            text += &format!("error: {}\n", sentence(error));
         }
         text += &format!("{}\n", self.text);
         for warning in &self.warnings {
-            text += &format!("warning: {warning}\n");
+            text += &format!("warning: {}\n", sentence(warning));
         }
         text
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::super::size;
 use super::{Amounts, PartitionState, PartitionStatus, Status, TableStatus, TaskState};
-use crate::model::counted;
+use crate::model::{counted, one_line, sentence};
 
 /// So many partitions of a table are listed, of those that are not done.
 const LISTED: usize = 20;
@@ -40,7 +40,7 @@ impl fmt::Display for PartitionState {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "Task {} at {}: {}", self.task, self.path, self.state)?;
+        writeln!(f, "Task {} at {}: {}", one_line(&self.task), one_line(&self.path), self.state)?;
         for table in &self.tables {
             write!(f, "{table}")?;
         }
@@ -55,32 +55,34 @@ impl fmt::Display for Status {
             }
         }
         for worker in &self.workers {
-            writeln!(f, "Worker {}{}", worker.name, if worker.jobs.is_empty() { ": nothing in hand" } else { "" })?;
+            let idle = if worker.jobs.is_empty() { ": nothing in hand" } else { "" };
+            writeln!(f, "Worker {}{idle}", one_line(&worker.name))?;
             for job in &worker.jobs {
-                write!(f, "  {}", job.what)?;
+                write!(f, "  {}", one_line(&job.what))?;
                 if let Some(attempt) = job.attempt.filter(|attempt| *attempt > 1) {
                     write!(f, ", attempt {attempt}")?;
                 }
                 for statement in &job.statements {
                     let rows = statement.rows_read.max(statement.rows_written);
                     let seconds = statement.millis as f64 / 1000.0;
-                    write!(f, "; on {} for {seconds:.1} s: {} rows", statement.node, thousands(rows))?;
+                    let node = one_line(&statement.node);
+                    write!(f, "; on {node} for {seconds:.1} s: {} rows", thousands(rows))?;
                 }
                 writeln!(f)?;
             }
         }
         for wait in &self.waits {
-            writeln!(f, "Waiting: {wait}")?;
+            writeln!(f, "Waiting: {}", sentence(wait))?;
         }
         for error in &self.errors {
             let again = if error.tried_again { "is tried again" } else { "failed" };
-            writeln!(f, "{} {again}: {}", error.what, error.error)?;
+            writeln!(f, "{} {again}: {}", one_line(&error.what), sentence(&error.error))?;
         }
         for line in self.account.lines() {
-            writeln!(f, "{line}")?;
+            writeln!(f, "{}", sentence(&line))?;
         }
         for silent in &self.silent {
-            writeln!(f, "No answer: {silent}")?;
+            writeln!(f, "No answer: {}", sentence(silent))?;
         }
         Ok(())
     }
@@ -88,7 +90,8 @@ impl fmt::Display for Status {
 
 impl fmt::Display for TableStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "Table {}: {} → {}", self.name, self.source, self.target)?;
+        let [name, source, target] = [&self.name, &self.source, &self.target].map(|text| one_line(text));
+        writeln!(f, "Table {name}: {source} → {target}")?;
         writeln!(f, "  {}", self.amounts)?;
         let open: Vec<&PartitionStatus> =
             self.partitions.iter().filter(|partition| partition.state != PartitionState::Done).collect();
@@ -101,7 +104,7 @@ impl fmt::Display for TableStatus {
             writeln!(
                 f,
                 "  {:<12} {:<10} {copied} of {rows} rows copied, {bytes}",
-                partition.name,
+                one_line(&partition.name),
                 partition.state.to_string()
             )?;
         }

@@ -33,8 +33,8 @@ pub struct Launch<'a> {
     runs: bool,
     /// Whether its standard error is a terminal.
     on_terminal: bool,
-    /// How many files it may have open, where that is not as usual.
-    files: Option<u32>,
+    /// What a shell does in its process before.
+    before: Option<String>,
 }
 
 impl<'a> Launch<'a> {
@@ -48,7 +48,7 @@ impl<'a> Launch<'a> {
             keeper: true,
             runs: true,
             on_terminal: false,
-            files: None,
+            before: None,
         }
     }
 
@@ -89,7 +89,13 @@ impl<'a> Launch<'a> {
 
     /// It may have so many files open (`ulimit -n`).
     pub fn files(mut self, number: u32) -> Self {
-        self.files = Some(number);
+        self.before = Some(format!("ulimit -n {number}"));
+        self
+    }
+
+    /// It ignores SIGHUP from its start on, as below `nohup`.
+    pub fn ignoring_hang_ups(mut self) -> Self {
+        self.before = Some("trap '' HUP".to_owned());
         self
     }
 
@@ -124,8 +130,8 @@ impl<'a> Launch<'a> {
         if let Some(file) = &self.task_file {
             self.command.arg("--task-file").arg(file);
         }
-        if let Some(files) = self.files {
-            self.command = limited(&self.command, files);
+        if let Some(before) = &self.before {
+            self.command = after(before, &self.command);
         }
         self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let screen = self.on_terminal.then(|| {
@@ -151,16 +157,16 @@ impl<'a> Launch<'a> {
     }
 }
 
-/// The same command with so many files; the shell gives its place to it.
-fn limited(command: &Command, files: u32) -> Command {
-    let mut limited = Command::new("sh");
-    limited.arg("-c").arg(format!("ulimit -n {files} && exec \"$0\" \"$@\"")).arg(command.get_program());
-    limited.args(command.get_args());
-    limited.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+/// The same command after something that a shell does, which then gives its place to it.
+fn after(before: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(format!("{before} && exec \"$0\" \"$@\"")).arg(command.get_program());
+    shell.args(command.get_args());
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     if let Some(dir) = command.get_current_dir() {
-        limited.current_dir(dir);
+        shell.current_dir(dir);
     }
-    limited
+    shell
 }
 
 /// A process of the program. Dropped, it is killed.

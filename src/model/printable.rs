@@ -1,0 +1,120 @@
+//! Text that can be shown. Names, values and messages of servers may hold characters that a terminal obeys, or that draw a line
+//! of text in another order than it is stored; a person then reads something else than what was written.
+//!
+//! Such characters are shown escaped: C0 but line feed and tab, DEL, C1, and the overrides and isolates of bidirectional text.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+/// Whether a terminal may act on this character instead of showing it. Line feed and tab are not counted.
+pub fn is_obeyed(c: char) -> bool {
+    match c {
+        '\n' | '\t' => false,
+        '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => true,
+        c => c.is_control(),
+    }
+}
+
+/// Returns the text with everything escaped that a terminal obeys. Lines stay lines, whether they end with `\n` or `\r\n`.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_obeyed) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '\r' if rest.peek() == Some(&'\n') => out.push(c),
+            c if is_obeyed(c) => out.extend(c.escape_default()),
+            c => out.push(c),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Returns a name or a value as a part of one line: line feeds and tabs are escaped too, so that it cannot look like lines of ours.
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    let ends_it = |c: char| c == '\n' || c == '\t' || is_obeyed(c);
+    if !text.contains(ends_it) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if ends_it(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    Cow::Owned(out)
+}
+
+/// Returns a message as one line: its lines are joined by blanks.
+pub fn sentence(text: &str) -> Cow<'_, str> {
+    if !text.contains(['\n', '\t']) {
+        return printable(text);
+    }
+    Cow::Owned(one_line(&text.replace("\r\n", " ").replace(['\n', '\t'], " ")).into_owned())
+}
+
+/// Returns a JSON text with the same characters escaped as JSON does. JSON has them in strings only, so it stays the same value.
+pub fn printable_json(json: &str) -> Cow<'_, str> {
+    if !json.contains(is_obeyed) {
+        return Cow::Borrowed(json);
+    }
+    let mut out = String::with_capacity(json.len() + 8);
+    for c in json.chars() {
+        if is_obeyed(c) {
+            // Writing to a String cannot fail. All of them have four digits.
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a terminal would do something about.
+    const HOSTILE: &str = "a\u{1b}[2J\u{1b}]0;title\u{7}b\u{9b}2Jc\u{7f}\u{202e}d\u{2066}\re";
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_stays() {
+        let shown = "a\\u{1b}[2J\\u{1b}]0;title\\u{7}b\\u{9b}2Jc\\u{7f}\\u{202e}d\\u{2066}\\re";
+        assert_eq!(printable(HOSTILE), shown);
+        assert_eq!(one_line(HOSTILE), shown);
+        assert_eq!(sentence(HOSTILE), shown);
+    }
+
+    #[test]
+    fn lines_and_every_language_stay_as_they_are() {
+        for text in ["one\n\ttwo\r\nthree\n", "Größe 大小 גודל حجم 👍🏽", ""] {
+            assert!(
+                matches!(printable(text), Cow::Borrowed(same) if same == text) || printable(text) == text,
+                "{text}"
+            );
+        }
+        assert_eq!(one_line("a\r\n201802: 5 rows, equal\tb"), "a\\r\\n201802: 5 rows, equal\\tb");
+        assert_eq!(sentence("a\r\nb\tc\nd"), "a b c d");
+    }
+
+    proptest! {
+        #[test]
+        fn json_stays_the_same_value(text in any::<String>()) {
+            let value = serde_json::json!({ "text": text, HOSTILE: [text.clone()] });
+            for json in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
+                let shown = printable_json(&json);
+                prop_assert!(!shown.contains(is_obeyed));
+                prop_assert_eq!(&serde_json::from_str::<serde_json::Value>(&shown).unwrap(), &value);
+            }
+        }
+
+        #[test]
+        fn any_text_is_printable_and_one_line_is_one(text in any::<String>()) {
+            prop_assert!(!printable(&text).replace("\r\n", "\n").contains(is_obeyed));
+            prop_assert!(!one_line(&text).contains(|c| c == '\n' || is_obeyed(c)));
+            prop_assert!(!sentence(&text).contains(|c| c == '\n' || is_obeyed(c)));
+        }
+    }
+}
