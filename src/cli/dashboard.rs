@@ -1,6 +1,8 @@
 //! `dashboard`: a task as a page, for as long as it is asked for.
 
+use crate::cluster::http::served_connections;
 use crate::web::lookout::{Lookout, Place};
+use crate::web::serve::serve;
 use crate::web::server;
 
 use super::address::doors_of;
@@ -31,7 +33,7 @@ pub(super) async fn dashboard(options: DashboardOptions, interrupt: Interrupt) -
     let stop = async {
         let _ = is_quiet.await;
     };
-    let ((), served) = tokio::join!(look_out, server::serve(listener, router, stop));
-    served?;
+    let most = served_connections(server::DASHBOARD_CONNECTIONS);
+    tokio::join!(look_out, serve(listener, router, most, stop));
     Ok(Exit::Done)
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::cluster::http::served_connections;
 use crate::keeper::CLOSE_ZOOKEEPER;
 use crate::model::counted;
 use crate::report::Report;
@@ -112,7 +113,8 @@ async fn copy(
             tracing::info!("metrics of this worker are at http://{address}/metrics");
             let router = web::server::worker(view.clone(), launch.worker.clone(), task_path.to_owned(), access);
             // Served as long as this worker works, and dropped with it.
-            Some(web::server::serve(listener, router, std::future::pending()))
+            let most = served_connections(web::server::METRICS_CONNECTIONS);
+            Some(web::serve::serve(listener, router, most, std::future::pending()))
         }
         None => None,
     };
@@ -123,16 +125,11 @@ async fn copy(
     tell(summary, options.format, readiness.is_background())
 }
 
-/// The work, with what is served beside it. That it cannot be served any more is no reason to stop copying.
-async fn beside<T>(
-    served: Option<impl Future<Output = Result<(), web::server::ServeError>>>,
-    work: impl Future<Output = T>,
-) -> T {
+/// The work, with what is served beside it.
+async fn beside<T>(served: Option<impl Future<Output = ()>>, work: impl Future<Output = T>) -> T {
     let Some(served) = served else { return work.await };
     let served = async {
-        if let Err(error) = served.await {
-            tracing::error!("{}", super::exit::chain(&error));
-        }
+        served.await;
         std::future::pending::<T>().await
     };
     tokio::select! {

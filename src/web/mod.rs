@@ -5,7 +5,7 @@
 //!    coordinator is away;
 //! 3. [`events`]: what changed between two looks, in words; [`news`]: what changed, for a page that has the rest;
 //! 4. [`metrics`]: a sight as Prometheus reads it, and a worker's own figures;
-//! 5. [`server`]: addresses → answers, until it is told to stop.
+//! 5. [`server`]: addresses → answers; [`serve`](mod@serve): connections, with a limit for everything that a stranger can hold.
 //!
 //! # Guarantees
 //! - Viewers cost the task nothing together that one of them would not: the servers and the coordinator are asked once.
@@ -18,4 +18,5 @@ pub mod events;
 pub mod lookout;
 pub mod metrics;
 pub mod news;
+pub mod serve;
 pub mod server;

@@ -1,7 +1,6 @@
-//! Addresses → answers, until it is told to stop.
+//! Addresses → answers.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,10 +35,12 @@ use super::news::News;
 
 /// So many pages look on at once.
 const VIEWERS: usize = 64;
+/// The most connections of a dashboard: those of pages that look on, and of everything else.
+pub const DASHBOARD_CONNECTIONS: usize = 128 + VIEWERS;
+/// The most connections of those who ask a worker for its metrics.
+pub const METRICS_CONNECTIONS: usize = 64;
 /// A page that hears nothing for so long may take the line for broken.
 const ALIVE: Duration = Duration::from_secs(10);
-/// When the server is to stop, answers that are under way may take so long.
-const FAREWELL: Duration = Duration::from_secs(3);
 /// A form with a token is no longer than this.
 const FORM: usize = 4096;
 /// Scripts and styles are files of ours, nothing is framed, and nothing is asked elsewhere.
@@ -57,9 +58,6 @@ pub enum ServeError {
         /// Why not.
         source: io::Error,
     },
-    /// Serving ended by itself.
-    #[error("cannot serve any more")]
-    Serve(#[source] io::Error),
 }
 
 /// Takes an address, and gives the one that it got: with port 0 the system chooses.
@@ -71,25 +69,6 @@ pub async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Se
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
-}
-
-/// Serves until `stop` ends, and then lets what is under way end for a few seconds.
-///
-/// # Errors
-/// The listener fails for good.
-pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
-    let (tell, told) = tokio::sync::oneshot::channel::<()>();
-    let server = axum::serve(listener, router).with_graceful_shutdown(async {
-        let _ = told.await;
-    });
-    let mut server = std::pin::pin!(server.into_future());
-    tokio::select! {
-        ended = &mut server => return ended.map_err(ServeError::Serve),
-        () = stop => {}
-    }
-    let _ = tell.send(());
-    // Who does not read what it asked for is not waited for.
-    tokio::time::timeout(FAREWELL, server).await.unwrap_or(Ok(())).map_err(ServeError::Serve)
 }
 
 /// What the dashboard answers.

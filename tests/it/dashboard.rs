@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
 use lab::Release;
@@ -79,6 +82,41 @@ fn places(of: &Value, at: &str, found: &mut BTreeSet<String>) {
         Value::Array(values) => values.iter().for_each(|value| places(value, &format!("{at}[]"), found)),
         _ => {}
     }
+}
+
+/// Connections on which half a request was sent. The server may have closed them since.
+fn half_asked(address: &str, number: usize) -> Vec<TcpStream> {
+    let begin = || {
+        let mut stream = TcpStream::connect(address).ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: ").ok()?;
+        Some(stream)
+    };
+    (0..number).filter_map(|_| begin()).collect()
+}
+
+/// As many half-sent requests as an attacker likes: the copy does not notice, and who asks is answered meanwhile and afterwards.
+#[test]
+fn a_flood_of_connections_takes_nothing_from_the_copy_and_locks_nobody_out() {
+    // This process has the other ends.
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard.min(16_384), hard).unwrap();
+    let scene = scene!(Release::V25_8);
+    let task = slow(&scene, 20_000);
+    let dashboard = Dashboard::of(scene.launch(&task).files(256).verb("dashboard").args(&["--listen", "127.0.0.1:0"]));
+    let worker = scene.launch(&task).files(256).args(&["--jobs=2", "--metrics-listen", "127.0.0.1:0"]).start();
+    worker.says("metrics of this worker are at http://");
+    let own = worker.said().split_once("are at http://").unwrap().1.split_once("/metrics").unwrap().0.to_owned();
+    let mut floods = Vec::new();
+    for address in [&own, &dashboard.address] {
+        floods.push(half_asked(address, 1_100));
+        assert_eq!(ask(address, "/metrics", &[], None).code, 200);
+    }
+    let ended = worker.ends().with(0);
+    assert!(!ended.stderr.contains("too many files") && !ended.stderr.contains("is repeated"), "{}", ended.stderr);
+    scene.check(&task);
+    dashboard.get("/api/status");
+    drop(floods);
+    dashboard.get("/api/status");
 }
 
 #[apply(both)]

@@ -39,7 +39,7 @@ use refused::{Refusal, Told, Waiting};
 
 use super::{Error, Kind, Settings};
 
-pub use permits::{FEWEST_STATEMENTS, Limits, MOST_STATEMENTS, USUAL_STATEMENTS};
+pub use permits::{FEWEST_STATEMENTS, Limits, MOST_STATEMENTS, USUAL_STATEMENTS, served_connections};
 pub use tls::TlsError;
 
 /// What nothing hangs on: a frozen node must not hold others up.

@@ -45,6 +45,10 @@ pub const USUAL_STATEMENTS: u16 = 20;
 
 /// Descriptors that are left for logs, the coordinator, the page and what else a process opens.
 const OTHER_DESCRIPTORS: u64 = 64;
+/// Descriptors that are left for those who ask for metrics, where the process may have many of them; else one in [`SERVED_PART`].
+const MOST_SERVED: u64 = 64;
+/// One in so many descriptors of the process may be a connection that it serves.
+const SERVED_PART: u64 = 4;
 /// The most connections of a process, however many descriptors it may have.
 const MOST_CONNECTIONS: u64 = 4096;
 /// Idle connections to each server that are kept for a second.
@@ -53,6 +57,17 @@ const IDLE: usize = 8;
 const FEW_IDLE: usize = 2;
 /// A process that may open no more descriptors than this keeps few idle connections.
 const FEW_DESCRIPTORS: u64 = 1024;
+
+/// Returns how many connections a process may serve that would serve so many: fewer where it may open few descriptors (`ulimit -n`), so that
+/// its own work has the others.
+pub fn served_connections(wanted: usize) -> usize {
+    usize::try_from(descriptors() / SERVED_PART).unwrap_or(usize::MAX).clamp(1, wanted)
+}
+
+/// How many descriptors this process may have open.
+fn descriptors() -> u64 {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(FEW_DESCRIPTORS, |(soft, _)| soft)
+}
 
 /// How much a process may have open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,10 +82,11 @@ pub struct Limits {
 
 impl Limits {
     /// Limits with this number of statements on each server. The connections are half of the descriptors that the process may have
-    /// (`ulimit -n`); the other half is for idle connections.
+    /// (`ulimit -n`) and that are not for others; the other half is for idle connections.
     pub fn of(statements: u16) -> Self {
-        let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(FEW_DESCRIPTORS, |(soft, _)| soft);
-        let connections = (descriptors.saturating_sub(OTHER_DESCRIPTORS) / 2).clamp(8, MOST_CONNECTIONS);
+        let descriptors = descriptors();
+        let others = OTHER_DESCRIPTORS + MOST_SERVED.min(descriptors / SERVED_PART);
+        let connections = (descriptors.saturating_sub(others) / 2).clamp(8, MOST_CONNECTIONS);
         Self {
             statements: usize::from(statements.clamp(FEWEST_STATEMENTS, MOST_STATEMENTS)),
             connections: usize::try_from(connections).unwrap_or(usize::MAX),

@@ -1,0 +1,320 @@
+//! Serves HTTP with a limit for everything that a stranger can hold: connections, headers, requests, answers that nobody reads.
+//!
+//! # Guarantees
+//! - A listener has no more than its number of connections, so that a flood leaves the descriptors of the process to the copy.
+//! - A flood locks nobody out: a new connection takes the place of the oldest one that waits for a request. Only where every
+//!   connection is being answered, the new one is closed at once.
+//! - A connection is closed when its next request does not come within [`HEADERS`], when a request is not answered within
+//!   [`ANSWER`] (a stream of events: not begun), and when the other side takes nothing of an answer for [`UNREAD`].
+//! - When the process has no descriptor left, the listener waits and tries again; it never ends for that.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+
+/// How long the next request of a connection may take to come, from its first moment or from the last answer on: headers that come
+/// slowly, and idle connections.
+const HEADERS: Duration = Duration::from_secs(10);
+/// How long a request may take to come as a whole and to be answered.
+const ANSWER: Duration = Duration::from_secs(30);
+/// How long the other side may take nothing of what it is sent.
+const UNREAD: Duration = Duration::from_secs(30);
+/// The most bytes of a request's headers.
+const HEAD_BYTES: usize = 32 << 10;
+/// The pause after a connection could not be accepted: mostly there is no descriptor for it.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+/// When the server is to stop, answers that are under way may take so long.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Serves at most so many connections until `stop` ends, and then lets what is under way end for a few seconds.
+pub async fn serve(listener: TcpListener, router: Router, most: usize, stop: impl Future<Output = ()>) {
+    let router = router.layer(from_fn(in_time));
+    let (stopping, stopped) = watch::channel(false);
+    let mut connections = Connections::default();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let stream = tokio::select! {
+            biased;
+            () = &mut stop => break,
+            () = connections.one_ended(), if !connections.tasks.is_empty() => continue,
+            stream = accept(&listener) => stream,
+        };
+        if connections.make_room(most).await {
+            let requests = Arc::default();
+            let work = answer(stream, router.clone(), Arc::clone(&requests), stopped.clone());
+            connections.begin(requests, work);
+        }
+    }
+    let _ = stopping.send(true);
+    // Who does not read what it asked for is not waited for.
+    let _ = timeout(FAREWELL, async { while connections.tasks.join_next().await.is_some() {} }).await;
+}
+
+/// Accepts a connection, however long that takes.
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(error) => {
+                tracing::debug!("cannot accept a connection: {error}");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Answers the requests of one connection to its end.
+async fn answer(stream: TcpStream, router: Router, requests: Arc<AtomicUsize>, mut stopped: watch::Receiver<bool>) {
+    if let Err(error) = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD)) {
+        tracing::debug!("a connection has no limit for what is not read: {error}");
+    }
+    let router = TowerToHyperService::new(router);
+    let answered = service_fn(move |request| {
+        let held = Answering::begin(&requests);
+        let answer = router.call(request);
+        async move { answer.await.map(|answer| answer.map(|body| Body::new(Held { body, _answering: held }))) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(HEAD_BYTES);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), answered));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        _ = stopped.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("a connection broke: {error}");
+    }
+}
+
+/// Gives up on a request that takes too long to come or to be answered.
+async fn in_time(request: Request, next: Next) -> Response {
+    match timeout(ANSWER, next.run(request)).await {
+        Ok(answer) => answer,
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "this took too long\n").into_response(),
+    }
+}
+
+/// The connections of a listener.
+#[derive(Default)]
+struct Connections {
+    tasks: JoinSet<()>,
+    /// In the order in which they came.
+    open: Vec<Connection>,
+}
+
+struct Connection {
+    task: AbortHandle,
+    /// The requests that are being answered: none, or one.
+    requests: Arc<AtomicUsize>,
+}
+
+impl Connections {
+    fn begin(&mut self, requests: Arc<AtomicUsize>, work: impl Future<Output = ()> + Send + 'static) {
+        let task = self.tasks.spawn(work);
+        self.open.push(Connection { task, requests });
+    }
+
+    /// Waits until a connection has ended.
+    async fn one_ended(&mut self) {
+        let ended = match self.tasks.join_next_with_id().await {
+            Some(Ok((id, ()))) => id,
+            Some(Err(error)) => error.id(),
+            None => return,
+        };
+        self.open.retain(|one| one.task.id() != ended);
+    }
+
+    /// Makes room for one more connection: where there is none, the oldest one that waits for a request is closed. Returns whether there is
+    /// room now: not where all of them are being answered.
+    async fn make_room(&mut self, most: usize) -> bool {
+        if self.tasks.len() < most {
+            return true;
+        }
+        let Some(oldest) = self.open.iter().find(|one| one.requests.load(Ordering::Relaxed) == 0) else { return false };
+        oldest.task.abort();
+        while self.tasks.len() >= most {
+            self.one_ended().await;
+        }
+        true
+    }
+}
+
+/// A request that is being answered.
+struct Answering(Arc<AtomicUsize>);
+
+impl Answering {
+    fn begin(requests: &Arc<AtomicUsize>) -> Self {
+        requests.fetch_add(1, Ordering::Relaxed);
+        Self(requests.clone())
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The body of an answer, which is under way until it is dropped.
+struct Held {
+    body: Body,
+    _answering: Answering,
+}
+
+impl HttpBody for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use axum::routing::{get, post};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::oneshot;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const HALF: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n";
+
+    /// A server of so many connections, what stops it, and whether it has ended.
+    async fn served(most: usize) -> (SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new()
+            .route("/", get(async || "ok"))
+            .route("/never", get(async || std::future::pending::<()>().await))
+            .route("/form", post(async |form: String| form))
+            .route(
+                "/endless",
+                get(async || Body::from_stream(futures::stream::pending::<Result<Bytes, axum::Error>>())),
+            );
+        let (stop, stopped) = oneshot::channel();
+        let until = async {
+            let _ = stopped.await;
+        };
+        (address, stop, tokio::spawn(serve(listener, router, most, until)))
+    }
+
+    async fn sends(address: SocketAddr, bytes: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        stream
+    }
+
+    async fn asks(address: SocketAddr, path: &str) -> TcpStream {
+        sends(address, format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await
+    }
+
+    /// Everything that comes until the server closes the connection.
+    async fn until_closed(mut stream: TcpStream) -> String {
+        let mut text = Vec::new();
+        // A reset is an end too.
+        let _ = stream.read_to_end(&mut text).await;
+        String::from_utf8(text).unwrap()
+    }
+
+    /// The head of the next answer.
+    async fn head(stream: &mut TcpStream) -> String {
+        let mut text = Vec::new();
+        while !text.ends_with(b"\r\n\r\n") {
+            text.push(stream.read_u8().await.unwrap());
+        }
+        String::from_utf8(text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_new_connection_takes_the_place_of_the_oldest_one_that_waits() {
+        let (address, _stop, _) = served(2).await;
+        let mut answered = asks(address, "/endless").await;
+        assert!(head(&mut answered).await.starts_with("HTTP/1.1 200"));
+        let mut half = sends(address, HALF).await;
+        for _ in 0..20 {
+            let next = sends(address, HALF).await;
+            assert_eq!(until_closed(std::mem::replace(&mut half, next)).await, "");
+        }
+        let mut asked = asks(address, "/").await;
+        assert!(head(&mut asked).await.starts_with("HTTP/1.1 200"));
+        assert_eq!(until_closed(half).await, "");
+        // What is being answered keeps its place, and where all are, nobody else gets one.
+        let mut other = asks(address, "/endless").await;
+        assert!(head(&mut other).await.starts_with("HTTP/1.1 200"));
+        assert_eq!(until_closed(asks(address, "/").await).await, "");
+        drop(answered);
+        loop {
+            let mut again = asks(address, "/").await;
+            let mut first = [0];
+            if again.read(&mut first).await.is_ok_and(|read| read == 1) {
+                break;
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn headers_requests_and_idle_connections_have_a_limit() {
+        let (address, _stop, _) = served(8).await;
+        let begun = Instant::now();
+        assert_eq!(until_closed(sends(address, HALF).await).await, "");
+        assert!(begun.elapsed() >= HEADERS && begun.elapsed() < 2 * HEADERS, "{:?}", begun.elapsed());
+        let text = until_closed(asks(address, "/").await).await;
+        assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("ok"), "{text}");
+        assert!(begun.elapsed() < 4 * HEADERS, "{:?}", begun.elapsed());
+        for request in ["GET /never HTTP/1.1\r\n\r\n", "POST /form HTTP/1.1\r\nContent-Length: 2\r\n\r\na"] {
+            let mut never = sends(address, request.as_bytes()).await;
+            assert!(head(&mut never).await.starts_with("HTTP/1.1 503"), "{request}");
+        }
+        let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(HEAD_BYTES));
+        assert!(!until_closed(sends(address, long.as_bytes()).await).await.contains("200"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_stops_lets_answers_end_and_waits_for_nobody_for_long() {
+        let (address, stop, ended) = served(8).await;
+        let mut endless = asks(address, "/endless").await;
+        head(&mut endless).await;
+        let idle = sends(address, b"").await;
+        stop.send(()).unwrap();
+        let begun = Instant::now();
+        ended.await.unwrap();
+        assert!(begun.elapsed() >= FAREWELL && begun.elapsed() < 2 * FAREWELL, "{:?}", begun.elapsed());
+        assert_eq!(until_closed(idle).await, "");
+    }
+}
