@@ -141,7 +141,7 @@ fn the_version_is_printed() {
 /// Every way to get it wrong: what is typed, and words that the one line must have.
 #[test]
 fn a_wrong_command_line_is_one_line_and_exit_2_and_leaves_nothing_behind() {
-    let after_good: [(&[&str], &[&str]); 29] = [
+    let after_good: [(&[&str], &[&str]); 30] = [
         (&["--jobs", "0"], &["--jobs", "0"]),
         (&["--jobs=many"], &["--jobs", "many"]),
         (&["--max-table-tries=0"], &["--max-table-tries"]),
@@ -149,6 +149,7 @@ fn a_wrong_command_line_is_one_line_and_exit_2_and_leaves_nothing_behind() {
         (&["--max-shard-partition-tries=x"], &["--max-shard-partition-tries"]),
         (&["--max-shard-partition-piece-tries-for-alter=0"], &["--max-shard-partition-piece-tries-for-alter"]),
         (&["--retry-delay-ms=99999999999"], &["--retry-delay-ms"]),
+        (&["--stall-timeout=0"], &["--stall-timeout"]),
         (&["--copy-fault-probability=1.5"], &["--copy-fault-probability", "from 0 to 1"]),
         (&["--move-fault-probability", "-0.1"], &["--move-fault-probability", "from 0 to 1"]),
         (&["--move-fault-probability=NaN"], &["--move-fault-probability", "from 0 to 1"]),

@@ -149,6 +149,7 @@ async fn work(worker: usize, jobs: usize, task: String, coordinator: Arc<dyn Coo
             publication_tries: 3,
             rounds: 1,
             retry_delay: Duration::from_millis(100),
+            stall_timeout: clickhouse_copier::cluster::STALL_TIMEOUT,
             copy_fault_probability: 0.0,
             move_fault_probability: 0.0,
             jobs: Jobs::Fixed(jobs),

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::logs::Rotation;
 use super::meant::{Fault, existing_file, folder_or_nothing};
 use super::work::{keeper_config, name, shell_word, text};
 use super::{Exit, Failure, task_path, typed};
+use crate::cluster::STALL_TIMEOUT;
 use crate::cluster::http::{HttpWarehouse, Limits, USUAL_STATEMENTS};
 use crate::keeper::{Coordinator, LocalCoordinator, ZooKeeperCoordinator, ZooKeeperOptions};
 use crate::model::Tls;
@@ -17,6 +19,21 @@ use crate::worker::ledger::Ledger;
 /// state from wherever it is run.
 const STATE_DIR: &str = "clickhouse-copier-state";
 
+/// What limits the statements on servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerLimits {
+    /// Statements at once on each server.
+    pub statements: u16,
+    /// How long a statement or a transfer may move nothing.
+    pub stall: Duration,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self { statements: USUAL_STATEMENTS, stall: STALL_TIMEOUT }
+    }
+}
+
 /// Where a task lives, and how this process works with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
@@ -24,8 +41,8 @@ pub struct Address {
     pub coordinator: Coordination,
     /// The task's node: absolute, no slash at its end, no empty parts.
     pub task_path: String,
-    /// Statements at once on each server.
-    pub statements: u16,
+    /// What limits its statements on servers.
+    pub servers: ServerLimits,
     /// What descriptions from the coordinator may refer to.
     pub allowed: Allowed,
     /// The task file of the command line, where it is a file that can be read more than once.
@@ -82,7 +99,10 @@ pub(super) fn secrets_at(place: Option<&Address>, own: Option<&str>) -> Arc<dyn 
 /// what the task is called there.
 pub(super) fn addressed(typed: typed::Address, task_file: Option<&Path>) -> Result<Address, Fault> {
     let normalised = |path: String| task_path::normalised(&path).map_err(Fault::TaskPath);
-    let statements = typed.max_statements_per_server;
+    let servers = ServerLimits {
+        statements: typed.max_statements_per_server,
+        stall: Duration::from_secs(typed.stall_timeout.into()),
+    };
     let allowed = allowed(typed.allow_env, &typed.secrets_dir)?;
     // A pipe has neither a place nor a name that would be the same the next time.
     let file = task_file.map(|file| existing_file("--task-file", file)).transpose()?.filter(|file| file.is_file());
@@ -93,13 +113,7 @@ pub(super) fn addressed(typed: typed::Address, task_file: Option<&Path>) -> Resu
             purpose: "name the node in ZooKeeper where the task lives, as in /clickhouse/copytasks/task1",
         })?;
         let task_path = normalised(task_path)?;
-        return Ok(Address {
-            coordinator: Coordination::Keeper(config),
-            task_path,
-            statements,
-            allowed,
-            task_file: file,
-        });
+        return Ok(Address { coordinator: Coordination::Keeper(config), task_path, servers, allowed, task_file: file });
     }
     if file.is_none() && task_file.is_none() && typed.state_dir.is_none() {
         return Err(Fault::Missing {
@@ -131,7 +145,7 @@ pub(super) fn addressed(typed: typed::Address, task_file: Option<&Path>) -> Resu
     };
     let state_dir = folder_or_nothing("--state-dir", &state_dir)?;
     let task_path = normalised(task_path)?;
-    Ok(Address { coordinator: Coordination::Local(state_dir), task_path, statements, allowed, task_file: file })
+    Ok(Address { coordinator: Coordination::Local(state_dir), task_path, servers, allowed, task_file: file })
 }
 
 /// What the operator allows descriptions from the coordinator to refer to.
@@ -175,13 +189,13 @@ pub(super) fn doors_of(address: &Address) -> Result<Doors, Failure> {
     match &address.coordinator {
         Coordination::Local(state_dir) => Ok(Doors {
             coordinator: Arc::new(LocalCoordinator::new(state_dir)),
-            warehouse: warehouse(&Tls::default(), address.statements)?,
+            warehouse: warehouse(&Tls::default(), address.servers)?,
             rotation: usual,
         }),
         Coordination::Keeper(config) => {
             let config = keeper_config(config)?;
             Ok(Doors {
-                warehouse: warehouse(&config.tls, address.statements)?,
+                warehouse: warehouse(&config.tls, address.servers)?,
                 rotation: Rotation {
                     bytes: config.logger.size.and_then(|size| usize::try_from(size).ok()).unwrap_or(usual.bytes),
                     files: config.logger.count.map_or(usual.files, |count| count as usize),
@@ -202,12 +216,12 @@ pub(super) fn doors_of(address: &Address) -> Result<Doors, Failure> {
 /// The door to ClickHouse alone. Whom to trust may be said by a file of `--config`; else the system's authorities.
 pub(super) fn servers(config: Option<&Path>) -> Result<Arc<HttpWarehouse>, Failure> {
     let config = config.map(keeper_config).transpose()?;
-    warehouse(&config.map(|config| config.tls).unwrap_or_default(), USUAL_STATEMENTS)
+    warehouse(&config.map(|config| config.tls).unwrap_or_default(), ServerLimits::default())
 }
 
 /// Certificates that cannot be used are a fault of the configuration.
-fn warehouse(tls: &Tls, statements: u16) -> Result<Arc<HttpWarehouse>, Failure> {
-    let door = HttpWarehouse::limited(tls, Limits::of(statements));
+fn warehouse(tls: &Tls, servers: ServerLimits) -> Result<Arc<HttpWarehouse>, Failure> {
+    let door = HttpWarehouse::limited(tls, Limits { stall: servers.stall, ..Limits::of(servers.statements) });
     door.map(Arc::new).map_err(|error| Failure::new(Exit::BadInput, error))
 }
 

@@ -1,7 +1,7 @@
 //! Each form of each flag, and what it means.
 
 use super::*;
-use crate::cli::address::Coordination;
+use crate::cli::address::{Coordination, ServerLimits};
 use crate::cli::{Refusal, understand};
 use crate::protocol::TaskId;
 use crate::task::Allowed;
@@ -39,7 +39,7 @@ fn what_is_not_said_has_the_defaults_of_the_original() {
             address: Address {
                 coordinator: Coordination::Keeper(here.join("Cargo.toml")),
                 task_path: "/task".to_owned(),
-                statements: 20,
+                servers: ServerLimits::default(),
                 allowed: Allowed::default(),
                 task_file: None,
             },
@@ -115,6 +115,8 @@ fn each_flag_means_what_it_says() {
     assert_eq!(run(&["--max-shard-partition-piece-tries-for-alter", "9"]).tries.attach, 9);
     assert_eq!(run(&["--retry-delay-ms=2500"]).retry_delay, Duration::from_millis(2500));
     assert_eq!(run(&["--retry-delay-ms=0"]).retry_delay, Duration::from_millis(100));
+    assert_eq!(run(&["--stall-timeout=90"]).address.servers.stall, Duration::from_secs(90));
+    assert_eq!(run(&["--max-statements-per-server=7"]).address.servers.statements, 7);
     assert_eq!(run(&["--copy-fault-probability=0.5"]).copy_fault_probability, 0.5);
     assert_eq!(run(&["--move-fault-probability", "1"]).move_fault_probability, 1.0);
     assert_eq!(run(&["--jobs", "1"]).jobs, Jobs::Fixed(1));
@@ -187,7 +189,7 @@ fn without_zookeeper_the_task_file_says_where_the_task_is() {
         Ok(Address {
             coordinator: Coordination::Local(here.join(state_dir)),
             task_path: task_path.to_owned(),
-            statements: 20,
+            servers: ServerLimits::default(),
             allowed: Allowed::default(),
             task_file: None,
         })

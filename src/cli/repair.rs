@@ -20,11 +20,13 @@ pub(super) struct Repair {
     /// The path of the task that repairs.
     task_path: String,
     dice: Dice,
+    /// How long a transfer may move nothing.
+    stall: Duration,
 }
 
 impl Repair {
     /// Refused where the target holds rows of others on purpose: replaced partitions would lose them.
-    pub(super) async fn of(request: &Request) -> Result<Self, Failure> {
+    pub(super) async fn of(request: &Request, stall: Duration) -> Result<Self, Failure> {
         let refused = |why: String| Failure::new(Exit::BadInput, why);
         let Some((coordinator, path)) = &request.coordinator else {
             return Err(refused(
@@ -62,7 +64,7 @@ impl Repair {
         }
         let dice = Dice::fair();
         let task_path = format!("{path}-repair-{}", dice.unique(8));
-        Ok(Self { text, task_path, dice })
+        Ok(Self { text, task_path, dice, stall })
     }
 
     /// The partitions that differ and have rows at the source, by table job.
@@ -110,6 +112,7 @@ impl Repair {
                 publication_tries: 10,
                 rounds: 3,
                 retry_delay: Duration::from_secs(1),
+                stall_timeout: self.stall,
                 copy_fault_probability: 0.0,
                 move_fault_probability: 0.0,
                 jobs: Jobs::Adaptive,

@@ -90,6 +90,7 @@ async fn copy(
             publication_tries: options.tries.attach,
             rounds: options.tries.table,
             retry_delay: options.retry_delay,
+            stall_timeout: options.address.servers.stall,
             copy_fault_probability: options.copy_fault_probability,
             move_fault_probability: options.move_fault_probability,
             jobs: options.jobs,

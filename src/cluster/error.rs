@@ -34,6 +34,12 @@ pub enum Kind {
     /// Nothing came in time.
     #[error("no answer within {} s", .0.as_secs())]
     Timeout(Duration),
+    /// Nothing has moved for this long.
+    #[error(
+        "nothing has moved for {} s: no row was read or written, and no byte arrived. Look at the network between the servers, at their \
+         disks, and at system.processes there. --stall-timeout says how long that may take", .0.as_secs()
+    )]
+    Stalled(Duration),
     /// An answer that we do not understand.
     #[error("answer not understood: {0}")]
     Answer(String),
@@ -63,7 +69,7 @@ impl Error {
 
     /// Whether the node could not be spoken to at all.
     pub fn is_unreachable(&self) -> bool {
-        matches!(self.kind, Kind::Network(_) | Kind::Tls(_) | Kind::Timeout(_))
+        matches!(self.kind, Kind::Network(_) | Kind::Tls(_) | Kind::Timeout(_) | Kind::Stalled(_))
     }
 
     /// Whether the account may not do this (wrong password, database denied, read-only, no grant).
@@ -84,7 +90,7 @@ impl Error {
     /// What to do, by the server's code and not by its words.
     pub fn remedy(&self) -> Remedy {
         match &self.kind {
-            Kind::Network(_) | Kind::Timeout(_) => Remedy::Retry,
+            Kind::Network(_) | Kind::Timeout(_) | Kind::Stalled(_) => Remedy::Retry,
             // A certificate does not mend by itself; that of another replica may be good.
             Kind::Tls(_) => Remedy::Elsewhere,
             Kind::Answer(_) => Remedy::GiveUp,

@@ -7,8 +7,9 @@
 //! - A request that was sent may go on after its future was dropped or its connection broke: only looking tells.
 //!
 //! # Timeouts
-//! Everything but [`Warehouse::transfer`] and the statements on partitions has a bound of its own (see [`http`]). Those run
-//! as long as they must; the caller decides when to give up. The bound begins when a request is sent: before that it waits for its
+//! Everything but [`Warehouse::transfer`] and the statements on partitions has a bound of its own (see [`http`]). Those run as long as they
+//! must. Statements on partitions are given up when they have moved nothing for a while; whether a transfer still moves, the caller
+//! decides (see [`Watch`]). The bound begins when a request is sent: before that it waits for its
 //! turn, and up to ten minutes for a server that is full.
 
 #[doc(hidden)]
@@ -20,6 +21,7 @@ mod inspect;
 pub mod memory;
 mod native;
 mod probe;
+mod stall;
 mod throttle;
 mod transfer;
 
@@ -35,6 +37,7 @@ pub use error::{Error, Kind, Remedy};
 pub use inspect::{ClusterSeat, Disk, Inspector, Mutation};
 pub use native::{has_dictionary_in_array, is_dealable};
 pub use probe::{Fingerprint, Loss, Probe};
+pub use stall::{Course, Look, STALL_SECONDS, STALL_TIMEOUT, Verdict, Watch, look_every};
 pub use throttle::Throttle;
 pub use transfer::{Destination, Origin, Transfer};
 
@@ -169,6 +172,8 @@ pub struct Running {
     pub read_rows: u64,
     /// Rows written so far.
     pub written_rows: u64,
+    /// A number that grows while the statement moves anything else: bytes, files, parts.
+    pub moved: u64,
 }
 
 impl Running {
@@ -336,7 +341,6 @@ pub trait Warehouse: Probe {
     }
     /// Running statements whose id starts with a prefix.
     async fn running(&self, node: &Node, prefix: &str) -> Result<Vec<Running>, Error>;
-
     /// Ends running statements whose id starts with a prefix, without waiting for their end.
     async fn kill(&self, node: &Node, prefix: &str) -> Result<(), Error>;
     /// Makes a database where there is none.
@@ -357,7 +361,7 @@ pub trait Warehouse: Probe {
     async fn stop_merges(&self, node: &Node, name: &TableName) -> Result<(), Error>;
     /// Waits until a replica has caught up with its queue.
     async fn sync_replica(&self, node: &Node, name: &TableName) -> Result<(), Error>;
-    /// Puts partitions of one table into another. No bound on its time.
+    /// Puts partitions of one table into another. As long as it moves anything, no bound on its time.
     async fn place(
         &self,
         node: &Node,
@@ -368,8 +372,8 @@ pub trait Warehouse: Probe {
         settings: &Settings,
     ) -> Result<(), Error>;
     /// Fetches partitions of a Replicated table of another server, as files, and adds them to a Replicated table of this one.
-    /// `path` is that of the other table in the ZooKeeper that both have. No bound on its time; dropping the future does not end
-    /// the statements.
+    /// `path` is that of the other table in the ZooKeeper that both have. As long as it moves anything, no bound on its time; dropping the
+    /// future does not end the statements.
     async fn fetch(
         &self,
         node: &Node,
@@ -379,7 +383,7 @@ pub trait Warehouse: Probe {
         query_id: &str,
         settings: &Settings,
     ) -> Result<(), Error>;
-    /// Removes the rows of partitions. No bound on its time.
+    /// Removes the rows of partitions. As long as it moves anything, no bound on its time.
     async fn drop_partitions(
         &self,
         node: &Node,
@@ -387,7 +391,7 @@ pub trait Warehouse: Probe {
         ids: &[PartitionId],
         settings: &Settings,
     ) -> Result<(), Error>;
-    /// Copies a partition within a node by reading and writing its rows. No bound on its time.
+    /// Copies a partition within a node by reading and writing its rows. As long as it moves anything, no bound on its time.
     async fn insert_partition(
         &self,
         node: &Node,
@@ -397,7 +401,7 @@ pub trait Warehouse: Probe {
         id: &PartitionId,
         settings: &Settings,
     ) -> Result<(), Error>;
-    /// Moves rows from one server to another. No bound on its time.
+    /// Moves rows from one server to another. No bound on its time: the caller looks whether it still moves.
     ///
     /// Dropping the future does not end the statement of a push or a pull. It breaks a relay off: nothing more is read or
     /// written, what is written already may stay.

@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::{Node, TableName, Way};
 use crate::sql::{self, Selection, SlotFilter, SlotKey};
 
-use super::{Error, Kind, Settings, Throttle};
+use super::{Course, Error, Kind, Settings, Throttle};
 
 /// The transfer of some rows from source nodes to a table of target nodes.
 #[derive(Debug, Clone)]
@@ -31,6 +32,8 @@ pub struct Transfer {
     pub compress: bool,
     /// What a relay must pass on its way; where servers carry the rows, nobody asks.
     pub throttles: Vec<Arc<Throttle>>,
+    /// What this process knows of it while it is under way.
+    pub course: Arc<Course>,
 }
 
 /// A node that rows are read from.
@@ -118,6 +121,8 @@ impl Transfer {
 
     /// Waits until so many bytes of rows, uncompressed, may travel on.
     pub(super) async fn pass(&self, bytes: usize) {
+        self.course.passed(bytes);
+        let _waits = self.course.wait();
         for throttle in &self.throttles {
             throttle.pass(bytes).await;
         }
@@ -127,6 +132,12 @@ impl Transfer {
     pub(super) fn parts_do_not(&self) -> Error {
         let node = self.to.first().map(|to| to.node.to_string()).unwrap_or_default();
         Error { node, doing: self.doing(), kind: Kind::Answer("parts are fetched, not transferred".into()) }
+    }
+
+    /// The error of a transfer that has moved nothing for too long. Its node is the one that carries it.
+    pub fn stalled(&self, still: Duration) -> Error {
+        let node = self.statements().first().map(|(node, _)| node.to_string()).unwrap_or_default();
+        Error { node, doing: self.doing(), kind: Kind::Stalled(still) }
     }
 
     /// What could not be done, for an error.

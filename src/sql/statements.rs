@@ -189,10 +189,36 @@ pub fn types_without_table(expressions: &[String]) -> String {
     format!("SELECT {} LIMIT 0", expressions.join(", "))
 }
 
-/// `query_id, elapsed, read_rows, written_rows` of running statements whose id starts with a prefix.
-pub fn running(prefix: &str) -> String {
+/// How a server tells what a statement has done, in `system.processes`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventColumns {
+    /// As two arrays, `ProfileEvents.Names` and `ProfileEvents.Values`.
+    Arrays,
+    /// As a map, `ProfileEvents`.
+    Map,
+    /// Not at all.
+    None,
+}
+
+/// `query_id, elapsed, read_rows, written_rows, moved` of running statements whose id starts with a prefix. The last one is the sum of the
+/// counters of bytes, rows, parts and files: those of time grow while nothing moves.
+pub fn running(prefix: &str, events: EventColumns) -> String {
+    let arrays = match events {
+        EventColumns::Arrays => Some(("ProfileEvents.Names", "ProfileEvents.Values")),
+        EventColumns::Map => Some(("mapKeys(ProfileEvents)", "mapValues(ProfileEvents)")),
+        EventColumns::None => None,
+    };
+    let moved = arrays.map_or_else(
+        || "toUInt64(0)".to_owned(),
+        |(names, values)| {
+            format!(
+                "toUInt64(arraySum(arrayMap((name, value) -> if(match(name, 'Bytes|Rows|Parts|File') AND NOT match(name, 'Log'), value, \
+                 toUInt64(0)), {names}, {values})))"
+            )
+        },
+    );
     format!(
-        "SELECT toString(query_id), toFloat64(elapsed), toUInt64(read_rows), toUInt64(written_rows) FROM system.processes \
+        "SELECT toString(query_id), toFloat64(elapsed), toUInt64(read_rows), toUInt64(written_rows), {moved} FROM system.processes \
          WHERE startsWith(query_id, {})",
         literal(prefix)
     )

@@ -41,6 +41,8 @@ pub struct Conduct {
     pub rounds: u32,
     /// The pause before a second try; longer before each further one, up to a minute.
     pub retry_delay: Duration,
+    /// How long a transfer may move nothing.
+    pub stall_timeout: Duration,
     /// How likely a copied piece is thrown away, for tests of a set-up.
     pub copy_fault_probability: f64,
     /// How likely a publication fails on its way, for tests of a set-up.

@@ -74,6 +74,7 @@ async fn a_flipped_bit_of_a_relayed_row_is_an_error_that_names_it() {
             rows: Selection::all(Relation::plain(TableName::new(&scene.src, "t"))),
             compress: true,
             throttles: Vec::new(),
+            course: Arc::default(),
         };
         // With connections of its own: each is damaged once.
         let warehouse = HttpWarehouse::new(&Tls::default()).unwrap();

@@ -82,6 +82,7 @@ async fn copy_by(
             publication_tries: 1,
             rounds: 0,
             retry_delay: Duration::from_millis(100),
+            stall_timeout: Duration::from_secs(600),
             copy_fault_probability: 0.0,
             move_fault_probability: 0.0,
             jobs: clickhouse_copier::worker::Jobs::Fixed(2),

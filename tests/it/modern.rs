@@ -68,6 +68,7 @@ async fn an_error_in_the_middle_of_a_relay_is_the_sources_own(#[case] release: R
         rows: Selection::all(Relation::plain(name.clone())),
         compress,
         throttles: Vec::new(),
+        course: Arc::default(),
     };
     for compress in [true, false] {
         let failed = warehouse.transfer(&transfer("n + throwIf(n = 1900000)", compress)).await.unwrap_err();

@@ -169,7 +169,8 @@ fn who_waits_for_a_place_at_a_server_ends_at_the_first_signal(#[case] release: R
 fn a_few_rows_that_travel_for_long_are_waited_for(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, 2_600);
-    let ended = scene.run(&capped(&scene, "13000"));
+    // That the worker lets no byte through for so long is no stall.
+    let ended = scene.launch(&capped(&scene, "13000")).args(&["--stall-timeout", "3"]).run();
     let took = seconds(&ended.stderr).iter().sum::<f64>();
     assert!(took >= 15.0 && !ended.stderr.contains("is repeated"), "{took} s: {}", ended.stderr);
     ended.with(0);

@@ -94,6 +94,7 @@ async fn a_push_goes_on_without_its_sender_until_it_is_killed(#[case] release: R
         rows: Selection::all(Relation::plain(TableName::new("system", "numbers"))),
         compress: true,
         throttles: Vec::new(),
+        course: Arc::default(),
     };
     let sent = tokio::spawn({
         let (warehouse, push) = (warehouse.clone(), push(1));

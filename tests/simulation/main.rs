@@ -76,6 +76,7 @@ async fn work(
             publication_tries: 5,
             rounds: 1,
             retry_delay: Duration::from_millis(500),
+            stall_timeout: clickhouse_copier::cluster::STALL_TIMEOUT,
             copy_fault_probability: 0.0,
             move_fault_probability: 0.0,
             jobs: if stage.scene.jobs == 3 { Jobs::Adaptive } else { Jobs::Fixed(stage.scene.jobs) },

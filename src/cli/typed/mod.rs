@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::Refusal;
+use crate::cluster::STALL_SECONDS;
 use crate::cluster::http::{FEWEST_STATEMENTS, MOST_STATEMENTS, USUAL_STATEMENTS};
 use crate::model::TableName;
 use crate::protocol::TaskId;
@@ -130,6 +131,11 @@ pub(in crate::cli) struct Address {
     /// A folder whose files a description from the coordinator may refer to, as by password_file
     #[arg(long, value_name = "DIR")]
     pub(in crate::cli) secrets_dir: Vec<PathBuf>,
+
+    /// Seconds after which a transfer, a count or another long statement is given up that moves nothing: no row, no byte
+    #[arg(long, value_name = "SECONDS", default_value_t = STALL_SECONDS, allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u32).range(1..=604_800))]
+    pub(in crate::cli) stall_timeout: u32,
 }
 
 /// The form of a log line, or of what is printed.

@@ -145,6 +145,7 @@ impl Place<'_> {
             rows: Selection::all(Relation::plain(from.clone())),
             compress: true,
             throttles: Vec::new(),
+            course: Arc::default(),
         }
     }
 

@@ -1,7 +1,9 @@
 //! ClickHouse over HTTP, through the official client.
 
 mod account;
+mod answer_limit;
 mod answers;
+mod bound;
 mod catalog;
 mod dealt;
 mod facts;
@@ -21,6 +23,7 @@ mod warehouse;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clickhouse::query::Query;
@@ -31,9 +34,11 @@ use serde::Deserialize;
 
 use crate::model::{Node, Tls};
 
+use answer_limit::{LimitedConnector, MOST_ANSWER};
 use answers::Answers;
+use bound::{Bound, Limit, own_id};
 use catalog::Catalog;
-use permits::{Permits, Share};
+use permits::Permits;
 use profile::{Profile, Profiles};
 use refused::{Refusal, Told, Waiting};
 
@@ -47,7 +52,9 @@ const QUICK: Duration = Duration::from_secs(5);
 /// A look at system tables, or the making of a table.
 const SHORT: Duration = Duration::from_secs(60);
 /// A query that reads one or a few columns of a whole table.
-const COUNTING: Duration = Duration::from_secs(3600);
+const COUNTING: Limit = Limit::Moving;
+/// How long a replica may take to catch up, unless the caller waits less.
+const SYNC: Duration = Duration::from_secs(3600);
 /// How often definitions are looked at before a table that vanished is an error, and the pause between two looks, which grows by itself
 /// each time: six seconds in all, so that another worker may remove its staging tables meanwhile.
 const LOOKS: u32 = 15;
@@ -65,6 +72,10 @@ pub struct HttpWarehouse {
     client: Client,
     /// Keeps no connection: each statement has one of its own.
     fresh: Client,
+    /// For rows that are passed on, however many there are.
+    rows: Client,
+    /// How long a statement may move nothing.
+    stall: Duration,
     connect_timeout: Duration,
     answers: Answers,
     profiles: Profiles,
@@ -91,19 +102,22 @@ impl HttpWarehouse {
     /// # Errors
     /// As [`new`](Self::new)'s.
     pub fn limited(tls: &Tls, limits: Limits) -> Result<Self, TlsError> {
-        let connector = tls::connector(tls)?;
+        let plain = tls::connector(tls)?;
+        let connector = LimitedConnector::new(plain.clone(), Some(MOST_ANSWER));
         // With a timer, idle connections are closed when their time is over, and not only when a connection is asked for.
         let pooled = HttpClient::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(limits.idle)
             .build::<_, _>(connector.clone());
-        let single = HttpClient::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        let single = |connector| HttpClient::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        let (fresh, rows) = (single(connector), single(LimitedConnector::new(plain, None)));
         let plain = |http| Client::with_http_client(http).with_compression(Compression::None).with_validation(false);
-        let (client, fresh) = (plain(pooled), plain(single));
         Ok(Self {
-            client,
-            fresh,
+            client: plain(pooled),
+            fresh: plain(fresh),
+            rows: plain(rows),
+            stall: limits.stall,
             connect_timeout: CONNECT_TIMEOUT,
             answers: Answers::default(),
             profiles: Profiles::default(),
@@ -130,7 +144,7 @@ impl HttpWarehouse {
     ///
     /// `wait_end_of_query` makes the server finish before it answers: an error in the middle is then an error and not a
     /// text behind the rows (facts file, T8).
-    async fn rows<T>(&self, node: &Node, doing: &str, sql: &str, limit: Duration) -> Result<Vec<T>, Error>
+    async fn rows<T>(&self, node: &Node, doing: &str, sql: &str, limit: impl Into<Limit>) -> Result<Vec<T>, Error>
     where
         T: clickhouse::RowOwned + clickhouse::RowRead,
     {
@@ -143,15 +157,26 @@ impl HttpWarehouse {
         node: &Node,
         doing: &str,
         sql: &str,
-        limit: Duration,
+        limit: impl Into<Limit>,
         settings: &Settings,
     ) -> Result<Vec<T>, Error>
     where
         T: clickhouse::RowOwned + clickhouse::RowRead,
     {
-        let profile = self.profile(node, limit).await?;
+        let limit = limit.into();
+        let profile = self.profile(node, limit.before()).await?;
+        let Limit::Within(limit) = limit else {
+            // Each time that it is asked it has an id of its own: the last one may still run.
+            let (id, asked) = (own_id(), AtomicU64::new(0));
+            let ask = |client: &Client| {
+                let number = asked.fetch_add(1, Ordering::Relaxed);
+                let query = self.question(client, node, &profile, sql, settings);
+                query.with_setting("query_id", format!("{id}:{number}")).fetch_all::<T>()
+            };
+            return self.asked((node, doing), Bound::Count(&id), ask).await;
+        };
         let ask = |client: &Client| self.question(client, node, &profile, sql, settings).fetch_all::<T>();
-        self.asked(Share::of(Some(limit)), node, doing, limit, ask).await
+        self.asked((node, doing), Bound::Within(limit), ask).await
     }
 
     /// Rows of a system table that tells tables or their definitions. 18.16 reads the definitions of the database's other
@@ -187,7 +212,7 @@ impl HttpWarehouse {
             let query = self.question(client, node, &profile, sql, settings);
             async move { Ok(query.fetch_bytes(format)?.collect().await?.to_vec()) }
         };
-        self.asked(Share::of(Some(limit)), node, doing, limit, ask).await
+        self.asked((node, doing), Bound::Within(limit), ask).await
     }
 
     /// A question over one of our clients, with what the profile makes necessary and the settings of the task.
@@ -204,12 +229,12 @@ impl HttpWarehouse {
         doing: &str,
         sql: &str,
         settings: &Settings,
-        limit: Option<Duration>,
-        query_id: Option<&str>,
+        bound: Bound<'_>,
     ) -> Result<(), Error> {
-        let client = self.asking(node, limit.unwrap_or(SHORT)).await?;
-        let _permit = self.permits.one(Share::of(limit), node).await;
-        self.execute_by(client, (node, doing), sql, settings, limit, query_id).await
+        let before = if let Bound::Within(limit) = bound { limit } else { SHORT };
+        let client = self.asking(node, before).await?;
+        let _permit = self.permits.one(bound.share(), node).await;
+        self.execute_by(client, (node, doing), sql, settings, bound).await
     }
 
     /// The same through a client that has all the settings that it needs, for a caller that has the permits. A full server is waited for.
@@ -219,20 +244,22 @@ impl HttpWarehouse {
         (node, doing): (&Node, &str),
         sql: &str,
         settings: &Settings,
-        limit: Option<Duration>,
-        query_id: Option<&str>,
+        bound: Bound<'_>,
     ) -> Result<(), Error> {
-        let mut waiting = Waiting::new(Share::of(limit));
+        let mut waiting = Waiting::new(bound.share());
         loop {
             let mut query = client.query_raw(sql);
             for (name, value) in settings {
                 query = query.with_setting(name, value);
             }
-            if let Some(id) = query_id {
+            if let Some(id) = bound.query_id() {
                 query = query.with_setting("query_id", id);
             }
-            match self.once(node, doing, limit, false, query.execute()).await {
-                Err((error, Some(refusal))) => self.wait_for_a_place(node, &mut waiting, refusal, error).await?,
+            match self.once((node, doing), bound, false, query.execute()).await {
+                Err((error, Some(refusal))) => {
+                    let _waits = if let Bound::Transfer { course, .. } = bound { Some(course.wait()) } else { None };
+                    self.wait_for_a_place(node, &mut waiting, refusal, error).await?;
+                }
                 answer => return answer.map_err(|(error, _)| error),
             }
         }
@@ -242,26 +269,24 @@ impl HttpWarehouse {
     async fn reach(&self, node: &Node) -> Result<(), Error> {
         let doing = "cannot connect";
         let ask = |client: &Client| self.entered(client, node).query_raw("SELECT 1").fetch_all::<u8>();
-        self.asked(Share::Question, node, doing, self.connect_timeout, ask).await.map(drop)
+        self.asked((node, doing), Bound::Within(self.connect_timeout), ask).await.map(drop)
     }
 
     /// Asks a question that changes nothing, as one of a share of the statements on its server. A full server is waited for; the
     /// limit is for each time it is asked.
     async fn asked<T, F>(
         &self,
-        share: Share,
-        node: &Node,
-        doing: &str,
-        limit: Duration,
+        (node, doing): (&Node, &str),
+        bound: Bound<'_>,
         ask: impl Fn(&Client) -> F,
     ) -> Result<T, Error>
     where
         F: Future<Output = Result<T, clickhouse::error::Error>>,
     {
-        let _permit = self.permits.one(share, node).await;
-        let mut waiting = Waiting::new(share);
+        let _permit = self.permits.one(bound.share(), node).await;
+        let mut waiting = Waiting::new(bound.share());
         loop {
-            match self.once(node, doing, Some(limit), true, self.answer(&ask)).await {
+            match self.once((node, doing), bound, true, self.answer(&ask)).await {
                 Err((error, Some(refusal))) => self.wait_for_a_place(node, &mut waiting, refusal, error).await?,
                 answer => return answer.map_err(|(error, _)| error),
             }
@@ -305,28 +330,18 @@ impl HttpWarehouse {
         limit: Duration,
         work: impl Future<Output = Result<T, clickhouse::error::Error>>,
     ) -> Result<T, Error> {
-        self.once(node, doing, Some(limit), false, work).await.map_err(|(error, _)| error)
+        self.once((node, doing), Bound::Within(limit), false, work).await.map_err(|(error, _)| error)
     }
 
     /// Sends a request once. Of an error, also whether the request was refused before it began.
     async fn once<T>(
         &self,
-        node: &Node,
-        doing: &str,
-        limit: Option<Duration>,
+        (node, doing): (&Node, &str),
+        bound: Bound<'_>,
         is_question: bool,
         work: impl Future<Output = Result<T, clickhouse::error::Error>>,
     ) -> Result<T, (Error, Option<Refusal>)> {
-        let answer = match limit {
-            None => work.await,
-            Some(limit) => match tokio::time::timeout(limit, work).await {
-                Ok(answer) => answer,
-                Err(_) => {
-                    let kind = Kind::Timeout(limit);
-                    return Err((Error { node: node.to_string(), doing: doing.to_owned(), kind }, None));
-                }
-            },
-        };
+        let answer = self.within((node, doing), bound, work).await.map_err(|error| (error, None))?;
         answer.map_err(|error| {
             let is_gone = Refusal::of(&error, is_question);
             let error = self.answers.translated(node, doing, error);
@@ -364,6 +379,8 @@ struct TextPair {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
@@ -402,5 +419,47 @@ mod tests {
         let error = warehouse.reach(&node).await.unwrap_err();
         assert!(matches!(error.kind, Kind::Network(_)), "{error}");
         server.await.unwrap();
+    }
+
+    /// A server that answers every request with this, and then with bytes without an end. Returns its port, and how many it could send.
+    async fn endless(head: &'static [u8]) -> (u16, Arc<AtomicU64>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (port, sent) = (listener.local_addr().unwrap().port(), Arc::new(AtomicU64::new(0)));
+        let counted = sent.clone();
+        tokio::spawn(async move {
+            while let Ok((mut connection, _)) = listener.accept().await {
+                let counted = counted.clone();
+                tokio::spawn(async move {
+                    read_request(&mut connection).await;
+                    let mut bytes = head.to_vec();
+                    while connection.write_all(&bytes).await.is_ok() {
+                        counted.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                        bytes = vec![b'x'; 1 << 16];
+                    }
+                });
+            }
+        });
+        (port, sent)
+    }
+
+    /// For pings, questions, and what a relay reads and writes.
+    #[tokio::test]
+    async fn an_answer_without_an_end_is_broken_off() {
+        const ERROR: &[u8] = b"HTTP/1.1 500 Internal Server Error\r\n\r\n";
+        let (port, sent) = endless(ERROR).await;
+        let node = Node { http_port: port, ..Node::new("127.0.0.1") };
+        let warehouse = HttpWarehouse::new(&Tls::default()).unwrap();
+        let error = warehouse.reach(&node).await.unwrap_err();
+        assert!(error.to_string().contains("500 Internal Server Error"), "{error}");
+        warehouse.rows::<u8>(&node, "cannot ask", "SELECT 1", SHORT).await.unwrap_err();
+        for client in [&warehouse.client, &warehouse.fresh, &warehouse.rows] {
+            let client = warehouse.entered(client, &node);
+            client.query_raw("SELECT 1").fetch_bytes("Native").unwrap().collect().await.unwrap_err();
+            let mut insert = client.insert_formatted_with("INSERT INTO t FORMAT Native");
+            let _ = insert.send(bytes::Bytes::from_static(b"rows")).await;
+            insert.end().await.unwrap_err();
+        }
+        // What the buffers of connections hold was sent too.
+        assert!(sent.load(Ordering::Relaxed) < 100 << 20, "{sent:?}");
     }
 }

@@ -34,7 +34,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::model::Node;
 
-use super::{QUICK, SHORT};
+use super::super::STALL_TIMEOUT;
 
 /// The fewest statements on a server: one of each share.
 pub const FEWEST_STATEMENTS: u16 = 4;
@@ -78,6 +78,8 @@ pub struct Limits {
     pub connections: usize,
     /// Idle connections to each server.
     pub idle: usize,
+    /// How long a statement may move nothing.
+    pub stall: Duration,
 }
 
 impl Limits {
@@ -91,6 +93,7 @@ impl Limits {
             statements: usize::from(statements.clamp(FEWEST_STATEMENTS, MOST_STATEMENTS)),
             connections: usize::try_from(connections).unwrap_or(usize::MAX),
             idle: if descriptors <= FEW_DESCRIPTORS { FEW_IDLE } else { IDLE },
+            stall: STALL_TIMEOUT,
         }
     }
 }
@@ -108,18 +111,6 @@ pub(super) enum Share {
     Question,
     Count,
     Transfer,
-}
-
-impl Share {
-    /// The share of a statement that may take this long; `None` for one without a limit.
-    pub(super) fn of(limit: Option<Duration>) -> Self {
-        match limit {
-            None => Self::Transfer,
-            Some(limit) if limit <= QUICK => Self::Control,
-            Some(limit) if limit <= SHORT => Self::Question,
-            Some(_) => Self::Count,
-        }
-    }
 }
 
 /// The permits of one server, or of the process.
@@ -201,7 +192,7 @@ mod tests {
     use super::*;
 
     fn permits(statements: usize, connections: usize) -> Permits {
-        Permits::new(Limits { statements, connections, idle: 1 })
+        Permits::new(Limits { statements, connections, idle: 1, stall: STALL_TIMEOUT })
     }
 
     fn node(host: &str) -> Node {

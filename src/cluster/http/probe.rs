@@ -11,6 +11,7 @@ use crate::model::Node;
 use crate::sql::{self, LossTest, Selection};
 
 use super::super::{Error, Fingerprint, Loss, Probe, Settings};
+use super::bound::Bound;
 use super::permits::Share;
 use super::refused::Waiting;
 use super::{COUNTING, HttpWarehouse, QUICK, SHORT};
@@ -39,10 +40,10 @@ impl HttpWarehouse {
         sql: &str,
         limit: Duration,
     ) -> Result<BTreeSet<String>, Error> {
-        let mut waiting = Waiting::new(Share::of(Some(limit)));
+        let mut waiting = Waiting::new(Bound::Within(limit).share());
         loop {
             let query = self.entered(&self.fresh, node).query_raw(sql).with_setting("wait_end_of_query", "1");
-            match self.once(node, doing, Some(limit), true, query.fetch_all::<String>()).await {
+            match self.once((node, doing), Bound::Within(limit), true, query.fetch_all::<String>()).await {
                 Ok(rows) => return Ok(rows.into_iter().collect()),
                 Err((error, Some(refusal))) => self.wait_for_a_place(node, &mut waiting, refusal, error).await?,
                 Err((error, None)) => return Err(error),
@@ -61,7 +62,7 @@ impl Probe for HttpWarehouse {
         loop {
             let query = self.entered(&self.fresh, node).query_raw(&statement).with_setting("query_id", mark);
             let query = settings.iter().fold(query, |query, (name, value)| query.with_setting(name, value));
-            match self.once(node, doing, Some(SHORT), false, query.execute()).await {
+            match self.once((node, doing), Bound::Within(SHORT), false, query.execute()).await {
                 Err((error, Some(refusal))) => self.wait_for_a_place(node, &mut waiting, refusal, error).await?,
                 answer => return answer.map_err(|(error, _)| error),
             }
@@ -70,7 +71,7 @@ impl Probe for HttpWarehouse {
 
     async fn end_mark(&self, node: &Node, mark: &str) -> Result<(), Error> {
         let none = Settings::new();
-        self.execute(node, "cannot end a statement", &sql::kill(mark), &none, Some(QUICK), None).await
+        self.execute(node, "cannot end a statement", &sql::kill(mark), &none, Bound::Within(QUICK)).await
     }
 
     async fn marks(&self, node: &Node, prefix: &str) -> Result<BTreeSet<String>, Error> {

@@ -20,7 +20,7 @@ use crate::sql::required_settings::{
 use crate::sql::{self, SettingColumns};
 
 use super::super::{Error, Kind, ServerFacts, Settings};
-use super::permits::Share;
+use super::bound::Bound;
 use super::{HttpWarehouse, SHORT, with_settings};
 
 /// From this release on, the settings behind an INSERT … SELECT are those of the whole statement.
@@ -156,6 +156,12 @@ impl HttpWarehouse {
         Ok(with_settings(self.client(node), profile.settings()))
     }
 
+    /// The same for rows that are passed on as they come.
+    pub(super) async fn passing(&self, node: &Node) -> Result<Client, Error> {
+        let profile = self.profile(node, SHORT).await?;
+        Ok(with_settings(self.entered(&self.rows, node), profile.settings()))
+    }
+
     /// What a statement on one node that other nodes get settings from must set: in its address, and behind it.
     pub(super) async fn settings_between(
         &self,
@@ -179,13 +185,23 @@ impl HttpWarehouse {
 
     /// Names of the columns of a table of the server itself; none where there is no such table.
     pub(super) async fn columns_of(&self, node: &Node, table: &str) -> Result<Arc<Vec<String>>, Error> {
-        let profile = self.profile(node, SHORT).await?;
+        self.columns_within(node, table, SHORT).await
+    }
+
+    /// The same within a time limit.
+    pub(super) async fn columns_within(
+        &self,
+        node: &Node,
+        table: &str,
+        limit: Duration,
+    ) -> Result<Arc<Vec<String>>, Error> {
+        let profile = self.profile(node, limit).await?;
         let known = || profile.columns.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(columns) = known().get(table).cloned() {
             return Ok(columns);
         }
         let doing = format!("cannot ask what system.{table} has");
-        let columns: Arc<Vec<String>> = Arc::new(self.rows(node, &doing, &sql::system_columns(table), SHORT).await?);
+        let columns: Arc<Vec<String>> = Arc::new(self.rows(node, &doing, &sql::system_columns(table), limit).await?);
         known().insert(table.to_owned(), columns.clone());
         Ok(columns)
     }
@@ -269,7 +285,7 @@ impl HttpWarehouse {
             let query = settings.iter().fold(query, |query, (name, value)| query.with_setting(*name, *value));
             query.fetch_all::<ProfileRow>()
         };
-        self.asked(Share::Question, node, DOING, limit, ask).await
+        self.asked((node, DOING), Bound::Within(limit), ask).await
     }
 }
 

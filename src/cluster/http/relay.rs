@@ -59,7 +59,7 @@ impl HttpWarehouse {
         framing: Framing,
     ) -> Result<BytesCursor, Error> {
         let Transfer { columns, values, rows, dealt, .. } = transfer;
-        let client = self.asking(&from.node, SHORT).await?;
+        let client = self.passing(&from.node).await?;
         let mut select = client.query_raw(&sql::relay_from(columns, values, rows, dealt.as_ref()));
         for (name, value) in &from.settings {
             select = select.with_setting(name, value);

@@ -7,15 +7,16 @@ use clickhouse::Row;
 use serde::Deserialize;
 
 use crate::model::{Node, PartitionId, PartitionValue, TableName, Way};
-use crate::sql::{self, Column, KeyElement, PolicyKind, Selection, TableDefinition};
+use crate::sql::{self, Column, EventColumns, KeyElement, PolicyKind, Selection, TableDefinition};
 
 use super::super::{
     Digest, Error, Kind, PartList, PartSizes, Placing, ReplicaState, Running, ServerContext, ServerFacts, Settings,
     Tally, Transfer, Warehouse,
 };
+use super::bound::{Bound, own_id};
 use super::permits::Share;
 use super::text::{Text, texts, values_of};
-use super::{COUNTING, Header, HttpWarehouse, QUICK, SHORT};
+use super::{COUNTING, Header, HttpWarehouse, QUICK, SHORT, SYNC};
 
 #[derive(Row, Deserialize)]
 struct CountRow {
@@ -51,6 +52,7 @@ struct RunningRow {
     elapsed: f64,
     read_rows: u64,
     written_rows: u64,
+    moved: u64,
 }
 
 #[derive(Row, Deserialize)]
@@ -77,7 +79,8 @@ impl HttpWarehouse {
         let (needed, behind) = self.settings_between(node, others, SHORT).await?;
         let client = needed.iter().fold(self.client(node), |client, (name, value)| client.with_setting(name, value));
         let statement = format!("{statement}{behind}");
-        self.execute_by(client, (node, &transfer.doing()), &statement, settings, None, Some(query_id)).await
+        let bound = Bound::Transfer { query_id, course: &transfer.course };
+        self.execute_by(client, (node, &transfer.doing()), &statement, settings, bound).await
     }
 
     /// What a statement says of values by partition.
@@ -142,7 +145,7 @@ impl Warehouse for HttpWarehouse {
         let client = needed.iter().fold(self.client(from), |client, (name, value)| client.with_setting(name, value));
         let statement = format!("{}{behind}", sql::reach(to));
         let _permit = self.permits.several(Share::Question, [from, to], 1).await;
-        self.execute_by(client, (from, &doing), &statement, &Settings::new(), Some(SHORT), None).await
+        self.execute_by(client, (from, &doing), &statement, &Settings::new(), Bound::Within(SHORT)).await
     }
 
     async fn zookeeper_children(&self, node: &Node, path: &str) -> Result<Option<Vec<String>>, Error> {
@@ -349,25 +352,33 @@ impl Warehouse for HttpWarehouse {
     }
 
     async fn running(&self, node: &Node, prefix: &str) -> Result<Vec<Running>, Error> {
+        let columns = self.columns_within(node, "processes", QUICK).await?;
+        let has = |column: &str| columns.iter().any(|name| name == column);
+        let events = match () {
+            () if has("ProfileEvents.Values") => EventColumns::Arrays,
+            () if has("ProfileEvents") => EventColumns::Map,
+            () => EventColumns::None,
+        };
         let rows: Vec<RunningRow> =
-            self.rows(node, "cannot list running statements", &sql::running(prefix), QUICK).await?;
+            self.rows(node, "cannot list running statements", &sql::running(prefix, events), QUICK).await?;
         let running = |row: RunningRow| Running {
             query_id: row.query_id,
             elapsed: row.elapsed,
             read_rows: row.read_rows,
             written_rows: row.written_rows,
+            moved: row.moved,
         };
         Ok(rows.into_iter().map(running).collect())
     }
 
     async fn kill(&self, node: &Node, prefix: &str) -> Result<(), Error> {
         let none = Settings::new();
-        self.execute(node, "cannot end a statement", &sql::kill(prefix), &none, Some(QUICK), None).await
+        self.execute(node, "cannot end a statement", &sql::kill(prefix), &none, Bound::Within(QUICK)).await
     }
 
     async fn create_database(&self, node: &Node, database: &str, settings: &Settings) -> Result<(), Error> {
         let doing = format!("cannot create database {database}");
-        self.execute(node, &doing, &sql::create_database(database), settings, Some(SHORT), None).await
+        self.execute(node, &doing, &sql::create_database(database), settings, Bound::Within(SHORT)).await
     }
 
     async fn create_table(
@@ -377,12 +388,12 @@ impl Warehouse for HttpWarehouse {
         statement: &str,
         settings: &Settings,
     ) -> Result<(), Error> {
-        self.execute(node, &format!("cannot create table {name}"), statement, settings, Some(SHORT), None).await
+        self.execute(node, &format!("cannot create table {name}"), statement, settings, Bound::Within(SHORT)).await
     }
 
     async fn drop_table(&self, node: &Node, name: &TableName, settings: &Settings) -> Result<(), Error> {
         let doing = format!("cannot drop table {name}");
-        self.execute(node, &doing, &sql::drop_table(name), settings, Some(SHORT), None).await
+        self.execute(node, &doing, &sql::drop_table(name), settings, Bound::Within(SHORT)).await
     }
 
     async fn rename(&self, node: &Node, pairs: &[(TableName, TableName)]) -> Result<(), Error> {
@@ -390,17 +401,17 @@ impl Warehouse for HttpWarehouse {
             return Ok(());
         }
         let doing = format!("cannot rename table {}", pairs[0].0);
-        self.execute(node, &doing, &sql::rename(pairs), &Settings::new(), Some(SHORT), None).await
+        self.execute(node, &doing, &sql::rename(pairs), &Settings::new(), Bound::Within(SHORT)).await
     }
 
     async fn stop_merges(&self, node: &Node, name: &TableName) -> Result<(), Error> {
         let doing = format!("cannot stop merges of {name}");
-        self.execute(node, &doing, &sql::stop_merges(name), &Settings::new(), Some(SHORT), None).await
+        self.execute(node, &doing, &sql::stop_merges(name), &Settings::new(), Bound::Within(SHORT)).await
     }
 
     async fn sync_replica(&self, node: &Node, name: &TableName) -> Result<(), Error> {
         let doing = format!("cannot wait for the replica of {name}");
-        self.execute(node, &doing, &sql::sync_replica(name), &Settings::new(), Some(COUNTING), None).await
+        self.execute(node, &doing, &sql::sync_replica(name), &Settings::new(), Bound::Within(SYNC)).await
     }
 
     async fn place(
@@ -420,7 +431,7 @@ impl Warehouse for HttpWarehouse {
             Placing::Attach => sql::attach_partitions(into, from, ids),
             Placing::Replace => sql::replace_partitions(into, from, ids),
         };
-        self.execute(node, &doing, &statement, settings, None, None).await
+        self.execute(node, &doing, &statement, settings, Bound::Parts(&own_id())).await
     }
 
     async fn fetch(
@@ -437,8 +448,8 @@ impl Warehouse for HttpWarehouse {
         }
         let doing = format!("cannot fetch parts at {path} in ZooKeeper into {into}");
         let fetch = sql::fetch_partitions(into, path, ids);
-        self.execute(node, &doing, &fetch, settings, None, Some(query_id)).await?;
-        self.execute(node, &doing, &sql::attach_fetched(into, ids), settings, None, Some(query_id)).await
+        self.execute(node, &doing, &fetch, settings, Bound::Parts(query_id)).await?;
+        self.execute(node, &doing, &sql::attach_fetched(into, ids), settings, Bound::Parts(query_id)).await
     }
 
     async fn drop_partitions(
@@ -452,7 +463,7 @@ impl Warehouse for HttpWarehouse {
             return Ok(());
         }
         let doing = format!("cannot drop partitions of {name}");
-        self.execute(node, &doing, &sql::drop_partitions(name, ids), settings, None, None).await
+        self.execute(node, &doing, &sql::drop_partitions(name, ids), settings, Bound::Parts(&own_id())).await
     }
 
     async fn insert_partition(
@@ -465,7 +476,8 @@ impl Warehouse for HttpWarehouse {
         settings: &Settings,
     ) -> Result<(), Error> {
         let doing = format!("cannot insert partition {id} of {from} into {into}");
-        self.execute(node, &doing, &sql::insert_partition(into, from, columns, id), settings, None, None).await
+        self.execute(node, &doing, &sql::insert_partition(into, from, columns, id), settings, Bound::Parts(&own_id()))
+            .await
     }
 
     async fn transfer(&self, transfer: &Transfer) -> Result<(), Error> {
@@ -475,7 +487,10 @@ impl Warehouse for HttpWarehouse {
         }
         let nodes = transfer.from.iter().map(|from| &from.node).chain(transfer.to.iter().map(|to| &to.node));
         let connections = if transfer.way == Way::Relay { 1 + transfer.to.len() } else { 1 };
-        let _permit = self.permits.several(Share::Transfer, nodes.map(AsRef::as_ref), connections).await;
+        let _permit = {
+            let _waits = transfer.course.wait();
+            self.permits.several(Share::Transfer, nodes.map(AsRef::as_ref), connections).await
+        };
         if transfer.way == Way::Relay {
             return self.relay(transfer).await;
         }

@@ -60,6 +60,7 @@ impl Scene {
             rows: Selection::all(Relation::plain(self.a.clone())),
             compress: true,
             throttles: Vec::new(),
+            course: Arc::default(),
         }
     }
 

@@ -397,6 +397,7 @@ impl Warehouse for MemoryWarehouse {
                 elapsed: query.since.elapsed().as_secs_f64(),
                 read_rows: query.rows,
                 written_rows: query.rows,
+                moved: 0,
             });
             Ok(running.collect())
         })

@@ -67,6 +67,7 @@ impl World {
                 publication_tries: 3,
                 rounds: 1,
                 retry_delay: Duration::from_millis(10),
+                stall_timeout: crate::cluster::STALL_TIMEOUT,
                 copy_fault_probability: 0.0,
                 move_fault_probability: 0.0,
                 jobs: crate::worker::Jobs::Fixed(2),

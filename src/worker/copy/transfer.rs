@@ -1,12 +1,12 @@
 //! The rows of a piece on their way to its target nodes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::time::Instant;
 
-use crate::cluster::{Destination, Error, Origin, Transfer};
+use crate::cluster::{Destination, Error, Look, Origin, Running, Transfer, Verdict, Watch, look_every};
 use crate::model::{Node, Way};
 use crate::sql::{Selection, SlotKey, remote_dealt};
 
@@ -15,8 +15,7 @@ use super::super::site::AttemptError;
 use super::super::ways::Choice;
 use super::{Attempt, Source};
 
-/// How often a running transfer is looked at, and how many looks in a row may fail.
-const LOOK: Duration = Duration::from_secs(5);
+/// How many looks in a row at a running transfer may fail.
 const BAD_LOOKS: u32 = 12;
 
 /// A target node of the piece.
@@ -220,6 +219,7 @@ impl Attempt<'_> {
                 rows,
                 compress: site.task().tables[self.piece.table].relay_compression,
                 throttles: site.caps.of(self.piece.table),
+                course: Arc::default(),
             };
             *sent += 1;
             self.carry(&transfer).await.map_err(|error| self.note_failure(&transfer, error))?;
@@ -280,13 +280,13 @@ impl Attempt<'_> {
     }
 
     /// One transfer, to its end. Where the connection breaks, a server goes on with a push or a pull: its end is awaited then,
-    /// and the counts tell what came of it. A transfer that runs may take as long as it needs.
+    /// and the counts tell what came of it. A transfer that moves anything may take as long as it needs.
     async fn carry(&self, transfer: &Transfer) -> Result<(), Error> {
         tokio::select! {
             biased;
             done = self.site.fleet.warehouse.transfer(transfer) => match done {
                 Err(error) if error.is_unreachable() && transfer.way != Way::Relay => {
-                    if self.is_running(transfer).await.is_err() {
+                    if self.running(transfer).await.is_err() {
                         return Err(error);
                     }
                     tracing::warn!(node = error.node, "{error}; the statement may go on: waiting for its end");
@@ -298,36 +298,59 @@ impl Attempt<'_> {
         self.until_gone(transfer).await
     }
 
-    /// Whether a statement of a transfer runs on one of its nodes; all of them must answer.
-    async fn is_running(&self, transfer: &Transfer) -> Result<bool, Error> {
+    /// Returns what the statements of a transfer have done so far, by the nodes that answer, and the error of the first that does not.
+    async fn look(&self, transfer: &Transfer) -> (BTreeMap<String, Vec<Running>>, Option<Error>) {
         let warehouse = &self.site.fleet.warehouse;
-        let looks = transfer.statements().into_iter().map(|(node, id)| warehouse.running(node, id));
-        let looks = join_all(looks).await;
-        let mut any = false;
-        for look in looks {
-            any |= !look?.is_empty();
+        let looks = transfer.statements().into_iter().map(|(node, id)| async move {
+            let running = warehouse.running(node, id).await;
+            (node.address(), running)
+        });
+        let (mut statements, mut first) = (BTreeMap::<String, Vec<Running>>::new(), None);
+        for (node, running) in join_all(looks).await {
+            match running {
+                Ok(running) => statements.entry(node).or_default().extend(running),
+                Err(error) => first = first.or(Some(error)),
+            }
         }
-        Ok(any)
+        (statements, first)
     }
 
-    /// Returns when a transfer does not run any more, or a node of it has not answered for a while. A relay runs as long as its
-    /// connections do, which its worker holds: servers may have sent all they have, and not have begun to take any of it in, so
-    /// that neither of them shows a statement (18.16, where little is sent slowly).
+    /// Whether a statement of a transfer runs on one of its nodes; all of them must answer.
+    async fn running(&self, transfer: &Transfer) -> Result<bool, Error> {
+        match self.look(transfer).await {
+            (_, Some(error)) => Err(error),
+            (statements, None) => Ok(statements.values().any(|running| !running.is_empty())),
+        }
+    }
+
+    /// Returns when a transfer does not run any more, a node of it has not answered for a while, or nothing of it has moved for too long. A
+    /// relay runs as long as its connections do, which its worker holds: servers may have sent all they have, and not have begun to take
+    /// any of it in, so that neither of them shows a statement (18.16, where little is sent slowly).
     async fn until_gone(&self, transfer: &Transfer) -> Result<(), Error> {
-        let mut silent = 0;
-        let mut absent = 0;
+        let limit = self.site.conduct.stall_timeout;
+        let mut watch = Watch::new(limit, Instant::now());
+        let (mut silent, mut absent) = (0, 0);
         loop {
-            tokio::time::sleep(LOOK).await;
-            match self.is_running(transfer).await {
-                Ok(false) if transfer.way == Way::Relay => silent = 0,
-                Ok(false) => absent += 1,
-                Ok(true) => (silent, absent) = (0, 0),
-                Err(error) if silent + 1 == BAD_LOOKS => return Err(error),
-                Err(_) => silent += 1,
+            tokio::time::sleep(look_every(limit)).await;
+            let (statements, error) = self.look(transfer).await;
+            let waits = transfer.course.waits();
+            let is_running = statements.values().any(|running| !running.is_empty());
+            let look = Look { statements, bytes: transfer.course.bytes(), waits };
+            let verdict = watch.judge(&look, Instant::now());
+            match error {
+                Some(error) if silent + 1 == BAD_LOOKS => return Err(error),
+                Some(_) => silent += 1,
+                // What waits for its turn has no statement yet.
+                None if waits || is_running => (silent, absent) = (0, 0),
+                None if transfer.way == Way::Relay => silent = 0,
+                None => absent += 1,
             }
             // An answer may be on its way when the statement is seen no more.
             if absent == 2 {
                 return Ok(());
+            }
+            if let Verdict::Stalled(still) = verdict {
+                return Err(transfer.stalled(still));
             }
         }
     }
