@@ -2,6 +2,9 @@
 
 use crate::model::text_of_bytes;
 
+/// Brackets may be nested so deep. Servers have a bound too (`max_parser_depth`, 1000), which counts more than brackets.
+pub(crate) const MAX_BRACKETS: usize = 256;
+
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Token {
@@ -46,6 +49,9 @@ pub(crate) enum LexError {
     OpenBracket(char),
     #[error("a bracket {0} closes nothing")]
     StrayBracket(char),
+    /// Who takes an expression apart goes as deep as its brackets.
+    #[error("brackets are nested more than {MAX_BRACKETS} deep")]
+    TooDeep,
     #[error("a semicolon ends the statement")]
     Semicolon,
     /// Newer servers begin a text with it (`$$…$$`), or take it for a letter; older ones refuse it.
@@ -106,6 +112,7 @@ fn tokens_before_semicolon(sql: &str) -> Result<(Vec<Spanned>, Option<usize>), L
         let mut token = Spanned { token, start, end: at, depth };
         if let Token::Sign(c) = token.token {
             match c {
+                '(' | '[' | '{' if open.len() == MAX_BRACKETS => return Err(LexError::TooDeep),
                 '(' | '[' | '{' => open.push(c),
                 ')' | ']' | '}' => {
                     if open.pop() != Some(opening(c)) {
@@ -134,10 +141,14 @@ pub(crate) fn without_end(sql: &str) -> &str {
 /// The text with its comments left out and its ends trimmed, and one blank for blanks and comments between tokens; everything
 /// else as written.
 pub(crate) fn without_comments(sql: &str) -> Result<String, LexError> {
-    let found = tokens(sql)?;
+    Ok(joined(sql, &tokens(sql)?))
+}
+
+/// Some tokens, with one blank for blanks and comments between two of them.
+fn joined(sql: &str, tokens: &[Spanned]) -> String {
     let mut out = String::with_capacity(sql.len());
     let mut last = None;
-    for token in &found {
+    for token in tokens {
         if let Some(end) = last
             && token.start > end
         {
@@ -146,28 +157,30 @@ pub(crate) fn without_comments(sql: &str) -> Result<String, LexError> {
         out.push_str(token.text(sql));
         last = Some(token.end);
     }
-    Ok(out)
+    out
 }
 
-/// Splits a text at the commas that stand outside all brackets.
+/// Splits a text at the commas that stand outside all brackets. The parts have no comments.
 pub(crate) fn split_commas(sql: &str) -> Result<Vec<String>, LexError> {
     let found = tokens(sql)?;
-    let mut parts = Vec::new();
-    let mut start = 0;
-    for token in found.iter().filter(|t| t.depth == 0 && t.token == Token::Sign(',')) {
-        parts.push(sql[start..token.start].trim().to_owned());
-        start = token.end;
-    }
-    let last = sql[start..].trim();
-    if !last.is_empty() || !parts.is_empty() {
-        parts.push(last.to_owned());
-    }
-    Ok(parts)
+    let is_comma = |t: &Spanned| t.depth == 0 && t.token == Token::Sign(',');
+    let parts: Vec<String> = found.split(is_comma).map(|part| written(sql, part)).collect();
+    Ok(if found.is_empty() { Vec::new() } else { parts })
+}
+
+/// Some tokens as they are written; without the comments between them, which would swallow what is put behind them.
+fn written(sql: &str, tokens: &[Spanned]) -> String {
+    let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else { return String::new() };
+    let has_comment = tokens.windows(2).any(|pair| !sql[pair[0].end..pair[1].start].trim().is_empty());
+    if has_comment { joined(sql, tokens) } else { sql[first.start..last.end].to_owned() }
 }
 
 /// A sorting key without the directions of its elements: `(a, b DESC)` is `(a, b)`. Those are no part of an expression.
 pub(crate) fn without_directions(key: &str) -> String {
-    let Ok(found) = tokens(key) else { return key.to_owned() };
+    // A comment before a direction would swallow what comes behind it.
+    let Ok(clean) = without_comments(key) else { return key.to_owned() };
+    let key = clean.as_str();
+    let Ok(found) = tokens(key) else { return clean };
     let ends_element = |next: Option<&Spanned>| next.is_none_or(|t| matches!(t.token, Token::Sign(',' | ')')));
     // What follows a comma or a bracket is a column of that name.
     let starts_element = |at: usize| at == 0 || matches!(found[at - 1].token, Token::Sign(',' | '('));
@@ -296,7 +309,30 @@ mod tests {
     #[test]
     fn commas_inside_brackets_and_quotes_do_not_split() {
         assert_eq!(split_commas("a, f(b, c), 'x,y', `d,e`").unwrap(), ["a", "f(b, c)", "'x,y'", "`d,e`"]);
-        assert_eq!(split_commas("  ").unwrap(), Vec::<String>::new());
+        for nothing in ["  ", "-- a, b", "/* a */"] {
+            assert_eq!(split_commas(nothing).unwrap(), Vec::<String>::new());
+        }
+        assert_eq!(split_commas("a, ").unwrap(), ["a", ""]);
+    }
+
+    #[test]
+    fn no_comment_swallows_what_is_put_behind_a_part() {
+        assert_eq!(
+            split_commas("a -- b\n, c  +  /* d */ e, '/* f */'  ||  g").unwrap(),
+            ["a", "c + e", "'/* f */'  ||  g"]
+        );
+        assert_eq!(without_directions("a -- first\n DESC, b"), "a, b");
+    }
+
+    #[test]
+    fn brackets_that_would_exhaust_the_stack_are_refused() {
+        let nested = |depth: usize| format!("{}1{}", "f(".repeat(depth), ")".repeat(depth));
+        assert!(tokens(&nested(MAX_BRACKETS)).is_ok());
+        assert_eq!(tokens(&nested(MAX_BRACKETS + 1)).unwrap_err(), LexError::TooDeep);
+        assert_eq!(tokens(&"[".repeat(1_000_000)).unwrap_err(), LexError::TooDeep);
+        let deepest = nested(MAX_BRACKETS);
+        assert_eq!(super::super::zone_dependence(&deepest, &Default::default()), None);
+        assert!(super::super::unsteadiness(&deepest, &Default::default()).is_none());
     }
 
     #[test]

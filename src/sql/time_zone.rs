@@ -55,11 +55,15 @@ fn timed(type_name: &str) -> Timed {
 }
 
 fn without_wrappers(type_name: &str) -> &str {
-    let inside = |wrapper: &str| type_name.strip_prefix(wrapper).and_then(|rest| rest.strip_suffix(')'));
-    match inside("Nullable(").or_else(|| inside("LowCardinality(")) {
-        Some(inner) => without_wrappers(inner),
-        None => type_name,
+    let mut bare = type_name;
+    let inside =
+        |text: &'_ str, wrapper: &str| text.strip_prefix(wrapper).and_then(|rest| rest.strip_suffix(')')).map(str::len);
+    // A loop: the name of a type from a server may be of any depth.
+    while let Some(length) = inside(bare, "Nullable(").or_else(|| inside(bare, "LowCardinality(")) {
+        let start = bare.len() - 1 - length;
+        bare = &bare[start..start + length];
     }
+    bare
 }
 
 /// Returns whether a value of one type becomes another value of a second type, depending on the zone of the server that

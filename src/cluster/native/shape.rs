@@ -1,6 +1,11 @@
 //! Where values of a type begin and end in a column of the Native format.
 
+use std::ops::RangeInclusive;
+
 use crate::sql::types::{is_too_deep, parts_of};
+
+/// No server has a wider FixedString. A value of one is held as a whole while it comes.
+const WIDEST: usize = 0xff_ffff;
 
 /// How the values of a column lie behind each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +35,9 @@ impl Shape {
         }
         let of = parts_of(type_name);
         let inner = || of.inner.iter().map(|inner| Self::of(inner)).collect::<Option<Vec<Self>>>();
+        let only = || inner().and_then(|inner| <[Self; 1]>::try_from(inner).ok()).map(|[inner]| inner);
+        // Elements without any bytes would be as many as a stream says.
+        let elements = |counts: RangeInclusive<usize>| inner().filter(|inner| counts.contains(&inner.len()));
         let array = |shape| Some(Self::Array(Box::new(shape)));
         let fixed = |width| Some(Self::Fixed(width));
         match of.name {
@@ -42,17 +50,17 @@ impl Shape {
             "Int128" | "UInt128" | "UUID" | "IPv6" | "Decimal128" => fixed(16),
             "Int256" | "UInt256" | "Decimal256" => fixed(32),
             "Decimal" => fixed(decimal_width(number_in(type_name)?)?),
-            "FixedString" => fixed(number_in(type_name)?).filter(|shape| *shape != Self::Fixed(0)),
+            "FixedString" => fixed(number_in(type_name).filter(|width| (1..=WIDEST).contains(width))?),
             "String" => Some(Self::Text),
-            "Nullable" => Some(Self::Nullable(Box::new(inner()?.pop()?))),
-            "SimpleAggregateFunction" => inner()?.pop(),
-            "LowCardinality" => match inner()?.pop()? {
+            "Nullable" => Some(Self::Nullable(Box::new(only()?))),
+            "SimpleAggregateFunction" => only(),
+            "LowCardinality" => match only()? {
                 Self::Nullable(keys) => Self::dictionary(*keys),
                 keys => Self::dictionary(keys),
             },
-            "Array" => array(inner()?.pop()?),
-            "Map" => array(Self::Tuple(inner()?)),
-            "Nested" => array(Self::Tuple(inner()?)),
+            "Array" => array(only()?),
+            "Map" => array(Self::Tuple(elements(2..=2)?)),
+            "Nested" => array(Self::Tuple(elements(1..=usize::MAX)?)),
             // An empty tuple is written as one byte (25.8).
             "Tuple" => inner().map(|inner| if inner.is_empty() { Self::Fixed(1) } else { Self::Tuple(inner) }),
             "Point" => Self::of("Tuple(Float64, Float64)"),
@@ -187,6 +195,16 @@ mod tests {
             "TypeOfTomorrow",
             "Decimal(77, 1)",
             "FixedString(0)",
+            "FixedString(16777216)",
+            "FixedString(18446744073709551615)",
+            // Elements that take no bytes would be as many as a stream says, and others cannot be.
+            "Map()",
+            "Map(String)",
+            "Nested()",
+            "Array(Map(",
+            "Array()",
+            "Array(UInt8, String)",
+            "Nullable(UInt8, UInt8)",
         ] {
             assert_eq!(Shape::of(type_name), None, "{type_name}");
             assert!(!is_dealable(type_name), "{type_name}");
