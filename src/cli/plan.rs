@@ -48,9 +48,7 @@ pub(super) fn agreed(path: &Path, task: Option<&Task>) -> Result<Document, Failu
     if document.schema != Document::SCHEMA {
         return Err(wrong(format!("it was written by another version of this program (schema {})", document.schema)));
     }
-    for planned in &document.tables {
-        planned.plan.check().map_err(|error| wrong(format!("table {}: {error}", planned.plan.name)))?;
-    }
+    document.check().map_err(&wrong)?;
     if let Some(task) = task {
         fit(document.tables.iter().map(|planned| &planned.plan), task).map_err(&wrong)?;
     }

@@ -8,8 +8,8 @@ use std::ops::Range;
 
 use thiserror::Error;
 
-use super::{BatchPlan, MOST_PARTITIONS, PiecePlan, TablePlan};
-use crate::sql::{Expression, Slice};
+use super::{BatchPlan, Document, MOST_PARTITIONS, PartitionPlan, PiecePlan, TablePlan};
+use crate::sql::{Expression, KeyElement, Slice};
 
 /// What contradicts what in a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -20,6 +20,19 @@ type Checked = Result<(), Contradiction>;
 
 fn require(holds: bool, says: impl FnOnce() -> String) -> Checked {
     if holds { Ok(()) } else { Err(Contradiction(says())) }
+}
+
+impl Document {
+    /// Checks the plan of each table, and that the numbers of all tables can be added.
+    ///
+    /// # Errors
+    /// The first contradiction, as a line.
+    pub fn check(&self) -> Result<(), String> {
+        for planned in &self.tables {
+            planned.plan.check().map_err(|error| format!("table {}: {error}", planned.plan.name))?;
+        }
+        countable(self.tables.iter().flat_map(|planned| &planned.plan.partitions)).map_err(|error| error.to_string())
+    }
 }
 
 impl TablePlan {
@@ -98,6 +111,12 @@ impl TablePlan {
     }
 
     fn check_partitions(&self) -> Checked {
+        let damaged = |element: &&KeyElement| {
+            Expression::parse(&element.expression).is_err() || Expression::parse(&element.type_name).is_err()
+        };
+        require(!self.key.iter().any(|element| damaged(&element)), || {
+            "the partition key has an element that is no expression, or no type".into()
+        })?;
         let mut values = HashSet::new();
         for partition in &self.partitions {
             let (elements, key) = (partition.value.0.len(), self.key.len());
@@ -106,9 +125,7 @@ impl TablePlan {
             })?;
             require(values.insert(&partition.value), || format!("partition {} is there twice", partition.name))?;
         }
-        let sum = |of: fn(&super::PartitionPlan) -> u64| self.partitions.iter().map(of).try_fold(0, u64::checked_add);
-        let fits = sum(|partition| partition.rows).is_some() && sum(|partition| partition.bytes).is_some();
-        require(fits, || "its partitions have more rows or bytes than can be counted".into())
+        countable(self.partitions.iter())
     }
 
     fn check_batch(&self, index: usize, batch: &BatchPlan) -> Checked {
@@ -157,6 +174,12 @@ impl TablePlan {
             }),
         }
     }
+}
+
+fn countable<'p>(partitions: impl Iterator<Item = &'p PartitionPlan> + Clone) -> Checked {
+    let sum = |of: fn(&PartitionPlan) -> u64| partitions.clone().map(of).try_fold(0, u64::checked_add);
+    let fits = sum(|partition| partition.rows).is_some() && sum(|partition| partition.bytes).is_some();
+    require(fits, || "its partitions have more rows or bytes than can be counted".into())
 }
 
 /// Checks that ranges follow each other without a gap, from 0 to a number.

@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::model::PartitionId;
 
@@ -27,7 +28,7 @@ pub struct TaskRecord {
     pub finished: bool,
     /// How often the task was begun anew after it was finished, to copy what has changed since (`run --incremental`). Each
     /// pass has an identity of its own, as if the task had been made anew: what is late of an earlier one can touch nothing.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, deserialize_with = "count", skip_serializing_if = "is_default")]
     pub pass: u32,
     /// Whether this pass drops on the target what an earlier one has copied and the source does not have any more.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -57,19 +58,19 @@ impl TaskRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct PieceRecord {
     /// The last attempt given out; 0 when there was none.
-    #[serde(rename = "a", default, skip_serializing_if = "is_default")]
+    #[serde(rename = "a", default, deserialize_with = "count", skip_serializing_if = "is_default")]
     pub attempt: u32,
     /// Attempts that failed since the last fresh start.
-    #[serde(rename = "f", default, skip_serializing_if = "is_default")]
+    #[serde(rename = "f", default, deserialize_with = "count", skip_serializing_if = "is_default")]
     pub failures: u32,
     /// Fresh starts after all tries failed.
-    #[serde(rename = "o", default, skip_serializing_if = "is_default")]
+    #[serde(rename = "o", default, deserialize_with = "count", skip_serializing_if = "is_default")]
     pub rounds: u32,
     /// The generation of the batch's target nodes that the last attempt was for: what was copied for an older one is void.
-    #[serde(rename = "v", default, skip_serializing_if = "is_default")]
+    #[serde(rename = "v", default, deserialize_with = "count", skip_serializing_if = "is_default")]
     pub generation: u32,
     /// How often attempts ran out of memory: the next one moves fewer rows at once.
-    #[serde(rename = "m", default, skip_serializing_if = "is_default")]
+    #[serde(rename = "m", default, deserialize_with = "count", skip_serializing_if = "is_default")]
     pub narrow: u32,
     /// Source nodes on which attempts may have made tables, to clone parts: what is left there must be removed in the end.
     #[serde(rename = "u", default, skip_serializing_if = "is_default")]
@@ -148,16 +149,16 @@ pub struct BatchRecord {
     #[serde(default, skip_serializing_if = "is_default")]
     pub former: Vec<String>,
     /// How often other nodes had to be chosen.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, deserialize_with = "count", skip_serializing_if = "is_default")]
     pub generation: u32,
     /// The last attempt at publishing given out; 0 when there was none.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, deserialize_with = "count", skip_serializing_if = "is_default")]
     pub publication: u32,
     /// Attempts at publishing that failed since the last fresh start.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, deserialize_with = "count", skip_serializing_if = "is_default")]
     pub failures: u32,
     /// Fresh starts after all tries failed.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, deserialize_with = "count", skip_serializing_if = "is_default")]
     pub rounds: u32,
     /// Why the last attempt at publishing that failed did.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -383,6 +384,18 @@ fn shortened(error: &str) -> String {
         text.push('…');
     }
     text
+}
+
+/// A task has no more passes, and nothing in it more attempts, failures or generations. They are counted up, and a number must never come
+/// a second time.
+const MOST_COUNTED: u32 = 1 << 30;
+
+fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let count = u32::deserialize(deserializer)?;
+    match count {
+        0..=MOST_COUNTED => Ok(count),
+        _ => Err(D::Error::custom(format_args!("{count} is more than can be counted"))),
+    }
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -30,6 +30,9 @@ pub enum Misfit {
     /// The numbers contradict each other, or are too large for any table.
     #[error("its numbers of rows contradict each other")]
     Rows,
+    /// A time or a duration that no clock tells.
+    #[error("its times are later than any clock tells")]
+    Time,
     /// Something was done by an attempt that was never given out.
     #[error("no attempt was made at what it says is done")]
     NoAttempt,
@@ -58,6 +61,7 @@ fn check_copied(copied: &Copied, extent: Extent) -> Result<(), Misfit> {
     if !copied.checksums.is_empty() {
         length("checksums", copied.checksums.len(), extent.partitions)?;
     }
+    times([copied.millis, copied.began, copied.verifying, copied.waiting])?;
     match (sum(&copied.selected), sum(&copied.staged)) {
         (Some(selected), Some(staged)) if selected == staged => Ok(()),
         _ => Err(Misfit::Rows),
@@ -76,6 +80,7 @@ impl BatchRecord {
             return Err(Misfit::NoAttempt);
         }
         length("partitions", published.partitions.len(), extent.partitions)?;
+        times([published.millis, published.began, published.verifying, published.gathering])?;
         let selected: Vec<u64> = published.partitions.iter().map(|result| result.selected).collect();
         let target: Vec<u64> = published.partitions.iter().map(|result| result.target).collect();
         if sum(&selected).is_none() || sum(&target).is_none() {
@@ -96,6 +101,11 @@ fn length(what: &'static str, found: usize, expected: usize) -> Result<(), Misfi
     if found == expected { Ok(()) } else { Err(Misfit::Length { what, found, expected }) }
 }
 
+/// Checks times and durations, in milliseconds: [`LATEST`] at the most.
+fn times(all: [u64; 4]) -> Result<(), Misfit> {
+    if all.iter().all(|time| *time <= LATEST) { Ok(()) } else { Err(Misfit::Time) }
+}
+
 /// The sum, as long as it is a number of rows that a table can have: [`MOST_ROWS`] at the most.
 fn sum(rows: &[u64]) -> Option<u64> {
     rows.iter().try_fold(0u64, |all, rows| all.checked_add(*rows)).filter(|rows| *rows <= MOST_ROWS)
@@ -103,6 +113,8 @@ fn sum(rows: &[u64]) -> Option<u64> {
 
 /// More rows than any table holds. Sums of so many over all pieces and batches of a task stay below 2^64.
 const MOST_ROWS: u64 = 1 << 44;
+/// The year 10,889, in milliseconds since 1970. Sums of times over all pieces stay below 2^64.
+const LATEST: u64 = 1 << 48;
 
 #[cfg(test)]
 mod tests {

@@ -78,3 +78,19 @@ fn what_was_recorded_without_times_is_read() {
 fn a_pending_piece_takes_few_bytes() {
     assert_eq!(serde_json::to_string(&PieceRecord::default()).unwrap(), r#"{"s":"p"}"#);
 }
+
+/// An attempt that is counted beyond the largest number would be given out twice.
+#[test]
+fn a_record_with_more_attempts_than_can_be_counted_is_refused() {
+    let piece =
+        |field: &str, count: u64| serde_json::from_str::<PieceRecord>(&format!(r#"{{"{field}":{count},"s":"p"}}"#));
+    for field in ["a", "f", "o", "v", "m"] {
+        assert!(piece(field, MOST_COUNTED.into()).is_ok());
+        let error = piece(field, u64::from(MOST_COUNTED) + 1).unwrap_err();
+        assert!(error.to_string().contains("more than can be counted"), "{error}");
+    }
+    for field in ["generation", "publication", "failures", "rounds"] {
+        let text = format!(r#"{{"nodes":[],"state":"copying","{field}":4294967295}}"#);
+        assert!(serde_json::from_str::<BatchRecord>(&text).is_err(), "{text}");
+    }
+}
