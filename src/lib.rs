@@ -13,12 +13,15 @@
 //! - [`report`]: what happened, for people.
 //! - [`web`]: the same while it happens, over HTTP: a page, JSON, metrics.
 //! - [`cli`]: arguments as typed → as meant.
+//! - [`fuzzed`]: the readers of what others wrote, for fuzzing.
 
 // What is printed goes through `cli::output`, where control characters end and errors begin.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod cli;
 pub mod cluster;
+#[doc(hidden)]
+pub mod fuzzed;
 pub mod keeper;
 pub mod model;
 pub mod plan;

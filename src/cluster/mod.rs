@@ -19,7 +19,7 @@ mod error;
 pub mod http;
 mod inspect;
 pub mod memory;
-mod native;
+pub(crate) mod native;
 mod probe;
 mod stall;
 mod throttle;

@@ -10,6 +10,7 @@ mod conversions;
 mod definition;
 mod engine;
 mod expression;
+pub(crate) mod fuzzed;
 mod grants;
 mod identity;
 mod inspection;

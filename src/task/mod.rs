@@ -21,6 +21,7 @@ mod clusters;
 mod configuration;
 mod elements;
 mod fault;
+pub(crate) mod fuzzed;
 mod inputs;
 mod keeper;
 mod partitions;

@@ -8,7 +8,7 @@ use std::io::Read;
 
 use ruzstd::decoding::StreamingDecoder;
 
-const CHECKSUM: usize = 16;
+pub(super) const CHECKSUM: usize = 16;
 const HEADER: usize = 9;
 /// How many bytes tell what a frame is.
 pub(super) const HEAD: usize = CHECKSUM + HEADER;
@@ -116,7 +116,7 @@ fn checked(frame: &[u8]) -> Result<(u8, usize, &[u8]), FrameError> {
 }
 
 /// Returns the checksum of what follows it in a frame: CityHash128 of version 1.0.2, its upper half first.
-fn checksum(bytes: &[u8]) -> [u8; CHECKSUM] {
+pub(super) fn checksum(bytes: &[u8]) -> [u8; CHECKSUM] {
     cityhash_rs::cityhash_102_128(bytes).rotate_right(64).to_le_bytes()
 }
 

@@ -9,6 +9,7 @@ mod dealt;
 mod facts;
 mod frame;
 mod frames;
+pub(crate) mod fuzzed;
 mod inspector;
 mod joined_questions;
 mod permits;

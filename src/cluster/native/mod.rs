@@ -8,6 +8,7 @@
 
 mod deal;
 mod dictionary;
+pub(crate) mod fuzzed;
 mod renumber;
 mod shape;
 mod values;

@@ -19,6 +19,7 @@
 //! A record that is long, such as the task's with thousands of tables, is compressed (see `packed.rs`).
 
 mod cleaning;
+pub(crate) mod fuzzed;
 mod order;
 mod packed;
 mod plans;

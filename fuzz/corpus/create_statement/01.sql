@@ -1,0 +1,1 @@
+CREATE TABLE d.t ( id UInt64,  n.x Array(UInt8),  n.y Array(String),  s String TTL d + 1) ENGINE = ReplicatedMergeTree('/p', '{replica}', d, (id), 8192)

@@ -1,0 +1,1 @@
+CREATE VIEW d.v (`id` UInt64) AS SELECT id FROM d.t WHERE id > 3

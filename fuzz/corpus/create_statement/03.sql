@@ -1,0 +1,1 @@
+CREATE MATERIALIZED VIEW d.m TO d.t (`id` UInt64) AS SELECT id FROM d.s

@@ -1,0 +1,1 @@
+CREATE TABLE d.t UUID '00000000-0000-0000-0000-000000000000' (`a` Nullable(String) DEFAULT NULL, `e` String EPHEMERAL, `x` Tuple(a UInt8, b Array(String)), CONSTRAINT k ASSUME a = 'b') ENGINE = ReplacingMergeTree(a) ORDER BY tuple() COMMENT 'c'

@@ -1,0 +1,1 @@
+CREATE TABLE d.t AS d.u ENGINE = Distributed(c, d, t, rand())

@@ -1,0 +1,1 @@
+CREATE TABLE d.m (`id` UInt64) ENGINE = Merge('d', '^t')

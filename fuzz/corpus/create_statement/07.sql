@@ -1,0 +1,1 @@
+CREATE TABLE d.t (`default` UInt8 DEFAULT 1, `comment` String COMMENT '', `codec` String CODEC(NONE), `ttl` Date TTL ttl + 1) ENGINE = Log

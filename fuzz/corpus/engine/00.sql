@@ -1,0 +1,1 @@
+MergeTree ORDER BY id

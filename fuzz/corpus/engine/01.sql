@@ -1,0 +1,1 @@
+ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/t', '{replica}') PARTITION BY toYYYYMM(d) ORDER BY (id, d) SETTINGS index_granularity = 8192, storage_policy = 'p';

@@ -1,0 +1,1 @@
+MergeTree(d, intHash32(id), (id, intHash32(id)), 8192)

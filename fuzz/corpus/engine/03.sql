@@ -1,0 +1,1 @@
+ReplicatedReplacingMergeTree('/p', 'r', version) PARTITION BY (a, b) PRIMARY KEY a ORDER BY (a, b DESC) SAMPLE BY b TTL d + INTERVAL 1 DAY DELETE WHERE a > 1, e TO DISK 'x' COMMENT 'it''s'

@@ -1,0 +1,1 @@
+Distributed(c, d, t, rand())

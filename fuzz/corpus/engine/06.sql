@@ -1,0 +1,1 @@
+SummingMergeTree((x, y)) ORDER BY comment

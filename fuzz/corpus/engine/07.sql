@@ -1,0 +1,2 @@
+CollapsingMergeTree(sign)
+  ORDER BY tuple() -- end

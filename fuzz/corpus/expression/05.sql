@@ -1,0 +1,1 @@
+CASE WHEN a > 1.5e-3 THEN 'b' ELSE "c" END

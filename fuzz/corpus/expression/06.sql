@@ -1,0 +1,1 @@
+dictGetOrDefault('d', 'x', toUInt64(id), {p: UInt8})

@@ -1,0 +1,1 @@
+toDate(t, 'Europe/Berlin') = today() # now

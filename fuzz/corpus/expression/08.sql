@@ -1,0 +1,1 @@
+(a, b DESC, lower(c) ASC)

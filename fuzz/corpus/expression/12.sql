@@ -1,0 +1,1 @@
+s LIKE '%\\%' AND NOT match(s, '^[a-z]$')
