@@ -45,6 +45,7 @@ mod dictionaries;
 mod documents;
 mod drill;
 mod ending;
+mod expressions;
 mod features;
 mod frozen;
 mod hidden_rows;
