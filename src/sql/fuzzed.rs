@@ -105,7 +105,8 @@ fn is_blank(mut text: &str) -> bool {
         let end = if text.is_empty() {
             return true;
         } else if text.starts_with("/*") {
-            text.find("*/").map(|at| at + 2)
+            // Not the star of the beginning: `/*/`.
+            text[2..].find("*/").map(|at| at + 4)
         } else if ["--", "//", "#!", "# "].iter().any(|start| text.starts_with(start)) {
             Some(text.find('\n').unwrap_or(text.len()))
         } else {
