@@ -114,9 +114,11 @@ impl<'a> Reader<'a> {
                 (self.text()? == column.as_bytes()).then_some(())?;
                 let type_name = self.text()?;
                 let shape = Shape::of(&String::from_utf8_lossy(type_name))?;
-                if count > 0 {
-                    self.bytes(8 * shape.dictionaries())?;
+                // A block without rows has no values, not even an empty dictionary.
+                if count == 0 {
+                    continue;
                 }
+                self.bytes(8 * shape.dictionaries())?;
                 for (row, value) in block.iter_mut().zip(self.values(&shape, count)?) {
                     row.values.push((type_name.to_vec(), value));
                 }
