@@ -341,7 +341,13 @@ pub trait Warehouse: Probe {
     }
     /// Running statements whose id starts with a prefix.
     async fn running(&self, node: &Node, prefix: &str) -> Result<Vec<Running>, Error>;
-    /// Ends running statements whose id starts with a prefix, without waiting for their end.
+    /// Whether statements run whose id starts with a prefix, or that such a statement of another server began here.
+    async fn is_at_work(&self, node: &Node, prefix: &str) -> Result<bool, Error> {
+        Ok(!self.running(node, prefix).await?.is_empty())
+    }
+
+    /// Ends running statements whose id starts with a prefix, and what they began on other servers where those are asked, without waiting for
+    /// their end.
     async fn kill(&self, node: &Node, prefix: &str) -> Result<(), Error>;
     /// Makes a database where there is none.
     async fn create_database(&self, node: &Node, database: &str, settings: &Settings) -> Result<(), Error>;

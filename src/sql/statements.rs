@@ -224,9 +224,19 @@ pub fn running(prefix: &str, events: EventColumns) -> String {
     )
 }
 
-/// Ends running statements whose id starts with a prefix; does not wait for them.
+/// Ends running statements whose id starts with a prefix, and those that such a statement of another server began; does not wait for them.
 pub fn kill(prefix: &str) -> String {
-    format!("KILL QUERY WHERE startsWith(query_id, {}) ASYNC", literal(prefix))
+    format!("KILL QUERY WHERE {} ASYNC", begun_by(prefix))
+}
+
+/// How many statements run whose id starts with a prefix, or that such a statement of another server began.
+pub fn at_work(prefix: &str) -> String {
+    format!("SELECT count() FROM system.processes WHERE {}", begun_by(prefix))
+}
+
+fn begun_by(prefix: &str) -> String {
+    let prefix = literal(prefix);
+    format!("(startsWith(query_id, {prefix}) OR startsWith(initial_query_id, {prefix}))")
 }
 
 /// Makes a database where there is none.

@@ -55,6 +55,7 @@ mod init;
 mod keeper;
 mod local;
 mod logging;
+mod lying;
 mod many;
 mod matrix;
 mod merging;

@@ -13,6 +13,8 @@ use super::tls;
 /// A shorter password is not looked for: its letters stand in any text.
 const SHORTEST: usize = 3;
 const HIDDEN: &str = "[hidden]";
+/// What gateways answer for a server that does not answer them.
+const GATEWAY: [&str; 3] = ["502 Bad Gateway", "503 Service Unavailable", "504 Gateway Time"];
 
 /// Reads errors, and knows what must not be repeated from them: the passwords of all nodes that were asked for anything.
 /// A statement holds no others.
@@ -36,7 +38,13 @@ impl Answers {
     pub(super) fn translated(&self, node: &Node, doing: &str, error: clickhouse::error::Error) -> Error {
         use clickhouse::error::Error as E;
         let kind = match error {
-            E::BadResponse(text) => self.server_error(&text),
+            E::BadResponse(text) => match self.server_error(&text) {
+                // A balancer has lost its server: the statement may go on there, and the next request may get through.
+                Kind::Answer(line) if GATEWAY.iter().any(|status| text.contains(status)) => {
+                    Kind::Network(format!("a gateway answered for the server: {line}"))
+                }
+                kind => kind,
+            },
             E::Network(cause) => match tls::trouble(cause.as_ref()) {
                 Some(why) => Kind::Tls(why),
                 None => Kind::Network(self.without_secrets(&deepest(cause.as_ref()))),
@@ -196,6 +204,25 @@ mod tests {
             );
         }
         assert!(matches!(Answers::default().server_error("<html>proxy</html>"), Kind::Answer(_)));
+    }
+
+    #[test]
+    fn a_gateway_that_has_lost_its_server_is_no_answer_of_the_server() {
+        let of = |text: &str| {
+            let error = clickhouse::error::Error::BadResponse(text.to_owned());
+            Answers::default().translated(&Node::new("h"), "cannot", error)
+        };
+        for text in [
+            "<html>\n<h1>502 Bad Gateway</h1>",
+            "503 Service Unavailable",
+            "504 Gateway Time-out",
+            "504 Gateway Timeout",
+        ] {
+            assert!(matches!(of(text).kind, Kind::Network(line) if line.contains("a gateway answered")), "{text}");
+        }
+        assert!(matches!(of("<html>404 Not Found</html>").kind, Kind::Answer(_)));
+        let own = "Code: 60. DB::Exception: Table d.`502 Bad Gateway` does not exist.";
+        assert!(matches!(of(own).kind, Kind::Server { code: 60, .. }));
     }
 
     #[test]

@@ -371,6 +371,11 @@ impl Warehouse for HttpWarehouse {
         Ok(rows.into_iter().map(running).collect())
     }
 
+    async fn is_at_work(&self, node: &Node, prefix: &str) -> Result<bool, Error> {
+        let counts: Vec<u64> = self.rows(node, "cannot list running statements", &sql::at_work(prefix), QUICK).await?;
+        Ok(counts.into_iter().sum::<u64>() > 0)
+    }
+
     async fn kill(&self, node: &Node, prefix: &str) -> Result<(), Error> {
         let none = Settings::new();
         self.execute(node, "cannot end a statement", &sql::kill(prefix), &none, Bound::Within(QUICK)).await

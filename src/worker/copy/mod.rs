@@ -131,7 +131,17 @@ impl Attempt<'_> {
                 }
             };
             let settings = self.site.target_settings(node).await.unwrap_or_default();
-            for name in left.into_iter().filter(|name| self.is_earlier(name)) {
+            for (attempt, name) in left.into_iter().filter_map(|name| Some((self.earlier(&name)?, name))) {
+                // To drop a table that a statement writes to, a server waits for that; an old one answers nothing about the database meanwhile.
+                let statements = self.site.id.attempt_queries(self.piece, attempt);
+                if warehouse.is_at_work(node, &statements).await.unwrap_or(true) {
+                    tracing::warn!(
+                        node = node.address(),
+                        "{node}: a statement of attempt {attempt} still runs there: {} stays until the task ends",
+                        beside.beside(&name)
+                    );
+                    continue;
+                }
                 if let Err(error) = warehouse.drop_table(node, &beside.beside(name), &settings).await {
                     tracing::warn!(node = error.node, "{error}; it stays until the task ends");
                 }
@@ -139,12 +149,14 @@ impl Attempt<'_> {
         }
     }
 
-    /// Whether a table is one of an earlier attempt. A later one may be there when this worker stood still for a while.
-    fn is_earlier(&self, name: &str) -> bool {
-        let rest = name.strip_prefix(&self.site.id.batch_tables(self.batch_ref()));
-        match rest.and_then(BatchTable::parse) {
-            Some(BatchTable::Staging { attempt, .. } | BatchTable::Parts { attempt, .. }) => attempt < self.number,
-            Some(BatchTable::Assembly { .. }) | None => false,
+    /// Returns the number of the earlier attempt that a table is of. A later one may be there when this worker stood still for a while.
+    fn earlier(&self, name: &str) -> Option<u32> {
+        let rest = name.strip_prefix(&self.site.id.batch_tables(self.batch_ref()))?;
+        match BatchTable::parse(rest)? {
+            BatchTable::Staging { attempt, .. } | BatchTable::Parts { attempt, .. } => {
+                Some(attempt).filter(|attempt| *attempt < self.number)
+            }
+            BatchTable::Assembly { .. } => None,
         }
     }
 

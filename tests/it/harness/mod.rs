@@ -3,6 +3,7 @@
 mod browser;
 mod checks;
 mod http;
+mod proxy;
 mod task;
 mod worker;
 
@@ -19,6 +20,7 @@ use tempfile::TempDir;
 pub use browser::Browser;
 pub use checks::{Digest, quote, tick};
 pub use http::{ask, stream};
+pub use proxy::{Harm, Proxy, Rule};
 pub use task::{Table, Task};
 pub use worker::{Ended, Launch, SCREEN, Worker};
 

@@ -24,12 +24,15 @@ pub struct Task {
     pub tables: Vec<Table>,
     /// Elements beside `<tables>`, as XML.
     pub more: String,
+    /// Elements of replicas, by host, as XML: ports of a [`Proxy`](super::Proxy).
+    pub ports: Vec<(String, String)>,
 }
 
 impl Task {
     pub fn new(path: String, source: Cluster, target: Cluster) -> Task {
         let (targets, tables, more) = (Vec::new(), Vec::new(), String::new());
-        Task { path, source, target, targets, source_account: None, target_account: None, tables, more }
+        let (source_account, target_account, ports) = (None, None, Vec::new());
+        Task { path, source, target, targets, source_account, target_account, tables, more, ports }
     }
 
     /// Another task, at a path below the scene's.
@@ -65,9 +68,9 @@ impl Task {
 
     pub fn xml(&self) -> String {
         let mut xml = String::from("<clickhouse>\n<remote_servers>\n");
-        cluster_xml(&mut xml, &self.source, self.source_account.as_ref());
+        cluster_xml(&mut xml, &self.source, self.source_account.as_ref(), &self.ports);
         for cluster in std::iter::once(&self.target).chain(&self.targets) {
-            cluster_xml(&mut xml, cluster, self.target_account.as_ref());
+            cluster_xml(&mut xml, cluster, self.target_account.as_ref(), &self.ports);
         }
         write!(xml, "</remote_servers>\n{}\n<tables>\n", self.more).unwrap();
         for table in &self.tables {
@@ -78,7 +81,7 @@ impl Task {
     }
 }
 
-fn cluster_xml(xml: &mut String, cluster: &Cluster, account: Option<&(String, String)>) {
+fn cluster_xml(xml: &mut String, cluster: &Cluster, account: Option<&(String, String)>, ports: &[(String, String)]) {
     let account = account.map(|(user, password)| {
         format!("<user>{}</user><password>{}</password>", escape(user.as_str()), escape(password.as_str()))
     });
@@ -89,7 +92,8 @@ fn cluster_xml(xml: &mut String, cluster: &Cluster, account: Option<&(String, St
         write!(xml, "  <shard><weight>{}</weight>", shard.weight).unwrap();
         write!(xml, "<internal_replication>{replication}</internal_replication>").unwrap();
         for host in &shard.replicas {
-            write!(xml, "<replica><host>{host}</host>{account}</replica>").unwrap();
+            let ports = ports.iter().find(|(of, _)| of == host).map_or("", |(_, ports)| ports.as_str());
+            write!(xml, "<replica><host>{host}</host>{ports}{account}</replica>").unwrap();
         }
         xml.push_str("</shard>\n");
     }
