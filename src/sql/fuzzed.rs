@@ -104,9 +104,9 @@ fn is_blank(mut text: &str) -> bool {
         text = text.trim_start();
         let end = if text.is_empty() {
             return true;
-        } else if text.starts_with("/*") {
+        } else if let Some(inside) = text.strip_prefix("/*") {
             // Not the star of the beginning: `/*/`.
-            text[2..].find("*/").map(|at| at + 4)
+            inside.find("*/").map(|at| at + 4)
         } else if ["--", "//", "#!", "# "].iter().any(|start| text.starts_with(start)) {
             Some(text.find('\n').unwrap_or(text.len()))
         } else {

@@ -85,7 +85,11 @@ fn board(data: &[u8]) {
         && pieces.iter().zip(&plan.pieces).all(|(record, piece)| record.check(extent(piece.batch)).is_ok())
         && batches.len() == plan.batches.len()
         && batches.iter().enumerate().all(|(batch, record)| record.check(extent(batch)).is_ok());
-    if !fits {
+    // Such records are refused when they are read.
+    let is_newer = |(piece, record): (usize, &PieceRecord)| {
+        batches.get(plan.pieces[piece].batch).is_some_and(|batch| record.generation > batch.generation)
+    };
+    if !fits || pieces.iter().enumerate().any(is_newer) {
         return;
     }
     let pieces_of: Vec<_> = plan.batches.iter().map(|batch| batch.pieces.clone()).collect();

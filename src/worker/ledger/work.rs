@@ -109,6 +109,20 @@ impl Cache {
         })
     }
 
+    /// Checks that no piece of a group is of target nodes that its batch does not have yet. Batches are read after their pieces: such a
+    /// batch would be looked at for ever.
+    fn check_generations(&self, of: GroupRef, records: &[PieceRecord]) -> Result<(), String> {
+        let board = &self.boards[of.table];
+        let pieces = self.layout[of.table][of.group].clone();
+        let newer = |(piece, record): &(usize, &PieceRecord)| {
+            board.batches.get(board.batch_of[*piece]).is_some_and(|batch| record.generation > batch.generation)
+        };
+        match pieces.zip(records).find(newer) {
+            Some((piece, _)) => Err(format!("piece {piece} is of newer target nodes than its batch")),
+            None => Ok(()),
+        }
+    }
+
     /// Checks the record of a batch against the plan.
     fn check_batch(&self, of: BatchRef, record: &BatchRecord) -> Result<(), String> {
         record.check(self.extents[of.table][of.batch]).map_err(|why| why.to_string())
@@ -220,7 +234,9 @@ impl Ledger {
         }
         for (group, records) in groups.iter().zip(records) {
             let path = || self.group_path(group.table, group.group);
-            cache.check_group(*group, &records.value).map_err(|why| LedgerError::Damaged { path: path(), why })?;
+            let fits = cache.check_group(*group, &records.value);
+            fits.and_then(|()| cache.check_generations(*group, &records.value))
+                .map_err(|why| LedgerError::Damaged { path: path(), why })?;
             cache.put_group(*group, records);
         }
         Ok(())
