@@ -53,47 +53,47 @@ struct Line {
 /// What is to be done, with the flags that belong to it.
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// Write a commented task file from what live servers say
+    /// Write a first task file from live servers
     #[command(infer_long_args = true, after_help = help::INIT)]
     Init(InitFlags),
-    /// Connect everywhere, create nothing, and say all that would keep the task from being copied
+    /// Check everything that a run needs; create nothing
     #[command(infer_long_args = true, after_help = help::CHECK)]
     Check(CheckFlags),
-    /// Show what a run would do: tables to be made, partitions, pieces, how rows travel and why
+    /// Show what a run would do: new tables, partitions, pieces, transfers
     #[command(infer_long_args = true, after_help = help::PLAN)]
     Plan(PlanFlags),
-    /// Compare what a task has copied with its source, at any later time
+    /// Compare the target with the source
     #[command(infer_long_args = true, after_help = help::VERIFY)]
     Verify(VerifyFlags),
-    /// Copy what the task says; meant when no verb is given
+    /// Copy the tables of a task (the default verb)
     // Old pages of the original's documentation show `clickhouse-copier copier --daemon …`.
     #[command(alias = "copier", infer_long_args = true, after_help = help::RUN)]
     Run(Flags),
-    /// Show how far a task is, who does what, what waits and what failed
+    /// Show progress, workers, what waits and what failed
     #[command(infer_long_args = true, after_help = help::STATUS)]
     Status(LookFlags),
-    /// Show a task as a page in a browser while it is copied, and as metrics for Prometheus
+    /// Serve a page and Prometheus metrics about a task
     #[command(infer_long_args = true, after_help = help::DASHBOARD)]
     Dashboard(DashboardFlags),
-    /// Let no worker begin anything more, until the task is resumed
+    /// Pause: workers start no new work until `resume`
     #[command(infer_long_args = true, after_help = help::PAUSE)]
     Pause(PauseFlags),
-    /// Let the workers of a paused task go on
+    /// Resume a paused task
     #[command(infer_long_args = true, after_help = help::RESUME)]
     Resume(OrderFlags),
-    /// Give a task up: its workers end, and what it staged is removed. What it published stays
+    /// Cancel a task: stop its workers and remove its staging tables; published rows stay
     #[command(infer_long_args = true, after_help = help::CANCEL)]
     Cancel(OrderFlags),
-    /// List what a dead task left on the servers, and remove it when told so
+    /// List the tables and statements that a dead task left; remove them with --remove
     #[command(infer_long_args = true, after_help = help::CLEANUP)]
     Cleanup(CleanupFlags),
-    /// Write the task that restores what a task has copied
+    /// Write the task that copies everything back
     #[command(infer_long_args = true, after_help = help::REVERSE)]
     Reverse(ReverseFlags),
-    /// Print what a shell needs to complete this program's words
+    /// Generate shell completions
     #[command(after_help = help::COMPLETIONS)]
     Completions {
-        /// Which shell
+        /// The shell
         shell: clap_complete::Shell,
     },
     /// Print the manual page
@@ -104,35 +104,35 @@ pub(super) enum Verb {
 /// Which task: the same for every verb.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Address {
-    /// How to reach ZooKeeper: an XML file with a section zookeeper. Without it all workers are on this machine
+    /// XML file with a section zookeeper. Without it, all workers run on this machine
     #[arg(short = 'C', long = "config-file", visible_alias = "config", value_name = "FILE")]
     pub(in crate::cli) config_file: Option<PathBuf>,
 
-    /// Without ZooKeeper: the folder that the workers share, on a local disk [default: clickhouse-copier-state beside the
+    /// Without ZooKeeper: folder on a local disk that the workers share [default: clickhouse-copier-state beside the
     /// task file]
     #[arg(long, value_name = "DIR", conflicts_with = "config_file")]
     pub(in crate::cli) state_dir: Option<PathBuf>,
 
-    /// The node where the task lives, as in /clickhouse/copytasks/task1 [default without ZooKeeper: called like the task
+    /// Node of the task in ZooKeeper, such as /clickhouse/copytasks/task1 [default without ZooKeeper: named after the task
     /// file, /task for task.xml]
     #[arg(long, value_name = "PATH")]
     pub(in crate::cli) task_path: Option<String>,
 
-    /// The most statements that this process has on a server at a time
+    /// Most statements of this process on a server at a time
     #[arg(long, value_name = "N", default_value_t = USUAL_STATEMENTS, allow_negative_numbers = true,
           value_parser = clap::value_parser!(u16).range(i64::from(FEWEST_STATEMENTS)..=i64::from(MOST_STATEMENTS)))]
     pub(in crate::cli) max_statements_per_server: u16,
 
-    /// An environment variable that a description from the coordinator may refer to by from_env. Needed by a worker that
-    /// is started without the task's own file
+    /// Environment variable that a description from ZooKeeper may use by from_env; needed where the command has no
+    /// --task-file. May be repeated
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(in crate::cli) allow_env: Vec<String>,
 
-    /// A folder whose files a description from the coordinator may refer to, as by password_file
+    /// Folder whose files a description from ZooKeeper may use, as by password_file. May be repeated
     #[arg(long, value_name = "DIR")]
     pub(in crate::cli) secrets_dir: Vec<PathBuf>,
 
-    /// Seconds after which a transfer, a count or another long statement is given up that moves nothing: no row, no byte
+    /// Seconds without progress after which a transfer, a count or another long statement is ended and tried again
     #[arg(long, value_name = "SECONDS", default_value_t = STALL_SECONDS, allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..=604_800))]
     pub(in crate::cli) stall_timeout: u32,

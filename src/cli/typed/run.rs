@@ -15,108 +15,108 @@ pub(in crate::cli) struct Flags {
     #[command(flatten)]
     pub(in crate::cli) address: Address,
 
-    /// The task; one that is at the path already is gone on with, and must be the same
+    /// Task file. An existing task at this path is resumed and must match it
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) task_file: Option<PathBuf>,
 
-    /// Store the task file in the place of the one that is there: for settings and limits of a task that runs
+    /// Replace the stored description by the task file: to change settings and limits of a running task
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
           hide_default_value = true, value_parser = boolean)]
     pub(in crate::cli) task_upload_force: bool,
 
-    /// Where the launch puts the folder with its logs [default: the current directory]
+    /// Folder for the log folders [default: the current directory]
     #[arg(long, value_name = "DIR")]
     pub(in crate::cli) base_dir: Option<PathBuf>,
 
-    /// Go on in the background once work has begun; what fails before that is reported here
+    /// Run in the background once work has begun; errors before that are reported here
     #[arg(long)]
     pub(in crate::cli) daemon: bool,
 
-    /// The file mode mask of the background process, octal, as in 027
+    /// Umask of the background process, octal, such as 027
     #[arg(long, value_name = "MASK", value_parser = octal_mask)]
     pub(in crate::cli) umask: Option<u32>,
 
-    /// Write the process id to this file, and remove it at the end
+    /// Write the process id to this file; it is removed at the end
     #[arg(short = 'P', long, visible_alias = "pidfile", value_name = "FILE")]
     pub(in crate::cli) pid_file: Option<PathBuf>,
 
-    /// How much is logged: none, fatal, critical, error, warning, notice, information, debug, trace or test
+    /// Log level: none, fatal, critical, error, warning, notice, information, debug, trace or test
     #[arg(long, value_name = "LEVEL", default_value = "debug", value_parser = Level::named)]
     pub(in crate::cli) log_level: Level,
 
-    /// The form of a log line
+    /// Format of log lines
     #[arg(long, value_name = "FORM", default_value = "text")]
     pub(in crate::cli) log_format: LogFormat,
 
-    /// The form of the report that a run ends with on standard output
+    /// Format of the final report on standard output
     #[arg(long, value_name = "FORM", default_value = "text")]
     pub(in crate::cli) format: LogFormat,
 
-    /// How progress is shown: auto is bars where standard error is a terminal (and log lines are text), else lines
+    /// How to show progress: auto means bars on a terminal (with text logs), else lines
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub(in crate::cli) progress: ProgressWish,
 
-    /// Seconds between two lines of progress; there is none when nothing has changed
+    /// Seconds between two progress lines; no line when nothing has changed
     #[arg(long, value_name = "SECONDS", default_value_t = 30, allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub(in crate::cli) progress_every: u32,
 
-    /// At the end, however it comes, write the report to this file: as a page (.html), JSON (.json), Markdown (.md) or text;
-    /// may be repeated
+    /// Write the final report to this file, however the run ends: .html, .json, .md, or text.
+    /// May be repeated
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) report: Vec<PathBuf>,
 
-    /// When the task is finished run this by sh, with the report as JSON on its standard input; of several workers the one that
-    /// finished the task does
+    /// Shell command to run when the task is finished; it gets the report as JSON on standard input. Of several workers, the
+    /// one that finished the task runs it
     #[arg(long, value_name = "COMMAND")]
     pub(in crate::cli) on_finish: Option<String>,
 
-    /// When this launch ends with another exit code than 0 run this by sh, in the same way
+    /// Shell command to run when this process ends with an exit code other than 0; it gets the same
     #[arg(long, value_name = "COMMAND")]
     pub(in crate::cli) on_failure: Option<String>,
 
-    /// Serve this worker's metrics for Prometheus here, at /metrics
+    /// Serve this worker's Prometheus metrics at this address, path /metrics
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = listen)]
     pub(in crate::cli) metrics_listen: Option<SocketAddr>,
 
-    /// The environment variable with the token that opens them; needed where other machines can reach the address
+    /// Environment variable with the access token; needed where other machines can reach the address
     #[arg(long, value_name = "VARIABLE", requires = "metrics_listen", conflicts_with = "metrics_token_file")]
     pub(in crate::cli) metrics_token_env: Option<String>,
 
-    /// The file with that token
+    /// File with the access token
     #[arg(long, value_name = "FILE", requires = "metrics_listen")]
     pub(in crate::cli) metrics_token_file: Option<PathBuf>,
 
-    /// Log to this file instead of log.log in the launch's folder
+    /// Log to this file instead of log.log in the log folder
     #[arg(short = 'L', long, value_name = "FILE")]
     pub(in crate::cli) log_file: Option<PathBuf>,
 
-    /// Log warnings and errors to this file instead of log.err.log in the launch's folder
+    /// Log warnings and errors to this file instead of log.err.log in the log folder
     #[arg(short = 'E', long, value_name = "FILE")]
     pub(in crate::cli) errorlog_file: Option<PathBuf>,
 
-    /// Do exactly what this plan says, as the verb plan wrote it, or refuse; for a task that is not planned yet
+    /// Do exactly what this plan says (a file of the verb plan), or refuse; for a task that is not planned yet
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) plan: Option<PathBuf>,
 
-    /// When the task is finished already, begin it anew: copy the partitions that are new at the source or have changed since, in the
-    /// place of what was copied of them, and leave all others alone
+    /// If the task is finished: copy the partitions that are new or have changed since, in the
+    /// place of what was copied of them
     #[arg(long, conflicts_with_all = ["plan", "safe_mode", "status"])]
     pub(in crate::cli) incremental: bool,
 
-    /// Drop on the target the partitions that were copied before and that the source does not have any more
+    /// Drop copied partitions on the target that the source does not have any more
     #[arg(long, requires = "incremental")]
     pub(in crate::cli) drop_vanished: bool,
 
-    /// Never drop a partition, even if an earlier attempt left it half done
+    /// Never drop a partition, even one that an earlier attempt left incomplete
     #[arg(long)]
     pub(in crate::cli) safe_mode: bool,
 
-    /// Print how far the task has come, and copy nothing
+    /// Print the progress as the original did, and copy nothing
     #[arg(long)]
     pub(in crate::cli) status: bool,
 
-    /// How many pieces this worker copies at a time: a number, or auto: as many as make it faster
+    /// Pieces that this worker copies at a time: a number, or auto (as many as make it faster)
     #[arg(long, value_name = "N|auto", default_value = "auto", allow_negative_numbers = true, value_parser = jobs)]
     pub(in crate::cli) jobs: Jobs,
 
@@ -150,7 +150,7 @@ pub(in crate::cli) struct Flags {
           value_parser = probability)]
     pub(in crate::cli) move_fault_probability: f64,
 
-    /// Accepted for the original's sake and no longer needed: rows are read once either way
+    /// Accepted for compatibility; has no effect
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
           hide_default_value = true, value_parser = boolean)]
     pub(in crate::cli) experimental_use_sample_offset: bool,

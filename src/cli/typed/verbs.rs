@@ -16,11 +16,11 @@ pub(in crate::cli) struct LookFlags {
     #[command(flatten)]
     pub(in crate::cli) command: CommandFlags,
 
-    /// For people or for programs
+    /// Output format
     #[arg(long, value_name = "FORM", default_value = "text")]
     pub(in crate::cli) format: LogFormat,
 
-    /// Look again and again, so many seconds apart, until the task ends
+    /// Repeat every so many seconds until the task ends
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "2",
           value_parser = clap::value_parser!(u16).range(1..))]
     pub(in crate::cli) watch: Option<u16>,
@@ -32,11 +32,11 @@ pub(in crate::cli) struct PlanFlags {
     #[command(flatten)]
     pub(in crate::cli) command: CommandFlags,
 
-    /// For people or for programs
+    /// Output format
     #[arg(long, value_name = "FORM", default_value = "text")]
     pub(in crate::cli) format: LogFormat,
 
-    /// Keep the plan in a file that run --plan takes; a file that is there is not overwritten
+    /// Write the plan to this file, for run --plan; an existing file is not overwritten
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) output: Option<PathBuf>,
 }
@@ -47,7 +47,7 @@ pub(in crate::cli) struct OrderFlags {
     #[command(flatten)]
     pub(in crate::cli) command: CommandFlags,
 
-    /// For people or for programs
+    /// Output format
     #[arg(long, value_name = "FORM", default_value = "text")]
     pub(in crate::cli) format: LogFormat,
 }
@@ -58,15 +58,15 @@ pub(in crate::cli) struct CommandFlags {
     #[command(flatten)]
     pub(in crate::cli) address: Address,
 
-    /// The task's file: says where the state is without ZooKeeper
+    /// Task file: without ZooKeeper it tells where the state is
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) task_file: Option<PathBuf>,
 
-    /// How much is said on standard error, as with run
+    /// Log level on standard error, as with run
     #[arg(long, value_name = "LEVEL", default_value = "warning", value_parser = Level::named)]
     pub(in crate::cli) log_level: Level,
 
-    /// The form of a log line
+    /// Format of log lines
     #[arg(long, value_name = "FORM", default_value = "text")]
     pub(in crate::cli) log_format: LogFormat,
 }
@@ -77,15 +77,15 @@ pub(in crate::cli) struct DashboardFlags {
     #[command(flatten)]
     pub(in crate::cli) command: CommandFlags,
 
-    /// Where the page is served; with port 0 the system chooses one
+    /// Address to serve at; with port 0 the system chooses the port
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = listen)]
     pub(in crate::cli) listen: SocketAddr,
 
-    /// The environment variable with the token that opens it; needed where other machines can reach the address
+    /// Environment variable with the access token; needed where other machines can reach the address
     #[arg(long, value_name = "VARIABLE", conflicts_with = "token_file")]
     pub(in crate::cli) token_env: Option<String>,
 
-    /// The file with that token
+    /// File with the access token
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) token_file: Option<PathBuf>,
 }
@@ -96,7 +96,7 @@ pub(in crate::cli) struct PauseFlags {
     #[command(flatten)]
     pub(in crate::cli) order: OrderFlags,
 
-    /// Give up what is in hand instead of finishing it: it is copied again later
+    /// Stop running pieces instead of finishing them: they are copied again later
     #[arg(long)]
     pub(in crate::cli) now: bool,
 }
@@ -107,31 +107,31 @@ pub(in crate::cli) struct CleanupFlags {
     #[command(flatten)]
     pub(in crate::cli) address: Address,
 
-    /// The task, where its description is lost: it says which servers to look at
+    /// Task file; needed where the stored description is lost: it tells which servers to look at
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) task_file: Option<PathBuf>,
 
-    /// Remove what may go
+    /// Remove what is listed as removable
     #[arg(long)]
     pub(in crate::cli) remove: bool,
 
-    /// Then remove the task's state too
+    /// Then remove the task's records too
     #[arg(long, requires = "remove")]
     pub(in crate::cli) forget: bool,
 
-    /// Take this task instead of the one at the path: one whose state is lost
+    /// Identity of the task, instead of the one at the path: for a task whose records are lost
     #[arg(long, value_name = "ID", value_parser = task_id, conflicts_with = "forget")]
     pub(in crate::cli) task_id: Option<TaskId>,
 
-    /// For people or for programs
+    /// Output format
     #[arg(long, value_name = "FORM", default_value = "text")]
     pub(in crate::cli) format: LogFormat,
 
-    /// How much is said on standard error, as with run
+    /// Log level on standard error, as with run
     #[arg(long, value_name = "LEVEL", default_value = "warning", value_parser = Level::named)]
     pub(in crate::cli) log_level: Level,
 
-    /// The form of a log line
+    /// Format of log lines
     #[arg(long, value_name = "FORM", default_value = "text")]
     pub(in crate::cli) log_format: LogFormat,
 }
@@ -142,15 +142,15 @@ pub(in crate::cli) struct CheckFlags {
     #[command(flatten)]
     pub(in crate::cli) address: Address,
 
-    /// The task; without it, the one in ZooKeeper
+    /// Task file [default: the description in ZooKeeper]
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) task_file: Option<PathBuf>,
 
-    /// The form of what is printed
+    /// Output format
     #[arg(long, value_name = "FORM", default_value = "text")]
     pub(in crate::cli) format: LogFormat,
 
-    /// How much is said on standard error, as with run
+    /// Log level on standard error, as with run
     #[arg(long, value_name = "LEVEL", default_value = "error", value_parser = Level::named)]
     pub(in crate::cli) log_level: Level,
 }
@@ -161,35 +161,35 @@ pub(in crate::cli) struct VerifyFlags {
     #[command(flatten)]
     pub(in crate::cli) address: Address,
 
-    /// The task; without it, the one in ZooKeeper
+    /// Task file [default: the description in ZooKeeper]
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) task_file: Option<PathBuf>,
 
-    /// What is compared: how many rows there are, or what is in them too
+    /// What to compare: numbers of rows, or contents too
     #[arg(long, value_name = "WHAT", default_value = "checksum")]
     pub(in crate::cli) by: Measured,
 
-    /// Only a part of the partitions, as in 1/7: that of today; on seven days in a row it is each one's turn
+    /// Verify a rotating part of the partitions: 1/7 covers all of them in seven days
     #[arg(long, value_name = "N/M", value_parser = sample)]
     pub(in crate::cli) sample: Option<(u64, u64)>,
 
-    /// The sample of this day, as in 2026-01-31 [default: today, in UTC]
+    /// Day of the sample, such as 2026-01-31 [default: today, in UTC]
     #[arg(long, value_name = "DATE", value_parser = date, requires = "sample")]
     pub(in crate::cli) date: Option<time::Date>,
 
-    /// Then copy again the partitions that differ, in the place of what the target holds, and compare them once more
+    /// Copy different partitions again, in the place of what the target holds, and compare once more
     #[arg(long)]
     pub(in crate::cli) repair: bool,
 
-    /// So many differing keys are printed for a partition, at the most
+    /// Most keys to print for a partition that differs
     #[arg(long, value_name = "N", default_value = "20")]
     pub(in crate::cli) keys: u16,
 
-    /// The form of what is printed
+    /// Output format
     #[arg(long, value_name = "FORM", default_value = "text")]
     pub(in crate::cli) format: LogFormat,
 
-    /// How much is said on standard error, as with run
+    /// Log level on standard error, as with run
     #[arg(long, value_name = "LEVEL", default_value = "warning", value_parser = Level::named)]
     pub(in crate::cli) log_level: Level,
 }
@@ -206,31 +206,31 @@ pub(in crate::cli) enum Measured {
 /// What follows `init`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct InitFlags {
-    /// A server to copy from
+    /// Server to copy from
     #[arg(long, value_name = "HOST")]
     pub(in crate::cli) from: Option<String>,
 
-    /// A server to copy to
+    /// Server to copy to
     #[arg(long, value_name = "HOST")]
     pub(in crate::cli) to: Option<String>,
 
-    /// A table to copy; may be given several times
+    /// Table to copy. May be repeated
     #[arg(long = "table", value_name = "DATABASE.TABLE", value_parser = table_name)]
     pub(in crate::cli) tables: Vec<TableName>,
 
-    /// The database on the target, where it is another one
+    /// Database on the target [default: as on the source]
     #[arg(long, value_name = "NAME")]
     pub(in crate::cli) database: Option<String>,
 
-    /// The cluster to copy from, as the server knows it [default: one that it is in and that has the tables]
+    /// Cluster to copy from, as the server names it [default: one with the server and the tables]
     #[arg(long, value_name = "NAME")]
     pub(in crate::cli) from_cluster: Option<String>,
 
-    /// The user there
+    /// User at the source
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub(in crate::cli) from_user: String,
 
-    /// The environment variable that has the user's password
+    /// Environment variable with that user's password
     #[arg(long, value_name = "VARIABLE")]
     pub(in crate::cli) from_password_env: Option<String>,
 
@@ -240,7 +240,7 @@ pub(in crate::cli) struct InitFlags {
     #[command(flatten)]
     pub(in crate::cli) written: WrittenFlags,
 
-    /// The file whose section openSSL says whom to trust over TLS, as with run
+    /// File whose section openSSL tells which certificates to trust, as with run
     #[arg(short = 'C', long = "config-file", visible_alias = "config", value_name = "FILE")]
     pub(in crate::cli) config_file: Option<PathBuf>,
 }
@@ -251,19 +251,19 @@ pub(in crate::cli) struct ReverseFlags {
     #[command(flatten)]
     pub(in crate::cli) address: Address,
 
-    /// The task; without it, the one in ZooKeeper
+    /// Task file [default: the description in ZooKeeper]
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) task_file: Option<PathBuf>,
 
-    /// The database to restore into, where it is another one
+    /// Database to restore into [default: the one that was copied]
     #[arg(long, value_name = "NAME")]
     pub(in crate::cli) database: Option<String>,
 
-    /// By which key rows are placed, where no Distributed table tells
+    /// Sharding key [default: that of the Distributed table]
     #[arg(long, value_name = "EXPRESSION")]
     pub(in crate::cli) sharding_key: Option<String>,
 
-    /// A server to restore to [default: where the task copied from]
+    /// Server to restore to [default: where the task copied from]
     #[arg(long, value_name = "HOST")]
     pub(in crate::cli) to: Option<String>,
 
@@ -277,15 +277,15 @@ pub(in crate::cli) struct ReverseFlags {
 /// More about the server to copy to.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ToFlags {
-    /// The cluster to copy to, as the server knows it [default: the only one that it is in]
+    /// Cluster to copy to, as the server names it [default: the only one with the server]
     #[arg(long, value_name = "NAME", requires = "to")]
     pub(in crate::cli) to_cluster: Option<String>,
 
-    /// The user there [default: default]
+    /// User at the target [default: default]
     #[arg(long, value_name = "NAME", requires = "to")]
     pub(in crate::cli) to_user: Option<String>,
 
-    /// The environment variable that has the user's password
+    /// Environment variable with that user's password
     #[arg(long, value_name = "VARIABLE", requires = "to")]
     pub(in crate::cli) to_password_env: Option<String>,
 }
@@ -293,15 +293,15 @@ pub(in crate::cli) struct ToFlags {
 /// What becomes of a task file that is made.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct WrittenFlags {
-    /// Write it to this file, which must not be there [default: standard output]
+    /// Write to this new file [default: standard output]
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) output: Option<PathBuf>,
 
-    /// For people, or for programs: then what the file says and why, as one object
+    /// text writes the file; json tells what it says and why, as one object
     #[arg(long, value_name = "FORM", default_value = "text")]
     pub(in crate::cli) format: LogFormat,
 
-    /// How much is said on standard error, as with run
+    /// Log level on standard error, as with run
     #[arg(long, value_name = "LEVEL", default_value = "warning", value_parser = Level::named)]
     pub(in crate::cli) log_level: Level,
 }
