@@ -147,12 +147,12 @@ impl Fleet {
         let ask = || async move {
             match warehouse.reaches(&here, &there).await {
                 Err(error) if error.is_unreachable() => Err(error),
-                answer => Ok(answer.map_err(|error| error.reason())),
+                answer => Ok(answer.map_err(|error| obstacle(&here, &there, &error))),
             }
         };
         let reached = self.ways.reached.get(pair(asking, asked), || ask().boxed()).await?;
         if let Err(why) = reached.as_ref() {
-            return Ok(Some(format!("{asked} cannot be reached from {asking}: {why}")));
+            return Ok(Some(why.clone()));
         }
         let (sender, receiver) = (self.facts(asking).await?, self.facts(asked).await?);
         let unsaid = unsaid(&sender, &receiver, way);
@@ -204,6 +204,23 @@ fn pair(asking: &Node, asked: &Node) -> String {
 fn account(node: &Node) -> String {
     format!("{}@{}{}", node.user, node.address(), if node.secure { " secure" } else { "" })
 }
+
+/// Says why one server cannot ask another one.
+fn obstacle(asking: &Node, asked: &Node, error: &Error) -> String {
+    match (&asked.named_collection, error.code()) {
+        // 25.8 takes the name of a collection that it does not know for a database, and the next argument for a column.
+        (Some(name), Some(UNKNOWN_IDENTIFIER | NO_NAMED_COLLECTION)) => {
+            let user = &asking.user;
+            format!(
+                "{asking} knows no named collection {name}, by which it would reach {asked}, or user {user} may not use it"
+            )
+        }
+        _ => format!("{asked} cannot be reached from {asking}: {}", error.reason()),
+    }
+}
+
+const UNKNOWN_IDENTIFIER: u32 = 47;
+const NO_NAMED_COLLECTION: u32 = 669;
 
 #[cfg(test)]
 mod tests {
@@ -257,6 +274,16 @@ mod tests {
         ] {
             assert_eq!(unsaid(sender, receiver, way), name, "{way} {} {}", sender.version, receiver.version);
         }
+    }
+
+    #[test]
+    fn a_named_collection_that_is_missing_is_named() {
+        let (from, to) = (Node::new("s"), Node::new("t"));
+        let message = "Unknown expression identifier `database`".to_owned();
+        let error = Error { node: "s".into(), doing: "cannot ask".into(), kind: Kind::Server { code: 47, message } };
+        assert!(obstacle(&from, &to, &error).contains("t:9000 cannot be reached from s:9000: code 47"));
+        let named = Node { named_collection: Some("copy_target".into()), ..to };
+        assert!(obstacle(&from, &named, &error).contains("s:9000 knows no named collection copy_target, by which"));
     }
 
     #[tokio::test]
