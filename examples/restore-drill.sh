@@ -24,7 +24,8 @@
 #   --copier PROGRAM      the program [clickhouse-copier]
 #
 # DRILL_USER and DRILL_PASSWORD are the account that may make and drop the scratch database [default, without a password]. What the
-# task's file takes from the environment (from_env) must be there too. Needed are bash, curl (7.76 on), flock and jq.
+# task's file takes from the environment (from_env) must be there too; with --config and without --task-file, name those variables by
+# --allow-env after the --. Needed are bash, curl (7.76 on), flock and jq.
 #
 # Exit codes: 0 all of it holds; 1 a step could not be done; 2 the command line or the task is wrong; 3 some partitions could not be
 # restored; 4 rows differ; 5 another drill is at work in this folder; 6 all holds, but something could not be removed; 130 interrupted.
