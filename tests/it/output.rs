@@ -148,7 +148,7 @@ fn a_terminal_that_goes_away_ends_a_run_unless_that_is_ignored(#[case] release: 
     let told = scene.dir().join("told");
     let hook = format!("echo $CLICKHOUSE_COPIER_OUTCOME >> '{}'", told.display());
     let launch = || scene.launch(&task).args(&["--report=report.json", "--on-failure", &hook, "--on-finish", &hook]);
-    let worker = launch().freeze_at("piece-pushed").start();
+    let worker = launch().heeding_hang_ups().freeze_at("piece-pushed").start();
     worker.freezes_at("piece-pushed");
     // The system tells it, and so does the shell.
     worker.signal(Signal::SIGHUP);
@@ -171,7 +171,13 @@ fn a_terminal_that_goes_away_ends_a_run_unless_that_is_ignored(#[case] release: 
     scene.check(&task);
 
     // A long verb.
-    let page = scene.launch(&task).without_task_file().verb("dashboard").args(&["--listen=127.0.0.1:0"]).start();
+    let page = scene
+        .launch(&task)
+        .heeding_hang_ups()
+        .without_task_file()
+        .verb("dashboard")
+        .args(&["--listen=127.0.0.1:0"])
+        .start();
     page.prints("The dashboard is at ");
     page.signal(Signal::SIGHUP);
     page.ends().with(0).tells(&["told to end"]);

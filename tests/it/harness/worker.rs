@@ -33,7 +33,7 @@ pub struct Launch<'a> {
     runs: bool,
     /// Whether its standard error is a terminal.
     on_terminal: bool,
-    /// What a shell does in its process before.
+    /// What a shell does in its process before, and how it gives its place to the program.
     before: Option<String>,
 }
 
@@ -63,6 +63,12 @@ impl<'a> Launch<'a> {
         self
     }
 
+    /// It heeds SIGHUP, even where the tests were started by `nohup`.
+    pub fn heeding_hang_ups(mut self) -> Self {
+        self.before = Some("exec env --default-signal=HUP".to_owned());
+        self
+    }
+
     /// Another verb than `run`; to be said before its arguments.
     pub fn verb(mut self, verb: &str) -> Self {
         self.command.arg(verb);
@@ -89,13 +95,13 @@ impl<'a> Launch<'a> {
 
     /// It may have so many files open (`ulimit -n`).
     pub fn files(mut self, number: u32) -> Self {
-        self.before = Some(format!("ulimit -n {number}"));
+        self.before = Some(format!("ulimit -n {number} && exec"));
         self
     }
 
     /// It ignores SIGHUP from its start on, as below `nohup`.
     pub fn ignoring_hang_ups(mut self) -> Self {
-        self.before = Some("trap '' HUP".to_owned());
+        self.before = Some("trap '' HUP && exec".to_owned());
         self
     }
 
@@ -160,7 +166,7 @@ impl<'a> Launch<'a> {
 /// The same command after something that a shell does, which then gives its place to it.
 fn after(before: &str, command: &Command) -> Command {
     let mut shell = Command::new("sh");
-    shell.arg("-c").arg(format!("{before} && exec \"$0\" \"$@\"")).arg(command.get_program());
+    shell.arg("-c").arg(format!("{before} \"$0\" \"$@\"")).arg(command.get_program());
     shell.args(command.get_args());
     shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     if let Some(dir) = command.get_current_dir() {
