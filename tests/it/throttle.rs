@@ -117,12 +117,15 @@ fn pieces_on(scene: &Scene, server: usize) -> usize {
 fn no_more_pieces_at_a_server_than_the_task_allows_and_more_when_it_allows_more(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, 300_000);
-    let of = |limit: u32| {
+    // So slow that a busy machine starts the second worker while rows travel.
+    let of = |limit: u32, rate: &str| {
         let hits = scene.table("hits").with("number_of_splits", "12");
-        let limits = "<max_bytes_per_second>2M</max_bytes_per_second><max_jobs_per_server>N</max_jobs_per_server>";
-        scene.task(&[&[0]], &[&[1]]).with(hits).more(&limits.replace('N', &limit.to_string()))
+        let limits = format!(
+            "<max_bytes_per_second>{rate}</max_bytes_per_second><max_jobs_per_server>{limit}</max_jobs_per_server>"
+        );
+        scene.task(&[&[0]], &[&[1]]).with(hits).more(&limits)
     };
-    let first = scene.launch(&of(1)).args(&["--jobs=4"]).start();
+    let first = scene.launch(&of(1, "100K")).args(&["--jobs=4"]).start();
     first.says(": waits for ");
     scene.eventually("a piece is on its way", || match pieces_on(&scene, 1) {
         0 => Err("none is".into()),
@@ -131,15 +134,16 @@ fn no_more_pieces_at_a_server_than_the_task_allows_and_more_when_it_allows_more(
     for _ in 0..30 {
         assert!(pieces_on(&scene, 1) <= 1);
     }
-    let second = scene.launch(&of(3)).args(&["--jobs=4", "--task-upload-force"]).start();
+    let second = scene.launch(&of(3, "100K")).args(&["--jobs=4", "--task-upload-force"]).start();
     scene.eventually("three pieces are on their way", || match pieces_on(&scene, 1) {
         3 => Ok(()),
         more @ 4.. => panic!("{more} are"),
         fewer => Err(format!("{fewer} are")),
     });
+    scene.launch(&of(3, "1G")).args(&["--task-upload-force"]).run().with(0);
     first.ends().with(0);
     second.ends().with(0);
-    scene.check(&of(3));
+    scene.check(&of(3, "1G"));
 }
 
 #[apply(both)]
