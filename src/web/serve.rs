@@ -4,8 +4,8 @@
 //! - A listener has no more than its number of connections, so that a flood leaves the descriptors of the process to the copy.
 //! - A flood locks nobody out: a new connection takes the place of the oldest one that waits for a request. Only where every
 //!   connection is being answered, the new one is closed at once.
-//! - A connection is closed when its next request does not come within [`HEADERS`], when a request is not answered within
-//!   [`ANSWER`] (a stream of events: not begun), and when the other side takes nothing of an answer for [`UNREAD`].
+//! - A connection is closed when its next request does not come within `HEADERS`, when a request is not answered within
+//!   `ANSWER` (a stream of events: not begun), and when the other side takes nothing of an answer for `UNREAD`.
 //! - When the process has no descriptor left, the listener waits and tries again; it never ends for that.
 
 use std::future::Future;
