@@ -184,7 +184,9 @@ impl Demo {
         let path = self.lab.dir().join("keeper.xml");
         let node = format!("<node><host>{}</host><port>2181</port></node>", self.lab.zookeeper().host());
         let timeout = "<session_timeout_ms>3000</session_timeout_ms>";
-        fs::write(&path, format!("<clickhouse><zookeeper>{node}{timeout}</zookeeper></clickhouse>\n"))?;
+        // Nobody else can change the task.
+        let identity = "<identity>demo:demo</identity>";
+        fs::write(&path, format!("<clickhouse><zookeeper>{node}{timeout}{identity}</zookeeper></clickhouse>\n"))?;
         Ok(path)
     }
 
