@@ -34,8 +34,7 @@ pub(super) async fn verify(options: VerifyOptions, interrupt: Interrupt) -> Resu
         keys: options.keys,
     };
     // What cannot be repaired is told before hours are spent on the comparison.
-    let stall = options.place.as_ref().map(|address| address.servers).unwrap_or_default().stall;
-    let repair = if options.repair { Some(Repair::of(&request, stall).await?) } else { None };
+    let repair = if options.repair { Some(Repair::of(&request, options.place.as_ref()).await?) } else { None };
     let Some(report) = look(&request, &options, &interrupt).await? else { return Ok(Exit::Interrupted) };
     let Some(repair) = repair else { return Ok(exit(&report)) };
     let chosen = repair.chosen(&report);

@@ -23,16 +23,16 @@ pub(super) enum FileError {
     Other { path: PathBuf, source: io::Error },
 }
 
-/// Who may read a file.
+/// The readers of a new file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Readers {
-    /// Its owner alone.
+    /// Only the owner.
     OwnerOnly,
-    /// Whom the umask allows.
+    /// Everybody whom the umask allows.
     AsUsual,
 }
 
-/// Writes a report, in the place of what was there. Who reads it at the same time sees the old one or the new one.
+/// Writes a report, in the place of what was there. A reader sees the old one or the new one, never a part.
 pub(super) fn replace(path: &Path, text: &str) -> Result<(), FileError> {
     let written = match path.metadata() {
         // What is no file (a pipe, `/dev/stdout`) is written to and never replaced.

@@ -132,7 +132,7 @@ fn counted_lines(lines: u64) -> String {
 }
 
 impl Write for LateFile {
-    /// Never fails: whoever logs could do nothing about it.
+    /// Never fails: the code that logs could not act on an error.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if let Some(mut state) = self.locked_or_not() {
             let news = state.write(bytes, self.format);

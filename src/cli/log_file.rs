@@ -26,9 +26,9 @@ impl Default for Rotation {
     }
 }
 
-/// Who may read a log file that is made here: its owner and the owner's group. The umask may allow less.
+/// The mode of new log files: the owner and the group may read them. The umask may allow less.
 const FILE_MODE: u32 = 0o640;
-/// The same for a folder of logs.
+/// The mode of new folders of logs.
 const FOLDER_MODE: u32 = 0o750;
 
 /// Opens a file for appending; made where it is missing.
@@ -52,7 +52,7 @@ pub(super) struct LogFile {
     file: Option<File>,
     /// Whether it can be set aside: a terminal or a pipe cannot.
     regular: bool,
-    /// Its bytes; after a rotation that failed, those since then.
+    /// The bytes in the file; after a rotation that failed, the bytes written since then.
     bytes: u64,
     /// Whether a line was cut off in the middle.
     torn: bool,
@@ -76,7 +76,7 @@ impl LogFile {
         if self.regular && self.bytes >= self.rotation.bytes as u64 {
             self.rotate();
         }
-        // Nobody reads a file that has no name any more. One that was moved is still somebody's.
+        // A file without a name is lost when it is closed. A file that was moved has a name.
         let vanished = |file: &File| file.metadata().is_ok_and(|found| found.nlink() == 0);
         if self.file.as_ref().is_none_or(vanished) {
             self.reopen()?;

@@ -98,7 +98,7 @@ impl Logs {
             .map_err(LogError::Install)?;
         let screen = terminal.clone();
         std::panic::set_hook(Box::new(move |panic| {
-            // Whoever panics may hold the lock of the bars.
+            // The thread that panics may hold the lock of the bars.
             screen.leave_bars();
             tracing::error!("internal error: {panic}");
             // The files may not be open yet, and a daemon's standard error is the launcher's until it is ready.

@@ -9,7 +9,7 @@ use crate::worker::dice::Dice;
 use crate::worker::site::Conduct;
 use crate::worker::{self, Ending, Jobs, Launch, RunError};
 
-use super::address::stored;
+use super::address::{Address, stored};
 use super::work::failure;
 use super::{Exit, Failure, Interrupt};
 
@@ -20,15 +20,15 @@ pub(super) struct Repair {
     /// The path of the task that repairs.
     task_path: String,
     dice: Dice,
-    /// How long a transfer may move nothing.
-    stall: Duration,
+    /// Where the task lives, and how servers are treated.
+    place: Address,
 }
 
 impl Repair {
     /// Refused where the target holds rows of others on purpose: replaced partitions would lose them.
-    pub(super) async fn of(request: &Request, stall: Duration) -> Result<Self, Failure> {
+    pub(super) async fn of(request: &Request, place: Option<&Address>) -> Result<Self, Failure> {
         let refused = |why: String| Failure::new(Exit::BadInput, why);
-        let Some((coordinator, path)) = &request.coordinator else {
+        let Some(((coordinator, path), place)) = request.coordinator.as_ref().zip(place) else {
             return Err(refused(
                 "--repair needs a place for the task that repairs: give that of the task with --config and --task-path, or \
                  with --state-dir"
@@ -64,7 +64,7 @@ impl Repair {
         }
         let dice = Dice::fair();
         let task_path = format!("{path}-repair-{}", dice.unique(8));
-        Ok(Self { text, task_path, dice, stall })
+        Ok(Self { text, task_path, dice, place: place.clone() })
     }
 
     /// The partitions that differ and have rows at the source, by table job.
@@ -97,11 +97,17 @@ impl Repair {
             (table.clone(), if all { Vec::new() } else { partitions.clone() })
         };
         let wanted: Vec<_> = chosen.iter().map(named).collect();
+        let text = replacing(&self.text, &wanted);
+        // Made from the task file, it is trusted as that is; made from a description of the coordinator, it is not.
+        let secrets = match request.description {
+            Some(_) => self.place.secrets(Some(&text)),
+            None => request.secrets.clone(),
+        };
         let launch = Launch {
             coordinator: coordinator.clone(),
             warehouse: request.warehouse.clone(),
-            secrets: request.secrets.clone(),
-            description: Some((replacing(&self.text, &wanted), format!("the task of {}", self.task_path))),
+            secrets,
+            description: Some((text, format!("the task of {}", self.task_path))),
             task_path: self.task_path,
             upload_force: false,
             agreed: None,
@@ -112,7 +118,7 @@ impl Repair {
                 publication_tries: 10,
                 rounds: 3,
                 retry_delay: Duration::from_secs(1),
-                stall_timeout: self.stall,
+                stall_timeout: self.place.servers.stall,
                 copy_fault_probability: 0.0,
                 move_fault_probability: 0.0,
                 jobs: Jobs::Adaptive,

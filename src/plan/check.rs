@@ -111,10 +111,9 @@ impl TablePlan {
     }
 
     fn check_partitions(&self) -> Checked {
-        let damaged = |element: &&KeyElement| {
-            Expression::parse(&element.expression).is_err() || Expression::parse(&element.type_name).is_err()
-        };
-        require(!self.key.iter().any(|element| damaged(&element)), || {
+        let reads = |text: &str| Expression::parse(text).is_ok();
+        let is_whole = |element: &KeyElement| reads(&element.expression) && reads(&element.type_name);
+        require(self.key.iter().all(is_whole), || {
             "the partition key has an element that is no expression, or no type".into()
         })?;
         let mut values = HashSet::new();

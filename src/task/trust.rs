@@ -1,6 +1,6 @@
 //! What a description that came from the coordinator may read on this machine.
 //!
-//! Whoever may write to the coordinator can put a description there. A worker that read `from_env` and `<password_file>` of any
+//! Everybody who can write to the coordinator can put a description there. A worker that read `from_env` and `<password_file>` of any
 //! description would send whatever secret of its machine the description names, as a password, to whatever host it names. So
 //! what a description may refer to depends on who brought it:
 //!

@@ -64,7 +64,7 @@ pub async fn serve(listener: TcpListener, router: Router, most: usize, stop: imp
         }
     }
     let _ = stopping.send(true);
-    // Who does not read what it asked for is not waited for.
+    // A client that does not read its answer is not waited for for long.
     let _ = timeout(FAREWELL, async { while connections.tasks.join_next().await.is_some() {} }).await;
 }
 

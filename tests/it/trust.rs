@@ -59,6 +59,21 @@ fn a_description_from_zookeeper_reads_what_the_operator_allows(#[case] release: 
     }
 }
 
+/// The task of a repair is made from the task file, and is trusted as that is.
+#[apply(both)]
+fn a_repair_reads_what_the_task_file_reads(#[case] release: Release) {
+    const CONDITION: &str = "COPIER_TEST_CONDITION";
+    let scene = scene!(release);
+    let task = task(&scene);
+    let xml = task.xml().replace("</hits>", &format!("<where_condition from_env=\"{CONDITION}\"/></hits>"));
+    let launch = || scene.launch_text(&xml).env(CONDITION, "id < 2000");
+    launch().run().with(0).reports(&["2000 rows"]);
+    scene.insert(1, &format!("INSERT INTO {dst}.hits SELECT * FROM {dst}.hits WHERE id = 7", dst = scene.dst));
+    launch().verb("verify").run().with(4);
+    launch().verb("verify").args(&["--repair"]).run().with(0);
+    assert_eq!(scene.ask(1, &format!("SELECT count() FROM {}.hits", scene.dst)), "2000");
+}
+
 /// Whether somebody has connected since this was asked last.
 fn was_called(listener: &TcpListener) -> bool {
     listener.set_nonblocking(true).unwrap();

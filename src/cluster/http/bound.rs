@@ -25,11 +25,11 @@ pub(super) enum Bound<'a> {
     Count(&'a str),
     /// A statement on partitions with this id: as long as it moves.
     Parts(&'a str),
-    /// A statement of a transfer. Whoever asked for the transfer decides how long it may take.
+    /// A statement of a transfer. The caller decides how long the transfer may take.
     Transfer {
-        /// Its id.
+        /// The id of the statement.
         query_id: &'a str,
-        /// What is known of the transfer.
+        /// What this process knows of the transfer.
         course: &'a Course,
     },
 }

@@ -57,7 +57,8 @@ pub(crate) fn native_stream(input: &[u8]) {
     }
 }
 
-struct Pieces(VecDeque<Bytes>, bool);
+/// A stream in pieces, and whether an old server wrote it.
+pub(super) struct Pieces(pub(super) VecDeque<Bytes>, pub(super) bool);
 
 impl Inlet for Pieces {
     type Error = Infallible;
@@ -71,7 +72,8 @@ impl Inlet for Pieces {
     }
 }
 
-struct Received(Vec<Vec<u8>>);
+/// What each receiver got.
+pub(super) struct Received(pub(super) Vec<Vec<u8>>);
 
 impl Outlet for Received {
     type Error = Infallible;
@@ -149,7 +151,7 @@ impl<'a> Reader<'a> {
         self.bytes(usize::try_from(length).ok()?)
     }
 
-    /// So many values, each in a form in which it can be compared.
+    /// Reads a number of values, in a form in which they can be compared.
     fn values(&mut self, shape: &Shape, count: usize) -> Option<Vec<Vec<u8>>> {
         match shape {
             Shape::Fixed(width) => (0..count).map(|_| self.bytes(*width).map(<[u8]>::to_vec)).collect(),

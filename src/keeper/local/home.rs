@@ -15,7 +15,7 @@ pub(super) type Identity = (u64, u64);
 /// The number of a session, never given out twice.
 pub(super) type Number = i64;
 
-/// A file beside it that says what the file is known by.
+/// A file beside the database, with the mark of that database.
 const MADE: &str = "made";
 
 /// A symbolic link is not followed.
@@ -82,7 +82,8 @@ impl Home {
         Ok(lock)
     }
 
-    /// Whether folder and file, as far as they are there, belong to this process's user, and nobody else may write to them.
+    /// Returns whether the folder and the file belong to this process's user, and nobody else may write to them. What does not exist
+    /// yet counts as the user's own.
     pub fn is_own(&self) -> bool {
         let user = nix::unistd::geteuid().as_raw();
         [&self.folder, &self.file].into_iter().all(|path| match fs::metadata(path) {

@@ -84,7 +84,7 @@ impl LocalCoordinator {
         self.home.file().to_owned()
     }
 
-    /// Whether nobody but the user of this process can write to what is there. So it is where nothing is there yet.
+    /// Returns whether only the user of this process can write to the state directory. True where it does not exist yet.
     pub fn is_own(&self) -> bool {
         self.home.is_own()
     }

@@ -53,7 +53,7 @@ impl LocalSession {
                         tracing::warn!("the session in {at} is over: others took this process for frozen or dead");
                         Error::SessionLost { place: at.clone() }
                     }
-                    // Who waits for the session tells it.
+                    // The code that waits for the session reports the reason.
                     Err(other) => error(&at, "/", other),
                 };
                 told.send_replace(Some(end));

@@ -215,7 +215,7 @@ async fn records_that_were_lost_are_not_begun_anew() {
     std::fs::copy(other.coordinator.file(), &file).unwrap();
     let replaced = open().await.unwrap_err();
     assert!(matches!(&replaced, Error::Unusable { why, .. } if why.contains("another file")), "{replaced}");
-    // Its own is taken again.
+    // The folder's own file is accepted again.
     without_log();
     std::fs::write(&file, whole).unwrap();
     open().await.unwrap();

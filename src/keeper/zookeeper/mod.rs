@@ -103,7 +103,7 @@ impl ZooKeeperCoordinator {
         Ok(options)
     }
 
-    /// A client whose paths start at the root, which may not exist yet: whoever only looks makes nothing.
+    /// A client whose paths start at the root, which may not exist yet: a process that only looks makes nothing.
     async fn connect(&self, connector: zk::Connector) -> Result<zk::Client, zk::Error> {
         let hosts = hosts(&self.options);
         let client =

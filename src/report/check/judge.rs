@@ -4,20 +4,16 @@ use std::collections::BTreeMap;
 
 use super::{About, CheckReport, Finding, Level};
 use crate::cluster::Mutation;
-use crate::keeper::{CLOSE_ZOOKEEPER, COMMIT_LIMIT};
 use crate::model::counted;
 use crate::sql::canonical_zone;
 use crate::task::IfTargetNotEmpty;
-use crate::worker::check::{Expiry, KeeperFacts, NodeFacts, Observed, PlanFacts, TableFacts, TargetFacts};
-use crate::worker::ledger::footprint;
+use crate::worker::check::{Expiry, NodeFacts, Observed, PlanFacts, TableFacts, TargetFacts};
 use crate::worker::survey::Fault;
 
 use super::super::leftovers::size;
 
 /// So many seconds a clock may differ from ours.
 const CLOCK_SECONDS: i64 = 5;
-/// A task with more nodes than this is slow to read, and slow for others on the same ZooKeeper (design §4).
-const MANY_NODES: usize = 100_000;
 
 /// What follows from what was found.
 pub fn judge(observed: &Observed) -> CheckReport {
@@ -34,21 +30,28 @@ pub fn judge(observed: &Observed) -> CheckReport {
     CheckReport::of(findings.all)
 }
 
-struct Findings<'a> {
-    observed: &'a Observed,
+pub(super) struct Findings<'a> {
+    pub(super) observed: &'a Observed,
     all: Vec<Finding>,
 }
 
 /// A finding in the making.
-struct Place<'a> {
-    node: Option<String>,
-    table: Option<&'a str>,
+pub(super) struct Place<'a> {
+    pub(super) node: Option<String>,
+    pub(super) table: Option<&'a str>,
 }
 
-const NOWHERE: Place<'_> = Place { node: None, table: None };
+pub(super) const NOWHERE: Place<'_> = Place { node: None, table: None };
 
 impl<'a> Findings<'a> {
-    fn add(&mut self, level: Level, about: About, at: Place<'_>, what: impl Into<String>, todo: Option<&str>) {
+    pub(super) fn add(
+        &mut self,
+        level: Level,
+        about: About,
+        at: Place<'_>,
+        what: impl Into<String>,
+        todo: Option<&str>,
+    ) {
         let Place { node, table } = at;
         let (table, todo) = (table.map(str::to_owned), todo.map(str::to_owned));
         self.all.push(Finding { level, about, node, table, what: what.into(), todo });
@@ -408,49 +411,6 @@ impl<'a> Findings<'a> {
                 what,
                 Some("Look yourself: the source's size and a fifth more"),
             );
-        }
-    }
-
-    fn of_keeper(&mut self, keeper: &KeeperFacts) {
-        let KeeperFacts { place, task_path, .. } = keeper;
-        if let Some(error) = &keeper.error {
-            return self.add(Level::Fault, About::Zookeeper, NOWHERE, error, None);
-        }
-        match &keeper.record {
-            Some(record) if record.forgotten => {
-                let what = format!("the task at {task_path} is being forgotten");
-                let todo = Some("cleanup --remove --forget ends that");
-                self.add(Level::Fault, About::Zookeeper, NOWHERE, what, todo);
-            }
-            Some(record) if record.finished => {
-                let what = format!("the task at {task_path} is finished: a run has nothing to do");
-                self.add(Level::Remark, About::Zookeeper, NOWHERE, what, None);
-            }
-            Some(_) => {
-                let what = format!("the task at {task_path} was begun: a run goes on where it stands");
-                self.add(Level::Remark, About::Zookeeper, NOWHERE, what, None);
-            }
-            None => {}
-        }
-        if keeper.open_to_all {
-            let what = format!("everybody who reaches {place} can change the task there");
-            self.add(Level::Remark, About::Zookeeper, NOWHERE, what, Some(CLOSE_ZOOKEEPER));
-        }
-        if keeper.description > COMMIT_LIMIT {
-            let what = format!(
-                "the task file has {}; a node takes {}",
-                size(keeper.description as u64),
-                size(COMMIT_LIMIT as u64)
-            );
-            self.add(Level::Fault, About::Zookeeper, NOWHERE, what, Some("Make several tasks of it"));
-        }
-        let plans = self.observed.tables.iter().filter_map(|facts| facts.plan.plan());
-        let (nodes, bytes) = plans.map(footprint).fold((0, 0), |(n, b), (nodes, bytes)| (n + nodes, b + bytes));
-        if nodes > 0 {
-            let what = format!("the task takes {nodes} nodes in {place}; its plan has {}", size(bytes as u64));
-            let many = nodes > MANY_NODES;
-            let todo = many.then_some("A larger <batch_bytes>, or several tasks, make it less");
-            self.add(if many { Level::Warning } else { Level::Remark }, About::Zookeeper, NOWHERE, what, todo);
         }
     }
 }

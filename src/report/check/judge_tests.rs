@@ -6,7 +6,7 @@ use crate::cluster::{Disk, Error, Kind};
 use crate::model::{Node, TableName};
 use crate::protocol::TaskId;
 use crate::sql::Privilege;
-use crate::worker::check::{About as Answer, Left, SourceFacts};
+use crate::worker::check::{About as Answer, KeeperFacts, Left, SourceFacts};
 
 fn node(host: &str) -> Arc<Node> {
     Arc::new(Node::new(host))

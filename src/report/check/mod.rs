@@ -1,5 +1,6 @@
 //! What `check` prints: a finding a line, or all of them as one JSON object.
 
+mod coordinator;
 mod judge;
 
 use std::fmt;

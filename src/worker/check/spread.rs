@@ -2,9 +2,11 @@
 
 use crate::plan::Sharding;
 
-/// So many rows of a source shard are looked at, the first that it reads.
+/// How many rows of a source shard are looked at: the first ones that its server reads.
 pub const SAMPLED: u64 = 100_000;
-/// A share is judged where a fair one would be so many rows of the sample at least: fewer rows say little.
+/// The server gives up looking for them after so many seconds, and nothing is said then.
+pub const SECONDS: u32 = 20;
+/// A share is judged only if a fair share is at least this many rows of the sample.
 const FEWEST: u64 = 100;
 
 /// What a sample says of the shards of a target.

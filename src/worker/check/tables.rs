@@ -16,7 +16,7 @@ use super::super::ledger::Ledger;
 use super::super::planner;
 use super::super::survey::{Fault, Survey};
 use super::super::wishes::source_wishes;
-use super::spread::{SAMPLED, Spread};
+use super::spread::{SAMPLED, SECONDS, Spread};
 
 /// The rights that a copy needs on the target's database.
 const RIGHTS: [Privilege; 5] =
@@ -203,7 +203,10 @@ impl Looker<'_> {
         let rows = Selection::all(self.survey.relation());
         let mut slots = Vec::new();
         for node in self.survey.sources.iter().filter_map(|shard| shard.first()) {
-            let settings = self.fleet.settings(node, &source_wishes(self.task)).await.ok()?;
+            let mut wanted = source_wishes(self.task);
+            // A condition that few rows meet would have the server read the whole table.
+            wanted.insert("max_execution_time".to_owned(), SECONDS.to_string());
+            let settings = self.fleet.settings(node, &wanted).await.ok()?;
             let key = sharding.slot_key();
             slots.extend(self.inspector.sampled_slots(node, &rows, &key, SAMPLED, &settings).await.ok()?);
         }

@@ -98,24 +98,30 @@ impl Surveyor<'_> {
         let mut faults = Vec::new();
         for node in nodes.iter().flatten() {
             let (name, user) = (&source.name, &node.user);
-            if let Some(policy) = self.policy(node, name, PolicyKind::Masking).await {
-                faults.push(self.world(&format!(
+            match self.policy(node, name, PolicyKind::Masking).await {
+                Ok(None) => {}
+                Ok(Some(policy)) => faults.push(self.world(&format!(
                     "masking policy {policy} hides values of {name} from account {user} at {node}. Let it see all values"
-                )));
+                ))),
+                Err(error) => faults.push(self.world(&error.to_string())),
             }
             if source.engine.is_merge_tree() {
                 continue;
             }
             let mut hiding = Vec::new();
-            if let Some(policy) = self.policy(node, name, PolicyKind::Row).await {
-                hiding.push(format!("row policy {policy} may hide rows of {name} from account {user} at {node}"));
+            match self.policy(node, name, PolicyKind::Row).await {
+                Ok(None) => {}
+                Ok(Some(policy)) => {
+                    hiding.push(format!("row policy {policy} may hide rows of {name} from account {user} at {node}"));
+                }
+                Err(error) => faults.push(self.world(&error.to_string())),
             }
+            // A server that does not say what it hides may hide something: its rows have no second count that would tell.
             match self.hidden_beneath(node, source).await {
                 Ok(beneath) => {
                     hiding.extend(beneath.rows);
                     faults.extend(beneath.values.iter().map(|line| self.world(line)));
                 }
-                Err(error) if error.is_unreachable() => {}
                 Err(error) => faults.push(self.world(&error.to_string())),
             }
             for line in hiding {
@@ -136,13 +142,13 @@ impl Surveyor<'_> {
         let mut found = HiddenBeneath::default();
         for table in self.beneath(node, source.clone()).await?.tables {
             let (name, reader, user) = (&table.name, &source.name, &node.user);
-            if let Some(policy) = self.policy(node, name, PolicyKind::Masking).await {
+            if let Some(policy) = self.policy(node, name, PolicyKind::Masking).await? {
                 found.values.push(format!(
                     "masking policy {policy} hides values of {name}, which {reader} reads, from account {user} at {node}. Let it see all \
                      values"
                 ));
             }
-            if let Some(policy) = self.policy(node, name, PolicyKind::Row).await {
+            if let Some(policy) = self.policy(node, name, PolicyKind::Row).await? {
                 found.rows.push(format!(
                     "row policy {policy} may hide rows of {name}, which {reader} reads, from account {user} at {node}"
                 ));
@@ -162,20 +168,24 @@ impl Surveyor<'_> {
     async fn target_policies(&self, name: &TableName, nodes: &Holders) -> Vec<Fault> {
         let mut faults = Vec::new();
         for node in nodes.iter().flatten() {
-            if let Some(policy) = self.policy(node, name, PolicyKind::Row).await {
-                faults.push(self.world(&format!(
+            match self.policy(node, name, PolicyKind::Row).await {
+                Ok(None) => {}
+                Ok(Some(policy)) => faults.push(self.world(&format!(
                     "row policy {policy} may hide rows of {name}, the target, from account {} at {node}. Let it see all rows: those that it \
                      does not see can be neither counted nor kept",
                     node.user
-                )));
+                ))),
+                // What is put there is counted there, too.
+                Err(error) if error.is_unreachable() => {}
+                Err(error) => faults.push(self.world(&error.to_string())),
             }
         }
         faults
     }
 
-    /// Returns a policy that applies to our account; a node that does not answer tells none.
-    async fn policy(&self, node: &Node, name: &TableName, kind: PolicyKind) -> Option<String> {
-        self.fleet.warehouse.policies(node, name, kind).await.ok()?.into_iter().next()
+    /// Returns a policy that applies to our account.
+    async fn policy(&self, node: &Node, name: &TableName, kind: PolicyKind) -> Result<Option<String>, Error> {
+        Ok(self.fleet.warehouse.policies(node, name, kind).await?.into_iter().next())
     }
 
     /// How many rows of a table each node hides from its account.
@@ -240,7 +250,7 @@ impl Surveyor<'_> {
     }
 }
 
-/// What hides something of the tables that a source reads: a sentence each.
+/// What hides rows and values of the tables that a source reads, as sentences.
 #[derive(Debug, Default)]
 struct HiddenBeneath {
     rows: Vec<String>,

@@ -25,7 +25,7 @@ fn dealt(stream: &[u8], cut: usize) -> Result<Vec<Vec<u8>>, String> {
     let mut received = Received(vec![Vec::new(); 2]);
     let pieces = [&stream[..cut], &stream[cut..]].map(Bytes::copy_from_slice);
     let columns = ["c0".to_owned()];
-    let dealer = Dealer::new(Pieces(pieces.into(), Server::Modern), &mut received, &columns, &[0..1, 1..2]);
+    let dealer = Dealer::new(Pieces(pieces.into(), false), &mut received, &columns, &[0..1, 1..2]);
     let dealt = futures::executor::block_on(dealer.deal());
     dealt.map(|()| received.0).map_err(|error| format!("{error:?}"))
 }

@@ -1,11 +1,11 @@
 //! Rows of every shape, cut anywhere, against what each receiver would have been sent alone.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::fuzzed::{Pieces, Received};
 use super::window::put_varint;
 use super::*;
 use reader::{Reader, plain};
@@ -174,35 +174,9 @@ fn block(rows: &[(u32, Vec<Value>)], slots: bool, server: Server) -> Vec<u8> {
     out
 }
 
-struct Pieces(VecDeque<Bytes>, Server);
-
-impl Inlet for Pieces {
-    type Error = Infallible;
-
-    async fn next(&mut self) -> Result<Option<Bytes>, Infallible> {
-        Ok(self.0.pop_front())
-    }
-
-    async fn writes_empty_dictionaries(&mut self) -> Result<bool, Infallible> {
-        Ok(self.1 == Server::Old)
-    }
-}
-
-#[derive(Default)]
-struct Received(Vec<Vec<u8>>);
-
-impl Outlet for Received {
-    type Error = Infallible;
-
-    async fn send(&mut self, to: usize, bytes: Bytes) -> Result<(), Infallible> {
-        self.0[to].extend(bytes);
-        Ok(())
-    }
-}
-
 /// Shard 0 has slot 0, shard 1 slots 1 and 2.
 fn deal(stream: &[u8], piece: usize, server: Server) -> Result<Vec<Vec<u8>>, DealError<Infallible>> {
-    let pieces = Pieces(stream.chunks(piece).map(Bytes::copy_from_slice).collect(), server);
+    let pieces = Pieces(stream.chunks(piece).map(Bytes::copy_from_slice).collect(), server == Server::Old);
     let mut received = Received(vec![Vec::new(); 2]);
     let columns = names();
     let dealer = Dealer::new(pieces, &mut received, &columns, &[0..1, 1..3]);
