@@ -93,7 +93,7 @@ fn rows_are_pushed_over_tls_and_with_a_named_collection() {
 
     // Nobody listens at the port of the task: only the collection knows the way.
     let nowhere = "<port>1</port><named_collection>the target</named_collection>";
-    run("missing", nowhere).with(1).tells(&["push does not work", "database"]);
+    run("missing", nowhere).with(1).tells(&["push does not work", "knows no named collection the target"]);
     let address = format!("{}:9440", target.host());
     source.query(&format!("CREATE NAMED COLLECTION `the target` AS host = '{address}', user = 'default'")).unwrap();
     run("named", nowhere).with(0).reports(&["equal"]);
