@@ -31,9 +31,12 @@ use clickhouse_copier::model::Tls;
 use clickhouse_copier::report::Report;
 use clickhouse_copier::task::GivenSecrets;
 use clickhouse_copier::worker::dice::Dice;
+use clickhouse_copier::worker::ending::Ending;
 use clickhouse_copier::worker::interrupt::Interrupt;
+use clickhouse_copier::worker::launch::Launch;
+use clickhouse_copier::worker::run;
 use clickhouse_copier::worker::site::Conduct;
-use clickhouse_copier::worker::{Ending, Jobs, Launch, run};
+use clickhouse_copier::worker::tempo::Jobs;
 use lab::{Lab, LabSpec, Release};
 use tempfile::TempDir;
 

@@ -12,9 +12,9 @@ use time::OffsetDateTime;
 
 use crate::cluster::Warehouse;
 use crate::report::outcome::{End, Form, Moment, Outcome, Verdict};
-use crate::worker::status::Sight;
+use crate::worker::bulk;
+use crate::worker::ending::{Ending, Summary};
 use crate::worker::view::View;
-use crate::worker::{Ending, Summary, bulk};
 
 use super::hook::Hook;
 use super::logs::Logs;
@@ -115,7 +115,7 @@ impl Aftermath {
             (held, silent) = bulk::measure(warehouse.as_ref(), &of.task, &of.plans).await;
         }
         let seen = match &traces.summary {
-            Some(summary) => Some(Sight::of_run(summary)),
+            Some(summary) => Some(summary.state()),
             None => traces.view.last().await,
         };
         let end = End {

@@ -2,8 +2,8 @@
 
 use crate::model::counted;
 use crate::report::leftovers::CleanupReport;
-use crate::worker::RunError;
 use crate::worker::cleanup::{Cleaner, Findings, Removal, Request, Standing};
+use crate::worker::errors::RunError;
 
 use super::address::{Coordination, doors_of, own};
 use super::exit::chain;

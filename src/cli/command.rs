@@ -132,7 +132,7 @@ async fn clean(options: &CommandOptions, interrupt: &Interrupt) -> Result<Came, 
     let outcome = async {
         let found = cleaner.look().await?;
         let removal = cleaner.remove(&found, interrupt).await?;
-        Ok::<_, crate::worker::RunError>((found, removal))
+        Ok::<_, crate::worker::errors::RunError>((found, removal))
     };
     let outcome = tokio::select! {
         outcome = outcome => outcome.map_err(failure),

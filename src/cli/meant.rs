@@ -24,8 +24,8 @@ use super::typed::{
 };
 use crate::model::Node;
 use crate::protocol::Order;
-use crate::worker::Incremental;
 use crate::worker::compare::{By, Sample};
+use crate::worker::launch::Incremental;
 use crate::worker::propose::{FirstCopy, Side};
 
 /// What is wrong with a command line whose flags are all well formed. One line, which names the flag.

@@ -5,7 +5,7 @@ use crate::cli::address::{Coordination, ServerLimits};
 use crate::cli::{Refusal, understand};
 use crate::protocol::TaskId;
 use crate::task::Allowed;
-use crate::worker::Jobs;
+use crate::worker::tempo::Jobs;
 
 fn run(arguments: &[&str]) -> RunOptions {
     match try_run(arguments) {

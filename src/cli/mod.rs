@@ -49,7 +49,7 @@ mod work;
 use std::ffi::OsString;
 
 use crate::model::one_line;
-pub use crate::worker::Interrupt;
+pub use crate::worker::interrupt::Interrupt;
 pub use address::Address;
 pub use exit::{Exit, Failure};
 pub use level::Level;

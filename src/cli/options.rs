@@ -10,8 +10,9 @@ use super::progress::Progress;
 use super::serving::Serving;
 use crate::protocol::{Order, TaskId};
 use crate::worker::compare::{By, Sample};
+use crate::worker::launch::Incremental;
 use crate::worker::propose::{FirstCopy, Side};
-use crate::worker::{Incremental, Jobs};
+use crate::worker::tempo::Jobs;
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]

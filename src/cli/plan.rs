@@ -6,7 +6,7 @@ use crate::plan::Document;
 use crate::report::plan::Shown;
 use crate::task::{Task, differences};
 use crate::worker::foresee::foresee;
-use crate::worker::prepare::fit;
+use crate::worker::plan_all::fit;
 
 use super::address::{Described, described};
 use super::meant::{LogFormat, PlanOptions};

@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use crate::report::verify::{Outcome, VerifyReport};
 use crate::task::{IfTargetNotEmpty, Task, replacing};
+use crate::worker;
 use crate::worker::compare::Request;
 use crate::worker::dice::Dice;
+use crate::worker::ending::Ending;
+use crate::worker::errors::RunError;
+use crate::worker::launch::Launch;
 use crate::worker::site::Conduct;
-use crate::worker::{self, Ending, Jobs, Launch, RunError};
+use crate::worker::tempo::Jobs;
 
 use super::address::{Address, stored};
 use super::work::failure;

@@ -9,9 +9,12 @@ use crate::model::counted;
 use crate::report::Report;
 use crate::task::{KeeperConfig, SystemSecrets, Task};
 use crate::web;
+use crate::worker;
 use crate::worker::dice::Dice;
+use crate::worker::ending::{Ending, Summary};
+use crate::worker::errors::RunError;
+use crate::worker::launch::Launch;
 use crate::worker::site::Conduct;
-use crate::worker::{self, Ending, Launch, RunError, Summary};
 
 use super::address::{Coordination, coordinator_of, doors_of, own};
 use super::aftermath::{Aftermath, Traces};

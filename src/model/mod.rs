@@ -20,4 +20,4 @@ pub use setting::{lay_over, renamed_settings, setting_names};
 pub use table::TableName;
 pub use tls::{Identity, Tls};
 pub use way::Way;
-pub use words::counted;
+pub use words::{counted, few};

@@ -8,3 +8,9 @@ pub fn counted(count: usize, one: &str) -> String {
     };
     if count == 1 { format!("1 {one}") } else { format!("{count} {plural}") }
 }
+
+/// Returns the first of some names, for a sentence.
+pub fn few<S: std::borrow::Borrow<str>>(names: &[S]) -> String {
+    const LISTED: usize = 5;
+    format!("{}{}", names[..names.len().min(LISTED)].join(", "), if names.len() > LISTED { ", …" } else { "" })
+}

@@ -36,6 +36,11 @@ impl IfTargetNotEmpty {
             Self::Skip => "skip",
         }
     }
+
+    /// Returns what is done under `--safe-mode`, which drops nothing that was there before, or without it.
+    pub fn in_mode(self, safe: bool) -> Self {
+        if safe && self == Self::Replace { Self::Fail } else { self }
+    }
 }
 
 /// What `<transfer>` can say; no way is `auto`.

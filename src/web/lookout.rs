@@ -18,8 +18,9 @@ use crate::cluster::Warehouse;
 use crate::keeper::Coordinator;
 use crate::report::status::{Speedometer, Status};
 use crate::task::SecretSource;
-use crate::worker::RunError;
-use crate::worker::status::{Onlooker, Sight};
+use crate::worker::errors::RunError;
+use crate::worker::status::Onlooker;
+use crate::worker::task_state::Sight;
 
 use super::events::{About, EventLog, changes};
 

@@ -130,7 +130,7 @@ mod tests {
     use super::super::lookout::Seen;
     use super::*;
     use crate::report::status::sample;
-    use crate::worker::status::Sight;
+    use crate::worker::task_state::Sight;
 
     fn look(number: u64, status: Status) -> Look {
         let mut events = EventLog::default();

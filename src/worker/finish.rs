@@ -2,10 +2,10 @@
 
 use crate::protocol::account::Findings;
 
-use super::RunError;
 use super::account::settle;
 use super::clear::clear;
 use super::crew::any;
+use super::errors::RunError;
 use super::fault_point::fault_point;
 use super::interrupt::Interrupt;
 use super::jobs::Hands;

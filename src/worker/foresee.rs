@@ -1,19 +1,17 @@
 //! What a run would do: the survey and the plan that it makes, what it would create, and how rows would travel. Creates nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::cluster::Warehouse;
-use crate::plan::{Creation, Document, Planned, TablePlan, Travel};
-use crate::task::{SecretSource, Task};
+use crate::plan::Document;
+use crate::task::SecretSource;
 
-use super::RunError;
-use super::accept::parse;
-use super::bounded::all_tables;
-use super::carried::Carried;
+use super::document::document;
+use super::errors::RunError;
 use super::fleet::Fleet;
-use super::prepare::{definition, plan_all};
-use super::survey::{Survey, refuse_lossy_conversions, survey};
+use super::plan_all::plan_all;
+use super::survey::{refuse_lossy_conversions, survey};
+use super::task_file::parse;
 
 /// Plans the task of a file as its first run would.
 ///
@@ -34,60 +32,4 @@ pub async fn foresee(
     }
     let plans = plan_all(&fleet, &task, &surveys, false, &[]).await?;
     document(&fleet, &task, &surveys, plans).await
-}
-
-/// The document of plans that were made just now.
-pub(super) async fn document(
-    fleet: &Fleet,
-    task: &Task,
-    surveys: &[Survey],
-    plans: Vec<TablePlan>,
-) -> Result<Document, RunError> {
-    let mut tables = Vec::new();
-    let planned = surveys.iter().zip(plans).map(|(survey, plan)| async move {
-        let create = creations(fleet, task, survey).await?;
-        let travel = travel(fleet, task, survey, &plan).await;
-        Ok::<_, RunError>(Planned { plan, create, travel })
-    });
-    for planned in all_tables(planned).await {
-        tables.push(planned?);
-    }
-    Ok(Document { schema: Document::SCHEMA, inputs: task.plan_inputs(), tables })
-}
-
-async fn creations(fleet: &Fleet, task: &Task, survey: &Survey) -> Result<Vec<Creation>, RunError> {
-    let mut made: BTreeMap<(String, Vec<String>), BTreeSet<String>> = BTreeMap::new();
-    for node in &survey.to_create {
-        let definition = definition(fleet, task, survey, node).await?;
-        if definition.database_is_missing {
-            let statement = crate::sql::create_database(&survey.target.name.database);
-            made.entry((statement, Vec::new())).or_default().insert(node.address());
-        }
-        made.entry((definition.statement, definition.left_out)).or_default().insert(node.address());
-    }
-    let creation = |((statement, left_out), nodes)| Creation { statement, nodes, left_out };
-    let mut all: Vec<Creation> = made.into_iter().map(creation).collect();
-    // A database before its table.
-    all.sort_by_key(|creation| !creation.statement.starts_with("CREATE DATABASE"));
-    Ok(all)
-}
-
-/// The first replica of each source shard to the first of each target shard: others are found out about when they are used.
-async fn travel(fleet: &Fleet, task: &Task, survey: &Survey, plan: &TablePlan) -> Vec<Travel> {
-    let job = &task.tables[survey.job];
-    let filtered = plan.pieces.is_empty() || plan.rows_of(0).filters_at_the_table();
-    let columns = Carried::of_table(&survey.target, &survey.columns).leaving(&survey.reading.left);
-    let mut travel = Vec::new();
-    for from in survey.sources.iter().filter_map(|replicas| replicas.first()) {
-        for shard in plan.target_shards() {
-            let Some(to) = survey.targets.get(shard).and_then(|replicas| replicas.first()) else { continue };
-            let (way, since) = match fleet.way_of(job, (from, to), filtered, &columns).await {
-                _ if plan.clones => ("clone".to_owned(), None),
-                Ok(choice) => (choice.way.to_string(), choice.since),
-                Err(error) => ("?".to_owned(), Some(error.to_string())),
-            };
-            travel.push(Travel { from: from.address(), to: to.address(), way, since });
-        }
-    }
-    travel
 }

@@ -4,8 +4,8 @@
 use crate::keeper::Coordinator;
 use crate::protocol::Order;
 
-use super::RunError;
 use super::crew::{any, watch_places};
+use super::errors::RunError;
 use super::interrupt::Interrupt;
 use super::ledger::Ledger;
 

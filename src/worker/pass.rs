@@ -5,9 +5,11 @@ use crate::protocol::{BatchState, TaskId, TaskRecord};
 
 use super::accept::{Accepted, Begun};
 use super::crew::{self, any};
+use super::ending::{Ending, Summary};
+use super::errors::RunError;
 use super::interrupt::Interrupt;
+use super::launch::Launch;
 use super::ledger::{Cache, Ledger};
-use super::run::{Ending, Launch, RunError, Summary};
 
 /// A finished task is begun anew if the run is incremental, until the end of the pass that is its goal: of the one after
 /// the pass that it has found.

@@ -1,31 +1,26 @@
 //! Before the first row moves: one worker plans every table job and makes the target tables; the others wait for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use crate::worker::plan_all::fit;
+use crate::worker::plan_all::plan_all;
+use crate::worker::target_tables::create_all_targets;
 use std::sync::Arc;
 
-use futures::future::try_join_all;
 
-use crate::model::{Node, TableName, counted};
+use crate::model::{Node, counted};
 use crate::plan::{Document, TablePlan};
 use crate::protocol::{BatchRecord, TaskRecord};
-use crate::sql::{Clause, Syntax};
 use crate::task::Task;
 
-use super::RunError;
-use super::bounded::{all_tables, few_at_a_time};
 use super::crew::any;
+use super::document::document;
+use super::errors::RunError;
 use super::fault_point::fault_point;
 use super::fleet::Fleet;
-use super::foresee::document;
 use super::interrupt::Interrupt;
 use super::ledger::{Ledger, Outcome};
-use super::planner;
-use super::replica_paths;
-use super::since::Since;
-use super::site::{Conduct, effective};
+use super::planner::Since;
+use super::site::Conduct;
 use super::survey::{Survey, refuse_lossy_conversions, survey};
-use super::turns::refuse_shared_partitions;
-use super::wishes::target_wishes;
 
 const CLAIM: &str = "planning";
 
@@ -81,19 +76,6 @@ pub async fn prepare(
     }
 }
 
-/// Checks that plans are for the task's table jobs: one for each, with as many shards as it has. An error is a sentence.
-pub fn fit<'a>(plans: impl ExactSizeIterator<Item = &'a TablePlan>, task: &Task) -> Result<(), String> {
-    let (planned, jobs) = (plans.len(), task.tables.len());
-    if planned != jobs {
-        return Err(format!("it has {planned} tables, and the task has {jobs}"));
-    }
-    for (plan, job) in plans.zip(&task.tables) {
-        let (sources, targets) = (task.source(job).shards.len(), task.target(job).shards.len());
-        plan.check_shards(sources, targets).map_err(|error| format!("table {}: {error}", job.name))?;
-    }
-    Ok(())
-}
-
 async fn plan_and_create(
     fleet: &Fleet,
     ledger: &Ledger,
@@ -145,32 +127,6 @@ async fn plan_and_create(
     Ok(())
 }
 
-/// The plan of every table job; all that is against them is told at once. `since`: for each what earlier passes have copied,
-/// nothing in the first one.
-pub(super) async fn plan_all(
-    fleet: &Fleet,
-    task: &Task,
-    surveys: &[Survey],
-    safe_mode: bool,
-    since: &[Option<Since>],
-) -> Result<Vec<TablePlan>, RunError> {
-    let plans = all_tables(surveys.iter().map(|survey| {
-        let policy = effective(task.tables[survey.job].if_target_not_empty, safe_mode);
-        planner::plan(fleet, task, survey, policy, since.get(survey.job).and_then(Option::as_ref))
-    }));
-    let (mut good, mut faults) = (Vec::new(), Vec::new());
-    for plan in plans.await {
-        match plan {
-            Ok(plan) => good.push(plan),
-            Err(fault) => faults.push(fault),
-        }
-    }
-    if faults.is_empty() {
-        faults = refuse_shared_partitions(task, &good);
-    }
-    if faults.is_empty() { Ok(good) } else { Err(RunError::from_faults(faults)) }
-}
-
 fn describe(plan: &TablePlan) {
     let rows: u64 = plan.partitions.iter().map(|partition| partition.rows).sum();
     let bytes: u64 = plan.partitions.iter().map(|partition| partition.bytes).sum();
@@ -193,83 +149,4 @@ fn fresh_batches(plan: &TablePlan, survey: &Survey) -> Vec<BatchRecord> {
     let address = |nodes: &Vec<Arc<Node>>| nodes.iter().map(|node| node.address()).collect();
     let live: Vec<Vec<String>> = survey.targets.iter().map(address).collect();
     (0..plan.batches.len()).map(|batch| BatchRecord::new(plan.nodes_for(batch, &live))).collect()
-}
-
-/// Makes all target tables, several at a time: the first of each database before the others, and one after another where they fill the
-/// same table.
-async fn create_all_targets(fleet: &Fleet, task: &Task, surveys: &[Survey]) -> Result<(), RunError> {
-    let mut databases = BTreeSet::new();
-    let (first, rest): (Vec<&Survey>, Vec<&Survey>) =
-        surveys.iter().partition(|survey| databases.insert(survey.target.name.database.as_str()));
-    for survey in first {
-        create_targets(fleet, task, survey).await?;
-    }
-    let mut by_table: BTreeMap<&TableName, Vec<&Survey>> = BTreeMap::new();
-    for survey in rest {
-        by_table.entry(&survey.target.name).or_default().push(survey);
-    }
-    let made = few_at_a_time(by_table.into_values().map(|surveys| async move {
-        for survey in surveys {
-            create_targets(fleet, task, survey).await?;
-        }
-        Ok(())
-    }));
-    made.await.into_iter().collect()
-}
-
-/// Makes the target's database and table on every live node that lacks them.
-async fn create_targets(fleet: &Fleet, task: &Task, survey: &Survey) -> Result<(), RunError> {
-    try_join_all(survey.to_create.iter().map(|node| create_target(fleet, task, survey, node))).await?;
-    replica_paths::check(fleet, survey).await
-}
-
-/// How the target table is made on a node.
-pub(super) struct Definition {
-    pub statement: String,
-    /// Whether its database must be made first.
-    pub database_is_missing: bool,
-    /// What the node's version does not know of the definition.
-    pub left_out: Vec<String>,
-}
-
-/// The target table as it would be made on a node.
-pub(super) async fn definition(
-    fleet: &Fleet,
-    task: &Task,
-    survey: &Survey,
-    node: &Node,
-) -> Result<Definition, RunError> {
-    let target = &survey.target;
-    let facts = fleet.facts(node).await?;
-    let database = fleet.warehouse.database_engine(node, &target.name.database).await?;
-    let (mut fitting, mut left_out) = target.within(Syntax::of(facts.release()));
-    // What the task's own <engine> says is taken as it stands: the server says what is wrong with it.
-    if task.tables[survey.job].engine.is_none() && fitting.engine.clause(Clause::Settings).is_some() {
-        let known = fleet.merge_tree_settings(node).await?;
-        let (engine, unknown) = fitting.engine.with_settings_among(&known);
-        fitting.engine = engine;
-        left_out.extend(unknown.into_iter().map(|name| format!("the setting {name}")));
-    }
-    let engine = fitting.engine.in_database(database.as_deref());
-    let statement = fitting.create(&target.name, &engine);
-    Ok(Definition { statement, database_is_missing: database.is_none(), left_out })
-}
-
-async fn create_target(fleet: &Fleet, task: &Task, survey: &Survey, node: &Node) -> Result<(), RunError> {
-    let (name, facts) = (&survey.target.name, fleet.facts(node).await?);
-    let settings = fleet.settings(node, &target_wishes(task)).await?;
-    let definition = definition(fleet, task, survey, node).await?;
-    if definition.database_is_missing {
-        fleet.warehouse.create_database(node, &name.database, &settings).await?;
-    }
-    fleet.warehouse.create_table(node, name, &definition.statement, &settings).await?;
-    tracing::info!(node = node.address(), "{node}: created table {name}");
-    if !definition.left_out.is_empty() {
-        tracing::warn!(
-            "{node}: ClickHouse {} does not know everything that the definition of {name} has; left out: {}",
-            facts.version,
-            definition.left_out.join(", ")
-        );
-    }
-    Ok(())
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use futures::future::try_join_all;
 
-use super::RunError;
+use super::errors::RunError;
 use super::fleet::Fleet;
 use super::survey::Survey;
 

@@ -1,5 +1,9 @@
 //! One run of a worker, from the task file to the end of the task.
 
+use crate::worker::ending::Ending;
+use crate::worker::ending::Summary;
+use crate::worker::errors::RunError;
+use crate::worker::launch::Launch;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,159 +11,24 @@ use futures::future::join_all;
 use tokio::sync::Mutex;
 use tracing::Instrument;
 
-use crate::cluster::{self, Warehouse};
-use crate::keeper::{Coordinator, Error as KeeperError};
-use crate::plan::{Document, PiecePlan, TablePlan};
-use crate::protocol::account::Findings;
-use crate::protocol::{self, Liking, TableBoard, TaskRecord};
-use crate::task::{SecretSource, Task};
+use crate::keeper::Error as KeeperError;
+use crate::plan::PiecePlan;
+use crate::protocol::{self, Liking, TaskRecord};
 
 use super::accept::{Accepted, Begun, begin};
 use super::crew::{self, Seat};
 use super::description::changed_task;
-use super::dice::Dice;
 use super::finish::{self, Finish};
 use super::fleet::Fleet;
 use super::interrupt::Interrupt;
 use super::jobs::Hands;
-use super::ledger::{Cache, Ledger, LedgerError, Processed};
+use super::ledger::{Cache, Ledger, Processed};
 use super::pass::next_pass;
 use super::prepare::prepare;
 use super::shift::{Shift, ShiftEnd};
-use super::site::{Conduct, Site};
-use super::survey::Fault;
+use super::site::Site;
 use super::turns::batches_before;
 use super::view::View;
-
-/// What a run is started with.
-pub struct Launch {
-    /// The coordinator.
-    pub coordinator: Arc<dyn Coordinator>,
-    /// The servers.
-    pub warehouse: Arc<dyn Warehouse>,
-    /// Where secrets of the task come from.
-    pub secrets: Arc<dyn SecretSource>,
-    /// The task's place in the coordinator.
-    pub task_path: String,
-    /// The XML of the task file, if one was given, and the file's name.
-    pub description: Option<(String, String)>,
-    /// Whether that XML replaces a stored one.
-    pub upload_force: bool,
-    /// A plan that the run is held to, where the task is not planned yet.
-    pub agreed: Option<Document>,
-    /// Whether a finished task is begun anew, to copy what has changed since.
-    pub incremental: Option<Incremental>,
-    /// How to behave.
-    pub conduct: Conduct,
-    /// This machine's name.
-    pub host: String,
-    /// This worker's name, which no other one has.
-    pub worker: String,
-    /// Its chance.
-    pub dice: Dice,
-}
-
-/// How a finished task is begun anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Incremental {
-    /// Whether what the source does not have any more is dropped on the target.
-    pub drop_vanished: bool,
-}
-
-/// Why a run could not do its work.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum RunError {
-    /// The task is wrong, or is not the one that was planned.
-    #[error("{}", .0.join("\n"))]
-    Task(Vec<String>),
-    /// The servers are not as the task needs them.
-    #[error("{}", .0.join("\n"))]
-    World(Vec<String>),
-    /// A server.
-    #[error(transparent)]
-    Server(#[from] cluster::Error),
-    /// The coordinator.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-}
-
-impl From<KeeperError> for RunError {
-    fn from(error: KeeperError) -> Self {
-        Self::Ledger(error.into())
-    }
-}
-
-impl RunError {
-    /// Of the faults of a survey: the task's first, since they are easier to mend.
-    pub fn from_faults(faults: Vec<Fault>) -> Self {
-        let task = faults.iter().any(|fault| matches!(fault, Fault::Task(_)));
-        let lines = faults.into_iter().map(|fault| match fault {
-            Fault::Task(line) | Fault::World(line) => line,
-        });
-        if task { Self::Task(lines.collect()) } else { Self::World(lines.collect()) }
-    }
-
-    /// Whether a new session may help.
-    pub fn is_session_lost(&self) -> bool {
-        matches!(self, Self::Ledger(error) if error.is_session_lost())
-    }
-}
-
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ending {
-    /// The task was finished before this run began.
-    WasFinished,
-    /// It is finished now.
-    Finished,
-    /// It is finished, and the account found that source and target differ (I7).
-    Different,
-    /// It is finished, and there are rows that the account cannot vouch for.
-    Unaccounted,
-    /// Every partition is published and accounted for, and tables of the task are left on servers.
-    Uncleaned,
-    /// Something failed; everything else is done.
-    Partial,
-    /// The run was told to end.
-    Interrupted,
-    /// The task was cancelled.
-    Cancelled,
-}
-
-impl Ending {
-    /// Returns how a task ended, with what its account found: `even` where everything adds up.
-    pub fn after(even: Self, account: &Findings) -> Self {
-        match account {
-            Findings { differences, .. } if !differences.is_empty() => Self::Different,
-            account if account.is_even() => even,
-            _ => Self::Unaccounted,
-        }
-    }
-
-    /// Whether all batches of the task are published.
-    pub fn is_end(self) -> bool {
-        matches!(self, Self::WasFinished | Self::Finished | Self::Different | Self::Unaccounted | Self::Uncleaned)
-    }
-}
-
-/// What there is to report.
-pub struct Summary {
-    /// How the run ended.
-    pub ending: Ending,
-    /// The task's record.
-    pub record: TaskRecord,
-    /// The plans.
-    pub plans: Arc<Vec<TablePlan>>,
-    /// The records.
-    pub boards: Vec<TableBoard>,
-    /// What is left on servers, and why: lines for a person.
-    pub left: Vec<String>,
-    /// The task, as it was last read.
-    pub task: Arc<Task>,
-    /// Whether it was this worker, of all, that recorded the end of the task.
-    pub ended_it: bool,
-}
 
 /// Runs a worker. `started` is called once the task is accepted and this worker waits for its place or for work.
 ///

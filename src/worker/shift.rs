@@ -15,9 +15,9 @@ use crate::model::counted;
 use crate::protocol::{BatchRef, BatchState, Job, Next, Order, PieceRef, PieceState};
 use crate::task::SecretSource;
 
-use super::RunError;
 use super::crew;
 use super::description::changed_task;
+use super::errors::RunError;
 use super::interrupt::{Hand, Interrupt};
 use super::jobs::Hands;
 use super::ledger::{ClaimChange, LedgerError, Processed};

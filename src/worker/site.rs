@@ -265,7 +265,7 @@ impl Site {
 
     /// What the task says about rows that were there before.
     pub fn policy(&self, table: usize) -> Policy {
-        match effective(self.task().tables[table].if_target_not_empty, self.conduct.safe_mode) {
+        match self.task().tables[table].if_target_not_empty.in_mode(self.conduct.safe_mode) {
             IfTargetNotEmpty::Fail => Policy::Fail,
             IfTargetNotEmpty::Replace => Policy::Replace,
             IfTargetNotEmpty::Append => Policy::Append,
@@ -392,9 +392,4 @@ impl Site {
     pub fn strikes(&self, probability: f64) -> bool {
         self.dice.strikes(probability)
     }
-}
-
-/// `--safe-mode` lets nothing be dropped that was there before.
-pub fn effective(policy: IfTargetNotEmpty, safe_mode: bool) -> IfTargetNotEmpty {
-    if safe_mode && policy == IfTargetNotEmpty::Replace { IfTargetNotEmpty::Fail } else { policy }
 }

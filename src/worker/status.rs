@@ -1,5 +1,6 @@
 //! A look at a task from outside: what is recorded, who is at work, and what the servers say runs. Changes nothing.
 
+use crate::worker::task_state::Sight;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +11,13 @@ use crate::cluster::{Running, Warehouse};
 use crate::keeper::Coordinator;
 use crate::model::Node;
 use crate::plan::TablePlan;
-use crate::protocol::{MadeStatement, Order, PieceRef, TableBoard, TaskId, TaskRecord};
+use crate::protocol::{MadeStatement, PieceRef, TaskId};
 use crate::task::{SecretSource, Task};
 
-use super::accept::parse;
 use super::crew;
+use super::errors::RunError;
 use super::ledger::{Cache, Ledger};
-use super::{Ending, RunError, Summary};
+use super::task_file::parse;
 
 /// So long the servers are asked; whoever looks wants to see something.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -33,79 +34,6 @@ pub struct Onlooker {
     task: Task,
     plans: Arc<Vec<TablePlan>>,
     cache: Cache,
-}
-
-/// What was seen.
-#[derive(Debug, Clone)]
-pub struct Sight {
-    /// The task's record.
-    pub record: TaskRecord,
-    /// What its workers were told.
-    pub order: Order,
-    /// At most so many pieces at a server at once.
-    pub max_jobs_per_server: Option<u32>,
-    /// How many workers may have a place; `None`: all.
-    pub max_workers: Option<u32>,
-    /// The plans; empty before there are any.
-    pub plans: Arc<Vec<TablePlan>>,
-    /// The records.
-    pub boards: Vec<TableBoard>,
-    /// Who has a place.
-    pub places: Vec<String>,
-    /// What is claimed (as in the coordinator: `t0-p12`, `t0-b3`, `planning`), and by whom.
-    pub claims: Vec<(String, String)>,
-    /// Places on servers that are taken: `<address>#<number>`.
-    pub on_servers: Vec<String>,
-    /// Statements of the task, with the node that each runs on.
-    pub statements: Vec<(String, PieceRef, Running)>,
-    /// Nodes that did not answer, and what came instead.
-    pub silent: Vec<String>,
-}
-
-impl Sight {
-    /// Of what a run of this process has left: nobody else is looked for.
-    pub fn of_run(summary: &Summary) -> Self {
-        let order = if summary.ending == Ending::Cancelled { Order::Cancel } else { Order::Run };
-        Self::alone(summary.record.clone(), order, summary.plans.clone(), summary.boards.clone())
-    }
-
-    /// Of what is recorded, and nothing else.
-    pub fn alone(record: TaskRecord, order: Order, plans: Arc<Vec<TablePlan>>, boards: Vec<TableBoard>) -> Self {
-        Self {
-            record,
-            order,
-            max_jobs_per_server: None,
-            max_workers: None,
-            plans,
-            boards,
-            places: Vec::new(),
-            claims: Vec::new(),
-            on_servers: Vec::new(),
-            statements: Vec::new(),
-            silent: Vec::new(),
-        }
-    }
-}
-
-#[cfg(test)]
-impl Sight {
-    /// Of a task that has nothing.
-    pub(crate) fn empty() -> Self {
-        let id = crate::protocol::TaskId("0123456789ab".into());
-        let record = TaskRecord {
-            format: TaskRecord::FORMAT,
-            id,
-            inputs: BTreeMap::new(),
-            planned: true,
-            prepared: true,
-            finished: false,
-            pass: 0,
-            drops_vanished: false,
-            forgotten: false,
-            account: Default::default(),
-        };
-        Self::alone(record, Order::Run, Arc::default(), Vec::new())
-    }
 }
 
 impl Onlooker {

@@ -8,7 +8,7 @@ use crate::plan::TablePlan;
 use crate::protocol::BatchRef;
 use crate::task::{IfTargetNotEmpty, Task};
 
-use super::survey::Fault;
+use super::errors::Fault;
 
 /// For each batch of a table job the batches of earlier jobs that fill a partition of it, and are published first. Empty where
 /// no earlier job fills its table.

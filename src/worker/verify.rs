@@ -8,6 +8,9 @@
 //! - With `checksum` the sums are recorded with the piece, and compared once more when its batch is published: on the target
 //!   where nothing may remove rows there or add some, else on the gathered tables, right before they are put in place.
 
+use crate::worker::checksums::Compared;
+use crate::worker::checksums::Hashes;
+use crate::worker::compare::Measure;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -15,35 +18,13 @@ use futures::future::try_join_all;
 
 use crate::cluster::{Digest, Settings};
 use crate::model::{Node, PartitionValue, TableName};
-use crate::plan::TablePlan;
 use crate::protocol::{Copied, Policy};
-use crate::sql::{self, KeyElement, PartitionFilter, Relation, Selection, TableDefinition, quote};
+use crate::sql::{self, KeyElement, PartitionFilter, Relation, Selection};
 use crate::task::Verify;
 
 use super::copy::{Attempt, Source};
 use super::publish::{Gathered, Publication};
 use super::site::AttemptError;
-
-/// Rows of a table, and the sum of their hashes where it was asked for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Measure {
-    /// So many rows.
-    pub rows: u64,
-    /// The sum of their hashes.
-    pub sum: u64,
-}
-
-impl Measure {
-    fn of(digests: &[Digest]) -> Self {
-        let nothing = Self { rows: 0, sum: 0 };
-        digests.iter().fold(nothing, |all, digest| all.and(Self { rows: digest.rows, sum: digest.sum }))
-    }
-
-    /// Of the rows of both.
-    pub fn and(self, other: Self) -> Self {
-        Self { rows: self.rows + other.rows, sum: self.sum.wrapping_add(other.sum) }
-    }
-}
 
 /// What the source says after the transfer, for each partition of the batch.
 struct Selected {
@@ -67,42 +48,6 @@ impl Selected {
             all.by_source.extend(source.by_source);
         }
         all
-    }
-}
-
-/// The columns that are compared.
-pub(super) struct Hashes {
-    columns: Vec<Compared>,
-}
-
-struct Compared {
-    /// Quoted.
-    name: String,
-    /// Its type in the target.
-    type_name: String,
-    /// The value that was transferred, as an expression over the source.
-    value: String,
-}
-
-impl Hashes {
-    /// `None` where the target lacks a column.
-    pub(super) fn of(plan: &TablePlan, target: &TableDefinition) -> Option<Self> {
-        let steady = plan.columns.iter().enumerate().filter(|(at, _)| plan.reading.is_steady(*at));
-        let compared = |(at, name): (usize, &String)| {
-            let type_name = target.column(name)?.type_name.clone();
-            Some(Compared { name: quote::ident(name), type_name, value: plan.reading.values[at].clone() })
-        };
-        steady.map(compared).collect::<Option<_>>().map(|columns| Self { columns })
-    }
-
-    /// Over a staging, assembly or target table.
-    pub(super) fn there(&self) -> String {
-        sql::values_hash(self.columns.iter().map(|of| (of.name.as_str(), of.type_name.as_str())))
-    }
-
-    /// Over the source.
-    pub(super) fn at_source(&self) -> String {
-        sql::values_hash(self.columns.iter().map(|of| (of.value.as_str(), of.type_name.as_str())))
     }
 }
 

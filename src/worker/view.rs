@@ -18,8 +18,8 @@ use crate::protocol::{
 use super::crew;
 use super::jobs::Hands;
 use super::ledger::{Cache, LedgerError};
-use super::status::Sight;
 use super::tally::Tally;
+use super::task_state::Sight;
 
 pub use super::tally::Done;
 

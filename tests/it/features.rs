@@ -13,9 +13,11 @@ use clickhouse_copier::report::Report;
 use clickhouse_copier::sql;
 use clickhouse_copier::task::GivenSecrets;
 use clickhouse_copier::worker::dice::Dice;
+use clickhouse_copier::worker::ending::Ending;
 use clickhouse_copier::worker::interrupt::Interrupt;
+use clickhouse_copier::worker::launch::Launch;
+use clickhouse_copier::worker::run;
 use clickhouse_copier::worker::site::Conduct;
-use clickhouse_copier::worker::{Ending, Launch, run};
 use lab::{ClickHouse, Lab, Release};
 use rstest_reuse::apply;
 
@@ -85,7 +87,7 @@ async fn copy_by(
             stall_timeout: Duration::from_secs(600),
             copy_fault_probability: 0.0,
             move_fault_probability: 0.0,
-            jobs: clickhouse_copier::worker::Jobs::Fixed(2),
+            jobs: clickhouse_copier::worker::tempo::Jobs::Fixed(2),
             safe_mode: false,
         },
         host: "here".into(),

@@ -23,10 +23,15 @@ use std::time::Duration;
 
 use clickhouse_copier::keeper::MemoryCoordinator;
 use clickhouse_copier::task::GivenSecrets;
+use clickhouse_copier::worker;
 use clickhouse_copier::worker::cleanup::{Cleaner, Request};
 use clickhouse_copier::worker::dice::Dice;
+use clickhouse_copier::worker::ending::Ending;
+use clickhouse_copier::worker::errors::RunError;
+use clickhouse_copier::worker::interrupt::Interrupt;
+use clickhouse_copier::worker::launch::Launch;
 use clickhouse_copier::worker::site::Conduct;
-use clickhouse_copier::worker::{self, Ending, Interrupt, Jobs, Launch, RunError};
+use clickhouse_copier::worker::tempo::Jobs;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::sleep;
 

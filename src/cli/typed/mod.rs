@@ -21,7 +21,7 @@ use crate::cluster::STALL_SECONDS;
 use crate::cluster::http::{FEWEST_STATEMENTS, MOST_STATEMENTS, USUAL_STATEMENTS};
 use crate::model::TableName;
 use crate::protocol::TaskId;
-use crate::worker::Jobs;
+use crate::worker::tempo::Jobs;
 
 pub(super) use run::Flags;
 pub(super) use verbs::{
@@ -103,39 +103,39 @@ pub(super) enum Verb {
 
 /// Which task: the same for every verb.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Address {
+pub(crate) struct Address {
     /// XML file with a section zookeeper. Without it, all workers run on this machine
     #[arg(short = 'C', long = "config-file", visible_alias = "config", value_name = "FILE")]
-    pub(in crate::cli) config_file: Option<PathBuf>,
+    pub(crate) config_file: Option<PathBuf>,
 
     /// Without ZooKeeper: folder on a local disk that the workers share [default: clickhouse-copier-state beside the
     /// task file]
     #[arg(long, value_name = "DIR", conflicts_with = "config_file")]
-    pub(in crate::cli) state_dir: Option<PathBuf>,
+    pub(crate) state_dir: Option<PathBuf>,
 
     /// Node of the task in ZooKeeper, such as /clickhouse/copytasks/task1 [default without ZooKeeper: named after the task
     /// file, /task for task.xml]
     #[arg(long, value_name = "PATH")]
-    pub(in crate::cli) task_path: Option<String>,
+    pub(crate) task_path: Option<String>,
 
     /// Most statements of this process on a server at a time
     #[arg(long, value_name = "N", default_value_t = USUAL_STATEMENTS, allow_negative_numbers = true,
           value_parser = clap::value_parser!(u16).range(i64::from(FEWEST_STATEMENTS)..=i64::from(MOST_STATEMENTS)))]
-    pub(in crate::cli) max_statements_per_server: u16,
+    pub(crate) max_statements_per_server: u16,
 
     /// Environment variable that a description from ZooKeeper may use by from_env; needed where the command has no
     /// --task-file. May be repeated
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    pub(in crate::cli) allow_env: Vec<String>,
+    pub(crate) allow_env: Vec<String>,
 
     /// Folder whose files a description from ZooKeeper may use, as by password_file. May be repeated
     #[arg(long, value_name = "DIR")]
-    pub(in crate::cli) secrets_dir: Vec<PathBuf>,
+    pub(crate) secrets_dir: Vec<PathBuf>,
 
     /// Seconds without progress after which a transfer, a count or another long statement is ended and tried again
     #[arg(long, value_name = "SECONDS", default_value_t = STALL_SECONDS, allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..=604_800))]
-    pub(in crate::cli) stall_timeout: u32,
+    pub(crate) stall_timeout: u32,
 }
 
 /// The form of a log line, or of what is printed.
@@ -149,7 +149,7 @@ pub enum LogFormat {
 
 /// How progress is to be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(in crate::cli) enum ProgressWish {
+pub(crate) enum ProgressWish {
     /// Bars on a terminal, else lines.
     Auto,
     /// A bar for each piece in hand.

@@ -12,191 +12,191 @@ use crate::protocol::TaskId;
 
 /// What follows `status`.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct LookFlags {
+pub(crate) struct LookFlags {
     #[command(flatten)]
-    pub(in crate::cli) command: CommandFlags,
+    pub(crate) command: CommandFlags,
 
     /// Output format
     #[arg(long, value_name = "FORM", default_value = "text")]
-    pub(in crate::cli) format: LogFormat,
+    pub(crate) format: LogFormat,
 
     /// Repeat every so many seconds until the task ends
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "2",
           value_parser = clap::value_parser!(u16).range(1..))]
-    pub(in crate::cli) watch: Option<u16>,
+    pub(crate) watch: Option<u16>,
 }
 
 /// What follows `plan`.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct PlanFlags {
+pub(crate) struct PlanFlags {
     #[command(flatten)]
-    pub(in crate::cli) command: CommandFlags,
+    pub(crate) command: CommandFlags,
 
     /// Output format
     #[arg(long, value_name = "FORM", default_value = "text")]
-    pub(in crate::cli) format: LogFormat,
+    pub(crate) format: LogFormat,
 
     /// Write the plan to this file, for run --plan; an existing file is not overwritten
     #[arg(long, value_name = "FILE")]
-    pub(in crate::cli) output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// What follows `resume` and `cancel`.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct OrderFlags {
+pub(crate) struct OrderFlags {
     #[command(flatten)]
-    pub(in crate::cli) command: CommandFlags,
+    pub(crate) command: CommandFlags,
 
     /// Output format
     #[arg(long, value_name = "FORM", default_value = "text")]
-    pub(in crate::cli) format: LogFormat,
+    pub(crate) format: LogFormat,
 }
 
 /// What follows most verbs on a task that is there.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct CommandFlags {
+pub(crate) struct CommandFlags {
     #[command(flatten)]
-    pub(in crate::cli) address: Address,
+    pub(crate) address: Address,
 
     /// Task file: without ZooKeeper it tells where the state is
     #[arg(long, value_name = "FILE")]
-    pub(in crate::cli) task_file: Option<PathBuf>,
+    pub(crate) task_file: Option<PathBuf>,
 
     /// Log level on standard error, as with run
     #[arg(long, value_name = "LEVEL", default_value = "warning", value_parser = Level::named)]
-    pub(in crate::cli) log_level: Level,
+    pub(crate) log_level: Level,
 
     /// Format of log lines
     #[arg(long, value_name = "FORM", default_value = "text")]
-    pub(in crate::cli) log_format: LogFormat,
+    pub(crate) log_format: LogFormat,
 }
 
 /// What follows `dashboard`.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct DashboardFlags {
+pub(crate) struct DashboardFlags {
     #[command(flatten)]
-    pub(in crate::cli) command: CommandFlags,
+    pub(crate) command: CommandFlags,
 
     /// Address to serve at; with port 0 the system chooses the port
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = listen)]
-    pub(in crate::cli) listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
 
     /// Environment variable with the access token; needed where other machines can reach the address
     #[arg(long, value_name = "VARIABLE", conflicts_with = "token_file")]
-    pub(in crate::cli) token_env: Option<String>,
+    pub(crate) token_env: Option<String>,
 
     /// File with the access token
     #[arg(long, value_name = "FILE")]
-    pub(in crate::cli) token_file: Option<PathBuf>,
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 /// What follows `pause`.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct PauseFlags {
+pub(crate) struct PauseFlags {
     #[command(flatten)]
-    pub(in crate::cli) order: OrderFlags,
+    pub(crate) order: OrderFlags,
 
     /// Stop running pieces instead of finishing them: they are copied again later
     #[arg(long)]
-    pub(in crate::cli) now: bool,
+    pub(crate) now: bool,
 }
 
 /// What follows `cleanup`.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct CleanupFlags {
+pub(crate) struct CleanupFlags {
     #[command(flatten)]
-    pub(in crate::cli) address: Address,
+    pub(crate) address: Address,
 
     /// Task file; needed where the stored description is lost: it tells which servers to look at
     #[arg(long, value_name = "FILE")]
-    pub(in crate::cli) task_file: Option<PathBuf>,
+    pub(crate) task_file: Option<PathBuf>,
 
     /// Remove what is listed as removable
     #[arg(long)]
-    pub(in crate::cli) remove: bool,
+    pub(crate) remove: bool,
 
     /// Then remove the task's records too
     #[arg(long, requires = "remove")]
-    pub(in crate::cli) forget: bool,
+    pub(crate) forget: bool,
 
     /// Identity of the task, instead of the one at the path: for a task whose records are lost
     #[arg(long, value_name = "ID", value_parser = task_id, conflicts_with = "forget")]
-    pub(in crate::cli) task_id: Option<TaskId>,
+    pub(crate) task_id: Option<TaskId>,
 
     /// Output format
     #[arg(long, value_name = "FORM", default_value = "text")]
-    pub(in crate::cli) format: LogFormat,
+    pub(crate) format: LogFormat,
 
     /// Log level on standard error, as with run
     #[arg(long, value_name = "LEVEL", default_value = "warning", value_parser = Level::named)]
-    pub(in crate::cli) log_level: Level,
+    pub(crate) log_level: Level,
 
     /// Format of log lines
     #[arg(long, value_name = "FORM", default_value = "text")]
-    pub(in crate::cli) log_format: LogFormat,
+    pub(crate) log_format: LogFormat,
 }
 
 /// What follows `check`.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct CheckFlags {
+pub(crate) struct CheckFlags {
     #[command(flatten)]
-    pub(in crate::cli) address: Address,
+    pub(crate) address: Address,
 
     /// Task file [default: the description in ZooKeeper]
     #[arg(long, value_name = "FILE")]
-    pub(in crate::cli) task_file: Option<PathBuf>,
+    pub(crate) task_file: Option<PathBuf>,
 
     /// Output format
     #[arg(long, value_name = "FORM", default_value = "text")]
-    pub(in crate::cli) format: LogFormat,
+    pub(crate) format: LogFormat,
 
     /// Log level on standard error, as with run
     #[arg(long, value_name = "LEVEL", default_value = "error", value_parser = Level::named)]
-    pub(in crate::cli) log_level: Level,
+    pub(crate) log_level: Level,
 }
 
 /// What follows `verify`.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct VerifyFlags {
+pub(crate) struct VerifyFlags {
     #[command(flatten)]
-    pub(in crate::cli) address: Address,
+    pub(crate) address: Address,
 
     /// Task file [default: the description in ZooKeeper]
     #[arg(long, value_name = "FILE")]
-    pub(in crate::cli) task_file: Option<PathBuf>,
+    pub(crate) task_file: Option<PathBuf>,
 
     /// What to compare: numbers of rows, or contents too
     #[arg(long, value_name = "WHAT", default_value = "checksum")]
-    pub(in crate::cli) by: Measured,
+    pub(crate) by: Measured,
 
     /// Verify a rotating part of the partitions: 1/7 covers all of them in seven days
     #[arg(long, value_name = "N/M", value_parser = sample)]
-    pub(in crate::cli) sample: Option<(u64, u64)>,
+    pub(crate) sample: Option<(u64, u64)>,
 
     /// Day of the sample, such as 2026-01-31 [default: today, in UTC]
     #[arg(long, value_name = "DATE", value_parser = date, requires = "sample")]
-    pub(in crate::cli) date: Option<time::Date>,
+    pub(crate) date: Option<time::Date>,
 
     /// Copy different partitions again, in the place of what the target holds, and compare once more
     #[arg(long)]
-    pub(in crate::cli) repair: bool,
+    pub(crate) repair: bool,
 
     /// Most keys to print for a partition that differs
     #[arg(long, value_name = "N", default_value = "20")]
-    pub(in crate::cli) keys: u16,
+    pub(crate) keys: u16,
 
     /// Output format
     #[arg(long, value_name = "FORM", default_value = "text")]
-    pub(in crate::cli) format: LogFormat,
+    pub(crate) format: LogFormat,
 
     /// Log level on standard error, as with run
     #[arg(long, value_name = "LEVEL", default_value = "warning", value_parser = Level::named)]
-    pub(in crate::cli) log_level: Level,
+    pub(crate) log_level: Level,
 }
 
 /// What is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(in crate::cli) enum Measured {
+pub(crate) enum Measured {
     /// How many rows there are.
     Count,
     /// That, and what is in them: reads every column.
@@ -205,103 +205,103 @@ pub(in crate::cli) enum Measured {
 
 /// What follows `init`.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct InitFlags {
+pub(crate) struct InitFlags {
     /// Server to copy from
     #[arg(long, value_name = "HOST")]
-    pub(in crate::cli) from: Option<String>,
+    pub(crate) from: Option<String>,
 
     /// Server to copy to
     #[arg(long, value_name = "HOST")]
-    pub(in crate::cli) to: Option<String>,
+    pub(crate) to: Option<String>,
 
     /// Table to copy. May be repeated
     #[arg(long = "table", value_name = "DATABASE.TABLE", value_parser = table_name)]
-    pub(in crate::cli) tables: Vec<TableName>,
+    pub(crate) tables: Vec<TableName>,
 
     /// Database on the target [default: as on the source]
     #[arg(long, value_name = "NAME")]
-    pub(in crate::cli) database: Option<String>,
+    pub(crate) database: Option<String>,
 
     /// Cluster to copy from, as the server names it [default: one with the server and the tables]
     #[arg(long, value_name = "NAME")]
-    pub(in crate::cli) from_cluster: Option<String>,
+    pub(crate) from_cluster: Option<String>,
 
     /// User at the source
     #[arg(long, value_name = "NAME", default_value = "default")]
-    pub(in crate::cli) from_user: String,
+    pub(crate) from_user: String,
 
     /// Environment variable with that user's password
     #[arg(long, value_name = "VARIABLE")]
-    pub(in crate::cli) from_password_env: Option<String>,
+    pub(crate) from_password_env: Option<String>,
 
     #[command(flatten)]
-    pub(in crate::cli) to_more: ToFlags,
+    pub(crate) to_more: ToFlags,
 
     #[command(flatten)]
-    pub(in crate::cli) written: WrittenFlags,
+    pub(crate) written: WrittenFlags,
 
     /// File whose section openSSL tells which certificates to trust, as with run
     #[arg(short = 'C', long = "config-file", visible_alias = "config", value_name = "FILE")]
-    pub(in crate::cli) config_file: Option<PathBuf>,
+    pub(crate) config_file: Option<PathBuf>,
 }
 
 /// What follows `reverse`.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct ReverseFlags {
+pub(crate) struct ReverseFlags {
     #[command(flatten)]
-    pub(in crate::cli) address: Address,
+    pub(crate) address: Address,
 
     /// Task file [default: the description in ZooKeeper]
     #[arg(long, value_name = "FILE")]
-    pub(in crate::cli) task_file: Option<PathBuf>,
+    pub(crate) task_file: Option<PathBuf>,
 
     /// Database to restore into [default: the one that was copied]
     #[arg(long, value_name = "NAME")]
-    pub(in crate::cli) database: Option<String>,
+    pub(crate) database: Option<String>,
 
     /// Sharding key [default: that of the Distributed table]
     #[arg(long, value_name = "EXPRESSION")]
-    pub(in crate::cli) sharding_key: Option<String>,
+    pub(crate) sharding_key: Option<String>,
 
     /// Server to restore to [default: where the task copied from]
     #[arg(long, value_name = "HOST")]
-    pub(in crate::cli) to: Option<String>,
+    pub(crate) to: Option<String>,
 
     #[command(flatten)]
-    pub(in crate::cli) to_more: ToFlags,
+    pub(crate) to_more: ToFlags,
 
     #[command(flatten)]
-    pub(in crate::cli) written: WrittenFlags,
+    pub(crate) written: WrittenFlags,
 }
 
 /// More about the server to copy to.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct ToFlags {
+pub(crate) struct ToFlags {
     /// Cluster to copy to, as the server names it [default: the only one with the server]
     #[arg(long, value_name = "NAME", requires = "to")]
-    pub(in crate::cli) to_cluster: Option<String>,
+    pub(crate) to_cluster: Option<String>,
 
     /// User at the target [default: default]
     #[arg(long, value_name = "NAME", requires = "to")]
-    pub(in crate::cli) to_user: Option<String>,
+    pub(crate) to_user: Option<String>,
 
     /// Environment variable with that user's password
     #[arg(long, value_name = "VARIABLE", requires = "to")]
-    pub(in crate::cli) to_password_env: Option<String>,
+    pub(crate) to_password_env: Option<String>,
 }
 
 /// What becomes of a task file that is made.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct WrittenFlags {
+pub(crate) struct WrittenFlags {
     /// Write to this new file [default: standard output]
     #[arg(long, value_name = "FILE")]
-    pub(in crate::cli) output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
 
     /// text writes the file; json tells what it says and why, as one object
     #[arg(long, value_name = "FORM", default_value = "text")]
-    pub(in crate::cli) format: LogFormat,
+    pub(crate) format: LogFormat,
 
     /// Log level on standard error, as with run
     #[arg(long, value_name = "LEVEL", default_value = "warning", value_parser = Level::named)]
-    pub(in crate::cli) log_level: Level,
+    pub(crate) log_level: Level,
 }

@@ -130,7 +130,7 @@ pub(super) mod tests {
     use super::*;
 
     /// The methods, for tests of streams.
-    pub(in super::super) const METHODS: [u8; 3] = [NONE, LZ4, ZSTD];
+    pub(crate) const METHODS: [u8; 3] = [NONE, LZ4, ZSTD];
 
     /// A frame with its checksum, which says that it unpacks to so many bytes.
     fn claiming(method: u8, packed: &[u8], size: u32) -> Vec<u8> {
@@ -140,7 +140,7 @@ pub(super) mod tests {
     }
 
     /// A frame as a server writes it.
-    pub(in super::super) fn frame(method: u8, data: &[u8]) -> Vec<u8> {
+    pub(crate) fn frame(method: u8, data: &[u8]) -> Vec<u8> {
         let packed = match method {
             LZ4 => lz4_flex::block::compress(data),
             ZSTD => ruzstd::encoding::compress_to_vec(data, ruzstd::encoding::CompressionLevel::Fastest),

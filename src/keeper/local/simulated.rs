@@ -9,7 +9,7 @@ use crate::keeper::memory::{Done, Forest, Misfit};
 use crate::keeper::{Op, Stored};
 
 /// Nodes in SQLite, in memory.
-pub(in crate::keeper) struct SqliteForest {
+pub(crate) struct SqliteForest {
     store: Store,
     told: i64,
 }

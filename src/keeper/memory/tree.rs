@@ -14,7 +14,7 @@ struct Node {
 
 /// Why a step does not fit.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::keeper) enum Misfit {
+pub(crate) enum Misfit {
     Conflict(Conflict),
     Refused(&'static str),
 }
@@ -27,7 +27,7 @@ impl From<Conflict> for Misfit {
 
 /// What a step did, for the watches and for undoing it.
 #[derive(Debug)]
-pub(in crate::keeper) enum Done {
+pub(crate) enum Done {
     Created(String),
     Set { path: String, before: (Vec<u8>, Version) },
     Deleted { path: String, before: Stored },
@@ -35,7 +35,7 @@ pub(in crate::keeper) enum Done {
 }
 
 /// Where the double keeps its nodes.
-pub(in crate::keeper) trait Forest: Send {
+pub(crate) trait Forest: Send {
     fn get(&mut self, path: &str) -> Option<Stored>;
     fn children(&mut self, path: &str) -> Option<Vec<String>>;
     fn all(&mut self) -> BTreeMap<String, Stored>;

@@ -8,7 +8,7 @@ use crate::model::counted;
 use crate::sql::canonical_zone;
 use crate::task::IfTargetNotEmpty;
 use crate::worker::check::{Expiry, NodeFacts, Observed, PlanFacts, TableFacts, TargetFacts};
-use crate::worker::survey::Fault;
+use crate::worker::errors::Fault;
 
 use super::super::leftovers::size;
 

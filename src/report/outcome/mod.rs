@@ -16,9 +16,9 @@ use serde::Serialize;
 use crate::model::{one_line, printable, printable_json, sentence};
 use crate::plan::TablePlan;
 use crate::protocol::TableBoard;
-use crate::worker::Ending;
 use crate::worker::bulk::Bulk;
-use crate::worker::status::Sight;
+use crate::worker::ending::Ending;
+use crate::worker::task_state::Sight;
 
 use super::Report;
 use super::status::Status;

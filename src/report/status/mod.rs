@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::plan::TablePlan;
 use crate::protocol::account::Findings;
 use crate::protocol::{BatchState, Order, PieceState, TableBoard};
-use crate::worker::status::Sight;
+use crate::worker::task_state::Sight;
 
 pub use super::outcome::Moment;
 use now::{errors, waits, workers};
@@ -400,7 +400,7 @@ pub(super) mod tests {
     use super::*;
 
     /// A task with three partitions of six done, one failed, and two workers.
-    pub(in crate::report) fn status() -> Status {
+    pub(crate) fn status() -> Status {
         let failed = PartitionStatus {
             name: "a|b".into(),
             state: PartitionState::Failed,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::plan::TablePlan;
 use crate::protocol::{BatchRef, BatchState, Job, PieceRef, PieceState, job_of_claim};
-use crate::worker::status::Sight;
+use crate::worker::task_state::Sight;
 
 use super::{ErrorStatus, JobStatus, StatementStatus, WorkerStatus};
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::protocol::{BatchState, Job, PieceRef, PieceState, job_of_claim};
-use crate::worker::status::Sight;
+use crate::worker::task_state::Sight;
 
 /// The batch of a partition, with its pieces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

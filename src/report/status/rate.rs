@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::protocol::{Job, job_of_claim};
-use crate::worker::status::Sight;
+use crate::worker::task_state::Sight;
 
 use super::Status;
 

@@ -128,7 +128,7 @@ pub(super) mod tests {
     use super::*;
     use crate::report::status::sample;
     use crate::web::lookout::Seen;
-    use crate::worker::status::Sight;
+    use crate::worker::task_state::Sight;
 
     fn look(status: Status) -> Look {
         let at = OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap();
@@ -136,7 +136,7 @@ pub(super) mod tests {
     }
 
     /// What there is of a task that is in the middle.
-    pub(in crate::web::metrics) fn everything() -> String {
+    pub(crate) fn everything() -> String {
         let mut status = sample(3);
         status.seconds_left = Some(1);
         of_task(&look(status))

@@ -1,7 +1,6 @@
 //! The account after publishing (I7): whether all rows of the source were selected, and whether the target holds all that was put
 //! there. It asks servers; `protocol::account` judges.
 
-pub(super) mod count;
 mod sources;
 mod targets;
 

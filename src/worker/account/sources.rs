@@ -12,10 +12,10 @@ use crate::protocol::account::{Change, Findings, SourceFacts, SourceVerdict, jud
 use crate::protocol::{Published, TableBoard};
 use crate::sql::{PartitionFilter, Selection};
 
-use super::super::since::few;
+use super::super::counts::{blocks_of, readable, source_rows};
 use super::super::site::Site;
-use super::count::{blocks_of, readable, source_rows};
 use super::published;
+use crate::model::few;
 
 /// Settles the account of one table job's source.
 pub(super) async fn settle(site: &Site, table: usize, plan: &TablePlan, board: &TableBoard) -> Findings {

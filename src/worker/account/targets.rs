@@ -10,11 +10,11 @@ use crate::protocol::account::{Expected, Findings, Placed};
 use crate::protocol::{BatchRecord, TableBoard};
 
 use super::super::bounded::all_tables;
+use super::super::counts::target_rows;
 use super::super::fleet::Fleet;
-use super::super::since::few;
 use super::super::site::Site;
-use super::count::target_rows;
 use super::published;
+use crate::model::few;
 
 /// So often a node is asked before it counts as silent.
 const TRIES: u32 = 4;

@@ -15,13 +15,14 @@ use crate::keeper::Coordinator;
 use crate::protocol::{TaskId, TaskRecord};
 use crate::task::{SecretSource, Task};
 
-use super::RunError;
-use super::accept::refuse_differences;
 use super::bounded::all_tables;
+use super::errors::Fault;
+use super::errors::RunError;
 use super::fleet::Fleet;
 use super::ledger::Ledger;
 use super::renew::is_new;
-use super::survey::{Fault, SettingsNotes, notes_on_settings, refuse_lossy_conversions, survey_all};
+use super::survey::{SettingsNotes, notes_on_settings, refuse_lossy_conversions, survey_all};
+use super::task_file::refuse_differences;
 
 pub use nodes::{About, Left, NodeFacts};
 pub use tables::{Expiry, PlanFacts, SourceFacts, TableFacts, TargetFacts};

@@ -11,10 +11,11 @@ use crate::plan::{Sharding, TablePlan};
 use crate::sql::{Expression, PartitionFilter, Privilege, Relation, Selection, Syntax};
 use crate::task::{IfTargetNotEmpty, Task};
 
+use super::super::errors::Fault;
 use super::super::fleet::Fleet;
 use super::super::ledger::Ledger;
 use super::super::planner;
-use super::super::survey::{Fault, Survey};
+use super::super::survey::Survey;
 use super::super::wishes::source_wishes;
 use super::spread::{SAMPLED, SECONDS, Spread};
 

@@ -12,8 +12,8 @@ use crate::protocol::{
     Alive, BatchState, BatchTable, MadeStatement, MadeTable, TaskId, Verdict, judge_statement, judge_table,
 };
 
-use super::super::RunError;
 use super::super::crew;
+use super::super::errors::RunError;
 use super::super::ledger::LedgerError;
 use super::{Cleaner, Findings, Holder, Leftover, Standing, Thing};
 

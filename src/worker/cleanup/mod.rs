@@ -41,12 +41,12 @@ use crate::model::{Node, TableName};
 use crate::protocol::{TableBoard, TaskId, TaskRecord, Verdict};
 use crate::task::{SecretSource, Task};
 
-use super::RunError;
-use super::accept::{parse, refuse_differences};
 use super::crew;
 use super::dice::Dice;
+use super::errors::RunError;
 use super::fleet::Fleet;
 use super::ledger::{Cache, Forgotten, Ledger};
+use super::task_file::{parse, refuse_differences};
 
 /// What a clean-up is started with.
 pub struct Request {

@@ -10,7 +10,7 @@ use crate::cluster::Settings;
 use crate::model::Node;
 use crate::protocol::to_void;
 
-use super::super::RunError;
+use super::super::errors::RunError;
 use super::super::fault_point::fault_point;
 use super::super::interrupt::Interrupt;
 use super::super::ledger::{ClaimChange, Outcome};

@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use tokio::task::{JoinHandle, LocalSet, spawn_local, yield_now};
 
+use super::super::ending::Ending;
+use super::super::errors::RunError;
+use super::super::interrupt::Interrupt;
+use super::super::launch::Launch;
+use super::super::run;
 use crate::cluster::Warehouse;
 use crate::cluster::memory::MemoryWarehouse;
 use crate::keeper::MemoryCoordinator;
 use crate::model::{Node, TableName};
 use crate::task::GivenSecrets;
 use crate::worker::site::Conduct;
-use crate::worker::{Ending, Interrupt, Launch, RunError, run};
 
 use super::super::dice::Dice;
 use super::*;
@@ -70,7 +74,7 @@ impl World {
                 stall_timeout: crate::cluster::STALL_TIMEOUT,
                 copy_fault_probability: 0.0,
                 move_fault_probability: 0.0,
-                jobs: crate::worker::Jobs::Fixed(2),
+                jobs: super::super::tempo::Jobs::Fixed(2),
                 safe_mode: false,
             },
             host: "w".into(),

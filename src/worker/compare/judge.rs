@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::verify::Measure;
+use super::super::checksums::Measure;
 
 /// A bucket of so many rows need not be cut: a group for each key of it fits anywhere.
 const FEW: u64 = 1000;

@@ -18,15 +18,15 @@ use crate::plan::{PartitionPlan, TablePlan};
 use crate::protocol::TaskRecord;
 use crate::task::{IfTargetNotEmpty, SecretSource, Task};
 
-use super::RunError;
-use super::accept::{parse, refuse_differences};
+use super::errors::RunError;
 use super::fleet::Fleet;
 use super::ledger::Ledger;
 use super::planner;
 use super::survey::survey;
+use super::task_file::{parse, refuse_differences};
 use sides::Sides;
 
-pub use super::verify::Measure;
+pub use super::checksums::Measure;
 pub use judge::{Allowance, Sample, Verdict};
 pub use narrow::{KeyDifference, Narrowed};
 

@@ -11,7 +11,7 @@ use crate::plan::PartitionPlan;
 use crate::sql::quote::value_literal;
 use crate::sql::{KeyElement, Slice};
 
-use super::super::verify::Measure;
+use super::super::checksums::Measure;
 use super::judge::{LEVELS, Measures, differing, finer, outermost};
 use super::sides::{Reader, Sides, key_hash};
 

@@ -13,8 +13,8 @@ use crate::sql::{
 };
 use crate::task::{TableJob, Task};
 
+use super::super::checksums::{Hashes, Measure};
 use super::super::fleet::Fleet;
-use super::super::verify::{Hashes, Measure};
 use super::super::wishes::source_wishes;
 use super::By;
 

@@ -9,12 +9,12 @@ use crate::plan::{Account, Found, PartitionPlan, ShardAccount};
 use crate::protocol::account::{Blocks, Look, MOST_LOOKS, Weighed, weigh};
 use crate::sql::{Selection, key_elements};
 
-use super::super::account::count::{blocks_of, readable, source_rows};
-use super::super::since::few;
-use super::super::survey::Fault;
+use super::super::counts::{blocks_of, readable, source_rows};
+use super::super::errors::Fault;
 use super::super::wishes::source_wishes;
 use super::Planner;
-use super::discover::{Marks, Tallies};
+use super::{Marks, Tallies};
+use crate::model::few;
 
 /// What was listed and counted on a source shard.
 pub(super) struct Seen {

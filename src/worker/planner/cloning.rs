@@ -10,7 +10,8 @@ use crate::model::{Node, PartitionId, PartitionValue, Way};
 use crate::plan::Found;
 use crate::sql::{KeyElement, PartitionFilter, Selection};
 
-use super::super::survey::{Fault, no_clone};
+use super::super::errors::Fault;
+use super::super::survey::no_clone;
 use super::super::wishes::source_wishes;
 use super::Planner;
 

@@ -8,18 +8,12 @@ use futures::future::try_join_all;
 
 use crate::cluster::{Error, Kind, Tally};
 use crate::model::{Node, PartitionId, PartitionValue};
-use crate::plan::{Found, ShardMark};
+use crate::plan::{Found, Mark, ShardMark};
 use crate::sql::{Selection, TableDefinition, key_elements, unquoted_elements};
 
-use super::super::since::mark_of;
 use super::super::wishes::source_wishes;
-use super::Planner;
 use super::account::Seen;
-
-/// The partitions of a source shard with their bytes.
-pub(super) type Tallies = Vec<(Tally, u64)>;
-/// What the parts of a source shard are, by partition.
-pub(super) type Marks = HashMap<PartitionValue, ShardMark>;
+use super::{Marks, Planner, Tallies};
 
 impl Planner<'_> {
     /// The partitions of the target's key with rows and bytes on each source shard, in the order of their values.
@@ -176,4 +170,17 @@ impl Sortable {
     fn of(text: &str) -> Self {
         text.parse().map(Self::Number).unwrap_or_else(|_| Self::Text(text.to_owned()))
     }
+}
+
+/// What the parts of a partition are on all shards that hold rows of it, if each could tell.
+fn mark_of(partition: &Found, shards: &mut [HashMap<PartitionValue, ShardMark>]) -> Option<Mark> {
+    let mut marks = Vec::new();
+    for ((rows, _), marked) in partition.shards.iter().zip(shards) {
+        match marked.remove(&partition.value) {
+            Some(mark) => marks.push(mark),
+            None if *rows > 0 => return None,
+            None => {}
+        }
+    }
+    (!marks.is_empty()).then_some(Mark(marks))
 }

@@ -6,14 +6,14 @@ use crate::cluster::{Error, ServerFacts};
 use crate::plan::TablePlan;
 use crate::task::IfTargetNotEmpty;
 
-use super::super::since::few;
 use super::Planner;
+use crate::model::few;
 
 /// The limit of a server whose configuration has none, in bytes (18.16.1).
 const USUAL_LIMIT: u64 = 50_000_000_000;
 
 /// Whether statements cannot lift the server's limits on the size of what is dropped.
-pub(in crate::worker) fn guards_drops(facts: &ServerFacts) -> bool {
+pub(crate) fn guards_drops(facts: &ServerFacts) -> bool {
     !facts.settings.contains_key("max_table_size_to_drop")
 }
 

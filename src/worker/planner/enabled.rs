@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use crate::plan::{Found, parse_partition};
 
-use super::super::since::{Since, few};
-use super::super::survey::Fault;
+use super::super::errors::Fault;
 use super::Planner;
+use super::Since;
+use crate::model::few;
 
 impl Planner<'_> {
     /// Returns the found partitions that the task names, in the order of the task.
@@ -63,7 +64,7 @@ impl Planner<'_> {
     }
 
     /// Returns whether the task names a partition that was copied.
-    pub(in crate::worker) fn is_enabled(&self, name: &str, value: &[String]) -> bool {
+    pub(crate) fn is_enabled(&self, name: &str, value: &[String]) -> bool {
         let Some(enabled) = &self.survey.enabled else { return true };
         enabled.iter().any(|texts| self.name_of_written(texts) == name || self.is_meant(texts, name, value))
     }

@@ -6,10 +6,15 @@ mod cloning;
 mod discover;
 mod drop_guard;
 mod enabled;
+mod incremental;
 mod negative_zero;
 mod slices;
 mod target;
 
+use crate::cluster::Tally;
+use crate::model::PartitionValue;
+use crate::plan::Earlier;
+use crate::plan::ShardMark;
 use std::collections::HashMap;
 
 use futures::future::try_join_all;
@@ -20,9 +25,9 @@ use crate::task::{IfTargetNotEmpty, TableJob, Task};
 
 pub(super) use drop_guard::guards_drops;
 
+use super::errors::Fault;
 use super::fleet::Fleet;
-use super::since::Since;
-use super::survey::{Fault, Survey, lossy_conversions};
+use super::survey::{Survey, lossy_conversions};
 
 /// Batches that are cloned hold more: their rows cost little, and each piece the making of some tables.
 const CLONED_BATCH: u64 = 512 << 20;
@@ -40,6 +45,21 @@ pub async fn plan(
 ) -> Result<TablePlan, Fault> {
     Planner { fleet, task, job: &task.tables[survey.job], survey, policy }.plan(since).await
 }
+
+/// What a pass begins with, of one table job.
+#[derive(Debug, Clone)]
+pub struct Since {
+    /// What the passes before have copied.
+    pub earlier: Earlier,
+    /// Whether partitions that the source does not have any more are dropped on the target.
+    pub drops_vanished: bool,
+}
+
+/// The partitions of a source shard with their bytes.
+type Tallies = Vec<(Tally, u64)>;
+
+/// What the parts of a source shard are, by partition.
+type Marks = HashMap<PartitionValue, ShardMark>;
 
 pub(super) struct Planner<'a> {
     pub(super) fleet: &'a Fleet,

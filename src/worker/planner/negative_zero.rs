@@ -5,7 +5,7 @@ use crate::cluster::Error;
 use crate::plan::Found;
 use crate::sql::{key_elements, unquoted_elements};
 
-use super::super::survey::Fault;
+use super::super::errors::Fault;
 use super::Planner;
 
 /// The values of 0 and of -0 as Float32 and as Float64, by their bits.

@@ -11,9 +11,9 @@ use crate::plan::Found;
 use crate::sql::{Relation, Selection};
 use crate::task::IfTargetNotEmpty;
 
-use super::super::since::few;
-use super::super::survey::Fault;
+use super::super::errors::Fault;
 use super::Planner;
+use crate::model::few;
 
 impl Planner<'_> {
     /// What the target holds already of what is to be copied, before any row moves (I2).
@@ -73,11 +73,7 @@ impl Planner<'_> {
     }
 
     /// Returns the wanted partitions that a target node has rows in, with the rows.
-    pub(in crate::worker) async fn present_on(
-        &self,
-        node: &Node,
-        found: &[Found],
-    ) -> Result<Vec<(PartitionValue, u64)>, Error> {
+    pub(crate) async fn present_on(&self, node: &Node, found: &[Found]) -> Result<Vec<(PartitionValue, u64)>, Error> {
         let warehouse = &self.fleet.warehouse;
         let target = &self.job.target;
         let there: BTreeSet<PartitionId> =

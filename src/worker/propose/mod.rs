@@ -12,7 +12,7 @@ use crate::model::{Cluster, Node, Shard, TableName};
 use crate::sql::{Syntax, TableDefinition};
 use crate::task::{ClusterSketch, Sketch, TableSketch};
 
-use super::RunError;
+use super::errors::RunError;
 
 pub use reverse::{WayBack, reverse};
 

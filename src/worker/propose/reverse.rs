@@ -4,7 +4,7 @@ use crate::model::{Cluster, TableName};
 use crate::sql::{TableDefinition, key_elements};
 use crate::task::{ClusterSketch, Sketch, TableJob, TableSketch, Task, Verify, kept_elements};
 
-use super::super::RunError;
+use super::super::errors::RunError;
 use super::{Servers, Side};
 
 /// The way back of a task.

@@ -11,7 +11,8 @@ use crate::model::{Node, Way};
 use crate::sql::TableDefinition;
 
 use super::super::carried::Carried;
-use super::{Fault, Holders, Surveyor};
+use super::super::errors::Fault;
+use super::{Holders, Surveyor};
 
 impl Surveyor<'_> {
     /// Replicas of a table meet at a path in ZooKeeper, and nowhere else: macros in it must be known where the table is made;

@@ -8,7 +8,8 @@ use crate::cluster::Error;
 use crate::model::{Node, TableName};
 use crate::sql::{Beneath, Expression, KeyElement, Reads, Relation, Selection, TableDefinition, quote};
 
-use super::{Fault, Holders, Surveyor};
+use super::super::errors::Fault;
+use super::{Holders, Surveyor};
 
 /// The most tables that are looked at below one source.
 const MOST_BENEATH: usize = 1000;

@@ -4,8 +4,9 @@ use crate::cluster::Error;
 use crate::model::Node;
 use crate::sql::{KeyElement, Selection, TableDefinition, quote};
 
+use super::super::errors::Fault;
 use super::super::wishes::source_wishes;
-use super::{Fault, Holders, Surveyor};
+use super::{Holders, Surveyor};
 
 impl Surveyor<'_> {
     /// Refuses rows of the source that do not meet a constraint of the target which the source does not have.

@@ -11,9 +11,10 @@ use crate::sql::{DefaultKind, LossTest, PartitionFilter, Selection, loss_test, q
 use crate::task::{TableJob, Task};
 
 use super::super::bounded::all_tables;
+use super::super::errors::Fault;
 use super::super::fleet::Fleet;
 use super::super::wishes::source_wishes;
-use super::{Fault, Survey};
+use super::Survey;
 
 /// Rows whose value does not survive, with one such value and the node that holds it.
 type Lost = (u64, Option<(String, Arc<Node>)>);
@@ -39,7 +40,7 @@ pub async fn refuse_lossy_conversions(fleet: &Fleet, task: &Task, surveys: &mut 
 }
 
 /// The same for some partitions of one table: its faults and its remarks.
-pub(in crate::worker) async fn lossy_conversions(
+pub(crate) async fn lossy_conversions(
     fleet: &Fleet,
     task: &Task,
     survey: &Survey,

@@ -7,7 +7,8 @@ use crate::model::Node;
 use crate::plan::Sharding;
 use crate::sql::{Clause, KeyElement, Relation, Selection, SlotWidth, TableDefinition, same_key};
 
-use super::{Fault, Holders, Surveyor};
+use super::super::errors::Fault;
+use super::{Holders, Surveyor};
 
 /// Returns how a second table differs from a first one so that they cannot be read as one table; the clause comes first.
 ///

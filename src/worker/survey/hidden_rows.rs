@@ -14,7 +14,8 @@ use crate::model::{Node, TableName};
 use crate::sql::{PolicyKind, Relation, Selection, TableDefinition};
 use crate::task::HiddenRows;
 
-use super::{Fault, Holders, Surveyor};
+use super::super::errors::Fault;
+use super::{Holders, Surveyor};
 
 /// How often a table that is written to meanwhile is looked at.
 const LOOKS: usize = 5;

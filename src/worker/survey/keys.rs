@@ -9,7 +9,8 @@ use crate::sql::{
     UnsteadyKind, key_elements, names_column, unsteadiness,
 };
 
-use super::{Fault, Holders, Surveyor};
+use super::super::errors::Fault;
+use super::{Holders, Surveyor};
 
 /// The setting of a table without which modern servers make no partition key of floats.
 const FLOATS_ALLOWED: &str = "allow_floating_point_partition_key";

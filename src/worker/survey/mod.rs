@@ -16,6 +16,7 @@ mod steady;
 mod tables;
 mod zones;
 
+use crate::worker::errors::Fault;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -32,15 +33,6 @@ use super::fleet::Fleet;
 
 pub(super) use conversions::lossy_conversions;
 pub use conversions::refuse_lossy_conversions;
-
-/// Why a task cannot start. The difference is the exit code.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
-    /// The task says something that cannot be.
-    Task(String),
-    /// The servers are not as the task needs them.
-    World(String),
-}
 
 /// A table on a shard's replicas that answer.
 pub(super) type Holders = Vec<Vec<Arc<Node>>>;

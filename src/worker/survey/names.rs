@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::sql::TableDefinition;
 
-use super::{Fault, Holders, Surveyor};
+use super::super::errors::Fault;
+use super::{Holders, Surveyor};
 
 /// The release in which ClickHouse began to tell columns from expressions of the same text.
 const TELLS_NAMES_APART: (u32, u32) = (24, 3);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::model::Node;
 
-use super::{Fault, Surveyor};
+use super::super::errors::Fault;
+use super::Surveyor;
 
 /// The engine's name in `system.databases`.
 const REPLICATED: &str = "Replicated";

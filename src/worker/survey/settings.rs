@@ -6,8 +6,8 @@ use crate::model::{Cluster, Node};
 use crate::sql::required_settings::{Correction, Matters, required_setting};
 use crate::task::Task;
 
+use super::super::errors::Fault;
 use super::super::fleet::Fleet;
-use super::Fault;
 
 /// Returns a fault for each setting of an account that must be another and may not be set, and for each of the task's that must be
 /// another. Only nodes that answered are judged.

@@ -2,7 +2,8 @@
 
 use crate::sql::{DefaultKind, Names, TableDefinition, Unsteady, UnsteadyKind, unsteadiness};
 
-use super::{Fault, Holders, Surveyor};
+use super::super::errors::Fault;
+use super::{Holders, Surveyor};
 
 impl Surveyor<'_> {
     /// Returns what keys can use: the target's columns as the copy sees them, and the functions that users defined.

@@ -9,9 +9,10 @@ use crate::model::{Cluster, Node};
 use crate::plan::{Reading, computed_columns};
 use crate::sql::{self, Column, DefaultKind, Engine, Relation, Selection, TableDefinition, quote};
 
+use super::super::errors::Fault;
 use super::super::wishes::source_wishes;
 use super::differences::table_difference;
-use super::{Fault, Holders, Surveyor};
+use super::{Holders, Surveyor};
 
 /// So many rows are converted to see whether it can be done.
 const SAMPLE_ROWS: u64 = 1000;

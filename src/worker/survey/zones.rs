@@ -11,7 +11,8 @@ use crate::sql::{
     conversion_depends_on_zone, quote, zone_dependence,
 };
 
-use super::{Fault, Holders, Surveyor};
+use super::super::errors::Fault;
+use super::{Holders, Surveyor};
 
 /// The time zones of the nodes of a table job.
 pub(super) struct Zones {

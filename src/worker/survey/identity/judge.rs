@@ -7,8 +7,8 @@ use crate::cluster::Fingerprint;
 use crate::model::{Cluster, Node};
 use crate::task::{IfTargetNotEmpty, TableJob, Task};
 
-use super::super::Fault;
 use super::{Shown, is_same_name};
+use crate::worker::errors::Fault;
 
 /// Seconds by which two looks at one server's start may differ.
 const START: i64 = 2;

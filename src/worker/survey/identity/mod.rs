@@ -23,8 +23,8 @@ use crate::task::{TableJob, Task};
 
 use super::super::carried::Carried;
 use super::super::dice::Dice;
+use super::super::errors::Fault;
 use super::super::fleet::Fleet;
-use super::Fault;
 use judge::{Behind, Seen, judge};
 
 /// Questions that are on their way at a time.

@@ -9,14 +9,14 @@ use crate::protocol::account::Blocks;
 use crate::sql::{Expression, Selection, quote};
 use crate::task::Task;
 
-use super::super::fleet::Fleet;
-use super::super::wishes::{source_counting_wishes, target_counting_wishes};
+use super::fleet::Fleet;
+use super::wishes::{source_counting_wishes, target_counting_wishes};
 
 /// The setting by which servers answer a count from metadata.
 const FROM_METADATA: &str = "optimize_trivial_count_query";
 
 /// Counts rows of a source on a node by reading them.
-pub(in crate::worker) async fn source_rows(
+pub(crate) async fn source_rows(
     fleet: &Fleet,
     task: &Task,
     node: &Node,
@@ -50,12 +50,12 @@ fn reading(mut rows: Selection, columns: &[String]) -> Selection {
 }
 
 /// Returns columns of the source table itself that an account may read, for [`source_rows`].
-pub(in crate::worker) fn readable<'a>(reading: &'a Reading, columns: &'a [String]) -> &'a [String] {
+pub(crate) fn readable<'a>(reading: &'a Reading, columns: &'a [String]) -> &'a [String] {
     if reading.columns.is_some() { &reading.raw } else { columns }
 }
 
 /// Counts rows of a target node by partition, by reading them.
-pub(super) async fn target_rows(
+pub(crate) async fn target_rows(
     fleet: &Fleet,
     task: &Task,
     node: &Node,
@@ -67,7 +67,7 @@ pub(super) async fn target_rows(
 }
 
 /// Returns the blocks of a table's parts. A table that has a UUID is known by it: its definition may change and its rows stay.
-pub(in crate::worker) fn blocks_of(list: &PartList) -> Blocks {
+pub(crate) fn blocks_of(list: &PartList) -> Blocks {
     let uuid = list.table.split_once('@').map(|(uuid, _)| uuid).filter(|uuid| !uuid.is_empty());
     Blocks::of(uuid.unwrap_or(&list.table), list.parts.iter().map(|part| (&part.id, part.name.as_str(), part.rows)))
 }

@@ -1,6 +1,7 @@
 //! What has changed since the last pass of a task: what is new or other at the source is planned again, what is as it was copied
 //! is left alone. Reads only.
 
+use crate::model::few;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures::future::join_all;
@@ -10,17 +11,8 @@ use crate::model::{Node, PartitionId, PartitionValue};
 use crate::plan::{Again, CopiedPartition, Due, Earlier, Found, Mark, OnTarget, ShardMark};
 use crate::task::IfTargetNotEmpty;
 
-use super::planner::Planner;
-use super::survey::Fault;
-
-/// What a pass begins with, of one table job.
-#[derive(Debug, Clone)]
-pub struct Since {
-    /// What the passes before have copied.
-    pub earlier: Earlier,
-    /// Whether partitions that the source does not have any more are dropped on the target.
-    pub drops_vanished: bool,
-}
+use super::super::errors::Fault;
+use super::{Planner, Since};
 
 impl Planner<'_> {
     /// Whether the source table gives the target's key by itself, with no column converted or seen in another time zone.
@@ -279,23 +271,4 @@ impl Planner<'_> {
             few(&texts)
         ))
     }
-}
-
-/// What the parts of a partition are on all shards that hold rows of it, if each could tell.
-pub(super) fn mark_of(partition: &Found, shards: &mut [HashMap<PartitionValue, ShardMark>]) -> Option<Mark> {
-    let mut marks = Vec::new();
-    for ((rows, _), marked) in partition.shards.iter().zip(shards) {
-        match marked.remove(&partition.value) {
-            Some(mark) => marks.push(mark),
-            None if *rows > 0 => return None,
-            None => {}
-        }
-    }
-    (!marks.is_empty()).then_some(Mark(marks))
-}
-
-/// The first of some names.
-pub(super) fn few<S: std::borrow::Borrow<str>>(names: &[S]) -> String {
-    const LISTED: usize = 5;
-    format!("{}{}", names[..names.len().min(LISTED)].join(", "), if names.len() > LISTED { ", …" } else { "" })
 }
