@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::logs::Rotation;
-use super::meant::{Fault, existing_file, folder_or_nothing};
-use super::work::{keeper_config, name, shell_word, text};
+use super::flag_fault::Fault;
+use super::flag_files::{existing_file, folder_or_nothing};
+use super::input::{keeper_config, name, text};
+use super::log_file::Rotation;
+use super::shell_word::shell_word;
 use super::{Exit, Failure, task_path, typed};
 use crate::cluster::STALL_TIMEOUT;
 use crate::cluster::http::{HttpWarehouse, Limits, USUAL_STATEMENTS};

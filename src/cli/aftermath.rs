@@ -11,15 +11,17 @@ use std::time::Instant;
 use time::OffsetDateTime;
 
 use crate::cluster::Warehouse;
-use crate::report::outcome::{End, Form, Moment, Outcome, Verdict};
+use crate::report::moment::Moment;
+use crate::report::outcome::{End, Form, Outcome, Verdict};
 use crate::worker::bulk;
 use crate::worker::ending::{Ending, Summary};
 use crate::worker::view::View;
 
 use super::hook::Hook;
 use super::logs::Logs;
-use super::meant::{LogFormat, RunOptions};
+use super::options::RunOptions;
 use super::output::print_json;
+use super::typed::LogFormat;
 use super::{Exit, Failure, Interrupt, files};
 
 /// What is to be done after a run.

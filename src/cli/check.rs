@@ -4,9 +4,11 @@ use crate::report::check::{CheckReport, Verdict, judge};
 use crate::worker::check::{Request, observe};
 
 use super::address::{doors_of, own, secrets_at, servers};
-use super::meant::{CheckOptions, LogFormat};
+use super::exit::failure;
+use super::input::{name, text};
+use super::options::CheckOptions;
 use super::output::{print, print_object};
-use super::work::{failure, name, text};
+use super::typed::LogFormat;
 use super::{Exit, Failure, Interrupt};
 
 /// Looks at everything that a run would need. Creates nothing; either signal ends it at once.

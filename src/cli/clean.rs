@@ -7,9 +7,13 @@ use crate::worker::errors::RunError;
 
 use super::address::{Coordination, doors_of, own};
 use super::exit::chain;
-use super::meant::{CleanupOptions, LogFormat};
+use super::exit::failure;
+use super::input::{name, text};
+use super::options::CleanupOptions;
+use super::output::say;
 use super::output::{print, print_object};
-use super::work::{failure, name, say, shell_word, text};
+use super::shell_word::shell_word;
+use super::typed::LogFormat;
 use super::{Exit, Failure, Interrupt, PROGRAM};
 
 /// Lists what a dead task left, and removes it when told so.

@@ -10,9 +10,11 @@ use crate::worker::orders::{Awaited, Orders};
 use crate::worker::status::Onlooker;
 
 use super::address::{Coordination, coordinator_of, doors_of};
-use super::meant::{CommandOptions, LogFormat};
+use super::exit::failure;
+use super::options::CommandOptions;
+use super::output::say;
 use super::output::{print, print_object};
-use super::work::{failure, say};
+use super::typed::LogFormat;
 use super::{Exit, Failure, Interrupt, PROGRAM};
 
 /// How often servers are asked for statements that are to end.

@@ -4,10 +4,12 @@ use crate::report::verify::{Outcome, VerifyReport};
 use crate::worker::compare::{Request, compare};
 
 use super::address::{doors_of, own, secrets_at, servers};
-use super::meant::{LogFormat, VerifyOptions};
+use super::exit::failure;
+use super::input::{name, text};
+use super::options::VerifyOptions;
 use super::output::{print, print_object};
 use super::repair::Repair;
-use super::work::{failure, name, text};
+use super::typed::LogFormat;
 use super::{Exit, Failure, Interrupt};
 
 /// Compares what the task has copied with its source. Changes nothing unless told to repair; either signal ends a comparison

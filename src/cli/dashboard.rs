@@ -6,7 +6,7 @@ use crate::web::serve::serve;
 use crate::web::server;
 
 use super::address::doors_of;
-use super::meant::DashboardOptions;
+use super::options::DashboardOptions;
 use super::output::print;
 use super::{Exit, Failure, Interrupt};
 

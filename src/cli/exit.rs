@@ -1,5 +1,6 @@
 //! How a process ends: its code, and the error that led there.
 
+use crate::worker::errors::RunError;
 use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
@@ -83,6 +84,12 @@ pub(super) fn chain(error: &dyn Error) -> String {
         source = cause.source();
     }
     line
+}
+
+/// Returns the failure of a run: what is wrong with the task has another exit code than what is wrong with the world.
+pub(super) fn failure(error: RunError) -> Failure {
+    let exit = if matches!(error, RunError::Task(_)) { Exit::BadInput } else { Exit::Failed };
+    Failure::new(exit, error)
 }
 
 #[cfg(test)]

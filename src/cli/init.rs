@@ -8,9 +8,10 @@ use crate::task::{SecretSource, Sketch, SystemSecrets, Task};
 use crate::worker::propose::{self, Servers, Side};
 
 use super::address::servers;
-use super::meant::{InitOptions, LogFormat};
+use super::exit::failure;
+use super::options::InitOptions;
 use super::output::{print, print_object};
-use super::work::failure;
+use super::typed::LogFormat;
 use super::{Exit, Failure, Interrupt, PROGRAM, files};
 
 /// Asks the servers and writes the file. Creates nothing else; either signal ends it at once.

@@ -9,8 +9,8 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::lines::warning;
 use super::log_file::{LogFile, Rotation};
-use super::meant::LogFormat;
 use super::terminal::Terminal;
+use super::typed::LogFormat;
 use crate::model::counted;
 
 /// The file. What cannot be written is lost, which standard error is told once, and the file when it takes lines again.

@@ -23,7 +23,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::meant::LogFormat;
+use super::typed::LogFormat;
 use crate::model::{printable, printable_json};
 
 /// The name of a job, as its lines of text begin; the other fields say the same to programs.

@@ -22,9 +22,10 @@ use super::level::Level;
 use super::lines::{Facts, JsonLines, TextLines};
 pub use super::log_file::Rotation;
 use super::log_file::folders;
-use super::meant::{LogFormat, LogOptions};
+use super::options::LogOptions;
 use super::output::complain;
 use super::terminal::Terminal;
+use super::typed::LogFormat;
 use super::warnings::Warnings;
 
 /// Why there are no logs.

@@ -7,9 +7,10 @@ use crate::report::status::{Speedometer, Status, TaskState};
 use crate::worker::status::Onlooker;
 
 use super::address::doors_of;
-use super::meant::{LogFormat, LookOptions};
+use super::exit::failure;
+use super::options::LookOptions;
 use super::output::{Reader, print_again, print_next, print_object};
-use super::work::failure;
+use super::typed::LogFormat;
 use super::{Exit, Failure, Interrupt};
 
 /// Shows how the task stands. Ends with [`Exit::Partial`] where partitions have failed for good.

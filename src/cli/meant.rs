@@ -1,13 +1,15 @@
 //! What a command line means: plain values, every one checked, paths absolute. Looks at the file system, creates nothing.
 
-use std::fs;
+use crate::cli::flag_files::absent_file;
+use crate::cli::flag_files::existing_file;
+use crate::cli::flag_files::folder_or_nothing;
+use crate::cli::flag_files::new_file;
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use thiserror::Error;
-
 use super::address::{Address, addressed};
+use super::flag_fault::Fault;
 use super::level::Level;
 pub use super::options::{
     CheckOptions, CleanupOptions, CommandOptions, DashboardOptions, InitOptions, Invocation, LogOptions, LookOptions,
@@ -15,7 +17,6 @@ pub use super::options::{
 };
 use super::progress::Progress;
 use super::serving::{Serving, TokenSource};
-use super::task_path::TaskPathFault;
 use super::typed;
 pub use super::typed::LogFormat;
 use super::typed::{
@@ -27,73 +28,6 @@ use crate::protocol::Order;
 use crate::worker::compare::{By, Sample};
 use crate::worker::launch::Incremental;
 use crate::worker::propose::{FirstCopy, Side};
-
-/// What is wrong with a command line whose flags are all well formed. One line, which names the flag.
-#[derive(Debug, Error)]
-pub enum Fault {
-    /// A flag is needed and was not given.
-    #[error("{flag} is missing: {purpose}")]
-    Missing {
-        /// The flag.
-        flag: &'static str,
-        /// What it would say.
-        purpose: &'static str,
-    },
-    /// The task's path is none.
-    #[error("--task-path {0}")]
-    TaskPath(TaskPathFault),
-    /// There is nothing to look at.
-    #[error("there is no {}: no task was run from this task file or with this --state-dir yet", file.display())]
-    NoState {
-        /// The file that would hold the tasks' state.
-        file: PathBuf,
-    },
-    /// A file that should be there can't be seen.
-    #[error("{flag} {}", path.display())]
-    Unseen {
-        /// The flag.
-        flag: &'static str,
-        /// Its value.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// A folder where a file should be.
-    #[error("{flag} {} is a folder, not a file", path.display())]
-    NotAFile {
-        /// The flag.
-        flag: &'static str,
-        /// Its value.
-        path: PathBuf,
-    },
-    /// Something where a new file is to be.
-    #[error("{flag} {} is there already: it is not overwritten", path.display())]
-    Exists {
-        /// The flag.
-        flag: &'static str,
-        /// Its value.
-        path: PathBuf,
-    },
-    /// Not a server.
-    #[error("{flag} {text} is no server: write host, host:8123 or https://host:8443 (the port is that of HTTP)")]
-    Host {
-        /// The flag.
-        flag: &'static str,
-        /// Its value.
-        text: String,
-    },
-    /// Bars without a terminal.
-    #[error("--progress bars needs a terminal on standard error, and no --daemon: say lines or auto")]
-    NoTerminal,
-    /// Something else where a folder should be.
-    #[error("{flag} {} is not a folder", path.display())]
-    NotAFolder {
-        /// The flag.
-        flag: &'static str,
-        /// Its value.
-        path: PathBuf,
-    },
-}
 
 /// Checks the flags of a verb and says what they mean; the first fault ends it.
 pub(super) fn meaning(verb: Verb) -> Result<Invocation, Fault> {
@@ -355,47 +289,6 @@ fn progress(wish: ProgressWish, daemon: bool, format: LogFormat) -> Result<Progr
         ProgressWish::Bars => Ok(Progress::Bars),
         ProgressWish::Auto | ProgressWish::Lines => Ok(Progress::Lines),
         ProgressWish::None => Ok(Progress::None),
-    }
-}
-
-/// A file to read. It is not opened: it may be a pipe, and a pipe can be read only once.
-pub(super) fn existing_file(flag: &'static str, path: &Path) -> Result<PathBuf, Fault> {
-    let unseen = |source| Fault::Unseen { flag, path: path.to_owned(), source };
-    if fs::metadata(path).map_err(unseen)?.is_dir() {
-        return Err(Fault::NotAFile { flag, path: path.to_owned() });
-    }
-    std::path::absolute(path).map_err(unseen)
-}
-
-/// A file to write: it may be absent, but its folder may not.
-fn new_file(flag: &'static str, path: &Path) -> Result<PathBuf, Fault> {
-    let unseen = |source| Fault::Unseen { flag, path: path.to_owned(), source };
-    let absolute = std::path::absolute(path).map_err(unseen)?;
-    if absolute.is_dir() {
-        return Err(Fault::NotAFile { flag, path: path.to_owned() });
-    }
-    if let Some(folder) = absolute.parent() {
-        fs::metadata(folder).map_err(unseen)?;
-    }
-    Ok(absolute)
-}
-
-/// A file to make.
-fn absent_file(flag: &'static str, path: &Path) -> Result<PathBuf, Fault> {
-    let absolute = new_file(flag, path)?;
-    if absolute.exists() {
-        return Err(Fault::Exists { flag, path: path.to_owned() });
-    }
-    Ok(absolute)
-}
-
-/// A folder, or a place where one can be made later.
-pub(super) fn folder_or_nothing(flag: &'static str, path: &Path) -> Result<PathBuf, Fault> {
-    let unseen = |source| Fault::Unseen { flag, path: path.to_owned(), source };
-    match fs::metadata(path) {
-        Ok(found) if !found.is_dir() => Err(Fault::NotAFolder { flag, path: path.to_owned() }),
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unseen(error)),
-        Ok(_) | Err(_) => std::path::absolute(path).map_err(unseen),
     }
 }
 

@@ -21,8 +21,11 @@ pub mod daemon;
 mod dashboard;
 mod exit;
 mod files;
+pub mod flag_fault;
+mod flag_files;
 mod hook;
 mod init;
+mod input;
 mod late_file;
 mod level;
 mod lines;
@@ -40,6 +43,7 @@ mod repair;
 mod reverse;
 mod service;
 mod serving;
+mod shell_word;
 mod task_path;
 mod terminal;
 mod typed;
@@ -48,13 +52,15 @@ mod work;
 
 use std::ffi::OsString;
 
+pub use self::options::{
+    CheckOptions, CleanupOptions, InitOptions, Invocation, ReverseOptions, RunOptions, StatusOptions,
+};
+pub use self::options::{CommandOptions, DashboardOptions, LookOptions, PlanOptions};
 use crate::model::one_line;
 pub use crate::worker::interrupt::Interrupt;
 pub use address::Address;
 pub use exit::{Exit, Failure};
 pub use level::Level;
-pub use meant::{CheckOptions, CleanupOptions, InitOptions, Invocation, ReverseOptions, RunOptions, StatusOptions};
-pub use meant::{CommandOptions, DashboardOptions, LookOptions, PlanOptions};
 pub use perform::perform;
 pub use serving::{Serving, TokenSource};
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::address::Address;
 use super::level::Level;
-use super::meant::LogFormat;
 use super::progress::Progress;
 use super::serving::Serving;
+use super::typed::LogFormat;
 use crate::protocol::{Order, TaskId};
 use crate::worker::compare::{By, Sample};
 use crate::worker::launch::Incremental;

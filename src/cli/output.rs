@@ -8,6 +8,7 @@
 //!   written and nothing is said, as with other tools. They end by SIGPIPE; a copy must not, so the work goes on, and the exit code
 //!   is that of the work: `verify | head` still tells by it whether both sides are equal.
 
+use crate::cli::typed::LogFormat;
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -109,4 +110,14 @@ mod tests {
             assert_eq!(out, b"a\nb\n");
         }
     }
+}
+
+/// Tells a person what is going on. Where a program reads standard output it goes to the log instead: that gets one object, at
+/// the end.
+pub(super) fn say(format: LogFormat, line: &str) -> Result<(), OutputError> {
+    match format {
+        LogFormat::Text => print(line)?,
+        LogFormat::Json => tracing::info!("{line}"),
+    }
+    Ok(())
 }

@@ -14,7 +14,7 @@ use super::dashboard::dashboard;
 use super::init::init;
 use super::logs::Logs;
 use super::look::look;
-use super::meant::{Invocation, LogOptions, RunOptions};
+use super::options::{Invocation, LogOptions, RunOptions};
 use super::output::complain;
 use super::plan::plan;
 use super::reverse::reverse;

@@ -9,9 +9,11 @@ use crate::worker::foresee::foresee;
 use crate::worker::plan_all::fit;
 
 use super::address::{Described, described};
-use super::meant::{LogFormat, PlanOptions};
+use super::exit::failure;
+use super::input::text;
+use super::options::PlanOptions;
 use super::output::{print, print_object};
-use super::work::{failure, text};
+use super::typed::LogFormat;
 use super::{Exit, Failure, Interrupt, PROGRAM, files};
 
 /// Plans as a run would. Creates nothing on any server; either signal ends it at once.

@@ -14,7 +14,7 @@ use crate::worker::site::Conduct;
 use crate::worker::tempo::Jobs;
 
 use super::address::{Address, stored};
-use super::work::failure;
+use super::exit::failure;
 use super::{Exit, Failure, Interrupt};
 
 /// What a repair works with, known before anything is compared.

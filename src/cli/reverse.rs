@@ -4,9 +4,9 @@ use crate::task::Task;
 use crate::worker::propose::{self, Servers, WayBack};
 
 use super::address::{Described, described};
+use super::exit::failure;
 use super::init::{enter, write};
-use super::meant::ReverseOptions;
-use super::work::failure;
+use super::options::ReverseOptions;
 use super::{Exit, Failure, Interrupt};
 
 /// Reads the task, asks the servers and writes the file. Creates nothing else; either signal ends it at once.

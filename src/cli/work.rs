@@ -1,13 +1,14 @@
 //! The work behind an invocation: configuration and doors are put together here, and what happened is told.
 
-use std::fs;
-use std::path::Path;
+use crate::cli::exit::failure;
+use crate::cli::input::name;
+use crate::cli::input::text;
 
 use crate::cluster::http::served_connections;
 use crate::keeper::CLOSE_ZOOKEEPER;
 use crate::model::counted;
 use crate::report::Report;
-use crate::task::{KeeperConfig, SystemSecrets, Task};
+use crate::task::{SystemSecrets, Task};
 use crate::web;
 use crate::worker;
 use crate::worker::dice::Dice;
@@ -18,14 +19,14 @@ use crate::worker::site::Conduct;
 
 use super::address::{Coordination, coordinator_of, doors_of, own};
 use super::aftermath::{Aftermath, Traces};
-use super::config_files;
 use super::daemon::Readiness;
 use super::logs::Logs;
-use super::meant::{LogFormat, RunOptions, StatusOptions};
-use super::output::{OutputError, print, print_json};
+use super::options::{RunOptions, StatusOptions};
+use super::output::{print, print_json};
 use super::pid_file::PidFile;
 use super::plan::agreed;
 use super::service;
+use super::typed::LogFormat;
 use super::{Exit, Failure, Interrupt, progress};
 
 /// Copies what the task says.
@@ -248,68 +249,6 @@ fn conclusion(ending: Ending, missing: usize) -> Exit {
     }
 }
 
-/// Tells a person what is going on. Where a program reads standard output it goes to the log instead: that gets one object, at
-/// the end.
-pub(super) fn say(format: LogFormat, line: &str) -> Result<(), OutputError> {
-    match format {
-        LogFormat::Text => print(line)?,
-        LogFormat::Json => tracing::info!("{line}"),
-    }
-    Ok(())
-}
-
-pub(super) fn keeper_config(file: &Path) -> Result<KeeperConfig, Failure> {
-    let texts = config_files::read(file)?;
-    if let [_, pieces @ ..] = texts.as_slice()
-        && !pieces.is_empty()
-    {
-        let list: Vec<&str> = pieces.iter().map(|text| text.path.as_str()).collect();
-        tracing::info!("{} is merged with {}", name(file), list.join(", "));
-    }
-    let (config, warnings) =
-        KeeperConfig::of(&texts, &SystemSecrets).map_err(|faults| Failure::new(Exit::BadInput, faults))?;
-    for warning in warnings {
-        tracing::warn!("{}", warning.in_file(&name(file)));
-    }
-    Ok(config)
-}
-
-pub(super) fn text(file: &Path) -> Result<String, Failure> {
-    fs::read_to_string(file)
-        .map_err(|error| Failure::new(Exit::BadInput, format!("cannot read {}: {error}", file.display())))
-}
-
-pub(super) fn name(file: &Path) -> String {
-    file.display().to_string()
-}
-
 fn as_world(error: impl std::error::Error) -> RunError {
     RunError::World(vec![error.to_string()])
-}
-
-pub(super) fn failure(error: RunError) -> Failure {
-    let exit = if matches!(error, RunError::Task(_)) { Exit::BadInput } else { Exit::Failed };
-    Failure::new(exit, error)
-}
-
-/// A text as one word of a shell's command line.
-pub(super) fn shell_word(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=:@+,".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::shell_word;
-
-    #[test]
-    fn a_command_can_be_pasted_into_a_shell() {
-        assert_eq!(shell_word("/copy/hits-1"), "/copy/hits-1");
-        assert_eq!(shell_word("/my task's"), r"'/my task'\''s'");
-        assert_eq!(shell_word("$(reboot)"), "'$(reboot)'");
-    }
 }

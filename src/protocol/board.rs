@@ -1,7 +1,6 @@
 //! The records of a table job, and what a worker can be told to do.
 
-use super::names::{BatchRef, PieceRef};
-use super::outlook::GroupRef;
+use super::names::{GroupRef, Job};
 use super::record::{BatchRecord, PieceRecord};
 
 /// The records of one table job.
@@ -15,15 +14,6 @@ pub struct TableBoard {
     pub batch_of: Vec<usize>,
     /// By index of the piece.
     pub pieces: Vec<PieceRecord>,
-}
-
-/// Something that a worker can claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Job {
-    /// Copy a piece.
-    Copy(PieceRef),
-    /// Publish a batch.
-    Publish(BatchRef),
 }
 
 /// What a worker should do.

@@ -167,7 +167,8 @@ pub fn to_void(boards: &[TableBoard]) -> Vec<BatchRef> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::board::{Job, Next};
+    use super::super::board::Next;
+    use super::super::names::Job;
     use super::super::outlook::{Liking, Outlook};
     use super::super::record::{BatchRecord, Copied, PieceRecord, Published};
     use super::*;

@@ -60,11 +60,11 @@ mod publish;
 mod record;
 mod record_check;
 
-pub use board::{Job, Next, TableBoard};
+pub use board::{Next, TableBoard};
 pub use leftovers::{Alive, Reason, Verdict, judge_statement, judge_table, to_void};
-pub use names::{BatchRef, BatchTable, MadeStatement, MadeTable, PieceRef, TaskId, job_of_claim};
+pub use names::{BatchRef, BatchTable, GroupRef, Job, MadeStatement, MadeTable, PieceRef, TaskId, job_of_claim};
 pub use order::Order;
-pub use outlook::{GroupRef, Liking, Outlook, groups};
+pub use outlook::{Liking, Outlook, groups};
 pub use publish::{PartitionFacts, Policy, Step, decide, is_complete};
 pub use record::{
     BatchRecord, BatchState, Copied, Failure, PartitionResult, PieceRecord, PieceState, Published, TaskRecord,

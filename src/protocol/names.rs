@@ -3,8 +3,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::board::Job;
-
 /// What every table and statement of a task has in its name: random, made once when the task is created, so that a task
 /// that was deleted and made again at the same path shares nothing with its former self.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -27,6 +25,24 @@ pub struct PieceRef {
     pub table: usize,
     /// Index of the piece in the table's plan.
     pub piece: usize,
+}
+
+/// Pieces that are recorded together, of one table job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupRef {
+    /// Index of the table job.
+    pub table: usize,
+    /// Index of the group.
+    pub group: usize,
+}
+
+/// Something that a worker can claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Job {
+    /// Copy a piece.
+    Copy(PieceRef),
+    /// Publish a batch.
+    Publish(BatchRef),
 }
 
 impl Job {

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod leftovers;
+pub mod moment;
 pub mod order;
 pub mod outcome;
 pub mod plan;

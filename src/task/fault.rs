@@ -390,3 +390,11 @@ impl fmt::Display for Faults {
 }
 
 impl std::error::Error for Faults {}
+
+/// The line of a problem that says where it is; 0 of others.
+pub(super) fn line_of(problem: &Problem) -> u32 {
+    match problem {
+        Problem::NotXml { line, .. } | Problem::NotYaml { line, .. } => *line,
+        _ => 0,
+    }
+}

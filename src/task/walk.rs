@@ -1,5 +1,6 @@
 //! Walks the tree of elements, knows the path and collects what is wrong.
 
+use crate::task::fault::line_of;
 use std::cell::RefCell;
 
 use super::configuration;
@@ -69,14 +70,6 @@ pub(super) fn walked<T>(
     let mut warnings = cx.warnings.into_inner();
     warnings.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
     (value, cx.faults.into_inner(), warnings)
-}
-
-/// The line of a problem that says where it is; 0 of others.
-pub(super) fn line_of(problem: &Problem) -> u32 {
-    match problem {
-        Problem::NotXml { line, .. } | Problem::NotYaml { line, .. } => *line,
-        _ => 0,
-    }
 }
 
 /// So many faults, and so many warnings, are told of a file.

@@ -1,5 +1,6 @@
 //! The plan of a task as a document: for people, and to hold a later run to it.
 
+use crate::worker::ways::way_of;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::plan::{Creation, Document, Planned, TablePlan, Travel};
@@ -57,7 +58,7 @@ async fn travel(fleet: &Fleet, task: &Task, survey: &Survey, plan: &TablePlan) -
     for from in survey.sources.iter().filter_map(|replicas| replicas.first()) {
         for shard in plan.target_shards() {
             let Some(to) = survey.targets.get(shard).and_then(|replicas| replicas.first()) else { continue };
-            let (way, since) = match fleet.way_of(job, (from, to), filtered, &columns).await {
+            let (way, since) = match way_of(fleet, job, (from, to), filtered, &columns).await {
                 _ if plan.clones => ("clone".to_owned(), None),
                 Ok(choice) => (choice.way.to_string(), choice.since),
                 Err(error) => ("?".to_owned(), Some(error.to_string())),

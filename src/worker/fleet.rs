@@ -10,7 +10,7 @@ use crate::cluster::{Error, ServerContext, ServerFacts, Settings, Warehouse};
 use crate::model::{Cluster, Node, Shard, setting_names};
 
 use super::asked_once::AskedOnce;
-use super::ways::Ways;
+use super::known_ways::Ways;
 
 /// What is known of the nodes. Cheap to share; a node that did not answer is asked again when it is needed again.
 pub struct Fleet {

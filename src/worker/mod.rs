@@ -48,6 +48,7 @@ pub mod fleet;
 pub mod foresee;
 pub mod interrupt;
 pub mod jobs;
+pub mod known_ways;
 pub mod launch;
 pub mod ledger;
 pub mod orders;

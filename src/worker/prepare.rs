@@ -5,7 +5,6 @@ use crate::worker::plan_all::plan_all;
 use crate::worker::target_tables::create_all_targets;
 use std::sync::Arc;
 
-
 use crate::model::{Node, counted};
 use crate::plan::{Document, TablePlan};
 use crate::protocol::{BatchRecord, TaskRecord};

@@ -4,8 +4,7 @@
 //! and the target does to the source; else relay, which needs nothing but the HTTP ports that a worker needs anyway. What a
 //! server answered is asked once for each pair of nodes, and again after a transfer between them failed.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use crate::worker::known_ways::account;
 
 use futures::FutureExt;
 
@@ -14,7 +13,6 @@ use crate::model::{Node, Way};
 use crate::sql::required_settings::{Correction, Matters, SKIPS_UNKNOWN_SETTINGS};
 use crate::task::TableJob;
 
-use super::asked_once::AskedOnce;
 use super::carried::Carried;
 use super::fleet::Fleet;
 
@@ -27,150 +25,115 @@ pub struct Choice {
     pub since: Option<String>,
 }
 
-/// What is known of pairs of nodes. Keys are addresses with accounts.
-#[derive(Default)]
-pub struct Ways {
-    known: Mutex<Known>,
-    /// What a node answered when it was told to read from another one.
-    reached: AskedOnce<Result<(), String>>,
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    /// Ways from the first to the second that a server refused, and what it said.
-    refused: HashMap<(String, String, Way), String>,
-    /// Table jobs with source nodes from which no piece is cloned any more.
-    not_cloned: HashSet<(usize, String)>,
-    /// What was said already.
-    said: HashSet<String>,
-}
-
-impl Ways {
-    fn known<T>(&self, ask: impl FnOnce(&mut Known) -> T) -> T {
-        ask(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
+/// The way for the rows of a table job: the one that the task says, else the best one. What is to be held to a rate passes
+/// through the worker: no setting of a server's statement caps its rows over all statements, or can be changed while it runs.
+/// (18.16: `max_network_bandwidth` holds the compressed bytes of one statement; `…_for_user` and `…_for_all_users` let a
+/// push pass as it is.) What servers cannot send each other is relayed, without an attempt at another way.
+pub async fn way_of(
+    fleet: &Fleet,
+    job: &TableJob,
+    (from, to): (&Node, &Node),
+    filtered: bool,
+    columns: &Carried,
+) -> Result<Choice, Error> {
+    if job.way_of_rows().is_none() && job.paced {
+        let since = "max_bytes_per_second holds only what passes through the worker".to_owned();
+        return Ok(Choice { way: Way::Relay, since: Some(since) });
     }
-
-    /// Clones no more pieces of a table job from a node, after one could not be.
-    pub fn give_up(&self, table: usize, from: &Node) {
-        self.known(|known| known.not_cloned.insert((table, account(from))));
+    if job.way_of_rows().is_none()
+        && let Some(since) = columns.needs_dealing(fleet.facts(from).await?.release())
+    {
+        return Ok(Choice { way: Way::Relay, since: Some(since) });
     }
-
-    /// Whether that was said.
-    pub fn is_given_up(&self, table: usize, from: &Node) -> bool {
-        self.known(|known| known.not_cloned.contains(&(table, account(from))))
-    }
-
-    /// Whether a line is new.
-    pub fn is_news(&self, line: &str) -> bool {
-        self.known(|known| known.said.insert(line.to_owned()))
+    match (job.way_of_rows(), columns.against_push()) {
+        (None, Some(no_push)) => way_but_push(fleet, from, to, no_push.to_owned(), filtered).await,
+        (wanted, _) => way_between(fleet, from, to, wanted, filtered).await,
     }
 }
 
-impl Fleet {
-    /// The way for the rows of a table job: the one that the task says, else the best one. What is to be held to a rate passes
-    /// through the worker: no setting of a server's statement caps its rows over all statements, or can be changed while it runs.
-    /// (18.16: `max_network_bandwidth` holds the compressed bytes of one statement; `…_for_user` and `…_for_all_users` let a
-    /// push pass as it is.) What servers cannot send each other is relayed, without an attempt at another way.
-    pub async fn way_of(
-        &self,
-        job: &TableJob,
-        (from, to): (&Node, &Node),
-        filtered: bool,
-        columns: &Carried,
-    ) -> Result<Choice, Error> {
-        if job.way_of_rows().is_none() && job.paced {
-            let since = "max_bytes_per_second holds only what passes through the worker".to_owned();
-            return Ok(Choice { way: Way::Relay, since: Some(since) });
-        }
-        if job.way_of_rows().is_none()
-            && let Some(since) = columns.needs_dealing(self.facts(from).await?.release())
-        {
-            return Ok(Choice { way: Way::Relay, since: Some(since) });
-        }
-        match (job.way_of_rows(), columns.against_push()) {
-            (None, Some(no_push)) => self.way_but_push(from, to, no_push.to_owned(), filtered).await,
-            (wanted, _) => self.way(from, to, wanted, filtered).await,
-        }
+/// The way from a source node to a target node. `filtered`: whether the source would filter the rows of a pull, see
+/// [`Selection::filters_at_the_table`](crate::sql::Selection::filters_at_the_table).
+///
+/// # Errors
+/// When a node that must be asked does not answer: that says nothing about ways.
+pub async fn way_between(
+    fleet: &Fleet,
+    from: &Node,
+    to: &Node,
+    wanted: Option<Way>,
+    filtered: bool,
+) -> Result<Choice, Error> {
+    if let Some(way) = wanted {
+        return Ok(Choice { way, since: None });
     }
+    let Some(no_push) = against_push(fleet, from, to).await? else {
+        return Ok(Choice { way: Way::Push, since: None });
+    };
+    way_but_push(fleet, from, to, no_push, filtered).await
+}
 
-    /// The way from a source node to a target node. `filtered`: whether the source would filter the rows of a pull, see
-    /// [`Selection::filters_at_the_table`](crate::sql::Selection::filters_at_the_table).
-    ///
-    /// # Errors
-    /// When a node that must be asked does not answer: that says nothing about ways.
-    pub async fn way(&self, from: &Node, to: &Node, wanted: Option<Way>, filtered: bool) -> Result<Choice, Error> {
-        if let Some(way) = wanted {
-            return Ok(Choice { way, since: None });
-        }
-        let Some(no_push) = self.against_push(from, to).await? else {
-            return Ok(Choice { way: Way::Push, since: None });
-        };
-        self.way_but_push(from, to, no_push, filtered).await
-    }
+async fn way_but_push(fleet: &Fleet, from: &Node, to: &Node, no_push: String, filtered: bool) -> Result<Choice, Error> {
+    let no_pull = match filtered {
+        true => against_pull(fleet, from, to).await?,
+        false => Some(format!("{to} would have to fetch all rows of the table to filter them")),
+    };
+    Ok(match no_pull {
+        None => Choice { way: Way::Pull, since: Some(no_push) },
+        Some(no_pull) => Choice { way: Way::Relay, since: Some(format!("{no_push}; and {no_pull}")) },
+    })
+}
 
-    async fn way_but_push(&self, from: &Node, to: &Node, no_push: String, filtered: bool) -> Result<Choice, Error> {
-        let no_pull = match filtered {
-            true => self.against_pull(from, to).await?,
-            false => Some(format!("{to} would have to fetch all rows of the table to filter them")),
-        };
-        Ok(match no_pull {
-            None => Choice { way: Way::Pull, since: Some(no_push) },
-            Some(no_pull) => Choice { way: Way::Relay, since: Some(format!("{no_push}; and {no_pull}")) },
-        })
+/// What keeps a source from sending rows to a target.
+pub async fn against_push(fleet: &Fleet, from: &Node, to: &Node) -> Result<Option<String>, Error> {
+    if fleet.facts(from).await?.is_read_only() {
+        return Ok(Some(format!("user {} may only read at {from}", from.user)));
     }
+    against(fleet, Way::Push, (from, to), from, to).await
+}
 
-    /// What keeps a source from sending rows to a target.
-    pub async fn against_push(&self, from: &Node, to: &Node) -> Result<Option<String>, Error> {
-        if self.facts(from).await?.is_read_only() {
-            return Ok(Some(format!("user {} may only read at {from}", from.user)));
-        }
-        self.against(Way::Push, (from, to), from, to).await
-    }
+/// What keeps a target from fetching rows from a source.
+pub async fn against_pull(fleet: &Fleet, from: &Node, to: &Node) -> Result<Option<String>, Error> {
+    against(fleet, Way::Pull, (from, to), to, from).await
+}
 
-    /// What keeps a target from fetching rows from a source.
-    pub async fn against_pull(&self, from: &Node, to: &Node) -> Result<Option<String>, Error> {
-        self.against(Way::Pull, (from, to), to, from).await
+async fn against(
+    fleet: &Fleet,
+    way: Way,
+    (from, to): (&Node, &Node),
+    asking: &Node,
+    asked: &Node,
+) -> Result<Option<String>, Error> {
+    let refused = (account(from), account(to), way);
+    if let Some(why) = fleet.ways.known(|known| known.refused.get(&refused).cloned()) {
+        return Ok(Some(why));
     }
+    let (warehouse, here, there) = (fleet.warehouse.clone(), asking.clone(), asked.clone());
+    let ask = || async move {
+        match warehouse.reaches(&here, &there).await {
+            Err(error) if error.is_unreachable() => Err(error),
+            answer => Ok(answer.map_err(|error| obstacle(&here, &there, &error))),
+        }
+    };
+    let reached = fleet.ways.reached.get(pair(asking, asked), || ask().boxed()).await?;
+    if let Err(why) = reached.as_ref() {
+        return Ok(Some(why.clone()));
+    }
+    let (sender, receiver) = (fleet.facts(asking).await?, fleet.facts(asked).await?);
+    let unsaid = unsaid(&sender, &receiver, way);
+    Ok(unsaid.map(|name| format!("a statement of {asking} to {asked} must set {name}, and cannot")))
+}
 
-    async fn against(
-        &self,
-        way: Way,
-        (from, to): (&Node, &Node),
-        asking: &Node,
-        asked: &Node,
-    ) -> Result<Option<String>, Error> {
-        let refused = (account(from), account(to), way);
-        if let Some(why) = self.ways.known(|known| known.refused.get(&refused).cloned()) {
-            return Ok(Some(why));
-        }
-        let (warehouse, here, there) = (self.warehouse.clone(), asking.clone(), asked.clone());
-        let ask = || async move {
-            match warehouse.reaches(&here, &there).await {
-                Err(error) if error.is_unreachable() => Err(error),
-                answer => Ok(answer.map_err(|error| obstacle(&here, &there, &error))),
-            }
-        };
-        let reached = self.ways.reached.get(pair(asking, asked), || ask().boxed()).await?;
-        if let Err(why) = reached.as_ref() {
-            return Ok(Some(why.clone()));
-        }
-        let (sender, receiver) = (self.facts(asking).await?, self.facts(asked).await?);
-        let unsaid = unsaid(&sender, &receiver, way);
-        Ok(unsaid.map(|name| format!("a statement of {asking} to {asked} must set {name}, and cannot")))
+/// Takes note that a transfer failed: what is between the nodes is asked anew for the next attempt. Whether that may take
+/// another way, although the server's answer was a final one.
+pub fn after_failure(fleet: &Fleet, from: &Node, to: &Node, way: Way, error: &Error) -> bool {
+    // Not allowed, or a word of the protocol or a setting that the other server does not know.
+    let refused = way != Way::Relay && (error.is_denied() || matches!(error.code(), Some(99..=102 | 115)));
+    [pair(from, to), pair(to, from)].iter().for_each(|pair| fleet.ways.reached.forget(pair));
+    if refused {
+        let key = (account(from), account(to), way);
+        fleet.ways.known(|known| known.refused.insert(key, format!("a {way} was refused: {error}")));
     }
-
-    /// Takes note that a transfer failed: what is between the nodes is asked anew for the next attempt. Whether that may take
-    /// another way, although the server's answer was a final one.
-    pub fn failed(&self, from: &Node, to: &Node, way: Way, error: &Error) -> bool {
-        // Not allowed, or a word of the protocol or a setting that the other server does not know.
-        let refused = way != Way::Relay && (error.is_denied() || matches!(error.code(), Some(99..=102 | 115)));
-        [pair(from, to), pair(to, from)].iter().for_each(|pair| self.ways.reached.forget(pair));
-        if refused {
-            let key = (account(from), account(to), way);
-            self.ways.known(|known| known.refused.insert(key, format!("a {way} was refused: {error}")));
-        }
-        refused && error.remedy() == Remedy::GiveUp
-    }
+    refused && error.remedy() == Remedy::GiveUp
 }
 
 /// Returns the setting that a statement of one server to another must set, and cannot: an old server refuses a statement with a name
@@ -198,11 +161,6 @@ fn unsaid(sender: &ServerFacts, receiver: &ServerFacts, way: Way) -> Option<&'st
 /// The name of the question whether a node reaches another one.
 fn pair(asking: &Node, asked: &Node) -> String {
     format!("{} to {}", account(asking), account(asked))
-}
-
-/// A server with one of its accounts, as other servers know it.
-fn account(node: &Node) -> String {
-    format!("{}@{}{}", node.user, node.address(), if node.secure { " secure" } else { "" })
 }
 
 /// Says why one server cannot ask another one.
@@ -301,7 +259,7 @@ mod tests {
             memory.set_read_only(&from, read_only);
             memory.set_wall(&from, &to, target_wall);
             memory.set_wall(&to, &from, source_wall);
-            let choice = fleet.way(&from, &to, None, filtered).await.unwrap();
+            let choice = way_between(&fleet, &from, &to, None, filtered).await.unwrap();
             assert_eq!(choice.way, way, "{choice:?}");
             assert!(choice.since.unwrap_or_default().contains(words), "{way}");
         }
@@ -315,19 +273,19 @@ mod tests {
             doing: "cannot push".into(),
             kind: Kind::Server { code, message: "no".into() },
         };
-        let way = async || fleet.way(&from, &to, None, true).await.unwrap().way;
+        let way = async || way_between(&fleet, &from, &to, None, true).await.unwrap().way;
         assert_eq!(way().await, Way::Push);
         memory.set_wall(&from, &to, true);
         assert_eq!(way().await, Way::Push);
-        assert!(!fleet.failed(&from, &to, Way::Push, &error(279)));
+        assert!(!after_failure(&fleet, &from, &to, Way::Push, &error(279)));
         assert_eq!(way().await, Way::Pull);
         memory.set_wall(&from, &to, false);
-        assert!(!fleet.failed(&from, &to, Way::Pull, &error(279)));
+        assert!(!after_failure(&fleet, &from, &to, Way::Pull, &error(279)));
         assert_eq!(way().await, Way::Push);
         // An account that may read through a table function, and not write through one.
-        assert!(fleet.failed(&from, &to, Way::Push, &error(497)));
+        assert!(after_failure(&fleet, &from, &to, Way::Push, &error(497)));
         assert_eq!(way().await, Way::Pull);
-        assert!(!fleet.failed(&from, &to, Way::Relay, &error(497)));
+        assert!(!after_failure(&fleet, &from, &to, Way::Relay, &error(497)));
     }
 
     #[tokio::test]
@@ -335,6 +293,6 @@ mod tests {
         let (memory, fleet, from, to) = world();
         fleet.facts(&from).await.unwrap();
         memory.set_reachable(&from, false);
-        assert!(fleet.way(&from, &to, None, true).await.unwrap_err().is_unreachable());
+        assert!(way_between(&fleet, &from, &to, None, true).await.unwrap_err().is_unreachable());
     }
 }

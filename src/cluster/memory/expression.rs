@@ -1,6 +1,6 @@
 //! Expressions of the kind that tasks and tables of a simulation use, taken apart.
 
-use super::value::refused;
+use super::refused::refused;
 use crate::cluster::Kind;
 
 /// An expression. Operators are calls of the functions that ClickHouse names for them (`plus`, `equals`, …).

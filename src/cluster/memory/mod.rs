@@ -21,6 +21,7 @@ mod faults;
 mod inspector;
 mod parts;
 mod probe;
+mod refused;
 mod statement;
 mod table;
 mod value;

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use super::expression::{Ast, parse, quoted};
 use super::parts::{Part, Row};
-use super::value::{Value, evaluate, hash, refused, type_of};
+use super::refused::refused;
+use super::value::{Value, evaluate, hash, type_of};
 use crate::cluster::Kind;
 use crate::model::{PartitionId, TableName};
 use crate::sql::{Clause, Column, DefaultKind, KeyElement, Selection, TableDefinition, key_elements};

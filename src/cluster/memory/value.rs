@@ -1,5 +1,6 @@
 //! Values of expressions and their types.
 
+use crate::cluster::memory::refused::refused;
 use std::cmp::Ordering;
 
 use super::expression::Ast;
@@ -11,10 +12,6 @@ pub(super) enum Value {
     Int(i128),
     Text(String),
     Tuple(Vec<Value>),
-}
-
-pub(super) fn refused(code: u32, message: impl Into<String>) -> Kind {
-    Kind::Server { code, message: message.into() }
 }
 
 /// Bits and sign of an integer type.

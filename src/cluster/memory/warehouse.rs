@@ -6,8 +6,9 @@ use async_trait::async_trait;
 
 use super::MemoryWarehouse;
 use super::expression::parse;
+use super::refused::refused;
 use super::table::{Chooser, Named, Table, over};
-use super::value::{hash, refused, type_of};
+use super::value::{hash, type_of};
 use super::world::{World, deduplicates};
 use crate::cluster::{
     Digest, Error, Kind, PartList, PartName, PartSizes, Placing, ReplicaState, Running, ServerContext, ServerFacts,

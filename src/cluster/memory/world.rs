@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::parts::{Coming, NodeExists, Part, Row, Shelf, grouped};
+use super::refused::refused;
 use super::table::{Replica, Table, read_create};
-use super::value::refused;
 use crate::cluster::{ClusterSeat, Disk, Kind, Settings};
 use crate::model::{PartitionId, TableName};
 use crate::sql::Clause;

@@ -19,9 +19,10 @@
 //! a receiver gets the keys that its values use ([`renumber`](super::renumber)), as long as they take a bounded amount of memory.
 //! Keys that a receiver does not use do no harm: servers write to disk only those that are used.
 
-use super::deal::{DealError, Dealer, Inlet, Outlet};
+use super::deal::Dealer;
 use super::renumber::{Keys, NO_KEY, Renumbering, is_worth_it, number_of};
 use super::shape::Shape;
+use super::streams::{DealError, Inlet, Outlet};
 use super::values::{Place, Run, fixed, texts, wide};
 
 /// The only version that there is: keys stand with the numbers that use them.

@@ -11,13 +11,15 @@ mod dictionary;
 pub(crate) mod fuzzed;
 mod renumber;
 mod shape;
+mod streams;
 mod values;
 mod window;
 
-pub(crate) use deal::{DealError, Dealer, Inlet, Outlet};
+pub(crate) use deal::Dealer;
 #[cfg(test)]
 use shape::Shape;
 pub use shape::{has_dictionary_in_array, is_dealable};
+pub(crate) use streams::{DealError, Inlet, Outlet};
 
 #[cfg(test)]
 mod tests;

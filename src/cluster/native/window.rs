@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::deal::{DealError, Inlet};
+use super::streams::{DealError, Inlet};
 
 /// A varint has at most so many bytes.
 const VARINT: usize = 10;

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
+use super::home::Mark;
 use super::home::{Home, Identity, Number, Seat, Sign};
-use super::store::{Broken, Fault, Kind, Mark, Store};
+use super::store::{Broken, Fault, Kind, Store};
 use super::{LOOK, PATIENCE, TICK};
 use crate::keeper::{Error, Op, Stored, path};
 

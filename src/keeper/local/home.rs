@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::LocalCoordinator;
-use super::store::Mark;
 
 /// Which file it is, whatever its name is now, as long as it is open: device and inode.
 pub(super) type Identity = (u64, u64);
+
+/// Drawn when a file is made.
+pub(super) type Mark = i64;
 
 /// The number of a session, never given out twice.
 pub(super) type Number = i64;

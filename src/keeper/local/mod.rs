@@ -41,8 +41,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use self::home::Home;
+use self::home::Mark;
 use self::session::LocalSession;
-use self::store::Mark;
 use super::{Coordinator, Error, Session};
 
 /// How often a session asks whether others have written.

@@ -9,7 +9,8 @@ use tokio::time::timeout;
 
 use super::desk::{Call, Desk, error};
 use super::home::Home;
-use super::store::{Fault, Mark, session_name};
+use super::home::Mark;
+use super::store::{Fault, session_name};
 use crate::keeper::{Change, Error, Op, Session, Stored, check_commit, path};
 
 /// The longest wait for the end of a session that was closed.

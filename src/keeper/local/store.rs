@@ -5,16 +5,13 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::home::Number;
+use super::home::{Mark, Number};
 use crate::keeper::{Conflict, NodeKind, Op, Stored, Version, path};
 
 /// Marks a file as ours: "copy".
 const APPLICATION: i32 = 0x636f_7079;
 /// The form of the tables below.
 const FORM: i32 = 1;
-/// Drawn when a file is made.
-pub(super) type Mark = i64;
-
 /// So many changes are kept for sessions that read late.
 const LOG: i64 = 10_000;
 

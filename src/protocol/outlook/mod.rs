@@ -21,14 +21,16 @@
 
 mod table;
 
+use crate::protocol::GroupRef;
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::board::{Job, Next, TableBoard};
+use super::board::{Next, TableBoard};
+use super::names::Job;
 use super::names::{BatchRef, PieceRef};
 use super::record::{BatchState, PieceState};
 
-pub use table::{GroupRef, Liking, groups};
+pub use table::{Liking, groups};
 use table::{Rank, Table};
 
 /// So many groups are looked at together.

@@ -13,15 +13,6 @@ pub(super) const MOST: usize = 16;
 /// A small task is cut into so many groups, that its workers do not stand in each other's way.
 const FEW: usize = 256;
 
-/// Pieces that are recorded together, of one table job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GroupRef {
-    /// Index of the table job.
-    pub table: usize,
-    /// Index of the group.
-    pub group: usize,
-}
-
 /// Which pieces are recorded together: those of consecutive batches, as long as they fit, and those of a batch that is too
 /// large for that in groups of its own. `pieces_of` has the pieces of each batch.
 pub fn groups(pieces_of: &[Range<usize>]) -> Vec<Range<usize>> {

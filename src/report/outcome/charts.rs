@@ -3,9 +3,10 @@
 
 use maud::{Markup, html};
 
+use super::super::moment::Moment;
 use super::super::size;
 use super::super::status::{PartitionStatus, duration};
-use super::{Moment, ShardBulk, Side, Spent, Throughput};
+use super::{ShardBulk, Side, Spent, Throughput};
 
 /// Width of every plot, in its own units; the page scales them.
 const WIDTH: f64 = 720.0;

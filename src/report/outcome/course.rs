@@ -1,21 +1,15 @@
 //! What a copy took: how fast, how long, and with what. From the records of pieces and batches, so it is the work of all workers
 //! and of earlier runs too. Moments are by the clocks of the workers that recorded them.
 
-use std::fmt;
+use crate::report::moment::Moment;
 
-use serde::{Serialize, Serializer};
-use time::OffsetDateTime;
-use time::macros::format_description;
+use serde::Serialize;
 
 use crate::plan::TablePlan;
 use crate::protocol::{BatchState, TableBoard};
 
 /// Into so many equal stretches of time a copy is cut.
 const STRETCHES: u64 = 60;
-
-/// A moment, in milliseconds since 1970; written in RFC 3339, UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment(pub u64);
 
 /// How long the workers did what, in milliseconds of all jobs together: with four pieces in hand, four seconds a second. Only of
 /// attempts that succeeded.
@@ -42,21 +36,6 @@ pub struct Throughput {
     pub stretch: u64,
     /// Uncompressed bytes that were copied in each stretch, estimated: the bytes of a piece are spread over its time.
     pub bytes: Vec<u64>,
-}
-
-impl fmt::Display for Moment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-        let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000);
-        let text = at.map_err(|_| fmt::Error)?.format(form).map_err(|_| fmt::Error)?;
-        f.write_str(&text)
-    }
-}
-
-impl Serialize for Moment {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
 }
 
 impl Spent {

@@ -11,6 +11,7 @@ mod facts;
 mod html;
 mod markdown;
 
+use crate::report::moment::Moment;
 use serde::Serialize;
 
 use crate::model::{one_line, printable, printable_json, sentence};
@@ -23,7 +24,7 @@ use crate::worker::task_state::Sight;
 use super::Report;
 use super::status::Status;
 
-pub use course::{Moment, Spent, Throughput};
+pub use course::{Spent, Throughput};
 pub use facts::{Planned, PlannedBatch, ShardBulk, Side};
 
 /// The form of a report.

@@ -17,7 +17,7 @@ use crate::protocol::account::Findings;
 use crate::protocol::{BatchState, Order, PieceState, TableBoard};
 use crate::worker::task_state::Sight;
 
-pub use super::outcome::Moment;
+use super::moment::Moment;
 use now::{errors, waits, workers};
 pub use pieces::{BatchStatus, PieceStage, PieceStatus};
 pub use rate::Speedometer;

@@ -19,7 +19,6 @@ pub use files::{ConfigText, MOST_FILES, in_order, is_piece, merge_folders};
 
 use super::fault::{Fault, Faults, Problem, Warning};
 use super::secrets::SecretSource;
-use super::walk;
 use super::xml::{Element, Node, trim};
 use include::Includes;
 
@@ -168,7 +167,8 @@ fn piece(files: &[String], index: usize) -> Option<String> {
 }
 
 fn at_root(files: &[String], index: usize, problem: Problem) -> Faults {
-    let fault = Fault { path: String::new(), line: walk::line_of(&problem), file: piece(files, index), problem };
+    let fault =
+        Fault { path: String::new(), line: super::fault::line_of(&problem), file: piece(files, index), problem };
     Faults::new(&files[0], vec![fault])
 }
 

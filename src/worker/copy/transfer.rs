@@ -1,5 +1,7 @@
 //! The rows of a piece on their way to its target nodes.
 
+use crate::worker::ways::after_failure;
+use crate::worker::ways::way_of;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -108,7 +110,7 @@ impl Attempt<'_> {
         let job = &task.tables[self.piece.table];
         let columns = self.site.carried(self.piece.table, source).await?;
         let between = (source, place.node.as_ref());
-        Ok(self.site.fleet.way_of(job, between, rows.filters_at_the_table(), &columns).await?)
+        Ok(way_of(&self.site.fleet, job, between, rows.filters_at_the_table(), &columns).await?)
     }
 
     /// Whether a source serves all its places by one push, each row read once.
@@ -271,7 +273,7 @@ impl Attempt<'_> {
         let free = self.site.task().tables[self.piece.table].way_of_rows().is_none();
         let mut another = false;
         for (from, to) in transfer.pairs() {
-            another |= self.site.fleet.failed(&from.node, &to.node, transfer.way, &error);
+            another |= after_failure(&self.site.fleet, &from.node, &to.node, transfer.way, &error);
         }
         match another && free {
             true => AttemptError::Mismatch(format!("{error}; the next attempt takes another way")),

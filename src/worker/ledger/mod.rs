@@ -19,7 +19,6 @@
 //! A record that is long, such as the task's with thousands of tables, is compressed (see `packed.rs`).
 
 mod cleaning;
-pub(crate) mod fuzzed;
 mod order;
 mod packed;
 mod plans;
@@ -34,7 +33,7 @@ use crate::keeper::{Change, Conflict, Error, Op, Session, Stored, Version, ensur
 use crate::protocol::TaskRecord;
 
 pub use cleaning::Forgotten;
-use packed::{encoded, parsed};
+pub(crate) use packed::{encoded, parsed};
 pub use plans::footprint;
 pub use work::{Cache, ClaimChange, Processed, status_text};
 

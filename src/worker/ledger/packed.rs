@@ -16,7 +16,7 @@ const MOST: usize = 256 << 20;
 /// Returns the form in which a record is stored.
 ///
 /// Records are of types that always have a JSON form; an empty text could not be read back and would be noticed.
-pub(super) fn encoded<T: Serialize>(value: &T) -> Vec<u8> {
+pub(crate) fn encoded<T: Serialize>(value: &T) -> Vec<u8> {
     let text = serde_json::to_vec(value).unwrap_or_default();
     if text.len() <= LONG {
         return text;
@@ -25,7 +25,7 @@ pub(super) fn encoded<T: Serialize>(value: &T) -> Vec<u8> {
 }
 
 /// Reads a record of a node.
-pub(super) fn parsed<T: DeserializeOwned>(path: &str, data: &[u8]) -> Result<T, LedgerError> {
+pub(crate) fn parsed<T: DeserializeOwned>(path: &str, data: &[u8]) -> Result<T, LedgerError> {
     let damaged = |why: String| LedgerError::Damaged { path: path.to_owned(), why };
     let unpacked;
     let text = match data.strip_prefix(MARK) {

@@ -1,6 +1,9 @@
 //! Whether the accounts and servers of a task allow what it needs: paths in ZooKeeper, macros, who may write, who speaks to
 //! whom. Part of the survey; creates nothing.
 
+use crate::worker::ways::against_pull;
+use crate::worker::ways::against_push;
+use crate::worker::ways::way_of;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -154,7 +157,7 @@ impl Surveyor<'_> {
         let text = |error: Error| error.to_string();
         let Some(first) = replicas.first() else { return Ok(None) };
         let Some(way) = self.job.transfer else {
-            let choice = self.fleet.way_of(self.job, (from, first), filtered, columns).await.map_err(text)?;
+            let choice = way_of(self.fleet, self.job, (from, first), filtered, columns).await.map_err(text)?;
             let told = |since| (choice.way, format!("transfer: {} from {from} to {first}, since {since}", choice.way));
             return Ok(choice.since.map(told));
         };
@@ -162,8 +165,8 @@ impl Surveyor<'_> {
         for to in replicas {
             let found = match way {
                 Way::Push if columns.against_push().is_some() => columns.against_push().map(str::to_owned),
-                Way::Push => self.fleet.against_push(from, to).await.map_err(text)?,
-                Way::Pull => self.fleet.against_pull(from, to).await.map_err(text)?,
+                Way::Push => against_push(self.fleet, from, to).await.map_err(text)?,
+                Way::Pull => against_pull(self.fleet, from, to).await.map_err(text)?,
                 // Where parts cannot travel, that is found out with more than two nodes in view.
                 Way::Relay | Way::Clone => None,
             };

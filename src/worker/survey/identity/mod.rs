@@ -8,6 +8,7 @@
 
 mod judge;
 
+use crate::worker::ways::way_of;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
@@ -108,7 +109,7 @@ async fn question(
 ) -> Option<(usize, usize)> {
     // Parts travel by another port.
     let between = (nodes[from].as_ref(), nodes[to].as_ref());
-    match fleet.way_of(job, between, true, &Carried::default()).await.map(|choice| choice.way) {
+    match way_of(fleet, job, between, true, &Carried::default()).await.map(|choice| choice.way) {
         Ok(Way::Push) => Some((from, to)),
         Ok(Way::Pull) => Some((to, from)),
         _ => None,

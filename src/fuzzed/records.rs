@@ -1,11 +1,10 @@
-//! What fuzzing holds plans and records to; see [`crate::fuzzed`].
+//! What fuzzing holds plans and records to; see [`super`].
 
 use std::fmt::Debug;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{encoded, parsed};
 use crate::plan::{Document, Earlier, TablePlan};
 use crate::protocol::{
     BatchRecord, Extent, Failure, Job, Liking, Next, Order, Outlook, PieceRecord, TableBoard, TaskId, TaskRecord,
@@ -13,6 +12,7 @@ use crate::protocol::{
 };
 use crate::report::Report;
 use crate::report::plan::Shown;
+use crate::worker::ledger::{encoded, parsed};
 
 /// No step of the outlook on a few records takes so many questions.
 const MOST_STEPS: usize = 10_000;

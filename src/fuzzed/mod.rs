@@ -4,7 +4,9 @@
 //! A target takes any bytes. It panics where a reader breaks a promise: what is accepted can be printed and read again, tokens cover a
 //! text, rows that go in come out. What a target reads stands in a file `fuzzed.rs` beside its reader.
 
-use crate::{cluster, sql, task, worker};
+mod records;
+
+use crate::{cluster, sql, task};
 
 /// A reader, with the name of its folder in `fuzz/corpus`.
 #[derive(Debug, Clone, Copy)]
@@ -76,12 +78,12 @@ pub fn compressed_frames(input: &[u8]) {
 
 /// A record of the coordinator. The first byte says of which type.
 pub fn record(input: &[u8]) {
-    worker::ledger::fuzzed::record(input);
+    records::record(input);
 }
 
 /// The document that the verb `plan` writes.
 pub fn plan(input: &[u8]) {
-    worker::ledger::fuzzed::plan(input);
+    records::plan(input);
 }
 
 /// The text that a server answers with, or writes behind rows.
