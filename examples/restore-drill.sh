@@ -137,7 +137,8 @@ made=() begun=''
 # shellcheck disable=SC2329
 remove() {
     local code=0 host
-    if [[ -n $begun ]]; then
+    # A run that was ended before it had a task has no state.
+    if [[ -n $begun && -e $drill/state ]]; then
         # Staging tables, those on the backup's servers too, and statements that a dead worker left.
         step "$copier" cleanup "${own[@]}" --remove || code=6
     fi

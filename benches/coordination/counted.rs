@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use async_trait::async_trait;
-use clickhouse_copier::keeper::{Change, Coordinator, Error, Op, Session, Stored};
+use clickhouse_copier::coordinator::{Change, Coordinator, Error, Op, Session, Stored};
 
 /// What was asked.
 #[derive(Debug, Default)]

@@ -24,19 +24,19 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use clickhouse_copier::keeper::{
+use clickhouse_copier::coordinator::{
     Coordinator, LocalCoordinator, MemoryCoordinator, ZooKeeperCoordinator, ZooKeeperOptions,
 };
 use clickhouse_copier::model::Tls;
 use clickhouse_copier::report::Report;
+use clickhouse_copier::runtime::random::Dice;
+use clickhouse_copier::runtime::signals::Interrupt;
 use clickhouse_copier::task::GivenSecrets;
-use clickhouse_copier::worker::dice::Dice;
+use clickhouse_copier::worker::context::Conduct;
 use clickhouse_copier::worker::ending::Ending;
-use clickhouse_copier::worker::interrupt::Interrupt;
 use clickhouse_copier::worker::launch::Launch;
+use clickhouse_copier::worker::limits::concurrency::Jobs;
 use clickhouse_copier::worker::run;
-use clickhouse_copier::worker::site::Conduct;
-use clickhouse_copier::worker::tempo::Jobs;
 use lab::{Lab, LabSpec, Release};
 use tempfile::TempDir;
 
@@ -152,7 +152,7 @@ async fn work(worker: usize, jobs: usize, task: String, coordinator: Arc<dyn Coo
             publication_tries: 3,
             rounds: 1,
             retry_delay: Duration::from_millis(100),
-            stall_timeout: clickhouse_copier::cluster::STALL_TIMEOUT,
+            stall_timeout: clickhouse_copier::client::STALL_TIMEOUT,
             copy_fault_probability: 0.0,
             move_fault_probability: 0.0,
             jobs: Jobs::Fixed(jobs),

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use clickhouse_copier::cluster::memory::MemoryWarehouse;
-use clickhouse_copier::cluster::{
+use clickhouse_copier::client::memory::MemoryWarehouse;
+use clickhouse_copier::client::{
     Digest, Error, Kind, PartList, PartSizes, Placing, Probe, ReplicaState, Running, ServerContext, ServerFacts,
     Settings, Tally, Transfer, Warehouse,
 };

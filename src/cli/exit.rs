@@ -1,6 +1,6 @@
 //! How a process ends: its code, and the error that led there.
 
-use crate::worker::errors::RunError;
+use crate::planning::errors::RunError;
 use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;

@@ -2,67 +2,33 @@
 //!
 //! A launch passes through these in order:
 //!
-//! 1. `typed`: a verb with its flags, those of the original copier and ours, as clap reads them;
-//! 2. [`meant`]: the same as plain values, every one checked; nothing has been created yet;
-//! 3. [`daemon`]: with `--daemon`, the launch goes on in a child, and the parent waits until that child is at work;
-//! 4. [`logs`], [`pid_file`], [`Interrupt`]: what surrounds a run;
-//! 5. `perform`: the run itself, and its [`Exit`]; then `aftermath`: reports and hooks.
+//! 1. [`args`]: a verb with its flags, those of the original copier and ours, as clap reads them; then the same as plain values,
+//!    each one checked. Nothing has been created yet.
+//! 2. [`process`]: with `--daemon` the launch goes on in a child, and the parent waits until that child is at work.
+//! 3. `commands`: the verb itself, and its [`Exit`]; then reports and hooks.
 //!
-//! All that is printed goes through `output`, and all log lines through `lines`: both let no control character through.
+//! Everything that is printed or logged goes through [`output`], which lets no control character through.
 
-mod address;
-mod aftermath;
-mod check;
-mod clean;
-mod command;
-mod compare;
-mod config_files;
-pub mod daemon;
-mod dashboard;
+pub mod args;
+mod commands;
 mod exit;
-mod files;
-pub mod flag_fault;
-mod flag_files;
-mod hook;
-mod init;
-mod input;
-mod late_file;
-mod level;
-mod lines;
-mod log_file;
-pub mod logs;
-mod look;
-pub mod meant;
-mod options;
-mod output;
+pub mod output;
 mod perform;
-pub mod pid_file;
-mod plan;
-pub mod progress;
-mod repair;
-mod reverse;
-mod service;
-mod serving;
-mod shell_word;
-mod task_path;
-mod terminal;
-mod typed;
-mod warnings;
-mod work;
+pub mod process;
 
 use std::ffi::OsString;
 
-pub use self::options::{
+pub use self::args::address::Address;
+pub use self::args::level::Level;
+pub use self::args::options::{
     CheckOptions, CleanupOptions, InitOptions, Invocation, ReverseOptions, RunOptions, StatusOptions,
 };
-pub use self::options::{CommandOptions, DashboardOptions, LookOptions, PlanOptions};
+pub use self::args::options::{CommandOptions, DashboardOptions, LookOptions, PlanOptions};
+pub use self::process::serving::{Serving, TokenSource};
 use crate::model::one_line;
-pub use crate::worker::interrupt::Interrupt;
-pub use address::Address;
+pub use crate::runtime::signals::Interrupt;
 pub use exit::{Exit, Failure};
-pub use level::Level;
 pub use perform::perform;
-pub use serving::{Serving, TokenSource};
 
 /// The name people type and the first word of every message.
 pub const PROGRAM: &str = "clickhouse-copier";
@@ -90,7 +56,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 
 /// The command line as clap knows it: what `--help` and the manual are made from, and what documents are checked against.
 pub fn command() -> clap::Command {
-    typed::command()
+    args::flags::command()
 }
 
 /// Why a command line leads to no work.
@@ -103,6 +69,6 @@ enum Refusal {
 }
 
 fn understand(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, Refusal> {
-    let verb = typed::parse(arguments)?;
-    meant::meaning(verb).map_err(|fault| Refusal::Wrong(exit::chain(&fault)))
+    let verb = args::flags::parse(arguments)?;
+    args::meaning::meaning(verb).map_err(|fault| Refusal::Wrong(exit::chain(&fault)))
 }

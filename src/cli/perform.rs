@@ -5,20 +5,21 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::check::check;
-use super::clean::cleanup;
-use super::command::command;
-use super::compare::verify;
-use super::daemon::{self, Readiness};
-use super::dashboard::dashboard;
-use super::init::init;
-use super::logs::Logs;
-use super::look::look;
-use super::options::{Invocation, LogOptions, RunOptions};
+use super::args::options::{Invocation, LogOptions, RunOptions};
+use super::commands::check::check;
+use super::commands::cleanup::cleanup;
+use super::commands::control::command;
+use super::commands::dashboard::dashboard;
+use super::commands::init::init;
+use super::commands::plan::plan;
+use super::commands::reverse::reverse;
+use super::commands::run::{run, status};
+use super::commands::status::look;
+use super::commands::verify::verify;
 use super::output::complain;
-use super::plan::plan;
-use super::reverse::reverse;
-use super::work::{run, status};
+use super::output::logs::Logs;
+use super::process::daemon;
+use super::process::daemon::Readiness;
 use super::{Exit, Failure, Interrupt};
 
 /// How long a run may go on after it was told to stop at once; then it is dropped where it is.

@@ -6,7 +6,7 @@
 
 mod records;
 
-use crate::{cluster, sql, task};
+use crate::{client, sql, task};
 
 /// A reader, with the name of its folder in `fuzz/corpus`.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +56,7 @@ pub fn engine(input: &[u8]) {
 /// The name of a type, or two on two lines.
 pub fn type_name(input: &[u8]) {
     sql::fuzzed::type_name(input);
-    cluster::native::fuzzed::type_name(input);
+    client::native::fuzzed::type_name(input);
 }
 
 /// The CREATE statement of a table.
@@ -67,13 +67,13 @@ pub fn create_statement(input: &[u8]) {
 /// Rows in the Native format that are dealt to two receivers. The first byte says into how large pieces the stream is cut and whether
 /// an old server wrote it, the second how many columns are asked for: `c0`, `c1`, …
 pub fn native_stream(input: &[u8]) {
-    cluster::native::fuzzed::native_stream(input);
+    client::native::fuzzed::native_stream(input);
 }
 
 /// Compressed frames. Where the first byte is odd, the checksums of the frames are put right first; the rest of it says where the
 /// stream is cut.
 pub fn compressed_frames(input: &[u8]) {
-    cluster::http::fuzzed::compressed_frames(input);
+    client::http::fuzzed::compressed_frames(input);
 }
 
 /// A record of the coordinator. The first byte says of which type.
@@ -88,10 +88,10 @@ pub fn plan(input: &[u8]) {
 
 /// The text that a server answers with, or writes behind rows.
 pub fn server_error(input: &[u8]) {
-    cluster::http::fuzzed::server_error(input);
+    client::http::fuzzed::server_error(input);
 }
 
 /// A whole HTTP answer: status line, headers and body. It is sent over loopback to the client that asks servers.
 pub fn http_answer(input: &[u8]) {
-    cluster::http::fuzzed::http_answer(input);
+    client::http::fuzzed::http_answer(input);
 }

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::ledger::{encoded, parsed};
 use crate::plan::{Document, Earlier, TablePlan};
 use crate::protocol::{
     BatchRecord, Extent, Failure, Job, Liking, Next, Order, Outlook, PieceRecord, TableBoard, TaskId, TaskRecord,
@@ -12,7 +13,6 @@ use crate::protocol::{
 };
 use crate::report::Report;
 use crate::report::plan::Shown;
-use crate::worker::ledger::{encoded, parsed};
 
 /// No step of the outlook on a few records takes so many questions.
 const MOST_STEPS: usize = 10_000;

@@ -5,8 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::model::{counted, one_line, sentence};
+use crate::operations::cleanup::{Findings, Holder, Leftover, Removal, Standing, Thing};
 use crate::protocol::{TaskId, Verdict};
-use crate::worker::cleanup::{Findings, Holder, Leftover, Removal, Standing, Thing};
 
 /// What a clean-up found and did, as JSON. Fields that have no value are `null`.
 #[derive(Debug, Clone, PartialEq, Serialize)]

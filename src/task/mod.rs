@@ -19,6 +19,7 @@
 
 mod clusters;
 mod configuration;
+pub(crate) mod edited;
 mod elements;
 mod fault;
 pub(crate) mod fuzzed;

@@ -14,13 +14,13 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::cluster::Warehouse;
-use crate::keeper::Coordinator;
+use crate::client::Warehouse;
+use crate::coordinator::Coordinator;
+use crate::ledger::overview::Sight;
+use crate::operations::status::Onlooker;
+use crate::planning::errors::RunError;
 use crate::report::status::{Speedometer, Status};
 use crate::task::SecretSource;
-use crate::worker::errors::RunError;
-use crate::worker::status::Onlooker;
-use crate::worker::task_state::Sight;
 
 use super::events::{About, EventLog, changes};
 
@@ -264,8 +264,8 @@ fn written(at: OffsetDateTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::memory::MemoryWarehouse;
-    use crate::keeper::MemoryCoordinator;
+    use crate::client::memory::MemoryWarehouse;
+    use crate::coordinator::MemoryCoordinator;
     use crate::task::SystemSecrets;
 
     fn place(coordinator: &MemoryCoordinator) -> Place {

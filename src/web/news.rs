@@ -129,8 +129,8 @@ mod tests {
     use super::super::events::{About, EventLog};
     use super::super::lookout::Seen;
     use super::*;
+    use crate::ledger::overview::Sight;
     use crate::report::status::sample;
-    use crate::worker::task_state::Sight;
 
     fn look(number: u64, status: Status) -> Look {
         let mut events = EventLog::default();

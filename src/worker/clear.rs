@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use crate::cluster::{Error, Remedy};
+use crate::client::{Error, Remedy};
 use crate::model::{Node, TableName};
 use crate::protocol::MadeTable;
 use crate::sql::drop_table;
 
-use super::interrupt::Interrupt;
 use super::jobs::Hands;
+use crate::runtime::signals::Interrupt;
 
 /// The pauses between tries in seconds, a minute in all.
 const PAUSES: [u64; 7] = [1, 2, 4, 8, 15, 15, 15];

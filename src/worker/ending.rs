@@ -7,7 +7,7 @@ use crate::protocol::account::Findings;
 use crate::protocol::{Order, TableBoard, TaskRecord};
 use crate::task::Task;
 
-use super::task_state::Sight;
+use crate::ledger::overview::Sight;
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]

@@ -4,12 +4,12 @@ use crate::protocol::account::Findings;
 
 use super::account::settle;
 use super::clear::clear;
-use super::crew::any;
-use super::errors::RunError;
-use super::fault_point::fault_point;
-use super::interrupt::Interrupt;
 use super::jobs::Hands;
-use super::ledger::Outcome;
+use crate::ledger::Outcome;
+use crate::ledger::membership::any;
+use crate::planning::errors::RunError;
+use crate::runtime::fault_point::fault_point;
+use crate::runtime::signals::Interrupt;
 
 const CLAIM: &str = "finishing";
 

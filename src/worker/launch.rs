@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::cluster::Warehouse;
-use crate::keeper::Coordinator;
+use crate::client::Warehouse;
+use crate::coordinator::Coordinator;
 use crate::plan::Document;
 use crate::task::SecretSource;
 
-use super::dice::Dice;
-use super::site::Conduct;
+use super::context::Conduct;
+use crate::runtime::random::Dice;
 
 /// What a run is started with.
 pub struct Launch {

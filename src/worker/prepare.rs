@@ -1,8 +1,8 @@
 //! Before the first row moves: one worker plans every table job and makes the target tables; the others wait for it.
 
-use crate::worker::plan_all::fit;
-use crate::worker::plan_all::plan_all;
-use crate::worker::target_tables::create_all_targets;
+use crate::planning::plan_all::fit;
+use crate::planning::plan_all::plan_all;
+use crate::planning::target_tables::create_all_targets;
 use std::sync::Arc;
 
 use crate::model::{Node, counted};
@@ -10,16 +10,16 @@ use crate::plan::{Document, TablePlan};
 use crate::protocol::{BatchRecord, TaskRecord};
 use crate::task::Task;
 
-use super::crew::any;
-use super::document::document;
-use super::errors::RunError;
-use super::fault_point::fault_point;
-use super::fleet::Fleet;
-use super::interrupt::Interrupt;
-use super::ledger::{Ledger, Outcome};
-use super::planner::Since;
-use super::site::Conduct;
-use super::survey::{Survey, refuse_lossy_conversions, survey};
+use super::context::Conduct;
+use crate::ledger::membership::any;
+use crate::ledger::{Ledger, Outcome};
+use crate::nodes::pool::Fleet;
+use crate::planning::document::document;
+use crate::planning::errors::RunError;
+use crate::planning::planner::Since;
+use crate::planning::survey::{Survey, refuse_lossy_conversions, survey};
+use crate::runtime::fault_point::fault_point;
+use crate::runtime::signals::Interrupt;
 
 const CLAIM: &str = "planning";
 

@@ -1,8 +1,8 @@
 //! One run of a worker, from the task file to the end of the task.
 
+use crate::planning::errors::RunError;
 use crate::worker::ending::Ending;
 use crate::worker::ending::Summary;
-use crate::worker::errors::RunError;
 use crate::worker::launch::Launch;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,24 +11,25 @@ use futures::future::join_all;
 use tokio::sync::Mutex;
 use tracing::Instrument;
 
-use crate::keeper::Error as KeeperError;
+use crate::coordinator::Error as KeeperError;
 use crate::plan::PiecePlan;
 use crate::protocol::{self, Liking, TaskRecord};
 
-use super::accept::{Accepted, Begun, begin};
-use super::crew::{self, Seat};
-use super::description::changed_task;
+use super::context::Site;
 use super::finish::{self, Finish};
-use super::fleet::Fleet;
-use super::interrupt::Interrupt;
 use super::jobs::Hands;
-use super::ledger::{Cache, Ledger, Processed};
-use super::pass::next_pass;
+use super::main_loop::{Shift, ShiftEnd};
+use super::next_pass::next_pass;
+use super::open_task::{Accepted, Begun, begin};
 use super::prepare::prepare;
-use super::shift::{Shift, ShiftEnd};
-use super::site::Site;
-use super::turns::batches_before;
 use super::view::View;
+use crate::ledger::membership;
+use crate::ledger::membership::Seat;
+use crate::ledger::{Cache, Ledger, Processed};
+use crate::nodes::pool::Fleet;
+use crate::planning::shared_partitions::batches_before;
+use crate::runtime::signals::Interrupt;
+use crate::task::edited::changed_task;
 
 /// Runs a worker. `started` is called once the task is accepted and this worker waits for its place or for work.
 ///
@@ -124,7 +125,7 @@ pub async fn run_seen(
 }
 
 /// A new session, however long that takes.
-async fn reconnect(launch: &Launch, interrupt: &Interrupt) -> Result<Arc<dyn crate::keeper::Session>, RunError> {
+async fn reconnect(launch: &Launch, interrupt: &Interrupt) -> Result<Arc<dyn crate::coordinator::Session>, RunError> {
     let mut pause = Duration::from_millis(200);
     loop {
         match launch.coordinator.session().await {
@@ -170,14 +171,14 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
     async fn with_session(&self, accepted: &mut Accepted) -> Result<Option<Summary>, RunError> {
         loop {
             let secrets = self.launch.secrets.as_ref();
-            let limit = crew::Limit { task: &accepted.task, inputs: &accepted.record.inputs, secrets };
-            match crew::take_seat(self.ledger, self.worker, &limit, self.interrupt).await? {
+            let limit = membership::Limit { task: &accepted.task, inputs: &accepted.record.inputs, secrets };
+            match membership::take_seat(self.ledger, self.worker, &limit, self.interrupt).await? {
                 Seat::Taken => {}
                 Seat::Interrupted => return Ok(Some(ended(Ending::Interrupted, accepted))),
                 Seat::Cancelled => return Ok(Some(ended(Ending::Cancelled, accepted))),
             }
             self.read_again(accepted).await?;
-            let alone = crew::places(self.ledger).await?.len() <= 1;
+            let alone = membership::places(self.ledger).await?.len() <= 1;
             let (conduct, agreed) = (&self.launch.conduct, self.launch.agreed.as_ref());
             let (fleet, surveys) = match accepted.surveyed.take() {
                 Some((fleet, surveys)) => (*fleet, Some(surveys)),
@@ -222,7 +223,7 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
             accepted.task = site.task();
             let ending = match end {
                 ShiftEnd::Surplus | ShiftEnd::Paused => {
-                    crew::leave_seat(self.ledger, self.worker).await;
+                    membership::leave_seat(self.ledger, self.worker).await;
                     continue;
                 }
                 ShiftEnd::Finished => Ending::Finished,
@@ -252,7 +253,7 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
                 },
                 other => (other, Finish::default()),
             };
-            crew::leave_seat(self.ledger, self.worker).await;
+            membership::leave_seat(self.ledger, self.worker).await;
             let boards = hands.cache.lock().await.boards.clone();
             let finished = ending.is_end() && left.is_empty();
             let record = TaskRecord { planned: true, prepared: true, finished, account, ..accepted.record.clone() };

@@ -8,23 +8,23 @@
 //! - With `checksum` the sums are recorded with the piece, and compared once more when its batch is published: on the target
 //!   where nothing may remove rows there or add some, else on the gathered tables, right before they are put in place.
 
-use crate::worker::checksums::Compared;
-use crate::worker::checksums::Hashes;
-use crate::worker::compare::Measure;
+use crate::nodes::checksums::Compared;
+use crate::nodes::checksums::Hashes;
+use crate::nodes::checksums::Measure;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::future::try_join_all;
 
-use crate::cluster::{Digest, Settings};
+use crate::client::{Digest, Settings};
 use crate::model::{Node, PartitionValue, TableName};
 use crate::protocol::{Copied, Policy};
 use crate::sql::{self, KeyElement, PartitionFilter, Relation, Selection};
 use crate::task::Verify;
 
+use super::context::AttemptError;
 use super::copy::{Attempt, Source};
 use super::publish::{Gathered, Publication};
-use super::site::AttemptError;
 
 /// What the source says after the transfer, for each partition of the batch.
 struct Selected {

@@ -8,20 +8,20 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::sync::watch;
 
-use crate::cluster::Running;
+use crate::client::Running;
 use crate::model::Node;
 use crate::protocol::{
     BatchRecord, BatchRef, BatchState, Job, MadeStatement, Order, PieceRecord, PieceRef, PieceState, TableBoard,
     TaskRecord,
 };
 
-use super::crew;
+use super::counters::Tally;
 use super::jobs::Hands;
-use super::ledger::{Cache, LedgerError};
-use super::tally::Tally;
-use super::task_state::Sight;
+use crate::ledger::membership;
+use crate::ledger::overview::Sight;
+use crate::ledger::{Cache, LedgerError};
 
-pub use super::tally::Done;
+pub use super::counters::Done;
 
 /// So long a server is asked for what runs there.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -152,7 +152,7 @@ impl Watcher {
             plans: site.plans.clone(),
             claims: self.cache.boards.iter().enumerate().flat_map(|(table, board)| claims(table, board)).collect(),
             boards: self.cache.boards.clone(),
-            places: crew::places(&hands.ledger).await?,
+            places: membership::places(&hands.ledger).await?,
             on_servers: Vec::new(),
             statements: Vec::new(),
             silent: Vec::new(),

@@ -1,6 +1,6 @@
 //! `cleanup`: what dead workers left is listed and removed, nothing else is, and the task goes on afterwards.
 
-use clickhouse_copier::keeper::{Coordinator, ZooKeeperCoordinator, ZooKeeperOptions, delete_tree};
+use clickhouse_copier::coordinator::{Coordinator, ZooKeeperCoordinator, ZooKeeperOptions, delete_tree};
 use lab::{LabSpec, Release};
 use rstest_reuse::apply;
 use serde_json::{Value, json};

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use clickhouse_copier::cluster::http::HttpWarehouse;
-use clickhouse_copier::cluster::{Destination, Origin, Transfer, Warehouse};
+use clickhouse_copier::client::http::HttpWarehouse;
+use clickhouse_copier::client::{Destination, Origin, Transfer, Warehouse};
 use clickhouse_copier::model::{Node, TableName, Tls, Way};
 use clickhouse_copier::sql::{Expression, Relation, Selection, SlotKey, SlotWidth};
 use lab::Release;

@@ -181,5 +181,6 @@ fn a_drill_that_is_ended_in_the_middle_leaves_nothing(#[case] release: Release) 
     kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
     let rest: Vec<String> = said.map(Result::unwrap).collect();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:?}");
+    println!("{}", rest.join("\n"));
     nothing_left(&scene);
 }

@@ -5,19 +5,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clickhouse_copier::cluster::http::HttpWarehouse;
-use clickhouse_copier::cluster::{Placing, Settings, Warehouse};
-use clickhouse_copier::keeper::MemoryCoordinator;
+use clickhouse_copier::client::http::HttpWarehouse;
+use clickhouse_copier::client::{Placing, Settings, Warehouse};
+use clickhouse_copier::coordinator::MemoryCoordinator;
 use clickhouse_copier::model::{PartitionId, TableName, Tls, renamed_settings};
 use clickhouse_copier::report::Report;
+use clickhouse_copier::runtime::random::Dice;
+use clickhouse_copier::runtime::signals::Interrupt;
 use clickhouse_copier::sql;
 use clickhouse_copier::task::GivenSecrets;
-use clickhouse_copier::worker::dice::Dice;
+use clickhouse_copier::worker::context::Conduct;
 use clickhouse_copier::worker::ending::Ending;
-use clickhouse_copier::worker::interrupt::Interrupt;
 use clickhouse_copier::worker::launch::Launch;
 use clickhouse_copier::worker::run;
-use clickhouse_copier::worker::site::Conduct;
 use lab::{ClickHouse, Lab, Release};
 use rstest_reuse::apply;
 
@@ -87,7 +87,7 @@ async fn copy_by(
             stall_timeout: Duration::from_secs(600),
             copy_fault_probability: 0.0,
             move_fault_probability: 0.0,
-            jobs: clickhouse_copier::worker::tempo::Jobs::Fixed(2),
+            jobs: clickhouse_copier::worker::limits::concurrency::Jobs::Fixed(2),
             safe_mode: false,
         },
         host: "here".into(),

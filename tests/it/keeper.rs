@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use clickhouse_copier::keeper::{Coordinator, Error, Op, Session, ZooKeeperCoordinator, ZooKeeperOptions};
-use clickhouse_copier::keeper_conformance;
+use clickhouse_copier::coordinator::{Coordinator, Error, Op, Session, ZooKeeperCoordinator, ZooKeeperOptions};
+use clickhouse_copier::coordinator_conformance;
 use clickhouse_copier::model::{Secret, Tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -37,7 +37,7 @@ async fn zookeeper(test: &str) -> (ZooKeeperCoordinator, String) {
     (ZooKeeperCoordinator::new(options), format!("/{test}"))
 }
 
-keeper_conformance!(zookeeper);
+coordinator_conformance!(zookeeper);
 
 /// What a line does with what is sent over it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

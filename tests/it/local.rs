@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use clickhouse_copier::keeper::{Coordinator, LocalCoordinator};
+use clickhouse_copier::coordinator::{Coordinator, LocalCoordinator};
 use serde_json::Value;
 
 use lab::Release;

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use clickhouse_copier::cluster::http::HttpWarehouse;
-use clickhouse_copier::cluster::{
+use clickhouse_copier::client::http::HttpWarehouse;
+use clickhouse_copier::client::{
     Digest, Error, PartList, PartSizes, Placing, Probe, ReplicaState, Running, ServerContext, ServerFacts, Settings,
     Tally, Transfer, Warehouse,
 };

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use clickhouse_copier::cluster::http::HttpWarehouse;
-use clickhouse_copier::cluster::{Destination, Origin, Placing, Settings, Transfer, Warehouse};
+use clickhouse_copier::client::http::HttpWarehouse;
+use clickhouse_copier::client::{Destination, Origin, Placing, Settings, Transfer, Warehouse};
 use clickhouse_copier::model::{Node, PartitionId, TableName, Tls, Way};
+use clickhouse_copier::nodes::settings::target_wishes;
 use clickhouse_copier::sql;
 use clickhouse_copier::sql::{Column, Relation, Selection};
 use clickhouse_copier::task::{GivenSecrets, Task};
-use clickhouse_copier::worker::wishes::target_wishes;
 use lab::{ClickHouse, Lab, Release};
 use rstest_reuse::apply;
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use clickhouse_copier::cluster::Warehouse;
-use clickhouse_copier::cluster::http::HttpWarehouse;
+use clickhouse_copier::client::Warehouse;
+use clickhouse_copier::client::http::HttpWarehouse;
 use clickhouse_copier::model::{Node, TableName, Tls};
 use clickhouse_copier::sql;
 use clickhouse_copier::sql::quote::{ident, literal};

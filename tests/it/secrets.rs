@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use clickhouse_copier::cluster::Warehouse;
-use clickhouse_copier::cluster::http::HttpWarehouse;
+use clickhouse_copier::client::Warehouse;
+use clickhouse_copier::client::http::HttpWarehouse;
 use clickhouse_copier::model::{Node, TableName, Tls};
 use clickhouse_copier::sql;
 use lab::{Lab, LabSpec, Release, User};

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use clickhouse_copier::keeper::{Conflict, Coordinator, Op, ZooKeeperCoordinator, ZooKeeperOptions};
+use clickhouse_copier::coordinator::{Conflict, Coordinator, Op, ZooKeeperCoordinator, ZooKeeperOptions};
 use clickhouse_copier::model::Tls;
 use lab::{LabSpec, Release, User};
 use rstest_reuse::apply;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clickhouse_copier::cluster::http::HttpWarehouse;
-use clickhouse_copier::cluster::{Destination, Origin, Settings, Transfer, Warehouse};
+use clickhouse_copier::client::http::HttpWarehouse;
+use clickhouse_copier::client::{Destination, Origin, Settings, Transfer, Warehouse};
 use clickhouse_copier::model::{Node, TableName, Tls, Way};
 use clickhouse_copier::sql::{Relation, Selection};
 use clickhouse_copier::{inspector_conformance, warehouse_conformance};

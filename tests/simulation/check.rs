@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use clickhouse_copier::cluster::memory::Row;
+use clickhouse_copier::client::memory::Row;
 use clickhouse_copier::model::TableName;
 use clickhouse_copier::plan::TablePlan;
 use clickhouse_copier::protocol::{

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use clickhouse_copier::keeper::{Change, Coordinator, Error as KeeperError, Op, Session, Stored};
+use clickhouse_copier::coordinator::{Change, Coordinator, Error as KeeperError, Op, Session, Stored};
 
 use crate::stage::{Actor, Broken, Fate, Request, Stage};
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use clickhouse_copier::cluster::PartSizes;
+use clickhouse_copier::client::PartSizes;
 use clickhouse_copier::model::{Node, PartitionId, TableName};
 use clickhouse_copier::sql::{Expression, Selection};
 

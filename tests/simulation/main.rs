@@ -21,17 +21,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use clickhouse_copier::keeper::MemoryCoordinator;
+use clickhouse_copier::coordinator::MemoryCoordinator;
+use clickhouse_copier::operations::cleanup::{Cleaner, Request};
+use clickhouse_copier::planning::errors::RunError;
+use clickhouse_copier::runtime::random::Dice;
+use clickhouse_copier::runtime::signals::Interrupt;
 use clickhouse_copier::task::GivenSecrets;
 use clickhouse_copier::worker;
-use clickhouse_copier::worker::cleanup::{Cleaner, Request};
-use clickhouse_copier::worker::dice::Dice;
+use clickhouse_copier::worker::context::Conduct;
 use clickhouse_copier::worker::ending::Ending;
-use clickhouse_copier::worker::errors::RunError;
-use clickhouse_copier::worker::interrupt::Interrupt;
 use clickhouse_copier::worker::launch::Launch;
-use clickhouse_copier::worker::site::Conduct;
-use clickhouse_copier::worker::tempo::Jobs;
+use clickhouse_copier::worker::limits::concurrency::Jobs;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::sleep;
 
@@ -81,7 +81,7 @@ async fn work(
             publication_tries: 5,
             rounds: 1,
             retry_delay: Duration::from_millis(500),
-            stall_timeout: clickhouse_copier::cluster::STALL_TIMEOUT,
+            stall_timeout: clickhouse_copier::client::STALL_TIMEOUT,
             copy_fault_probability: 0.0,
             move_fault_probability: 0.0,
             jobs: if stage.scene.jobs == 3 { Jobs::Adaptive } else { Jobs::Fixed(stage.scene.jobs) },

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use clickhouse_copier::cluster::Warehouse;
-use clickhouse_copier::cluster::memory::{MemoryWarehouse, Row};
+use clickhouse_copier::client::Warehouse;
+use clickhouse_copier::client::memory::{MemoryWarehouse, Row};
 use clickhouse_copier::model::{Node, PartitionId, TableName};
 use rand::RngExt;
 use rand::rngs::StdRng;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use clickhouse_copier::cluster::{
+use clickhouse_copier::client::{
     Digest, Error, Fingerprint, Kind, Loss, PartList, PartSizes, Placing, Probe, ReplicaState, Running, ServerContext,
     ServerFacts, Settings, Tally, Transfer, Warehouse,
 };
@@ -107,7 +107,7 @@ impl Servers {
         done
     }
 
-    fn inner(&self) -> &clickhouse_copier::cluster::memory::MemoryWarehouse {
+    fn inner(&self) -> &clickhouse_copier::client::memory::MemoryWarehouse {
         &self.stage.warehouse
     }
 

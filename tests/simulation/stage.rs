@@ -5,13 +5,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use clickhouse_copier::cluster::memory::MemoryWarehouse;
-use clickhouse_copier::keeper::{Coordinator, MemoryCoordinator, Op, Session};
+use clickhouse_copier::client::memory::MemoryWarehouse;
+use clickhouse_copier::coordinator::{Coordinator, MemoryCoordinator, Op, Session};
+use clickhouse_copier::ledger::Ledger;
 use clickhouse_copier::model::{Node, PartitionId, TableName};
 use clickhouse_copier::protocol::Order;
-use clickhouse_copier::worker::interrupt::Hand;
+use clickhouse_copier::runtime::signals::Hand;
 use clickhouse_copier::worker::launch::Incremental;
-use clickhouse_copier::worker::ledger::Ledger;
 use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until};

@@ -2,9 +2,9 @@
 
 use super::judge::{Findings, NOWHERE};
 use super::{About, Level};
-use crate::keeper::{CLOSE_ZOOKEEPER, COMMIT_LIMIT};
-use crate::worker::check::KeeperFacts;
-use crate::worker::ledger::footprint;
+use crate::coordinator::{CLOSE_ZOOKEEPER, COMMIT_LIMIT};
+use crate::ledger::footprint;
+use crate::operations::check::KeeperFacts;
 
 use super::super::leftovers::size;
 

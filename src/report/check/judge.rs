@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::{About, CheckReport, Finding, Level};
-use crate::cluster::Mutation;
+use crate::client::Mutation;
 use crate::model::counted;
+use crate::operations::check::{Expiry, NodeFacts, Observed, PlanFacts, TableFacts, TargetFacts};
+use crate::planning::errors::Fault;
 use crate::sql::canonical_zone;
 use crate::task::IfTargetNotEmpty;
-use crate::worker::check::{Expiry, NodeFacts, Observed, PlanFacts, TableFacts, TargetFacts};
-use crate::worker::errors::Fault;
 
 use super::super::leftovers::size;
 
@@ -73,7 +73,7 @@ impl<'a> Findings<'a> {
     }
 
     /// A question without an answer.
-    fn unknown(&mut self, about: About, error: &crate::cluster::Error, table: Option<&str>) {
+    fn unknown(&mut self, about: About, error: &crate::client::Error, table: Option<&str>) {
         self.told(Level::Warning, about, &error.to_string(), table);
     }
 
@@ -181,7 +181,7 @@ impl<'a> Findings<'a> {
         self.add(Level::Warning, About::Clock, NOWHERE, what, todo);
     }
 
-    fn left(&mut self, left: &crate::worker::check::Left, at: Place<'_>) {
+    fn left(&mut self, left: &crate::operations::check::Left, at: Place<'_>) {
         let counts = [(left.tables, "table"), (left.statements, "running statement")];
         let counts: Vec<String> =
             counts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| counted(*count, word)).collect();
@@ -292,7 +292,7 @@ impl<'a> Findings<'a> {
 
     fn mutations(
         &mut self,
-        mutations: &Result<Vec<Mutation>, crate::cluster::Error>,
+        mutations: &Result<Vec<Mutation>, crate::client::Error>,
         node: &str,
         table: &str,
         side: Side,

@@ -2,11 +2,11 @@ use std::sync::Arc;
 
 use super::super::Verdict;
 use super::*;
-use crate::cluster::{Disk, Error, Kind};
+use crate::client::{Disk, Error, Kind};
 use crate::model::{Node, TableName};
+use crate::operations::check::{About as Answer, KeeperFacts, Left, SourceFacts};
 use crate::protocol::TaskId;
 use crate::sql::Privilege;
-use crate::worker::check::{About as Answer, KeeperFacts, Left, SourceFacts};
 
 fn node(host: &str) -> Arc<Node> {
     Arc::new(Node::new(host))
@@ -197,10 +197,10 @@ fn the_json_has_what_its_documentation_says() {
 /// What servers of 18.16 cannot be made to show: asked of the double, from the question to the finding.
 #[tokio::test]
 async fn a_full_disk_and_a_fast_clock_are_found() {
-    use crate::cluster::memory::MemoryWarehouse;
-    use crate::cluster::{Settings, Warehouse};
+    use crate::client::memory::MemoryWarehouse;
+    use crate::client::{Settings, Warehouse};
+    use crate::operations::check::{Request, observe};
     use crate::task::GivenSecrets;
-    use crate::worker::check::{Request, observe};
 
     let memory = MemoryWarehouse::new();
     for host in ["s", "t"] {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::plan::TablePlan;
-use crate::worker::bulk::Bulk;
+use crate::worker::target_sizes::Bulk;
 
 /// The plan of a table job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -11,15 +11,14 @@ mod facts;
 mod html;
 mod markdown;
 
-use crate::report::moment::Moment;
 use serde::Serialize;
 
+use crate::ledger::overview::Sight;
 use crate::model::{one_line, printable, printable_json, sentence};
 use crate::plan::TablePlan;
 use crate::protocol::TableBoard;
-use crate::worker::bulk::Bulk;
 use crate::worker::ending::Ending;
-use crate::worker::task_state::Sight;
+use crate::worker::target_sizes::Bulk;
 
 use super::Report;
 use super::status::Status;
@@ -250,6 +249,7 @@ pub(super) mod tests {
 
     use super::super::status::tests::status;
     use super::*;
+    use crate::report::moment::Moment;
 
     pub(super) fn outcome() -> Outcome {
         Outcome {

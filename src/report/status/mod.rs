@@ -12,10 +12,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::ledger::overview::Sight;
 use crate::plan::TablePlan;
 use crate::protocol::account::Findings;
 use crate::protocol::{BatchState, Order, PieceState, TableBoard};
-use crate::worker::task_state::Sight;
 
 use super::moment::Moment;
 use now::{errors, waits, workers};

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::ledger::overview::Sight;
 use crate::plan::TablePlan;
 use crate::protocol::{BatchRef, BatchState, Job, PieceRef, PieceState, job_of_claim};
-use crate::worker::task_state::Sight;
 
 use super::{ErrorStatus, JobStatus, StatementStatus, WorkerStatus};
 

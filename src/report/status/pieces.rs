@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
+use crate::ledger::overview::Sight;
 use crate::protocol::{BatchState, Job, PieceRef, PieceState, job_of_claim};
-use crate::worker::task_state::Sight;
 
 /// The batch of a partition, with its pieces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::ledger::overview::Sight;
 use crate::protocol::{Job, job_of_claim};
-use crate::worker::task_state::Sight;
 
 use super::Status;
 

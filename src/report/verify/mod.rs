@@ -4,7 +4,7 @@ mod text;
 
 use serde::Serialize;
 
-use crate::worker::compare::{By, Comparison, KeyDifference, PartitionComparison, Sample, TableComparison, Verdict};
+use crate::operations::verify::{By, Comparison, KeyDifference, PartitionComparison, Sample, TableComparison, Verdict};
 
 /// What a comparison found, as JSON:
 /// `{"verdict", "by", "sample"?, "remarks", "tables": [{"table", "source", "target", "verdict", "remarks", "key_columns",

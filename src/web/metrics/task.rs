@@ -126,9 +126,9 @@ pub(super) mod tests {
     use time::OffsetDateTime;
 
     use super::*;
+    use crate::ledger::overview::Sight;
     use crate::report::status::sample;
     use crate::web::lookout::Seen;
-    use crate::worker::task_state::Sight;
 
     fn look(status: Status) -> Look {
         let at = OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap();

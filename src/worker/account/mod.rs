@@ -8,8 +8,8 @@ use crate::plan::TablePlan;
 use crate::protocol::account::Findings;
 use crate::protocol::{BatchState, Published, TableBoard};
 
-use super::bounded::all_tables;
-use super::site::Site;
+use super::context::Site;
+use crate::runtime::bounded::all_tables;
 
 /// Settles the account of a task whose batches are all published.
 pub(super) async fn settle(site: &Site, boards: &[TableBoard]) -> Findings {

@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use futures::future::{join_all, try_join_all};
 
-use crate::cluster::{Error, Kind};
+use crate::client::{Error, Kind};
 use crate::model::{Node, PartitionId};
 use crate::plan::{Account, ShardAccount, TablePlan};
 use crate::protocol::account::{Change, Findings, SourceFacts, SourceVerdict, judge_source};
 use crate::protocol::{Published, TableBoard};
 use crate::sql::{PartitionFilter, Selection};
 
-use super::super::counts::{blocks_of, readable, source_rows};
-use super::super::site::Site;
+use super::super::context::Site;
 use super::published;
 use crate::model::few;
+use crate::nodes::counts::{blocks_of, readable, source_rows};
 
 /// Settles the account of one table job's source.
 pub(super) async fn settle(site: &Site, table: usize, plan: &TablePlan, board: &TableBoard) -> Findings {

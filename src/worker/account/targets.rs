@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cluster::{Error, Remedy};
+use crate::client::{Error, Remedy};
 use crate::model::{Node, PartitionId, TableName};
 use crate::protocol::account::{Expected, Findings, Placed};
 use crate::protocol::{BatchRecord, TableBoard};
 
-use super::super::bounded::all_tables;
-use super::super::counts::target_rows;
-use super::super::fleet::Fleet;
-use super::super::site::Site;
+use super::super::context::Site;
 use super::published;
 use crate::model::few;
+use crate::nodes::counts::target_rows;
+use crate::nodes::pool::Fleet;
+use crate::runtime::bounded::all_tables;
 
 /// So often a node is asked before it counts as silent.
 const TRIES: u32 = 4;

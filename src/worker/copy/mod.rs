@@ -9,14 +9,14 @@ use std::sync::Arc;
 use futures::future::{join_all, try_join_all};
 use tokio::time::Instant;
 
-use crate::cluster::Remedy;
+use crate::client::Remedy;
 use crate::model::{Node, TableName};
 use crate::plan::SourceShare;
 use crate::protocol::{BatchRecord, BatchRef, BatchTable, Copied, PieceRef};
 
-use super::clock::now;
-use super::fault_point::fault_point;
-use super::site::{AttemptError, Site};
+use super::context::{AttemptError, Site};
+use crate::runtime::clock::now;
+use crate::runtime::fault_point::fault_point;
 
 /// `TABLE_ALREADY_EXISTS`.
 const TABLE_EXISTS: u32 = 57;

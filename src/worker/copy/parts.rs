@@ -20,13 +20,13 @@ use std::time::Duration;
 use futures::future::{join_all, try_join_all};
 use tokio::time::Instant;
 
-use crate::cluster::{Error, Placing};
+use crate::client::{Error, Placing};
 use crate::model::{Node, PartitionId, TableName, Way};
 use crate::sql::{KeyElement, Relation, Selection, TableDefinition};
 
-use super::super::fault_point::fault_point;
-use super::super::site::AttemptError;
+use super::super::context::AttemptError;
 use super::{Attempt, Source};
+use crate::runtime::fault_point::fault_point;
 
 /// Partitions for one ALTER.
 const PER_ALTER: usize = 100;

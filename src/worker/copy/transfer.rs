@@ -1,21 +1,21 @@
 //! The rows of a piece on their way to its target nodes.
 
-use crate::worker::ways::after_failure;
-use crate::worker::ways::way_of;
+use crate::nodes::routes::after_failure;
+use crate::nodes::routes::way_of;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::join_all;
 use tokio::time::Instant;
 
-use crate::cluster::{Destination, Error, Look, Origin, Running, Transfer, Verdict, Watch, look_every};
+use crate::client::{Destination, Error, Look, Origin, Running, Transfer, Verdict, Watch, look_every};
 use crate::model::{Node, Way};
 use crate::sql::{Selection, SlotKey, remote_dealt};
 
-use super::super::pace::Manner;
-use super::super::site::AttemptError;
-use super::super::ways::Choice;
+use super::super::context::AttemptError;
+use super::super::limits::transfer_trial::Manner;
 use super::{Attempt, Source};
+use crate::nodes::routes::Choice;
 
 /// How many looks in a row at a running transfer may fail.
 const BAD_LOOKS: u32 = 12;

@@ -12,12 +12,12 @@ use tracing::{Instrument, error_span};
 use crate::plan::TablePlan;
 use crate::protocol::{BatchRecord, BatchRef, Copied, Failure, Job, PieceRecord, PieceRef, PieceState};
 
+use super::context::{AttemptError, Site};
 use super::copy::{Attempt, Source};
-use super::fault_point::fault_point;
-use super::interrupt::Interrupt;
-use super::ledger::{Cache, ClaimChange, Ledger, LedgerError, Outcome};
-use super::site::{AttemptError, Site};
-use super::tally::Tally;
+use super::counters::Tally;
+use crate::ledger::{Cache, ClaimChange, Ledger, LedgerError, Outcome};
+use crate::runtime::fault_point::fault_point;
+use crate::runtime::signals::Interrupt;
 
 /// So many attempts in a row fail before a target node that does not answer counts as lost.
 const PATIENCE: u32 = 3;
@@ -331,7 +331,7 @@ impl Grace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::{Error, Kind};
+    use crate::client::{Error, Kind};
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_asks_for_time_is_given_hours_and_not_days() {

@@ -5,11 +5,11 @@ use tracing::{Instrument, error_span};
 
 use crate::protocol::{BatchRecord, BatchRef, BatchState, Job, PieceRef, Policy, Published};
 
-use super::super::fault_point::fault_point;
-use super::super::ledger::{ClaimChange, LedgerError, Outcome};
+use super::super::context::AttemptError;
 use super::super::publish::{Before, Gathered, Publication};
-use super::super::site::AttemptError;
 use super::{Grace, Hands, MOST_GENERATIONS, PATIENCE, Paused};
+use crate::ledger::{ClaimChange, LedgerError, Outcome};
+use crate::runtime::fault_point::fault_point;
 
 impl Hands {
     pub(super) async fn publish(

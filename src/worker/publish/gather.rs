@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use futures::future::{join_all, try_join_all};
 
-use crate::cluster::Placing;
+use crate::client::Placing;
 use crate::model::{Node, PartitionId, TableName};
 use crate::protocol::BatchTable;
 
-use super::super::fault_point::fault_point;
-use super::super::site::AttemptError;
+use super::super::context::AttemptError;
 use super::{Gathered, PER_ALTER, Publication};
+use crate::runtime::fault_point::fault_point;
 
 impl Publication<'_> {
     /// Takes the staged rows for this attempt and gathers them, on each target node, in one table; counts them there.
@@ -54,7 +54,7 @@ impl Publication<'_> {
                     warehouse.drop_table(node, &target.beside(name), &settings).await?;
                 }
             }
-            Ok::<_, crate::cluster::Error>(())
+            Ok::<_, crate::client::Error>(())
         };
         if let Err(error) = cleared.await {
             tracing::warn!(node = error.node, "{error}; what is left there of the batch stays until the task ends");

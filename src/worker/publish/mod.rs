@@ -15,8 +15,8 @@ use crate::model::{Node, PartitionId, PartitionValue, TableName};
 use crate::protocol::{BatchRecord, BatchRef, Copied, PartitionResult, PieceRef};
 use crate::sql::TableDefinition;
 
-use super::ledger::Ledger;
-use super::site::Site;
+use super::context::Site;
+use crate::ledger::Ledger;
 
 /// So many partitions go into one ALTER (100 took 0.2 s on 18.16).
 const PER_ALTER: usize = 100;

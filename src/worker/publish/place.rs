@@ -6,15 +6,15 @@ use std::time::Duration;
 use futures::future::{join_all, try_join_all};
 use tokio::time::Instant;
 
-use crate::cluster::{Placing, Settings};
+use crate::client::{Placing, Settings};
 use crate::model::{PartitionId, PartitionValue};
 use crate::protocol::{PartitionFacts, Policy, Published, Step, decide, is_complete};
 
-use super::super::clock::now;
-use super::super::fault_point::fault_point;
-use super::super::site::AttemptError;
+use super::super::context::AttemptError;
 use super::placed::{self, NodeRows};
 use super::{Before, CATCH_UP_LIMIT, DISPLACED_LIMIT, Gathered, PER_ALTER, Publication};
+use crate::runtime::clock::now;
+use crate::runtime::fault_point::fault_point;
 
 /// What was decided for each partition of a target node, and from which facts.
 type Steps = BTreeMap<PartitionId, (Step, PartitionFacts)>;

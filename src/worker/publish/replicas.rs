@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use crate::cluster::Error;
+use crate::client::Error;
 use crate::model::{Node, PartitionId};
 
-use super::super::site::AttemptError;
+use super::super::context::AttemptError;
 use super::{Gathered, Publication};
 
 /// How often the node that has the rows is looked at while others fetch them, and how many looks in a row may fail.

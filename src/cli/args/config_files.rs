@@ -1,0 +1,117 @@
+//! The files of a configuration, read: the one that `--config` names, and those that ClickHouse merges into it.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::super::{Exit, Failure};
+use crate::task::{ConfigText, MOST_BYTES, MOST_FILES, in_order, is_piece, merge_folders, read_bounded};
+
+/// Reads them all; the named one comes first, the others in the order in which they are merged.
+///
+/// # Errors
+/// A file or folder that is there and cannot be read: what it says could name another ZooKeeper.
+pub(crate) fn read(named: &Path) -> Result<Vec<ConfigText>, Failure> {
+    let mut pieces = Vec::new();
+    for folder in merge_folders(named) {
+        pieces.extend(pieces_of(&folder).map_err(|error| unreadable(&folder, &error))?);
+        if pieces.len() > MOST_FILES {
+            let line = format!("{} has more than {MOST_FILES} files to be merged", folder.display());
+            return Err(Failure::new(Exit::BadInput, line));
+        }
+    }
+    in_order(&mut pieces);
+    let first = text(named)
+        .map_err(|error| Failure::new(Exit::BadInput, format!("cannot read {}: {error}", named.display())))?;
+    let rest = pieces.iter().map(|path| text(path).map_err(|error| unreadable(path, &error)));
+    std::iter::once(Ok(first)).chain(rest).collect()
+}
+
+fn text(path: &Path) -> io::Result<ConfigText> {
+    let text = read_bounded(path, MOST_BYTES)?;
+    Ok(ConfigText { path: path.display().to_string(), text })
+}
+
+/// The files of a folder that are merged; none where there is no such folder.
+fn pieces_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(error),
+    };
+    let mut pieces = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if !is_piece(&path) {
+            continue;
+        }
+        // Follows symbolic links. One that leads nowhere here may lead somewhere for the server.
+        let kind = std::fs::metadata(&path).map_err(|error| {
+            let name = path.file_name().map_or_else(OsString::new, OsString::from);
+            io::Error::new(error.kind(), format!("{}: {error}", name.display()))
+        })?;
+        if kind.is_file() {
+            pieces.push(path);
+        }
+    }
+    Ok(pieces)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    let line = format!(
+        "cannot read {}: {error}. ClickHouse reads it for this configuration; without it the copier could use another ZooKeeper",
+        path.display()
+    );
+    Failure::new(Exit::BadInput, line)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn names(folder: &Path) -> Result<Vec<String>, String> {
+        let texts = read(&folder.join("config.xml")).map_err(|failure| failure.to_string())?;
+        let shown = |text: ConfigText| text.path[folder.display().to_string().len() + 1..].to_owned();
+        Ok(texts.into_iter().map(shown).collect())
+    }
+
+    #[test]
+    fn files_beside_the_named_one_are_read_in_clickhouses_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str| fs::write(folder.path().join(name), "<clickhouse/>").unwrap();
+        write("config.xml");
+        assert_eq!(names(folder.path()).unwrap(), ["config.xml"]);
+        for made in ["config.d", "conf.d", "keeper.d", "conf.d/folder.xml"] {
+            fs::create_dir(folder.path().join(made)).unwrap();
+        }
+        for name in
+            ["config.d/b.xml", "config.d/a.xml", "conf.d/z.yaml", "conf.d/.h.xml", "conf.d/x.bak", "keeper.d/k.xml"]
+        {
+            write(name);
+        }
+        write("target");
+        symlink("../target", folder.path().join("conf.d/link.xml")).unwrap();
+        let all = ["config.xml", "conf.d/link.xml", "conf.d/z.yaml", "config.d/a.xml", "config.d/b.xml"];
+        assert_eq!(names(folder.path()).unwrap(), all);
+
+        // What cannot be read is never left out.
+        fs::remove_file(folder.path().join("target")).unwrap();
+        let message = names(folder.path()).unwrap_err();
+        assert!(message.contains("conf.d: link.xml: No such file"), "{message}");
+        fs::remove_file(folder.path().join("conf.d/link.xml")).unwrap();
+        fs::write(folder.path().join("conf.d/z.yaml"), [0xff, 0xfe]).unwrap();
+        let message = names(folder.path()).unwrap_err();
+        assert!(
+            message.contains("conf.d/z.yaml: stream did not contain valid UTF-8. ClickHouse reads it"),
+            "{message}"
+        );
+        let large = fs::File::create(folder.path().join("conf.d/z.yaml")).unwrap();
+        large.set_len(MOST_BYTES + 1).unwrap();
+        assert!(names(folder.path()).unwrap_err().contains("it has more than 16777216 bytes"));
+    }
+}

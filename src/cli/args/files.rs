@@ -1,0 +1,48 @@
+//! Files and folders that flags name.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::fault::Fault;
+
+/// A file to read. It is not opened: it may be a pipe, and a pipe can be read only once.
+pub(crate) fn existing_file(flag: &'static str, path: &Path) -> Result<PathBuf, Fault> {
+    let unseen = |source| Fault::Unseen { flag, path: path.to_owned(), source };
+    if fs::metadata(path).map_err(unseen)?.is_dir() {
+        return Err(Fault::NotAFile { flag, path: path.to_owned() });
+    }
+    std::path::absolute(path).map_err(unseen)
+}
+
+/// A file to write: it may be absent, but its folder may not.
+pub(crate) fn new_file(flag: &'static str, path: &Path) -> Result<PathBuf, Fault> {
+    let unseen = |source| Fault::Unseen { flag, path: path.to_owned(), source };
+    let absolute = std::path::absolute(path).map_err(unseen)?;
+    if absolute.is_dir() {
+        return Err(Fault::NotAFile { flag, path: path.to_owned() });
+    }
+    if let Some(folder) = absolute.parent() {
+        fs::metadata(folder).map_err(unseen)?;
+    }
+    Ok(absolute)
+}
+
+/// A file to make.
+pub(crate) fn absent_file(flag: &'static str, path: &Path) -> Result<PathBuf, Fault> {
+    let absolute = new_file(flag, path)?;
+    if absolute.exists() {
+        return Err(Fault::Exists { flag, path: path.to_owned() });
+    }
+    Ok(absolute)
+}
+
+/// A folder, or a place where one can be made later.
+pub(crate) fn folder_or_nothing(flag: &'static str, path: &Path) -> Result<PathBuf, Fault> {
+    let unseen = |source| Fault::Unseen { flag, path: path.to_owned(), source };
+    match fs::metadata(path) {
+        Ok(found) if !found.is_dir() => Err(Fault::NotAFolder { flag, path: path.to_owned() }),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unseen(error)),
+        Ok(_) | Err(_) => std::path::absolute(path).map_err(unseen),
+    }
+}

@@ -1,0 +1,84 @@
+//! `--log-level`: the names of the original's logger, and what they let through.
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+
+/// How much is logged. The original's levels have finer steps than ours: `fatal` and `critical` let errors through,
+/// `notice` means the same as `information`, `test` the same as `trace`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Nothing.
+    Off,
+    /// What failed.
+    Error,
+    /// … and what is odd.
+    Warning,
+    /// … and what was done.
+    Information,
+    /// … and why, statement by statement.
+    Debug,
+    /// Everything, the libraries' own lines included.
+    Trace,
+}
+
+impl Level {
+    /// The names that are understood, in any case, for messages.
+    pub(crate) const NAMES: &str =
+        "none, fatal, critical, error, warning, notice, information, debug, trace, test (or off, warn, info)";
+
+    /// The level of that name.
+    pub(crate) fn named(name: &str) -> Result<Level, String> {
+        match name.to_ascii_lowercase().as_str() {
+            "none" | "off" => Ok(Level::Off),
+            "fatal" | "critical" | "error" => Ok(Level::Error),
+            "warning" | "warn" => Ok(Level::Warning),
+            "notice" | "information" | "info" => Ok(Level::Information),
+            "debug" => Ok(Level::Debug),
+            "trace" | "test" => Ok(Level::Trace),
+            _ => Err(format!("the levels are {}", Level::NAMES)),
+        }
+    }
+
+    /// What passes: our own lines at this level; other crates' lines only from warnings up, unless everything is wanted.
+    pub(crate) fn filter(self) -> Targets {
+        let libraries = if self == Level::Trace { Level::Trace } else { self.min(Level::Warning) };
+        Targets::new().with_default(libraries.threshold()).with_target("clickhouse_copier", self.threshold())
+    }
+
+    fn threshold(self) -> LevelFilter {
+        match self {
+            Level::Off => LevelFilter::OFF,
+            Level::Error => LevelFilter::ERROR,
+            Level::Warning => LevelFilter::WARN,
+            Level::Information => LevelFilter::INFO,
+            Level::Debug => LevelFilter::DEBUG,
+            Level::Trace => LevelFilter::TRACE,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracing::Level as Of;
+
+    #[test]
+    fn every_name_of_the_original_is_understood() {
+        for name in Level::NAMES.split([',', ' ', '(', ')']).filter(|word| !word.is_empty() && *word != "or") {
+            assert!(Level::named(name).is_ok(), "{name}");
+            assert_eq!(Level::named(name), Level::named(&name.to_uppercase()));
+        }
+        assert!(Level::named("loud").unwrap_err().contains("information"));
+    }
+
+    #[test]
+    fn libraries_stay_quiet_below_trace() {
+        let ours = "clickhouse_copier::worker";
+        assert!(Level::Debug.filter().would_enable(ours, &Of::DEBUG));
+        assert!(!Level::Debug.filter().would_enable("hyper::client", &Of::INFO));
+        assert!(Level::Debug.filter().would_enable("hyper::client", &Of::WARN));
+        assert!(Level::Trace.filter().would_enable("hyper::client", &Of::TRACE));
+        assert!(!Level::Error.filter().would_enable("hyper::client", &Of::WARN));
+        assert!(!Level::Off.filter().would_enable(ours, &Of::ERROR));
+    }
+}

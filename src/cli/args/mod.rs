@@ -1,0 +1,12 @@
+//! What was typed, and what it means: flags become plain values, each one checked. Creates nothing.
+
+pub mod address;
+pub(super) mod config_files;
+pub mod fault;
+pub(super) mod files;
+pub(super) mod flags;
+pub(super) mod input;
+pub mod level;
+pub mod meaning;
+pub mod options;
+pub(super) mod task_path;

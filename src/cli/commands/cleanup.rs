@@ -1,0 +1,185 @@
+//! `cleanup`: what was found, what was done about it, and the exit code.
+
+use crate::model::counted;
+use crate::operations::cleanup::{Cleaner, Findings, Removal, Request, Standing};
+use crate::planning::errors::RunError;
+use crate::report::leftovers::CleanupReport;
+
+use super::super::args::address::{Coordination, doors_of, own};
+use super::super::args::flags::LogFormat;
+use super::super::args::options::CleanupOptions;
+use super::super::exit::chain;
+use super::super::exit::failure;
+use super::super::output::say;
+use super::super::output::shell_word::shell_word;
+use super::super::output::{print, print_object};
+use super::super::{Exit, Failure, Interrupt, PROGRAM};
+use crate::cli::args::input::{name, text};
+
+/// Lists what a dead task left, and removes it when told so.
+pub(crate) async fn cleanup(options: CleanupOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
+    let doors = doors_of(&options.address)?;
+    let description =
+        options.task_file.as_deref().map(|file| Ok::<_, Failure>((text(file)?, name(file)))).transpose()?;
+    let request = Request {
+        warehouse: doors.warehouse,
+        coordinator: doors.coordinator,
+        secrets: options.address.secrets(own(&description)),
+        task_path: options.address.task_path().to_owned(),
+        description,
+        task_id: options.task_id.clone(),
+        remove: options.remove,
+        host: gethostname::gethostname().to_string_lossy().into_owned(),
+    };
+    let mut cleaner = Cleaner::open(request).await.map_err(failure)?;
+    let outcome = tokio::select! {
+        outcome = look_and_remove(&mut cleaner, &options, &interrupt) => outcome.map_err(|error| {
+            if error.is_session_lost() {
+                tracing::warn!("the session was lost on the way; the same command goes on where this one stopped");
+            }
+            failure(error)
+        }),
+        () = interrupt.stop() => Ok(None),
+    };
+    cleaner.close().await;
+    let Some(cleaned) = outcome? else { return Ok(Exit::Interrupted) };
+    match options.format {
+        LogFormat::Text => print(&cleaned.conclusion(&options))?,
+        LogFormat::Json => {
+            let report = CleanupReport::of(&cleaned.found, cleaned.removal.as_ref(), cleaned.forgotten);
+            print_object(&report)?;
+        }
+    }
+    Ok(cleaned.exit())
+}
+
+/// What was found and done.
+struct Cleaned {
+    found: Findings,
+    removal: Option<Removal>,
+    forgotten: bool,
+}
+
+async fn look_and_remove(
+    cleaner: &mut Cleaner,
+    options: &CleanupOptions,
+    interrupt: &Interrupt,
+) -> Result<Option<Cleaned>, RunError> {
+    let found = tokio::select! {
+        found = cleaner.look() => found?,
+        () = interrupt.finish() => return Ok(None),
+    };
+    // What is about to be removed is shown before, or nothing is.
+    tell(options, found.to_string().trim_end())?;
+    let mut cleaned = Cleaned { found, removal: None, forgotten: false };
+    if !options.remove {
+        return Ok(Some(cleaned));
+    }
+    let removal = cleaner.remove(&cleaned.found, interrupt).await?;
+    if !removal.interrupted {
+        tell(options, removal.to_string().trim_end())?;
+        if removal.given_up > 0 {
+            let line =
+                format!("{} will be copied again when the task is run again.", counted(removal.given_up, "batch"));
+            tell(options, &line)?;
+        }
+    }
+    cleaned.removal = Some(removal);
+    if options.forget && cleaned.is_everything() {
+        cleaner.forget().await?;
+        cleaned.forgotten = true;
+    }
+    Ok(Some(cleaned))
+}
+
+fn tell(options: &CleanupOptions, line: &str) -> Result<(), RunError> {
+    say(options.format, line).map_err(|error| RunError::World(vec![chain(&error)]))
+}
+
+impl Cleaned {
+    fn is_everything(&self) -> bool {
+        self.removal.as_ref().is_some_and(|removal| self.found.are_gone(removal))
+    }
+
+    fn exit(&self) -> Exit {
+        match &self.removal {
+            None if self.found.silent.is_empty() => Exit::Done,
+            Some(removal) if removal.interrupted => Exit::Interrupted,
+            Some(_) if self.is_everything() => Exit::Done,
+            _ => Exit::Partial,
+        }
+    }
+
+    /// What a person is told last.
+    fn conclusion(&self, options: &CleanupOptions) -> String {
+        let Some(removal) = &self.removal else { return advice(&self.found, options) };
+        if removal.interrupted {
+            return "Interrupted: only some of it is removed. The same command goes on.".to_owned();
+        }
+        if !self.is_everything() {
+            let stays = if options.forget { "; the task is not forgotten before" } else { "" };
+            return format!("Not everything is removed{stays}: the same command tries again.");
+        }
+        if !self.forgotten {
+            return standing(&self.found).to_owned();
+        }
+        let gone = format!("The task is gone from {}.", options.address.task_path());
+        match self.found.standing {
+            Standing::Unfinished { done, begun, .. } if done + begun > 0 => {
+                format!("{gone}\nWhat it had published stays in the target tables: a new task finds rows there.")
+            }
+            _ => gone,
+        }
+    }
+}
+
+/// What a person can do after the list.
+fn advice(found: &Findings, options: &CleanupOptions) -> String {
+    let removable = found.removable().count();
+    if !found.holders.is_empty() {
+        let nothing = "Nothing can be removed while somebody is at work.";
+        return match options.address.coordinator {
+            Coordination::Keeper(_) => format!(
+                "{nothing} A worker that was killed counts as alive until its session ends (session_timeout_ms)."
+            ),
+            Coordination::Local(_) => nothing.to_owned(),
+        };
+    }
+    let removing = format!("  {}", command(options, "--remove"));
+    match (removable, found.standing) {
+        (0, Standing::Absent) => {
+            "Nothing was looked for but tables of others: there is no task here. If one of those tasks is \
+                                  dead, --task-id says so."
+                .to_owned()
+        }
+        (0, Standing::Named) => "Nothing of the task is left on the servers that answered.".to_owned(),
+        (0, _) => format!("Nothing of the task is left on the servers that answered. {}", standing(found)),
+        (count, Standing::Named) => format!("{} may go. To remove them:\n{removing}", counted(count, "thing")),
+        (count, _) => format!("{} may go. To remove them:\n{removing}\n{}", counted(count, "thing"), standing(found)),
+    }
+}
+
+/// What becomes of the task in the coordinator.
+fn standing(found: &Findings) -> &'static str {
+    match found.standing {
+        Standing::Absent => "There is no task here, and nothing of one is on the servers that answered.",
+        Standing::Named => "",
+        Standing::HalfForgotten => "The task is half removed from the coordinator: --remove --forget removes the rest.",
+        Standing::Finished => "The task is finished; its record stays: --remove --forget removes it.",
+        Standing::NotPlanned | Standing::Unfinished { .. } => {
+            "The task stays in the coordinator and can be run again: it goes on where it stands. --remove --forget removes it \
+             there too."
+        }
+    }
+}
+
+fn command(options: &CleanupOptions, more: &str) -> String {
+    let mut line = format!("{PROGRAM} cleanup {}", options.address.flags());
+    if let Some(file) = &options.task_file {
+        line += &format!(" --task-file {}", shell_word(&name(file)));
+    }
+    if let Some(id) = &options.task_id {
+        line += &format!(" --task-id {}", id.0);
+    }
+    format!("{line} {more}")
+}

@@ -1,0 +1,104 @@
+//! `init`: a task file from what live servers say.
+
+use std::path::Path;
+
+use crate::model::{Secret, is_obeyed};
+use crate::operations::init;
+use crate::operations::init::{Servers, Side};
+use crate::report::proposal::ProposalReport;
+use crate::task::{SecretSource, Sketch, SystemSecrets, Task};
+
+use super::super::args::address::servers;
+use super::super::args::flags::LogFormat;
+use super::super::args::options::InitOptions;
+use super::super::exit::failure;
+use super::super::output::{print, print_object};
+use super::super::process::files;
+use super::super::{Exit, Failure, Interrupt, PROGRAM};
+
+/// Asks the servers and writes the file. Creates nothing else; either signal ends it at once.
+pub(crate) async fn init(options: InitOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
+    let http = servers(options.config.as_deref())?;
+    let servers = Servers { warehouse: http.clone(), inspector: http };
+    let mut copy = options.copy;
+    enter("--from-password-env", &mut copy.from)?;
+    enter("--to-password-env", &mut copy.to)?;
+    let sketch = tokio::select! {
+        sketch = init::init(&servers, &copy) => sketch.map_err(failure)?,
+        () = interrupt.finish() => return Ok(Exit::Interrupted),
+    };
+    write(&sketch, options.output.as_deref(), options.format)
+}
+
+/// Reads the password of a side from where its variable says.
+pub(crate) fn enter(flag: &str, side: &mut Side) -> Result<(), Failure> {
+    let Some(variable) = &side.password_env else { return Ok(()) };
+    let Some(password) = SystemSecrets.env(variable) else {
+        let line = format!("{flag} {variable}: the environment variable is not set");
+        return Err(Failure::new(Exit::BadInput, line));
+    };
+    side.node.password = Secret::new(password);
+    Ok(())
+}
+
+/// Writes a task file that is known to be one. A file of that name is not overwritten, and nobody else may read it: what is
+/// kept of another task may hold passwords.
+pub(crate) fn write(sketch: &Sketch, output: Option<&Path>, format: LogFormat) -> Result<Exit, Failure> {
+    let xml = sketch.to_xml();
+    // What is kept of another task stands as it was written.
+    let made = sketch.kept.is_empty();
+    if let Some((line, character)) = unwritable(&xml, made || output.is_none()) {
+        if output.is_none() && !made && unwritable(&xml, false).is_none() {
+            let why = format!(
+                "a terminal would act on the character U+{:04X} on line {line} of the task file: write it to a file, by --output",
+                u32::from(character)
+            );
+            return Err(Failure::new(Exit::Failed, why));
+        }
+        let why = format!(
+            "a task file cannot hold the character U+{:04X}, which would stand on line {line} of the task file: {}",
+            u32::from(character),
+            xml.lines().nth(line - 1).unwrap_or_default().trim().escape_debug()
+        );
+        return Err(Failure::new(Exit::Failed, why));
+    }
+    let task = Task::parse(&xml, &SystemSecrets)
+        .map_err(|faults| Failure::new(Exit::BadInput, faults.in_file("the task file that would be written")))?;
+    if let Some(path) = output {
+        files::make(path, &xml, files::Readers::OwnerOnly)?;
+    }
+    match (format, output) {
+        (LogFormat::Json, _) => {
+            print_object(&ProposalReport::of(sketch, &xml, &task.task, output))?;
+        }
+        (LogFormat::Text, None) => print(xml.trim_end())?,
+        (LogFormat::Text, Some(path)) => {
+            let shown = path.display();
+            print(&format!("{shown} is written. What would go wrong with it: {PROGRAM} check --task-file {shown}"))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// The first character that no XML document may hold, and its line; with `shown` also those that a terminal obeys. Where they may
+/// stand, they are written as references.
+fn unwritable(xml: &str, shown: bool) -> Option<(usize, char)> {
+    let no_xml = |c: &char| {
+        (c.is_ascii_control() && !"\t\n\r\u{7f}".contains(*c))
+            || "\u{fffe}\u{ffff}".contains(*c)
+            || (shown && is_obeyed(*c))
+    };
+    xml.lines().enumerate().find_map(|(at, line)| line.chars().find(no_xml).map(|found| (at + 1, found)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unwritable;
+
+    #[test]
+    fn control_characters_are_found_with_their_line() {
+        assert_eq!(unwritable("<a>\n\t<b>\u{1b}[2J</b>\n</a>", false), Some((2, '\u{1b}')));
+        assert_eq!(unwritable("<a>\r\n\tä\u{7f}</a>", false), None);
+        assert_eq!(unwritable("<a>\r\n\tä\u{9b}2J</a>", true), Some((2, '\u{9b}')));
+    }
+}

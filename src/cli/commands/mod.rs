@@ -1,0 +1,13 @@
+//! What each verb does: one file a verb.
+
+pub(super) mod check;
+pub(super) mod cleanup;
+pub(super) mod control;
+pub(super) mod dashboard;
+pub(super) mod init;
+pub(super) mod plan;
+pub(super) mod repair;
+pub(super) mod reverse;
+pub(super) mod run;
+pub(super) mod status;
+pub(super) mod verify;

@@ -1,0 +1,63 @@
+//! `plan`: what a run would do, shown, and kept where a run is to be held to it.
+
+use std::path::Path;
+
+use crate::operations::plan::foresee;
+use crate::plan::Document;
+use crate::planning::plan_all::fit;
+use crate::report::plan::Shown;
+use crate::task::{Task, differences};
+
+use super::super::args::address::{Described, described};
+use super::super::args::flags::LogFormat;
+use super::super::args::options::PlanOptions;
+use super::super::exit::failure;
+use super::super::output::{print, print_object};
+use super::super::process::files;
+use super::super::{Exit, Failure, Interrupt, PROGRAM};
+use crate::cli::args::input::text;
+
+/// Plans as a run would. Creates nothing on any server; either signal ends it at once.
+pub(crate) async fn plan(options: PlanOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
+    tokio::select! {
+        outcome = foreseen(options) => outcome,
+        () = interrupt.finish() => Ok(Exit::Interrupted),
+    }
+}
+
+async fn foreseen(options: PlanOptions) -> Result<Exit, Failure> {
+    let Described { http, text, file, secrets } = described(options.place, options.task_file.as_deref()).await?;
+    let host = gethostname::gethostname().to_string_lossy().into_owned();
+    let document = foresee(http, secrets.as_ref(), (&text, &file), host).await.map_err(failure)?;
+    match options.format {
+        LogFormat::Text => print(&Shown(&document).to_string())?,
+        LogFormat::Json => print_object(&document)?,
+    }
+    if let Some(path) = &options.output {
+        let shown = path.display();
+        files::make(path, &serde_json::to_string_pretty(&document)?, files::Readers::AsUsual)?;
+        if options.format == LogFormat::Text {
+            print(&format!("{shown} is written. To run exactly this: {PROGRAM} run --plan {shown} …"))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Reads a plan that a run is to be held to; it must be one of this task.
+pub(crate) fn agreed(path: &Path, task: Option<&Task>) -> Result<Document, Failure> {
+    let wrong = |why: String| Failure::new(Exit::BadInput, format!("--plan {}: {why}", path.display()));
+    let document: Document = serde_json::from_str(&text(path)?)
+        .map_err(|error| wrong(format!("this is no plan that the verb plan wrote: {error}")))?;
+    if document.schema != Document::SCHEMA {
+        return Err(wrong(format!("it was written by another version of this program (schema {})", document.schema)));
+    }
+    document.check().map_err(&wrong)?;
+    if let Some(task) = task {
+        fit(document.tables.iter().map(|planned| &planned.plan), task).map_err(&wrong)?;
+    }
+    let found = task.map(|task| differences(&document.inputs, &task.plan_inputs())).unwrap_or_default();
+    if !found.is_empty() {
+        return Err(wrong(format!("it is of another task: {}", found.join("; "))));
+    }
+    Ok(document)
+}

@@ -1,0 +1,255 @@
+//! The work behind an invocation: configuration and doors are put together here, and what happened is told.
+
+use crate::cli::args::input::name;
+use crate::cli::args::input::text;
+use crate::cli::exit::failure;
+
+use crate::client::http::served_connections;
+use crate::coordinator::CLOSE_ZOOKEEPER;
+use crate::model::counted;
+use crate::planning::errors::RunError;
+use crate::report::Report;
+use crate::runtime::random::Dice;
+use crate::task::{SystemSecrets, Task};
+use crate::web;
+use crate::worker;
+use crate::worker::context::Conduct;
+use crate::worker::ending::{Ending, Summary};
+use crate::worker::launch::Launch;
+
+use super::super::args::address::{Coordination, coordinator_of, doors_of, own};
+use super::super::args::flags::LogFormat;
+use super::super::args::options::{RunOptions, StatusOptions};
+use super::super::output::logs::Logs;
+use super::super::output::progress;
+use super::super::output::{print, print_json};
+use super::super::process::after_run::{Aftermath, Traces};
+use super::super::process::daemon::Readiness;
+use super::super::process::pid_file::PidFile;
+use super::super::process::systemd;
+use super::super::{Exit, Failure, Interrupt};
+use super::plan::agreed;
+
+/// Copies what the task says.
+///
+/// An error before `readiness.ready(…)` reaches the person who launched a daemon as its text. Ends at a safe point after
+/// `interrupt.finish()` and at once after `interrupt.stop()`.
+pub(crate) async fn run(
+    options: RunOptions,
+    logs: &Logs,
+    interrupt: Interrupt,
+    readiness: &mut Readiness,
+) -> Result<Exit, Failure> {
+    let (aftermath, mut traces) = (Aftermath::of(&options), Traces::default());
+    // Kept until all is over.
+    let pid_file = options.pid_file.as_deref().map(PidFile::claim).transpose();
+    let ended = match &pid_file {
+        Ok(_) => copy(options, logs, &interrupt, readiness, &mut traces).await,
+        Err(error) => Err(Failure::new(Exit::Failed, super::super::exit::chain(error))),
+    };
+    if let Ok(Exit::Done) = ended {
+        // systemd takes one that ends before it was ready for a failure, even when there was nothing to do.
+        systemd::works();
+    }
+    systemd::ends();
+    aftermath.follow(ended, traces, logs, &interrupt).await
+}
+
+async fn copy(
+    options: RunOptions,
+    logs: &Logs,
+    interrupt: &Interrupt,
+    readiness: &mut Readiness,
+    traces: &mut Traces,
+) -> Result<Exit, Failure> {
+    let doors = doors_of(&options.address)?;
+    if let Coordination::Local(_) = &options.address.coordinator {
+        let task_path = options.address.task_path();
+        tracing::info!("task {task_path} in {}, for workers on this machine", doors.coordinator.place());
+    }
+    if doors.coordinator.is_open_to_all() {
+        let place = doors.coordinator.place();
+        tracing::warn!("everybody who reaches {place} can change this task there: {CLOSE_ZOOKEEPER}");
+    }
+    let description =
+        options.task_file.as_deref().map(|file| Ok::<_, Failure>((text(file)?, name(file)))).transpose()?;
+    // A task that is wrong is told before anybody is asked for anything.
+    let parsed = description.as_ref().map(|(text, file)| {
+        let parsed = Task::parse(text, &SystemSecrets);
+        parsed.map_err(|faults| Failure::new(Exit::BadInput, faults.in_file(file)))
+    });
+    let task = parsed.transpose()?.map(|parsed| parsed.task);
+    let agreed = options.plan.as_deref().map(|path| agreed(path, task.as_ref())).transpose()?;
+    let (host, dice) = (gethostname::gethostname().to_string_lossy().into_owned(), Dice::fair());
+    let launch = Launch {
+        warehouse: doors.warehouse,
+        coordinator: doors.coordinator,
+        secrets: options.address.secrets(own(&description)),
+        task_path: options.address.task_path().to_owned(),
+        description,
+        upload_force: options.upload_force,
+        agreed,
+        incremental: options.incremental,
+        conduct: Conduct {
+            tries: options.tries.partition,
+            publication_tries: options.tries.attach,
+            rounds: options.tries.table,
+            retry_delay: options.retry_delay,
+            stall_timeout: options.address.servers.stall,
+            copy_fault_probability: options.copy_fault_probability,
+            move_fault_probability: options.move_fault_probability,
+            jobs: options.jobs,
+            safe_mode: options.safe_mode,
+        },
+        worker: format!("{host}-{}-{}", std::process::id(), dice.unique(4)),
+        host,
+        dice,
+    };
+    let started = async || {
+        let places = logs.start(doors.rotation).map_err(as_world)?;
+        readiness.ready(&places).map_err(as_world)?;
+        systemd::works();
+        Ok(())
+    };
+    (traces.worker, traces.warehouse) = (launch.worker.clone(), Some(launch.warehouse.clone()));
+    let (view, task_path) = (&traces.view, options.address.task_path());
+    let metrics = match &options.metrics {
+        Some(serving) => {
+            let (listener, address, access) = serving.begin().await?;
+            tracing::info!("metrics of this worker are at http://{address}/metrics");
+            let router = web::server::worker(view.clone(), launch.worker.clone(), task_path.to_owned(), access);
+            // Served as long as this worker works, and dropped with it.
+            let most = served_connections(web::server::METRICS_CONNECTIONS);
+            Some(web::serve::serve(listener, router, most, std::future::pending()))
+        }
+        None => None,
+    };
+    let shows = progress::begin(options.progress, options.progress_every, view, task_path, logs.terminal());
+    let ended = beside(metrics, worker::run_seen(launch, interrupt, view, started)).await;
+    drop(shows);
+    let summary = traces.summary.insert(ended.map_err(failure)?);
+    tell(summary, options.format, readiness.is_background())
+}
+
+/// The work, with what is served beside it.
+async fn beside<T>(served: Option<impl Future<Output = ()>>, work: impl Future<Output = T>) -> T {
+    let Some(served) = served else { return work.await };
+    let served = async {
+        served.await;
+        std::future::pending::<T>().await
+    };
+    tokio::select! {
+        done = work => done,
+        never = served => never,
+    }
+}
+
+/// Prints how far the task has come, on standard output, as the original wrote it.
+pub(crate) async fn status(options: StatusOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
+    tokio::select! {
+        outcome = counts(options) => outcome,
+        () = interrupt.finish() => Ok(Exit::Interrupted),
+    }
+}
+
+async fn counts(options: StatusOptions) -> Result<Exit, Failure> {
+    let coordinator = coordinator_of(&options.address)?;
+    let task_path = options.address.task_path();
+    let session = coordinator.session().await?;
+    let path = format!("{task_path}/status");
+    let stored = session.get(&path).await?;
+    session.close().await;
+    let stored = stored.ok_or_else(|| {
+        Failure::new(Exit::BadInput, format!("there is no task at {task_path} in {}", coordinator.place()))
+    })?;
+    print_json(&String::from_utf8_lossy(&stored.data))?;
+    Ok(Exit::Done)
+}
+
+fn tell(summary: &Summary, format: LogFormat, in_background: bool) -> Result<Exit, Failure> {
+    if summary.ending == Ending::Interrupted {
+        tracing::warn!("interrupted; the task goes on where it stands when a worker is started again");
+        return Ok(Exit::Interrupted);
+    }
+    if summary.ending == Ending::Cancelled {
+        return Err(Failure::new(
+            Exit::Failed,
+            "the task was cancelled; what it had published stays. To begin it anew, remove its record first: cleanup --remove --forget",
+        ));
+    }
+    let account = &summary.record.account;
+    let report = Report::of(&summary.plans, &summary.boards).with_account(account);
+    if summary.ending == Ending::WasFinished {
+        let line = format!(
+            "the task is finished already: {} rows in {}; nothing to do",
+            report.rows(),
+            counted(report.tables.len(), "table")
+        );
+        tracing::info!("{line}");
+        return Ok(Exit::Done);
+    }
+    let mut printed = Ok(());
+    if in_background {
+        tracing::info!("\n{report}");
+    } else {
+        tracing::debug!("\n{report}");
+        // A program is given everything at the very end.
+        if format == LogFormat::Text {
+            printed = print(&report.to_string()).map_err(Failure::from);
+        }
+    }
+    for line in &summary.left {
+        tracing::error!("not everything is cleaned up: {line}");
+    }
+    for line in account.lines() {
+        tracing::error!("{line}");
+    }
+    // A report that nobody can read is no success.
+    let exit = conclusion(summary.ending, report.missing());
+    match printed {
+        Err(error) if exit != Exit::Done => {
+            // What is worse decides how this ends.
+            tracing::error!("{error}");
+            Ok(exit)
+        }
+        printed => printed.map(|()| exit),
+    }
+}
+
+/// Says in the log how a task ended.
+fn conclusion(ending: Ending, missing: usize) -> Exit {
+    match ending {
+        Ending::Different => {
+            tracing::error!(
+                "every partition is published, and source and target DIFFER: see the report. verify says which rows, verify --repair \
+                 copies them again"
+            );
+            Exit::Different
+        }
+        Ending::Unaccounted => {
+            tracing::error!("every partition is published, and some rows are not accounted for: see the report");
+            Exit::Partial
+        }
+        Ending::Uncleaned => {
+            tracing::error!(
+                "every partition is published and accounted for, and tables of the task are left on servers: see above. The same command, \
+                 or cleanup --remove, removes them when that is mended"
+            );
+            Exit::Partial
+        }
+        Ending::Partial => {
+            tracing::error!(
+                "{missing} partitions are not published: see the report. The same command tries them again"
+            );
+            Exit::Partial
+        }
+        _ => {
+            tracing::info!("the task is finished");
+            Exit::Done
+        }
+    }
+}
+
+fn as_world(error: impl std::error::Error) -> RunError {
+    RunError::World(vec![error.to_string()])
+}

@@ -1,0 +1,231 @@
+//! A log file that is opened later than it is written to, and never stops anybody.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
+
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::super::args::flags::LogFormat;
+use super::lines::warning;
+use super::log_file::{LogFile, Rotation};
+use super::terminal::Terminal;
+use crate::model::counted;
+
+/// The file. What cannot be written is lost, which standard error is told once, and the file when it takes lines again.
+#[derive(Debug, Clone)]
+pub(crate) struct LateFile {
+    state: Arc<Mutex<State>>,
+    format: LogFormat,
+    /// Standard error, where a person sees it.
+    person: Option<Terminal>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Lines from before it was open.
+    waiting: Vec<u8>,
+    file: Option<LogFile>,
+    /// Lines that are in no file.
+    lost: u64,
+    /// Why the last of them is not.
+    why: String,
+    /// Whether a person knows that lines are lost.
+    told: bool,
+}
+
+/// What is kept until a file is open. The first lines say most, so what comes after that is dropped.
+const WAITING_BYTES: usize = 1 << 20;
+/// So often a thread that panics tries to get hold of a file, with a pause between. It may hold it itself.
+const TRIES_OF_A_PANIC: u32 = 50;
+/// The pause.
+const PAUSE_OF_A_PANIC: Duration = Duration::from_millis(2);
+
+impl LateFile {
+    pub fn new(format: LogFormat, person: Option<Terminal>) -> LateFile {
+        LateFile { state: Arc::default(), format, person }
+    }
+
+    /// Opens it; the lines so far go there first.
+    pub fn open(&self, path: &Path, rotation: Rotation) -> io::Result<()> {
+        let file = LogFile::open(path, rotation)?;
+        let mut state = self.locked();
+        state.file = Some(file);
+        let waiting = std::mem::take(&mut state.waiting);
+        let news = state.write(&waiting, self.format);
+        drop(state);
+        self.tell(news);
+        Ok(())
+    }
+
+    /// Nothing that is done under this lock can panic, log or wait for another lock.
+    fn locked(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, but for a thread that panics: it may be the one that holds the lock.
+    fn locked_or_not(&self) -> Option<MutexGuard<'_, State>> {
+        if !std::thread::panicking() {
+            return Some(self.locked());
+        }
+        for _ in 0..TRIES_OF_A_PANIC {
+            match self.state.try_lock() {
+                Ok(state) => return Some(state),
+                Err(TryLockError::Poisoned(state)) => return Some(state.into_inner()),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE_OF_A_PANIC),
+            }
+        }
+        None
+    }
+
+    fn tell(&self, news: Option<String>) {
+        let (Some(news), Some(person)) = (news, &self.person) else { return };
+        person.say(&warning(self.format, &news));
+    }
+
+    /// Says on standard error how many lines are in no file.
+    pub fn tell_lost(&self) {
+        let state = self.locked();
+        let news = state.file.as_ref().filter(|_| state.lost > 0).map(|file| {
+            format!("{} are missing in {}: {}", counted_lines(state.lost), file.path().display(), state.why)
+        });
+        drop(state);
+        self.tell(news);
+    }
+}
+
+impl State {
+    /// Writes lines. Gives what a person should be told.
+    fn write(&mut self, lines: &[u8], format: LogFormat) -> Option<String> {
+        let Some(file) = &mut self.file else {
+            if self.waiting.len() + lines.len() <= WAITING_BYTES {
+                self.waiting.extend_from_slice(lines);
+            } else {
+                self.lost += count(lines);
+                self.why = "too much was logged before the file was opened".to_owned();
+            }
+            return None;
+        };
+        if self.lost > 0 {
+            let gap = format!("{} before this one are missing: {}", counted_lines(self.lost), self.why);
+            if file.write(warning(format, &gap).as_bytes()).is_ok() {
+                self.lost = 0;
+            }
+        }
+        let error = file.write(lines).err()?;
+        self.lost += count(lines);
+        self.why = error.to_string();
+        if std::mem::replace(&mut self.told, true) {
+            return None;
+        }
+        Some(format!("cannot write to the log {}: {error}. The work goes on without it", file.path().display()))
+    }
+}
+
+fn count(lines: &[u8]) -> u64 {
+    lines.iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
+fn counted_lines(lines: u64) -> String {
+    counted(usize::try_from(lines).unwrap_or(usize::MAX), "line")
+}
+
+impl Write for LateFile {
+    /// Never fails: the code that logs could not act on an error.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(mut state) = self.locked_or_not() {
+            let news = state.write(bytes, self.format);
+            drop(state);
+            self.tell(news);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // Nothing is kept back.
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for LateFile {
+    type Writer = LateFile;
+
+    fn make_writer(&self) -> LateFile {
+        self.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn late() -> LateFile {
+        LateFile::new(LogFormat::Text, None)
+    }
+
+    #[test]
+    fn lines_from_before_the_file_come_first_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.log");
+        let mut late = late();
+        writeln!(late, "before").unwrap();
+        assert!(!path.exists());
+        late.open(&path, Rotation::default()).unwrap();
+        writeln!(late, "after").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "before\nafter\n");
+    }
+
+    #[test]
+    fn lines_that_were_lost_are_counted_where_they_would_stand() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = base.path().join("logs");
+        let path = folder.join("log.log");
+        fs::create_dir(&folder).unwrap();
+        let mut late = late();
+        late.open(&path, Rotation { bytes: 1, files: 2 }).unwrap();
+        writeln!(late, "one").unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+        fs::write(&folder, "in its place").unwrap();
+        late.write_all(b"two\nmore of it\n").unwrap();
+        late.write_all(b"three\n").unwrap();
+        assert_eq!(late.locked().lost, 3);
+        fs::remove_file(&folder).unwrap();
+        late.write_all(b"four\n").unwrap();
+        let found = [path.with_extension("log.1"), path].map(|path| fs::read_to_string(path).unwrap()).concat();
+        assert!(found.contains("WARN") && found.contains(" 3 lines before this one are missing: "), "{found}");
+        assert!(found.ends_with("four\n") && late.locked().lost == 0, "{found}");
+    }
+
+    /// A panic while the file is held, however it came, is logged nowhere, and holds nobody up.
+    #[test]
+    fn a_panic_never_waits_for_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let late = late();
+        late.open(&folder.path().join("log.log"), Rotation::default()).unwrap();
+        struct LogsInTheEnd(LateFile);
+        impl Drop for LogsInTheEnd {
+            fn drop(&mut self) {
+                writeln!(self.0, "while it panics").unwrap();
+            }
+        }
+        let held = late.clone();
+        let thread = std::thread::spawn(move || {
+            let _held = held.locked();
+            let _logs = LogsInTheEnd(held.clone());
+            panic!("on purpose");
+        });
+        assert!(thread.join().is_err());
+        let mut late = late;
+        writeln!(late, "afterwards").unwrap();
+        assert_eq!(fs::read_to_string(folder.path().join("log.log")).unwrap(), "afterwards\n");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_an_error() {
+        let error = late().open(Path::new("/nonexistent/log.log"), Rotation::default()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}

@@ -1,0 +1,254 @@
+//! `--daemon`: the launch goes on in a child; the parent leaves once the child is at work, or with its error.
+//!
+//! The child is this program again with the same arguments, and a mark in its environment. Its standard output is a
+//! pipe on which it reports once. Until it is ready it stays in the parent's process group and session, so that
+//! Ctrl-C ends both; only then does it leave the terminal. If the parent is gone by then, the launch was called off,
+//! and the child ends too: nobody is left with a daemon they know nothing of.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, RawFd};
+use std::os::unix::process::{ExitStatusExt, parent_id};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use thiserror::Error;
+
+use super::super::output::log_file;
+use super::super::output::logs::LogPlaces;
+use super::super::output::{OutputError, print};
+use super::super::{Exit, Failure};
+
+/// The mark. Its value is the parent's pid: inherited by anyone else, it means nothing.
+const MARK: &str = "CLICKHOUSE_COPIER_DAEMON_OF";
+
+/// Why the background process could not take over.
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    /// The child could not be started.
+    #[error("--daemon: cannot start the background process")]
+    Start(#[source] io::Error),
+    /// The child could not be waited for.
+    #[error("--daemon: lost sight of the background process")]
+    Watch(#[source] io::Error),
+    /// The child ended without a word.
+    #[error("--daemon: the background process ended before it began to work ({0})")]
+    Silent(ExitStatus),
+    /// The child said why it failed.
+    #[error("{0}")]
+    Failed(String),
+    /// The child works, and its launcher cannot say so.
+    #[error("{line}")]
+    Untold {
+        /// What should have been printed.
+        line: String,
+        /// Why it was not.
+        source: OutputError,
+    },
+    /// The child can't leave its terminal.
+    #[error("--daemon: cannot leave the terminal")]
+    Detach(#[source] io::Error),
+    /// The parent did not wait for the end of the launch.
+    #[error("--daemon: the launch was called off")]
+    CalledOff(#[source] io::Error),
+}
+
+/// What the child reports on its pipe: a word, a newline, a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Report {
+    /// It works; the text says where it logs.
+    Ready(String),
+    /// It has nothing more to do; its exit code says how that went.
+    Ended,
+    /// The text says why it failed.
+    Failed(String),
+    /// It died.
+    Silent,
+}
+
+impl Report {
+    fn to_text(&self) -> String {
+        match self {
+            Report::Ready(place) => format!("ready\n{place}"),
+            Report::Ended => "ended\n".to_owned(),
+            Report::Failed(why) => format!("failed\n{why}"),
+            Report::Silent => String::new(),
+        }
+    }
+
+    fn from_text(text: &str) -> Report {
+        match text.split_once('\n') {
+            Some(("ready", place)) => Report::Ready(place.to_owned()),
+            Some(("ended", _)) => Report::Ended,
+            Some(("failed", why)) => Report::Failed(why.to_owned()),
+            _ => Report::Silent,
+        }
+    }
+}
+
+/// Starts the child and waits, without a limit of its own, for its report: how long connecting may take is decided
+/// there. Succeeds only when the child is at work, or has done all there was to do.
+pub(crate) fn launch() -> Result<Exit, Failure> {
+    let mut child = spawn().map_err(DaemonError::Start)?;
+    let mut text = Vec::new();
+    if let Some(mut pipe) = child.stdout.take() {
+        pipe.read_to_end(&mut text).map_err(DaemonError::Watch)?;
+    }
+    match Report::from_text(&String::from_utf8_lossy(&text)) {
+        Report::Ready(place) => {
+            let line = format!("working in the background as process {}; log: {place}", child.id());
+            print(&line).map_err(|source| DaemonError::Untold { line, source })?;
+            Ok(Exit::Done)
+        }
+        Report::Ended => Ok(end_of(&mut child)?.1),
+        Report::Failed(why) => match end_of(&mut child)?.1 {
+            Exit::Done => Err(Failure::new(Exit::Failed, DaemonError::Failed(why))),
+            exit => Err(Failure::new(exit, DaemonError::Failed(why))),
+        },
+        Report::Silent => Err(DaemonError::Silent(end_of(&mut child)?.0).into()),
+    }
+}
+
+fn spawn() -> io::Result<Child> {
+    Command::new(std::env::current_exe()?)
+        .args(std::env::args_os().skip(1))
+        .env(MARK, std::process::id().to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+}
+
+fn end_of(child: &mut Child) -> Result<(ExitStatus, Exit), DaemonError> {
+    let status = child.wait().map_err(DaemonError::Watch)?;
+    let code = status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    Ok((status, Exit::from_code(code)))
+}
+
+/// The child's side: says once how the launch went. In a process that is no such child it does nothing.
+#[derive(Debug)]
+pub struct Readiness {
+    background: bool,
+    pipe: Option<File>,
+    /// What was open when this process began, beside its three standard streams.
+    inherited: Vec<RawFd>,
+}
+
+impl Readiness {
+    /// That of a process which stays where it is.
+    pub fn foreground() -> Readiness {
+        Readiness { background: false, pipe: None, inherited: Vec::new() }
+    }
+
+    /// That of this process, as its environment says. To be called once, before anything is printed: from here on
+    /// the standard output of a background process is closed to all but this.
+    pub fn of_this_process() -> Result<Readiness, DaemonError> {
+        let mark = std::env::var(MARK).ok().and_then(|mark| mark.parse().ok());
+        if mark != Some(parent_id()) {
+            return Ok(Readiness::foreground());
+        }
+        let inherited = inherited();
+        let take_stdout = || -> io::Result<File> {
+            let pipe = io::stdout().as_fd().try_clone_to_owned()?;
+            nix::unistd::dup2_stdout(nowhere()?)?;
+            Ok(File::from(pipe))
+        };
+        Ok(Readiness { background: true, pipe: Some(take_stdout().map_err(DaemonError::Detach)?), inherited })
+    }
+
+    /// Whether this is the child of a launch with `--daemon`.
+    pub fn is_background(&self) -> bool {
+        self.background
+    }
+
+    /// The task is read, the servers answer, work has begun: the parent may leave. What the system itself has to say
+    /// from now on (out of memory, say) goes to `stderr.log` in the launch's folder. What was open when this process began is
+    /// closed, so that nobody waits for the end of a pipe, or cannot unmount a disk, because of it.
+    ///
+    /// Fails if the parent is gone or the terminal can't be left; the run should end then.
+    pub fn ready(&mut self, places: &LogPlaces) -> Result<(), DaemonError> {
+        let Some(pipe) = self.pipe.take() else { return Ok(()) };
+        nix::unistd::setsid().map_err(|error| DaemonError::Detach(error.into()))?;
+        let leave_stderr = || -> io::Result<()> {
+            let errors = match &places.folder {
+                Some(folder) => log_file::open(&folder.join("stderr.log"))?,
+                None => nowhere()?,
+            };
+            Ok(nix::unistd::dup2_stderr(errors)?)
+        };
+        leave_stderr().map_err(DaemonError::Detach)?;
+        // Not before: the task file may have been one of them (`--task-file <(…)`).
+        for number in self.inherited.drain(..) {
+            // Nobody here has closed it, so the number is not another file's.
+            let _ = nix::unistd::close(number);
+        }
+        send(pipe, &Report::Ready(places.all.display().to_string())).map_err(DaemonError::CalledOff)
+    }
+
+    /// It failed before it was ready. After [`ready`](Self::ready) this does nothing: the logs have the error.
+    pub fn failed(&mut self, why: &str) {
+        self.last_word(&Report::Failed(why.to_owned()));
+    }
+
+    /// It ended well before it was ready: there was nothing left to do.
+    pub fn ended(&mut self) {
+        self.last_word(&Report::Ended);
+    }
+
+    fn last_word(&mut self, report: &Report) {
+        if let Some(pipe) = self.pipe.take()
+            && let Err(error) = send(pipe, report)
+        {
+            tracing::warn!("nobody waited for the end of this launch: {error}");
+        }
+    }
+}
+
+fn send(mut pipe: File, report: &Report) -> io::Result<()> {
+    pipe.write_all(report.to_text().as_bytes())
+}
+
+/// The files beside the standard streams that are open now: where the system does not say, none.
+fn inherited() -> Vec<RawFd> {
+    let folder = Path::new("/proc/self/fd");
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let numbers: Vec<RawFd> = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    // The folder itself was open while it was read.
+    let is_open = |number: &RawFd| fs::symlink_metadata(folder.join(number.to_string())).is_ok();
+    numbers.into_iter().filter(|number| *number > 2).filter(is_open).collect()
+}
+
+fn nowhere() -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open("/dev/null")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_read_as_it_was_written() {
+        for report in [
+            Report::Ready("/var/log/x y/log.log".to_owned()),
+            Report::Ended,
+            Report::Failed("two\nlines".to_owned()),
+            Report::Silent,
+        ] {
+            assert_eq!(Report::from_text(&report.to_text()), report);
+        }
+    }
+
+    #[test]
+    fn a_report_cut_short_is_none() {
+        assert_eq!(Report::from_text("rea"), Report::Silent);
+        assert_eq!(Report::from_text("hello\nworld"), Report::Silent);
+    }
+
+    #[test]
+    fn a_process_in_the_foreground_has_nobody_to_tell() {
+        let mut readiness = Readiness::foreground();
+        let places = LogPlaces { folder: None, all: "a".into(), errors: "b".into() };
+        assert!(readiness.ready(&places).is_ok());
+        readiness.failed("x");
+        assert!(!readiness.is_background());
+    }
+}

@@ -1,0 +1,9 @@
+//! What surrounds a run in its process: the daemon, the pid file, systemd, hooks, what follows a run, and what is served over HTTP.
+
+pub(super) mod after_run;
+pub mod daemon;
+pub(super) mod files;
+pub(super) mod hook;
+pub mod pid_file;
+pub mod serving;
+pub(super) mod systemd;

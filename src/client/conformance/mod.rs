@@ -1,0 +1,184 @@
+//! What every warehouse must do. [`warehouse_conformance!`](crate::warehouse_conformance) makes a test of each function here
+//! for one implementation. They panic where an implementation fails.
+
+mod questions;
+mod tables;
+mod transfers;
+
+use std::sync::Arc;
+
+use super::*;
+use crate::model::Way;
+use crate::sql::{Relation, quote};
+
+pub use questions::*;
+pub use tables::*;
+pub use transfers::*;
+
+/// The tests of the suite for one implementation. Takes the name of an `async fn(test: &str) -> (impl Warehouse,
+/// [Arc<Node>; 2], String)` that gives a warehouse, two of its nodes, and a database of which nothing exists yet. Before a list
+/// of tests stand the ways of transfer that work between the nodes.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! warehouse_conformance {
+    ($make:ident) => {
+        $crate::warehouse_conformance!($make, [Push, Pull, Relay]:
+            databases_and_tables_come_and_go,
+            what_is_missing_or_there_already_is_told_by_its_code,
+            a_transfer_tells_what_is_missing,
+            a_transfer_gives_each_column_its_value,
+            a_transfer_of_nothing_is_done,
+            a_definition_comes_back_as_it_was_written,
+            what_is_asked_of_many_tables_at_once_is_what_each_one_says,
+            rows_are_counted_alike_in_every_way,
+            a_transfer_lands_the_chosen_rows_on_their_shard,
+            a_relay_deals_each_row_to_its_slot,
+            slices_hold_every_row_once,
+            attach_adds_and_replace_takes_the_place,
+            replace_from_nothing_empties,
+            a_replicated_table_takes_the_same_part_once,
+            parts_are_fetched_as_they_are,
+            expressions_have_types_or_codes,
+            a_node_reaches_another,
+            a_statement_that_has_ended_is_not_running,
+            a_mark_is_seen_on_its_own_server,
+        );
+    };
+    ($make:ident, $ways:tt: $($test:ident,)*) => {
+        $(
+            #[tokio::test]
+            async fn $test() {
+                let (warehouse, [one, two], database) = $make(stringify!($test)).await;
+                $crate::client::conformance::$test(&$crate::client::conformance::Place {
+                    of: &warehouse, one, two, database, ways: &$crate::warehouse_conformance!(@ways $ways),
+                }).await;
+            }
+        )*
+    };
+    (@ways [$($way:ident),*]) => { [$($crate::model::Way::$way),*] };
+}
+
+/// The same for what is asked before a copy: the warehouse is an [`Inspector`] too.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! inspector_conformance {
+    ($make:ident) => {
+        $crate::inspector_conformance!($make:
+            a_clock_is_near_ours,
+            what_is_not_there_is_empty_and_no_error,
+            stored_bytes_are_those_of_rows,
+            tables_are_found_by_their_engine,
+            an_account_that_may_do_all_lacks_nothing,
+        );
+    };
+    ($make:ident: $($test:ident,)*) => {
+        $(
+            #[tokio::test]
+            async fn $test() {
+                let (warehouse, [one, two], database) = $make(stringify!($test)).await;
+                let ways = &[$crate::model::Way::Relay];
+                let place = $crate::client::conformance::Place { of: &warehouse, one, two, database, ways };
+                $crate::client::conformance::$test(&place, &warehouse).await;
+            }
+        )*
+    };
+}
+
+/// Where a test of the suite works.
+pub struct Place<'a> {
+    pub of: &'a dyn Warehouse,
+    pub one: Arc<Node>,
+    pub two: Arc<Node>,
+    pub database: String,
+    /// The ways that work; tables are filled by the first.
+    pub ways: &'a [Way],
+}
+
+const COLUMNS: &str = "(`d` Date, `id` UInt32, `s` String DEFAULT 'none')";
+const ENGINE: &str = "MergeTree PARTITION BY toYYYYMM(d) ORDER BY (d, id)";
+
+fn none() -> Settings {
+    Settings::new()
+}
+
+fn month() -> Vec<KeyElement> {
+    vec![KeyElement { expression: "toYYYYMM(d)".into(), type_name: "UInt32".into() }]
+}
+
+fn id(text: &str) -> PartitionId {
+    PartitionId(text.into())
+}
+
+#[track_caller]
+fn code<T: std::fmt::Debug>(outcome: Result<T, Error>, expected: u32) {
+    assert_eq!(outcome.as_ref().err().and_then(Error::code), Some(expected), "{outcome:?}");
+}
+
+impl Place<'_> {
+    fn name(&self, table: &str) -> TableName {
+        TableName::new(&self.database, table)
+    }
+
+    async fn databases(&self) {
+        for node in [&self.one, &self.two] {
+            self.of.create_database(node, &self.database, &none()).await.unwrap();
+        }
+    }
+
+    async fn create(&self, node: &Node, table: &str, engine: &str) -> TableName {
+        let name = self.name(table);
+        let statement = format!("CREATE TABLE {} {COLUMNS} ENGINE = {engine}", quote::table(&name));
+        self.of.create_table(node, &name, &statement, &none()).await.unwrap();
+        name
+    }
+
+    /// A transfer of all rows of a table of the first node.
+    fn copy(&self, from: &TableName, to: &Arc<Node>, into: &TableName) -> Transfer {
+        Transfer {
+            way: self.ways[0],
+            from: vec![Origin::of(&self.one)],
+            to: vec![Destination::of_all(to, format!("{}:{}:{}", self.database, into.table, to.port))],
+            dealt: None,
+            into: into.clone(),
+            columns: ["d", "id", "s"].map(str::to_owned).into(),
+            values: ["`d`", "`id`", "`s`"].map(str::to_owned).into(),
+            rows: Selection::all(Relation::plain(from.clone())),
+            compress: true,
+            throttles: Vec::new(),
+            course: Arc::default(),
+        }
+    }
+
+    /// A table with so many rows: ids from 0 on, in January and February 2018 in turn.
+    ///
+    /// The door has no way to write rows but from rows: each comes from the one of `system.one`.
+    async fn filled(&self, table: &str, rows: u32) -> TableName {
+        let name = self.create(&self.one, table, ENGINE).await;
+        for number in 0..rows {
+            self.add(&name, number).await;
+        }
+        name
+    }
+
+    async fn add(&self, into: &TableName, number: u32) {
+        let month = if number.is_multiple_of(2) { "2018-01-0" } else { "2018-02-0" };
+        let seed = TableName::new("system", "one");
+        let values = vec![
+            format!("toDate('{month}{}')", 1 + number % 7),
+            format!("toUInt32({number})"),
+            format!("toString({number})"),
+        ];
+        let mut transfer = Transfer { values, ..self.copy(&seed, &self.one, into) };
+        transfer.to[0].query_id += &format!(":{number}");
+        self.of.transfer(&transfer).await.unwrap();
+    }
+
+    async fn rows(&self, node: &Node, table: &TableName) -> Vec<(String, u64)> {
+        let rows = self.of.rows_by_partition(node, table, None).await.unwrap();
+        rows.into_iter().map(|(id, rows)| (id.0, rows)).collect()
+    }
+}
+
+fn counts(pairs: &[(&str, u64)]) -> Vec<(String, u64)> {
+    pairs.iter().map(|(id, rows)| ((*id).to_owned(), *rows)).collect()
+}

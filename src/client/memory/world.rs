@@ -1,0 +1,407 @@
+//! The servers' state, and what changes it. No time passes in here, and nothing waits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::super::{ClusterSeat, Disk, Kind, Settings};
+use super::parts::{Coming, NodeExists, Part, Row, Shelf, grouped};
+use super::refused::refused;
+use super::table::{Replica, Table, read_create};
+use crate::model::{PartitionId, TableName};
+use crate::sql::Clause;
+
+/// A statement that runs on a node.
+#[derive(Debug)]
+pub(super) struct Query {
+    pub id: String,
+    pub since: Instant,
+    pub rows: u64,
+    pub killed: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Server {
+    pub reachable: bool,
+    /// Whether it fetches nothing from other replicas by itself.
+    pub lagging: bool,
+    pub macros: BTreeMap<String, String>,
+    pub settings: BTreeMap<String, String>,
+    pub databases: BTreeMap<String, BTreeMap<String, Table>>,
+    /// By an internal number: ids need not be different.
+    pub queries: BTreeMap<u64, Query>,
+    /// How often it was restarted: statements of an earlier life are over.
+    pub life: u64,
+    /// Seconds that its clock is ahead of ours.
+    pub clock_ahead: i64,
+    /// What it tells of its disks, if it does.
+    pub disks: Option<Vec<Disk>>,
+    pub clusters: Vec<ClusterSeat>,
+}
+
+#[derive(Debug)]
+pub(super) struct World {
+    pub servers: BTreeMap<String, Server>,
+    shelves: BTreeMap<u64, Shelf>,
+    /// Replicated tables by path, with the names of their replicas.
+    pub paths: BTreeMap<String, (u64, BTreeSet<String>)>,
+    numbers: u64,
+    /// How long displaced parts stay on the disk.
+    pub linger: Duration,
+    /// Rows that a push sends at a time.
+    pub block_rows: usize,
+    /// How often anything that a table holds, or its name, has changed.
+    pub changes: u64,
+    /// Pairs of nodes of which the first cannot connect to the second over the native protocol.
+    pub walls: BTreeSet<(String, String)>,
+    /// Nodes that are another name of a server.
+    pub names: BTreeMap<String, String>,
+    /// Marks that run, with their servers.
+    pub marks: BTreeSet<(String, String)>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        let (servers, shelves, paths) = Default::default();
+        let (linger, walls, names, marks) = (Duration::from_secs(1), BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
+        World { servers, shelves, paths, numbers: 0, linger, block_rows: 100, changes: 0, walls, names, marks }
+    }
+}
+
+pub(super) fn refused_by(node: &str) -> Kind {
+    refused(279, format!("All connection tries failed ({node})"))
+}
+
+fn no_table(name: &TableName) -> Kind {
+    refused(60, format!("Table {name} doesn't exist."))
+}
+
+fn no_database(database: &str) -> Kind {
+    refused(81, format!("Database {database} doesn't exist"))
+}
+
+/// What stands in `insert_deduplicate`: on unless turned off.
+pub(super) fn deduplicates(settings: &Settings) -> bool {
+    !settings.iter().any(|(name, value)| name == "insert_deduplicate" && value == "0")
+}
+
+impl World {
+    pub fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// A server that can be spoken to.
+    pub fn server(&mut self, node: &str) -> Result<&mut Server, Kind> {
+        match self.servers.get_mut(node) {
+            Some(server) if server.reachable => Ok(server),
+            Some(_) => Err(Kind::Network("the node is unreachable".into())),
+            None => Err(Kind::Network("there is no such node".into())),
+        }
+    }
+
+    /// Whether a node can speak to another over the native protocol. A source that finds no table there tells of attempts to
+    /// connect too (measured on 18.16).
+    pub fn speaks(&self, from: &str, to: &str) -> Result<(), Kind> {
+        let live = self.servers.get(to).is_some_and(|server| server.reachable);
+        let open = !self.walls.contains(&(from.to_owned(), to.to_owned()));
+        if live && open { Ok(()) } else { Err(refused_by(to)) }
+    }
+
+    /// An account that may only read writes nothing, and uses no table functions.
+    pub fn may_write(&self, node: &str) -> Result<(), Kind> {
+        let settings = self.servers.get(node).map(|server| &server.settings);
+        match settings.and_then(|settings| settings.get("readonly")).map(String::as_str) {
+            None | Some("0") => Ok(()),
+            Some(_) => Err(refused(164, "Cannot insert into table in readonly mode")),
+        }
+    }
+
+    pub fn table(&self, node: &str, name: &TableName) -> Result<&Table, Kind> {
+        let server = self.servers.get(node).ok_or_else(|| Kind::Network("there is no such node".into()))?;
+        let tables = server.databases.get(&name.database).ok_or_else(|| no_database(&name.database))?;
+        tables.get(&name.table).ok_or_else(|| no_table(name))
+    }
+
+    pub fn table_mut(&mut self, node: &str, name: &TableName) -> Result<&mut Table, Kind> {
+        let server = self.servers.get_mut(node).ok_or_else(|| Kind::Network("there is no such node".into()))?;
+        let tables = server.databases.get_mut(&name.database).ok_or_else(|| no_database(&name.database))?;
+        tables.get_mut(&name.table).ok_or_else(|| no_table(name))
+    }
+
+    /// The active parts of a table.
+    pub fn parts(&self, table: &Table) -> Vec<Arc<Part>> {
+        self.shelves.get(&table.shelf).map(|shelf| shelf.parts(&table.done)).unwrap_or_default()
+    }
+
+    /// Its rows.
+    pub fn rows(&self, table: &Table) -> Vec<Row> {
+        self.parts(table).iter().flat_map(|part| part.rows.iter().cloned()).collect()
+    }
+
+    pub fn create(&mut self, node: &str, name: &TableName, statement: &str) -> Result<(), Kind> {
+        let (definition, if_not_exists) = read_create(name, statement)?;
+        let server = self.servers.get(node).ok_or_else(|| Kind::Network("there is no such node".into()))?;
+        let tables = server.databases.get(&name.database).ok_or_else(|| no_database(&name.database))?;
+        if tables.contains_key(&name.table) {
+            let exists = refused(57, format!("Table {name} already exists."));
+            return if if_not_exists { Ok(()) } else { Err(exists) };
+        }
+        let mut replica = None;
+        if let Some((path, named)) = definition.engine.replica_arguments() {
+            let expand = |text: &str| {
+                let mut text = text.trim_matches('\'').to_owned();
+                text = text.replace("{database}", &name.database).replace("{table}", &name.table);
+                for (name, value) in &server.macros {
+                    text = text.replace(&format!("{{{name}}}"), value);
+                }
+                if text.contains('{') { Err(refused(139, format!("No macro in config for {text}"))) } else { Ok(text) }
+            };
+            replica = Some(Replica { path: expand(path)?, name: expand(named)? });
+        }
+        let mut shelf = self.number();
+        if let Some(replica) = &replica {
+            let (shared, names) = self.paths.entry(replica.path.clone()).or_insert((shelf, BTreeSet::new()));
+            if !names.insert(replica.name.clone()) {
+                return Err(refused(253, format!("Replica {} already exists.", replica.name)));
+            }
+            shelf = *shared;
+        }
+        let replicated = replica.is_some();
+        let table = Table::new(definition, shelf, replica)?;
+        self.shelves.entry(shelf).or_default().replicated = replicated;
+        if let Some(tables) = self.servers.get_mut(node).and_then(|server| server.databases.get_mut(&name.database)) {
+            tables.insert(name.table.clone(), table);
+        }
+        self.replicate();
+        Ok(())
+    }
+
+    pub fn drop(&mut self, node: &str, name: &TableName) -> Result<(), Kind> {
+        let server = self.servers.get_mut(node).ok_or_else(|| Kind::Network("there is no such node".into()))?;
+        let tables = server.databases.get_mut(&name.database).ok_or_else(|| no_database(&name.database))?;
+        let Some(table) = tables.remove(&name.table) else { return Ok(()) };
+        self.changes += 1;
+        let mut last = true;
+        if let Some(replica) = &table.replica
+            && let Some((_, names)) = self.paths.get_mut(&replica.path)
+        {
+            names.remove(&replica.name);
+            last = names.is_empty();
+            if last {
+                self.paths.remove(&replica.path);
+            }
+        }
+        if last {
+            self.shelves.remove(&table.shelf);
+        }
+        Ok(())
+    }
+
+    pub fn rename(&mut self, node: &str, pairs: &[(TableName, TableName)]) -> Result<(), Kind> {
+        for (from, to) in pairs {
+            self.table(node, from)?;
+            match self.table(node, to) {
+                Ok(_) => return Err(refused(57, format!("Table {to} already exists."))),
+                Err(Kind::Server { code: 60, .. }) => {}
+                Err(other) => return Err(other),
+            }
+            let Some(server) = self.servers.get_mut(node) else { continue };
+            let table = server.databases.get_mut(&from.database).and_then(|tables| tables.remove(&from.table));
+            if let (Some(mut table), Some(tables)) = (table, server.databases.get_mut(&to.database)) {
+                table.definition.name = to.clone();
+                tables.insert(to.table.clone(), table);
+            }
+            self.changes += 1;
+        }
+        Ok(())
+    }
+
+    /// Adds rows to a table as one INSERT.
+    pub fn insert(&mut self, node: &str, name: &TableName, rows: Vec<Row>, deduplicate: bool) -> Result<(), Kind> {
+        let table = self.table(node, name)?;
+        let rows = rows.into_iter().map(|row| Ok((table.partition(&row)?, row))).collect::<Result<Vec<_>, Kind>>()?;
+        self.write(node, name, &[], &[], grouped(rows), Coming::Insert { deduplicate })
+    }
+
+    pub fn place(
+        &mut self,
+        node: &str,
+        into: &TableName,
+        from: &TableName,
+        ids: &[PartitionId],
+        replace: bool,
+    ) -> Result<(), Kind> {
+        let (target, source) = (self.table(node, into)?, self.table(node, from)?);
+        target.fits(source)?;
+        let mut adds: BTreeMap<&PartitionId, Vec<Vec<Row>>> = ids.iter().map(|id| (id, Vec::new())).collect();
+        for part in self.parts(source) {
+            if let Some(parts) = adds.get_mut(&part.id) {
+                let rows = part.rows.iter().map(|row| target.adopted(source, row));
+                parts.push(rows.collect::<Result<_, Kind>>()?);
+            }
+        }
+        // Each partition by itself: a statement that fails half way leaves what it did.
+        let adds: Vec<(PartitionId, Vec<Vec<Row>>)> = adds.into_iter().map(|(id, parts)| (id.clone(), parts)).collect();
+        for (id, parts) in adds {
+            let adds = parts.into_iter().map(|rows| (id.clone(), rows)).collect();
+            let (removes, coming) =
+                if replace { (vec![id.clone()], Coming::Replace) } else { (Vec::new(), Coming::Attach) };
+            self.write(node, into, &removes, &[], adds, coming)?;
+        }
+        Ok(())
+    }
+
+    /// The numbers of the parts of a replica, by its path in ZooKeeper (`/table/replicas/name`).
+    pub fn parts_at(&self, path: &str) -> Option<Vec<u64>> {
+        let here = |table: &&Table| {
+            let path_of = |of: &Replica| format!("{}/replicas/{}", of.path, of.name);
+            table.replica.as_ref().is_some_and(|replica| path_of(replica) == path)
+        };
+        let databases = self.servers.values().flat_map(|server| server.databases.values());
+        let table = databases.flat_map(BTreeMap::values).find(here)?;
+        Some(self.parts(table).iter().map(|part| part.number).collect())
+    }
+
+    /// Copies partitions from a replica of another server that has them; what stands before its native port stands before the
+    /// port for parts too.
+    pub fn fetch(&mut self, node: &str, into: &TableName, path: &str, ids: &[PartitionId]) -> Result<(), Kind> {
+        let target = self.table(node, into)?;
+        if target.replica.is_none() {
+            return Err(refused(48, "Method fetchPartition is not supported by storage MergeTree"));
+        }
+        let at = |table: &&Table| table.replica.as_ref().is_some_and(|replica| replica.path == path);
+        let tables = |server: &'_ Server| -> Vec<TableName> {
+            let all = server.databases.values().flat_map(BTreeMap::values).filter(at);
+            all.map(|table| table.definition.name.clone()).collect()
+        };
+        let holder = self.servers.iter().find_map(|(host, server)| Some((host, tables(server).pop()?)));
+        let Some((host, name)) = holder else { return Err(refused(999, "Coordination::Exception: No node")) };
+        self.speaks(node, host)?;
+        let source = self.table(host, &name)?;
+        let mut adds = Vec::new();
+        for part in self.parts(source).iter().filter(|part| ids.contains(&part.id)) {
+            let rows = part.rows.iter().map(|row| target.adopted(source, row)).collect::<Result<_, Kind>>()?;
+            adds.push((part.id.clone(), rows));
+        }
+        if let Some(id) = ids.iter().find(|id| !adds.iter().any(|(of, _)| of == *id)) {
+            return Err(refused(257, format!("Partition {id} on {path} doesn't exist")));
+        }
+        // What is attached from the disk is not compared with what was there (measured on 18.16).
+        self.write(node, into, &[], &[], adds, Coming::Replace)
+    }
+
+    pub fn drop_partitions(&mut self, node: &str, name: &TableName, ids: &[PartitionId]) -> Result<(), Kind> {
+        self.write(node, name, ids, &[], Vec::new(), Coming::Replace)
+    }
+
+    /// Merges the parts of each partition to one. For the engines that merge rows, the last row of each sorting key stays
+    /// (what Replacing does).
+    pub fn merge(&mut self, node: &str, name: &TableName) -> Result<(), Kind> {
+        let table = self.table(node, name)?;
+        let engine = &table.definition.engine;
+        let never = "max_bytes_to_merge_at_max_space_in_pool = 1";
+        // Replicas agree on merges: one that lags has not heard of the last.
+        let lags = self.shelves.get(&table.shelf).is_some_and(|shelf| table.done.len() < shelf.entries());
+        if lags || table.merges_stopped || engine.clause(Clause::Settings).is_some_and(|text| text.contains(never)) {
+            return Ok(());
+        }
+        let keys = crate::sql::key_elements(&table.definition.sorting_key);
+        let keys = keys.iter().map(|text| super::expression::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        let mut merged: BTreeMap<PartitionId, (Vec<u64>, Vec<Row>)> = BTreeMap::new();
+        for part in self.parts(table) {
+            let entry = merged.entry(part.id.clone()).or_default();
+            entry.0.push(part.number);
+            entry.1.extend(part.rows.iter().cloned());
+        }
+        if engine.merges_rows() {
+            for (_, rows) in merged.values_mut() {
+                let mut last = BTreeMap::new();
+                for row in rows.drain(..) {
+                    let named = table.named(&row)?;
+                    let key = keys.iter().map(|ast| super::table::over(ast, &named)).collect::<Result<Vec<_>, _>>()?;
+                    last.insert(key, row);
+                }
+                rows.extend(last.into_values());
+            }
+        }
+        for (id, (numbers, rows)) in merged {
+            self.write(node, name, &[], &numbers, vec![(id, rows)], Coming::Replace)?;
+        }
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        node: &str,
+        name: &TableName,
+        partitions: &[PartitionId],
+        numbers: &[u64],
+        adds: Vec<(PartitionId, Vec<Row>)>,
+        coming: Coming,
+    ) -> Result<(), Kind> {
+        let table = self.table(node, name)?;
+        let (shelf, before) = (table.shelf, self.parts(table));
+        let exists = |NodeExists| refused(999, "Coordination::Exception: Node exists");
+        let shelf = self.shelves.entry(shelf).or_default();
+        let entry = shelf.write(partitions, numbers, adds, coming).map_err(exists)?;
+        let leaves = Instant::now() + self.linger;
+        let table = self.table_mut(node, name)?;
+        table.done.extend(entry);
+        let after: BTreeSet<u64> = self.parts(self.table(node, name)?).iter().map(|part| part.number).collect();
+        // What was merged is covered by what it became, and does not come back.
+        if numbers.is_empty() {
+            let gone = before.into_iter().filter(|part| !after.contains(&part.number)).map(|part| (part, leaves));
+            self.table_mut(node, name)?.displaced.extend(gone);
+        }
+        self.replicate();
+        Ok(())
+    }
+
+    /// Every replica that does not lag catches up.
+    pub fn replicate(&mut self) {
+        self.changes += 1;
+        let live = self.servers.values_mut().filter(|server| server.reachable && !server.lagging);
+        for table in live.flat_map(|server| server.databases.values_mut()).flat_map(BTreeMap::values_mut) {
+            let entries = self.shelves.get(&table.shelf).map_or(0, Shelf::entries);
+            table.done = (0..entries).collect();
+        }
+    }
+
+    /// One replica catches up, lagging or not.
+    pub fn sync(&mut self, node: &str, name: &TableName) -> Result<(), Kind> {
+        let table = self.table(node, name)?;
+        if table.replica.is_none() {
+            return Err(refused(36, format!("Table {name} is not replicated")));
+        }
+        let entries = self.shelves.get(&table.shelf).map_or(0, Shelf::entries);
+        self.table_mut(node, name)?.done = (0..entries).collect();
+        self.changes += 1;
+        Ok(())
+    }
+
+    /// What a server's sudden end does: its statements are over, and displaced parts of plain tables that are still on the
+    /// disk are active again (facts file, T3).
+    pub fn restart(&mut self, node: &str) {
+        let Some(server) = self.servers.get_mut(node) else { return };
+        server.life += 1;
+        server.queries.clear();
+        let now = Instant::now();
+        let mut back = Vec::new();
+        for table in server.databases.values_mut().flat_map(BTreeMap::values_mut) {
+            table.merges_stopped = false;
+            let displaced = std::mem::take(&mut table.displaced);
+            if table.replica.is_none() {
+                let left = displaced.into_iter().filter(|(_, leaves)| *leaves > now);
+                back.extend(left.map(|(part, _)| (table.definition.name.clone(), part)));
+            }
+        }
+        for (name, part) in back {
+            let again = vec![(part.id.clone(), part.rows.clone())];
+            // A plain table refuses nothing, and it is there.
+            let _ = self.write(node, &name, &[], &[], again, Coming::Replace);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The tables and statements of the local coordinator under the double: for simulations, where time does not pass while a
+//! thread of its own would work, and many sessions share one connection to a database in memory.
+
+use std::collections::BTreeMap;
+
+use super::super::memory::{Done, Forest, Misfit};
+use super::super::{Op, Stored};
+use super::home::Number;
+use super::store::{Fault, Kind, Store};
+
+/// Nodes in SQLite, in memory.
+pub(crate) struct SqliteForest {
+    store: Store,
+    told: i64,
+}
+
+impl SqliteForest {
+    pub fn new() -> Self {
+        Self { store: must(Store::in_memory()), told: 0 }
+    }
+
+    /// What the log says since it was read last.
+    fn changes(&mut self) -> Vec<Done> {
+        let changes = must(self.store.changes(self.told)).unwrap_or_default();
+        self.told = changes.last().map_or(self.told, |last| last.number);
+        let nothing = || Stored { data: Vec::new(), version: 0, ephemeral_owner: None };
+        let done = |kind, path| match kind {
+            Kind::Created => Done::Created(path),
+            Kind::Set => Done::Set { path, before: (Vec::new(), 0) },
+            Kind::Deleted => Done::Deleted { path, before: nothing() },
+        };
+        changes.into_iter().map(|change| done(change.kind, change.path)).collect()
+    }
+}
+
+impl Forest for SqliteForest {
+    fn get(&mut self, path: &str) -> Option<Stored> {
+        must(self.store.look(|tree| tree.get(path)))
+    }
+
+    fn children(&mut self, path: &str) -> Option<Vec<String>> {
+        must(self.store.look(|tree| tree.children(path)))
+    }
+
+    fn all(&mut self) -> BTreeMap<String, Stored> {
+        let paths = must(self.store.look(|tree| tree.paths()));
+        paths.into_iter().filter_map(|path| self.get(&path).map(|node| (path, node))).collect()
+    }
+
+    fn apply(&mut self, session: &str, ops: &[Op]) -> Result<Vec<Done>, (usize, Misfit)> {
+        let session = number(session);
+        must(self.store.admit(session));
+        match self.store.commit(session, ops) {
+            Ok(()) => Ok(self.changes()),
+            Err(Fault::Conflict(at, why)) => Err((at, why.into())),
+            Err(Fault::Refused(at, what)) => Err((at, Misfit::Refused(what))),
+            other => must(other.map(|()| Ok(Vec::new()))),
+        }
+    }
+
+    fn end(&mut self, session: &str) -> Vec<Done> {
+        must(self.store.end(number(session)));
+        self.changes()
+    }
+}
+
+/// The double's sessions are called as ours are.
+fn number(session: &str) -> Number {
+    session.strip_prefix("0x").and_then(|digits| Number::from_str_radix(digits, 16).ok()).unwrap_or_default()
+}
+
+/// Nothing can fail in memory but the code.
+fn must<T>(outcome: Result<T, Fault>) -> T {
+    outcome.unwrap_or_else(|fault| panic!("SQLite in memory: {fault:?}"))
+}

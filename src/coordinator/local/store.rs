@@ -1,0 +1,422 @@
+//! The file: what is asked of SQLite, and what its answers mean.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use super::super::{Conflict, NodeKind, Op, Stored, Version, path};
+use super::home::{Mark, Number};
+
+/// Marks a file as ours: "copy".
+const APPLICATION: i32 = 0x636f_7079;
+/// The form of the tables below.
+const FORM: i32 = 1;
+/// So many changes are kept for sessions that read late.
+const LOG: i64 = 10_000;
+
+/// A node is found by its parent and its name, and a node's children stand together in that index.
+const TABLES: &str = "
+    CREATE TABLE node (parent TEXT NOT NULL, name TEXT NOT NULL, data BLOB NOT NULL, version INTEGER NOT NULL,
+                       owner INTEGER, UNIQUE (parent, name));
+    CREATE INDEX node_of_session ON node (owner) WHERE owner IS NOT NULL;
+    CREATE TABLE session (number INTEGER PRIMARY KEY AUTOINCREMENT, process INTEGER NOT NULL);
+    CREATE TABLE change (number INTEGER PRIMARY KEY AUTOINCREMENT, kind INTEGER NOT NULL, path TEXT NOT NULL);
+    CREATE TABLE origin (mark INTEGER NOT NULL);
+    INSERT INTO node (parent, name, data, version) VALUES ('', '', x'', 0);
+";
+
+/// Why something was not done.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The session is over.
+    Over,
+    /// This step does not fit.
+    Conflict(usize, Conflict),
+    /// Nobody does such a thing.
+    Refused(usize, &'static str),
+    /// Others have been writing for too long.
+    Busy,
+    /// There is no room.
+    Full,
+    /// The file can't be used: the session ends, and another one would fare no better.
+    Broken(Broken),
+}
+
+/// Why the file can't be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// SQLite finds its content damaged.
+    Damaged(String),
+    /// Records were kept here, and the file is gone or empty.
+    Gone(String),
+    /// It is another file than the one that was made here.
+    Replaced,
+    /// It belongs to another program.
+    Foreign,
+    /// Another version of this program made it.
+    OtherForm(i32),
+    /// The file system or the operating system fails.
+    System(String),
+}
+
+impl Broken {
+    /// The cause, as a person is told it.
+    pub fn why(&self) -> String {
+        match self {
+            Self::Damaged(what) => format!("the file is damaged ({what})"),
+            Self::Gone(what) => what.clone(),
+            Self::Replaced => "it is another file than the one that was made in this folder".into(),
+            Self::Foreign => "it is a file of another program".into(),
+            Self::OtherForm(form) => format!("it was written by another version of this program (form {form})"),
+            Self::System(what) => what.clone(),
+        }
+    }
+
+    /// What a person can do.
+    pub fn todo(&self) -> &'static str {
+        match self {
+            Self::Damaged(_) | Self::Gone(_) | Self::Replaced => {
+                "Stop all workers of this machine. Bring the folder back from a copy of it; or move the whole folder away, and the \
+                 same command begins a new task. What was published stays on the target: the new task replaces it where the task \
+                 file says <if_target_not_empty>replace</if_target_not_empty>. \"The state directory is lost\" in \
+                 docs/troubleshooting.md has the steps"
+            }
+            Self::Foreign => "Choose another folder with --state-dir",
+            Self::OtherForm(_) => "Use the version that began the task",
+            Self::System(_) => "Mend that, then run the same command again",
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy) => Self::Busy,
+            Some(ErrorCode::DiskFull) => Self::Full,
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                Self::Broken(Broken::Damaged(error.to_string()))
+            }
+            // Tables or columns of ours are missing, or hold what we never write.
+            Some(ErrorCode::Unknown | ErrorCode::TypeMismatch) | None => {
+                Self::Broken(Broken::Damaged(error.to_string()))
+            }
+            _ => Self::Broken(Broken::System(error.to_string())),
+        }
+    }
+}
+
+impl From<Broken> for Fault {
+    fn from(broken: Broken) -> Self {
+        Self::Broken(broken)
+    }
+}
+
+/// What happened to a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Created = 1,
+    Set = 2,
+    Deleted = 3,
+}
+
+/// What others are to be told.
+#[derive(Debug)]
+pub(super) struct Logged {
+    pub number: i64,
+    pub kind: Kind,
+    pub path: String,
+}
+
+pub(super) struct Store(Connection);
+
+impl Store {
+    /// Opens the file, which exists, and gives it its form when it is empty. To be called by one process at a time.
+    pub fn open(file: &Path, patience: Duration) -> Result<Self, Fault> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(file, flags)?;
+        connection.busy_timeout(patience)?;
+        let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+        if mode != "wal" {
+            let what = format!("this file system can't share memory between processes (journal: {mode})");
+            return Err(Fault::Broken(Broken::System(what)));
+        }
+        // See the module for why not less.
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        form(&mut connection)?;
+        Ok(Self(connection))
+    }
+
+    /// A database in memory, of one connection.
+    pub fn in_memory() -> Result<Self, Fault> {
+        let mut connection = Connection::open_in_memory()?;
+        form(&mut connection)?;
+        Ok(Self(connection))
+    }
+
+    /// Begins a session of this number, unless it has.
+    pub fn admit(&mut self, session: Number) -> Result<(), Fault> {
+        self.0.prepare_cached("INSERT OR IGNORE INTO session (number, process) VALUES (?, 0)")?.execute([session])?;
+        Ok(())
+    }
+
+    /// Asks questions at one instant, whoever asks.
+    pub fn look<T>(&self, ask: impl FnOnce(&Tree) -> rusqlite::Result<T>) -> Result<T, Fault> {
+        Ok(ask(&Tree(&self.0))?)
+    }
+
+    /// A number that changes when another connection has written.
+    pub fn data_version(&self) -> Result<i64, Fault> {
+        Ok(self.0.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?)
+    }
+
+    /// What tells this file from another that was made in its place: the numbers of files are used again, this is not.
+    pub fn mark(&self) -> Result<Mark, Fault> {
+        Ok(self.0.query_row("SELECT mark FROM origin", [], |row| row.get(0))?)
+    }
+
+    /// Begins a session: it is known to others when `sit`, which gets its number, has succeeded.
+    pub fn begin<T>(
+        &mut self,
+        sit: impl FnOnce(Number, &[Number]) -> std::io::Result<T>,
+    ) -> Result<(Number, T), Fault> {
+        let writing = self.write()?;
+        let known = numbers(&writing)?;
+        writing.execute("INSERT INTO session (process) VALUES (?)", [std::process::id()])?;
+        let number = writing.last_insert_rowid();
+        let seat =
+            sit(number, &known).map_err(|error| Broken::System(format!("cannot lock a file beside it: {error}")))?;
+        writing.commit()?;
+        Ok((number, seat))
+    }
+
+    /// All sessions that are not over.
+    pub fn sessions(&self) -> Result<Vec<Number>, Fault> {
+        Ok(numbers(&self.0)?)
+    }
+
+    /// Ends a session and removes its nodes; says whether there was one.
+    pub fn end(&mut self, session: Number) -> Result<bool, Fault> {
+        let writing = self.write()?;
+        let owned = {
+            let mut asked = writing.prepare_cached("SELECT parent, name FROM node WHERE owner = ?")?;
+            let found = asked.query_map([session], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+            found.collect::<Result<Vec<_>, _>>()?
+        };
+        for (parent, name) in owned {
+            delete(&writing, &parent, &name)?;
+        }
+        let ended = writing.execute("DELETE FROM session WHERE number = ?", [session])? > 0;
+        writing.commit()?;
+        Ok(ended)
+    }
+
+    /// Asks questions at one instant, of a session that is not over.
+    pub fn read<T>(&mut self, session: Number, ask: impl FnOnce(&Tree) -> rusqlite::Result<T>) -> Result<T, Fault> {
+        let reading = self.0.transaction()?;
+        if !is_alive(&reading, session)? {
+            return Err(Fault::Over);
+        }
+        Ok(ask(&Tree(&reading))?)
+    }
+
+    /// Applies all steps or none.
+    pub fn commit(&mut self, session: Number, ops: &[Op]) -> Result<(), Fault> {
+        let writing = self.write()?;
+        if !is_alive(&writing, session)? {
+            return Err(Fault::Over);
+        }
+        for (at, op) in ops.iter().enumerate() {
+            match step(&writing, session, op)? {
+                Step::Done => {}
+                Step::Conflict(why) => return Err(Fault::Conflict(at, why)),
+                Step::Refused(what) => return Err(Fault::Refused(at, what)),
+            }
+        }
+        Ok(writing.commit()?)
+    }
+
+    #[cfg(test)]
+    pub fn limit_pages(&self, pages: u32) {
+        self.0.pragma_update(None, "max_page_count", pages).expect("SQLite takes a limit");
+    }
+
+    /// What changed after `seen`; `None` when that is so long ago that it is not known any more.
+    pub fn changes(&self, seen: i64) -> Result<Option<Vec<Logged>>, Fault> {
+        let mut asked =
+            self.0.prepare_cached("SELECT number, kind, path FROM change WHERE number > ? ORDER BY number")?;
+        let found = asked.query_map([seen], |row| {
+            let kind = match row.get(1)? {
+                1 => Kind::Created,
+                2 => Kind::Set,
+                _ => Kind::Deleted,
+            };
+            Ok(Logged { number: row.get(0)?, kind, path: row.get(2)? })
+        })?;
+        let found = found.collect::<Result<Vec<_>, _>>()?;
+        let whole = found.first().is_none_or(|first| first.number == seen + 1);
+        Ok(whole.then_some(found))
+    }
+
+    fn write(&mut self) -> Result<Transaction<'_>, Fault> {
+        // From the first statement on: a reader that begins to write can be refused when another was faster.
+        Ok(self.0.transaction_with_behavior(TransactionBehavior::Immediate)?)
+    }
+}
+
+/// The nodes at one instant.
+pub(super) struct Tree<'a>(&'a Connection);
+
+impl Tree<'_> {
+    pub fn get(&self, path: &str) -> rusqlite::Result<Option<Stored>> {
+        let (parent, name) = split(path);
+        let mut asked = self.0.prepare_cached("SELECT data, version, owner FROM node WHERE parent = ? AND name = ?")?;
+        let stored = |row: &rusqlite::Row<'_>| {
+            let owner: Option<Number> = row.get(2)?;
+            Ok(Stored { data: row.get(0)?, version: row.get(1)?, ephemeral_owner: owner.map(session_name) })
+        };
+        asked.query_row([parent, name], stored).optional()
+    }
+
+    pub fn children(&self, path: &str) -> rusqlite::Result<Option<Vec<String>>> {
+        if node(self.0, path)?.is_none() {
+            return Ok(None);
+        }
+        // SQLite compares text byte by byte, as Rust does.
+        let mut asked = self.0.prepare_cached("SELECT name FROM node WHERE parent = ? AND name != '' ORDER BY name")?;
+        asked.query_map([path], |row| row.get(0))?.collect::<Result<_, _>>().map(Some)
+    }
+
+    /// The paths of all nodes.
+    pub fn paths(&self) -> rusqlite::Result<Vec<String>> {
+        let path = |row: &rusqlite::Row<'_>| {
+            let (parent, name): (String, String) = (row.get(0)?, row.get(1)?);
+            Ok(if name.is_empty() { "/".to_owned() } else { path::child(&parent, &name) })
+        };
+        self.0.prepare_cached("SELECT parent, name FROM node")?.query_map([], path)?.collect()
+    }
+
+    /// The number of the last change.
+    pub fn last_change(&self) -> rusqlite::Result<i64> {
+        self.0.prepare_cached("SELECT coalesce(max(number), 0) FROM change")?.query_row([], |row| row.get(0))
+    }
+}
+
+/// What a session is called.
+pub(super) fn session_name(number: Number) -> String {
+    format!("{number:#x}")
+}
+
+/// Gives an empty file its tables; refuses a file of others.
+fn form(connection: &mut Connection) -> Result<(), Fault> {
+    let forming = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let application: i32 = forming.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let form: i32 = forming.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let tables: i64 = forming.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+    match (application, form) {
+        (APPLICATION, FORM) => return Ok(()),
+        (0, 0) if tables == 0 => {}
+        (APPLICATION, newer) => {
+            return Err(Broken::OtherForm(newer).into());
+        }
+        _ => return Err(Broken::Foreign.into()),
+    }
+    forming.execute_batch(TABLES)?;
+    forming.execute("INSERT INTO origin (mark) VALUES (?)", [rand::random::<i64>()])?;
+    forming.pragma_update(None, "application_id", APPLICATION)?;
+    forming.pragma_update(None, "user_version", FORM)?;
+    Ok(forming.commit()?)
+}
+
+fn numbers(connection: &Connection) -> rusqlite::Result<Vec<Number>> {
+    connection.prepare_cached("SELECT number FROM session")?.query_map([], |row| row.get(0))?.collect()
+}
+
+fn is_alive(connection: &Connection, session: Number) -> rusqlite::Result<bool> {
+    connection.prepare_cached("SELECT 1 FROM session WHERE number = ?")?.exists([session])
+}
+
+enum Step {
+    Done,
+    Conflict(Conflict),
+    Refused(&'static str),
+}
+
+fn step(writing: &Transaction<'_>, session: Number, op: &Op) -> rusqlite::Result<Step> {
+    let (parent, name) = split(op.path());
+    let found = node(writing, op.path())?;
+    let (version, data) = match op {
+        Op::Create { data, kind, .. } => {
+            if name.is_empty() {
+                return Ok(Step::Conflict(Conflict::Exists));
+            }
+            let Some((_, above)) = node(writing, parent)? else { return Ok(Step::Conflict(Conflict::Missing)) };
+            if found.is_some() {
+                return Ok(Step::Conflict(Conflict::Exists));
+            }
+            if above.is_some() {
+                return Ok(Step::Refused("an ephemeral node can have no children"));
+            }
+            let owner = (*kind == NodeKind::Ephemeral).then_some(session);
+            writing
+                .prepare_cached("INSERT INTO node (parent, name, data, version, owner) VALUES (?, ?, ?, 0, ?)")?
+                .execute(params![parent, name, data, owner])?;
+            log(writing, Kind::Created, op.path())?;
+            return Ok(Step::Done);
+        }
+        Op::Set { version, data, .. } => (version, Some(data)),
+        Op::Delete { version, .. } | Op::Check { version, .. } => (version, None),
+    };
+    let deletes = matches!(op, Op::Delete { .. });
+    if deletes && name.is_empty() {
+        return Ok(Step::Refused("the root can't be deleted"));
+    }
+    let Some((now, _)) = found else { return Ok(Step::Conflict(Conflict::Missing)) };
+    if version.is_some_and(|version| version != now) {
+        return Ok(Step::Conflict(Conflict::Version));
+    }
+    if let Some(data) = data {
+        writing
+            .prepare_cached("UPDATE node SET data = ?, version = version + 1 WHERE parent = ? AND name = ?")?
+            .execute(params![data, parent, name])?;
+        log(writing, Kind::Set, op.path())?;
+    }
+    if deletes {
+        if writing.prepare_cached("SELECT 1 FROM node WHERE parent = ?")?.exists([op.path()])? {
+            return Ok(Step::Conflict(Conflict::NotEmpty));
+        }
+        delete(writing, parent, name)?;
+    }
+    Ok(Step::Done)
+}
+
+fn delete(writing: &Transaction<'_>, parent: &str, name: &str) -> rusqlite::Result<()> {
+    writing.prepare_cached("DELETE FROM node WHERE parent = ? AND name = ?")?.execute([parent, name])?;
+    log(writing, Kind::Deleted, &path::child(parent, name))
+}
+
+fn log(writing: &Transaction<'_>, kind: Kind, path: &str) -> rusqlite::Result<()> {
+    writing.prepare_cached("INSERT INTO change (kind, path) VALUES (?, ?)")?.execute(params![kind as i64, path])?;
+    let number = writing.last_insert_rowid();
+    if number % (LOG / 10) == 0 {
+        writing.prepare_cached("DELETE FROM change WHERE number <= ?")?.execute([number - LOG])?;
+    }
+    Ok(())
+}
+
+/// A node's version and owner.
+fn node(connection: &Connection, path: &str) -> rusqlite::Result<Option<(Version, Option<Number>)>> {
+    let (parent, name) = split(path);
+    connection
+        .prepare_cached("SELECT version, owner FROM node WHERE parent = ? AND name = ?")?
+        .query_row([parent, name], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
+}
+
+/// A path as it is kept: parent and name, both empty for the root.
+fn split(path: &str) -> (&str, &str) {
+    match path::parent(path) {
+        Some(parent) => (parent, path.rsplit('/').next().unwrap_or(path)),
+        None => ("", ""),
+    }
+}

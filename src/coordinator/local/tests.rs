@@ -1,0 +1,347 @@
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Instant;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::super::{Change, Conflict, Op};
+use super::*;
+
+async fn conformer(test: &str) -> (Kept, String) {
+    (Kept::new(), format!("/{test}"))
+}
+
+/// A state directory that goes with its coordinator.
+struct Kept {
+    coordinator: LocalCoordinator,
+    _folder: tempfile::TempDir,
+}
+
+impl Kept {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { coordinator: LocalCoordinator::new(folder.path().join("state")), _folder: folder }
+    }
+}
+
+#[async_trait]
+impl Coordinator for Kept {
+    async fn session(&self) -> Result<Arc<dyn Session>, Error> {
+        self.coordinator.session().await
+    }
+
+    fn place(&self) -> String {
+        self.coordinator.place()
+    }
+}
+
+crate::coordinator_conformance!(conformer);
+
+/// Waits for a change, and says how long it took.
+async fn fired(change: Change) -> (Result<(), Error>, Duration) {
+    let began = Instant::now();
+    let fired = tokio::time::timeout(Duration::from_secs(10), change.fired()).await.expect("told within ten seconds");
+    (fired, began.elapsed())
+}
+
+/// Two coordinators share nothing but the folder, as two processes do.
+#[tokio::test]
+async fn what_one_coordinator_does_another_is_told() {
+    let kept = Kept::new();
+    let other = LocalCoordinator::new(kept.coordinator.file().parent().unwrap());
+    let (one, two) = (kept.session().await.unwrap(), other.session().await.unwrap());
+    assert_ne!(one.id(), two.id());
+    for round in 0..20 {
+        let path = format!("/{round}");
+        let (_, node) = one.watch(&path).await.unwrap();
+        let (_, names) = one.watch_children("/").await.unwrap();
+        // Nothing is there when the first session looks again, and yet something was.
+        two.commit(vec![Op::create(&path, ""), Op::delete(&path, 0)]).await.unwrap();
+        for (fired, took) in [fired(node).await, fired(names).await] {
+            fired.unwrap();
+            assert!(took < Duration::from_secs(2), "{took:?}");
+        }
+    }
+    two.commit(vec![Op::ephemeral("/lock", "")]).await.unwrap();
+    let taken = one.commit(vec![Op::ephemeral("/lock", "")]).await.unwrap_err();
+    assert_eq!(taken.conflict(), Some(Conflict::Exists));
+}
+
+/// Whoever comes late to the log knows that something is missing from it.
+#[test]
+fn a_log_that_was_cut_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::new(folder.path());
+    drop(home.open().unwrap());
+    let mut store = store::Store::open(home.file(), PATIENCE).unwrap();
+    let (session, ()) = store.begin(|_, _| Ok(())).unwrap();
+    let sets = |count| vec![Op::set("/", "", None); count];
+    store.commit(session, &sets(5_000)).unwrap();
+    assert_eq!(store.changes(0).unwrap().unwrap().len(), 5_000);
+    store.commit(session, &sets(6_500)).unwrap();
+    assert!(store.changes(0).unwrap().is_none());
+    assert!(store.changes(999).unwrap().is_none());
+    assert_eq!(store.changes(1_000).unwrap().unwrap().len(), 10_500);
+    assert_eq!(store.changes(11_500).unwrap().unwrap().len(), 0);
+}
+
+/// However late it learns that others have ended it, a session writes and reads nothing.
+#[test]
+fn a_session_that_others_ended_can_not_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::new(folder.path());
+    drop(home.open().unwrap());
+    let open = || store::Store::open(home.file(), PATIENCE).unwrap();
+    let (mut frozen, mut other) = (open(), open());
+    let (session, ()) = frozen.begin(|_, _| Ok(())).unwrap();
+    frozen.commit(session, &[Op::ephemeral("/lock", "")]).unwrap();
+    assert!(other.end(session).unwrap());
+    assert!(!other.end(session).unwrap());
+    let written = frozen.commit(session, &[Op::create("/late", "")]);
+    assert!(matches!(written, Err(store::Fault::Over)), "{written:?}");
+    let read = frozen.read(session, |tree| tree.get("/lock"));
+    assert!(matches!(read, Err(store::Fault::Over)), "{read:?}");
+    assert_eq!(other.look(|tree| tree.children("/")).unwrap(), Some(vec![]));
+}
+
+/// SQLite refuses to grow the file here as it does when the disk is full.
+#[tokio::test]
+async fn without_room_nothing_is_changed_and_the_reason_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::new(folder.path());
+    drop(home.open().unwrap());
+    let mut store = store::Store::open(home.file(), PATIENCE).unwrap();
+    let (session, ()) = store.begin(|_, _| Ok(())).unwrap();
+    let large = || vec![Op::create("/a", ""), Op::create("/b", vec![0; 100_000])];
+    store.limit_pages(20);
+    let fault = store.commit(session, &large()).unwrap_err();
+    let told = desk::error("/state", "/b", fault);
+    assert!(matches!(&told, Error::Refused { what, .. } if what.contains("no room left on its disk")), "{told}");
+    assert_eq!(store.look(|tree| tree.children("/")).unwrap(), Some(vec![]));
+    store.limit_pages(10_000);
+    store.commit(session, &large()).unwrap();
+}
+
+#[tokio::test]
+async fn others_can_not_read_it() {
+    let kept = Kept::new();
+    let _session = kept.session().await.unwrap();
+    let file = kept.coordinator.file();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(file.parent().unwrap()), 0o700);
+    for ending in ["", "-wal", "-shm"] {
+        let file = format!("{}{ending}", file.display());
+        assert_eq!(mode(Path::new(&file)), 0o600, "{file}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_is_the_end_and_no_new_one_is_begun() {
+    let kept = Kept::new();
+    let session = kept.session().await.unwrap();
+    session.commit(vec![Op::create("/a", "")]).await.unwrap();
+    let (_, never) = session.watch("/a").await.unwrap();
+    std::fs::remove_dir_all(kept.coordinator.file().parent().unwrap()).unwrap();
+    let lost = session.commit(vec![Op::set("/a", "", None)]).await.unwrap_err();
+    assert!(lost.to_string().contains("the file is gone") && !lost.is_retriable(), "{lost}");
+    assert_eq!(fired(never).await.0, Err(lost));
+    assert!(session.is_lost());
+    let refused = kept.session().await.err().unwrap().to_string();
+    assert!(refused.contains("removed while this worker ran"), "{refused}");
+    // Nor when somebody has made another one.
+    drop(LocalCoordinator::new(kept.coordinator.file().parent().unwrap()).session().await.unwrap());
+    let refused = kept.session().await.err().unwrap().to_string();
+    assert!(refused.contains("another file than"), "{refused}");
+}
+
+/// A worker that waits for something is told, too, and does not begin sessions again and again.
+#[tokio::test]
+async fn a_file_that_is_damaged_is_the_end_for_everybody_who_has_it_open() {
+    let kept = Kept::new();
+    let session = kept.session().await.unwrap();
+    let nodes = (0..200).map(|i| Op::create(format!("/{i}"), vec![b'x'; 2000])).collect();
+    session.commit(nodes).await.unwrap();
+    // All that was written goes from the log into the file.
+    let writer = rusqlite::Connection::open(kept.coordinator.file()).unwrap();
+    writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    let (_, never) = session.watch("/7").await.unwrap();
+    damage(&kept.coordinator.file());
+    let reading = async || {
+        for i in 0..200 {
+            session.get(&format!("/{i}")).await?;
+        }
+        session.commit(vec![Op::set("/7", "", None)]).await
+    };
+    let lost = reading().await.unwrap_err();
+    assert!(matches!(&lost, Error::Unusable { why, .. } if why.contains("damaged")), "{lost}");
+    assert!(lost.to_string().contains("<if_target_not_empty>replace") && !lost.is_retriable(), "{lost}");
+    assert_eq!(fired(never).await.0, Err(lost.clone()));
+    assert_eq!(session.lost().await, lost);
+    drop(writer);
+}
+
+/// Everything behind the head of a database.
+fn damage(file: &Path) {
+    let bytes = std::fs::metadata(file).unwrap().len();
+    let mut open = std::fs::OpenOptions::new().write(true).open(file).unwrap();
+    std::io::Seek::seek(&mut open, std::io::SeekFrom::Start(100)).unwrap();
+    open.write_all(&vec![0xa5; usize::try_from(bytes).unwrap() - 100]).unwrap();
+}
+
+/// A task that begins anew beside what it has published would not know it.
+#[tokio::test]
+async fn records_that_were_lost_are_not_begun_anew() {
+    let kept = Kept::new();
+    let (file, folder) = (kept.coordinator.file(), kept.coordinator.file().parent().unwrap().to_owned());
+    let open = async || LocalCoordinator::new(&folder).session().await.map(|_| ());
+    let session = kept.session().await.unwrap();
+    session.commit(vec![Op::create("/a", "")]).await.unwrap();
+    session.close().await;
+    let whole = std::fs::read(&file).unwrap();
+    let without_log = || ["-wal", "-shm"].map(|end| std::fs::remove_file(format!("{}{end}", file.display())).ok());
+    without_log();
+    std::fs::write(&file, "").unwrap();
+    let emptied = open().await.unwrap_err();
+    std::fs::remove_file(&file).unwrap();
+    let removed = open().await.unwrap_err();
+    for error in [emptied, removed] {
+        assert!(matches!(&error, Error::Unusable { why, .. } if why.contains("empty or was removed")), "{error}");
+    }
+    // That of another folder.
+    let other = Kept::new();
+    other.session().await.unwrap().close().await;
+    std::fs::copy(other.coordinator.file(), &file).unwrap();
+    let replaced = open().await.unwrap_err();
+    assert!(matches!(&replaced, Error::Unusable { why, .. } if why.contains("another file")), "{replaced}");
+    // The folder's own file is accepted again.
+    without_log();
+    std::fs::write(&file, whole).unwrap();
+    open().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_no_state_of_ours_is_refused_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = async |text: &[u8]| {
+        std::fs::write(folder.path().join(LocalCoordinator::FILE), text).unwrap();
+        LocalCoordinator::new(folder.path()).session().await.err().unwrap().to_string()
+    };
+    let said = refused(&[b'x'; 5000]).await;
+    assert!(said.contains("not a database"), "{said}");
+    let foreign = rusqlite::Connection::open(folder.path().join("foreign")).unwrap();
+    foreign.execute_batch("CREATE TABLE t (a)").unwrap();
+    let said = refused(&std::fs::read(folder.path().join("foreign")).unwrap()).await;
+    assert!(said.contains("another program"), "{said}");
+    foreign.execute_batch(&format!("PRAGMA application_id = {}; PRAGMA user_version = 9", 0x636f_7079)).unwrap();
+    let said = refused(&std::fs::read(folder.path().join("foreign")).unwrap()).await;
+    assert!(said.contains("another version"), "{said}");
+
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let error = LocalCoordinator::new(&file).session().await.err().unwrap();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+}
+
+/// Another process with a session in a folder; it has made the ephemeral node `/lock`.
+struct Holder {
+    child: Child,
+    said: BufReader<ChildStdout>,
+}
+
+const FOLDER: &str = "CLICKHOUSE_COPIER_TEST_STATE_DIR";
+/// How long a frozen process's session lives in these tests.
+const SHORT: Duration = Duration::from_millis(500);
+
+impl Holder {
+    fn new(folder: &Path) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "keeper::local::tests::holder", "--ignored", "--nocapture", "--test-threads=1"])
+            .env(FOLDER, folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap());
+        let mut holder = Self { child, said };
+        holder.hears("holding");
+        holder
+    }
+
+    /// The rest of the first line that has this word.
+    fn hears(&mut self, word: &str) -> String {
+        loop {
+            let mut line = String::new();
+            assert!(self.said.read_line(&mut line).unwrap() > 0, "it ended without {word:?}");
+            if let Some((_, rest)) = line.split_once(word) {
+                return rest.trim().to_owned();
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a [`Holder`] runs.
+#[tokio::test]
+#[ignore = "a process for other tests"]
+async fn holder() {
+    let folder = std::env::var(FOLDER).expect("started by another test");
+    let session = LocalCoordinator::new(folder).with_frozen(SHORT).session().await.unwrap();
+    session.commit(vec![Op::ephemeral("/lock", "")]).await.unwrap();
+    println!("holding");
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    println!("then {:?}", session.commit(vec![Op::create("/late", "")]).await.map_err(|error| error.to_string()));
+}
+
+#[tokio::test]
+async fn what_a_killed_process_held_is_free_at_once() {
+    let kept = Kept::new();
+    let session = kept.session().await.unwrap();
+    for _ in 0..5 {
+        let mut holder = Holder::new(kept.coordinator.file().parent().unwrap());
+        let (held, gone) = session.watch("/lock").await.unwrap();
+        assert!(held.unwrap().ephemeral_owner.is_some());
+        holder.child.kill().unwrap();
+        let (told, took) = fired(gone).await;
+        told.unwrap();
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        assert_eq!(session.get("/lock").await.unwrap(), None);
+    }
+    // Nobody was there to see this one die.
+    let holder = Holder::new(kept.coordinator.file().parent().unwrap());
+    session.close().await;
+    drop(holder);
+    assert_eq!(kept.session().await.unwrap().get("/lock").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_frozen_process_loses_its_session_and_learns_that_when_it_is_thawed() {
+    let kept = Kept::new();
+    let folder = kept.coordinator.file().parent().unwrap().to_owned();
+    let session = LocalCoordinator::new(&folder).with_frozen(SHORT).session().await.unwrap();
+    let mut holder = Holder::new(&folder);
+    let (_, gone) = session.watch("/lock").await.unwrap();
+    // Well for longer than a frozen process may be, it keeps what it has.
+    assert!(tokio::time::timeout(SHORT * 3, gone.fired()).await.is_err());
+    let (_, gone) = session.watch("/lock").await.unwrap();
+    holder.signal(Signal::SIGSTOP);
+    fired(gone).await.0.unwrap();
+    session.commit(vec![Op::ephemeral("/lock", "")]).await.unwrap();
+    holder.child.stdin.as_mut().unwrap().write_all(b"go on\n").unwrap();
+    holder.signal(Signal::SIGCONT);
+    let then = holder.hears("then");
+    assert!(then.contains("is over"), "{then}");
+    assert_eq!(session.get("/late").await.unwrap(), None);
+    assert_eq!(session.get("/lock").await.unwrap().unwrap().ephemeral_owner, Some(session.id()));
+}

@@ -1,0 +1,286 @@
+//! The records of a task in the coordinator: read, cached, and changed by compare-and-set.
+//!
+//! | node | what | written |
+//! | --- | --- | --- |
+//! | `description` | the XML of the task | once; by people to change settings and `max_workers` |
+//! | `status` | counts of partitions, as the original wrote them | after batches, at most once a second |
+//! | `task_active_workers/<id>` | a worker that has a place, ephemeral | |
+//! | `task_active_workers_version` | nothing; its version changes with each place that is taken | |
+//! | `task` | [`TaskRecord`] | four times a pass |
+//! | `plan/<table>.<chunk>` | [`TablePlan`](crate::plan::TablePlan) in chunks | once |
+//! | `earlier/<pass>.<table>.<chunk>` | [`Earlier`](crate::plan::Earlier): what the passes before that one have copied, in chunks | once a pass |
+//! | `pieces/<table>.<group>` | [`PieceRecord`](crate::protocol::PieceRecord)s of up to 16 pieces, see [`groups`](crate::protocol::groups) | twice a piece |
+//! | `batches/<table>.<batch>` | [`BatchRecord`](crate::protocol::BatchRecord) | twice a batch |
+//! | `processed/<table>.<bit>` | nothing; a version of n counts n times 2 to the power of `bit` partitions as done | with the record of a batch |
+//! | `claims/…` | who copies or publishes what, ephemeral | with the record, in one commit |
+//! | `order` | what a person told all workers: [`Order`](crate::protocol::Order); absent: work | by verbs |
+//! | `on_servers/<address>#<number>` | who works on a server, ephemeral; where the task limits that | before and after an attempt |
+//!
+//! A record that is long, such as the task's with thousands of tables, is compressed (see `packed.rs`).
+
+mod cleaning;
+pub mod membership;
+mod order;
+pub mod overview;
+mod packed;
+mod plans;
+mod servers;
+mod work;
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use crate::coordinator::{Change, Conflict, Error, Op, Session, Stored, Version, ensure_path};
+use crate::protocol::TaskRecord;
+
+pub use cleaning::Forgotten;
+pub(crate) use packed::{encoded, parsed};
+pub use plans::footprint;
+pub use work::{Cache, ClaimChange, Processed, status_text};
+
+/// So many bytes of a plan go into a node: ZooKeeper takes less than 1 MiB.
+const CHUNK: usize = 512 << 10;
+/// So many bytes or steps go into one commit.
+const COMMIT_BYTES: usize = 600 << 10;
+const COMMIT_STEPS: usize = 500;
+
+/// Why a record could not be read or written.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LedgerError {
+    /// The coordinator.
+    #[error(transparent)]
+    Keeper(#[from] Error),
+    /// A node holds what this program does not understand.
+    #[error("{path} does not hold what it should ({why}): was it written by another version?")]
+    Damaged {
+        /// The node.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl LedgerError {
+    /// Whether the session is gone and another one may succeed.
+    pub fn is_session_lost(&self) -> bool {
+        matches!(self, Self::Keeper(Error::SessionLost { .. } | Error::Unreachable { .. }))
+    }
+}
+
+/// What came of trying to change a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is changed.
+    Done,
+    /// Somebody else was faster: read again.
+    Lost,
+}
+
+/// The records of a task.
+#[derive(Clone)]
+pub struct Ledger {
+    session: Arc<dyn Session>,
+    root: String,
+}
+
+/// A record with the version to compare when it is set.
+#[derive(Debug, Clone)]
+struct Versioned<T> {
+    value: T,
+    version: Version,
+}
+
+impl Ledger {
+    /// The records below a task path.
+    pub fn new(session: Arc<dyn Session>, task_path: &str) -> Self {
+        Self { session, root: task_path.trim_end_matches('/').to_owned() }
+    }
+
+    /// The session that all goes through.
+    pub fn session(&self) -> &Arc<dyn Session> {
+        &self.session
+    }
+
+    /// The path of a node of the task.
+    pub fn path(&self, name: &str) -> String {
+        format!("{}/{name}", self.root)
+    }
+
+    async fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<Versioned<T>>, LedgerError> {
+        let path = self.path(name);
+        match self.session.get(&path).await? {
+            None => Ok(None),
+            Some(stored) => {
+                let value = parsed(&path, &stored.data)?;
+                Ok(Some(Versioned { value, version: stored.version }))
+            }
+        }
+    }
+
+    /// The task's XML.
+    pub async fn description(&self) -> Result<Option<String>, LedgerError> {
+        let path = self.path("description");
+        let Some(stored) = self.session.get(&path).await? else { return Ok(None) };
+        String::from_utf8(stored.data).map(Some).map_err(|error| LedgerError::Damaged { path, why: error.to_string() })
+    }
+
+    /// The task's XML, and when it changes.
+    pub async fn watch_description(&self) -> Result<(Option<String>, Change), LedgerError> {
+        let (stored, change) = self.session.watch(&self.path("description")).await?;
+        Ok((stored.map(|stored| String::from_utf8_lossy(&stored.data).into_owned()), change))
+    }
+
+    /// The task's record.
+    pub async fn task(&self) -> Result<Option<TaskRecord>, LedgerError> {
+        Ok(self.read(TASK).await?.map(|versioned| versioned.value))
+    }
+
+    /// The task's record, and when it changes.
+    pub async fn watch_task(&self) -> Result<(Option<TaskRecord>, Change), LedgerError> {
+        let path = self.path(TASK);
+        let (stored, change) = self.session.watch(&path).await?;
+        let record = stored.map(|stored| parsed(&path, &stored.data)).transpose()?;
+        Ok((record, change))
+    }
+
+    /// Makes the task: its nodes, its description and its record. Leaves them if they are there already.
+    pub async fn create_task(&self, description: &str, record: &TaskRecord) -> Result<(), LedgerError> {
+        for name in ["plan", "pieces", "batches", "processed", "claims", servers::ON_SERVERS, PLACES] {
+            ensure_path(self.session.as_ref(), &self.path(name)).await?;
+        }
+        crate::coordinator::create_if_absent(self.session.as_ref(), &self.path("description"), description.into())
+            .await?;
+        crate::coordinator::create_if_absent(self.session.as_ref(), &self.path("status"), b"{}".to_vec()).await?;
+        crate::coordinator::create_if_absent(self.session.as_ref(), &self.path(TASK), encoded(record)).await?;
+        Ok(())
+    }
+
+    /// Writes another description.
+    pub async fn upload(&self, description: &str) -> Result<(), LedgerError> {
+        self.settle(vec![Op::set(self.path("description"), description, None)]).await.map(drop)
+    }
+
+    /// Changes the task's record, by the worker that holds the claim on planning.
+    pub async fn set_task(&self, change: impl Fn(&mut TaskRecord) + Send) -> Result<(), LedgerError> {
+        loop {
+            let Some(mut found) = self.read::<TaskRecord>(TASK).await? else {
+                return Err(LedgerError::Damaged { path: self.path(TASK), why: "it is gone".into() });
+            };
+            change(&mut found.value);
+            let op = Op::set(self.path(TASK), encoded(&found.value), found.version);
+            if self.settle(vec![op]).await? == Outcome::Done {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Nodes that must be there.
+    async fn read_all<T: DeserializeOwned>(&self, paths: Vec<String>) -> Result<Vec<Versioned<T>>, LedgerError> {
+        let found = self.session.get_many(&paths).await?;
+        paths.into_iter().zip(found).map(|(path, stored)| versioned(path, stored)).collect()
+    }
+
+    /// Takes a claim without a record: on planning, on finishing.
+    pub async fn claim(&self, name: &str, worker: &str) -> Result<Outcome, LedgerError> {
+        self.settle(vec![Op::ephemeral(self.path(&format!("claims/{name}")), worker)]).await
+    }
+
+    /// Gives a claim back.
+    pub async fn release(&self, name: &str) -> Result<(), LedgerError> {
+        self.give_up(&format!("claims/{name}")).await
+    }
+
+    /// Gives an ephemeral node of ours back: who lives on would find it in the way.
+    pub async fn give_up(&self, name: &str) -> Result<(), LedgerError> {
+        self.settle(vec![Op::delete(self.path(name), None)]).await.map(drop)
+    }
+
+    /// One commit whose lost answer is found out: each step of it can be repeated without harm, or tells by its conflict
+    /// that it was done.
+    async fn settle(&self, ops: Vec<Op>) -> Result<Outcome, LedgerError> {
+        let mut unknown = false;
+        loop {
+            match self.session.commit(ops.clone()).await {
+                Ok(()) => return Ok(Outcome::Done),
+                Err(Error::Unknown { .. }) => unknown = true,
+                Err(Error::Conflict { .. }) if unknown => return self.settled(&ops).await,
+                Err(Error::Conflict { why: Conflict::Missing, .. })
+                    if matches!(ops.as_slice(), [Op::Delete { .. }]) =>
+                {
+                    return Ok(Outcome::Done);
+                }
+                Err(Error::Conflict { .. }) => return Ok(Outcome::Lost),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Whether a single-step commit whose answer was lost had been done.
+    async fn settled(&self, ops: &[Op]) -> Result<Outcome, LedgerError> {
+        let [op] = ops else { return Ok(Outcome::Lost) };
+        let stored = self.session.get(op.path()).await?;
+        let done = match (op, stored) {
+            (Op::Create { data, .. }, Some(stored)) => {
+                &stored.data == data && stored.ephemeral_owner.is_none_or(|owner| owner == self.session.id())
+            }
+            (Op::Set { data, .. }, Some(stored)) => &stored.data == data,
+            (Op::Delete { .. }, None) => true,
+            _ => false,
+        };
+        Ok(if done { Outcome::Done } else { Outcome::Lost })
+    }
+
+    /// Many independent steps, some at a time. A step that was done already is done.
+    async fn commit_all(&self, ops: Vec<Op>) -> Result<(), LedgerError> {
+        let mut rest = ops.as_slice();
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fits = |op: &&Op| {
+                bytes += match op {
+                    Op::Create { data, path, .. } | Op::Set { data, path, .. } => data.len() + path.len(),
+                    Op::Delete { path, .. } | Op::Check { path, .. } => path.len(),
+                };
+                bytes <= COMMIT_BYTES
+            };
+            let count = rest.iter().take(COMMIT_STEPS).take_while(fits).count().max(1);
+            let (now, later) = rest.split_at(count);
+            match self.session.commit(now.to_vec()).await {
+                Ok(()) => {}
+                Err(error) if error.may_have_applied() || error.conflict().is_some() => {
+                    for op in now {
+                        self.settle(vec![op.clone()]).await?;
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+            rest = later;
+        }
+        Ok(())
+    }
+
+    fn group_path(&self, table: usize, group: usize) -> String {
+        self.path(&format!("pieces/{table}.{group}"))
+    }
+
+    fn batch_path(&self, table: usize, batch: usize) -> String {
+        self.path(&format!("batches/{table}.{batch}"))
+    }
+
+    fn processed_path(&self, table: usize, bit: usize) -> String {
+        self.path(&format!("processed/{table}.{bit}"))
+    }
+}
+
+const TASK: &str = "task";
+/// What earlier passes have copied.
+const EARLIER: &str = "earlier";
+/// The workers that have a place.
+pub(crate) const PLACES: &str = "task_active_workers";
+/// Its version changes whenever a place is taken: two workers cannot both take the last one.
+pub(crate) const PLACES_VERSION: &str = "task_active_workers_version";
+
+fn versioned<T: DeserializeOwned>(path: String, stored: Option<Stored>) -> Result<Versioned<T>, LedgerError> {
+    let stored = stored.ok_or_else(|| LedgerError::Damaged { path: path.clone(), why: "it is gone".into() })?;
+    Ok(Versioned { value: parsed(&path, &stored.data)?, version: stored.version })
+}

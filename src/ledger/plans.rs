@@ -1,0 +1,198 @@
+//! Plans, and what earlier passes have copied: stored in chunks.
+
+use crate::coordinator::{Op, Stored, ensure_path};
+use crate::plan::{Earlier, TablePlan};
+use crate::protocol::{BatchRecord, PieceRecord, TaskRecord, groups};
+
+use super::work::processed_bits;
+use super::{CHUNK, EARLIER, Ledger, LedgerError, encoded, parsed};
+use crate::runtime::fault_point::fault_point;
+
+/// No plan has more chunks: gigabytes.
+const MOST_CHUNKS: usize = 10_000;
+
+/// How many nodes a plan with its records has, and how many bytes the plan.
+pub fn footprint(plan: &TablePlan) -> (usize, usize) {
+    let pieces_of: Vec<_> = plan.batches.iter().map(|batch| batch.pieces.clone()).collect();
+    let bytes = encoded(plan).len();
+    (groups(&pieces_of).len() + plan.batches.len() + processed_bits(plan) + bytes.div_ceil(CHUNK), bytes)
+}
+
+impl Ledger {
+    /// Stores the plans of all tables, in their order, with a fresh record for each of their pieces and batches. A plan is there when
+    /// its first chunk is: that comes last.
+    pub async fn store_plans(&self, plans: &[(&TablePlan, Vec<BatchRecord>)]) -> Result<(), LedgerError> {
+        // What an earlier planner left before it died.
+        for name in ["plan", "pieces", "batches", "processed"] {
+            self.delete_children(name, |_| true).await?;
+        }
+        let (mut ops, mut chunks, mut heads) = (Vec::new(), Vec::new(), Vec::new());
+        for (table, (plan, batches)) in plans.iter().enumerate() {
+            let pieces_of: Vec<_> = plan.batches.iter().map(|batch| batch.pieces.clone()).collect();
+            for (group, pieces) in groups(&pieces_of).into_iter().enumerate() {
+                let records = vec![PieceRecord::default(); pieces.len()];
+                ops.push(Op::create(self.group_path(table, group), encoded(&records)));
+            }
+            for (batch, record) in batches.iter().enumerate() {
+                ops.push(Op::create(self.batch_path(table, batch), encoded(record)));
+            }
+            ops.extend((0..processed_bits(plan)).map(|bit| Op::create(self.processed_path(table, bit), Vec::new())));
+            let (head, others) = self.chunk_ops(&format!("plan/{table}"), &encoded(*plan));
+            heads.push(head);
+            chunks.extend(others);
+        }
+        for step in [ops, chunks, heads] {
+            self.commit_all(step).await?;
+        }
+        Ok(())
+    }
+
+    /// The plans of so many tables.
+    pub async fn plans(&self, tables: usize) -> Result<Vec<TablePlan>, LedgerError> {
+        let firsts: Vec<String> = (0..tables).map(|table| self.chunk_path(&format!("plan/{table}"), 0)).collect();
+        let found = self.session.get_many(&firsts).await?;
+        let mut plans = Vec::new();
+        for (table, (path, first)) in firsts.iter().zip(found).enumerate() {
+            plans.push(checked(path, self.joined(&format!("plan/{table}"), first).await?)?);
+        }
+        Ok(plans)
+    }
+
+    /// The plan of a table.
+    pub async fn plan(&self, table: usize) -> Result<TablePlan, LedgerError> {
+        let path = self.chunk_path(&format!("plan/{table}"), 0);
+        checked(&path, self.chunks(&format!("plan/{table}")).await?)
+    }
+
+    /// What earlier passes have copied of a table; `None` in the first one.
+    pub async fn earlier(&self, record: &TaskRecord, table: usize) -> Result<Option<Earlier>, LedgerError> {
+        if record.pass == 0 {
+            return Ok(None);
+        }
+        let name = format!("{EARLIER}/{}.{table}", record.pass);
+        let text = self.chunks(&name).await?;
+        text.map(|text| parsed(&self.chunk_path(&name, 0), &text)).transpose()
+    }
+
+    /// Begins the next pass of a finished task, for who holds all its places: nobody works on the old one, so that its records
+    /// may go. First what is copied so far is stored, for each table, then the task's record says so.
+    pub async fn begin_pass(&self, next: &TaskRecord, earlier: &[Earlier]) -> Result<(), LedgerError> {
+        ensure_path(self.session.as_ref(), &self.path(EARLIER)).await?;
+        let own = format!("{}.", next.pass);
+        // What somebody left who died while doing this.
+        self.delete_children(EARLIER, |child| child.starts_with(&own)).await?;
+        for (table, earlier) in earlier.iter().enumerate() {
+            self.store_chunks(&format!("{EARLIER}/{}.{table}", next.pass), &encoded(earlier)).await?;
+        }
+        fault_point("pass-prepared").await;
+        self.set_task(|record| {
+            if record.finished && record.pass + 1 == next.pass {
+                *record = next.clone();
+            }
+        })
+        .await?;
+        self.delete_children(EARLIER, |child| !child.starts_with(&own)).await
+    }
+
+    /// Deletes those children of a node that have none themselves.
+    async fn delete_children(&self, name: &str, which: impl Fn(&str) -> bool + Send) -> Result<(), LedgerError> {
+        let children = self.session.children(&self.path(name)).await?.unwrap_or_default();
+        let ops = children.iter().filter(|child| which(child));
+        self.commit_all(ops.map(|child| Op::delete(self.path(&format!("{name}/{child}")), None)).collect()).await
+    }
+
+    /// Stores a text that may be too long for one node. It is there when its first chunk is: that comes last.
+    async fn store_chunks(&self, name: &str, text: &[u8]) -> Result<(), LedgerError> {
+        let (head, others) = self.chunk_ops(name, text);
+        self.commit_all(others).await?;
+        self.commit_all(vec![head]).await
+    }
+
+    /// The steps that store a text: the first chunk, which comes last, and the others.
+    fn chunk_ops(&self, name: &str, text: &[u8]) -> (Op, Vec<Op>) {
+        let chunks: Vec<&[u8]> = text.chunks(CHUNK).collect();
+        let others = chunks.iter().enumerate().skip(1);
+        let others = others.map(|(n, chunk)| Op::create(self.chunk_path(name, n), *chunk)).collect();
+        let first = chunks.first().copied().unwrap_or_default();
+        let head = format!("{}\n", chunks.len()).into_bytes();
+        (Op::create(self.chunk_path(name, 0), [head.as_slice(), first].concat()), others)
+    }
+
+    async fn chunks(&self, name: &str) -> Result<Option<Vec<u8>>, LedgerError> {
+        let first = self.session.get(&self.chunk_path(name, 0)).await?;
+        self.joined(name, first).await
+    }
+
+    /// A text from its first chunk and the others.
+    async fn joined(&self, name: &str, first: Option<Stored>) -> Result<Option<Vec<u8>>, LedgerError> {
+        let path = self.chunk_path(name, 0);
+        let damaged = |why: &str| LedgerError::Damaged { path: path.clone(), why: why.to_owned() };
+        let Some(first) = first else { return Ok(None) };
+        let newline = first.data.iter().position(|byte| *byte == b'\n').ok_or_else(|| damaged("it has no head"))?;
+        let head = std::str::from_utf8(&first.data[..newline]).ok().and_then(|text| text.parse::<usize>().ok());
+        let count = head.ok_or_else(|| damaged("its head is no number"))?;
+        if count > MOST_CHUNKS {
+            return Err(damaged("its head is too large a number"));
+        }
+        let mut text = first.data[newline + 1..].to_vec();
+        let paths: Vec<String> = (1..count).map(|n| self.chunk_path(name, n)).collect();
+        for chunk in self.session.get_many(&paths).await? {
+            text.extend(chunk.ok_or_else(|| damaged("a chunk is missing"))?.data);
+        }
+        Ok(Some(text))
+    }
+
+    fn chunk_path(&self, name: &str, chunk: usize) -> String {
+        self.path(&format!("{name}.{chunk}"))
+    }
+}
+
+/// The plan that a text holds, checked as a whole.
+fn checked(path: &str, text: Option<Vec<u8>>) -> Result<TablePlan, LedgerError> {
+    let damaged = |why: String| LedgerError::Damaged { path: path.to_owned(), why };
+    let plan: TablePlan = parsed(path, &text.ok_or_else(|| damaged("it is missing".into()))?)?;
+    plan.check().map_err(|error| damaged(error.to_string()))?;
+    Ok(plan)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordinator::{Coordinator, MemoryCoordinator};
+    use crate::plan::{Found, Reading, Wishes, assemble, batches};
+
+    fn plan() -> TablePlan {
+        let found = [Found {
+            value: crate::model::PartitionValue(Vec::new()),
+            name: "all".into(),
+            id: None,
+            shards: vec![(10, 10)],
+            mark: None,
+            renews: false,
+        }];
+        let wishes = Wishes { batch_bytes: 100, splits: 1 };
+        let (partitions, batches, pieces) = assemble(&found, &batches(&found, wishes), wishes, |_, _| Vec::new());
+        let reading = Reading { columns: None, raw: Vec::new(), values: Vec::new(), condition: None, left: Vec::new() };
+        TablePlan { batches, pieces, ..TablePlan::empty(reading, partitions) }
+    }
+
+    #[tokio::test]
+    async fn a_plan_that_contradicts_itself_is_damaged_however_it_is_read() {
+        let good = plan();
+        let broken = TablePlan { pieces: Vec::new(), ..good.clone() };
+        for (stored, is_good) in [(good, true), (broken, false)] {
+            let ledger = Ledger::new(MemoryCoordinator::new().session().await.unwrap(), "/task");
+            ensure_path(ledger.session().as_ref(), "/task/plan").await.unwrap();
+            let (head, others) = ledger.chunk_ops("plan/0", &encoded(&stored));
+            assert!(others.is_empty());
+            ledger.commit_all(vec![head]).await.unwrap();
+            for read in [ledger.plan(0).await, ledger.plans(1).await.map(|mut plans| plans.remove(0))] {
+                match read {
+                    Ok(plan) => assert!(is_good && plan == stored),
+                    Err(LedgerError::Damaged { why, .. }) => assert!(!is_good && why.contains("pieces"), "{why}"),
+                    Err(other) => panic!("{other}"),
+                }
+            }
+        }
+    }
+}

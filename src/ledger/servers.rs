@@ -1,0 +1,51 @@
+//! Jobs at work on servers, where a task limits their number: an ephemeral node for each, numbered from 0 by server. So the
+//! limit holds over all workers, and what a dead worker had is free when its session is over.
+
+use crate::coordinator::{Change, Op, ensure_path};
+
+use super::{Ledger, LedgerError, Outcome};
+
+pub(super) const ON_SERVERS: &str = "on_servers";
+
+impl Ledger {
+    /// The names of the places that are taken (`<address>#<number>`), and when they are others.
+    pub async fn watch_on_servers(&self) -> Result<(Vec<String>, Change), LedgerError> {
+        let path = self.path(ON_SERVERS);
+        let (taken, change) = self.session.watch_children(&path).await?;
+        if taken.is_none() {
+            ensure_path(self.session.as_ref(), &path).await?;
+        }
+        Ok((taken.unwrap_or_default(), change))
+    }
+
+    /// The names of the places that are taken.
+    pub async fn on_servers(&self) -> Result<Vec<String>, LedgerError> {
+        Ok(self.session.children(&self.path(ON_SERVERS)).await?.unwrap_or_default())
+    }
+
+    /// Takes places, all or none. `holder` is a text that no other taker has.
+    pub async fn enter_servers(&self, places: &[String], holder: &str) -> Result<Outcome, LedgerError> {
+        let ops: Vec<Op> = places.iter().map(|place| Op::ephemeral(self.place_on_server(place), holder)).collect();
+        let Some(first) = places.first().map(|place| self.place_on_server(place)) else { return Ok(Outcome::Done) };
+        match self.session.commit(ops).await {
+            Ok(()) => Ok(Outcome::Done),
+            Err(error) if error.may_have_applied() && !self.session.is_lost() => {
+                let stored = self.session.get(&first).await?;
+                let ours = stored.is_some_and(|stored| stored.data == holder.as_bytes());
+                Ok(if ours { Outcome::Done } else { Outcome::Lost })
+            }
+            Err(error) if error.conflict().is_some() => Ok(Outcome::Lost),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Gives places back.
+    pub async fn leave_servers(&self, places: &[String]) -> Result<(), LedgerError> {
+        let ops = places.iter().map(|place| Op::delete(self.place_on_server(place), None)).collect();
+        self.commit_all(ops).await
+    }
+
+    fn place_on_server(&self, place: &str) -> String {
+        self.path(&format!("{ON_SERVERS}/{place}"))
+    }
+}

@@ -1,0 +1,89 @@
+//! Counts that read the rows.
+
+use std::collections::BTreeMap;
+
+use crate::client::{Error, PartList, Settings};
+use crate::model::{Node, PartitionId, TableName};
+use crate::plan::Reading;
+use crate::protocol::account::Blocks;
+use crate::sql::{Expression, Selection, quote};
+use crate::task::Task;
+
+use super::pool::Fleet;
+use super::settings::{source_counting_wishes, target_counting_wishes};
+
+/// The setting by which servers answer a count from metadata.
+const FROM_METADATA: &str = "optimize_trivial_count_query";
+
+/// Counts rows of a source on a node by reading them.
+pub(crate) async fn source_rows(
+    fleet: &Fleet,
+    task: &Task,
+    node: &Node,
+    rows: Selection,
+    columns: &[String],
+) -> Result<u64, Error> {
+    let rows = rows.for_counting();
+    let settings = fleet.settings(node, &source_counting_wishes(task)).await?;
+    let facts = fleet.facts(node).await?;
+    let answers_from_metadata = facts.settings.get(FROM_METADATA).is_some_and(|value| value != "0");
+    let is_off = settings.iter().any(|(name, _)| name == FROM_METADATA);
+    let rows = if answers_from_metadata && !is_off { reading(rows, columns) } else { rows };
+    // Without a key there is one number, for all rows.
+    let tallies = fleet.warehouse.tally(node, &rows, &[], &settings).await?;
+    Ok(tallies.iter().map(|tally| tally.rows).sum())
+}
+
+/// Returns the same rows, chosen by a condition that makes the server read a column: for accounts that may set nothing.
+fn reading(mut rows: Selection, columns: &[String]) -> Selection {
+    let Some(column) = columns.first() else { return rows };
+    let reads = format!("NOT ignore({})", quote::ident(column));
+    let text = match &rows.relation.condition {
+        Some(condition) => format!("({condition}) AND {reads}"),
+        None => reads,
+    };
+    // Where it is no expression, the rows are counted as the server likes.
+    if let Ok(condition) = Expression::parse(&text) {
+        rows.relation.condition = Some(condition);
+    }
+    rows
+}
+
+/// Returns columns of the source table itself that an account may read, for [`source_rows`].
+pub(crate) fn readable<'a>(reading: &'a Reading, columns: &'a [String]) -> &'a [String] {
+    if reading.columns.is_some() { &reading.raw } else { columns }
+}
+
+/// Counts rows of a target node by partition, by reading them.
+pub(crate) async fn target_rows(
+    fleet: &Fleet,
+    task: &Task,
+    node: &Node,
+    table: &TableName,
+    only: Option<&[PartitionId]>,
+) -> Result<BTreeMap<PartitionId, u64>, Error> {
+    let settings: Settings = fleet.settings(node, &target_counting_wishes(task)).await?;
+    fleet.warehouse.count_by_partition(node, table, only, &settings).await
+}
+
+/// Returns the blocks of a table's parts. A table that has a UUID is known by it: its definition may change and its rows stay.
+pub(crate) fn blocks_of(list: &PartList) -> Blocks {
+    let uuid = list.table.split_once('@').map(|(uuid, _)| uuid).filter(|uuid| !uuid.is_empty());
+    Blocks::of(uuid.unwrap_or(&list.table), list.parts.iter().map(|part| (&part.id, part.name.as_str(), part.rows)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::Relation;
+
+    #[test]
+    fn an_account_that_may_set_nothing_reads_a_column() {
+        let mut rows = Selection::all(Relation::plain(TableName::new("d", "t")));
+        let columns = ["a`b".to_owned()];
+        let read = |rows| reading(rows, &columns).relation.condition.map(|condition| condition.to_string());
+        assert_eq!(read(rows.clone()).as_deref(), Some("NOT ignore(`a\\`b`)"));
+        rows.relation.condition = Expression::parse("x OR y").ok();
+        assert_eq!(read(rows).as_deref(), Some("(x OR y) AND NOT ignore(`a\\`b`)"));
+    }
+}

@@ -1,0 +1,213 @@
+//! The nodes of a task's clusters: which of them answer, what they are, and in which order to ask them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::FutureExt;
+use futures::future::join_all;
+
+use crate::client::{Error, ServerContext, ServerFacts, Settings, Warehouse};
+use crate::model::{Cluster, Node, Shard, setting_names};
+
+use super::asked_once::AskedOnce;
+use super::known_routes::Ways;
+
+/// What is known of the nodes. Cheap to share; a node that did not answer is asked again when it is needed again.
+pub struct Fleet {
+    /// The door.
+    pub warehouse: Arc<dyn Warehouse>,
+    facts: AskedOnce<ServerFacts>,
+    context: AskedOnce<ServerContext>,
+    merge_tree_settings: AskedOnce<BTreeSet<String>>,
+    /// Nodes that failed lately come last.
+    suspects: Mutex<HashMap<String, u32>>,
+    own_host: String,
+    /// How rows can travel between them.
+    pub(crate) ways: Ways,
+}
+
+impl Fleet {
+    /// Of nodes that nobody was asked about yet.
+    pub fn new(warehouse: Arc<dyn Warehouse>, own_host: String) -> Self {
+        let (facts, context, merge_tree_settings) = Default::default();
+        Self {
+            warehouse,
+            facts,
+            context,
+            merge_tree_settings,
+            suspects: Mutex::default(),
+            own_host,
+            ways: Ways::default(),
+        }
+    }
+
+    /// What a node is. Asks it the first time.
+    pub async fn facts(&self, node: &Node) -> Result<Arc<ServerFacts>, Error> {
+        let (warehouse, asked) = (self.warehouse.clone(), node.clone());
+        self.facts.get(key(node), || async move { warehouse.server(&asked).await }.boxed()).await
+    }
+
+    /// What a node said it is, if it was asked before and answered.
+    pub fn known_facts(&self, node: &Node) -> Option<Arc<ServerFacts>> {
+        self.facts.known(&key(node))
+    }
+
+    /// Forgets what the node at an address said of itself: a server that failed may come back as another version, or with other settings.
+    pub fn forget(&self, address: &str) {
+        let asked = format!("{address} ");
+        self.facts.forget_all(|question| question.starts_with(&asked));
+        self.context.forget_all(|question| question.starts_with(&asked));
+        self.merge_tree_settings.forget_all(|question| question.starts_with(&asked));
+    }
+
+    /// What definitions and expressions depend on at a node. Asks it the first time.
+    pub async fn context(&self, node: &Node) -> Result<Arc<ServerContext>, Error> {
+        let (warehouse, asked) = (self.warehouse.clone(), node.clone());
+        self.context.get(key(node), || async move { warehouse.context(&asked).await }.boxed()).await
+    }
+
+    /// The settings that tables of the MergeTree family can have at a node. Asks it the first time.
+    pub async fn merge_tree_settings(&self, node: &Node) -> Result<Arc<BTreeSet<String>>, Error> {
+        let (warehouse, asked) = (self.warehouse.clone(), node.clone());
+        let ask = || async move { warehouse.merge_tree_settings(&asked).await }.boxed();
+        self.merge_tree_settings.get(key(node), ask).await
+    }
+
+    /// Asks every node of a shard, and gives those that answer, with what the others said instead.
+    pub async fn muster(&self, shard: &Shard) -> (Vec<(usize, Arc<Node>)>, Vec<Error>) {
+        let asked = join_all(shard.replicas.iter().map(|node| self.facts(node))).await;
+        let mut live = Vec::new();
+        let mut errors = Vec::new();
+        for (replica, (node, answer)) in shard.replicas.iter().zip(asked).enumerate() {
+            match answer {
+                Ok(_) => live.push((replica, Arc::new(node.clone()))),
+                Err(error) => errors.push(error),
+            }
+        }
+        (live, errors)
+    }
+
+    /// Remembers that a node failed, so that others are asked first.
+    pub fn suspect(&self, node: &Node) {
+        *self.suspects.lock().unwrap_or_else(PoisonError::into_inner).entry(node.address()).or_default() += 1;
+    }
+
+    /// The replicas of a source shard in the order in which to read from them: those that did not fail lately, those on
+    /// this host, then by `turn`, so that work spreads.
+    pub fn in_order(&self, shard: &Shard, turn: usize) -> Vec<Arc<Node>> {
+        let suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = shard.replicas.len();
+        let mut order: Vec<(u32, bool, usize, &Node)> = shard
+            .replicas
+            .iter()
+            .enumerate()
+            .map(|(i, node)| {
+                let failures = suspects.get(&node.address()).copied().unwrap_or(0);
+                (failures, !self.is_near(node), (i + count - turn % count.max(1)) % count, node)
+            })
+            .collect();
+        order.sort_by_key(|(failures, far, turn, _)| (*failures, *far, *turn));
+        order.into_iter().map(|(.., node)| Arc::new(node.clone())).collect()
+    }
+
+    /// Whether a node is on this worker's own host.
+    pub fn is_near(&self, node: &Node) -> bool {
+        let short = |name: &str| name.split('.').next().unwrap_or(name).to_ascii_lowercase();
+        node.host == "localhost"
+            || node.host.eq_ignore_ascii_case(&self.own_host)
+            || (node.host.parse::<std::net::IpAddr>().is_err() && short(&node.host) == short(&self.own_host))
+    }
+
+    /// Settings for a statement that only one node sees: those of them that it knows. None where the account may set none.
+    pub async fn settings<'a>(
+        &self,
+        node: &Node,
+        wanted: impl IntoIterator<Item = (&'a String, &'a String)>,
+    ) -> Result<Settings, Error> {
+        let facts = self.facts(node).await?;
+        if facts.settings.get("readonly").is_some_and(|value| value == "1") {
+            return Ok(Settings::new());
+        }
+        let wanted: Vec<_> = wanted.into_iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        Ok(facts.known(&wanted))
+    }
+
+    /// Settings for a statement that one node sends on to another: those that both know, since the first hands them on
+    /// and an old second one refuses what it does not know (facts file, §1).
+    pub async fn settings_for_both<'a>(
+        &self,
+        first: &Node,
+        second: &Node,
+        wanted: impl IntoIterator<Item = (&'a String, &'a String)>,
+    ) -> Result<Settings, Error> {
+        let (sender, facts) = (self.facts(first).await?, self.facts(second).await?);
+        let known_to_both = |name: &&str| sender.settings.contains_key(*name) && facts.settings.contains_key(*name);
+        // A name that only one of them has for a setting is no use.
+        let named = |(name, value): (&String, &String)| {
+            Some((setting_names(name).find(known_to_both)?.to_owned(), value.clone()))
+        };
+        let wanted: BTreeMap<String, String> = wanted.into_iter().filter_map(named).collect();
+        self.settings(first, &wanted).await
+    }
+
+    /// The node with an address, in a shard.
+    pub fn find(cluster: &Cluster, shard: usize, address: &str) -> Option<Arc<Node>> {
+        let replicas = &cluster.shards.get(shard)?.replicas;
+        replicas.iter().find(|node| node.address() == address).map(|node| Arc::new(node.clone()))
+    }
+}
+
+/// A server with one of its accounts: the same server may be used with several. The address comes first.
+fn key(node: &Node) -> String {
+    format!("{} {} {}", node.address(), node.url(), node.user)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::memory::MemoryWarehouse;
+
+    fn node(host: &str) -> Node {
+        Node::new(host)
+    }
+
+    fn hosts(nodes: Vec<Arc<Node>>) -> Vec<String> {
+        nodes.iter().map(|node| node.host.clone()).collect()
+    }
+
+    #[tokio::test]
+    async fn all_who_ask_at_the_same_time_share_one_answer_and_after_an_error_the_node_is_asked_again() {
+        let (memory, node) = (MemoryWarehouse::new(), node("a.example"));
+        memory.add_node(&node, &[]);
+        memory.set_reachable(&node, false);
+        let fleet = Fleet::new(Arc::new(memory.clone()), "w".into());
+        let three = || join_all((0..3).map(|_| fleet.facts(&node)));
+        assert!(three().await.iter().all(Result::is_err) && fleet.known_facts(&node).is_none());
+        memory.set_reachable(&node, true);
+        let answers: Vec<_> = three().await.into_iter().map(Result::unwrap).collect();
+        assert!(answers.iter().all(|answer| Arc::ptr_eq(answer, &answers[0])));
+        assert!(fleet.known_facts(&node).is_some_and(|known| Arc::ptr_eq(&known, &answers[0])));
+        fleet.forget("other:9000");
+        assert!(fleet.known_facts(&node).is_some());
+        fleet.forget(&node.address());
+        assert!(fleet.known_facts(&node).is_none());
+        assert!(!Arc::ptr_eq(&fleet.facts(&node).await.unwrap(), &answers[0]));
+    }
+
+    #[test]
+    fn near_replicas_come_first_others_in_turn_and_those_that_failed_last() {
+        let fleet = Fleet::new(Arc::new(MemoryWarehouse::new()), "b.example".into());
+        let replicas = vec![node("a.example"), node("b.example"), node("c.example")];
+        let shard = Shard { weight: 1, internal_replication: true, replicas };
+        assert_eq!(hosts(fleet.in_order(&shard, 0)), ["b.example", "a.example", "c.example"]);
+        assert_eq!(hosts(fleet.in_order(&shard, 2)), ["b.example", "c.example", "a.example"]);
+        fleet.suspect(&node("b.example"));
+        assert_eq!(hosts(fleet.in_order(&shard, 0)), ["a.example", "c.example", "b.example"]);
+    }
+
+    #[test]
+    fn an_address_is_near_only_when_it_is_the_same() {
+        let fleet = Fleet::new(Arc::new(MemoryWarehouse::new()), "10".into());
+        assert!(!fleet.is_near(&node("10.0.0.1")) && fleet.is_near(&node("localhost")));
+    }
+}

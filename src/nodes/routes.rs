@@ -1,0 +1,298 @@
+//! Which way rows travel between two nodes where the task leaves that to us (`<transfer>auto`), and why.
+//!
+//! Push where push works; pull where the source's account may not write, or the source does not get through to the target,
+//! and the target does to the source; else relay, which needs nothing but the HTTP ports that a worker needs anyway. What a
+//! server answered is asked once for each pair of nodes, and again after a transfer between them failed.
+
+use super::known_routes::account;
+
+use futures::FutureExt;
+
+use crate::client::{Error, Remedy, ServerFacts};
+use crate::model::{Node, Way};
+use crate::sql::required_settings::{Correction, Matters, SKIPS_UNKNOWN_SETTINGS};
+use crate::task::TableJob;
+
+use super::column_routes::Carried;
+use super::pool::Fleet;
+
+/// The way that was chosen, and why it is not the usual one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// The way.
+    pub way: Way,
+    /// What is against the ways before it; none for a push, or when the task says it.
+    pub since: Option<String>,
+}
+
+/// The way for the rows of a table job: the one that the task says, else the best one. What is to be held to a rate passes
+/// through the worker: no setting of a server's statement caps its rows over all statements, or can be changed while it runs.
+/// (18.16: `max_network_bandwidth` holds the compressed bytes of one statement; `…_for_user` and `…_for_all_users` let a
+/// push pass as it is.) What servers cannot send each other is relayed, without an attempt at another way.
+pub async fn way_of(
+    fleet: &Fleet,
+    job: &TableJob,
+    (from, to): (&Node, &Node),
+    filtered: bool,
+    columns: &Carried,
+) -> Result<Choice, Error> {
+    if job.way_of_rows().is_none() && job.paced {
+        let since = "max_bytes_per_second holds only what passes through the worker".to_owned();
+        return Ok(Choice { way: Way::Relay, since: Some(since) });
+    }
+    if job.way_of_rows().is_none()
+        && let Some(since) = columns.needs_dealing(fleet.facts(from).await?.release())
+    {
+        return Ok(Choice { way: Way::Relay, since: Some(since) });
+    }
+    match (job.way_of_rows(), columns.against_push()) {
+        (None, Some(no_push)) => way_but_push(fleet, from, to, no_push.to_owned(), filtered).await,
+        (wanted, _) => way_between(fleet, from, to, wanted, filtered).await,
+    }
+}
+
+/// The way from a source node to a target node. `filtered`: whether the source would filter the rows of a pull, see
+/// [`Selection::filters_at_the_table`](crate::sql::Selection::filters_at_the_table).
+///
+/// # Errors
+/// When a node that must be asked does not answer: that says nothing about ways.
+pub async fn way_between(
+    fleet: &Fleet,
+    from: &Node,
+    to: &Node,
+    wanted: Option<Way>,
+    filtered: bool,
+) -> Result<Choice, Error> {
+    if let Some(way) = wanted {
+        return Ok(Choice { way, since: None });
+    }
+    let Some(no_push) = against_push(fleet, from, to).await? else {
+        return Ok(Choice { way: Way::Push, since: None });
+    };
+    way_but_push(fleet, from, to, no_push, filtered).await
+}
+
+async fn way_but_push(fleet: &Fleet, from: &Node, to: &Node, no_push: String, filtered: bool) -> Result<Choice, Error> {
+    let no_pull = match filtered {
+        true => against_pull(fleet, from, to).await?,
+        false => Some(format!("{to} would have to fetch all rows of the table to filter them")),
+    };
+    Ok(match no_pull {
+        None => Choice { way: Way::Pull, since: Some(no_push) },
+        Some(no_pull) => Choice { way: Way::Relay, since: Some(format!("{no_push}; and {no_pull}")) },
+    })
+}
+
+/// What keeps a source from sending rows to a target.
+pub async fn against_push(fleet: &Fleet, from: &Node, to: &Node) -> Result<Option<String>, Error> {
+    if fleet.facts(from).await?.is_read_only() {
+        return Ok(Some(format!("user {} may only read at {from}", from.user)));
+    }
+    against(fleet, Way::Push, (from, to), from, to).await
+}
+
+/// What keeps a target from fetching rows from a source.
+pub async fn against_pull(fleet: &Fleet, from: &Node, to: &Node) -> Result<Option<String>, Error> {
+    against(fleet, Way::Pull, (from, to), to, from).await
+}
+
+async fn against(
+    fleet: &Fleet,
+    way: Way,
+    (from, to): (&Node, &Node),
+    asking: &Node,
+    asked: &Node,
+) -> Result<Option<String>, Error> {
+    let refused = (account(from), account(to), way);
+    if let Some(why) = fleet.ways.known(|known| known.refused.get(&refused).cloned()) {
+        return Ok(Some(why));
+    }
+    let (warehouse, here, there) = (fleet.warehouse.clone(), asking.clone(), asked.clone());
+    let ask = || async move {
+        match warehouse.reaches(&here, &there).await {
+            Err(error) if error.is_unreachable() => Err(error),
+            answer => Ok(answer.map_err(|error| obstacle(&here, &there, &error))),
+        }
+    };
+    let reached = fleet.ways.reached.get(pair(asking, asked), || ask().boxed()).await?;
+    if let Err(why) = reached.as_ref() {
+        return Ok(Some(why.clone()));
+    }
+    let (sender, receiver) = (fleet.facts(asking).await?, fleet.facts(asked).await?);
+    let unsaid = unsaid(&sender, &receiver, way);
+    Ok(unsaid.map(|name| format!("a statement of {asking} to {asked} must set {name}, and cannot")))
+}
+
+/// Takes note that a transfer failed: what is between the nodes is asked anew for the next attempt. Whether that may take
+/// another way, although the server's answer was a final one.
+pub fn after_failure(fleet: &Fleet, from: &Node, to: &Node, way: Way, error: &Error) -> bool {
+    // Not allowed, or a word of the protocol or a setting that the other server does not know.
+    let refused = way != Way::Relay && (error.is_denied() || matches!(error.code(), Some(99..=102 | 115)));
+    [pair(from, to), pair(to, from)].iter().for_each(|pair| fleet.ways.reached.forget(pair));
+    if refused {
+        let key = (account(from), account(to), way);
+        fleet.ways.known(|known| known.refused.insert(key, format!("a {way} was refused: {error}")));
+    }
+    refused && error.remedy() == Remedy::GiveUp
+}
+
+/// Returns the setting that a statement of one server to another must set, and cannot: an old server refuses a statement with a name
+/// that it does not know (facts file, §1), no server hands on what it does not know, and a sender hands on what its account may not
+/// change.
+fn unsaid(sender: &ServerFacts, receiver: &ServerFacts, way: Way) -> Option<&'static str> {
+    let needed = |facts: &ServerFacts, writes: bool| -> Vec<Correction> {
+        let matters = |one: &Correction| match one.matters {
+            Matters::Everywhere => true,
+            Matters::Writing => writes,
+            Matters::Passing => false,
+        };
+        facts.corrections().into_iter().filter(matters).collect()
+    };
+    let knows = |facts: &ServerFacts, name: &str| facts.settings.contains_key(name);
+    let is_old = receiver.release() < SKIPS_UNKNOWN_SETTINGS;
+    // The receiver of a pull only reads. 18.16 does not hand on to it what the statement sets: of 30,100 rows of an account whose
+    // result_overflow_mode is break, 10,000 arrived.
+    let keeps = way == Way::Pull && sender.release() < SKIPS_UNKNOWN_SETTINGS;
+    let there = needed(receiver, way != Way::Pull).into_iter().find(|one| keeps || !knows(sender, one.name));
+    let here = || needed(sender, true).into_iter().find(|one| !one.allowed || (is_old && !knows(receiver, one.name)));
+    there.or_else(here).map(|one| one.name)
+}
+
+/// The name of the question whether a node reaches another one.
+fn pair(asking: &Node, asked: &Node) -> String {
+    format!("{} to {}", account(asking), account(asked))
+}
+
+/// Says why one server cannot ask another one.
+fn obstacle(asking: &Node, asked: &Node, error: &Error) -> String {
+    match (&asked.named_collection, error.code()) {
+        // 25.8 takes the name of a collection that it does not know for a database, and the next argument for a column.
+        (Some(name), Some(UNKNOWN_IDENTIFIER | NO_NAMED_COLLECTION)) => {
+            let user = &asking.user;
+            format!(
+                "{asking} knows no named collection {name}, by which it would reach {asked}, or user {user} may not use it"
+            )
+        }
+        _ => format!("{asked} cannot be reached from {asking}: {}", error.reason()),
+    }
+}
+
+const UNKNOWN_IDENTIFIER: u32 = 47;
+const NO_NAMED_COLLECTION: u32 = 669;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::client::Kind;
+    use crate::client::memory::MemoryWarehouse;
+    use crate::sql::required_settings::SettingRule;
+
+    fn node(host: &str) -> Node {
+        Node::new(host)
+    }
+
+    fn world() -> (MemoryWarehouse, Fleet, Node, Node) {
+        let (memory, from, to) = (MemoryWarehouse::new(), node("s"), node("t"));
+        [&from, &to].into_iter().for_each(|node| memory.add_node(node, &[]));
+        (memory.clone(), Fleet::new(Arc::new(memory), "w".into()), from, to)
+    }
+
+    /// Read-only source, wall before the target, wall before the source, filter at the source; the way and words of the
+    /// reason.
+    #[test]
+    fn a_setting_that_cannot_be_handed_on_is_against_a_way() {
+        let facts = |version: &str, settings: &[(&str, &str)], fixed: &[&str]| ServerFacts {
+            version: version.into(),
+            settings: settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            setting_rules: fixed
+                .iter()
+                .map(|name| ((*name).to_owned(), SettingRule { readonly: true, ..SettingRule::default() }))
+                .collect(),
+        };
+        let old = facts("18.16.1", &[("extremes", "0")], &[]);
+        let new = facts("25.8.2", &[("extremes", "0"), ("limit", "0"), ("async_insert", "0")], &[]);
+        let limited = facts("25.8.2", &[("extremes", "0"), ("limit", "5"), ("async_insert", "0")], &[]);
+        let extreme = facts("18.16.1", &[("extremes", "1")], &[]);
+        let late = facts("26.9.2", &[("extremes", "0"), ("limit", "0"), ("async_insert", "1")], &[]);
+        let fixed = facts("26.9.2", &[("extremes", "0"), ("limit", "0"), ("async_insert", "1")], &["async_insert"]);
+        for (sender, receiver, way, name) in [
+            (&new, &old, Way::Push, None),
+            (&old, &limited, Way::Push, Some("limit")),
+            (&limited, &old, Way::Push, Some("limit")),
+            (&limited, &new, Way::Push, None),
+            (&extreme, &new, Way::Push, None),
+            (&new, &extreme, Way::Pull, None),
+            (&old, &late, Way::Push, Some("async_insert")),
+            (&old, &late, Way::Pull, None),
+            (&old, &extreme, Way::Pull, Some("extremes")),
+            (&new, &late, Way::Push, None),
+            (&fixed, &new, Way::Push, Some("async_insert")),
+        ] {
+            assert_eq!(unsaid(sender, receiver, way), name, "{way} {} {}", sender.version, receiver.version);
+        }
+    }
+
+    #[test]
+    fn a_named_collection_that_is_missing_is_named() {
+        let (from, to) = (Node::new("s"), Node::new("t"));
+        let message = "Unknown expression identifier `database`".to_owned();
+        let error = Error { node: "s".into(), doing: "cannot ask".into(), kind: Kind::Server { code: 47, message } };
+        assert!(obstacle(&from, &to, &error).contains("t:9000 cannot be reached from s:9000: code 47"));
+        let named = Node { named_collection: Some("copy_target".into()), ..to };
+        assert!(obstacle(&from, &named, &error).contains("s:9000 knows no named collection copy_target, by which"));
+    }
+
+    #[tokio::test]
+    async fn the_first_way_that_works_is_taken() {
+        for (read_only, target_wall, source_wall, filtered, way, words) in [
+            (false, false, false, true, Way::Push, ""),
+            (false, false, true, false, Way::Push, ""),
+            (true, false, false, true, Way::Pull, "user default may only read at s:9000"),
+            (false, true, false, true, Way::Pull, "t:9000 cannot be reached from s:9000: code 279"),
+            (false, true, true, true, Way::Relay, "s:9000 cannot be reached from t:9000: code 279"),
+            (true, false, true, true, Way::Relay, "may only read at s:9000; and s:9000 cannot be reached"),
+            (true, false, false, false, Way::Relay, "t:9000 would have to fetch all rows"),
+        ] {
+            let (memory, fleet, from, to) = world();
+            memory.set_read_only(&from, read_only);
+            memory.set_wall(&from, &to, target_wall);
+            memory.set_wall(&to, &from, source_wall);
+            let choice = way_between(&fleet, &from, &to, None, filtered).await.unwrap();
+            assert_eq!(choice.way, way, "{choice:?}");
+            assert!(choice.since.unwrap_or_default().contains(words), "{way}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_changes_in_the_middle_is_seen_after_a_failure_only() {
+        let (memory, fleet, from, to) = world();
+        let error = |code| Error {
+            node: from.to_string(),
+            doing: "cannot push".into(),
+            kind: Kind::Server { code, message: "no".into() },
+        };
+        let way = async || way_between(&fleet, &from, &to, None, true).await.unwrap().way;
+        assert_eq!(way().await, Way::Push);
+        memory.set_wall(&from, &to, true);
+        assert_eq!(way().await, Way::Push);
+        assert!(!after_failure(&fleet, &from, &to, Way::Push, &error(279)));
+        assert_eq!(way().await, Way::Pull);
+        memory.set_wall(&from, &to, false);
+        assert!(!after_failure(&fleet, &from, &to, Way::Pull, &error(279)));
+        assert_eq!(way().await, Way::Push);
+        // An account that may read through a table function, and not write through one.
+        assert!(after_failure(&fleet, &from, &to, Way::Push, &error(497)));
+        assert_eq!(way().await, Way::Pull);
+        assert!(!after_failure(&fleet, &from, &to, Way::Relay, &error(497)));
+    }
+
+    #[tokio::test]
+    async fn a_node_that_does_not_answer_says_nothing_about_ways() {
+        let (memory, fleet, from, to) = world();
+        fleet.facts(&from).await.unwrap();
+        memory.set_reachable(&from, false);
+        assert!(way_between(&fleet, &from, &to, None, true).await.unwrap_err().is_unreachable());
+    }
+}

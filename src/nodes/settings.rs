@@ -1,0 +1,181 @@
+//! Settings that we want for our statements, before a server is asked which of them it knows. What the task says stands over
+//! them.
+
+use std::collections::BTreeMap;
+
+use crate::model::lay_over;
+use crate::task::Task;
+
+/// The original's connections failed on links slower than 50 ms; blocks may hold any number of partitions; what goes into
+/// staging is not merged on its way (facts file, §2).
+pub(crate) const TRANSFER_DEFAULTS: &[(&str, &str)] = &[
+    ("connect_timeout_with_failover_ms", "5000"),
+    ("connect_timeout_with_failover_secure_ms", "5000"),
+    ("max_partitions_per_insert_block", "0"),
+    ("throw_on_max_partitions_per_insert_block", "0"),
+    ("optimize_on_insert", "0"),
+    ("parallel_distributed_insert_select", "0"),
+    ("max_execution_time", "0"),
+    // A NULL that a column does not take is an error, not a default.
+    ("insert_null_as_default", "0"),
+];
+
+/// The servers of a relay wait for each other through the worker, and the rows are stored when the server says so.
+pub(crate) const RELAY_DEFAULTS: &[(&str, &str)] = &[
+    ("http_send_timeout", "3600"),
+    ("http_receive_timeout", "3600"),
+    ("async_insert", "0"),
+    ("insert_deduplicate", "0"),
+    ("input_format_null_as_default", "0"),
+    ("input_format_skip_unknown_fields", "0"),
+    // What is read by one thread comes in the order of the key, and need not be sorted again; pieces run side by side.
+    ("max_threads", "1"),
+];
+
+/// Equal rows are rows: nothing of ours may be taken for a repetition (facts file, T1). Large partitions may be moved and
+/// dropped, and what is dropped is gone. REPLACE waits for this replica; the others are looked at by ourselves.
+const TARGET_DEFAULTS: &[(&str, &str)] = &[
+    ("insert_deduplicate", "0"),
+    ("deduplicate_insert", "disable"),
+    ("deduplicate_insert_select", "disable"),
+    ("alter_sync", "1"),
+    ("max_partition_size_to_drop", "0"),
+    ("max_table_size_to_drop", "0"),
+    // Atomic databases drop a table minutes later unless told otherwise; until then the nodes of a Replicated one stay in
+    // ZooKeeper, and the space on the disk.
+    ("database_atomic_wait_for_drop_and_detach_synchronously", "1"),
+    ("max_partitions_per_insert_block", "0"),
+    ("optimize_on_insert", "0"),
+];
+
+/// A count for the account (I7) reads the rows: no answer comes from metadata, a projection or a cache.
+const COUNTING_DEFAULTS: &[(&str, &str)] = &[
+    ("optimize_trivial_count_query", "0"),
+    ("optimize_use_implicit_projections", "0"),
+    ("optimize_use_projections", "0"),
+    ("use_query_cache", "0"),
+    ("use_query_condition_cache", "0"),
+    // A key that must be used has nothing to do with how many rows there are.
+    ("force_primary_key", "0"),
+    ("force_index_by_date", "0"),
+];
+
+/// What a server holds in memory for one INSERT … SELECT, at 18.16's defaults: blocks as read, for each thread, and blocks
+/// as they are sent and written.
+const BUFFERS: &[(&str, u64, u64)] = &[
+    ("max_block_size", 65_536, 512),
+    ("min_insert_block_size_rows", 1_048_576, 8_192),
+    ("min_insert_block_size_bytes", 268_435_456, 1_048_576),
+    ("max_threads", 4, 1),
+];
+
+/// Makes a statement take less memory: each time that attempts ran out of it, a quarter of what was allowed before.
+pub(crate) fn narrower(wanted: &mut BTreeMap<String, String>, narrow: u32) {
+    if narrow == 0 {
+        return;
+    }
+    for (name, usual, least) in BUFFERS {
+        let allowed = (usual >> (2 * narrow).min(63)).max(*least);
+        let given = wanted.get(*name).and_then(|text| text.parse::<u64>().ok()).filter(|given| *given > 0);
+        wanted.insert((*name).to_owned(), allowed.min(given.unwrap_or(u64::MAX)).to_string());
+    }
+}
+
+/// A table that is there must be made again as it is, whatever a server only warns of, or once took for an experiment. Each
+/// is sent to the servers that know it.
+const DEFINITION_DEFAULTS: &[(&str, &str)] = &[
+    // else Nested columns that are stored as one come back as several
+    ("flatten_nested", "0"),
+    ("allow_deprecated_syntax_for_merge_tree", "1"),
+    // types, by the versions in which they were experiments
+    ("allow_experimental_decimal_type", "1"),
+    ("allow_experimental_low_cardinality_type", "1"),
+    ("allow_experimental_bigint_types", "1"),
+    ("allow_experimental_map_type", "1"),
+    ("allow_experimental_geo_types", "1"),
+    ("allow_experimental_object_type", "1"),
+    ("allow_experimental_json_type", "1"),
+    ("allow_experimental_variant_type", "1"),
+    ("allow_experimental_dynamic_type", "1"),
+    ("allow_experimental_bfloat16_type", "1"),
+    ("allow_experimental_qbit_type", "1"),
+    ("enable_time_time64_type", "1"),
+    ("enable_nullable_tuple_type", "1"),
+    ("allow_suspicious_low_cardinality_types", "1"),
+    ("allow_suspicious_fixed_string_types", "1"),
+    ("allow_suspicious_variant_types", "1"),
+    // indices, projections, statistics
+    ("allow_experimental_data_skipping_indices", "1"),
+    ("allow_experimental_projection_optimization", "1"),
+    ("allow_experimental_inverted_index", "1"),
+    ("allow_experimental_annoy_index", "1"),
+    ("allow_experimental_usearch_index", "1"),
+    ("allow_experimental_vector_similarity_index", "1"),
+    ("enable_full_text_index", "1"),
+    ("allow_statistics", "1"),
+    ("allow_suspicious_indices", "1"),
+    ("allow_minmax_index_for_json", "1"),
+    ("allow_create_index_without_type", "1"),
+    // codecs, keys, TTL
+    ("allow_suspicious_codecs", "1"),
+    ("allow_experimental_codecs", "1"),
+    ("enable_deflate_qpl_codec", "1"),
+    ("enable_zstd_qat_codec", "1"),
+    ("enable_alp_codec", "1"),
+    ("enable_quantized_codec", "1"),
+    ("enable_sz3_codec", "1"),
+    ("enable_zxc_codec", "1"),
+    ("allow_suspicious_primary_key", "1"),
+    ("allow_suspicious_ttl_expressions", "1"),
+];
+
+/// Settings for statements that read the source, before it is asked which of them it knows: the task's. Ours are those that
+/// [`required_settings`](crate::sql::required_settings) lists.
+pub(crate) fn source_wishes(task: &Task) -> BTreeMap<String, String> {
+    task.settings.for_pull()
+}
+
+/// Settings for a count of the source for the account, before a server is asked which of them it knows. They stand over the task's.
+pub(crate) fn source_counting_wishes(task: &Task) -> BTreeMap<String, String> {
+    let mut wanted = source_wishes(task);
+    wanted.extend(defaults(COUNTING_DEFAULTS));
+    wanted
+}
+
+/// The same for a count of the target.
+pub(crate) fn target_counting_wishes(task: &Task) -> BTreeMap<String, String> {
+    let mut wanted = target_wishes(task);
+    wanted.extend(defaults(COUNTING_DEFAULTS));
+    wanted
+}
+
+/// Settings for statements on a target node, before it is asked which of them it knows: ours, and the task's over them.
+pub fn target_wishes(task: &Task) -> BTreeMap<String, String> {
+    let mut wanted = defaults(TARGET_DEFAULTS);
+    wanted.extend(defaults(DEFINITION_DEFAULTS));
+    lay_over(&mut wanted, task.settings.for_push());
+    wanted
+}
+
+pub(crate) fn defaults(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ran_out_of_memory_gets_smaller_buffers_and_never_larger_ones_than_the_task_says() {
+        let task = || std::collections::BTreeMap::from([("max_block_size".to_owned(), "1000".to_owned())]);
+        let narrowed = |narrow| {
+            let mut wanted = task();
+            narrower(&mut wanted, narrow);
+            wanted
+        };
+        assert_eq!(narrowed(0), task());
+        assert_eq!((narrowed(1)["max_block_size"].as_str(), narrowed(1)["max_threads"].as_str()), ("1000", "1"));
+        assert_eq!(narrowed(2)["min_insert_block_size_bytes"], "16777216");
+        assert_eq!((narrowed(99)["max_block_size"].as_str(), narrowed(99)["max_threads"].as_str()), ("512", "1"));
+    }
+}

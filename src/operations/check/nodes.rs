@@ -1,0 +1,146 @@
+//! Servers: whether they answer, what they are, what time it is there, what earlier tasks left.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use futures::future::join_all;
+
+use crate::client::{Error, Inspector};
+use crate::model::Node;
+use crate::protocol::{MadeStatement, MadeTable, TaskId};
+use crate::task::Task;
+
+use crate::nodes::pool::Fleet;
+use crate::planning::planner::guards_drops;
+
+/// A node of the task.
+pub struct NodeFacts {
+    /// Which.
+    pub node: Arc<Node>,
+    /// The cluster it was first found in, and the number of its shard there, from 1.
+    pub shard: (String, usize),
+    /// What it says.
+    pub about: Result<About, Error>,
+}
+
+/// What a node says of itself.
+pub struct About {
+    /// Its version.
+    pub version: String,
+    /// The time zone of our sessions, and that of the server where it is another one.
+    pub zones: Vec<String>,
+    /// How many seconds its clock is ahead of ours at the least; below zero: behind.
+    pub ahead: Result<i64, Error>,
+    /// Whether statements cannot lift the server's limits on the size of what is dropped.
+    pub guards_drops: bool,
+    /// What tasks made there and did not remove.
+    pub left: Result<Vec<Left>, Error>,
+}
+
+/// What one task left on one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// The task.
+    pub task: TaskId,
+    /// Whether it is the one that is looked at.
+    pub own: bool,
+    /// So many tables.
+    pub tables: usize,
+    /// So many running statements.
+    pub statements: usize,
+}
+
+/// Asks each node of the clusters that are used.
+pub(super) async fn look(
+    fleet: &Fleet,
+    inspector: &dyn Inspector,
+    task: &Task,
+    own: Option<&TaskId>,
+) -> Vec<NodeFacts> {
+    let mut nodes: Vec<(Arc<Node>, (String, usize))> = Vec::new();
+    let mut databases: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for job in &task.tables {
+        for cluster in [task.source(job), task.target(job)] {
+            for (shard, node) in cluster.nodes() {
+                if !nodes.iter().any(|(known, _)| known.url() == node.url() && known.user == node.user) {
+                    nodes.push((Arc::new(node.clone()), (cluster.name.clone(), shard + 1)));
+                }
+            }
+        }
+        for (_, node) in task.target(job).nodes() {
+            databases.entry(node.url()).or_default().insert(&job.target.database);
+        }
+    }
+    let none = BTreeSet::new();
+    let looks = nodes.into_iter().map(|(node, shard)| {
+        let databases = databases.get(&node.url()).unwrap_or(&none);
+        async move {
+            let about = about(fleet, inspector, &node, databases, own).await;
+            NodeFacts { node, shard, about }
+        }
+    });
+    join_all(looks).await
+}
+
+async fn about(
+    fleet: &Fleet,
+    inspector: &dyn Inspector,
+    node: &Node,
+    databases: &BTreeSet<&str>,
+    own: Option<&TaskId>,
+) -> Result<About, Error> {
+    let facts = fleet.facts(node).await?;
+    let before = seconds();
+    let clock = inspector.clock(node).await;
+    let after = seconds();
+    let ahead = clock.map(|theirs| distance(theirs, before, after));
+    let left = left(fleet, node, databases, own).await;
+    let zones = fleet.context(node).await?.zones.clone();
+    Ok(About { version: facts.version.clone(), zones, ahead, guards_drops: guards_drops(&facts), left })
+}
+
+fn seconds() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// How far a clock is from ours at the least: what the question took on its way is not held against it.
+fn distance(theirs: i64, before: i64, after: i64) -> i64 {
+    if theirs < before { theirs - before } else { (theirs - after).max(0) }
+}
+
+async fn left(
+    fleet: &Fleet,
+    node: &Node,
+    databases: &BTreeSet<&str>,
+    own: Option<&TaskId>,
+) -> Result<Vec<Left>, Error> {
+    let mut found: BTreeMap<TaskId, (usize, usize)> = BTreeMap::new();
+    for statement in fleet.warehouse.running(node, TaskId::ALL_QUERIES).await? {
+        if let Some(made) = MadeStatement::parse(&statement.query_id) {
+            found.entry(made.task).or_default().1 += 1;
+        }
+    }
+    for database in databases {
+        for name in fleet.warehouse.tables_with_prefix(node, database, TaskId::ALL_TABLES).await? {
+            if let Some(made) = MadeTable::parse(&name) {
+                found.entry(made.task).or_default().0 += 1;
+            }
+        }
+    }
+    let left = |(task, (tables, statements))| Left { own: own == Some(&task), task, tables, statements };
+    Ok(found.into_iter().map(left).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::distance;
+
+    #[test]
+    fn the_time_of_the_question_is_not_held_against_a_clock() {
+        for (theirs, far) in [(100, 0), (103, 0), (95, -5), (110, 7)] {
+            assert_eq!(distance(theirs, 100, 103), far, "{theirs}");
+        }
+    }
+}

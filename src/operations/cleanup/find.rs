@@ -1,0 +1,218 @@
+//! Looking: who is alive, what is recorded, what is on the servers. Changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::future::join_all;
+
+use crate::client::Error;
+use crate::model::{Node, TableName};
+use crate::protocol::{
+    Alive, BatchState, BatchTable, MadeStatement, MadeTable, TaskId, Verdict, judge_statement, judge_table,
+};
+
+use super::{Cleaner, Findings, Holder, Leftover, Standing, Thing};
+use crate::ledger::LedgerError;
+use crate::ledger::membership;
+use crate::planning::errors::RunError;
+
+/// So many tables of a node are asked for their size at once.
+const TOGETHER: usize = 4;
+
+/// A node, with the account to use there and what is looked for.
+struct Place {
+    node: Arc<Node>,
+    statements: bool,
+    databases: BTreeSet<String>,
+}
+
+impl Cleaner {
+    /// Looks at the coordinator and at all servers of the task. Nodes that do not answer are named in the findings.
+    ///
+    /// # Errors
+    /// When the coordinator is lost.
+    pub async fn look(&mut self) -> Result<Findings, RunError> {
+        let holders = self.holders().await?;
+        let standing = self.read_records().await?;
+        let alive = Alive(holders.iter().map(|holder| holder.worker.clone()).collect());
+        let places = self.places();
+        let looks = join_all(places.iter().map(|place| self.look_at(place, &alive))).await;
+        let mut things = Vec::new();
+        let mut silent = BTreeSet::new();
+        for look in looks {
+            match look {
+                Ok(found) => things.extend(found),
+                Err(error) => drop(silent.insert(error.to_string())),
+            }
+        }
+        let order = |verdict: &Verdict| match verdict {
+            Verdict::Goes(_) => 0,
+            Verdict::Held { .. } => 1,
+            Verdict::OfAnother(_) => 2,
+            Verdict::NotOurs => 3,
+        };
+        things.sort_by_cached_key(|thing| (order(&thing.verdict), thing.node.address(), thing.what.name()));
+        Ok(Findings {
+            id: self.id.clone(),
+            task_path: self.task_path.clone(),
+            standing,
+            holders,
+            things,
+            silent: silent.into_iter().collect(),
+            neighbours: self.ledger.neighbours().await,
+        })
+    }
+
+    /// Who is alive in the task, but not we.
+    async fn holders(&self) -> Result<Vec<Holder>, RunError> {
+        if self.record.is_none() {
+            return Ok(Vec::new());
+        }
+        let own = membership::cleaner_place(&self.name);
+        let mut claims: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for place in membership::places(&self.ledger).await? {
+            if !own.ends_with(&format!("/{place}")) {
+                claims.entry(place).or_default();
+            }
+        }
+        for (claim, worker) in self.ledger.claim_holders().await? {
+            claims.entry(worker).or_default().push(claim);
+        }
+        Ok(claims.into_iter().map(|(worker, claims)| Holder { worker, claims }).collect())
+    }
+
+    async fn read_records(&mut self) -> Result<Standing, RunError> {
+        let Some(record) = &self.record else {
+            return Ok(if self.id.is_some() { Standing::Named } else { Standing::Absent });
+        };
+        if record.forgotten {
+            return Ok(Standing::HalfForgotten);
+        }
+        if !record.planned {
+            return Ok(Standing::NotPlanned);
+        }
+        match self.ledger.plans(self.task.tables.len()).await {
+            Ok(plans) => self.ledger.refresh(&mut self.cache, &plans).await?,
+            // No run could go on from such records; what is on the servers can be removed all the same.
+            Err(error @ LedgerError::Damaged { .. }) => tracing::warn!("{error}"),
+            Err(error) => return Err(error.into()),
+        }
+        if record.finished {
+            return Ok(Standing::Finished);
+        }
+        let batches = || self.cache.boards.iter().flat_map(|board| &board.batches);
+        let done = batches().filter(|batch| batch.is_done()).count();
+        let begun = |state: &BatchState| !matches!(state, BatchState::Done(_) | BatchState::Copying);
+        let begun =
+            batches().filter(|batch| begun(&batch.state) || (batch.publication > 0 && !batch.is_done())).count();
+        Ok(Standing::Unfinished { done, batches: batches().count(), begun })
+    }
+
+    /// Every node of the task once for its statements, and once for each account that made tables there.
+    fn places(&self) -> Vec<Place> {
+        let mut sources: BTreeMap<String, Place> = BTreeMap::new();
+        let mut targets: BTreeMap<String, Place> = BTreeMap::new();
+        for job in &self.task.tables {
+            for (_, node) in self.task.source(job).nodes() {
+                let place = || Place { node: Arc::new(node.clone()), statements: true, databases: BTreeSet::new() };
+                let place = sources.entry(node.url()).or_insert_with(place);
+                // Parts that were to be cloned went through a table there.
+                place.databases.insert(job.source.database.clone());
+            }
+        }
+        for job in &self.task.tables {
+            for (_, node) in self.task.target(job).nodes() {
+                let statements = !sources.contains_key(&node.url());
+                let place = || Place { node: Arc::new(node.clone()), statements, databases: BTreeSet::new() };
+                let place = targets.entry(node.url()).or_insert_with(place);
+                place.databases.insert(job.target.database.clone());
+                if let Some(source) = sources.get_mut(&node.url()) {
+                    source.databases.remove(&job.target.database);
+                }
+            }
+        }
+        sources.into_values().chain(targets.into_values()).collect()
+    }
+
+    async fn look_at(&self, place: &Place, alive: &Alive) -> Result<Vec<Leftover>, Error> {
+        let (warehouse, node) = (&self.fleet.warehouse, &place.node);
+        self.fleet.facts(node).await?;
+        let mut found = Vec::new();
+        if place.statements {
+            for statement in warehouse.running(node, TaskId::ALL_QUERIES).await? {
+                found.push(Leftover {
+                    node: node.clone(),
+                    told: self.told_by_query(&statement.query_id),
+                    verdict: judge_statement(&statement.query_id, self.id.as_ref(), self.boards(), alive),
+                    what: Thing::Statement { query_id: statement.query_id, elapsed: statement.elapsed },
+                });
+            }
+        }
+        for database in &place.databases {
+            let names = warehouse.tables_with_prefix(node, database, TaskId::ALL_TABLES).await?;
+            let sized = futures::stream::iter(names).map(|name| async move {
+                let table = TableName::new(database, &name);
+                // Only tables of tasks are known to be of a kind that says how large it is.
+                let size = match MadeTable::parse(&name) {
+                    Some(_) => warehouse.parts(node, &table).await.ok().map(|parts| {
+                        parts.iter().fold((0, 0), |(rows, bytes), part| (rows + part.rows, bytes + part.bytes))
+                    }),
+                    None => None,
+                };
+                Leftover {
+                    node: node.clone(),
+                    told: self.told_by_table(&name),
+                    verdict: judge_table(&name, self.id.as_ref(), self.boards(), alive),
+                    what: Thing::Table(table, size),
+                }
+            });
+            found.extend(sized.buffered(TOGETHER).collect::<Vec<_>>().await);
+        }
+        Ok(found)
+    }
+
+    /// What a table's name tells of its attempt.
+    fn told_by_table(&self, name: &str) -> String {
+        let Some(made) = MadeTable::parse(name) else { return String::new() };
+        let batch = format!("{}batch {}", self.job(&made.task, made.batch.table), made.batch.batch);
+        match made.table {
+            BatchTable::Assembly { publication } => format!("{batch}, gathered for publishing, attempt {publication}"),
+            BatchTable::Parts { piece, attempt, .. } => {
+                format!("{batch}, piece {piece}, attempt {attempt}, parts on their way")
+            }
+            BatchTable::Staging { piece, attempt, publication: None } => {
+                format!("{batch}, piece {piece}, attempt {attempt}")
+            }
+            BatchTable::Staging { piece, attempt, publication: Some(publication) } => {
+                format!("{batch}, piece {piece}, attempt {attempt}, taken for publishing, attempt {publication}")
+            }
+        }
+    }
+
+    fn told_by_query(&self, query_id: &str) -> String {
+        let told = |made: MadeStatement| {
+            let job = self.job(&made.task, made.piece.table);
+            format!("{job}piece {}, attempt {}", made.piece.piece, made.attempt)
+        };
+        MadeStatement::parse(query_id).map(told).unwrap_or_default()
+    }
+
+    /// The table job, where its number means one of this task's.
+    fn job(&self, task: &TaskId, table: usize) -> String {
+        match self.task.tables.get(table) {
+            Some(job) if self.id.as_ref() == Some(task) => format!("table {}, ", job.name),
+            _ => format!("table {table}, "),
+        }
+    }
+}
+
+impl Thing {
+    /// Its name on its node.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Table(name, _) => name.to_string(),
+            Self::Statement { query_id, .. } => query_id.clone(),
+        }
+    }
+}

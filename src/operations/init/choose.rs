@@ -1,0 +1,185 @@
+//! What to propose, from what servers said. Pure.
+
+use std::collections::BTreeMap;
+
+use crate::client::ClusterSeat;
+use crate::model::{Node, Shard, TableName};
+use crate::sql::{Engine, TableDefinition, key_elements, quote};
+
+/// A cluster of a server that the server itself is in, and somebody else.
+pub(super) fn candidates(seats: &[ClusterSeat], host: &str) -> BTreeMap<String, Vec<ClusterSeat>> {
+    let mut clusters: BTreeMap<String, Vec<ClusterSeat>> = BTreeMap::new();
+    for seat in seats {
+        clusters.entry(seat.cluster.clone()).or_default().push(seat.clone());
+    }
+    clusters.retain(|_, seats| seats.len() > 1 && seats.iter().any(|seat| is_there(seat, host)));
+    clusters
+}
+
+/// Whether a seat is the server that was asked. Examples in a server's own configuration name it `localhost`, which is
+/// another one elsewhere.
+fn is_there(seat: &ClusterSeat, host: &str) -> bool {
+    let loopback = seat.host == "localhost" || seat.address == "127.0.0.1" || seat.address == "::1";
+    seat.host.eq_ignore_ascii_case(host) || seat.address == host || (seat.is_local && !loopback)
+}
+
+/// The shards of a cluster, with the account of the server that was asked.
+pub(super) fn shards(seats: &[ClusterSeat], asked: &Node, replicated: bool) -> Vec<Shard> {
+    let mut shards: BTreeMap<u64, Shard> = BTreeMap::new();
+    for seat in seats {
+        let node = Node { host: seat.host.clone(), port: seat.port, ..asked.clone() };
+        let internal_replication = seat.internal_replication.unwrap_or(replicated);
+        let shard = Shard { weight: seat.weight, internal_replication, replicas: Vec::new() };
+        shards.entry(seat.shard).or_insert(shard).replicas.push(node);
+    }
+    shards.into_values().collect()
+}
+
+/// The sharding key of a Distributed table, if it stands for that table.
+pub(super) fn key_of(distributed: &Engine, over: &TableName) -> Option<String> {
+    let arguments = distributed.arguments.as_deref()?;
+    let plain = |text: &String| {
+        if text.starts_with('\'') {
+            crate::sql::unquoted_elements(text).unwrap_or_default().concat()
+        } else {
+            text.trim_matches(['`', '"']).to_owned()
+        }
+    };
+    let [_, database, table, key, ..] = arguments else { return None };
+    (plain(database) == over.database && plain(table) == over.table).then(|| key.clone())
+}
+
+/// A sharding key that spreads rows, and why it does.
+pub(super) fn spreading_key(table: &TableDefinition) -> (String, String) {
+    for element in key_elements(&table.sorting_key) {
+        let Some(column) = table.column(element.trim_matches('`')) else {
+            // An expression over columns: often a hash already, as intHash32(UserID) is for sampling.
+            if element.to_lowercase().contains("hash") {
+                let why = format!("the first part of the sorting key ({}) that spreads rows", table.sorting_key);
+                return (format!("cityHash64({element})"), why);
+            }
+            continue;
+        };
+        let name = quote::ident(&column.name);
+        let hash = match column.type_name.as_str() {
+            "UInt32" | "UInt64" | "Int32" | "Int64" => format!("intHash64({name})"),
+            "String" => format!("cityHash64({name})"),
+            // 18.16 hashes no UUID; later versions hash its bytes alike.
+            "UUID" => format!("cityHash64(reinterpretAsString({name}))"),
+            _ => continue,
+        };
+        let why = format!(
+            "the first column of the sorting key ({}) that has many values, as far as its type ({}) tells",
+            table.sorting_key, column.type_name
+        );
+        return (hash, why);
+    }
+    let why = "no column of the sorting key has many values, as far as their types tell: rows are spread evenly by a hash of all \
+               their columns";
+    ("rand()".to_owned(), why.to_owned())
+}
+
+/// The engine for a table to be made like another one, before it is fitted to a version; a word where it differs.
+///
+/// `macros`: whether the servers have what the path of a Replicated table needs.
+pub(super) fn engine_like(source: &Engine, macros: bool) -> (Engine, Option<String>) {
+    if !source.is_merge_tree() {
+        let engine = Engine {
+            name: "MergeTree".into(),
+            arguments: None,
+            clauses: vec![(crate::sql::Clause::OrderBy, "tuple()".into())],
+        };
+        let why = format!("the source is a table of engine {}, which has no partitions: choose keys", source.name);
+        return (engine, Some(why));
+    }
+    if !source.is_replicated() {
+        return (source.clone(), None);
+    }
+    // Without path and name of its replica: a path of its own is found for it.
+    let bare = source.in_database(Some("Replicated"));
+    if macros {
+        let why = "without arguments its path in ZooKeeper is one of its own: /clickhouse/tables/{uuid}/{shard}";
+        return (bare, Some(why.to_owned()));
+    }
+    let name = bare.name.trim_start_matches("Replicated").to_owned();
+    let why =
+        "the source is Replicated; the target's servers have no macros {shard} and {replica}, which such a table needs";
+    (Engine { name, ..bare }, Some(why.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::{Column, DefaultKind};
+
+    fn seat(cluster: &str, shard: u64, host: &str, is_local: bool) -> ClusterSeat {
+        ClusterSeat {
+            cluster: cluster.into(),
+            shard,
+            weight: 1,
+            host: host.into(),
+            address: if host == "localhost" { "127.0.0.1".into() } else { format!("10.0.0.{shard}") },
+            port: 9000,
+            is_local,
+            internal_replication: None,
+        }
+    }
+
+    #[test]
+    fn a_cluster_counts_when_the_server_is_in_it_by_a_name_that_others_know() {
+        let seats = [
+            seat("ours", 1, "a", true),
+            seat("ours", 2, "b", false),
+            seat("others", 1, "c", false),
+            seat("others", 2, "d", false),
+            seat("test_shard_localhost", 1, "localhost", true),
+            seat("two_localhosts", 1, "localhost", true),
+            seat("two_localhosts", 2, "localhost", true),
+            seat("alone", 1, "a", true),
+        ];
+        let names = |host: &str| candidates(&seats, host).into_keys().collect::<Vec<_>>();
+        assert_eq!(names("a.example"), ["ours"]);
+        assert_eq!(names("A"), ["ours"]);
+        let made = shards(&candidates(&seats, "a")["ours"], &Node { user: "u".into(), ..Node::new("a") }, true);
+        assert_eq!((made.len(), made[1].replicas[0].host.as_str()), (2, "b"));
+        assert!(made[1].replicas[0].user == "u" && made[1].internal_replication);
+    }
+
+    #[test]
+    fn the_key_of_a_distributed_table_is_that_of_its_table_only() {
+        let engine = |text: &str| Engine::parse(text).unwrap();
+        let over = TableName::new("d", "t");
+        assert_eq!(key_of(&engine("Distributed(c, d, t, intHash64(id))"), &over).as_deref(), Some("intHash64(id)"));
+        assert_eq!(key_of(&engine("Distributed('c', 'd', 't', rand(), 'p')"), &over).as_deref(), Some("rand()"));
+        assert_eq!(key_of(&engine("Distributed(c, d, other, id)"), &over), None);
+        assert_eq!(key_of(&engine("Distributed(c, d, t)"), &over), None);
+    }
+
+    #[test]
+    fn a_key_that_spreads_is_the_first_of_its_kind() {
+        let column = |name: &str, type_name: &str| Column {
+            name: name.into(),
+            type_name: type_name.into(),
+            default_kind: DefaultKind::None,
+            default_expression: String::new(),
+            comment: String::new(),
+        };
+        let columns = vec![column("d", "Date"), column("id", "UInt64"), column("s", "String"), column("e", "UInt8")];
+        let key = |sorting: &str| {
+            let table = TableDefinition::read(TableName::new("d", "t"), "Log", "", columns.clone(), sorting).unwrap();
+            spreading_key(&table).0
+        };
+        assert_eq!(key("d, id"), "intHash64(`id`)");
+        assert_eq!(key("d, s, id"), "cityHash64(`s`)");
+        assert_eq!(key("d, e, intHash32(id)"), "cityHash64(intHash32(id))");
+        assert_eq!(key("d, e"), "rand()");
+    }
+
+    #[test]
+    fn a_replicated_engine_leaves_its_path_behind() {
+        let engine = Engine::parse("ReplicatedReplacingMergeTree('/p/{shard}', '{replica}', v) ORDER BY a").unwrap();
+        assert_eq!(engine_like(&engine, true).0.to_string(), "ReplicatedReplacingMergeTree(v) ORDER BY a");
+        assert_eq!(engine_like(&engine, false).0.to_string(), "ReplacingMergeTree(v) ORDER BY a");
+        assert_eq!(engine_like(&Engine::parse("Log").unwrap(), true).0.to_string(), "MergeTree ORDER BY tuple()");
+    }
+}

@@ -1,0 +1,312 @@
+//! A task file from what servers say: for a first copy ([`init`]), and for the way back ([`reverse`]). Creates nothing.
+
+mod choose;
+mod reverse;
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+
+use crate::client::{Error, Inspector, Warehouse};
+use crate::model::{Cluster, Node, Shard, TableName};
+use crate::sql::{Syntax, TableDefinition};
+use crate::task::{ClusterSketch, Sketch, TableSketch};
+
+use crate::planning::errors::RunError;
+
+pub use reverse::{WayBack, reverse};
+
+#[cfg(test)]
+mod tests;
+
+/// One side of a copy, as a person names it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Side {
+    /// One of its servers, with the account to use.
+    pub node: Node,
+    /// The environment variable that the account's password is from.
+    pub password_env: Option<String>,
+    /// The cluster that the server is in; without, it is found out.
+    pub cluster: Option<String>,
+}
+
+/// A first copy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FirstCopy {
+    /// From where.
+    pub from: Side,
+    /// To where.
+    pub to: Side,
+    /// Which tables.
+    pub tables: Vec<TableName>,
+    /// The database on the target, where it is another one.
+    pub database: Option<String>,
+}
+
+/// The servers, by both doors.
+pub struct Servers {
+    /// For what a copy asks too.
+    pub warehouse: Arc<dyn Warehouse>,
+    /// For the rest.
+    pub inspector: Arc<dyn Inspector>,
+}
+
+const SOURCE: &str = "source";
+const TARGET: &str = "target";
+
+/// A task file for a first copy.
+///
+/// # Errors
+/// Servers that do not answer; a table that is not there; a cluster that the server does not know.
+pub async fn init(servers: &Servers, copy: &FirstCopy) -> Result<Sketch, RunError> {
+    let mut found = Vec::new();
+    let mut missing = Vec::new();
+    for table in &copy.tables {
+        match servers.warehouse.table(&copy.from.node, table).await? {
+            Some(definition) if definition.engine.name == "Distributed" => missing.push(format!(
+                "{table} is a Distributed table: name the table that it stands for (in {})",
+                definition.engine
+            )),
+            Some(definition) => found.push(definition),
+            None => missing.push(format!("{}: there is no table {table}", copy.from.node)),
+        }
+    }
+    if !missing.is_empty() {
+        return Err(RunError::World(missing));
+    }
+    let replicated = found.iter().any(|definition| definition.engine.is_replicated());
+    let source = servers.cluster(SOURCE, &copy.from, replicated, Some(&copy.tables)).await?;
+    let mut target = servers.cluster(TARGET, &copy.to, replicated, None).await?;
+    let mut tables = Vec::new();
+    for definition in &found {
+        let into = match &copy.database {
+            Some(database) => TableName::new(database, &definition.name.table),
+            None => definition.name.clone(),
+        };
+        let mut elements = vec![servers.engine(definition, &target, &into).await?];
+        let shards = target.shards.iter().filter(|shard| shard.weight > 0).count();
+        if shards > 1 {
+            elements.push(servers.sharding_key(definition, (&target, &into), &source).await);
+        }
+        elements.push((
+            "if_target_not_empty",
+            None,
+            vec![
+                "Where the target holds rows of a partition already, nothing is copied. To say else: \
+                 <if_target_not_empty>replace, append or skip</if_target_not_empty>"
+                    .to_owned(),
+            ],
+        ));
+        elements.push((
+            "enabled_partitions",
+            None,
+            vec![
+                "Only some rows: <where_condition>expression</where_condition>; only some partitions of the target: \
+                 <enabled_partitions>201801 201802</enabled_partitions>"
+                    .to_owned(),
+            ],
+        ));
+        tables.push(TableSketch {
+            name: definition.name.table.clone(),
+            source: (SOURCE.to_owned(), definition.name.clone()),
+            target: (TARGET.to_owned(), into),
+            elements,
+        });
+    }
+    // Replicas of plain tables fetch nothing from each other: each is written to.
+    let made = tables.iter().flat_map(|table| &table.elements).filter(|(name, ..)| *name == "engine");
+    let plain = made.filter_map(|(_, text, _)| text.as_ref()).any(|engine| !engine.starts_with("Replicated"));
+    for shard in target.shards.iter_mut().filter(|shard| plain && shard.replicas.len() > 1) {
+        shard.internal_replication = false;
+    }
+    let comment = vec![
+        format!(
+            "Written by init from what {} and {} say. Read it, change it, then check it:",
+            copy.from.node, copy.to.node
+        ),
+        "clickhouse-copier check (with this file as task file) says what would go wrong, and creates nothing."
+            .to_owned(),
+    ];
+    Ok(Sketch { comment, clusters: vec![source, target], tables, kept: Vec::new() })
+}
+
+impl Servers {
+    /// The cluster of a side, under a name of ours.
+    async fn cluster(
+        &self,
+        name: &str,
+        side: &Side,
+        replicated: bool,
+        holding: Option<&[TableName]>,
+    ) -> Result<ClusterSketch, RunError> {
+        let Side { node, password_env, cluster } = side;
+        let seats = self.inspector.clusters(node).await?;
+        let sketch = |shards: Vec<Shard>, comment: String| ClusterSketch {
+            name: name.to_owned(),
+            comment: vec![comment],
+            shards,
+            password_env: password_env.clone(),
+        };
+        if let Some(wanted) = cluster {
+            let seats: Vec<_> = seats.iter().filter(|seat| seat.cluster == *wanted).cloned().collect();
+            if seats.is_empty() {
+                let mut known: Vec<String> =
+                    self.inspector.clusters(node).await?.into_iter().map(|seat| seat.cluster).collect();
+                known.dedup();
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                return Err(RunError::Task(vec![format!("{node} knows no cluster {wanted}; it knows {known}")]));
+            }
+            let shards = choose::shards(&seats, node, replicated);
+            return Ok(sketch(shards, format!("The cluster {wanted} of {node}.")));
+        }
+        let mut good = Vec::new();
+        for (name, seats) in choose::candidates(&seats, &node.host) {
+            let shards = choose::shards(&seats, node, replicated);
+            if self.has_all(&shards, holding.unwrap_or_default()).await {
+                good.push((name, shards));
+            }
+        }
+        if good.len() == 1 {
+            return Ok(good
+                .into_iter()
+                .map(|(name, shards)| sketch(shards, format!("{node} is in one cluster that fits: {name}.")))
+                .next()
+                .unwrap_or_else(|| sketch(Vec::new(), String::new())));
+        }
+        let alone = Shard { weight: 1, internal_replication: replicated, replicas: vec![node.clone()] };
+        let why = if good.is_empty() {
+            match holding {
+                Some(_) => {
+                    format!("{node} alone: it knows no cluster that it is in and that has the tables on each shard.")
+                }
+                None => format!("{node} alone: it knows no cluster that it is in."),
+            }
+        } else {
+            let names: Vec<String> = good.into_iter().map(|(name, _)| name).collect();
+            format!("{node} alone: it is in several clusters ({}); an option of init says which.", names.join(", "))
+        };
+        Ok(sketch(vec![alone], why))
+    }
+
+    /// Whether some replica of each shard has all these tables.
+    async fn has_all(&self, shards: &[Shard], tables: &[TableName]) -> bool {
+        let of_shard = |shard: &Shard| {
+            let nodes = shard.replicas.clone();
+            async move {
+                for node in &nodes {
+                    let found = join_all(tables.iter().map(|table| self.warehouse.table(node, table))).await;
+                    if found.iter().all(|answer| matches!(answer, Ok(Some(_)))) {
+                        return true;
+                    }
+                }
+                tables.is_empty()
+            }
+        };
+        join_all(shards.iter().map(of_shard)).await.into_iter().all(|has| has)
+    }
+
+    /// The `<engine>` for a table on a cluster, like that of another table; what is said about it only where the table is
+    /// there already.
+    async fn engine(
+        &self,
+        like: &TableDefinition,
+        cluster: &ClusterSketch,
+        into: &TableName,
+    ) -> Result<(&'static str, Option<String>, Vec<String>), Error> {
+        let mut first: Option<Error> = None;
+        for node in cluster.shards.iter().flat_map(|shard| &shard.replicas) {
+            let facts = match self.warehouse.server(node).await {
+                Ok(facts) => facts,
+                Err(error) => {
+                    first = first.or(Some(error));
+                    continue;
+                }
+            };
+            if self.warehouse.table(node, into).await?.is_some() {
+                return Ok((
+                    "engine",
+                    None,
+                    vec![format!("The table {into} is there already, so no engine is needed.")],
+                ));
+            }
+            let known = self.warehouse.context(node).await?.macros;
+            let macros = ["shard", "replica"].iter().all(|name| known.contains_key(*name));
+            let (engine, why) = choose::engine_like(&like.engine, macros);
+            let wanted = TableDefinition { engine, ..like.clone() };
+            let (fitting, left_out) = wanted.within(Syntax::of(facts.release()));
+            let known = self.warehouse.merge_tree_settings(node).await?;
+            let (engine, unknown) = fitting.engine.with_settings_among(&known);
+            let mut said =
+                vec![format!("The table {into} is made with this engine, that of the table it is copied from.")];
+            said.extend(why);
+            let left_out: Vec<String> = left_out.into_iter().chain(unknown).collect();
+            if !left_out.is_empty() {
+                said.push(format!(
+                    "Left out, since ClickHouse {} does not know it: {}",
+                    facts.version,
+                    left_out.join(", ")
+                ));
+            }
+            return Ok(("engine", Some(engine.to_string()), said));
+        }
+        match first {
+            Some(error) => Err(error),
+            None => Ok(("engine", None, Vec::new())),
+        }
+    }
+
+    /// The `<sharding_key>` with its reason: that of a Distributed table over the target, else over the source, else one that
+    /// spreads.
+    async fn sharding_key(
+        &self,
+        definition: &TableDefinition,
+        (target, into): (&ClusterSketch, &TableName),
+        source: &ClusterSketch,
+    ) -> (&'static str, Option<String>, Vec<String>) {
+        for (cluster, over) in [(target, into), (source, &definition.name)] {
+            if let Some((key, of, node)) = self.distributed_key(cluster.shards.iter(), over).await {
+                let why = format!("The sharding key of {of} on {node}, a Distributed table over {over}.");
+                return ("sharding_key", Some(key), vec![why]);
+            }
+        }
+        let (key, why) = choose::spreading_key(definition);
+        let said = vec![
+            format!("Proposed: {why}. No Distributed table over it was found."),
+            "A Distributed table that is made over the target later must have the same key to find rows where they are."
+                .to_owned(),
+        ];
+        ("sharding_key", Some(key), said)
+    }
+
+    /// The sharding key of a Distributed table over a table, with the former's name and its node. What a node does not tell is
+    /// looked for on the next.
+    async fn distributed_key<'s>(
+        &self,
+        shards: impl Iterator<Item = &'s Shard>,
+        over: &TableName,
+    ) -> Option<(String, TableName, Node)> {
+        for node in shards.flat_map(|shard| &shard.replicas) {
+            let names = self.inspector.tables_of_engine(node, "Distributed").await.unwrap_or_default();
+            for name in names {
+                let Ok(Some(table)) = self.warehouse.table(node, &name).await else { continue };
+                if let Some(key) = choose::key_of(&table.engine, over) {
+                    return Some((key, name, node.clone()));
+                }
+            }
+        }
+        None
+    }
+
+    /// A table as the first node that has it describes it.
+    async fn definition(&self, cluster: &Cluster, name: &TableName) -> Result<Option<TableDefinition>, Error> {
+        let mut first = None;
+        for (_, node) in cluster.nodes() {
+            match self.warehouse.table(node, name).await {
+                Ok(Some(definition)) => return Ok(Some(definition)),
+                Ok(None) => {}
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        first.map_or(Ok(None), Err)
+    }
+}

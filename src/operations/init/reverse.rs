@@ -1,0 +1,189 @@
+//! The way back: from a task to the one that restores what it copied.
+
+use crate::model::{Cluster, TableName};
+use crate::sql::{TableDefinition, key_elements};
+use crate::task::{ClusterSketch, Sketch, TableJob, TableSketch, Task, Verify, kept_elements};
+
+use super::{Servers, Side};
+use crate::planning::errors::RunError;
+
+/// The way back of a task.
+pub struct WayBack<'a> {
+    /// The task.
+    pub task: &'a Task,
+    /// Its text.
+    pub text: &'a str,
+    /// Where to, if not to where the task copied from.
+    pub to: Option<Side>,
+    /// The database to restore into, where it is another one.
+    pub database: Option<String>,
+    /// The sharding key, where no Distributed table tells.
+    pub sharding_key: Option<String>,
+}
+
+/// The name of a cluster that the task does not have.
+const RESTORED: &str = "restored";
+
+/// A task file for the way back.
+///
+/// # Errors
+/// Servers that do not answer; a way back to several shards without a sharding key; a table that would be restored onto itself.
+pub async fn reverse(servers: &Servers, way: &WayBack<'_>) -> Result<Sketch, RunError> {
+    let replicated = way.task.tables.iter().any(|job| {
+        way.task.source(job).shards.iter().any(|shard| shard.internal_replication)
+            || job.engine.as_deref().is_some_and(|engine| engine.contains("Replicated"))
+    });
+    let elsewhere = match &way.to {
+        Some(side) => {
+            let mut name = RESTORED.to_owned();
+            while way.task.clusters.iter().any(|cluster| cluster.name == name) {
+                name.push('_');
+            }
+            Some(servers.cluster(&name, side, replicated, None).await?)
+        }
+        None => None,
+    };
+    let mut tables = Vec::new();
+    let mut problems = Vec::new();
+    for job in &way.task.tables {
+        let back = Back { servers, way, job, elsewhere: elsewhere.as_ref() };
+        match back.sketch().await {
+            Ok(table) => tables.push(table),
+            Err(RunError::Task(lines)) => problems.extend(lines),
+            Err(other) => return Err(other),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(RunError::Task(problems));
+    }
+    let comment = vec![
+        "The way back of a task, written by reverse: what was the target is copied from, what was the source is copied to."
+            .to_owned(),
+        "It is a task of its own: give it a task path of its own.".to_owned(),
+    ];
+    let kept = kept_elements(way.text);
+    Ok(Sketch { comment, kept, clusters: elsewhere.into_iter().collect(), tables })
+}
+
+struct Back<'a> {
+    servers: &'a Servers,
+    way: &'a WayBack<'a>,
+    job: &'a TableJob,
+    elsewhere: Option<&'a ClusterSketch>,
+}
+
+impl Back<'_> {
+    async fn sketch(&self) -> Result<TableSketch, RunError> {
+        let Self { way, job, .. } = self;
+        let (origin, copy) = (way.task.source(job), way.task.target(job));
+        let into = TableName::new(way.database.as_ref().unwrap_or(&job.source.database), &job.source.table);
+        let there = self.cluster(origin);
+        let Some(copied) = self.servers.definition(copy, &job.target).await? else {
+            return Err(RunError::Task(vec![format!(
+                "tables/{}: there is no table {} in cluster {}: nothing to copy back",
+                job.name, job.target, copy.name
+            )]));
+        };
+        // The table that was copied from may be lost: that is what a way back is for.
+        let original = self.servers.definition(origin, &job.source).await.unwrap_or_else(|error| {
+            tracing::warn!("{error}; what {} was like is not known", job.source);
+            None
+        });
+        let mut elements = vec![self.servers.engine(original.as_ref().unwrap_or(&copied), &there, &into).await?];
+        elements.extend(self.sharding_key(&there, &into).await?);
+        elements.push((
+            "where_condition",
+            job.where_condition.clone(),
+            job.where_condition.iter().map(|_| "Of what was copied, and nothing else.".to_owned()).collect(),
+        ));
+        elements.push(self.partitions(original.as_ref(), &copied));
+        elements.push((
+            "if_target_not_empty",
+            Some("fail".to_owned()),
+            vec![
+                "Partitions that hold rows are not touched, and the task is refused before anything is copied. replace puts the \
+                 restored rows in their place; skip leaves such partitions alone; append adds to them."
+                    .to_owned(),
+            ],
+        ));
+        elements.push((
+            "number_of_splits",
+            (job.number_of_splits > 1).then(|| job.number_of_splits.to_string()),
+            vec![],
+        ));
+        elements.push(("batch_bytes", job.batch_bytes.map(|bytes| bytes.to_string()), vec![]));
+        elements.push(("verify", (job.verify != Verify::default()).then(|| job.verify.as_str().to_owned()), vec![]));
+        let rate = job.max_bytes_per_second.map(|rate| rate.to_string());
+        elements.push(("max_bytes_per_second", rate, vec![]));
+        Ok(TableSketch {
+            name: job.name.clone(),
+            source: (copy.name.clone(), job.target.clone()),
+            target: (there.name.clone(), into),
+            elements,
+        })
+    }
+
+    /// Where to.
+    fn cluster(&self, origin: &Cluster) -> ClusterSketch {
+        let own = || ClusterSketch {
+            name: origin.name.clone(),
+            comment: Vec::new(),
+            shards: origin.shards.clone(),
+            password_env: None,
+        };
+        self.elsewhere.cloned().unwrap_or_else(own)
+    }
+
+    async fn sharding_key(
+        &self,
+        there: &ClusterSketch,
+        into: &TableName,
+    ) -> Result<Option<(&'static str, Option<String>, Vec<String>)>, RunError> {
+        let Self { way, job, .. } = self;
+        let shards = there.shards.iter().filter(|shard| shard.weight > 0).count();
+        if shards < 2 {
+            return Ok(None);
+        }
+        if let Some(key) = &way.sharding_key {
+            let said = vec!["As the command line of reverse says.".to_owned()];
+            return Ok(Some(("sharding_key", Some(key.clone()), said)));
+        }
+        let origin = way.task.source(job).shards.iter();
+        for over in [into, &job.source] {
+            if let Some((key, of, node)) =
+                self.servers.distributed_key(there.shards.iter().chain(origin.clone()), over).await
+            {
+                let said = vec![format!("The sharding key of {of} on {node}, a Distributed table over {over}.")];
+                return Ok(Some(("sharding_key", Some(key), said)));
+            }
+        }
+        Err(RunError::Task(vec![format!(
+            "tables/{}: the way back goes to {shards} shards of cluster {}, and no Distributed table over {} was found that would \
+             tell by which key its rows were placed: --sharding-key says it",
+            job.name, there.name, job.source
+        )]))
+    }
+
+    /// `<enabled_partitions>` names partitions of the target: what was one may be none on the way back.
+    fn partitions(
+        &self,
+        original: Option<&TableDefinition>,
+        copied: &TableDefinition,
+    ) -> (&'static str, Option<String>, Vec<String>) {
+        let Some(named) = &self.job.enabled_partitions else { return ("enabled_partitions", None, Vec::new()) };
+        let key =
+            |table: &TableDefinition| table.engine.partition_key().map(|key| key_elements(&key)).unwrap_or_default();
+        if original.is_none_or(|original| key(original) == key(copied)) {
+            return ("enabled_partitions", Some(named.join(" ")), Vec::new());
+        }
+        let said = format!(
+            "ATTENTION: the task copied the partitions {} of {}. Those names mean nothing on the way back, since {} has another \
+             partition key: everything is copied back, unless <enabled_partitions> or <where_condition> says else.",
+            named.join(" "),
+            self.job.target,
+            self.job.source
+        );
+        tracing::warn!("tables/{}: {said}", self.job.name);
+        ("enabled_partitions", None, vec![said])
+    }
+}

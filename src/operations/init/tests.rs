@@ -1,0 +1,67 @@
+use super::*;
+use crate::client::memory::MemoryWarehouse;
+use crate::client::{ClusterSeat, Settings};
+
+fn seat(cluster: &str, shard: u64, host: &str) -> ClusterSeat {
+    ClusterSeat {
+        cluster: cluster.into(),
+        shard,
+        weight: u32::try_from(shard).unwrap(),
+        host: host.into(),
+        address: host.into(),
+        port: 9000,
+        is_local: false,
+        internal_replication: None,
+    }
+}
+
+/// `d.t` on the nodes `a` and `b`; `c` and `d` are empty.
+async fn servers() -> (MemoryWarehouse, Servers) {
+    let memory = MemoryWarehouse::new();
+    for host in ["a", "b", "c", "d"] {
+        memory.add_node(&Node::new(host), &[]);
+    }
+    let name = TableName::new("d", "t");
+    for host in ["a", "b"] {
+        memory.create_database(&Node::new(host), "d", &Settings::new()).await.unwrap();
+        let create =
+            "CREATE TABLE d.t (`m` UInt8, `id` UInt64) ENGINE = ReplicatedMergeTree('/t/@', 'r') ORDER BY (m, id)";
+        memory.create_table(&Node::new(host), &name, &create.replace('@', host), &Settings::new()).await.unwrap();
+    }
+    let servers = Servers { warehouse: Arc::new(memory.clone()), inspector: Arc::new(memory.clone()) };
+    (memory, servers)
+}
+
+fn copy() -> FirstCopy {
+    let side = |host: &str| Side { node: Node::new(host), password_env: None, cluster: None };
+    FirstCopy { from: side("a"), to: side("c"), tables: vec![TableName::new("d", "t")], database: None }
+}
+
+#[tokio::test]
+async fn the_one_cluster_that_has_the_tables_is_taken() {
+    let (memory, servers) = servers().await;
+    let seats = [seat("whole", 1, "a"), seat("whole", 2, "b"), seat("wider", 1, "a"), seat("wider", 2, "c")];
+    memory.set_clusters(&Node::new("a"), seats.to_vec());
+    memory.set_clusters(&Node::new("c"), vec![seat("new", 1, "c"), seat("new", 2, "d")]);
+    let xml = init(&servers, &copy()).await.unwrap().to_xml();
+    assert!(xml.contains("one cluster that fits: whole") && xml.contains("<host>b</host>"), "{xml}");
+    assert!(xml.contains("<weight>2</weight>") && xml.contains("<sharding_key>intHash64(`id`)<"), "{xml}");
+    // The target has no macros for a Replicated table.
+    assert!(xml.contains("<engine>MergeTree ORDER BY (m, id)"), "{xml}");
+}
+
+#[tokio::test]
+async fn where_several_clusters_fit_a_person_says_which() {
+    let (memory, servers) = servers().await;
+    let both = |name: &str| vec![seat(name, 1, "a"), seat(name, 2, "b")];
+    memory.set_clusters(&Node::new("a"), [both("x"), both("y")].concat());
+    let xml = init(&servers, &copy()).await.unwrap().to_xml();
+    assert!(xml.contains("in several clusters (x, y)") && !xml.contains("<host>b</host>"), "{xml}");
+    let mut named = copy();
+    named.from.cluster = Some("y".into());
+    let xml = init(&servers, &named).await.unwrap().to_xml();
+    assert!(xml.contains("The cluster y of a:9000") && xml.contains("<host>b</host>"), "{xml}");
+    named.from.cluster = Some("z".into());
+    let refused = init(&servers, &named).await.unwrap_err().to_string();
+    assert!(refused.contains("knows no cluster z; it knows x, y"), "{refused}");
+}

@@ -1,0 +1,163 @@
+//! What measures of both sides mean, and where to look next. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::nodes::checksums::Measure;
+
+/// A bucket of so many rows need not be cut: a group for each key of it fits anywhere.
+const FEW: u64 = 1000;
+/// So many groups are asked for at a time, at the most.
+const MOST_BUCKETS: u64 = 4096;
+/// So often buckets are cut: what is larger then is of few keys.
+pub(super) const LEVELS: u32 = 3;
+
+/// What a partition comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The same on both sides.
+    Equal,
+    /// Not the same, for a reason that makes it no fault.
+    Expected(String),
+    /// Not the same.
+    Different,
+}
+
+/// Why one side may have other rows than the other, where it may.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Allowance {
+    /// The target may have more.
+    pub more: Option<String>,
+    /// The target may have fewer, or some that were changed.
+    pub fewer: Option<String>,
+}
+
+impl Allowance {
+    /// Compares the rows of a partition.
+    pub fn judge(&self, source: Measure, target: Measure) -> Verdict {
+        let reason = match target.rows.cmp(&source.rows) {
+            _ if source == target => return Verdict::Equal,
+            std::cmp::Ordering::Greater => &self.more,
+            std::cmp::Ordering::Less | std::cmp::Ordering::Equal => &self.fewer,
+        };
+        reason.clone().map_or(Verdict::Different, Verdict::Expected)
+    }
+}
+
+/// Which partitions are looked at: those of the classes that belong to a day. On successive days all classes have their turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// So many classes at a time.
+    pub take: u64,
+    /// Of so many; not less than are taken, and at least one.
+    pub of: u64,
+    /// Number of the day.
+    pub day: u64,
+}
+
+impl Sample {
+    /// Whether it holds the partition at a place in the order of names.
+    pub fn holds(&self, index: usize) -> bool {
+        let first = (self.day % self.of) * self.take % self.of;
+        (index as u64 % self.of + self.of - first) % self.of < self.take
+    }
+}
+
+/// Into how many more buckets to cut so many rows; 1: they need not be cut.
+pub(super) fn finer(rows: u64) -> u64 {
+    if rows <= FEW { 1 } else { (rows / (FEW / 2)).next_power_of_two().min(MOST_BUCKETS) }
+}
+
+/// What is measured, by bucket or by key.
+pub(super) type Measures<K> = BTreeMap<K, Measure>;
+
+/// Those that differ, with the measures of both sides.
+pub(super) fn differing<K: Ord + Clone>(source: &Measures<K>, target: &Measures<K>) -> Vec<(K, Measure, Measure)> {
+    let all: BTreeSet<&K> = source.keys().chain(target.keys()).collect();
+    let both = all.into_iter().map(|key| {
+        let of = |side: &Measures<K>| side.get(key).copied().unwrap_or_default();
+        (key.clone(), of(source), of(target))
+    });
+    both.filter(|(_, source, target)| source != target).collect()
+}
+
+/// The first and the last of some keys, whose values are texts: numbers go by their value, all else by its letters.
+pub(super) fn outermost<'k>(keys: impl Iterator<Item = &'k Vec<String>>) -> Option<(Vec<String>, Vec<String>)> {
+    let order = |one: &&Vec<String>, other: &&Vec<String>| {
+        let values =
+            one.iter().zip(other.iter()).map(|(one, other)| match (one.parse::<i128>(), other.parse::<i128>()) {
+                (Ok(one), Ok(other)) => one.cmp(&other),
+                _ => one.cmp(other),
+            });
+        values.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then)
+    };
+    let mut sorted: Vec<&Vec<String>> = keys.collect();
+    sorted.sort_by(order);
+    Some(((*sorted.first()?).clone(), (*sorted.last()?).clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measure(rows: u64, sum: u64) -> Measure {
+        Measure { rows, sum }
+    }
+
+    #[test]
+    fn what_may_differ_is_no_difference_in_that_direction_only() {
+        let strict = Allowance::default();
+        let more = Allowance { more: Some("append".into()), fewer: None };
+        let fewer = Allowance { more: None, fewer: Some("merges".into()) };
+        let (expected_more, expected_fewer) = (Verdict::Expected("append".into()), Verdict::Expected("merges".into()));
+        for (target, of_strict, of_more, of_fewer) in [
+            (measure(2, 7), Verdict::Equal, Verdict::Equal, Verdict::Equal),
+            (measure(3, 8), Verdict::Different, expected_more, Verdict::Different),
+            (measure(1, 3), Verdict::Different, Verdict::Different, expected_fewer.clone()),
+            (measure(2, 8), Verdict::Different, Verdict::Different, expected_fewer),
+        ] {
+            assert_eq!(strict.judge(measure(2, 7), target), of_strict, "{target:?}");
+            assert_eq!(more.judge(measure(2, 7), target), of_more, "{target:?}");
+            assert_eq!(fewer.judge(measure(2, 7), target), of_fewer, "{target:?}");
+        }
+    }
+
+    #[test]
+    fn samples_of_successive_days_hold_every_partition() {
+        for (take, of) in [(1, 1), (1, 7), (2, 7), (2, 4), (3, 5), (7, 7)] {
+            for index in 0..30 {
+                let days = |from: u64, count: u64| {
+                    (from..from + count).filter(|day| Sample { take, of, day: *day }.holds(index)).count()
+                };
+                assert!(days(738_000, of.div_ceil(take)) >= 1, "{take}/{of}: partition {index} has no day");
+                assert_eq!(days(738_000, of), take as usize, "{take}/{of}: partition {index}");
+            }
+        }
+        assert_eq!(
+            (0..9).filter(|index| Sample { take: 1, of: 3, day: 8 }.holds(*index)).collect::<Vec<_>>(),
+            [2, 5, 8]
+        );
+    }
+
+    #[test]
+    fn a_difference_is_found_on_either_side() {
+        let side = |of: &[(u64, u64)]| of.iter().map(|(key, sum)| (*key, measure(1, *sum))).collect::<Measures<u64>>();
+        let found = differing(&side(&[(1, 1), (2, 2), (3, 3)]), &side(&[(2, 2), (3, 4), (4, 4)]));
+        let keys: Vec<u64> = found.iter().map(|(key, ..)| *key).collect();
+        assert_eq!(keys, [1, 3, 4]);
+        assert_eq!((found[0].1.rows, found[0].2.rows), (1, 0));
+    }
+
+    #[test]
+    fn buckets_are_cut_until_they_are_small() {
+        assert_eq!([0, 1000, 1001, 10_000, 1 << 40].map(finer), [1, 1, 2, 32, 4096]);
+    }
+
+    #[test]
+    fn numbers_go_by_their_value() {
+        let keys = [["2018-01-02", "9"], ["2018-01-02", "10"], ["2018-01-01", "70"], ["2018-01-02", "-3"]];
+        let keys = keys.map(|key| key.map(str::to_owned).to_vec());
+        let (first, last) = outermost(keys.iter()).unwrap();
+        assert_eq!((first.join(" "), last.join(" ")), ("2018-01-01 70".into(), "2018-01-02 10".into()));
+        assert_eq!(outermost([].iter()), None);
+    }
+}

@@ -1,0 +1,406 @@
+//! Whom to ask on both sides, and what they say of some partitions.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+
+use crate::client::{Digest, Error, Settings};
+use crate::model::{Node, PartitionValue, Shard, TableName};
+use crate::plan::{PartitionPlan, TablePlan};
+use crate::sql::{
+    self, KeyElement, PartitionFilter, Relation, Selection, Slice, SlotFilter, TableDefinition, key_elements,
+};
+use crate::task::{TableJob, Task};
+
+use super::By;
+use crate::nodes::checksums::{Hashes, Measure};
+use crate::nodes::pool::Fleet;
+use crate::nodes::settings::source_wishes;
+
+/// A SELECT whose reader went away ends, where the server knows how: what is asked here may read for long.
+const CANCEL: &str = "cancel_http_readonly_queries_on_client_close";
+
+/// Both sides of a table job.
+pub(super) struct Sides<'a> {
+    fleet: &'a Fleet,
+    plan: &'a TablePlan,
+    /// One for each source shard.
+    pub(super) sources: Vec<Reader>,
+    /// The target shards that have the table.
+    pub(super) targets: Vec<TargetShard>,
+    /// The sorting key of the target, as texts that are the same on both sides, with what they are made of.
+    pub(super) key: Vec<KeyText>,
+    /// Why rows of the source may have gone since they were copied.
+    pub(super) source_loses: Option<String>,
+    /// The same of the target.
+    pub(super) target_loses: Option<String>,
+}
+
+/// A node that is asked, and how.
+pub(super) struct Reader {
+    pub(super) node: Arc<Node>,
+    relation: Relation,
+    settings: Settings,
+    /// What is summed up for each group.
+    hash: String,
+    /// What tells rows apart, where the sorting key does not.
+    pub(super) row: String,
+    /// Its shard's own rows, as a condition.
+    home: Option<KeyElement>,
+}
+
+/// A target shard.
+pub(super) struct TargetShard {
+    /// Number from 1.
+    number: usize,
+    pub(super) readers: Vec<Reader>,
+    /// Whether each of them is to hold all rows of the shard; else they hold them together.
+    mirrored: bool,
+}
+
+/// An element of the sorting key.
+pub(super) struct KeyText {
+    /// As it is written in the table.
+    pub(super) name: String,
+    /// Its type, on the target.
+    pub(super) type_name: String,
+    /// Its text.
+    pub(super) text: KeyElement,
+}
+
+/// What was measured of a partition.
+pub(super) struct Measured {
+    pub(super) source: Measure,
+    pub(super) target: Measure,
+    pub(super) misplaced: Vec<String>,
+}
+
+impl<'a> Sides<'a> {
+    /// Finds whom to ask. An error is a sentence.
+    pub(super) async fn open(
+        fleet: &'a Fleet,
+        task: &Task,
+        job: &TableJob,
+        plan: &'a TablePlan,
+        by: By,
+        remarks: &mut Vec<String>,
+    ) -> Result<Self, String> {
+        let opener = Opener { fleet, task, plan, by };
+        let mut origins = Vec::new();
+        for (at, shard) in task.source(job).shards.iter().enumerate() {
+            let found = opener.one_of(shard, &format!("source shard {}", at + 1), &plan.source, remarks).await?;
+            origins.push(found.ok_or_else(|| format!("source shard {}: there is no table {}", at + 1, plan.source))?);
+        }
+        let wanted: Vec<usize> = plan.target_shards().collect();
+        let mut holders = Vec::new();
+        for (at, shard) in task.target(job).shards.iter().enumerate() {
+            let name = format!("target shard {}", at + 1);
+            let fetches = plan.replicated.get(at).copied().unwrap_or(true) && plan.engine_replicates;
+            let nodes = if fetches || shard.replicas.len() == 1 {
+                opener.one_of(shard, &name, &plan.target, remarks).await?.into_iter().collect()
+            } else {
+                opener.all_of(shard, &name, &plan.target).await?
+            };
+            if nodes.is_empty() && wanted.contains(&at) {
+                return Err(format!("{name}: there is no table {}", plan.target));
+            }
+            holders.push((at, nodes));
+        }
+        let Some((first, target)) = holders.iter().flat_map(|(_, nodes)| nodes).next() else {
+            return Err(format!("there is no table {} on the target", plan.target));
+        };
+        let target = target.clone();
+        let hashes = Hashes::of(plan, &target)
+            .ok_or_else(|| format!("{first}: {} lacks one of the columns {}", plan.target, plan.columns.join(", ")))?;
+        let key = opener.key(first, &target).await.map_err(|error| error.to_string())?;
+        if key.is_empty() {
+            remarks.push(format!("{} has no sorting key: rows that differ are named by their hash", plan.target));
+        }
+        let mut sources = Vec::new();
+        for (node, _) in &origins {
+            let relation = plan.reading.relation(&plan.source);
+            sources.push(opener.reader(node, relation, hashes.at_source(), None).await.map_err(|e| e.to_string())?);
+        }
+        let placed = opener.is_placed_by_columns(remarks);
+        let mut targets = Vec::new();
+        for (at, nodes) in holders {
+            let mirrored = !plan.replicated.get(at).copied().unwrap_or(true);
+            let mut readers = Vec::new();
+            for (node, _) in &nodes {
+                let home = if placed { opener.home(at) } else { None };
+                let relation = Relation::plain(plan.target.clone());
+                readers.push(opener.reader(node, relation, hashes.there(), home).await.map_err(|e| e.to_string())?);
+            }
+            targets.push(TargetShard { number: at + 1, readers, mirrored });
+        }
+        let source_loses = origins.iter().find_map(|(_, definition)| loses(definition, None));
+        Ok(Self { fleet, plan, sources, targets, key, source_loses, target_loses: loses(&target, job.merges_rows) })
+    }
+
+    /// What keys are made of.
+    pub(super) fn key_names(&self) -> Vec<String> {
+        if self.key.is_empty() {
+            return vec!["hash of the row".to_owned()];
+        }
+        self.key.iter().map(|element| element.name.clone()).collect()
+    }
+
+    /// Measures partitions of one batch on both sides.
+    pub(super) async fn measure(&self, partitions: &[&PartitionPlan]) -> Result<Vec<Measured>, Error> {
+        let sources = async {
+            let found = try_join_all(self.sources.iter().map(|reader| self.by_partition(reader, partitions))).await?;
+            Ok::<_, Error>(found)
+        };
+        let targets = try_join_all(self.targets.iter().map(|shard| async move {
+            try_join_all(shard.readers.iter().map(|reader| self.by_partition(reader, partitions))).await
+        }));
+        let (sources, targets) = futures::future::try_join(sources, targets).await?;
+        let of_partition = |at: usize| {
+            let source = sources.iter().fold(Measure::default(), |all, found| all.and(found[at].0));
+            let (mut target, mut misplaced) = (Measure::default(), Vec::new());
+            for (shard, readers) in self.targets.iter().zip(&targets) {
+                for (reader, (measure, strays)) in shard.readers.iter().zip(readers.iter().map(|found| found[at])) {
+                    if strays > 0 {
+                        let what = if strays == 1 {
+                            "1 row that belongs".into()
+                        } else {
+                            format!("{strays} rows that belong")
+                        };
+                        misplaced
+                            .push(format!("{}: target shard {} has {what} to another one", reader.node, shard.number));
+                    }
+                    let first = readers[0][at].0;
+                    if shard.mirrored && measure != first {
+                        let other =
+                            if measure.rows == first.rows { ", but other ones".to_owned() } else { String::new() };
+                        misplaced.push(format!(
+                            "{} has {} rows and {} {}{other}: replicas of target shard {} that are to hold the same",
+                            shard.readers[0].node, first.rows, reader.node, measure.rows, shard.number
+                        ));
+                    }
+                    if !shard.mirrored {
+                        target = target.and(measure);
+                    }
+                }
+                if let (true, Some(first)) = (shard.mirrored, readers.first()) {
+                    target = target.and(first[at].0);
+                }
+            }
+            Measured { source, target, misplaced }
+        };
+        Ok((0..partitions.len()).map(of_partition).collect())
+    }
+
+    /// The nodes whose rows are those of the target, each once.
+    pub(super) fn target_readers(&self) -> impl Iterator<Item = &Reader> {
+        self.targets.iter().flat_map(|shard| shard.readers.iter().take(if shard.mirrored { 1 } else { usize::MAX }))
+    }
+
+    /// What a node has of each partition, and how much of that belongs to other shards.
+    async fn by_partition(&self, reader: &Reader, partitions: &[&PartitionPlan]) -> Result<Vec<(Measure, u64)>, Error> {
+        let all = self.digest(reader, partitions, None, &self.plan.key, true).await?;
+        let width = self.plan.key.len();
+        let mut found = vec![(Measure::default(), 0); partitions.len()];
+        let at = |value: &[String]| partitions.iter().position(|partition| partition.value.0 == value);
+        if all.iter().all(|digest| at(&digest.value.0[..width]).is_some()) {
+            for digest in all {
+                if let Some(at) = at(&digest.value.0[..width]) {
+                    add(&mut found[at], &digest, width);
+                }
+            }
+            return Ok(found);
+        }
+        // Versions write some values differently: then each partition is asked for by itself.
+        for (partition, found) in partitions.iter().zip(&mut found) {
+            for digest in self.digest(reader, &[partition], None, &[], true).await? {
+                add(found, &digest, 0);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Rows and sums of some partitions by a key; behind it, where the reader tells, whether they belong there.
+    pub(super) async fn digest(
+        &self,
+        reader: &Reader,
+        partitions: &[&PartitionPlan],
+        slice: Option<Slice>,
+        key: &[KeyElement],
+        placed: bool,
+    ) -> Result<Vec<Digest>, Error> {
+        let values: Vec<PartitionValue> = partitions.iter().map(|partition| partition.value.clone()).collect();
+        let rows = Selection {
+            partitions: Some(PartitionFilter { elements: self.plan.key.clone(), values }),
+            slice,
+            ..Selection::all(reader.relation.clone())
+        };
+        let key: Vec<KeyElement> = key.iter().chain(reader.home.iter().filter(|_| placed)).cloned().collect();
+        self.fleet.warehouse.digest(&reader.node, &rows, &key, &reader.hash, &reader.settings).await
+    }
+}
+
+/// Adds what is behind the partition key: nothing, or whether the rows belong to their shard.
+fn add((measure, strays): &mut (Measure, u64), digest: &Digest, width: usize) {
+    *measure = measure.and(Measure { rows: digest.rows, sum: digest.sum });
+    if digest.value.0.get(width).is_some_and(|home| home == "0") {
+        *strays += digest.rows;
+    }
+}
+
+/// Returns why rows of a table may go, or change, by themselves. `merges_rows`: what the task says of its engine.
+fn loses(table: &TableDefinition, merges_rows: Option<bool>) -> Option<String> {
+    match () {
+        () if merges_rows.unwrap_or_else(|| table.engine.merges_rows()) => Some("merges rows by its engine".to_owned()),
+        () if table.has_ttl() => Some("removes rows by its TTL".to_owned()),
+        () => None,
+    }
+}
+
+struct Opener<'a> {
+    fleet: &'a Fleet,
+    task: &'a Task,
+    plan: &'a TablePlan,
+    by: By,
+}
+
+type Holder = (Arc<Node>, TableDefinition);
+
+impl Opener<'_> {
+    /// The live replica of a shard with the least to fetch yet; `None` where no replica has the table.
+    async fn one_of(
+        &self,
+        shard: &Shard,
+        name: &str,
+        table: &TableName,
+        remarks: &mut Vec<String>,
+    ) -> Result<Option<Holder>, String> {
+        let (live, errors) = self.fleet.muster(shard).await;
+        if live.is_empty() {
+            let why: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            return Err(format!("{name}: no replica answers: {}", why.join("; ")));
+        }
+        let mut best: Option<(u64, Holder)> = None;
+        let mut first = None;
+        for (_, node) in live {
+            match self.holder(&node, table).await {
+                Ok(Some((queue, holder))) if best.as_ref().is_none_or(|(least, _)| queue < *least) => {
+                    best = Some((queue, holder));
+                }
+                Ok(_) => {}
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        match (best, first) {
+            (Some((queue, holder)), _) => {
+                if queue > 0 {
+                    remarks.push(format!(
+                        "{}: the replica of {table} has {queue} entries in its queue: some rows may be on their way",
+                        holder.0
+                    ));
+                }
+                Ok(Some(holder))
+            }
+            (None, Some(error)) => Err(format!("{name}: {error}")),
+            (None, None) if !errors.is_empty() => {
+                let why: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                Err(format!("{name}: no replica that answers has the table {table}: {}", why.join("; ")))
+            }
+            (None, None) => Ok(None),
+        }
+    }
+
+    async fn holder(&self, node: &Arc<Node>, table: &TableName) -> Result<Option<(u64, Holder)>, Error> {
+        let warehouse = &self.fleet.warehouse;
+        let Some(definition) = warehouse.table(node, table).await? else { return Ok(None) };
+        let queue = match definition.engine.is_replicated() {
+            true => warehouse.replica_state(node, table).await?.map_or(0, |state| state.queue),
+            false => 0,
+        };
+        Ok(Some((queue, (node.clone(), definition))))
+    }
+
+    /// Every replica of a shard that is written to one by one: each must answer.
+    async fn all_of(&self, shard: &Shard, name: &str, table: &TableName) -> Result<Vec<Holder>, String> {
+        let mut holders = Vec::new();
+        for node in &shard.replicas {
+            let node = Arc::new(node.clone());
+            let found = async {
+                self.fleet.facts(&node).await?;
+                self.fleet.warehouse.table(&node, table).await
+            };
+            if let Some(definition) = found.await.map_err(|error| format!("{name}: {error}"))? {
+                holders.push((node.clone(), definition));
+            }
+        }
+        if !holders.is_empty() && holders.len() < shard.replicas.len() {
+            return Err(format!("{name}: not every replica has the table {table}"));
+        }
+        Ok(holders)
+    }
+
+    async fn reader(
+        &self,
+        node: &Arc<Node>,
+        relation: Relation,
+        row: String,
+        home: Option<KeyElement>,
+    ) -> Result<Reader, Error> {
+        let mut wanted: BTreeMap<String, String> = source_wishes(self.task);
+        wanted.insert(CANCEL.to_owned(), "1".to_owned());
+        let settings = self.fleet.settings(node, &wanted).await?;
+        let hash = match self.by {
+            By::Checksum => row.clone(),
+            By::Count => "toUInt64(0)".to_owned(),
+        };
+        Ok(Reader { node: node.clone(), relation, settings, hash, row, home })
+    }
+
+    /// The target's sorting key.
+    async fn key(&self, node: &Node, target: &TableDefinition) -> Result<Vec<KeyText>, Error> {
+        let names: Vec<String> = key_elements(&target.sorting_key).into_iter().map(without_direction).collect();
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = Selection::all(Relation::plain(self.plan.target.clone()));
+        let types = self.fleet.warehouse.types(node, Some(&rows), &names).await?;
+        let text = |(name, type_name): (String, String)| {
+            let element = KeyElement { expression: format!("({name})"), type_name: type_name.clone() };
+            let value = element.told();
+            let value = if type_name.contains("Nullable(") { format!("ifNull({value}, 'NULL')") } else { value };
+            KeyText { name, type_name, text: KeyElement { expression: value, type_name: "String".into() } }
+        };
+        Ok(names.into_iter().zip(types).map(text).collect())
+    }
+
+    /// Whether the target's own columns tell the shard of a row.
+    fn is_placed_by_columns(&self, remarks: &mut Vec<String>) -> bool {
+        let Some(sharding) = &self.plan.sharding else { return false };
+        let placed = sharding.slot_key().key.uses_only(&self.plan.columns);
+        if !placed {
+            remarks.push(
+                "the columns of the target do not tell the shard of a row: where rows lie is not checked".to_owned(),
+            );
+        }
+        placed
+    }
+
+    /// Whether a row belongs to a target shard.
+    fn home(&self, shard: usize) -> Option<KeyElement> {
+        let sharding = self.plan.sharding.as_ref()?;
+        let slots = sharding.slots.get(shard)?.clone();
+        let condition = SlotFilter { key: sharding.slot_key(), slots }.condition();
+        Some(KeyElement { expression: format!("toUInt8({condition})"), type_name: "UInt8".into() })
+    }
+}
+
+/// `a DESC` → `a`.
+fn without_direction(element: String) -> String {
+    let without = [" DESC", " ASC"].iter().find_map(|direction| element.strip_suffix(direction));
+    without.map(str::to_owned).unwrap_or(element)
+}
+
+/// The hash by which keys are dealt to buckets: the same for the same key on every version.
+pub(super) fn key_hash(key: &[KeyText]) -> String {
+    sql::values_hash(key.iter().map(|element| (element.name.as_str(), element.type_name.as_str())))
+}

@@ -1,0 +1,163 @@
+//! The account before copying (I7): what a query counts on each source shard is what was listed there, or the task is refused.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::client::{Error, Tally};
+use crate::model::{Node, PartitionValue};
+use crate::plan::{Account, Found, PartitionPlan, ShardAccount};
+use crate::protocol::account::{Blocks, Look, MOST_LOOKS, Weighed, weigh};
+use crate::sql::{Selection, key_elements};
+
+use super::super::errors::Fault;
+use super::Planner;
+use super::{Marks, Tallies};
+use crate::model::few;
+use crate::nodes::counts::{blocks_of, readable, source_rows};
+use crate::nodes::settings::source_wishes;
+
+/// What was listed and counted on a source shard.
+pub(super) struct Seen {
+    node: Arc<Node>,
+    listed: u64,
+    weighed: Weighed,
+    account: ShardAccount,
+}
+
+impl Planner<'_> {
+    /// Lists the partitions of a source shard on a node and counts its rows; again where they differ because the source changed.
+    pub(super) async fn discover_and_count(
+        &self,
+        node: &Arc<Node>,
+        shard: usize,
+    ) -> Result<(Tallies, Marks, Seen), Error> {
+        let (survey, mut looks) = (self.survey, Vec::new());
+        loop {
+            let before = self.blocks_on(node).await;
+            let (tallies, marks) = self.discover_on(node, shard).await?;
+            let all = Selection::all(survey.relation());
+            let columns = readable(&survey.reading, &survey.columns);
+            let counted = source_rows(self.fleet, self.task, node, all, columns).await?;
+            let listed = tallies.iter().map(|(tally, _)| tally.rows).sum();
+            let after = if listed == counted { before.clone() } else { self.blocks_on(node).await };
+            looks.push(Look { listed, counted, parts: before.zip(after.clone()) });
+            let weighed = weigh(&looks);
+            if weighed == Weighed::Moved && looks.len() < MOST_LOOKS {
+                continue;
+            }
+            let account = ShardAccount { node: node.address(), counted, parts: after };
+            return Ok((tallies, marks, Seen { node: node.clone(), listed, weighed, account }));
+        }
+    }
+
+    async fn blocks_on(&self, node: &Node) -> Option<Blocks> {
+        let source = &self.survey.source;
+        if !source.engine.is_merge_tree() {
+            return None;
+        }
+        match self.fleet.warehouse.part_list(node, &source.name).await {
+            Ok(list) => Some(blocks_of(&list)),
+            Err(error) => {
+                tracing::debug!(
+                    node = error.node,
+                    "{error}: whether the source holds still is told by counting it again"
+                );
+                None
+            }
+        }
+    }
+
+    /// Compares what the plan would have of each shard with what was counted there.
+    ///
+    /// # Errors
+    /// A fault that names the shard, the rows, and where they are.
+    pub(super) async fn balance(&self, found: &[Found], seen: &[Seen], remarks: &mut Vec<String>) -> Result<(), Fault> {
+        for (shard, seen) in seen.iter().enumerate() {
+            let planned: u64 = found.iter().map(|partition| partition.shards[shard].0).sum();
+            let counted = seen.account.counted;
+            if planned == counted {
+                continue;
+            }
+            if seen.weighed == Weighed::Moved && planned == seen.listed {
+                remarks.push(format!(
+                    "source shard {} ({}) changes while it is planned: {planned} rows were listed, and {counted} counted after that",
+                    shard + 1,
+                    seen.node
+                ));
+                continue;
+            }
+            let place = self.place_of_difference(shard, &seen.node, found).await;
+            return Err(self.world(&difference(
+                &format!("source shard {} ({}): {}", shard + 1, seen.node, self.job.source),
+                planned,
+                counted,
+                &place,
+            )));
+        }
+        Ok(())
+    }
+
+    /// Tells in which partitions a count by the key finds other rows than were planned.
+    async fn place_of_difference(&self, shard: usize, node: &Node, found: &[Found]) -> Option<String> {
+        let settings = self.fleet.settings(node, &source_wishes(self.task)).await.ok()?;
+        let all = Selection::all(self.survey.relation());
+        let tallies = self.fleet.warehouse.tally(node, &all, &self.survey.key, &settings).await.ok()?;
+        let mut counted: HashMap<&PartitionValue, &Tally> = tallies.iter().map(|tally| (&tally.value, tally)).collect();
+        let mut places = Vec::new();
+        for partition in found {
+            let (planned, now) = (partition.shards[shard].0, counted.remove(&partition.value).map_or(0, |it| it.rows));
+            if planned != now {
+                places.push(format!("{} ({planned} planned, {now} counted)", partition.name));
+            }
+        }
+        let mut unseen: Vec<&Tally> = counted.into_values().collect();
+        unseen.sort_by(|a, b| a.value.cmp(&b.value));
+        places.extend(unseen.iter().map(|it| format!("{} (not planned, {} counted)", self.name(&it.shown), it.rows)));
+        (!places.is_empty()).then(|| few(&places))
+    }
+
+    /// Returns what is kept of the account with the plan of `partitions`.
+    pub(super) fn account(&self, seen: Vec<Seen>, listed: u64, partitions: &[PartitionPlan]) -> Account {
+        let planned: u64 = partitions.iter().map(|partition| partition.rows).sum();
+        let own = self.survey.source.engine.partition_key().map(|key| key_elements(&key)).unwrap_or_default();
+        let wanted = self.survey.key.iter().map(|element| element.expression.as_str());
+        Account {
+            moved: seen.iter().any(|seen| seen.listed != seen.account.counted),
+            shards: seen.into_iter().map(|seen| seen.account).collect(),
+            beside: self.survey.enabled.is_none().then(|| listed.saturating_sub(planned)),
+            same_partitions: self.survey.source.engine.is_merge_tree() && own.iter().map(String::as_str).eq(wanted),
+        }
+    }
+}
+
+/// Says that a shard's rows are not those of the plan.
+fn difference(shard: &str, planned: u64, counted: u64, place: &Option<String>) -> String {
+    let (rows, why) = if counted > planned {
+        (counted - planned, "the plan would not copy them")
+    } else {
+        (planned - counted, "a query does not show them: does a row policy or a filter hide rows from this account?")
+    };
+    let place =
+        place.as_ref().map_or("in which partitions cannot be told".to_owned(), |place| format!("partitions: {place}"));
+    format!(
+        "{shard} holds {counted} rows by a count and {planned} by the list of its partitions, so {rows} rows are not accounted for, and \
+         {why}. {place}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_says_how_many_rows_and_which_way() {
+        let more = difference("source shard 1 (a:9000): d.t", 45, 60, &Some("'7' (15 planned, 30 counted)".into()));
+        assert!(
+            more.contains("holds 60 rows by a count and 45") && more.contains("15 rows are not accounted"),
+            "{more}"
+        );
+        assert!(more.ends_with("partitions: '7' (15 planned, 30 counted)"), "{more}");
+        let fewer = difference("source shard 1 (a:9000): d.t", 1000, 500, &None);
+        assert!(fewer.contains("500 rows are not accounted") && fewer.contains("row policy"), "{fewer}");
+    }
+}

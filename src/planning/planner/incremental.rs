@@ -1,0 +1,274 @@
+//! What has changed since the last pass of a task: what is new or other at the source is planned again, what is as it was copied
+//! is left alone. Reads only.
+
+use crate::model::few;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use futures::future::join_all;
+
+use crate::client::PartName;
+use crate::model::{Node, PartitionId, PartitionValue};
+use crate::plan::{Again, CopiedPartition, Due, Earlier, Found, Mark, OnTarget, ShardMark};
+use crate::task::IfTargetNotEmpty;
+
+use super::super::errors::Fault;
+use super::{Planner, Since};
+
+impl Planner<'_> {
+    /// Whether the source table gives the target's key by itself, with no column converted or seen in another time zone.
+    fn key_is_as_stored(&self) -> bool {
+        let relation = self.survey.relation();
+        self.survey.key.iter().all(|element| relation.gives_as_it_is(&element.expression))
+    }
+
+    /// What the parts of a source shard are, by partition of the target, told by a node. Nothing where that cannot be told: then a
+    /// later pass copies the partitions again. `ids` are those of the partitions where they are the source's own.
+    pub(super) async fn marks_on(
+        &self,
+        node: &Node,
+        shard: usize,
+        ids: Option<Vec<(PartitionValue, PartitionId)>>,
+    ) -> HashMap<PartitionValue, ShardMark> {
+        let (warehouse, source) = (&self.fleet.warehouse, &self.survey.source);
+        if !source.engine.is_merge_tree() {
+            return HashMap::new();
+        }
+        let looked = async {
+            let list = warehouse.part_list(node, &source.name).await?;
+            let ids = match ids {
+                Some(ids) => ids,
+                // The table does not give its key as the copy sees it.
+                None if !self.key_is_as_stored() => return Ok((list, Vec::new())),
+                None => {
+                    let values = warehouse.values_by_partition(node, &source.name, &self.survey.key).await?;
+                    values.into_iter().map(|(id, value, _)| (value, id)).collect()
+                }
+            };
+            Ok::<_, crate::client::Error>((list, ids))
+        };
+        let (list, ids) = match looked.await {
+            Ok(looked) => looked,
+            Err(error) => {
+                tracing::debug!(node = error.node, "{error}: a later pass copies everything again");
+                return HashMap::new();
+            }
+        };
+        // Patch parts change rows of parts that keep their names.
+        if list.parts.iter().any(|part| part.id.patched().is_some()) {
+            return HashMap::new();
+        }
+        let mut of_id: HashMap<&PartitionId, Vec<&PartName>> = HashMap::new();
+        for part in &list.parts {
+            of_id.entry(&part.id).or_default().push(part);
+        }
+        let mut of_value: HashMap<PartitionValue, BTreeSet<PartitionId>> = HashMap::new();
+        for (value, id) in ids {
+            of_value.entry(value).or_default().insert(id);
+        }
+        let mark = |(value, ids): (PartitionValue, BTreeSet<PartitionId>)| {
+            let parts = ids.iter().filter_map(|id| of_id.get(id)).flatten();
+            let parts = parts.map(|part| (part.name.as_str(), part.rows, part.hash.as_str()));
+            (value, ShardMark::of(shard, &list.table, parts))
+        };
+        of_value.into_iter().map(mark).collect()
+    }
+
+    /// What of the found partitions is to be copied, and how many are as they were copied before.
+    pub(super) async fn since(
+        &self,
+        found: Vec<Found>,
+        since: &Since,
+        remarks: &mut Vec<String>,
+    ) -> Result<(Vec<Found>, usize), Fault> {
+        let earlier = &since.earlier;
+        self.refuse_lost_shards(&found, earlier)?;
+        let copied: HashMap<&PartitionValue, &CopiedPartition> =
+            earlier.partitions.iter().map(|copied| (&copied.partition.value, copied)).collect();
+        let there: BTreeSet<&PartitionValue> = found.iter().map(|partition| &partition.value).collect();
+        let has_vanished = |copied: &&CopiedPartition| {
+            let partition = &copied.partition;
+            !there.contains(&partition.value) && self.is_enabled(&partition.name, &partition.value.0)
+        };
+        let vanished: Vec<&CopiedPartition> = earlier.partitions.iter().filter(has_vanished).collect();
+        let rows = self.rows_on_target(earlier).await?;
+        let may_shrink = self.survey.merges_rows || self.survey.target.has_ttl();
+        let on_target = |copied: &CopiedPartition| {
+            let (least, most) = rows.get(&copied.partition.value).copied().unwrap_or_default();
+            OnTarget { least, most, may_shrink }
+        };
+        let otherwise = !self.is_as(earlier);
+        if otherwise {
+            remarks
+                .push("columns, keys or shards are others than when it was copied: all of it is copied again".into());
+        }
+        let (mut due, mut unchanged, mut new) = (Vec::new(), 0, 0);
+        let mut again: BTreeMap<Again, Vec<&str>> = BTreeMap::new();
+        let mut foreign = Vec::new();
+        for mut partition in found.iter().cloned() {
+            let Some(copied) = copied.get(&partition.value) else {
+                new += 1;
+                due.push(partition);
+                continue;
+            };
+            let why = match copied.due(&partition, on_target(copied)) {
+                Due::Unchanged if !otherwise => {
+                    unchanged += 1;
+                    continue;
+                }
+                Due::Unchanged => Again::Changed,
+                Due::Again(why) => why,
+            };
+            if let Again::Lost(rows) = why
+                && rows > 0
+            {
+                foreign.push((*copied, rows));
+            }
+            again.entry(why).or_default().push(&copied.partition.name);
+            partition.renews = true;
+            due.push(partition);
+        }
+        if since.drops_vanished {
+            for copied in &vanished {
+                foreign.extend(copied.lost(on_target(copied)).filter(|rows| *rows > 0).map(|rows| (*copied, rows)));
+                due.push(self.vanished(&copied.partition.name, copied));
+            }
+        }
+        if !foreign.is_empty() && self.policy != IfTargetNotEmpty::Replace {
+            return Err(self.was_changed_there(&foreign));
+        }
+        let changed = again.values().map(Vec::len).sum::<usize>();
+        let name = &self.job.name;
+        tracing::info!(
+            table = name,
+            "table {name}: since it was copied, {new} partitions are new, {changed} are to be copied again, {unchanged} are \
+             unchanged, {} have vanished from the source",
+            vanished.len()
+        );
+        self.remark(&again, &vanished, since.drops_vanished, remarks);
+        Ok((due, unchanged))
+    }
+
+    fn remark(
+        &self,
+        again: &BTreeMap<Again, Vec<&str>>,
+        vanished: &[&CopiedPartition],
+        drops: bool,
+        remarks: &mut Vec<String>,
+    ) {
+        let lost: Vec<&str> = again
+            .iter()
+            .filter(|(why, _)| matches!(why, Again::Lost(_) | Again::Replica))
+            .flat_map(|(_, names)| names.clone())
+            .collect();
+        if !lost.is_empty() {
+            remarks.push(format!(
+                "the target, or a replica of it, does not hold what was copied of {} partitions, and they are copied again: {}",
+                lost.len(),
+                few(&lost)
+            ));
+        }
+        if let Some(unknown) = again.get(&Again::Unknown) {
+            remarks.push(format!(
+                "whether {} partitions changed cannot be told from the source's parts, and they are copied again: {}",
+                unknown.len(),
+                few(unknown)
+            ));
+        }
+        if !vanished.is_empty() {
+            let names: Vec<&str> = vanished.iter().map(|copied| copied.partition.name.as_str()).collect();
+            let fate =
+                if drops { "are dropped on the target" } else { "stay on the target (--drop-vanished drops them)" };
+            remarks.push(format!(
+                "{} partitions that were copied are not at the source any more, and {fate}: {}",
+                names.len(),
+                few(&names)
+            ));
+        }
+    }
+
+    /// A source shard that held rows and holds none at all was more likely lost, or made anew, than emptied on purpose: what was
+    /// copied of it must not follow.
+    fn refuse_lost_shards(&self, found: &[Found], earlier: &Earlier) -> Result<(), Fault> {
+        let of_marks = |mark: &Option<Mark>| mark.iter().flat_map(Mark::shards).collect::<Vec<_>>();
+        let before: BTreeSet<usize> =
+            earlier.partitions.iter().flat_map(|copied| of_marks(&copied.partition.mark)).collect();
+        let mut now: BTreeSet<usize> = found.iter().flat_map(|partition| of_marks(&partition.mark)).collect();
+        for partition in found {
+            let holders = partition.shards.iter().enumerate().filter(|(_, (rows, _))| *rows > 0);
+            now.extend(holders.map(|(shard, _)| shard));
+        }
+        let Some(lost) = before.difference(&now).next() else { return Ok(()) };
+        let hosts = self.survey.sources.get(*lost).into_iter().flatten().map(|node| node.address());
+        Err(self.world(&format!(
+            "source shard {} ({}) held rows of {} when it was copied, and holds none at all now: was it lost, or made anew? What was \
+             copied stays as it is. If it is meant to be empty, drop on the target what is to go, and begin anew at another task path",
+            lost + 1,
+            hosts.collect::<Vec<_>>().join(", "),
+            self.job.source
+        )))
+    }
+
+    /// Whether rows are read, placed and told apart as they were.
+    fn is_as(&self, earlier: &Earlier) -> bool {
+        let survey = self.survey;
+        (&earlier.reading, &earlier.columns, &earlier.key, &earlier.sharding)
+            == (&survey.reading, &survey.columns, &survey.key, &survey.sharding)
+    }
+
+    /// A partition of which the source has nothing any more.
+    fn vanished(&self, name: &str, copied: &CopiedPartition) -> Found {
+        Found {
+            value: copied.partition.value.clone(),
+            name: name.to_owned(),
+            id: copied.partition.id.clone(),
+            shards: vec![(0, 0); self.survey.sources.len()],
+            mark: None,
+            renews: true,
+        }
+    }
+
+    /// Rows that the target holds of what was copied, by partition, over all shards: with the fewest and with the most of
+    /// replicas that are written to one by one.
+    async fn rows_on_target(&self, earlier: &Earlier) -> Result<HashMap<PartitionValue, (u64, u64)>, Fault> {
+        let copied: Vec<Found> =
+            earlier.partitions.iter().map(|copied| self.vanished(&copied.partition.name, copied)).collect();
+        let mut rows: HashMap<PartitionValue, (u64, u64)> = HashMap::new();
+        if copied.is_empty() {
+            return Ok(rows);
+        }
+        let survey = self.survey;
+        for (shard, nodes) in survey.targets.iter().enumerate() {
+            let looks = join_all(nodes.iter().map(|node| async {
+                if survey.to_create.iter().any(|missing| missing.address() == node.address()) {
+                    return Ok(HashMap::new());
+                }
+                let present = self.present_on(node, &copied).await.map_err(|error| self.world(&error))?;
+                Ok::<HashMap<PartitionValue, u64>, Fault>(present.into_iter().collect())
+            }));
+            let looks: Vec<HashMap<PartitionValue, u64>> = looks.await.into_iter().collect::<Result<_, Fault>>()?;
+            for partition in &copied {
+                let held = looks.iter().map(|look| look.get(&partition.value).copied().unwrap_or(0));
+                let most = held.clone().max().unwrap_or(0);
+                // Of those that fetch from each other one may be ahead.
+                let least = if survey.replicated[shard] { most } else { held.min().unwrap_or(0) };
+                let sums = rows.entry(partition.value.clone()).or_default();
+                *sums = (sums.0 + least, sums.1 + most);
+            }
+        }
+        Ok(rows)
+    }
+
+    fn was_changed_there(&self, foreign: &[(&CopiedPartition, u64)]) -> Fault {
+        let text = |(copied, rows): &(&CopiedPartition, u64)| {
+            format!("{} ({} rows were copied, and {rows} are there)", copied.partition.name, copied.target)
+        };
+        let texts: Vec<String> = foreign.iter().map(text).collect();
+        self.world(&format!(
+            "somebody else has changed {} partitions of the target {} since they were copied: {}. What is dropped there is copied \
+             again; in a task with <if_target_not_empty>replace</if_target_not_empty> they would give way",
+            texts.len(),
+            self.job.target,
+            few(&texts)
+        ))
+    }
+}

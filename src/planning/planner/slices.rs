@@ -1,0 +1,52 @@
+//! Where a partition is cut.
+
+use crate::client::Error;
+use crate::plan::{self, Found};
+use crate::sql::{KeyElement, PartitionFilter, Selection, Slice, key_elements, quote};
+
+use super::Planner;
+use crate::nodes::settings::source_wishes;
+
+/// So many keys are looked at to find where to cut.
+const SAMPLE: u64 = 20_000;
+/// So many columns of the sorting key are looked at.
+const KEY_COLUMNS: usize = 3;
+
+impl Planner<'_> {
+    /// Cuts a partition on one source shard by what its primary index can skip, else by a hash.
+    pub(super) async fn slices(&self, partition: &Found, shard: usize, count: u64) -> Result<Vec<Slice>, Error> {
+        let Some(node) = self.survey.sources[shard].first() else { return Ok(Vec::new()) };
+        let source = &self.survey.source;
+        let mut columns = Vec::new();
+        for name in key_elements(&source.sorting_key) {
+            // A bare column of the source that is seen as it is.
+            let Some(column) = source.column(name.trim_matches('`')) else { break };
+            let element = KeyElement { expression: quote::ident(&column.name), type_name: column.type_name.clone() };
+            let cast = self.survey.reading.columns.is_some();
+            if cast || !element.is_cuttable() || columns.len() == KEY_COLUMNS {
+                break;
+            }
+            columns.push(element);
+        }
+        let rows = Selection {
+            partitions: Some(PartitionFilter {
+                elements: self.survey.key.clone(),
+                values: vec![partition.value.clone()],
+            }),
+            ..Selection::all(self.survey.relation())
+        };
+        if !columns.is_empty() {
+            let settings = self.fleet.settings(node, &source_wishes(self.task)).await?;
+            let every = (partition.shards[shard].0 / SAMPLE).max(1);
+            let sample = self.fleet.warehouse.sample_keys(node, &rows, &columns, every, &settings).await?;
+            if let Some(slices) = plan::ranges(&columns, &sample, count)
+                && (slices.len() as u64 == count || self.job.number_of_splits <= 1)
+            {
+                return Ok(slices);
+            }
+        }
+        let stored = self.survey.source.columns.iter().filter(|column| self.survey.columns.contains(&column.name));
+        let of = vec![crate::sql::row_hash(stored)];
+        Ok((0..count).map(|number| Slice::Hash { of: of.clone(), count, number }).collect())
+    }
+}

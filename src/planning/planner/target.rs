@@ -1,0 +1,103 @@
+//! What the target holds already.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use futures::future::join_all;
+
+use crate::client::Error;
+use crate::model::{Node, PartitionId, PartitionValue};
+use crate::plan::Found;
+use crate::sql::{Relation, Selection};
+use crate::task::IfTargetNotEmpty;
+
+use super::super::errors::Fault;
+use super::Planner;
+use crate::model::few;
+
+impl Planner<'_> {
+    /// What the target holds already of what is to be copied, before any row moves (I2).
+    pub(super) async fn look_at_target(&self, found: &mut Vec<Found>, remarks: &mut Vec<String>) -> Result<(), Fault> {
+        // What an earlier pass has filled was looked at.
+        let new: Vec<Found> = found.iter().filter(|partition| !partition.renews).cloned().collect();
+        if !self.survey.target_exists || new.is_empty() {
+            return Ok(());
+        }
+        let nodes: Vec<&Arc<Node>> = self
+            .survey
+            .targets
+            .iter()
+            .flatten()
+            .filter(|node| !self.survey.to_create.iter().any(|missing| missing.address() == node.address()))
+            .collect();
+        let present = join_all(nodes.iter().map(|node| self.present_on(node, &new))).await;
+        let mut filled: BTreeMap<PartitionValue, (u64, String)> = BTreeMap::new();
+        for (node, present) in nodes.iter().zip(present) {
+            for (value, rows) in present.map_err(|error| self.world(&error))? {
+                filled.entry(value).or_insert((rows, node.address()));
+            }
+        }
+        if filled.is_empty() {
+            return Ok(());
+        }
+        let count = filled.len();
+        let told = |partition: &Found| {
+            let (rows, node) = filled.get(&partition.value)?;
+            Some(format!("{} ({rows} rows on {node})", partition.name))
+        };
+        let texts: Vec<String> = new.iter().filter_map(told).collect();
+        let listed = few(&texts);
+        match self.policy {
+            IfTargetNotEmpty::Fail => {
+                return Err(self.world(&format!(
+                    "the target {} holds rows already in {count} of the partitions to copy: {listed}. Say what to do with \
+                     them: <if_target_not_empty>replace, append or skip</if_target_not_empty>",
+                    self.job.target
+                )));
+            }
+            IfTargetNotEmpty::Skip => {
+                remarks.push(format!("{count} partitions are skipped, since the target holds rows in them: {listed}"));
+                found.retain(|partition| !filled.contains_key(&partition.value));
+            }
+            IfTargetNotEmpty::Replace => {
+                remarks
+                    .push(format!("rows that the target holds already are replaced in {count} partitions: {listed}"));
+            }
+            IfTargetNotEmpty::Append => {
+                remarks.push(format!(
+                    "rows are added to those that the target holds already in {count} partitions: {listed}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the wanted partitions that a target node has rows in, with the rows.
+    pub(crate) async fn present_on(&self, node: &Node, found: &[Found]) -> Result<Vec<(PartitionValue, u64)>, Error> {
+        let warehouse = &self.fleet.warehouse;
+        let target = &self.job.target;
+        let there: BTreeSet<PartitionId> =
+            warehouse.parts(node, target).await?.into_iter().filter(|part| part.rows > 0).map(|part| part.id).collect();
+        if there.is_empty() {
+            return Ok(Vec::new());
+        }
+        if found.iter().all(|partition| partition.id.is_some()) {
+            let ids: Vec<PartitionId> =
+                found.iter().filter_map(|partition| partition.id.clone()).filter(|id| there.contains(id)).collect();
+            let rows = warehouse.rows_by_partition(node, target, Some(&ids)).await?;
+            let named = |partition: &Found| {
+                let rows = partition.id.as_ref().and_then(|id| rows.get(id)).copied()?;
+                (rows > 0).then(|| (partition.value.clone(), rows))
+            };
+            return Ok(found.iter().filter_map(named).collect());
+        }
+        let wanted: HashSet<&PartitionValue> = found.iter().map(|partition| &partition.value).collect();
+        let all = Selection::all(Relation::plain(target.clone()));
+        let tallies = warehouse.tally(node, &all, &self.survey.key, &Vec::new()).await?;
+        Ok(tallies
+            .into_iter()
+            .filter(|tally| wanted.contains(&tally.value))
+            .map(|tally| (tally.value, tally.rows))
+            .collect())
+    }
+}

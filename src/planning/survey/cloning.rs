@@ -1,0 +1,113 @@
+//! Whether parts can travel as files from the source to the target, as far as tables and servers tell. Creates nothing.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures::future::join_all;
+
+use crate::model::{Node, Way};
+
+use super::{Survey, Surveyor};
+use crate::nodes::pool::Fleet;
+
+/// The versions with which cloning was tried. Others are cloned only where the task says so.
+const TRIED: &[(u32, u32)] = &[(18, 16), (24, 8), (25, 8)];
+
+impl Surveyor<'_> {
+    /// What is against it. What no look can tell (may tables be made at the source, do servers fetch from each other, does each
+    /// part have every column) is seen when it is done; a piece takes another way then.
+    pub(super) async fn against_clone(&self, survey: &Survey) -> Option<String> {
+        match self.job.transfer {
+            Some(Way::Clone) => {}
+            Some(other) => return Some(format!("the task says {other}")),
+            None if self.job.paced => {
+                return Some("max_bytes_per_second holds only what passes through the worker".into());
+            }
+            None => {}
+        }
+        let reading = survey.reading.against_parts(&survey.columns);
+        if let Some(why) = reading.or_else(|| survey.source.against_parts_in(&survey.target)) {
+            return Some(why);
+        }
+        if survey.skips_hidden_rows {
+            return Some("parts hold rows that the account does not see, and that the task skips".into());
+        }
+        if let Some(why) = survey.variants.iter().find_map(|variant| variant.against_parts_in(&survey.target)) {
+            return Some(why);
+        }
+        let told = self.job.transfer.is_some();
+        let of_targets = self.task.target(self.job).shards.iter().filter(|shard| shard.weight > 0).count();
+        if !told && of_targets > 1 && of_targets != survey.sources.len() {
+            return Some(format!("{} source shards become {of_targets}", survey.sources.len()));
+        }
+        let sources: Vec<&Arc<Node>> = survey.sources.iter().flatten().collect();
+        let mut releases = BTreeSet::new();
+        for node in survey.sources.iter().chain(&survey.targets).flatten() {
+            match self.fleet.facts(node).await {
+                Ok(facts) => releases.insert((facts.release(), facts.version.clone())),
+                Err(error) => return Some(error.to_string()),
+            };
+        }
+        let versions = || releases.iter().map(|(_, version)| version.clone()).collect::<Vec<_>>().join(", ");
+        if releases.iter().map(|(release, _)| release).collect::<BTreeSet<_>>().len() > 1 {
+            return Some(format!("the servers are of different versions ({})", versions()));
+        }
+        if !told && releases.iter().any(|(release, _)| !TRIED.contains(release)) {
+            return Some(format!("that was not tried with ClickHouse {} so far", versions()));
+        }
+        for node in &sources {
+            match self.fleet.facts(node).await {
+                Ok(facts) if facts.is_read_only() => {
+                    return Some(format!("user {} may only read at {node}", node.user));
+                }
+                Ok(facts) if facts.applies_mutations_on_fly() => {
+                    return Some(format!(
+                        "user {} sees mutations at {node} that are not done yet (apply_mutations_on_fly), and parts do not have them",
+                        node.user
+                    ));
+                }
+                Ok(_) => {}
+                Err(error) => return Some(error.to_string()),
+            }
+            let database = self.fleet.warehouse.database_engine(node, &survey.source.name.database).await;
+            if database.is_ok_and(|engine| engine.as_deref() == Some("Replicated")) {
+                return Some(format!("{node}: database {} is Replicated", survey.source.name.database));
+            }
+        }
+        None
+    }
+}
+
+impl Survey {
+    /// Servers find each other's parts through ZooKeeper, all through the same one. Asked when the task is planned, not before:
+    /// by then a new ZooKeeper has at least the task's own node, where servers and workers share it.
+    pub async fn against_zookeepers(&self, fleet: &Fleet, told: bool) -> Option<String> {
+        let nodes: Vec<&Arc<Node>> = self.sources.iter().chain(&self.targets).flatten().collect();
+        let (first, others) = nodes.split_first()?;
+        if others.iter().all(|node| node.url() == first.url()) {
+            return None;
+        }
+        let marks = join_all(nodes.iter().map(|node| fleet.warehouse.zookeeper_marks(node))).await;
+        let mut common: Option<BTreeSet<String>> = None;
+        for (node, marks) in nodes.iter().zip(marks) {
+            let marks = match marks {
+                // A new one has no marks yet. The first piece will show it.
+                Ok(marks) if marks.is_empty() && told => continue,
+                Ok(marks) if marks.is_empty() => {
+                    return Some(format!("it cannot be told whether {node} has the same ZooKeeper as the others"));
+                }
+                Ok(marks) => marks,
+                Err(error) => return Some(error.to_string()),
+            };
+            let shared = match common {
+                None => marks,
+                Some(before) => before.intersection(&marks).cloned().collect(),
+            };
+            if shared.is_empty() {
+                return Some(format!("{first} and {node} do not have the same ZooKeeper"));
+            }
+            common = Some(shared);
+        }
+        None
+    }
+}

@@ -1,0 +1,224 @@
+//! Values that a conversion to the target's type would lose: counted at the source, in one reading of each source shard, before
+//! anything is created. Both sides of a copy are compared after the conversion, so nothing later would tell.
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+
+use crate::client::{Error, Loss};
+use crate::model::{Node, PartitionValue};
+use crate::sql::{DefaultKind, LossTest, PartitionFilter, Selection, loss_test, quote};
+use crate::task::{TableJob, Task};
+
+use super::super::errors::Fault;
+use super::Survey;
+use crate::nodes::pool::Fleet;
+use crate::nodes::settings::source_wishes;
+use crate::runtime::bounded::all_tables;
+
+/// Rows whose value does not survive, with one such value and the node that holds it.
+type Lost = (u64, Option<(String, Arc<Node>)>);
+
+/// So much of a type's name is shown.
+const SHOWN: usize = 60;
+
+/// Counts the values that the conversions of all surveyed tables would lose. Returns a fault for each column where the task does
+/// not allow it; the surveys get remarks on those where it does.
+pub async fn refuse_lossy_conversions(fleet: &Fleet, task: &Task, surveys: &mut [Survey]) -> Vec<Fault> {
+    let found = all_tables(surveys.iter().map(|survey| async {
+        let enabled = survey.enabled.as_ref();
+        let enabled = enabled.map(|texts| texts.iter().cloned().map(PartitionValue).collect());
+        lossy_conversions(fleet, task, survey, enabled).await
+    }))
+    .await;
+    let mut faults = Vec::new();
+    for (survey, (lost, remarks)) in surveys.iter_mut().zip(found) {
+        faults.extend(lost);
+        survey.remarks.extend(remarks);
+    }
+    faults
+}
+
+/// The same for some partitions of one table: its faults and its remarks.
+pub(crate) async fn lossy_conversions(
+    fleet: &Fleet,
+    task: &Task,
+    survey: &Survey,
+    partitions: Option<Vec<PartitionValue>>,
+) -> (Vec<Fault>, Vec<String>) {
+    let job = &task.tables[survey.job];
+    let mut judged = Judged { job, faults: Vec::new(), remarks: Vec::new(), untold: Vec::new() };
+    let unknown = job.allow_lossy_conversion.iter().filter(|name| survey.target.column(name).is_none());
+    for name in unknown {
+        judged.fault(format!("the target {} has no column {}", survey.target.name, quote::ident(name)));
+    }
+    let tests = tests(survey, job);
+    if tests.is_empty() || partitions.as_ref().is_some_and(Vec::is_empty) {
+        return (judged.faults, judged.remarks);
+    }
+    let mut rows = Selection::all(survey.relation());
+    rows.partitions = partitions.map(|values| PartitionFilter { elements: survey.key.clone(), values });
+    let counter = Counter { fleet, task, rows: &rows };
+    let shards = join_all(survey.sources.iter().map(|nodes| counter.count(nodes, &tests)));
+    let mut totals: Vec<Lost> = vec![(0, None); tests.len()];
+    for shard in shards.await {
+        match shard {
+            Ok((node, losses)) => {
+                for (total, loss) in totals.iter_mut().zip(losses) {
+                    match loss {
+                        Ok(loss) if loss.rows > 0 => {
+                            total.0 += loss.rows;
+                            total.1.get_or_insert((loss.example, node.clone()));
+                        }
+                        Ok(_) => {}
+                        Err((test, error)) => judged.untold(&test, &error),
+                    }
+                }
+            }
+            Err(error) => judged.faults.push(Fault::World(format!("table {}: {error}", job.name))),
+        }
+    }
+    for (test, (rows, example)) in tests.iter().zip(totals) {
+        if let Some((example, node)) = example {
+            judged.lost(test, rows, &example, &node);
+        }
+    }
+    (judged.faults, judged.remarks)
+}
+
+/// The tests of the columns that are converted: computed columns of the target are not.
+fn tests(survey: &Survey, job: &TableJob) -> Vec<LossTest> {
+    let stored = survey.target.columns.iter().filter(|column| {
+        !matches!(column.default_kind, DefaultKind::Ephemeral | DefaultKind::Alias)
+            && (column.default_kind.is_inserted() || job.copy_alias_and_materialized)
+    });
+    let converted = |column: &crate::sql::Column| {
+        let there = survey.source.column(&column.name).filter(|there| there.default_kind != DefaultKind::Ephemeral)?;
+        loss_test(&column.name, &there.type_name, &column.type_name)
+    };
+    stored.filter_map(converted).collect()
+}
+
+/// What a test found, or the test that the server could not run, with its error.
+type Counted = Result<Loss, (LossTest, Error)>;
+
+/// Counts on a source shard.
+struct Counter<'a> {
+    fleet: &'a Fleet,
+    task: &'a Task,
+    rows: &'a Selection,
+}
+
+impl Counter<'_> {
+    /// Counts on the first replica that answers.
+    async fn count(&self, nodes: &[Arc<Node>], tests: &[LossTest]) -> Result<(Arc<Node>, Vec<Counted>), Error> {
+        let mut first = None;
+        for node in nodes {
+            match self.count_on(node, tests).await {
+                Ok(found) => return Ok((node.clone(), found)),
+                Err(error) if error.is_unreachable() => {
+                    self.fleet.suspect(node);
+                    first = first.or(Some(error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        // The survey found a replica of each shard.
+        Err(first.unwrap_or_else(|| Error {
+            node: String::new(),
+            doing: "cannot count what conversions lose".into(),
+            kind: crate::client::Kind::Answer("no replica".into()),
+        }))
+    }
+
+    async fn count_on(&self, node: &Node, tests: &[LossTest]) -> Result<Vec<Counted>, Error> {
+        let settings = self.fleet.settings(node, &source_wishes(self.task)).await?;
+        let warehouse = &self.fleet.warehouse;
+        let error = match warehouse.losses(node, self.rows, tests, &settings).await {
+            Ok(losses) => return Ok(losses.into_iter().map(Ok).collect()),
+            Err(error) if error.is_unreachable() => return Err(error),
+            Err(error) => error,
+        };
+        // One that the server cannot run must not hide the others.
+        let mut found = Vec::new();
+        for test in tests {
+            match warehouse.losses(node, self.rows, std::slice::from_ref(test), &settings).await {
+                Ok(losses) => found.extend(losses.into_iter().map(Ok)),
+                Err(error) if error.is_unreachable() => return Err(error),
+                Err(error) => found.push(Err((test.clone(), error))),
+            }
+        }
+        if found.iter().all(Result::is_ok) && found.len() > 1 { Err(error) } else { Ok(found) }
+    }
+}
+
+/// The faults and remarks of a table job.
+struct Judged<'a> {
+    job: &'a TableJob,
+    faults: Vec<Fault>,
+    remarks: Vec<String>,
+    /// The columns whose loss could not be counted.
+    untold: Vec<String>,
+}
+
+impl Judged<'_> {
+    fn fault(&mut self, problem: String) {
+        self.faults.push(Fault::Task(format!("tables/{}/allow_lossy_conversion: {problem}", self.job.name)));
+    }
+
+    fn allows(&self, test: &LossTest) -> bool {
+        self.job.allow_lossy_conversion.contains(&test.column)
+    }
+
+    fn lost(&mut self, test: &LossTest, rows: u64, example: &str, node: &Node) {
+        let (values, verb) = if rows == 1 {
+            ("the value of 1 row".to_owned(), "does")
+        } else {
+            (format!("the values of {rows} rows"), "do")
+        };
+        let what = format!(
+            "column {}: {values} of {} {verb} not survive the conversion from {} to {}, for example {} on {node}",
+            test.column,
+            self.job.source,
+            short(&test.from),
+            short(&test.to),
+            quote::literal(example)
+        );
+        if self.allows(test) {
+            return self.remarks.push(format!("{what}; allow_lossy_conversion lets them be copied"));
+        }
+        let name = &test.column;
+        self.fault(format!(
+            "{what}. Change the column's type in {}, or leave those rows out with <where_condition>, or have them copied as they \
+             are converted: <allow_lossy_conversion>{name}</allow_lossy_conversion>",
+            self.job.target
+        ));
+    }
+
+    fn untold(&mut self, test: &LossTest, error: &Error) {
+        // Each shard says the same.
+        if self.untold.contains(&test.column) {
+            return;
+        }
+        self.untold.push(test.column.clone());
+        let what = format!(
+            "column {}: values of {} cannot be converted from {} to {} and back: {error}",
+            test.column,
+            self.job.source,
+            short(&test.from),
+            short(&test.to)
+        );
+        if self.allows(test) {
+            return self.remarks.push(what);
+        }
+        self.fault(format!("{what}. Change the column's type in {}", self.job.target));
+    }
+}
+
+fn short(type_name: &str) -> String {
+    if type_name.chars().count() <= SHOWN {
+        return type_name.to_owned();
+    }
+    let beginning: String = type_name.chars().take(SHOWN).collect();
+    format!("{beginning}…")
+}

@@ -1,0 +1,276 @@
+//! What follows from the marks that were seen. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::client::Fingerprint;
+use crate::model::{Cluster, Node};
+use crate::task::{IfTargetNotEmpty, TableJob, Task};
+
+use super::{Shown, is_same_name};
+use crate::planning::errors::Fault;
+
+/// Seconds by which two looks at one server's start may differ.
+const START: i64 = 2;
+
+/// What was seen of a node.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    /// The number of the node.
+    pub at: usize,
+    /// The node.
+    pub node: Arc<Node>,
+    /// The marks of each look.
+    pub looks: Vec<BTreeSet<usize>>,
+    /// Whether it showed its own mark before the looks.
+    pub shown: Shown,
+    /// Whether its mark ran through all of the looks.
+    pub held: bool,
+    /// Whether every account there sees the statements of others.
+    pub sees_all: bool,
+    /// What was seen over its native port.
+    pub behind: Vec<Behind>,
+    /// What it says of itself, where marks do not tell.
+    pub fingerprint: Option<Fingerprint>,
+}
+
+/// A look over a native port.
+#[derive(Debug, Clone)]
+pub(super) struct Behind {
+    /// The node that was looked at.
+    pub node: usize,
+    /// The node that looked.
+    pub from: Arc<Node>,
+    /// Whether the server there has the node's mark.
+    pub own: bool,
+}
+
+impl Seen {
+    pub fn new(at: usize, node: Arc<Node>, looks: Vec<BTreeSet<usize>>, shown: Shown) -> Self {
+        let (held, sees_all, behind, fingerprint) = (false, false, Vec::new(), None);
+        Self { at, node, looks, shown, held, sees_all, behind, fingerprint }
+    }
+
+    fn shows(&self, other: &Self) -> bool {
+        self.looks.iter().any(|look| look.contains(&other.at))
+    }
+
+    /// Whether it would show the other's mark, were it the same server.
+    fn would_show(&self, other: &Self) -> bool {
+        other.held && !self.looks.is_empty() && (self.sees_all || self.node.user == other.node.user)
+    }
+
+    fn is_several(&self) -> bool {
+        self.shown == Shown::Never || (self.held && self.looks.iter().any(|look| !look.contains(&self.at)))
+    }
+}
+
+/// Whether two nodes are one server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Same,
+    Different,
+    Unknown,
+}
+
+/// What marks say.
+fn by_marks(a: &Seen, b: &Seen) -> Verdict {
+    if a.shows(b) || b.shows(a) {
+        Verdict::Same
+    } else if a.would_show(b) || b.would_show(a) {
+        Verdict::Different
+    } else {
+        Verdict::Unknown
+    }
+}
+
+/// What servers say of themselves, where marks say nothing. Cloned disks share an identity, and some builds have none: it is
+/// never believed alone.
+fn verdict(a: &Seen, b: &Seen) -> Verdict {
+    let told = by_marks(a, b);
+    if told != Verdict::Unknown {
+        return told;
+    }
+    let (Some(a), Some(b)) = (&a.fingerprint, &b.fingerprint) else { return Verdict::Unknown };
+    let other_port = matches!((a.port, b.port), (Some(a), Some(b)) if a != b);
+    if a.host != b.host || other_port || (a.started - b.started).abs() > START {
+        return Verdict::Different;
+    }
+    match (&a.uuid, &b.uuid) {
+        (Some(a), Some(b)) if a == b => Verdict::Same,
+        (Some(_), Some(_)) => Verdict::Different,
+        _ => Verdict::Unknown,
+    }
+}
+
+/// The nodes that marks do not tell from each other.
+pub(super) fn not_told_apart(seen: &[Seen]) -> BTreeSet<usize> {
+    let mut blind = BTreeSet::new();
+    for (at, a) in seen.iter().enumerate() {
+        for b in seen[..at].iter().filter(|b| by_marks(a, b) == Verdict::Unknown) {
+            blind.extend([a.at, b.at]);
+        }
+    }
+    blind
+}
+
+/// Returns what is wrong with the nodes of a task, and remarks on what could not be told.
+pub(super) fn judge(task: &Task, seen: &[Seen]) -> (Vec<Fault>, Vec<String>) {
+    let mut faults: Vec<Fault> = seen.iter().filter_map(of_node).collect();
+    let mut remarks = Vec::new();
+    let mut groups: Vec<usize> = (0..seen.len()).collect();
+    for (at, a) in seen.iter().enumerate() {
+        for b in &seen[..at] {
+            match verdict(a, b) {
+                Verdict::Same => {
+                    let (old, new) = (groups[a.at], groups[b.at]);
+                    groups.iter_mut().filter(|group| **group == old).for_each(|group| *group = new);
+                }
+                Verdict::Different => {}
+                Verdict::Unknown => remarks.push(format!(
+                    "whether {} and {} are one server could not be told: user {} and user {} do not see each other's \
+                     statements there. Make sure that they are two, or grant SHOW PROCESSLIST to both",
+                    b.node, a.node, b.node.user, a.node.user
+                )),
+            }
+        }
+    }
+    let servers = Servers { seen, groups };
+    for job in &task.tables {
+        faults.extend(
+            servers.of_job(task, job).into_iter().map(|line| Fault::Task(format!("tables/{}: {line}", job.name))),
+        );
+    }
+    faults.extend(servers.shared_targets(task));
+    (faults, remarks)
+}
+
+/// What is wrong with one node.
+fn of_node(seen: &Seen) -> Option<Fault> {
+    let Seen { node, .. } = seen;
+    if seen.is_several() {
+        return Some(Fault::Task(format!(
+            "remote_servers: {node}: several servers answer in turn at {}: name each server by an address of its own",
+            node.url()
+        )));
+    }
+    let other = seen.behind.iter().find(|behind| seen.held && !behind.own)?;
+    let looker = if is_same_name(&other.from, node) { String::new() } else { format!(", seen from {},", other.from) };
+    Some(Fault::Task(format!(
+        "remote_servers: {node}: this native address{looker} is another server than the one at {}: write the <http_port> that \
+         belongs to <port>, and a <host> that is the same server from everywhere",
+        node.url()
+    )))
+}
+
+/// Which nodes are one server.
+struct Servers<'a> {
+    seen: &'a [Seen],
+    /// The number of the server of each node.
+    groups: Vec<usize>,
+}
+
+impl Servers<'_> {
+    fn server(&self, node: &Node) -> Option<usize> {
+        let seen = self.seen.iter().find(|seen| is_same_name(&seen.node, node))?;
+        Some(self.groups[seen.at])
+    }
+
+    /// What is wrong with the servers of a table job, a sentence each.
+    fn of_job(&self, task: &Task, job: &TableJob) -> Vec<String> {
+        let (source, target) = (task.source(job), task.target(job));
+        let mut lines = Vec::new();
+        lines.extend(self.twice(source, false).map(|(one, other)| {
+            format!("{}: {} would be read twice. {}", are_one(source, one, other), job.source, advice(one.1, other.1))
+        }));
+        lines.extend(self.twice(target, true).map(|(one, other)| {
+            format!(
+                "{}: {} would be written twice. {}",
+                are_one(target, one, other),
+                job.target,
+                advice(one.1, other.1)
+            )
+        }));
+        if job.source == job.target
+            && let Some((from, to)) = self.of_both(source, target)
+        {
+            lines.push(format!(
+                "{from} of cluster {} and {to} of cluster {} are one server: {} would be copied onto itself. {}",
+                source.name,
+                target.name,
+                job.source,
+                advice(from, to)
+            ));
+        }
+        lines
+    }
+
+    /// Two nodes of different shards (or, where `replicas` count too, of one shard) that are one server.
+    fn twice<'c>(&self, cluster: &'c Cluster, replicas: bool) -> Option<(Seat<'c>, Seat<'c>)> {
+        let mut first: BTreeMap<usize, Seat<'c>> = BTreeMap::new();
+        for (shard, node) in cluster.nodes() {
+            let Some(server) = self.server(node) else { continue };
+            match first.get(&server) {
+                Some(one) if one.0 != shard || replicas => return Some((*one, (shard, node))),
+                Some(_) => {}
+                None => {
+                    first.insert(server, (shard, node));
+                }
+            }
+        }
+        None
+    }
+
+    fn of_both<'c>(&self, source: &'c Cluster, target: &'c Cluster) -> Option<(&'c Node, &'c Node)> {
+        let sources: BTreeMap<usize, &Node> =
+            source.nodes().filter_map(|(_, node)| Some((self.server(node)?, node))).collect();
+        target.nodes().find_map(|(_, node)| Some((*sources.get(&self.server(node)?)?, node)))
+    }
+
+    /// Of two jobs that fill one table, the second must not remove the rows of the first.
+    fn shared_targets(&self, task: &Task) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let replaces = |job: &TableJob| job.if_target_not_empty == IfTargetNotEmpty::Replace;
+        for (at, job) in task.tables.iter().enumerate() {
+            let others = task.tables[..at].iter().filter(|other| {
+                other.target == job.target
+                    && other.target_cluster != job.target_cluster
+                    && (replaces(job) || replaces(other))
+            });
+            for other in others {
+                let Some((one, two)) = self.of_both(task.target(other), task.target(job)) else { continue };
+                faults.push(Fault::Task(format!(
+                    "tables/{} and tables/{} fill the same table {}, since {one} and {two} are one server: with \
+                     if_target_not_empty replace, one would remove the rows of the other",
+                    other.name, job.name, job.target
+                )));
+            }
+        }
+        faults
+    }
+}
+
+/// A node with the index of its shard.
+type Seat<'a> = (usize, &'a Node);
+
+fn are_one(cluster: &Cluster, one: Seat<'_>, other: Seat<'_>) -> String {
+    let place = if one.0 == other.0 {
+        format!("two replicas of shard {}", one.0 + 1)
+    } else {
+        format!("shards {} and {}", one.0 + 1, other.0 + 1)
+    };
+    format!("{place} of cluster {} are one server, {} and {}", cluster.name, one.1, other.1)
+}
+
+/// What to do about two nodes that are one server.
+fn advice(one: &Node, other: &Node) -> String {
+    if one.url() == other.url() {
+        format!("Both are asked at {}: write the <http_port> of each", one.url())
+    } else {
+        format!("They are asked at {} and {}: name each server once", one.url(), other.url())
+    }
+}
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

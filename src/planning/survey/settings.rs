@@ -1,0 +1,106 @@
+//! Settings that would change what a copy does: those of the accounts, and those of the task. Looks only.
+
+use std::collections::BTreeSet;
+
+use crate::model::{Cluster, Node};
+use crate::sql::required_settings::{Correction, Matters, required_setting};
+use crate::task::Task;
+
+use super::super::errors::Fault;
+use crate::nodes::pool::Fleet;
+
+/// Returns a fault for each setting of an account that must be another and may not be set, and for each of the task's that must be
+/// another. Only nodes that answered are judged.
+pub(super) fn wrong_settings(fleet: &Fleet, task: &Task) -> Vec<Fault> {
+    let mut faults = of_task(task);
+    let sources: BTreeSet<usize> = task.tables.iter().map(|job| job.source_cluster).collect();
+    let targets: BTreeSet<usize> = task.tables.iter().map(|job| job.target_cluster).collect();
+    for (clusters, writes) in [(sources, false), (targets, true)] {
+        for (_, node) in clusters.into_iter().flat_map(|at| Cluster::nodes(&task.clusters[at])) {
+            let Some(facts) = fleet.known_facts(node) else { continue };
+            for correction in facts.corrections() {
+                if let Some(line) = refusal(node, &correction, writes) {
+                    let fault = Fault::World(line);
+                    if !faults.contains(&fault) {
+                        faults.push(fault);
+                    }
+                }
+            }
+        }
+    }
+    faults
+}
+
+/// Why an account is refused; `None` where the setting can be set, or does not matter there.
+fn refusal(node: &Node, correction: &Correction, writes: bool) -> Option<String> {
+    let matters = match correction.matters {
+        Matters::Everywhere => true,
+        Matters::Writing => writes,
+        Matters::Passing => false,
+    };
+    let Correction { name, found, needed, reason, allowed, .. } = correction;
+    (matters && !allowed).then(|| {
+        format!(
+            "{node}: the profile of account {} has {name} = {}, which the account may not change: {reason}. Give it a profile with \
+             {name} = {}, or the right to set it",
+            node.user,
+            shown(found),
+            shown(needed)
+        )
+    })
+}
+
+/// The settings of the task that must have another value.
+fn of_task(task: &Task) -> Vec<Fault> {
+    let sections = [
+        ("settings", &task.settings.common),
+        ("settings_pull", &task.settings.pull),
+        ("settings_push", &task.settings.push),
+    ];
+    let mut faults = Vec::new();
+    for (section, settings) in sections {
+        for (name, value) in settings {
+            let wrong = required_setting(name).filter(|setting| setting.matters != Matters::Passing);
+            if let Some(setting) = wrong.filter(|setting| !setting.is_met_by(value)) {
+                faults.push(Fault::Task(format!(
+                    "{section}/{name}: it is {}, and {}. Leave it out",
+                    shown(value),
+                    setting.reason
+                )));
+            }
+        }
+    }
+    faults
+}
+
+fn shown(value: &str) -> String {
+    if value.is_empty() { "''".to_owned() } else { value.escape_debug().to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_refused_only_for_what_matters_and_cannot_be_set() {
+        let node = Node { user: "u".into(), ..Node::new("h") };
+        let correction = |matters, allowed| Correction {
+            name: "limit",
+            found: "7".into(),
+            needed: "0",
+            matters,
+            reason: "each result would be cut after so many rows",
+            allowed,
+        };
+        let refused = |matters, allowed, writes| refusal(&node, &correction(matters, allowed), writes);
+        let told = refused(Matters::Everywhere, false, false).unwrap();
+        assert!(
+            told.contains("h:9000: the profile of account u has limit = 7") && told.contains("limit = 0"),
+            "{told}"
+        );
+        assert_eq!(refused(Matters::Everywhere, true, true), None);
+        assert_eq!(refused(Matters::Writing, false, false), None);
+        assert!(refused(Matters::Writing, false, true).is_some());
+        assert_eq!(refused(Matters::Passing, false, true), None);
+    }
+}

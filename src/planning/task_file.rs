@@ -1,0 +1,55 @@
+//! The description of a task: read, and compared with the one that was planned.
+
+use std::collections::BTreeMap;
+
+use crate::task::{Faults, SecretSource, Task, differences};
+
+use super::errors::RunError;
+
+pub(crate) fn parse(text: &str, file: &str, secrets: &dyn SecretSource) -> Result<Task, RunError> {
+    let parsed = Task::parse(text, secrets).map_err(|faults: Faults| {
+        RunError::Task(faults.in_file(file).to_string().lines().map(str::to_owned).collect())
+    })?;
+    for warning in &parsed.warnings {
+        tracing::warn!("{file}: {warning}");
+    }
+    Ok(parsed.task)
+}
+
+/// A task that was edited in what the plan depends on is refused, and the difference is named.
+pub(crate) fn refuse_differences(
+    place: &str,
+    planned: &BTreeMap<String, String>,
+    task: Option<&Task>,
+) -> Result<(), RunError> {
+    refuse_unless_same(place, planned, task, || "Give a changed task a --task-path of its own".to_owned())
+}
+
+/// The same for a task that is not made anew, with the commands for a person.
+pub(crate) fn refuse_another(
+    path: &str,
+    planned: &BTreeMap<String, String>,
+    task: Option<&Task>,
+) -> Result<(), RunError> {
+    refuse_unless_same(path, planned, task, || {
+        format!(
+            "Give the changed task a path of its own, such as --task-path {path}-2, or remove the old one first, \
+             which leaves its rows where they are: clickhouse-copier cleanup --task-path {path} --remove --forget"
+        )
+    })
+}
+
+fn refuse_unless_same(
+    place: &str,
+    planned: &BTreeMap<String, String>,
+    task: Option<&Task>,
+    todo: impl Fn() -> String,
+) -> Result<(), RunError> {
+    let Some(task) = task else { return Ok(()) };
+    let found = differences(planned, &task.plan_inputs());
+    if found.is_empty() {
+        return Ok(());
+    }
+    let line = format!("this is not the task that was created at {place}: {}. {}", found.join("; "), todo());
+    Err(RunError::Task(vec![line]))
+}

@@ -1,0 +1,151 @@
+//! Before an attempt at a piece begins: a place on each server that it works on, where the task limits them, and replicas of
+//! the target that keep up with what they have to fetch.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::time::{Instant, sleep};
+
+use crate::client::ReplicaState;
+use crate::model::Node;
+use crate::protocol::{BatchRecord, PieceRef};
+
+use super::super::jobs::Hands;
+use crate::ledger::membership::any;
+use crate::ledger::{LedgerError, Outcome};
+
+/// How often a limit that may have changed, and a queue, are looked at again.
+const LOOK: Duration = Duration::from_secs(3);
+/// A replica with more entries to fetch than this is behind.
+const MOST_BEHIND: u64 = 100;
+/// So long a replica is waited for. One whose queue is stuck must not hold up the copy.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Places on servers that a job holds.
+pub(crate) struct Admitted(Vec<String>);
+
+impl Hands {
+    /// Waits until an attempt at a piece may begin. `None`: the run is to end.
+    pub(crate) async fn admit(
+        &self,
+        name: &str,
+        piece: PieceRef,
+        batch: &BatchRecord,
+        sources: impl Iterator<Item = &Node>,
+    ) -> Result<Option<Admitted>, LedgerError> {
+        if !self.replicas_keep_up(name, piece, batch).await {
+            return Ok(None);
+        }
+        let targets = batch.nodes.iter().flatten().cloned();
+        let servers: BTreeSet<String> = sources.map(Node::address).chain(targets).collect();
+        let holder = format!("{} {}.{}", self.site.worker, piece.table, piece.piece);
+        let mut told = false;
+        loop {
+            let Some(limit) = self.site.task().max_jobs_per_server else { return Ok(Some(Admitted(Vec::new()))) };
+            let (taken, change) = self.ledger.watch_on_servers().await?;
+            match places(&servers, &taken, limit.get()) {
+                Ok(places) => {
+                    if self.ledger.enter_servers(&places, &holder).await? == Outcome::Done {
+                        return Ok(Some(Admitted(places)));
+                    }
+                    continue;
+                }
+                Err(full) if !told => {
+                    told = true;
+                    tracing::info!(node = full, "{name}: waits for {full}: {limit} of {limit} jobs are at work there");
+                }
+                Err(_) => {}
+            }
+            tokio::select! {
+                biased;
+                () = self.interrupt.finish() => return Ok(None),
+                lost = self.ledger.session().lost() => return Err(lost.into()),
+                () = any(vec![change]) => {}
+                // The limit may be another one.
+                () = sleep(LOOK) => {}
+            }
+        }
+    }
+
+    /// Gives the places back.
+    pub(crate) async fn dismiss(&self, admitted: Admitted) -> Result<(), LedgerError> {
+        self.ledger.leave_servers(&admitted.0).await
+    }
+
+    /// Waits while a replica of the target has much to fetch: more would only make it longer. `false`: the run is to end.
+    async fn replicas_keep_up(&self, name: &str, piece: PieceRef, batch: &BatchRecord) -> bool {
+        let since = Instant::now();
+        let mut told = false;
+        while let Some((node, state)) = self.behind(piece, batch).await {
+            let has = format!("replica {node} of the target has {} entries in its queue", state.queue);
+            if since.elapsed() > PATIENCE {
+                tracing::warn!(
+                    node = node.address(),
+                    "{name}: {has} after {} min of waiting; going on",
+                    PATIENCE.as_secs() / 60
+                );
+                break;
+            }
+            if !told {
+                told = true;
+                tracing::info!(node = node.address(), "{name}: waits, since {has}");
+            }
+            tokio::select! {
+                biased;
+                () = self.interrupt.finish() => return false,
+                () = sleep(LOOK) => {}
+            }
+        }
+        true
+    }
+
+    /// A replica of the target that is behind. One that does not answer is no reason to wait here.
+    async fn behind(&self, piece: PieceRef, batch: &BatchRecord) -> Option<(Arc<Node>, ReplicaState)> {
+        let site = &self.site;
+        if !site.plans[piece.table].engine_replicates {
+            return None;
+        }
+        let task = site.task();
+        let shards = &task.target(&task.tables[piece.table]).shards;
+        let used = batch.nodes.iter().enumerate().filter(|(_, nodes)| !nodes.is_empty());
+        let nodes: Vec<Arc<Node>> =
+            used.flat_map(|(shard, _)| shards[shard].replicas.iter().cloned().map(Arc::new)).collect();
+        let target = &site.plans[piece.table].target;
+        let asked = join_all(nodes.into_iter().map(|node| async move {
+            let state = site.fleet.warehouse.replica_state(&node, target).await.ok().flatten()?;
+            Some((node, state))
+        }));
+        asked.await.into_iter().flatten().find(|(_, state)| state.queue > MOST_BEHIND)
+    }
+}
+
+/// A place on each server that nobody has, as far as is known; else a server that has none.
+fn places(servers: &BTreeSet<String>, taken: &[String], limit: u32) -> Result<Vec<String>, String> {
+    let taken: BTreeSet<&str> = taken.iter().map(String::as_str).collect();
+    let free = |server: &String| {
+        let mut names = (0..limit).map(|number| format!("{server}#{number}"));
+        // A limit that was lowered counts those who came before.
+        let busy = taken.iter().filter(|place| place.rsplit_once('#').is_some_and(|(on, _)| on == server)).count();
+        let free = names.find(|name| !taken.contains(name.as_str())).filter(|_| busy < limit as usize);
+        free.ok_or_else(|| server.clone())
+    };
+    servers.iter().map(free).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_on_every_server_or_none() {
+        let servers = BTreeSet::from(["a:9000".to_owned(), "b:9000".to_owned()]);
+        let taken = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(places(&servers, &[], 1).unwrap(), ["a:9000#0", "b:9000#0"]);
+        assert_eq!(places(&servers, &taken(&["a:9000#0"]), 1), Err("a:9000".to_owned()));
+        assert_eq!(places(&servers, &taken(&["a:9000#0", "b:9000#1"]), 2).unwrap(), ["a:9000#1", "b:9000#0"]);
+        assert_eq!(places(&servers, &taken(&["a:9000#4"]), 1), Err("a:9000".to_owned()), "the limit was lowered");
+        assert_eq!(places(&servers, &taken(&["aa:9000#0"]), 1).unwrap(), ["a:9000#0", "b:9000#0"]);
+    }
+}

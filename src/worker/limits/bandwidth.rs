@@ -1,0 +1,99 @@
+//! How much a worker may move in a second: what the task says, with the worker's share of what all of them may move.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::client::Throttle;
+use crate::task::Task;
+
+/// The throttles of a worker. A rate that changes counts for rows that are on their way, too.
+#[derive(Debug)]
+pub struct Caps {
+    /// For the rows of all its jobs.
+    all: Arc<Throttle>,
+    /// For those of one table job.
+    tables: Vec<Arc<Throttle>>,
+    /// How many workers have a place, this one among them.
+    workers: AtomicU64,
+}
+
+impl Caps {
+    /// For a task, with this worker alone as far as it knows.
+    pub fn new(task: &Task) -> Self {
+        let tables = task.tables.iter().map(|_| Arc::default()).collect();
+        let caps = Self { all: Arc::default(), tables, workers: AtomicU64::new(1) };
+        caps.follow(task);
+        caps
+    }
+
+    /// What the rows of a table job must pass.
+    pub fn of(&self, table: usize) -> Vec<Arc<Throttle>> {
+        vec![self.tables[table].clone(), self.all.clone()]
+    }
+
+    /// So many workers share what the task may move.
+    pub fn share(&self, task: &Task, workers: usize) {
+        self.workers.store(workers.max(1) as u64, Ordering::Relaxed);
+        self.follow(task);
+    }
+
+    /// Takes over what the task says now.
+    pub fn follow(&self, task: &Task) {
+        let workers = self.workers.load(Ordering::Relaxed);
+        let rate = rate(task, workers);
+        if self.all.set_rate(rate) {
+            match (rate, task.max_bytes_per_second_of_task) {
+                (Some(rate), Some(_)) => {
+                    tracing::info!("this worker moves at most {rate} bytes of rows a second ({workers} workers share)");
+                }
+                (Some(rate), None) => tracing::info!("this worker moves at most {rate} bytes of rows a second"),
+                (None, _) => tracing::info!("this worker moves rows as fast as it can"),
+            }
+        }
+        for (throttle, job) in self.tables.iter().zip(&task.tables) {
+            if throttle.set_rate(job.max_bytes_per_second) {
+                match job.max_bytes_per_second {
+                    Some(rate) => {
+                        tracing::info!(table = job.name, "table {}: at most {rate} bytes of rows a second", job.name)
+                    }
+                    None => tracing::info!(table = job.name, "table {}: no cap of its own any more", job.name),
+                }
+            }
+        }
+    }
+}
+
+/// The lesser of what one worker may move and its share of what all may.
+fn rate(task: &Task, workers: u64) -> Option<NonZeroU64> {
+    let least = |bytes: u64| NonZeroU64::new(bytes).unwrap_or(NonZeroU64::MIN);
+    let share = task.max_bytes_per_second_of_task.map(|all| least(all.get() / workers.max(1)));
+    [task.max_bytes_per_second, share].into_iter().flatten().min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::GivenSecrets;
+
+    #[test]
+    fn a_worker_has_its_own_cap_or_its_share_whichever_is_less() {
+        let of = |worker: &str, task: &str, workers| {
+            let xml = format!(
+                "<clickhouse><remote_servers><c><shard><replica><host>h</host></replica></shard></c></remote_servers>\
+                 {worker}{task}<tables><t><cluster_pull>c</cluster_pull><database_pull>a</database_pull>\
+                 <table_pull>t</table_pull><cluster_push>c</cluster_push><database_push>b</database_push>\
+                 <table_push>t</table_push></t></tables></clickhouse>"
+            );
+            rate(&Task::parse(&xml, &GivenSecrets::default()).unwrap().task, workers).map(NonZeroU64::get)
+        };
+        let (worker, task) = (
+            "<max_bytes_per_second>10M</max_bytes_per_second>",
+            "<max_bytes_per_second_of_task>12M</max_bytes_per_second_of_task>",
+        );
+        assert_eq!(of("", "", 3), None);
+        assert_eq!(of(worker, "", 3), Some(10 << 20));
+        assert_eq!((of(worker, task, 1), of(worker, task, 3)), (Some(10 << 20), Some(4 << 20)));
+        assert_eq!(of("", task, u64::MAX), Some(1));
+    }
+}
