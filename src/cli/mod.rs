@@ -18,17 +18,17 @@ pub mod process;
 
 use std::ffi::OsString;
 
-pub use self::args::address::Address;
-pub use self::args::level::Level;
-pub use self::args::options::{
-    CheckOptions, CleanupOptions, InitOptions, Invocation, ReverseOptions, RunOptions, StatusOptions,
-};
-pub use self::args::options::{CommandOptions, DashboardOptions, LookOptions, PlanOptions};
-pub use self::process::serving::{Serving, TokenSource};
 use crate::model::one_line;
 pub use crate::runtime::signals::Interrupt;
+pub use args::address::Address;
+pub use args::level::Level;
+pub use args::options::{
+    CheckOptions, CleanupOptions, InitOptions, Invocation, ReverseOptions, RunOptions, StatusOptions,
+};
+pub use args::options::{CommandOptions, DashboardOptions, LookOptions, PlanOptions};
 pub use exit::{Exit, Failure};
 pub use perform::perform;
+pub use process::serving::{Serving, TokenSource};
 
 /// The name people type and the first word of every message.
 pub const PROGRAM: &str = "clickhouse-copier";

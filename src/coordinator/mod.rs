@@ -34,11 +34,11 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-pub use self::error::{Conflict, Error};
-pub use self::local::LocalCoordinator;
-pub use self::memory::MemoryCoordinator;
-pub use self::tree::{create_if_absent, delete_tree, ensure_path};
-pub use self::zookeeper::{ZooKeeperCoordinator, ZooKeeperOptions};
+pub use error::{Conflict, Error};
+pub use local::LocalCoordinator;
+pub use memory::MemoryCoordinator;
+pub use tree::{create_if_absent, delete_tree, ensure_path};
+pub use zookeeper::{ZooKeeperCoordinator, ZooKeeperOptions};
 
 /// How often a node's data has been set since it was created; the first data has version 0.
 pub type Version = i32;

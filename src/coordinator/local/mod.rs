@@ -40,10 +40,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use self::home::Home;
-use self::home::Mark;
-use self::session::LocalSession;
 use super::{Coordinator, Error, Session};
+use home::Home;
+use home::Mark;
+use session::LocalSession;
 
 /// How often a session asks whether others have written.
 const TICK: Duration = Duration::from_millis(50);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::memory::{Done, Forest, Misfit};
+use super::super::memory::tree::{Done, Forest, Misfit};
 use super::super::{Op, Stored};
 use super::home::Number;
 use super::store::{Fault, Kind, Store};

@@ -257,7 +257,7 @@ const SHORT: Duration = Duration::from_millis(500);
 impl Holder {
     fn new(folder: &Path) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "keeper::local::tests::holder", "--ignored", "--nocapture", "--test-threads=1"])
+            .args(["--exact", "coordinator::local::tests::holder", "--ignored", "--nocapture", "--test-threads=1"])
             .env(FOLDER, folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

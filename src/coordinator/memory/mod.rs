@@ -6,7 +6,7 @@
 
 mod line;
 mod session;
-mod tree;
+pub(super) mod tree;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,11 +14,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-use self::line::{Line, State};
-use self::session::MemorySession;
-use self::tree::Tree;
-pub(super) use self::tree::{Done, Forest, Misfit};
 use super::{Coordinator, Error, Session, Stored, path};
+use line::{Line, State};
+use session::MemorySession;
+use tree::Tree;
+use tree::{Done, Forest, Misfit};
 
 const PLACE: &str = "memory";
 

@@ -15,10 +15,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use zookeeper_client as zk;
 
-use self::session::ZooKeeperSession;
 use super::{Coordinator, Error, Session, path};
 use crate::model::{Secret, Tls};
 use crate::task::system_authorities;
+use session::ZooKeeperSession;
 
 /// The longest that making a session may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
