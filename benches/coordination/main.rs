@@ -29,10 +29,10 @@ use clickhouse_copier::coordinator::{
 };
 use clickhouse_copier::model::Tls;
 use clickhouse_copier::report::Report;
-use clickhouse_copier::runtime::random::Dice;
+use clickhouse_copier::runtime::random::Randomness;
 use clickhouse_copier::runtime::signals::Interrupt;
 use clickhouse_copier::task::GivenSecrets;
-use clickhouse_copier::worker::context::Conduct;
+use clickhouse_copier::worker::context::WorkerOptions;
 use clickhouse_copier::worker::ending::Ending;
 use clickhouse_copier::worker::launch::Launch;
 use clickhouse_copier::worker::limits::concurrency::Jobs;
@@ -140,14 +140,14 @@ fn cpu(process: &str) -> Duration {
 async fn work(worker: usize, jobs: usize, task: String, coordinator: Arc<dyn Coordinator>, servers: Arc<Servers>) {
     let launch = Launch {
         coordinator,
-        warehouse: servers,
+        client: servers,
         secrets: Arc::new(GivenSecrets::default()),
         task_path: "/task".into(),
         description: Some((task, "task.xml".into())),
         upload_force: false,
         agreed: None,
         incremental: None,
-        conduct: Conduct {
+        worker_options: WorkerOptions {
             tries: 3,
             publication_tries: 3,
             rounds: 1,
@@ -160,12 +160,12 @@ async fn work(worker: usize, jobs: usize, task: String, coordinator: Arc<dyn Coo
         },
         host: format!("host{worker}"),
         worker: format!("host{worker}-{worker}"),
-        dice: Dice::seeded(worker as u64),
+        randomness: Randomness::seeded(worker as u64),
     };
     let (_hand, interrupt) = Interrupt::by_hand();
     let summary = run(launch, &interrupt, async || Ok(())).await.unwrap_or_else(|error| panic!("{error}"));
     let finished = matches!(summary.ending, Ending::Finished | Ending::WasFinished);
-    assert!(finished, "{:?}: {}", summary.ending, Report::of(&summary.plans, &summary.boards));
+    assert!(finished, "{:?}: {}", summary.ending, Report::of(&summary.plans, &summary.by_table));
 }
 
 fn measure(case: Case, pieces: u64, workers: usize, options: &Options) {

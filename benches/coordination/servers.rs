@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use clickhouse_copier::client::memory::MemoryWarehouse;
+use clickhouse_copier::client::memory::MemoryServerClient;
 use clickhouse_copier::client::{
-    Digest, Error, Kind, PartList, PartSizes, Placing, Probe, ReplicaState, Running, ServerContext, ServerFacts,
-    Settings, Tally, Transfer, Warehouse,
+    Digest, Error, Kind, PartList, PartSizes, Placing, Probe, ReplicaState, Running, ServerClient, ServerContext,
+    ServerFacts, Settings, Tally, Transfer,
 };
 use clickhouse_copier::model::{Node, PartitionId, PartitionValue, TableName};
 use clickhouse_copier::sql::{Column, KeyElement, Selection, TableDefinition};
@@ -29,7 +29,7 @@ pub struct Servers {
 impl Servers {
     /// Source shards and one target node, with what they hold.
     pub async fn new(shape: Shape) -> Self {
-        let model = MemoryWarehouse::new();
+        let model = MemoryServerClient::new();
         let node = Node::new("model");
         model.add_node(&node, &[]);
         let table = |database: &'static str| {
@@ -87,7 +87,7 @@ fn id(value: &PartitionValue) -> PartitionId {
 impl Probe for Servers {}
 
 #[async_trait]
-impl Warehouse for Servers {
+impl ServerClient for Servers {
     async fn server(&self, _: &Node) -> Result<ServerFacts, Error> {
         Ok(self.facts.clone())
     }

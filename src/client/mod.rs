@@ -1,4 +1,4 @@
-//! The door to ClickHouse: what we ask of a server, as [`Warehouse`] (and, before a copy, as [`Inspector`]), and how it is asked, over HTTP. [`memory`] is a double
+//! The door to ClickHouse: what we ask of a server, as [`ServerClient`] (and, before a copy, as [`Inspector`]), and how it is asked, over HTTP. [`memory`] is a double
 //! for simulations; one suite, [`conformance`], runs on both.
 //!
 //! # Guarantees
@@ -7,7 +7,7 @@
 //! - A request that was sent may go on after its future was dropped or its connection broke: only looking tells.
 //!
 //! # Timeouts
-//! Everything but [`Warehouse::transfer`] and the statements on partitions has a bound of its own (see [`http`]). Those run as long as they
+//! Everything but [`ServerClient::transfer`] and the statements on partitions has a bound of its own (see [`http`]). Those run as long as they
 //! must. Statements on partitions are given up when they have moved nothing for a while; whether a transfer still moves, the caller
 //! decides (see [`Watch`]). The bound begins when a request is sent: before that it waits for its
 //! turn, and up to ten minutes for a server that is full.
@@ -211,7 +211,7 @@ pub enum Placing {
 
 /// What we ask of ClickHouse. Every method names the node that it asks.
 #[async_trait]
-pub trait Warehouse: Probe {
+pub trait ServerClient: Probe {
     /// What the server is.
     async fn server(&self, node: &Node) -> Result<ServerFacts, Error>;
     /// Whether the server answers now. Cheaper than [`server`](Self::server) where what it is was asked lately.

@@ -128,7 +128,7 @@ impl Transfer {
         }
     }
 
-    /// The answer to a transfer of rows by [`Way::Clone`]: parts are moved by [`Warehouse::fetch`](super::Warehouse::fetch).
+    /// The answer to a transfer of rows by [`Way::Clone`]: parts are moved by [`ServerClient::fetch`](super::ServerClient::fetch).
     pub(super) fn parts_do_not(&self) -> Error {
         let node = self.to.first().map(|to| to.node.to_string()).unwrap_or_default();
         Error { node, doing: self.doing(), kind: Kind::Answer("parts are fetched, not transferred".into()) }

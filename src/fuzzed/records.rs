@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use crate::ledger::{encoded, parsed};
 use crate::plan::{Document, Earlier, TablePlan};
 use crate::protocol::{
-    BatchRecord, Extent, Failure, Job, Liking, Next, Order, Outlook, PieceRecord, TableBoard, TaskId, TaskRecord,
-    groups,
+    BatchRecord, Extent, Failure, Job, Next, Order, PieceRecord, Preferences, Scheduler, TableRecords, TaskId,
+    TaskRecord, groups,
 };
 use crate::report::Report;
 use crate::report::plan::Shown;
@@ -31,7 +31,7 @@ pub(crate) fn record(input: &[u8]) {
         3 => read::<TablePlan>(data).iter().filter(|plan| plan.check().is_ok()).for_each(used),
         4 => drop(read::<Earlier>(data)),
         5 => drop(read::<Order>(data)),
-        _ => board(data),
+        _ => records(data),
     }
 }
 
@@ -74,7 +74,7 @@ fn batch(record: &BatchRecord) {
 
 /// A plan, the records of its pieces and those of its batches, a line each: where they fit each other, a worker finds out what to do
 /// next, and a report is made.
-fn board(data: &[u8]) {
+fn records(data: &[u8]) {
     let mut lines = data.split(|byte| *byte == b'\n');
     let Some(plan) = lines.next().and_then(read::<TablePlan>).filter(|plan| plan.check().is_ok()) else { return };
     let Some(pieces) = lines.next().and_then(read::<Vec<PieceRecord>>) else { return };
@@ -94,22 +94,22 @@ fn board(data: &[u8]) {
     }
     let pieces_of: Vec<_> = plan.batches.iter().map(|batch| batch.pieces.clone()).collect();
     let batch_of = plan.pieces.iter().map(|piece| piece.batch).collect();
-    let boards = [TableBoard { batches, pieces_of, batch_of, pieces }];
-    assert!(!Report::of(std::slice::from_ref(&plan), &boards).to_string().is_empty());
-    let mut outlook = Outlook::new(&boards, &[Liking::default()], "w");
+    let by_table = [TableRecords { batches, pieces_of, batch_of, pieces }];
+    assert!(!Report::of(std::slice::from_ref(&plan), &by_table).to_string().is_empty());
+    let mut scheduler = Scheduler::new(&by_table, &[Preferences::default()], "w");
     for _ in 0..MOST_STEPS {
-        match outlook.next(&boards) {
+        match scheduler.next(&by_table) {
             Next::Claim(job) => {
-                outlook.claimed(job);
+                scheduler.claimed(job);
                 if let Job::Copy(piece) = job {
                     assert!(piece.piece < plan.pieces.len());
                 }
             }
-            Next::Look(groups) => outlook.looked(&boards, &groups),
+            Next::Look(groups) => scheduler.looked(&by_table, &groups),
             Next::Wait | Next::Finished | Next::Stuck => return,
         }
     }
-    panic!("a worker never knows what to do: {boards:?}");
+    panic!("a worker never knows what to do: {by_table:?}");
 }
 
 /// Computes everything that is computed from a plan.

@@ -49,7 +49,7 @@ impl Limit<'_> {
 }
 
 /// Waits for a place. Gives up only when told to, or when the session is lost.
-pub async fn take_seat(
+pub async fn take_place(
     ledger: &Ledger,
     worker: &str,
     known: &Limit<'_>,
@@ -243,7 +243,7 @@ mod tests {
         let (_hand, interrupt) = Interrupt::by_hand();
         let known = Known::of(2);
         let limit = known.limit();
-        let seat = || take_seat(&worker, "w", &limit, &interrupt);
+        let seat = || take_place(&worker, "w", &limit, &interrupt);
 
         assert_eq!(seat().await.unwrap(), Seat::Taken);
         assert!(!take_all(&cleaner, &cleaner_place("c"), "c").await.unwrap());
@@ -273,10 +273,10 @@ mod tests {
         let (_hand, interrupt) = Interrupt::by_hand();
         let known = Known::of(1);
         let limit = known.limit();
-        assert_eq!(take_seat(&first, "a", &limit, &interrupt).await.unwrap(), Seat::Taken);
+        assert_eq!(take_place(&first, "a", &limit, &interrupt).await.unwrap(), Seat::Taken);
         let path = first.path("description");
         create_if_absent(first.session().as_ref(), &path, text(1).into_bytes()).await.unwrap();
-        let mut waiting = std::pin::pin!(take_seat(&second, "b", &limit, &interrupt));
+        let mut waiting = std::pin::pin!(take_place(&second, "b", &limit, &interrupt));
         let other = text(9).replace("<table_push>t<", "<table_push>u<");
         for useless in ["<clickhouse".to_owned(), other] {
             first.upload(&useless).await.unwrap();
@@ -299,7 +299,7 @@ mod tests {
             let (_hand, interrupt) = Interrupt::by_hand();
             let known = Known::of(2);
             let limit = known.limit();
-            let mut seat = std::pin::pin!(take_seat(&worker, "w", &limit, &interrupt));
+            let mut seat = std::pin::pin!(take_place(&worker, "w", &limit, &interrupt));
             let place = cleaner_place("c");
             let mut all = std::pin::pin!(take_all(&cleaner, &place, "c"));
             // One goes `lead` steps ahead of the other; both then go on in turn.

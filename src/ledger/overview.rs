@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use crate::client::Running;
 use crate::plan::TablePlan;
-use crate::protocol::{Order, PieceRef, TableBoard, TaskRecord};
+use crate::protocol::{Order, PieceRef, TableRecords, TaskRecord};
 
 /// What was seen.
 #[derive(Debug, Clone)]
-pub struct Sight {
+pub struct TaskOverview {
     /// The task's record.
     pub record: TaskRecord,
     /// What its workers were told.
@@ -22,7 +22,7 @@ pub struct Sight {
     /// The plans; empty before there are any.
     pub plans: Arc<Vec<TablePlan>>,
     /// The records.
-    pub boards: Vec<TableBoard>,
+    pub by_table: Vec<TableRecords>,
     /// Who has a place.
     pub places: Vec<String>,
     /// What is claimed (as in the coordinator: `t0-p12`, `t0-b3`, `planning`), and by whom.
@@ -35,16 +35,16 @@ pub struct Sight {
     pub silent: Vec<String>,
 }
 
-impl Sight {
+impl TaskOverview {
     /// Of what is recorded, and nothing else.
-    pub fn alone(record: TaskRecord, order: Order, plans: Arc<Vec<TablePlan>>, boards: Vec<TableBoard>) -> Self {
+    pub fn alone(record: TaskRecord, order: Order, plans: Arc<Vec<TablePlan>>, by_table: Vec<TableRecords>) -> Self {
         Self {
             record,
             order,
             max_jobs_per_server: None,
             max_workers: None,
             plans,
-            boards,
+            by_table,
             places: Vec::new(),
             claims: Vec::new(),
             on_servers: Vec::new(),
@@ -55,7 +55,7 @@ impl Sight {
 }
 
 #[cfg(test)]
-impl Sight {
+impl TaskOverview {
     /// Of a task that has nothing.
     pub(crate) fn empty() -> Self {
         let id = crate::protocol::TaskId("0123456789ab".into());

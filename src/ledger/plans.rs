@@ -159,7 +159,7 @@ fn checked(path: &str, text: Option<Vec<u8>>) -> Result<TablePlan, LedgerError> 
 mod tests {
     use super::*;
     use crate::coordinator::{Coordinator, MemoryCoordinator};
-    use crate::plan::{Found, Reading, Wishes, assemble, batches};
+    use crate::plan::{BatchSizing, Found, Reading, assemble, batches};
 
     fn plan() -> TablePlan {
         let found = [Found {
@@ -170,7 +170,7 @@ mod tests {
             mark: None,
             renews: false,
         }];
-        let wishes = Wishes { batch_bytes: 100, splits: 1 };
+        let wishes = BatchSizing { batch_bytes: 100, splits: 1 };
         let (partitions, batches, pieces) = assemble(&found, &batches(&found, wishes), wishes, |_, _| Vec::new());
         let reading = Reading { columns: None, raw: Vec::new(), values: Vec::new(), condition: None, left: Vec::new() };
         TablePlan { batches, pieces, ..TablePlan::empty(reading, partitions) }

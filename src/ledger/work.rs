@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use crate::coordinator::{Change, Error, Op};
 use crate::plan::{BatchPlan, TablePlan};
 use crate::protocol::{
-    BatchRecord, BatchRef, BatchState, Extent, GroupRef, Job, Liking, Next, Outlook, PieceRecord, PieceRef, TableBoard,
-    groups, job_of_claim,
+    BatchRecord, BatchRef, BatchState, Extent, GroupRef, Job, Next, PieceRecord, PieceRef, Preferences, Scheduler,
+    TableRecords, groups, job_of_claim,
 };
 
 use super::{Ledger, LedgerError, Outcome, Versioned, encoded, versioned};
@@ -24,8 +24,8 @@ pub struct Cache {
     groups: Vec<Vec<Versioned<Vec<PieceRecord>>>>,
     batches: Vec<Vec<Versioned<BatchRecord>>>,
     /// The same, as the protocol wants it.
-    pub boards: Vec<TableBoard>,
-    outlook: Outlook,
+    pub by_table: Vec<TableRecords>,
+    scheduler: Scheduler,
 }
 
 /// What becomes of a claim when a record changes.
@@ -64,30 +64,30 @@ impl<T> Edit<T> {
 }
 
 impl Cache {
-    /// From now on it tells what a worker does next; see [`Outlook::new`].
-    pub fn look_out(&mut self, likings: &[Liking], worker: &str) {
-        self.outlook = Outlook::new(&self.boards, likings, worker);
+    /// From now on it tells what a worker does next; see [`Scheduler::new`].
+    pub fn look_out(&mut self, likings: &[Preferences], worker: &str) {
+        self.scheduler = Scheduler::new(&self.by_table, likings, worker);
     }
 
     /// What that worker does next.
     pub fn what_next(&mut self) -> Next {
-        self.outlook.next(&self.boards)
+        self.scheduler.next(&self.by_table)
     }
 
     /// Takes note of a claim, ours or somebody's.
     pub fn claimed(&mut self, job: Job) {
-        self.outlook.claimed(job);
+        self.scheduler.claimed(job);
     }
 
     /// Takes note that a claim of ours is given back.
     pub fn released(&mut self, job: Job) {
-        self.outlook.released(&self.boards, job);
+        self.scheduler.released(&self.by_table, job);
     }
 
     /// Whether a group has pieces whose batch has moved to other nodes.
     fn has_void(&self, table: usize, group: usize) -> bool {
-        let board = &self.boards[table];
-        self.layout[table][group].clone().any(|piece| board.pieces[piece].generation != board.generation_of(piece))
+        let records = &self.by_table[table];
+        self.layout[table][group].clone().any(|piece| records.pieces[piece].generation != records.generation_of(piece))
     }
 
     fn group_of(&self, piece: PieceRef) -> (GroupRef, usize) {
@@ -102,9 +102,9 @@ impl Cache {
         if records.len() != pieces.len() {
             return Err(format!("it has {} records of {} pieces", records.len(), pieces.len()));
         }
-        let board = &self.boards[of.table];
+        let table = &self.by_table[of.table];
         pieces.zip(records).try_for_each(|(piece, record)| {
-            let extent = self.extents[of.table][board.batch_of[piece]];
+            let extent = self.extents[of.table][table.batch_of[piece]];
             record.check(extent).map_err(|why| format!("piece {piece}: {why}"))
         })
     }
@@ -112,10 +112,10 @@ impl Cache {
     /// Checks that no piece of a group is of target nodes that its batch does not have yet. Batches are read after their pieces: such a
     /// batch would be looked at for ever.
     fn check_generations(&self, of: GroupRef, records: &[PieceRecord]) -> Result<(), String> {
-        let board = &self.boards[of.table];
+        let table = &self.by_table[of.table];
         let pieces = self.layout[of.table][of.group].clone();
         let newer = |(piece, record): &(usize, &PieceRecord)| {
-            board.batches.get(board.batch_of[*piece]).is_some_and(|batch| record.generation > batch.generation)
+            table.batches.get(table.batch_of[*piece]).is_some_and(|batch| record.generation > batch.generation)
         };
         match pieces.zip(records).find(newer) {
             Some((piece, _)) => Err(format!("piece {piece} is of newer target nodes than its batch")),
@@ -131,16 +131,16 @@ impl Cache {
     fn put_group(&mut self, of: GroupRef, records: Versioned<Vec<PieceRecord>>) {
         let pieces = self.layout[of.table][of.group].clone();
         for (piece, record) in pieces.zip(&records.value) {
-            put(&mut self.boards[of.table].pieces, piece, record.clone());
+            put(&mut self.by_table[of.table].pieces, piece, record.clone());
         }
         put(&mut self.groups[of.table], of.group, records);
-        self.outlook.saw_group(&self.boards, of);
+        self.scheduler.saw_group(&self.by_table, of);
     }
 
     fn put_batch(&mut self, batch: BatchRef, record: Versioned<BatchRecord>) {
-        put(&mut self.boards[batch.table].batches, batch.batch, record.value.clone());
+        put(&mut self.by_table[batch.table].batches, batch.batch, record.value.clone());
         put(&mut self.batches[batch.table], batch.batch, record);
-        self.outlook.saw_batch(&self.boards, batch);
+        self.scheduler.saw_batch(&self.by_table, batch);
     }
 }
 
@@ -169,12 +169,12 @@ fn put<T>(all: &mut Vec<T>, at: usize, value: T) {
 impl Ledger {
     /// Reads all records that may still change. `cache` is empty the first time.
     pub async fn refresh(&self, cache: &mut Cache, plans: &[TablePlan]) -> Result<(), LedgerError> {
-        if cache.boards.is_empty() {
+        if cache.by_table.is_empty() {
             for plan in plans {
                 let pieces_of: Vec<_> = plan.batches.iter().map(|batch| batch.pieces.clone()).collect();
                 cache.layout.push(groups(&pieces_of));
                 let batch_of = plan.pieces.iter().map(|piece| piece.batch).collect();
-                cache.boards.push(TableBoard { pieces_of, batch_of, ..TableBoard::default() });
+                cache.by_table.push(TableRecords { pieces_of, batch_of, ..TableRecords::default() });
                 let shards = plan.replicated.len();
                 let extent = |batch: &BatchPlan| Extent { partitions: batch.partitions.len(), shards };
                 cache.extents.push(plan.batches.iter().map(extent).collect());
@@ -199,11 +199,11 @@ impl Ledger {
     pub async fn look(&self, cache: &mut Cache, groups: &[GroupRef]) -> Result<(), LedgerError> {
         let claims = self.claims().await?;
         let of_group = |group: &GroupRef| {
-            let board = &cache.boards[group.table];
+            let records = &cache.by_table[group.table];
             let mut batches: Vec<usize> =
-                cache.layout[group.table][group.group].clone().map(|piece| board.batch_of[piece]).collect();
+                cache.layout[group.table][group.group].clone().map(|piece| records.batch_of[piece]).collect();
             batches.dedup();
-            batches.into_iter().filter(|batch| !board.batches[*batch].is_done()).collect::<Vec<_>>()
+            batches.into_iter().filter(|batch| !records.batches[*batch].is_done()).collect::<Vec<_>>()
         };
         let batches = groups.iter().flat_map(|group| {
             let table = group.table;
@@ -212,8 +212,8 @@ impl Ledger {
         let mut batches: Vec<BatchRef> = batches.collect();
         batches.dedup();
         self.read_records(cache, groups, &batches).await?;
-        cache.outlook.saw_claims(&cache.boards, claims);
-        cache.outlook.looked(&cache.boards, groups);
+        cache.scheduler.saw_claims(&cache.by_table, claims);
+        cache.scheduler.looked(&cache.by_table, groups);
         Ok(())
     }
 
@@ -250,7 +250,7 @@ impl Ledger {
     /// Reads what is claimed. The change fires when a claim is taken or given back after that.
     pub async fn look_at_claims(&self, cache: &mut Cache) -> Result<Change, LedgerError> {
         let (children, change) = self.session.watch_children(&self.path("claims")).await?;
-        cache.outlook.saw_claims(&cache.boards, jobs_of(&children.unwrap_or_default()));
+        cache.scheduler.saw_claims(&cache.by_table, jobs_of(&children.unwrap_or_default()));
         Ok(change)
     }
 

@@ -19,7 +19,7 @@ const WRITES_EMPTY_ARRAYS_WELL: (u32, u32) = (19, 1);
 
 /// What the columns of a table allow on the way of its rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Carried {
+pub struct ColumnRoutes {
     /// The first column whose values the worker cannot tell apart, with its type.
     undealt: Option<String>,
     /// The first column with LowCardinality within arrays, with its type.
@@ -30,20 +30,20 @@ pub struct Carried {
     empty_tuple: bool,
 }
 
-impl Carried {
+impl ColumnRoutes {
     /// Looks at the types of columns, as the source sends them.
     pub fn of<'a>(columns: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut carried = Self::default();
+        let mut column_routes = Self::default();
         for (name, type_name) in columns {
-            carried.empty_tuple |= type_name.contains("Tuple()");
+            column_routes.empty_tuple |= type_name.contains("Tuple()");
             let column = || format!("column {name} has type {type_name}");
             if !is_dealable(type_name) {
-                carried.undealt.get_or_insert_with(column);
+                column_routes.undealt.get_or_insert_with(column);
             } else if has_dictionary_in_array(type_name) {
-                carried.dictionary_in_array.get_or_insert_with(column);
+                column_routes.dictionary_in_array.get_or_insert_with(column);
             }
         }
-        carried
+        column_routes
     }
 
     /// Looks at some columns of a target table: a source sends its values in their types.
@@ -95,9 +95,9 @@ mod tests {
 
     #[test]
     fn the_column_at_fault_is_named_and_old_servers_need_a_relay_for_arrays() {
-        let of = |types: &[&'static str]| Carried::of(types.iter().map(|type_name| ("c", *type_name)));
+        let of = |types: &[&'static str]| ColumnRoutes::of(types.iter().map(|type_name| ("c", *type_name)));
         let plain = of(&["UInt8", "LowCardinality(String)"]);
-        assert_eq!(plain, Carried::default());
+        assert_eq!(plain, ColumnRoutes::default());
         let array = of(&["UInt8", "Array(LowCardinality(String))"]);
         assert_eq!(array.against_dealing(), None);
         assert!(
@@ -116,7 +116,9 @@ mod tests {
         assert_eq!(state.against_dealing(), Some("column c has type AggregateFunction(uniq, UInt8)"));
         assert_eq!(state.needs_dealing((18, 16)), None, "a worker cannot deal them");
         assert!(
-            Carried::matters((18, 16), false) && Carried::matters((25, 8), true) && !Carried::matters((25, 8), false)
+            ColumnRoutes::matters((18, 16), false)
+                && ColumnRoutes::matters((25, 8), true)
+                && !ColumnRoutes::matters((25, 8), false)
         );
     }
 }

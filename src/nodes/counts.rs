@@ -9,28 +9,28 @@ use crate::protocol::account::Blocks;
 use crate::sql::{Expression, Selection, quote};
 use crate::task::Task;
 
-use super::pool::Fleet;
-use super::settings::{source_counting_wishes, target_counting_wishes};
+use super::pool::NodePool;
+use super::settings::{wanted_for_counting_source, wanted_for_counting_target};
 
 /// The setting by which servers answer a count from metadata.
 const FROM_METADATA: &str = "optimize_trivial_count_query";
 
 /// Counts rows of a source on a node by reading them.
 pub(crate) async fn source_rows(
-    fleet: &Fleet,
+    pool: &NodePool,
     task: &Task,
     node: &Node,
     rows: Selection,
     columns: &[String],
 ) -> Result<u64, Error> {
     let rows = rows.for_counting();
-    let settings = fleet.settings(node, &source_counting_wishes(task)).await?;
-    let facts = fleet.facts(node).await?;
+    let settings = pool.settings(node, &wanted_for_counting_source(task)).await?;
+    let facts = pool.facts(node).await?;
     let answers_from_metadata = facts.settings.get(FROM_METADATA).is_some_and(|value| value != "0");
     let is_off = settings.iter().any(|(name, _)| name == FROM_METADATA);
     let rows = if answers_from_metadata && !is_off { reading(rows, columns) } else { rows };
     // Without a key there is one number, for all rows.
-    let tallies = fleet.warehouse.tally(node, &rows, &[], &settings).await?;
+    let tallies = pool.client.tally(node, &rows, &[], &settings).await?;
     Ok(tallies.iter().map(|tally| tally.rows).sum())
 }
 
@@ -56,14 +56,14 @@ pub(crate) fn readable<'a>(reading: &'a Reading, columns: &'a [String]) -> &'a [
 
 /// Counts rows of a target node by partition, by reading them.
 pub(crate) async fn target_rows(
-    fleet: &Fleet,
+    pool: &NodePool,
     task: &Task,
     node: &Node,
     table: &TableName,
     only: Option<&[PartitionId]>,
 ) -> Result<BTreeMap<PartitionId, u64>, Error> {
-    let settings: Settings = fleet.settings(node, &target_counting_wishes(task)).await?;
-    fleet.warehouse.count_by_partition(node, table, only, &settings).await
+    let settings: Settings = pool.settings(node, &wanted_for_counting_target(task)).await?;
+    pool.client.count_by_partition(node, table, only, &settings).await
 }
 
 /// Returns the blocks of a table's parts. A table that has a UUID is known by it: its definition may change and its rows stay.

@@ -9,7 +9,7 @@ use super::asked_once::AskedOnce;
 
 /// What is known of pairs of nodes. Keys are addresses with accounts.
 #[derive(Default)]
-pub struct Ways {
+pub struct KnownRoutes {
     known: Mutex<Known>,
     /// What a node answered when it was told to read from another one.
     pub(crate) reached: AskedOnce<Result<(), String>>,
@@ -17,7 +17,7 @@ pub struct Ways {
 
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    /// Ways from the first to the second that a server refused, and what it said.
+    /// KnownRoutes from the first to the second that a server refused, and what it said.
     pub refused: HashMap<(String, String, Way), String>,
     /// Table jobs with source nodes from which no piece is cloned any more.
     not_cloned: HashSet<(usize, String)>,
@@ -25,7 +25,7 @@ pub(crate) struct Known {
     said: HashSet<String>,
 }
 
-impl Ways {
+impl KnownRoutes {
     pub(crate) fn known<T>(&self, ask: impl FnOnce(&mut Known) -> T) -> T {
         ask(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }

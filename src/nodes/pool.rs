@@ -6,16 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::FutureExt;
 use futures::future::join_all;
 
-use crate::client::{Error, ServerContext, ServerFacts, Settings, Warehouse};
+use crate::client::{Error, ServerClient, ServerContext, ServerFacts, Settings};
 use crate::model::{Cluster, Node, Shard, setting_names};
 
 use super::asked_once::AskedOnce;
-use super::known_routes::Ways;
+use super::known_routes::KnownRoutes;
 
 /// What is known of the nodes. Cheap to share; a node that did not answer is asked again when it is needed again.
-pub struct Fleet {
+pub struct NodePool {
     /// The door.
-    pub warehouse: Arc<dyn Warehouse>,
+    pub client: Arc<dyn ServerClient>,
     facts: AskedOnce<ServerFacts>,
     context: AskedOnce<ServerContext>,
     merge_tree_settings: AskedOnce<BTreeSet<String>>,
@@ -23,28 +23,28 @@ pub struct Fleet {
     suspects: Mutex<HashMap<String, u32>>,
     own_host: String,
     /// How rows can travel between them.
-    pub(crate) ways: Ways,
+    pub(crate) ways: KnownRoutes,
 }
 
-impl Fleet {
+impl NodePool {
     /// Of nodes that nobody was asked about yet.
-    pub fn new(warehouse: Arc<dyn Warehouse>, own_host: String) -> Self {
+    pub fn new(client: Arc<dyn ServerClient>, own_host: String) -> Self {
         let (facts, context, merge_tree_settings) = Default::default();
         Self {
-            warehouse,
+            client,
             facts,
             context,
             merge_tree_settings,
             suspects: Mutex::default(),
             own_host,
-            ways: Ways::default(),
+            ways: KnownRoutes::default(),
         }
     }
 
     /// What a node is. Asks it the first time.
     pub async fn facts(&self, node: &Node) -> Result<Arc<ServerFacts>, Error> {
-        let (warehouse, asked) = (self.warehouse.clone(), node.clone());
-        self.facts.get(key(node), || async move { warehouse.server(&asked).await }.boxed()).await
+        let (client, asked) = (self.client.clone(), node.clone());
+        self.facts.get(key(node), || async move { client.server(&asked).await }.boxed()).await
     }
 
     /// What a node said it is, if it was asked before and answered.
@@ -62,14 +62,14 @@ impl Fleet {
 
     /// What definitions and expressions depend on at a node. Asks it the first time.
     pub async fn context(&self, node: &Node) -> Result<Arc<ServerContext>, Error> {
-        let (warehouse, asked) = (self.warehouse.clone(), node.clone());
-        self.context.get(key(node), || async move { warehouse.context(&asked).await }.boxed()).await
+        let (client, asked) = (self.client.clone(), node.clone());
+        self.context.get(key(node), || async move { client.context(&asked).await }.boxed()).await
     }
 
     /// The settings that tables of the MergeTree family can have at a node. Asks it the first time.
     pub async fn merge_tree_settings(&self, node: &Node) -> Result<Arc<BTreeSet<String>>, Error> {
-        let (warehouse, asked) = (self.warehouse.clone(), node.clone());
-        let ask = || async move { warehouse.merge_tree_settings(&asked).await }.boxed();
+        let (client, asked) = (self.client.clone(), node.clone());
+        let ask = || async move { client.merge_tree_settings(&asked).await }.boxed();
         self.merge_tree_settings.get(key(node), ask).await
     }
 
@@ -165,7 +165,7 @@ fn key(node: &Node) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::memory::MemoryWarehouse;
+    use crate::client::memory::MemoryServerClient;
 
     fn node(host: &str) -> Node {
         Node::new(host)
@@ -177,37 +177,37 @@ mod tests {
 
     #[tokio::test]
     async fn all_who_ask_at_the_same_time_share_one_answer_and_after_an_error_the_node_is_asked_again() {
-        let (memory, node) = (MemoryWarehouse::new(), node("a.example"));
+        let (memory, node) = (MemoryServerClient::new(), node("a.example"));
         memory.add_node(&node, &[]);
         memory.set_reachable(&node, false);
-        let fleet = Fleet::new(Arc::new(memory.clone()), "w".into());
-        let three = || join_all((0..3).map(|_| fleet.facts(&node)));
-        assert!(three().await.iter().all(Result::is_err) && fleet.known_facts(&node).is_none());
+        let pool = NodePool::new(Arc::new(memory.clone()), "w".into());
+        let three = || join_all((0..3).map(|_| pool.facts(&node)));
+        assert!(three().await.iter().all(Result::is_err) && pool.known_facts(&node).is_none());
         memory.set_reachable(&node, true);
         let answers: Vec<_> = three().await.into_iter().map(Result::unwrap).collect();
         assert!(answers.iter().all(|answer| Arc::ptr_eq(answer, &answers[0])));
-        assert!(fleet.known_facts(&node).is_some_and(|known| Arc::ptr_eq(&known, &answers[0])));
-        fleet.forget("other:9000");
-        assert!(fleet.known_facts(&node).is_some());
-        fleet.forget(&node.address());
-        assert!(fleet.known_facts(&node).is_none());
-        assert!(!Arc::ptr_eq(&fleet.facts(&node).await.unwrap(), &answers[0]));
+        assert!(pool.known_facts(&node).is_some_and(|known| Arc::ptr_eq(&known, &answers[0])));
+        pool.forget("other:9000");
+        assert!(pool.known_facts(&node).is_some());
+        pool.forget(&node.address());
+        assert!(pool.known_facts(&node).is_none());
+        assert!(!Arc::ptr_eq(&pool.facts(&node).await.unwrap(), &answers[0]));
     }
 
     #[test]
     fn near_replicas_come_first_others_in_turn_and_those_that_failed_last() {
-        let fleet = Fleet::new(Arc::new(MemoryWarehouse::new()), "b.example".into());
+        let pool = NodePool::new(Arc::new(MemoryServerClient::new()), "b.example".into());
         let replicas = vec![node("a.example"), node("b.example"), node("c.example")];
         let shard = Shard { weight: 1, internal_replication: true, replicas };
-        assert_eq!(hosts(fleet.in_order(&shard, 0)), ["b.example", "a.example", "c.example"]);
-        assert_eq!(hosts(fleet.in_order(&shard, 2)), ["b.example", "c.example", "a.example"]);
-        fleet.suspect(&node("b.example"));
-        assert_eq!(hosts(fleet.in_order(&shard, 0)), ["a.example", "c.example", "b.example"]);
+        assert_eq!(hosts(pool.in_order(&shard, 0)), ["b.example", "a.example", "c.example"]);
+        assert_eq!(hosts(pool.in_order(&shard, 2)), ["b.example", "c.example", "a.example"]);
+        pool.suspect(&node("b.example"));
+        assert_eq!(hosts(pool.in_order(&shard, 0)), ["a.example", "c.example", "b.example"]);
     }
 
     #[test]
     fn an_address_is_near_only_when_it_is_the_same() {
-        let fleet = Fleet::new(Arc::new(MemoryWarehouse::new()), "10".into());
-        assert!(!fleet.is_near(&node("10.0.0.1")) && fleet.is_near(&node("localhost")));
+        let pool = NodePool::new(Arc::new(MemoryServerClient::new()), "10".into());
+        assert!(!pool.is_near(&node("10.0.0.1")) && pool.is_near(&node("localhost")));
     }
 }

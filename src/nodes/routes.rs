@@ -13,8 +13,8 @@ use crate::model::{Node, Way};
 use crate::sql::required_settings::{Correction, Matters, SKIPS_UNKNOWN_SETTINGS};
 use crate::task::TableJob;
 
-use super::column_routes::Carried;
-use super::pool::Fleet;
+use super::column_routes::ColumnRoutes;
+use super::pool::NodePool;
 
 /// The way that was chosen, and why it is not the usual one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,24 +30,24 @@ pub struct Choice {
 /// (18.16: `max_network_bandwidth` holds the compressed bytes of one statement; `…_for_user` and `…_for_all_users` let a
 /// push pass as it is.) What servers cannot send each other is relayed, without an attempt at another way.
 pub async fn way_of(
-    fleet: &Fleet,
+    pool: &NodePool,
     job: &TableJob,
     (from, to): (&Node, &Node),
     filtered: bool,
-    columns: &Carried,
+    columns: &ColumnRoutes,
 ) -> Result<Choice, Error> {
     if job.way_of_rows().is_none() && job.paced {
         let since = "max_bytes_per_second holds only what passes through the worker".to_owned();
         return Ok(Choice { way: Way::Relay, since: Some(since) });
     }
     if job.way_of_rows().is_none()
-        && let Some(since) = columns.needs_dealing(fleet.facts(from).await?.release())
+        && let Some(since) = columns.needs_dealing(pool.facts(from).await?.release())
     {
         return Ok(Choice { way: Way::Relay, since: Some(since) });
     }
     match (job.way_of_rows(), columns.against_push()) {
-        (None, Some(no_push)) => way_but_push(fleet, from, to, no_push.to_owned(), filtered).await,
-        (wanted, _) => way_between(fleet, from, to, wanted, filtered).await,
+        (None, Some(no_push)) => way_but_push(pool, from, to, no_push.to_owned(), filtered).await,
+        (wanted, _) => way_between(pool, from, to, wanted, filtered).await,
     }
 }
 
@@ -57,7 +57,7 @@ pub async fn way_of(
 /// # Errors
 /// When a node that must be asked does not answer: that says nothing about ways.
 pub async fn way_between(
-    fleet: &Fleet,
+    pool: &NodePool,
     from: &Node,
     to: &Node,
     wanted: Option<Way>,
@@ -66,15 +66,21 @@ pub async fn way_between(
     if let Some(way) = wanted {
         return Ok(Choice { way, since: None });
     }
-    let Some(no_push) = against_push(fleet, from, to).await? else {
+    let Some(no_push) = against_push(pool, from, to).await? else {
         return Ok(Choice { way: Way::Push, since: None });
     };
-    way_but_push(fleet, from, to, no_push, filtered).await
+    way_but_push(pool, from, to, no_push, filtered).await
 }
 
-async fn way_but_push(fleet: &Fleet, from: &Node, to: &Node, no_push: String, filtered: bool) -> Result<Choice, Error> {
+async fn way_but_push(
+    pool: &NodePool,
+    from: &Node,
+    to: &Node,
+    no_push: String,
+    filtered: bool,
+) -> Result<Choice, Error> {
     let no_pull = match filtered {
-        true => against_pull(fleet, from, to).await?,
+        true => against_pull(pool, from, to).await?,
         false => Some(format!("{to} would have to fetch all rows of the table to filter them")),
     };
     Ok(match no_pull {
@@ -84,54 +90,54 @@ async fn way_but_push(fleet: &Fleet, from: &Node, to: &Node, no_push: String, fi
 }
 
 /// What keeps a source from sending rows to a target.
-pub async fn against_push(fleet: &Fleet, from: &Node, to: &Node) -> Result<Option<String>, Error> {
-    if fleet.facts(from).await?.is_read_only() {
+pub async fn against_push(pool: &NodePool, from: &Node, to: &Node) -> Result<Option<String>, Error> {
+    if pool.facts(from).await?.is_read_only() {
         return Ok(Some(format!("user {} may only read at {from}", from.user)));
     }
-    against(fleet, Way::Push, (from, to), from, to).await
+    against(pool, Way::Push, (from, to), from, to).await
 }
 
 /// What keeps a target from fetching rows from a source.
-pub async fn against_pull(fleet: &Fleet, from: &Node, to: &Node) -> Result<Option<String>, Error> {
-    against(fleet, Way::Pull, (from, to), to, from).await
+pub async fn against_pull(pool: &NodePool, from: &Node, to: &Node) -> Result<Option<String>, Error> {
+    against(pool, Way::Pull, (from, to), to, from).await
 }
 
 async fn against(
-    fleet: &Fleet,
+    pool: &NodePool,
     way: Way,
     (from, to): (&Node, &Node),
     asking: &Node,
     asked: &Node,
 ) -> Result<Option<String>, Error> {
     let refused = (account(from), account(to), way);
-    if let Some(why) = fleet.ways.known(|known| known.refused.get(&refused).cloned()) {
+    if let Some(why) = pool.ways.known(|known| known.refused.get(&refused).cloned()) {
         return Ok(Some(why));
     }
-    let (warehouse, here, there) = (fleet.warehouse.clone(), asking.clone(), asked.clone());
+    let (client, here, there) = (pool.client.clone(), asking.clone(), asked.clone());
     let ask = || async move {
-        match warehouse.reaches(&here, &there).await {
+        match client.reaches(&here, &there).await {
             Err(error) if error.is_unreachable() => Err(error),
             answer => Ok(answer.map_err(|error| obstacle(&here, &there, &error))),
         }
     };
-    let reached = fleet.ways.reached.get(pair(asking, asked), || ask().boxed()).await?;
+    let reached = pool.ways.reached.get(pair(asking, asked), || ask().boxed()).await?;
     if let Err(why) = reached.as_ref() {
         return Ok(Some(why.clone()));
     }
-    let (sender, receiver) = (fleet.facts(asking).await?, fleet.facts(asked).await?);
+    let (sender, receiver) = (pool.facts(asking).await?, pool.facts(asked).await?);
     let unsaid = unsaid(&sender, &receiver, way);
     Ok(unsaid.map(|name| format!("a statement of {asking} to {asked} must set {name}, and cannot")))
 }
 
 /// Takes note that a transfer failed: what is between the nodes is asked anew for the next attempt. Whether that may take
 /// another way, although the server's answer was a final one.
-pub fn after_failure(fleet: &Fleet, from: &Node, to: &Node, way: Way, error: &Error) -> bool {
+pub fn after_failure(pool: &NodePool, from: &Node, to: &Node, way: Way, error: &Error) -> bool {
     // Not allowed, or a word of the protocol or a setting that the other server does not know.
     let refused = way != Way::Relay && (error.is_denied() || matches!(error.code(), Some(99..=102 | 115)));
-    [pair(from, to), pair(to, from)].iter().for_each(|pair| fleet.ways.reached.forget(pair));
+    [pair(from, to), pair(to, from)].iter().for_each(|pair| pool.ways.reached.forget(pair));
     if refused {
         let key = (account(from), account(to), way);
-        fleet.ways.known(|known| known.refused.insert(key, format!("a {way} was refused: {error}")));
+        pool.ways.known(|known| known.refused.insert(key, format!("a {way} was refused: {error}")));
     }
     refused && error.remedy() == Remedy::GiveUp
 }
@@ -186,17 +192,17 @@ mod tests {
 
     use super::*;
     use crate::client::Kind;
-    use crate::client::memory::MemoryWarehouse;
+    use crate::client::memory::MemoryServerClient;
     use crate::sql::required_settings::SettingRule;
 
     fn node(host: &str) -> Node {
         Node::new(host)
     }
 
-    fn world() -> (MemoryWarehouse, Fleet, Node, Node) {
-        let (memory, from, to) = (MemoryWarehouse::new(), node("s"), node("t"));
+    fn world() -> (MemoryServerClient, NodePool, Node, Node) {
+        let (memory, from, to) = (MemoryServerClient::new(), node("s"), node("t"));
         [&from, &to].into_iter().for_each(|node| memory.add_node(node, &[]));
-        (memory.clone(), Fleet::new(Arc::new(memory), "w".into()), from, to)
+        (memory.clone(), NodePool::new(Arc::new(memory), "w".into()), from, to)
     }
 
     /// Read-only source, wall before the target, wall before the source, filter at the source; the way and words of the
@@ -255,11 +261,11 @@ mod tests {
             (true, false, true, true, Way::Relay, "may only read at s:9000; and s:9000 cannot be reached"),
             (true, false, false, false, Way::Relay, "t:9000 would have to fetch all rows"),
         ] {
-            let (memory, fleet, from, to) = world();
+            let (memory, pool, from, to) = world();
             memory.set_read_only(&from, read_only);
             memory.set_wall(&from, &to, target_wall);
             memory.set_wall(&to, &from, source_wall);
-            let choice = way_between(&fleet, &from, &to, None, filtered).await.unwrap();
+            let choice = way_between(&pool, &from, &to, None, filtered).await.unwrap();
             assert_eq!(choice.way, way, "{choice:?}");
             assert!(choice.since.unwrap_or_default().contains(words), "{way}");
         }
@@ -267,32 +273,32 @@ mod tests {
 
     #[tokio::test]
     async fn what_changes_in_the_middle_is_seen_after_a_failure_only() {
-        let (memory, fleet, from, to) = world();
+        let (memory, pool, from, to) = world();
         let error = |code| Error {
             node: from.to_string(),
             doing: "cannot push".into(),
             kind: Kind::Server { code, message: "no".into() },
         };
-        let way = async || way_between(&fleet, &from, &to, None, true).await.unwrap().way;
+        let way = async || way_between(&pool, &from, &to, None, true).await.unwrap().way;
         assert_eq!(way().await, Way::Push);
         memory.set_wall(&from, &to, true);
         assert_eq!(way().await, Way::Push);
-        assert!(!after_failure(&fleet, &from, &to, Way::Push, &error(279)));
+        assert!(!after_failure(&pool, &from, &to, Way::Push, &error(279)));
         assert_eq!(way().await, Way::Pull);
         memory.set_wall(&from, &to, false);
-        assert!(!after_failure(&fleet, &from, &to, Way::Pull, &error(279)));
+        assert!(!after_failure(&pool, &from, &to, Way::Pull, &error(279)));
         assert_eq!(way().await, Way::Push);
         // An account that may read through a table function, and not write through one.
-        assert!(after_failure(&fleet, &from, &to, Way::Push, &error(497)));
+        assert!(after_failure(&pool, &from, &to, Way::Push, &error(497)));
         assert_eq!(way().await, Way::Pull);
-        assert!(!after_failure(&fleet, &from, &to, Way::Relay, &error(497)));
+        assert!(!after_failure(&pool, &from, &to, Way::Relay, &error(497)));
     }
 
     #[tokio::test]
     async fn a_node_that_does_not_answer_says_nothing_about_ways() {
-        let (memory, fleet, from, to) = world();
-        fleet.facts(&from).await.unwrap();
+        let (memory, pool, from, to) = world();
+        pool.facts(&from).await.unwrap();
         memory.set_reachable(&from, false);
-        assert!(way_between(&fleet, &from, &to, None, true).await.unwrap_err().is_unreachable());
+        assert!(way_between(&pool, &from, &to, None, true).await.unwrap_err().is_unreachable());
     }
 }

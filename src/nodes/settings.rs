@@ -131,26 +131,26 @@ const DEFINITION_DEFAULTS: &[(&str, &str)] = &[
 
 /// Settings for statements that read the source, before it is asked which of them it knows: the task's. Ours are those that
 /// [`required_settings`](crate::sql::required_settings) lists.
-pub(crate) fn source_wishes(task: &Task) -> BTreeMap<String, String> {
+pub(crate) fn wanted_for_source(task: &Task) -> BTreeMap<String, String> {
     task.settings.for_pull()
 }
 
 /// Settings for a count of the source for the account, before a server is asked which of them it knows. They stand over the task's.
-pub(crate) fn source_counting_wishes(task: &Task) -> BTreeMap<String, String> {
-    let mut wanted = source_wishes(task);
+pub(crate) fn wanted_for_counting_source(task: &Task) -> BTreeMap<String, String> {
+    let mut wanted = wanted_for_source(task);
     wanted.extend(defaults(COUNTING_DEFAULTS));
     wanted
 }
 
 /// The same for a count of the target.
-pub(crate) fn target_counting_wishes(task: &Task) -> BTreeMap<String, String> {
-    let mut wanted = target_wishes(task);
+pub(crate) fn wanted_for_counting_target(task: &Task) -> BTreeMap<String, String> {
+    let mut wanted = wanted_for_target(task);
     wanted.extend(defaults(COUNTING_DEFAULTS));
     wanted
 }
 
 /// Settings for statements on a target node, before it is asked which of them it knows: ours, and the task's over them.
-pub fn target_wishes(task: &Task) -> BTreeMap<String, String> {
+pub fn wanted_for_target(task: &Task) -> BTreeMap<String, String> {
     let mut wanted = defaults(TARGET_DEFAULTS);
     wanted.extend(defaults(DEFINITION_DEFAULTS));
     lay_over(&mut wanted, task.settings.for_push());

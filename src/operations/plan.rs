@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::client::Warehouse;
+use crate::client::ServerClient;
 use crate::plan::Document;
 use crate::task::SecretSource;
 
-use crate::nodes::pool::Fleet;
+use crate::nodes::pool::NodePool;
 use crate::planning::document::document;
 use crate::planning::errors::RunError;
 use crate::planning::plan_all::plan_all;
@@ -18,18 +18,18 @@ use crate::planning::task_file::parse;
 /// # Errors
 /// What that run would fail with.
 pub async fn foresee(
-    warehouse: Arc<dyn Warehouse>,
+    client: Arc<dyn ServerClient>,
     secrets: &dyn SecretSource,
     (text, file): (&str, &str),
     host: String,
 ) -> Result<Document, RunError> {
     let task = parse(text, file, secrets)?;
-    let fleet = Fleet::new(warehouse, host);
-    let mut surveys = survey(&fleet, &task).await.map_err(RunError::from_faults)?;
-    let lost = refuse_lossy_conversions(&fleet, &task, &mut surveys).await;
+    let pool = NodePool::new(client, host);
+    let mut surveys = survey(&pool, &task).await.map_err(RunError::from_faults)?;
+    let lost = refuse_lossy_conversions(&pool, &task, &mut surveys).await;
     if !lost.is_empty() {
         return Err(RunError::from_faults(lost));
     }
-    let plans = plan_all(&fleet, &task, &surveys, false, &[]).await?;
-    document(&fleet, &task, &surveys, plans).await
+    let plans = plan_all(&pool, &task, &surveys, false, &[]).await?;
+    document(&pool, &task, &surveys, plans).await
 }

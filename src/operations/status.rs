@@ -1,13 +1,13 @@
 //! A look at a task from outside: what is recorded, who is at work, and what the servers say runs. Changes nothing.
 
-use crate::ledger::overview::Sight;
+use crate::ledger::overview::TaskOverview;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 
-use crate::client::{Running, Warehouse};
+use crate::client::{Running, ServerClient};
 use crate::coordinator::Coordinator;
 use crate::model::Node;
 use crate::plan::TablePlan;
@@ -23,9 +23,9 @@ use crate::planning::task_file::parse;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Who looks at a task, again and again: what cannot change is read once.
-pub struct Onlooker {
+pub struct TaskReader {
     ledger: Ledger,
-    warehouse: Arc<dyn Warehouse>,
+    client: Arc<dyn ServerClient>,
     /// Of which pass plans and records are.
     pass: Option<(u32, TaskId)>,
     /// The text that `task` was read from.
@@ -36,14 +36,14 @@ pub struct Onlooker {
     cache: Cache,
 }
 
-impl Onlooker {
+impl TaskReader {
     /// Of a task that is there.
     ///
     /// # Errors
     /// When there is none at the path, or its description cannot be read.
     pub async fn open(
         coordinator: &dyn Coordinator,
-        warehouse: Arc<dyn Warehouse>,
+        client: Arc<dyn ServerClient>,
         secrets: Arc<dyn SecretSource>,
         task_path: &str,
     ) -> Result<Self, RunError> {
@@ -58,7 +58,7 @@ impl Onlooker {
         match opened.await {
             Ok((description, task)) => Ok(Self {
                 ledger,
-                warehouse,
+                client,
                 pass: None,
                 description,
                 secrets,
@@ -77,7 +77,7 @@ impl Onlooker {
     ///
     /// # Errors
     /// The coordinator. Servers that do not answer are named in the sight.
-    pub async fn look(&mut self) -> Result<Sight, RunError> {
+    pub async fn look(&mut self) -> Result<TaskOverview, RunError> {
         let Some(record) = self.ledger.task().await? else {
             return Err(RunError::World(vec!["the task was removed".into()]));
         };
@@ -97,12 +97,12 @@ impl Onlooker {
         self.ledger.refresh(&mut self.cache, &self.plans).await?;
         let prefix = record.id.queries();
         let (statements, silent) = if record.finished { Default::default() } else { self.statements(&prefix).await };
-        Ok(Sight {
+        Ok(TaskOverview {
             order: self.ledger.order().await?,
             max_jobs_per_server: self.task.max_jobs_per_server.map(std::num::NonZeroU32::get),
             max_workers: Some(self.task.max_workers).filter(|limit| *limit != u32::MAX),
             plans: self.plans.clone(),
-            boards: self.cache.boards.clone(),
+            by_table: self.cache.by_table.clone(),
             places: membership::places(&self.ledger).await?,
             claims: self.ledger.claim_holders().await?,
             on_servers: self.ledger.on_servers().await?,
@@ -142,7 +142,7 @@ impl Onlooker {
             }
         }
         let looks = join_all(nodes.values().map(|node| async {
-            (node.address(), tokio::time::timeout(PATIENCE, self.warehouse.running(node, prefix)).await)
+            (node.address(), tokio::time::timeout(PATIENCE, self.client.running(node, prefix)).await)
         }));
         let (mut statements, mut silent) = (Vec::new(), BTreeSet::new());
         for (node, look) in looks.await {

@@ -26,7 +26,7 @@ pub struct Found {
 
 /// How the task wants it cut.
 #[derive(Debug, Clone, Copy)]
-pub struct Wishes {
+pub struct BatchSizing {
     /// Uncompressed bytes of a batch of small partitions, and of a piece of a large one.
     pub batch_bytes: u64,
     /// The least number of pieces of a partition; 1 leaves it to the sizes.
@@ -69,7 +69,7 @@ pub fn usual_batch_bytes(found: &[Found]) -> u64 {
 
 /// Groups partitions, in their order, into batches: consecutive small ones together until they reach `batch_bytes`, a
 /// large one alone. Where a task asks for several pieces of a partition, each partition is alone.
-pub fn batches(found: &[Found], wishes: Wishes) -> Vec<Range<usize>> {
+pub fn batches(found: &[Found], wishes: BatchSizing) -> Vec<Range<usize>> {
     let mut batches: Vec<Range<usize>> = Vec::new();
     let mut bytes = 0;
     for (at, partition) in found.iter().enumerate() {
@@ -98,7 +98,7 @@ pub fn batches(found: &[Found], wishes: Wishes) -> Vec<Range<usize>> {
 }
 
 /// Into how many slices each source shard's share of a batch is to be cut, where it is more than one.
-pub fn cuts(found: &[Found], batches: &[Range<usize>], wishes: Wishes) -> Vec<Cut> {
+pub fn cuts(found: &[Found], batches: &[Range<usize>], wishes: BatchSizing) -> Vec<Cut> {
     let mut cuts = Vec::new();
     for (batch, range) in batches.iter().enumerate() {
         let [partition] = &found[range.clone()] else { continue };
@@ -124,7 +124,7 @@ pub fn cuts(found: &[Found], batches: &[Range<usize>], wishes: Wishes) -> Vec<Cu
 pub fn assemble(
     found: &[Found],
     batches: &[Range<usize>],
-    wishes: Wishes,
+    wishes: BatchSizing,
     mut slices: impl FnMut(usize, usize) -> Vec<Slice>,
 ) -> (Vec<PartitionPlan>, Vec<BatchPlan>, Vec<PiecePlan>) {
     let partitions = found
@@ -185,7 +185,7 @@ mod tests {
             .collect()
     }
 
-    const WISHES: Wishes = Wishes { batch_bytes: 100, splits: 1 };
+    const WISHES: BatchSizing = BatchSizing { batch_bytes: 100, splits: 1 };
 
     #[test]
     fn small_partitions_travel_together_and_large_ones_alone() {
@@ -200,7 +200,7 @@ mod tests {
         );
         assert_eq!(plans[2].pieces, 2..3);
         // Where several pieces are wished for, the source shards are such.
-        let (_, plans, _) = assemble(&found, &batches, Wishes { splits: 2, ..WISHES }, |_, _| Vec::new());
+        let (_, plans, _) = assemble(&found, &batches, BatchSizing { splits: 2, ..WISHES }, |_, _| Vec::new());
         assert_eq!(plans[0].pieces, 0..2);
     }
 
@@ -221,14 +221,14 @@ mod tests {
         // A share that is a little larger than a piece is one.
         let half = 10_000_000;
         let found = found(&[(half, half + half / 4)]);
-        let wishes = Wishes { batch_bytes: half, splits: 1 };
+        let wishes = BatchSizing { batch_bytes: half, splits: 1 };
         assert_eq!(cuts(&found, &batches(&found, wishes), wishes), []);
     }
 
     #[test]
     fn a_wished_number_of_pieces_is_reached_and_never_exceeds_the_rows() {
         let found = found(&[(10, 10), (3, 0), (1, 0)]);
-        let wishes = Wishes { splits: 5, ..WISHES };
+        let wishes = BatchSizing { splits: 5, ..WISHES };
         let batches = batches(&found, wishes);
         assert_eq!(batches.len(), 3);
         assert_eq!(
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn many_tiny_partitions_make_few_pieces() {
         let found = found(&vec![(1, 1); 3000]);
-        let batches = batches(&found, Wishes { batch_bytes: 1 << 30, splits: 1 });
+        let batches = batches(&found, BatchSizing { batch_bytes: 1 << 30, splits: 1 });
         assert_eq!(batches.len(), 12);
     }
 }

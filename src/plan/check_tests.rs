@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::check::Contradiction;
 use super::{
-    Account, Creation, Document, Found, Mark, Planned, Reading, ShardAccount, ShardMark, Sharding, TablePlan, Wishes,
-    assemble, batches,
+    Account, BatchSizing, Creation, Document, Found, Mark, Planned, Reading, ShardAccount, ShardMark, Sharding,
+    TablePlan, assemble, batches,
 };
 use crate::model::{PartitionId, PartitionValue};
 use crate::sql::{KeyElement, Slice, SlotWidth};
@@ -44,7 +44,7 @@ fn table() -> TablePlan {
         found("201803", &[(500, 500), (301, 301)]),
         found("201804", &[(0, 0), (0, 0)]),
     ];
-    let wishes = Wishes { batch_bytes: 100, splits: 1 };
+    let wishes = BatchSizing { batch_bytes: 100, splits: 1 };
     let cut = |batch: usize, shard: usize| if batch == 1 { slices(shard) } else { Vec::new() };
     let (partitions, batches, pieces) = assemble(&found, &batches(&found, wishes), wishes, cut);
     let counted = |counted| ShardAccount { node: "h:9000".into(), counted, parts: None };

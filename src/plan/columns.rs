@@ -158,8 +158,8 @@ mod tests {
         assert_eq!(matched.columns, ["a", "m"]);
         assert_eq!(matched.reading.columns, None);
         assert_eq!(matched.reading.values, ["`a`", "CAST(a + 1 AS Int16)"]);
-        let carried = match_columns(&table("s", &[A, M]), &table("t", &[A, M]), true, &[]).unwrap();
-        assert_eq!(carried.reading.values, ["`a`", "`m`"]);
+        let column_routes = match_columns(&table("s", &[A, M]), &table("t", &[A, M]), true, &[]).unwrap();
+        assert_eq!(column_routes.reading.values, ["`a`", "`m`"]);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::model::{PartitionId, PartitionValue, TableName};
 use crate::sql::{Expression, KeyElement, PartitionFilter, Relation, Selection, Slice, SlotFilter, SlotKey, SlotWidth};
 
 pub use account::{Account, ShardAccount};
-pub use batches::{Cut, Found, MOST_PARTITIONS, Wishes, assemble, batches, cuts, usual_batch_bytes};
+pub use batches::{BatchSizing, Cut, Found, MOST_PARTITIONS, assemble, batches, cuts, usual_batch_bytes};
 pub use check::Contradiction;
 pub use columns::{Matched, computed_columns, match_columns};
 pub use document::{Creation, Document, Planned, Travel};

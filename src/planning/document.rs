@@ -9,21 +9,21 @@ use crate::task::Task;
 use super::errors::RunError;
 use super::survey::Survey;
 use super::target_tables::definition;
-use crate::nodes::column_routes::Carried;
-use crate::nodes::pool::Fleet;
+use crate::nodes::column_routes::ColumnRoutes;
+use crate::nodes::pool::NodePool;
 use crate::runtime::bounded::all_tables;
 
 /// The document of plans that were made just now.
 pub(crate) async fn document(
-    fleet: &Fleet,
+    pool: &NodePool,
     task: &Task,
     surveys: &[Survey],
     plans: Vec<TablePlan>,
 ) -> Result<Document, RunError> {
     let mut tables = Vec::new();
     let planned = surveys.iter().zip(plans).map(|(survey, plan)| async move {
-        let create = creations(fleet, task, survey).await?;
-        let travel = travel(fleet, task, survey, &plan).await;
+        let create = creations(pool, task, survey).await?;
+        let travel = travel(pool, task, survey, &plan).await;
         Ok::<_, RunError>(Planned { plan, create, travel })
     });
     for planned in all_tables(planned).await {
@@ -32,10 +32,10 @@ pub(crate) async fn document(
     Ok(Document { schema: Document::SCHEMA, inputs: task.plan_inputs(), tables })
 }
 
-async fn creations(fleet: &Fleet, task: &Task, survey: &Survey) -> Result<Vec<Creation>, RunError> {
+async fn creations(pool: &NodePool, task: &Task, survey: &Survey) -> Result<Vec<Creation>, RunError> {
     let mut made: BTreeMap<(String, Vec<String>), BTreeSet<String>> = BTreeMap::new();
     for node in &survey.to_create {
-        let definition = definition(fleet, task, survey, node).await?;
+        let definition = definition(pool, task, survey, node).await?;
         if definition.database_is_missing {
             let statement = crate::sql::create_database(&survey.target.name.database);
             made.entry((statement, Vec::new())).or_default().insert(node.address());
@@ -50,15 +50,15 @@ async fn creations(fleet: &Fleet, task: &Task, survey: &Survey) -> Result<Vec<Cr
 }
 
 /// The first replica of each source shard to the first of each target shard: others are found out about when they are used.
-async fn travel(fleet: &Fleet, task: &Task, survey: &Survey, plan: &TablePlan) -> Vec<Travel> {
+async fn travel(pool: &NodePool, task: &Task, survey: &Survey, plan: &TablePlan) -> Vec<Travel> {
     let job = &task.tables[survey.job];
     let filtered = plan.pieces.is_empty() || plan.rows_of(0).filters_at_the_table();
-    let columns = Carried::of_table(&survey.target, &survey.columns).leaving(&survey.reading.left);
+    let columns = ColumnRoutes::of_table(&survey.target, &survey.columns).leaving(&survey.reading.left);
     let mut travel = Vec::new();
     for from in survey.sources.iter().filter_map(|replicas| replicas.first()) {
         for shard in plan.target_shards() {
             let Some(to) = survey.targets.get(shard).and_then(|replicas| replicas.first()) else { continue };
-            let (way, since) = match way_of(fleet, job, (from, to), filtered, &columns).await {
+            let (way, since) = match way_of(pool, job, (from, to), filtered, &columns).await {
                 _ if plan.clones => ("clone".to_owned(), None),
                 Ok(choice) => (choice.way.to_string(), choice.since),
                 Err(error) => ("?".to_owned(), Some(error.to_string())),

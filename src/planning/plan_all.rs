@@ -5,10 +5,10 @@ use crate::task::Task;
 
 use super::errors::RunError;
 use super::planner;
-use super::planner::Since;
+use super::planner::PreviousPasses;
 use super::shared_partitions::refuse_shared_partitions;
 use super::survey::Survey;
-use crate::nodes::pool::Fleet;
+use crate::nodes::pool::NodePool;
 use crate::runtime::bounded::all_tables;
 
 /// Checks that plans are for the task's table jobs: one for each, with as many shards as it has. An error is a sentence.
@@ -27,15 +27,15 @@ pub fn fit<'a>(plans: impl ExactSizeIterator<Item = &'a TablePlan>, task: &Task)
 /// The plan of every table job; all that is against them is told at once. `since`: for each what earlier passes have copied,
 /// nothing in the first one.
 pub(crate) async fn plan_all(
-    fleet: &Fleet,
+    pool: &NodePool,
     task: &Task,
     surveys: &[Survey],
     safe_mode: bool,
-    since: &[Option<Since>],
+    since: &[Option<PreviousPasses>],
 ) -> Result<Vec<TablePlan>, RunError> {
     let plans = all_tables(surveys.iter().map(|survey| {
         let policy = task.tables[survey.job].if_target_not_empty.in_mode(safe_mode);
-        planner::plan(fleet, task, survey, policy, since.get(survey.job).and_then(Option::as_ref))
+        planner::plan(pool, task, survey, policy, since.get(survey.job).and_then(Option::as_ref))
     }));
     let (mut good, mut faults) = (Vec::new(), Vec::new());
     for plan in plans.await {

@@ -8,17 +8,17 @@ use futures::future::try_join_all;
 
 use super::errors::RunError;
 use super::survey::Survey;
-use crate::nodes::pool::Fleet;
+use crate::nodes::pool::NodePool;
 
 /// Refuses a target of which two replicas of one shard have different paths in ZooKeeper: each would be a table of its own, and the
 /// rows of one would never come to the other. Looks only where a table was made.
-pub(crate) async fn check(fleet: &Fleet, survey: &Survey) -> Result<(), RunError> {
+pub(crate) async fn check(pool: &NodePool, survey: &Survey) -> Result<(), RunError> {
     if survey.to_create.is_empty() || !survey.target.engine.is_replicated() {
         return Ok(());
     }
     let table = &survey.target.name;
     for (shard, nodes) in survey.targets.iter().enumerate().filter(|(_, nodes)| nodes.len() > 1) {
-        let states = try_join_all(nodes.iter().map(|node| fleet.warehouse.replica_state(node, table))).await?;
+        let states = try_join_all(nodes.iter().map(|node| pool.client.replica_state(node, table))).await?;
         let mut paths: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (node, state) in nodes.iter().zip(states) {
             let Some(state) = state else { continue };

@@ -11,18 +11,18 @@ use crate::task::Task;
 use super::errors::RunError;
 use super::replica_paths;
 use super::survey::Survey;
-use crate::nodes::pool::Fleet;
-use crate::nodes::settings::target_wishes;
+use crate::nodes::pool::NodePool;
+use crate::nodes::settings::wanted_for_target;
 use crate::runtime::bounded::few_at_a_time;
 
 /// Makes all target tables, several at a time: the first of each database before the others, and one after another where they fill the
 /// same table.
-pub(crate) async fn create_all_targets(fleet: &Fleet, task: &Task, surveys: &[Survey]) -> Result<(), RunError> {
+pub(crate) async fn create_all_targets(pool: &NodePool, task: &Task, surveys: &[Survey]) -> Result<(), RunError> {
     let mut databases = BTreeSet::new();
     let (first, rest): (Vec<&Survey>, Vec<&Survey>) =
         surveys.iter().partition(|survey| databases.insert(survey.target.name.database.as_str()));
     for survey in first {
-        create_targets(fleet, task, survey).await?;
+        create_targets(pool, task, survey).await?;
     }
     let mut by_table: BTreeMap<&TableName, Vec<&Survey>> = BTreeMap::new();
     for survey in rest {
@@ -30,7 +30,7 @@ pub(crate) async fn create_all_targets(fleet: &Fleet, task: &Task, surveys: &[Su
     }
     let made = few_at_a_time(by_table.into_values().map(|surveys| async move {
         for survey in surveys {
-            create_targets(fleet, task, survey).await?;
+            create_targets(pool, task, survey).await?;
         }
         Ok(())
     }));
@@ -38,9 +38,9 @@ pub(crate) async fn create_all_targets(fleet: &Fleet, task: &Task, surveys: &[Su
 }
 
 /// Makes the target's database and table on every live node that lacks them.
-async fn create_targets(fleet: &Fleet, task: &Task, survey: &Survey) -> Result<(), RunError> {
-    try_join_all(survey.to_create.iter().map(|node| create_target(fleet, task, survey, node))).await?;
-    replica_paths::check(fleet, survey).await
+async fn create_targets(pool: &NodePool, task: &Task, survey: &Survey) -> Result<(), RunError> {
+    try_join_all(survey.to_create.iter().map(|node| create_target(pool, task, survey, node))).await?;
+    replica_paths::check(pool, survey).await
 }
 
 /// How the target table is made on a node.
@@ -54,18 +54,18 @@ pub(crate) struct Definition {
 
 /// The target table as it would be made on a node.
 pub(crate) async fn definition(
-    fleet: &Fleet,
+    pool: &NodePool,
     task: &Task,
     survey: &Survey,
     node: &Node,
 ) -> Result<Definition, RunError> {
     let target = &survey.target;
-    let facts = fleet.facts(node).await?;
-    let database = fleet.warehouse.database_engine(node, &target.name.database).await?;
+    let facts = pool.facts(node).await?;
+    let database = pool.client.database_engine(node, &target.name.database).await?;
     let (mut fitting, mut left_out) = target.within(Syntax::of(facts.release()));
     // What the task's own <engine> says is taken as it stands: the server says what is wrong with it.
     if task.tables[survey.job].engine.is_none() && fitting.engine.clause(Clause::Settings).is_some() {
-        let known = fleet.merge_tree_settings(node).await?;
+        let known = pool.merge_tree_settings(node).await?;
         let (engine, unknown) = fitting.engine.with_settings_among(&known);
         fitting.engine = engine;
         left_out.extend(unknown.into_iter().map(|name| format!("the setting {name}")));
@@ -75,14 +75,14 @@ pub(crate) async fn definition(
     Ok(Definition { statement, database_is_missing: database.is_none(), left_out })
 }
 
-async fn create_target(fleet: &Fleet, task: &Task, survey: &Survey, node: &Node) -> Result<(), RunError> {
-    let (name, facts) = (&survey.target.name, fleet.facts(node).await?);
-    let settings = fleet.settings(node, &target_wishes(task)).await?;
-    let definition = definition(fleet, task, survey, node).await?;
+async fn create_target(pool: &NodePool, task: &Task, survey: &Survey, node: &Node) -> Result<(), RunError> {
+    let (name, facts) = (&survey.target.name, pool.facts(node).await?);
+    let settings = pool.settings(node, &wanted_for_target(task)).await?;
+    let definition = definition(pool, task, survey, node).await?;
     if definition.database_is_missing {
-        fleet.warehouse.create_database(node, &name.database, &settings).await?;
+        pool.client.create_database(node, &name.database, &settings).await?;
     }
-    fleet.warehouse.create_table(node, name, &definition.statement, &settings).await?;
+    pool.client.create_table(node, name, &definition.statement, &settings).await?;
     tracing::info!(node = node.address(), "{node}: created table {name}");
     if !definition.left_out.is_empty() {
         tracing::warn!(

@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::board::TableBoard;
 use super::names::{BatchRef, BatchTable, MadeStatement, MadeTable, PieceRef, TaskId};
 use super::record::{BatchState, PieceState};
+use super::table_records::TableRecords;
 
 /// Who works on the task, as the coordinator knows it: names of workers whose sessions live.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -73,29 +73,34 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Whether a table may go. `task` is the one that is cleaned up; `boards` its records, as far as they are known.
-pub fn judge_table(name: &str, task: Option<&TaskId>, boards: Option<&[TableBoard]>, alive: &Alive) -> Verdict {
+/// Whether a table may go. `task` is the one that is cleaned up; `by_table` its records, as far as they are known.
+pub fn judge_table(name: &str, task: Option<&TaskId>, by_table: Option<&[TableRecords]>, alive: &Alive) -> Verdict {
     let Some(made) = MadeTable::parse(name) else { return Verdict::NotOurs };
     if task != Some(&made.task) {
         return Verdict::OfAnother(made.task);
     }
-    let reason = match (boards, made.table) {
+    let reason = match (by_table, made.table) {
         (None, _) => Reason::Named,
-        (Some(boards), BatchTable::Assembly { publication }) => of_assembly(boards, made.batch, publication),
-        (Some(boards), BatchTable::Staging { piece, attempt, .. } | BatchTable::Parts { piece, attempt, .. }) => {
-            of_attempt(boards, PieceRef { table: made.batch.table, piece }, attempt)
+        (Some(by_table), BatchTable::Assembly { publication }) => of_assembly(by_table, made.batch, publication),
+        (Some(by_table), BatchTable::Staging { piece, attempt, .. } | BatchTable::Parts { piece, attempt, .. }) => {
+            of_attempt(by_table, PieceRef { table: made.batch.table, piece }, attempt)
         }
     };
     unless_held(reason, alive)
 }
 
 /// Whether a statement may be ended.
-pub fn judge_statement(query_id: &str, task: Option<&TaskId>, boards: Option<&[TableBoard]>, alive: &Alive) -> Verdict {
+pub fn judge_statement(
+    query_id: &str,
+    task: Option<&TaskId>,
+    by_table: Option<&[TableRecords]>,
+    alive: &Alive,
+) -> Verdict {
     let Some(made) = MadeStatement::parse(query_id) else { return Verdict::NotOurs };
     if task != Some(&made.task) {
         return Verdict::OfAnother(made.task);
     }
-    let reason = boards.map_or(Reason::Named, |boards| of_attempt(boards, made.piece, made.attempt));
+    let reason = by_table.map_or(Reason::Named, |by_table| of_attempt(by_table, made.piece, made.attempt));
     unless_held(reason, alive)
 }
 
@@ -111,10 +116,10 @@ fn unless_held(reason: Reason, alive: &Alive) -> Verdict {
     }
 }
 
-fn of_attempt(boards: &[TableBoard], piece: PieceRef, attempt: u32) -> Reason {
-    let Some(board) = boards.get(piece.table) else { return Reason::Unrecorded };
-    let Some(record) = board.pieces.get(piece.piece) else { return Reason::Unrecorded };
-    if board.batches[board.batch_of[piece.piece]].is_done() {
+fn of_attempt(by_table: &[TableRecords], piece: PieceRef, attempt: u32) -> Reason {
+    let Some(records) = by_table.get(piece.table) else { return Reason::Unrecorded };
+    let Some(record) = records.pieces.get(piece.piece) else { return Reason::Unrecorded };
+    if records.batches[records.batch_of[piece.piece]].is_done() {
         return Reason::Published;
     }
     if attempt > record.attempt {
@@ -123,7 +128,7 @@ fn of_attempt(boards: &[TableBoard], piece: PieceRef, attempt: u32) -> Reason {
     if attempt < record.attempt {
         return Reason::Older { newest: record.attempt };
     }
-    if record.generation < board.generation_of(piece.piece) {
+    if record.generation < records.generation_of(piece.piece) {
         return Reason::GivenUp;
     }
     match &record.state {
@@ -135,8 +140,8 @@ fn of_attempt(boards: &[TableBoard], piece: PieceRef, attempt: u32) -> Reason {
     }
 }
 
-fn of_assembly(boards: &[TableBoard], batch: BatchRef, publication: u32) -> Reason {
-    let Some(record) = boards.get(batch.table).and_then(|board| board.batches.get(batch.batch)) else {
+fn of_assembly(by_table: &[TableRecords], batch: BatchRef, publication: u32) -> Reason {
+    let Some(record) = by_table.get(batch.table).and_then(|records| records.batches.get(batch.batch)) else {
         return Reason::Unrecorded;
     };
     match &record.state {
@@ -151,11 +156,11 @@ fn of_assembly(boards: &[TableBoard], batch: BatchRef, publication: u32) -> Reas
 
 /// The batches whose staged rows are recorded as given up before their tables are dropped: those that are not done and of
 /// which an attempt was begun that still counts.
-pub fn to_void(boards: &[TableBoard]) -> Vec<BatchRef> {
+pub fn to_void(by_table: &[TableRecords]) -> Vec<BatchRef> {
     let mut found = Vec::new();
-    for (table, board) in boards.iter().enumerate() {
-        for (batch, record) in board.batches.iter().enumerate() {
-            let pieces = &board.pieces[board.pieces_of[batch].clone()];
+    for (table, records) in by_table.iter().enumerate() {
+        for (batch, record) in records.batches.iter().enumerate() {
+            let pieces = &records.pieces[records.pieces_of[batch].clone()];
             let counts = pieces.iter().any(|piece| piece.attempt > 0 && piece.generation == record.generation);
             if !record.is_done() && counts {
                 found.push(BatchRef { table, batch });
@@ -167,10 +172,10 @@ pub fn to_void(boards: &[TableBoard]) -> Vec<BatchRef> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::board::Next;
     use super::super::names::Job;
-    use super::super::outlook::{Liking, Outlook};
     use super::super::record::{BatchRecord, Copied, PieceRecord, Published};
+    use super::super::scheduler::{Preferences, Scheduler};
+    use super::super::table_records::Next;
     use super::*;
 
     fn id() -> TaskId {
@@ -186,7 +191,7 @@ mod tests {
     }
 
     /// Three batches of two pieces: one done; one publishing, by a worker w; one copying: piece 4 is w's, piece 5 failed.
-    fn board() -> TableBoard {
+    fn records() -> TableRecords {
         let at = |attempt, state| PieceRecord { attempt, state, ..Default::default() };
         let copied = || PieceState::Copied(Copied::default());
         let failed = PieceState::Failed { error: "e".into(), transient: true };
@@ -194,7 +199,7 @@ mod tests {
         let mut batches = vec![BatchRecord::new(vec![]); 3];
         batches[0].state = BatchState::Done(Published::default());
         batches[1] = batches[1].next_attempt("v").next_attempt("w");
-        TableBoard {
+        TableRecords {
             batches,
             pieces_of: vec![0..2, 2..4, 4..6],
             batch_of: vec![0, 0, 1, 1, 2, 2],
@@ -210,7 +215,7 @@ mod tests {
     }
 
     fn reason(name: &str) -> Reason {
-        match judge_table(name, Some(&id()), Some(&[board()]), &Alive::default()) {
+        match judge_table(name, Some(&id()), Some(&[records()]), &Alive::default()) {
             Verdict::Goes(reason) => reason,
             other => panic!("{name}: {other:?}"),
         }
@@ -242,7 +247,7 @@ mod tests {
     #[test]
     fn what_is_not_the_tasks_stays() {
         let other = TaskId("ba9876543210".into());
-        let judge = |name: &str, task: Option<&TaskId>| judge_table(name, task, Some(&[board()]), &Alive::default());
+        let judge = |name: &str, task: Option<&TaskId>| judge_table(name, task, Some(&[records()]), &Alive::default());
         let theirs = other.staging(batch(0), piece(0), 1);
         assert_eq!(judge(&theirs, Some(&id())), Verdict::OfAnother(other.clone()));
         assert_eq!(judge(&theirs, None), Verdict::OfAnother(other.clone()));
@@ -250,7 +255,7 @@ mod tests {
             assert_eq!(judge(name, Some(&id())), Verdict::NotOurs, "{name}");
         }
         assert_eq!(judge_table(&theirs, Some(&other), None, &Alive::default()), Verdict::Goes(Reason::Named));
-        let statement = |query: &str| judge_statement(query, Some(&id()), Some(&[board()]), &Alive::default());
+        let statement = |query: &str| judge_statement(query, Some(&id()), Some(&[records()]), &Alive::default());
         assert_eq!(statement(&other.query(piece(0), 1, 0, 0, 0)), Verdict::OfAnother(other));
         assert_eq!(statement("copier:somebody"), Verdict::NotOurs);
         assert_eq!(statement(&id().query(piece(4), 1, 0, 0, 0)), Verdict::Goes(Reason::Older { newest: 2 }));
@@ -265,22 +270,23 @@ mod tests {
             (id.staging(batch(2), piece(4), 2), "w"),
             (id.staging(batch(2), piece(4), 1), "a"),
         ] {
-            let verdict = judge_table(&name, Some(&id), Some(&[board()]), &alive(&["a", "w"]));
+            let verdict = judge_table(&name, Some(&id), Some(&[records()]), &alive(&["a", "w"]));
             assert_eq!(verdict, Verdict::Held { by: by.into() }, "{name}");
         }
         let running = id.query(piece(4), 2, 0, 0, 0);
-        let verdict = judge_statement(&running, Some(&id), Some(&[board()]), &alive(&["w"]));
+        let verdict = judge_statement(&running, Some(&id), Some(&[records()]), &alive(&["w"]));
         assert_eq!(verdict, Verdict::Held { by: "w".into() });
     }
 
     /// What a worker that knows everything does next.
-    fn following(board: &TableBoard) -> Next {
-        let boards = std::slice::from_ref(board);
-        let mut outlook = Outlook::new(boards, &[Liking { bytes: vec![4, 2, 1], ..Liking::default() }], "w");
-        match outlook.next(boards) {
+    fn following(records: &TableRecords) -> Next {
+        let by_table = std::slice::from_ref(records);
+        let mut scheduler =
+            Scheduler::new(by_table, &[Preferences { bytes: vec![4, 2, 1], ..Preferences::default() }], "w");
+        match scheduler.next(by_table) {
             Next::Look(groups) => {
-                outlook.looked(boards, &groups);
-                outlook.next(boards)
+                scheduler.looked(by_table, &groups);
+                scheduler.next(by_table)
             }
             other => other,
         }
@@ -288,25 +294,26 @@ mod tests {
 
     #[test]
     fn what_is_given_up_is_copied_again_under_new_names_and_what_is_done_is_not() {
-        let mut board = board();
-        assert_eq!(to_void(std::slice::from_ref(&board)), [batch(1), batch(2)]);
-        for of in to_void(std::slice::from_ref(&board)) {
-            board.batches[of.batch] = board.batches[of.batch].void();
+        let mut records = records();
+        assert_eq!(to_void(std::slice::from_ref(&records)), [batch(1), batch(2)]);
+        for of in to_void(std::slice::from_ref(&records)) {
+            records.batches[of.batch] = records.batches[of.batch].void();
         }
-        assert_eq!(to_void(std::slice::from_ref(&board)), [], "once is enough");
+        assert_eq!(to_void(std::slice::from_ref(&records)), [], "once is enough");
         let waiting = id().taken(batch(1), piece(3), 3, 2);
-        let verdict = judge_table(&waiting, Some(&id()), Some(&[board.clone()]), &Alive::default());
+        let verdict = judge_table(&waiting, Some(&id()), Some(&[records.clone()]), &Alive::default());
         assert_eq!(verdict, Verdict::Goes(Reason::GivenUp));
         let mut jobs = Vec::new();
-        while let Next::Claim(job) = following(&board) {
+        while let Next::Claim(job) = following(&records) {
             jobs.push(job);
             match job {
                 Job::Copy(PieceRef { piece, .. }) => {
-                    let record = board.pieces[piece].clone();
-                    board.pieces[piece] = record.next_attempt("x", board.generation_of(piece)).done(Copied::default());
-                    assert_eq!(board.pieces[piece].attempt, record.attempt + 1, "a name is never used again");
+                    let record = records.pieces[piece].clone();
+                    records.pieces[piece] =
+                        record.next_attempt("x", records.generation_of(piece)).done(Copied::default());
+                    assert_eq!(records.pieces[piece].attempt, record.attempt + 1, "a name is never used again");
                 }
-                Job::Publish(of) => board.batches[of.batch].state = BatchState::Done(Published::default()),
+                Job::Publish(of) => records.batches[of.batch].state = BatchState::Done(Published::default()),
             }
         }
         let (copy, publish) = (|of| Job::Copy(piece(of)), |of| Job::Publish(batch(of)));

@@ -51,22 +51,22 @@
 //!   look in the same instant both find nothing, and the later REPLACE stays.
 
 pub mod account;
-mod board;
 mod leftovers;
 mod names;
 mod order;
-mod outlook;
 mod publish;
 mod record;
 mod record_check;
+mod scheduler;
+mod table_records;
 
-pub use board::{Next, TableBoard};
 pub use leftovers::{Alive, Reason, Verdict, judge_statement, judge_table, to_void};
 pub use names::{BatchRef, BatchTable, GroupRef, Job, MadeStatement, MadeTable, PieceRef, TaskId, job_of_claim};
 pub use order::Order;
-pub use outlook::{Liking, Outlook, groups};
 pub use publish::{PartitionFacts, Policy, Step, decide, is_complete};
 pub use record::{
     BatchRecord, BatchState, Copied, Failure, PartitionResult, PieceRecord, PieceState, Published, TaskRecord,
 };
 pub use record_check::{Extent, Misfit};
+pub use scheduler::{Preferences, Scheduler, groups};
+pub use table_records::{Next, TableRecords};

@@ -19,7 +19,7 @@ use comfy_table::{CellAlignment, LineStyle, Table};
 use crate::model::{one_line, sentence};
 use crate::plan::TablePlan;
 use crate::protocol::account::Findings;
-use crate::protocol::{BatchState, PieceState, TableBoard};
+use crate::protocol::{BatchState, PieceState, TableRecords};
 
 use leftovers::size;
 
@@ -73,8 +73,8 @@ pub struct PartitionReport {
 
 impl Report {
     /// From plans and records.
-    pub fn of(plans: &[TablePlan], boards: &[TableBoard]) -> Self {
-        let tables = plans.iter().zip(boards).map(|(plan, board)| TableReport::of(plan, board)).collect();
+    pub fn of(plans: &[TablePlan], by_table: &[TableRecords]) -> Self {
+        let tables = plans.iter().zip(by_table).map(|(plan, records)| TableReport::of(plan, records)).collect();
         Self { tables, account: Vec::new() }
     }
 
@@ -95,12 +95,12 @@ impl Report {
 }
 
 impl TableReport {
-    fn of(plan: &TablePlan, board: &TableBoard) -> Self {
+    fn of(plan: &TablePlan, records: &TableRecords) -> Self {
         let mut partitions = Vec::new();
         let mut remarks = plan.remarks.clone();
         for (batch, of) in plan.batches.iter().enumerate() {
-            let record = &board.batches[batch];
-            let pieces = &board.pieces[of.pieces.clone()];
+            let record = &records.batches[batch];
+            let pieces = &records.pieces[of.pieces.clone()];
             let copying: u64 = pieces.iter().filter_map(|piece| piece.copied()).map(|copied| copied.millis).sum();
             let again = pieces.iter().map(|piece| piece.attempt).chain([record.publication]);
             let retries = again.map(|attempts| attempts.saturating_sub(1)).sum();

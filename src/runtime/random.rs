@@ -9,9 +9,9 @@ use rand::{RngExt, SeedableRng};
 
 /// A source of chance. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Dice(Arc<Mutex<StdRng>>);
+pub struct Randomness(Arc<Mutex<StdRng>>);
 
-impl Dice {
+impl Randomness {
     /// As the operating system throws them.
     pub fn fair() -> Self {
         Self::seeded(rand::rng().random())
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn a_seed_is_a_run_and_a_name_has_its_length() {
-        let (one, other) = (Dice::seeded(1), Dice::seeded(1));
+        let (one, other) = (Randomness::seeded(1), Randomness::seeded(1));
         assert_eq!(one.unique(12), other.unique(12));
         assert_ne!(one.unique(12), one.unique(12));
         assert_eq!((one.unique(4).len(), one.unique(16).len()), (4, 16));

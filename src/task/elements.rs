@@ -67,7 +67,7 @@ pub struct Said {
     pub form: &'static str,
     /// What holds where it is not written.
     pub default: Unwritten,
-    /// Since when it is there.
+    /// PreviousPasses when it is there.
     pub origin: Origin,
     /// Whether it may be changed while a task runs (`--task-upload-force`). All of `keeper.xml` is read at the start of a worker.
     pub live: bool,

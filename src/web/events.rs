@@ -43,7 +43,7 @@ pub enum About {
     /// A server did not answer, or does again.
     Server,
     /// What is shown here is old, or is not any more.
-    Sight,
+    TaskOverview,
 }
 
 /// The last events, at most [`KEPT`].

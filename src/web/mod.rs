@@ -1,7 +1,7 @@
 //! What can be seen of a task over HTTP: a page, the same as JSON, and metrics. Read-only: nothing here changes anything.
 //!
 //! 1. [`access`]: who may see it;
-//! 2. [`lookout`]: one who looks at the task for all viewers, while there are any, and keeps the last sight when the
+//! 2. [`watch`]: one who looks at the task for all viewers, while there are any, and keeps the last sight when the
 //!    coordinator is away;
 //! 3. [`events`]: what changed between two looks, in words; [`news`]: what changed, for a page that has the rest;
 //! 4. [`metrics`]: a sight as Prometheus reads it, and a worker's own figures;
@@ -15,8 +15,8 @@
 pub mod access;
 mod assets;
 pub mod events;
-pub mod lookout;
 pub mod metrics;
 pub mod news;
 pub mod serve;
 pub mod server;
+pub mod watch;

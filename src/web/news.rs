@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::report::status::{PartitionState, PartitionStatus, Status, TableStatus};
 
 use super::events::Event;
-use super::lookout::Look;
+use super::watch::Look;
 
 /// A message to the page.
 #[derive(Debug, Serialize)]
@@ -60,7 +60,7 @@ impl<'a> News<'a> {
         let last_rate = since.and_then(|before| before.rates.back()).map_or(i64::MIN, |(at, _)| *at);
         Self {
             whole,
-            seen_at: now.seen.as_deref().map(super::lookout::Seen::at_text),
+            seen_at: now.seen.as_deref().map(super::watch::Seen::at_text),
             stale: now.stale.as_deref(),
             status: status.map(head),
             partitions: status.map(|status| cells(known, status)).unwrap_or_default(),
@@ -127,15 +127,15 @@ mod tests {
     use time::OffsetDateTime;
 
     use super::super::events::{About, EventLog};
-    use super::super::lookout::Seen;
+    use super::super::watch::Seen;
     use super::*;
-    use crate::ledger::overview::Sight;
+    use crate::ledger::overview::TaskOverview;
     use crate::report::status::sample;
 
     fn look(number: u64, status: Status) -> Look {
         let mut events = EventLog::default();
         (0..number).for_each(|n| events.note("t", About::Task, n.to_string()));
-        let seen = Seen { at: OffsetDateTime::UNIX_EPOCH, sight: Sight::empty(), status };
+        let seen = Seen { at: OffsetDateTime::UNIX_EPOCH, overview: TaskOverview::empty(), status };
         Look {
             number,
             seen: Some(Arc::new(seen)),

@@ -29,9 +29,9 @@ use crate::worker::view::View;
 use super::access::{Access, Verdict};
 use super::assets::{Asset, LOGIN, PAGE, SCRIPT, STYLE};
 use super::events::Event;
-use super::lookout::{Look, Lookout, Viewer};
 use super::metrics;
 use super::news::News;
+use super::watch::{Look, TaskWatch, Viewer};
 
 /// So many pages look on at once.
 const VIEWERS: usize = 64;
@@ -72,14 +72,14 @@ pub async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Se
 }
 
 /// What the dashboard answers.
-pub fn dashboard(lookout: Lookout, access: Access) -> Router {
+pub fn dashboard(watch: TaskWatch, access: Access) -> Router {
     let access = Arc::new(access);
-    let hall = Arc::new(Hall { lookout, seats: Arc::new(Semaphore::new(VIEWERS)) });
+    let hall = Arc::new(Hall { watch, seats: Arc::new(Semaphore::new(VIEWERS)) });
     let guarded = Router::new()
         .route("/api/status", get(status))
         .route("/api/partition", get(partition))
         .route("/api/events", get(events))
-        .route("/api/stream", get(watch))
+        .route("/api/stream", get(stream))
         .route("/metrics", get(task_metrics))
         .layer(from_fn_with_state(access.clone(), admit))
         .with_state(hall);
@@ -102,7 +102,7 @@ pub fn worker(view: View, name: String, task_path: String, access: Access) -> Ro
 }
 
 struct Hall {
-    lookout: Lookout,
+    watch: TaskWatch,
     seats: Arc<Semaphore>,
 }
 
@@ -182,7 +182,7 @@ struct SeenStatus<'a> {
 }
 
 async fn status(State(hall): State<Arc<Hall>>) -> Response {
-    let look = hall.lookout.now().await;
+    let look = hall.watch.now().await;
     match look.seen.as_deref() {
         Some(seen) => json(
             StatusCode::OK,
@@ -217,26 +217,26 @@ struct PartitionDetails<'a> {
 
 /// By their places in the lists of `/api/status`. From the last sight: nobody is asked anew.
 async fn partition(State(hall): State<Arc<Hall>>, Query(which): Query<Which>) -> Response {
-    let mut look = hall.lookout.last();
+    let mut look = hall.watch.last();
     if look.seen.is_none() {
-        look = hall.lookout.now().await;
+        look = hall.watch.now().await;
     }
     let Some(seen) = look.seen.as_deref() else { return unseen(&look) };
     let status = seen.status.tables.get(which.table).and_then(|table| table.partitions.get(which.partition));
-    match status.zip(BatchStatus::of(&seen.sight, which.table, which.partition)) {
+    match status.zip(BatchStatus::of(&seen.overview, which.table, which.partition)) {
         Some((status, batch)) => json(StatusCode::OK, &PartitionDetails { status, batch }),
         None => (StatusCode::NOT_FOUND, "there is no such partition\n").into_response(),
     }
 }
 
 async fn events(State(hall): State<Arc<Hall>>) -> Response {
-    let look = hall.lookout.last();
+    let look = hall.watch.last();
     let events: Vec<&Event> = look.events.after(0).collect();
     json(StatusCode::OK, &events)
 }
 
 async fn task_metrics(State(hall): State<Arc<Hall>>) -> Response {
-    text(metrics::CONTENT_TYPE, metrics::of_task(hall.lookout.now().await.as_ref()))
+    text(metrics::CONTENT_TYPE, metrics::of_task(hall.watch.now().await.as_ref()))
 }
 
 /// A page that looks on, and what it was sent last.
@@ -247,7 +247,7 @@ struct Seat {
 }
 
 /// Each message is made when the one before has been taken: nothing piles up for who reads slowly.
-async fn watch(State(hall): State<Arc<Hall>>, method: Method) -> Response {
+async fn stream(State(hall): State<Arc<Hall>>, method: Method) -> Response {
     // To answer a HEAD nobody needs to look.
     if method == Method::HEAD {
         return StatusCode::OK.into_response();
@@ -256,7 +256,7 @@ async fn watch(State(hall): State<Arc<Hall>>, method: Method) -> Response {
         let line = "too many pages look on\n";
         return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "10")], line).into_response();
     };
-    let seat = Seat { viewer: hall.lookout.viewer(), sent: None, _permit: permit };
+    let seat = Seat { viewer: hall.watch.viewer(), sent: None, _permit: permit };
     let messages = stream::unfold(seat, async |mut seat| {
         let look = seat.viewer.newer(seat.sent.as_ref().map_or(0, |sent| sent.number)).await?;
         // What it is made of always has a JSON form, and one line.

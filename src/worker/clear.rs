@@ -11,7 +11,7 @@ use crate::model::{Node, TableName};
 use crate::protocol::MadeTable;
 use crate::sql::drop_table;
 
-use super::jobs::Hands;
+use super::jobs::JobRunner;
 use crate::runtime::signals::Interrupt;
 
 /// The pauses between tries in seconds, a minute in all.
@@ -40,17 +40,17 @@ struct Left {
 /// Ends statements and drops tables of the task everywhere. Returns a line for each node and database where something stays.
 ///
 /// Cancellation: what was not dropped stays until the same command runs again. A run that is to end does not wait.
-pub(super) async fn clear(hands: &Hands, interrupt: &Interrupt) -> Vec<String> {
-    end_statements(hands).await;
-    let mut places = places(hands);
+pub(super) async fn clear(runner: &JobRunner, interrupt: &Interrupt) -> Vec<String> {
+    end_statements(runner).await;
+    let mut places = places(runner);
     let mut pauses = PAUSES.into_iter();
     loop {
-        let results = join_all(places.iter().map(|place| clear_place(hands, place))).await;
+        let results = join_all(places.iter().map(|place| clear_place(runner, place))).await;
         let left: Vec<(Place, Left)> =
             places.into_iter().zip(results).filter_map(|(place, left)| Some((place, left?))).collect();
         let helps = left.iter().any(|(_, left)| left.may_pass);
         let Some(pause) = pauses.next().filter(|_| helps && !interrupt.is_finishing()) else {
-            return left.iter().map(|(place, left)| line(hands, place, left)).collect();
+            return left.iter().map(|(place, left)| line(runner, place, left)).collect();
         };
         if let Some((_, first)) = left.first() {
             tracing::warn!(
@@ -71,24 +71,24 @@ pub(super) async fn clear(hands: &Hands, interrupt: &Interrupt) -> Vec<String> {
 }
 
 /// Ends the statements of the task. A push runs on the source, a pull on the target, a relay on both.
-async fn end_statements(hands: &Hands) {
-    let task = hands.site.task();
+async fn end_statements(runner: &JobRunner) {
+    let task = runner.context.task();
     let mut nodes: BTreeMap<String, Node> = BTreeMap::new();
     for job in &task.tables {
         for (_, node) in task.source(job).nodes().chain(task.target(job).nodes()) {
             nodes.insert(node.url(), node.clone());
         }
     }
-    let queries = hands.site.id.queries();
-    join_all(nodes.values().map(|node| hands.site.fleet.warehouse.kill(node, &queries))).await;
+    let queries = runner.context.id.queries();
+    join_all(nodes.values().map(|node| runner.context.pool.client.kill(node, &queries))).await;
 }
 
 /// Lists the databases in which the task may have made tables.
-fn places(hands: &Hands) -> Vec<Place> {
-    let task = hands.site.task();
+fn places(runner: &JobRunner) -> Vec<Place> {
+    let task = runner.context.task();
     let mut places: BTreeMap<(String, String), Place> = BTreeMap::new();
-    for (table, (job, plan)) in task.tables.iter().zip(hands.site.plans.iter()).enumerate() {
-        let sources = task.source(job).nodes().filter(|_| hands.site.may_clone(table));
+    for (table, (job, plan)) in task.tables.iter().zip(runner.context.plans.iter()).enumerate() {
+        let sources = task.source(job).nodes().filter(|_| runner.context.may_clone(table));
         let sources = sources.map(|(_, node)| (node, &plan.source.database, true));
         let targets = task.target(job).nodes().map(|(_, node)| (node, &plan.target.database, false));
         for (node, database, source) in sources.chain(targets) {
@@ -99,28 +99,28 @@ fn places(hands: &Hands) -> Vec<Place> {
     places.into_values().collect()
 }
 
-async fn clear_place(hands: &Hands, place: &Place) -> Option<Left> {
+async fn clear_place(runner: &JobRunner, place: &Place) -> Option<Left> {
     let Place { node, database, source } = place;
-    let warehouse = &hands.site.fleet.warehouse;
-    let names = match warehouse.server(node).await {
-        Ok(_) => warehouse.tables_with_prefix(node, database, &hands.site.id.tables()).await,
+    let client = &runner.context.pool.client;
+    let names = match client.server(node).await {
+        Ok(_) => client.tables_with_prefix(node, database, &runner.context.id.tables()).await,
         Err(error) => Err(error),
     };
     let names = match names {
         Ok(names) => names,
         // A node that never got anything of this task may be dead for good.
-        Err(_) if !used(hands, node, *source).await => return None,
+        Err(_) if !used(runner, node, *source).await => return None,
         Err(why) => {
-            let may_pass = why.remedy() == Remedy::Retry && !is_given_up(hands, node).await;
+            let may_pass = why.remedy() == Remedy::Retry && !is_given_up(runner, node).await;
             return Some(Left { tables: Vec::new(), why, may_pass });
         }
     };
-    let settings = hands.site.target_settings(node).await.unwrap_or_default();
+    let settings = runner.context.target_settings(node).await.unwrap_or_default();
     let (mut tables, mut told, mut may_pass) = (Vec::new(), None, false);
     // A table that somebody made beside ours, a renamed one for instance, is not ours.
     for name in names.into_iter().filter(|name| MadeTable::parse(name).is_some()) {
         let table = TableName::new(database, name);
-        if let Err(error) = warehouse.drop_table(node, &table, &settings).await {
+        if let Err(error) = client.drop_table(node, &table, &settings).await {
             // An error that waiting cannot mend is the one to tell.
             may_pass |= error.remedy() == Remedy::Retry;
             told = told.filter(|told: &Error| told.remedy() != Remedy::Retry).or(Some(error));
@@ -131,19 +131,19 @@ async fn clear_place(hands: &Hands, place: &Place) -> Option<Left> {
 }
 
 /// Whether another node was chosen for a batch because this one was lost.
-async fn is_given_up(hands: &Hands, node: &Node) -> bool {
+async fn is_given_up(runner: &JobRunner, node: &Node) -> bool {
     let address = node.address();
-    let cache = hands.cache.lock().await;
-    cache.boards.iter().flat_map(|board| &board.batches).any(|batch| batch.former.contains(&address))
+    let cache = runner.cache.lock().await;
+    cache.by_table.iter().flat_map(|records| &records.batches).any(|batch| batch.former.contains(&address))
 }
 
-async fn used(hands: &Hands, node: &Node, source: bool) -> bool {
+async fn used(runner: &JobRunner, node: &Node, source: bool) -> bool {
     let address = node.address();
-    let cache = hands.cache.lock().await;
-    if source && cache.boards.iter().flat_map(|board| &board.pieces).any(|piece| piece.lent.contains(&address)) {
+    let cache = runner.cache.lock().await;
+    if source && cache.by_table.iter().flat_map(|records| &records.pieces).any(|piece| piece.lent.contains(&address)) {
         return true;
     }
-    let mut batches = cache.boards.iter().flat_map(|board| &board.batches);
+    let mut batches = cache.by_table.iter().flat_map(|records| &records.batches);
     batches.any(|batch| batch.nodes.iter().flatten().chain(&batch.former).any(|used| used == &address))
 }
 
@@ -154,10 +154,10 @@ fn nodes(left: &[(Place, Left)]) -> String {
 }
 
 /// The cause first, then what stays, and the statements that remove it.
-fn line(hands: &Hands, place: &Place, left: &Left) -> String {
+fn line(runner: &JobRunner, place: &Place, left: &Left) -> String {
     let Place { node, database, .. } = place;
     if left.tables.is_empty() {
-        return format!("{}: tables {database}.{}* may be left there", left.why, hands.site.id.tables());
+        return format!("{}: tables {database}.{}* may be left there", left.why, runner.context.id.tables());
     }
     let statements = left.tables.iter().take(SHOWN).map(|table| format!("{};", drop_table(table)));
     let statements: Vec<String> = statements.collect();

@@ -13,14 +13,16 @@ use crate::protocol::{Failure, PieceRef, Policy, TaskId};
 use crate::sql::{Selection, TableDefinition};
 use crate::task::{IfTargetNotEmpty, Task, Verify};
 
-use super::limits::bandwidth::Caps;
-use super::limits::concurrency::{Jobs, Tempo};
-use super::limits::transfer_trial::Pace;
+use super::limits::bandwidth::Bandwidth;
+use super::limits::concurrency::{Concurrency, Jobs};
+use super::limits::transfer_trial::TransferTrials;
 use crate::ledger::LedgerError;
-use crate::nodes::column_routes::Carried;
-use crate::nodes::pool::Fleet;
-use crate::nodes::settings::{RELAY_DEFAULTS, TRANSFER_DEFAULTS, defaults, narrower, source_wishes, target_wishes};
-use crate::runtime::random::Dice;
+use crate::nodes::column_routes::ColumnRoutes;
+use crate::nodes::pool::NodePool;
+use crate::nodes::settings::{
+    RELAY_DEFAULTS, TRANSFER_DEFAULTS, defaults, narrower, wanted_for_source, wanted_for_target,
+};
+use crate::runtime::random::Randomness;
 
 /// Several threads that read a table on 18.16 take turns, and what they send as one block is in no order: the target sorts it. Read
 /// by one thread, the same copy took a fifth less of its time there; the target's INSERT is one thread anyway. From this version on it is
@@ -32,7 +34,7 @@ const REMOTE_DEALS: (u32, u32) = (21, 2);
 
 /// How a worker was told to behave.
 #[derive(Debug, Clone)]
-pub struct Conduct {
+pub struct WorkerOptions {
     /// Tries of a piece, and of a publication, before it has failed.
     pub tries: u32,
     /// Tries of a publication.
@@ -54,28 +56,28 @@ pub struct Conduct {
 }
 
 /// What every job of a worker works with.
-pub struct Site {
+pub struct WorkerContext {
     /// The nodes.
-    pub fleet: Fleet,
+    pub pool: NodePool,
     /// The task's identity.
     pub id: TaskId,
     /// The plans, by index of the table job.
     pub plans: Arc<Vec<TablePlan>>,
     /// How to behave.
-    pub conduct: Conduct,
+    pub worker_options: WorkerOptions,
     /// This worker's name.
     pub worker: String,
     /// Which way was the faster one.
-    pub(super) pace: Pace,
+    pub(super) trials: TransferTrials,
     /// How much may be moved in a second.
-    pub(super) caps: Caps,
+    pub(super) bandwidth: Bandwidth,
     /// How many jobs to have in hand.
-    pub(super) tempo: Tempo,
-    dice: Dice,
+    pub(super) concurrency: Concurrency,
+    randomness: Randomness,
     task: Mutex<Arc<Task>>,
     targets: Mutex<HashMap<(usize, String), Arc<TableDefinition>>>,
     /// What the columns allow, by table job and source node.
-    carried: Mutex<HashMap<(usize, String), Arc<Carried>>>,
+    column_routes: Mutex<HashMap<(usize, String), Arc<ColumnRoutes>>>,
 }
 
 /// An attempt that failed. What becomes of it:
@@ -148,32 +150,32 @@ impl AttemptError {
     }
 }
 
-impl Site {
+impl WorkerContext {
     /// Of a worker that has its task and its plans.
     pub fn new(
-        fleet: Fleet,
+        pool: NodePool,
         task: Arc<Task>,
         id: TaskId,
         plans: Vec<TablePlan>,
-        conduct: Conduct,
+        worker_options: WorkerOptions,
         worker: String,
-        dice: Dice,
+        randomness: Randomness,
     ) -> Self {
-        let (caps, tempo) = (Caps::new(&task), Tempo::new(conduct.jobs));
+        let (bandwidth, concurrency) = (Bandwidth::new(&task), Concurrency::new(worker_options.jobs));
         let (plans, task) = (Arc::new(plans), Mutex::new(task));
         Self {
-            fleet,
+            pool,
             id,
             plans,
-            conduct,
+            worker_options,
             worker,
-            pace: Pace::default(),
-            caps,
-            tempo,
-            dice,
+            trials: TransferTrials::default(),
+            bandwidth,
+            concurrency,
+            randomness,
             task,
             targets: Mutex::default(),
-            carried: Mutex::default(),
+            column_routes: Mutex::default(),
         }
     }
 
@@ -189,7 +191,7 @@ impl Site {
 
     /// Takes a changed task over.
     pub fn set_task(&self, task: Arc<Task>) {
-        self.caps.follow(&task);
+        self.bandwidth.follow(&task);
         *self.task.lock().unwrap_or_else(PoisonError::into_inner) = task;
     }
 
@@ -207,7 +209,7 @@ impl Site {
         let task = self.task();
         let cluster = task.target(&task.tables[table]);
         let find = |shard: usize, address: &String| {
-            Fleet::find(cluster, shard, address)
+            NodePool::find(cluster, shard, address)
                 .ok_or_else(|| AttemptError::Final(format!("the task names target node {address} no more")))
         };
         addresses
@@ -227,7 +229,7 @@ impl Site {
             if plan.replicated[shard] && !plan.engine_replicates && of.replicas.len() > 1 {
                 return None;
             }
-            let answers = join_all(of.replicas.iter().map(|node| self.fleet.warehouse.answers(node))).await;
+            let answers = join_all(of.replicas.iter().map(|node| self.pool.client.answers(node))).await;
             let answering = of.replicas.iter().zip(answers).filter(|(_, answer)| answer.is_ok());
             let addresses: Vec<String> = answering.map(|(node, _)| node.address()).collect();
             if addresses.is_empty() {
@@ -245,7 +247,7 @@ impl Site {
             return Ok(known.clone());
         }
         let name = &self.plans[table].target;
-        let found = self.fleet.warehouse.table(node, name).await?;
+        let found = self.pool.client.table(node, name).await?;
         let found = Arc::new(found.ok_or_else(|| AttemptError::Mismatch(format!("{node}: table {name} is gone")))?);
         self.targets.lock().unwrap_or_else(PoisonError::into_inner).insert(key, found.clone());
         Ok(found)
@@ -253,7 +255,7 @@ impl Site {
 
     /// Forgets what is known of a node that failed: it may come back as another version, or with another table.
     pub fn forget(&self, address: &str) {
-        self.fleet.forget(address);
+        self.pool.forget(address);
         self.targets.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, of), _| of != address);
     }
 
@@ -265,7 +267,7 @@ impl Site {
 
     /// What the task says about rows that were there before.
     pub fn policy(&self, table: usize) -> Policy {
-        match self.task().tables[table].if_target_not_empty.in_mode(self.conduct.safe_mode) {
+        match self.task().tables[table].if_target_not_empty.in_mode(self.worker_options.safe_mode) {
             IfTargetNotEmpty::Fail => Policy::Fail,
             IfTargetNotEmpty::Replace => Policy::Replace,
             IfTargetNotEmpty::Append => Policy::Append,
@@ -285,7 +287,7 @@ impl Site {
 
     /// Settings for our statements on a target node: the task's, and what lets them pass whatever the server's limits.
     pub async fn target_settings(&self, node: &Node) -> Result<Settings, Error> {
-        self.fleet.settings(node, &target_wishes(&self.task())).await
+        self.pool.settings(node, &wanted_for_target(&self.task())).await
     }
 
     /// Settings for the statements of a transfer that run on the source node, and for those on the target node. One
@@ -304,48 +306,48 @@ impl Site {
         if way == Way::Relay {
             wanted.extend(defaults(RELAY_DEFAULTS));
             let (mut reading, mut writing) = (wanted.clone(), wanted);
-            lay_over(&mut reading, source_wishes(&task));
+            lay_over(&mut reading, wanted_for_source(&task));
             lay_over(&mut writing, task.settings.for_push());
             narrower(&mut reading, narrow);
             narrower(&mut writing, narrow);
-            return Ok((self.fleet.settings(from, &reading).await?, self.fleet.settings(to, &writing).await?));
+            return Ok((self.pool.settings(from, &reading).await?, self.pool.settings(to, &writing).await?));
         }
         // Who drops most of what it reads is to read faster than it sends.
-        if all && self.fleet.facts(from).await?.release() < THREADS_LEFT_ALONE {
+        if all && self.pool.facts(from).await?.release() < THREADS_LEFT_ALONE {
             wanted.insert("max_threads".to_owned(), "1".to_owned());
         }
-        lay_over(&mut wanted, source_wishes(&task));
+        lay_over(&mut wanted, wanted_for_source(&task));
         lay_over(&mut wanted, task.settings.for_push());
         narrower(&mut wanted, narrow);
         Ok(match way {
-            Way::Pull => (Settings::new(), self.fleet.settings_for_both(to, from, &wanted).await?),
-            _ => (self.fleet.settings_for_both(from, to, &wanted).await?, Settings::new()),
+            Way::Pull => (Settings::new(), self.pool.settings_for_both(to, from, &wanted).await?),
+            _ => (self.pool.settings_for_both(from, to, &wanted).await?, Settings::new()),
         })
     }
 
     /// Returns what the columns of a table job allow, as a source node sends them. Asks the node the first time.
-    pub(super) async fn carried(&self, table: usize, from: &Node) -> Result<Arc<Carried>, Error> {
+    pub(super) async fn column_routes(&self, table: usize, from: &Node) -> Result<Arc<ColumnRoutes>, Error> {
         let plan = &self.plans[table];
         let key = (table, from.address());
-        if let Some(known) = self.carried.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        if let Some(known) = self.column_routes.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(known.clone());
         }
-        let carried = if Carried::matters(self.fleet.facts(from).await?.release(), plan.sharding.is_some()) {
+        let column_routes = if ColumnRoutes::matters(self.pool.facts(from).await?.release(), plan.sharding.is_some()) {
             let rows = Selection::all(plan.reading.relation(&plan.source));
-            let types = self.fleet.warehouse.types(from, Some(&rows), &plan.reading.values).await?;
-            Carried::of(plan.columns.iter().map(String::as_str).zip(types.iter().map(String::as_str)))
+            let types = self.pool.client.types(from, Some(&rows), &plan.reading.values).await?;
+            ColumnRoutes::of(plan.columns.iter().map(String::as_str).zip(types.iter().map(String::as_str)))
         } else {
-            Carried::default()
+            ColumnRoutes::default()
         };
-        let carried = Arc::new(carried.leaving(&plan.reading.left));
-        self.carried.lock().unwrap_or_else(PoisonError::into_inner).insert(key, carried.clone());
-        Ok(carried)
+        let column_routes = Arc::new(column_routes.leaving(&plan.reading.left));
+        self.column_routes.lock().unwrap_or_else(PoisonError::into_inner).insert(key, column_routes.clone());
+        Ok(column_routes)
     }
 
     /// Whether what is relayed from a source must be dealt, to a single target too.
     pub(super) async fn needs_dealing(&self, table: usize, from: &Node) -> Result<bool, Error> {
-        let release = self.fleet.facts(from).await?.release();
-        Ok(self.carried(table, from).await?.needs_dealing(release).is_some())
+        let release = self.pool.facts(from).await?.release();
+        Ok(self.column_routes(table, from).await?.needs_dealing(release).is_some())
     }
 
     /// Whether a source node can push rows to all target shards by one statement, as far as its version, the columns and the
@@ -354,8 +356,8 @@ impl Site {
         let plan = &self.plans[table];
         let of_columns = plan.sharding.as_ref().is_some_and(|of| of.slot_key().key.uses_only(&plan.columns));
         Ok(of_columns
-            && self.fleet.facts(from).await?.release() >= REMOTE_DEALS
-            && self.carried(table, from).await?.can_be_pushed_by_key())
+            && self.pool.facts(from).await?.release() >= REMOTE_DEALS
+            && self.column_routes(table, from).await?.can_be_pushed_by_key())
     }
 
     /// Every node on which an attempt at a piece may have left a statement, whatever way its rows took: the replicas of the
@@ -374,7 +376,7 @@ impl Site {
 
     /// Settings for a statement that only reads the source.
     pub async fn source_settings(&self, node: &Node) -> Result<Settings, Error> {
-        self.fleet.settings(node, &source_wishes(&self.task())).await
+        self.pool.settings(node, &wanted_for_source(&self.task())).await
     }
 
     /// A staging table's name as a table.
@@ -384,12 +386,12 @@ impl Site {
 
     /// The pause before the next try: doubled each time up to a minute, and never the same for two workers.
     pub fn pause(&self, failures: u32) -> Duration {
-        let doubled = self.conduct.retry_delay * 2u32.saturating_pow(failures.saturating_sub(1).min(10));
-        self.dice.jitter(doubled.min(Duration::from_secs(60)))
+        let doubled = self.worker_options.retry_delay * 2u32.saturating_pow(failures.saturating_sub(1).min(10));
+        self.randomness.jitter(doubled.min(Duration::from_secs(60)))
     }
 
     /// Throws a die for `--copy-fault-probability` and its like.
     pub fn strikes(&self, probability: f64) -> bool {
-        self.dice.strikes(probability)
+        self.randomness.strikes(probability)
     }
 }

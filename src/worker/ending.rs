@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::plan::TablePlan;
 use crate::protocol::account::Findings;
-use crate::protocol::{Order, TableBoard, TaskRecord};
+use crate::protocol::{Order, TableRecords, TaskRecord};
 use crate::task::Task;
 
-use crate::ledger::overview::Sight;
+use crate::ledger::overview::TaskOverview;
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -56,7 +56,7 @@ pub struct Summary {
     /// The plans.
     pub plans: Arc<Vec<TablePlan>>,
     /// The records.
-    pub boards: Vec<TableBoard>,
+    pub by_table: Vec<TableRecords>,
     /// What is left on servers, and why: lines for a person.
     pub left: Vec<String>,
     /// The task, as it was last read.
@@ -67,8 +67,8 @@ pub struct Summary {
 
 impl Summary {
     /// Returns what this run has left of the task. Nobody else is looked for.
-    pub fn state(&self) -> Sight {
+    pub fn state(&self) -> TaskOverview {
         let order = if self.ending == Ending::Cancelled { Order::Cancel } else { Order::Run };
-        Sight::alone(self.record.clone(), order, self.plans.clone(), self.boards.clone())
+        TaskOverview::alone(self.record.clone(), order, self.plans.clone(), self.by_table.clone())
     }
 }

@@ -4,7 +4,7 @@ use crate::protocol::account::Findings;
 
 use super::account::settle;
 use super::clear::clear;
-use super::jobs::Hands;
+use super::jobs::JobRunner;
 use crate::ledger::Outcome;
 use crate::ledger::membership::any;
 use crate::planning::errors::RunError;
@@ -28,48 +28,48 @@ pub struct Finish {
 /// to end first.
 ///
 /// Several workers may come here at once: each does it, one after the other, since the one before may have died half way.
-pub async fn finish(hands: &Hands, interrupt: &Interrupt) -> Result<Option<Finish>, RunError> {
+pub async fn finish(runner: &JobRunner, interrupt: &Interrupt) -> Result<Option<Finish>, RunError> {
     loop {
-        let claims = hands.ledger.watch_claims().await?;
-        if hands.ledger.claim(CLAIM, &hands.site.worker).await? == Outcome::Done {
+        let claims = runner.ledger.watch_claims().await?;
+        if runner.ledger.claim(CLAIM, &runner.context.worker).await? == Outcome::Done {
             break;
         }
         tokio::select! {
             biased;
             () = interrupt.finish() => return Ok(None),
-            lost = hands.ledger.session().lost() => return Err(lost.into()),
+            lost = runner.ledger.session().lost() => return Err(lost.into()),
             () = any(vec![claims]) => {}
         }
     }
-    let boards = hands.cache.lock().await.boards.clone();
+    let by_table = runner.cache.lock().await.by_table.clone();
     // Only the holder of the claim writes the record. A judgement that another worker has recorded stands.
-    let account = match hands.ledger.task().await?.filter(|record| record.finished) {
+    let account = match runner.ledger.task().await?.filter(|record| record.finished) {
         Some(record) => record.account,
         None => {
             fault_point("account").await;
             tokio::select! {
                 biased;
                 () = interrupt.finish() => {
-                    hands.ledger.release(CLAIM).await?;
+                    runner.ledger.release(CLAIM).await?;
                     return Ok(None);
                 }
-                lost = hands.ledger.session().lost() => return Err(lost.into()),
-                account = settle(&hands.site, &boards) => account,
+                lost = runner.ledger.session().lost() => return Err(lost.into()),
+                account = settle(&runner.context, &by_table) => account,
             }
         }
     };
     fault_point("cleaning-up").await;
     let left = tokio::select! {
         biased;
-        lost = hands.ledger.session().lost() => return Err(lost.into()),
-        left = clear(hands, interrupt) => left,
+        lost = runner.ledger.session().lost() => return Err(lost.into()),
+        left = clear(runner, interrupt) => left,
     };
     let mut ended_it = false;
     if left.is_empty() {
-        ended_it = hands.ledger.task().await?.is_some_and(|record| !record.finished);
+        ended_it = runner.ledger.task().await?.is_some_and(|record| !record.finished);
         let found = account.clone();
-        hands.ledger.set_task(|record| (record.finished, record.account) = (true, found.clone())).await?;
+        runner.ledger.set_task(|record| (record.finished, record.account) = (true, found.clone())).await?;
     }
-    hands.ledger.release(CLAIM).await?;
+    runner.ledger.release(CLAIM).await?;
     Ok(Some(Finish { left, ended_it, account }))
 }

@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use crate::client::Warehouse;
+use crate::client::ServerClient;
 use crate::coordinator::Coordinator;
 use crate::plan::Document;
 use crate::task::SecretSource;
 
-use super::context::Conduct;
-use crate::runtime::random::Dice;
+use super::context::WorkerOptions;
+use crate::runtime::random::Randomness;
 
 /// What a run is started with.
 pub struct Launch {
     /// The coordinator.
     pub coordinator: Arc<dyn Coordinator>,
     /// The servers.
-    pub warehouse: Arc<dyn Warehouse>,
+    pub client: Arc<dyn ServerClient>,
     /// Where secrets of the task come from.
     pub secrets: Arc<dyn SecretSource>,
     /// The task's place in the coordinator.
@@ -29,13 +29,13 @@ pub struct Launch {
     /// Whether a finished task is begun anew, to copy what has changed since.
     pub incremental: Option<Incremental>,
     /// How to behave.
-    pub conduct: Conduct,
+    pub worker_options: WorkerOptions,
     /// This machine's name.
     pub host: String,
     /// This worker's name, which no other one has.
     pub worker: String,
     /// Its chance.
-    pub dice: Dice,
+    pub randomness: Randomness,
 }
 
 /// How a finished task is begun anew.

@@ -15,7 +15,7 @@ use crate::model::counted;
 use crate::protocol::{BatchRef, BatchState, Job, Next, Order, PieceRef, PieceState};
 use crate::task::SecretSource;
 
-use super::jobs::Hands;
+use super::jobs::JobRunner;
 use crate::ledger::membership;
 use crate::ledger::{ClaimChange, LedgerError, Processed};
 use crate::planning::errors::RunError;
@@ -30,7 +30,7 @@ const LONG_PAUSE: u32 = 6;
 
 /// How a shift ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ShiftEnd {
+pub enum LoopEnd {
     /// Everything is done.
     Finished,
     /// What is left has failed.
@@ -50,9 +50,9 @@ pub enum ShiftEnd {
 }
 
 /// A worker at work.
-pub struct Shift<'a> {
+pub struct MainLoop<'a> {
     /// What jobs need.
-    pub hands: Hands,
+    pub runner: JobRunner,
     /// For a description that changes.
     pub secrets: &'a dyn SecretSource,
     /// What the plan depends on.
@@ -70,18 +70,18 @@ pub struct Shift<'a> {
 /// Jobs are tasks of their own: one that holds the cache must go on while the shift waits for the cache.
 type Running = JoinSet<Result<Job, LedgerError>>;
 
-impl Shift<'_> {
+impl MainLoop<'_> {
     /// Works until nothing is left for this worker.
     ///
     /// # Errors
     /// When the coordinator is lost: all work in hand is dropped then, and its claims are gone or go with the session.
-    pub async fn work(&mut self) -> Result<ShiftEnd, RunError> {
+    pub async fn work(&mut self) -> Result<LoopEnd, RunError> {
         let mut running = Running::new();
         let mut description = self.next_description().await?;
         let mut places = self.next_places().await?;
         let (mut order, mut orders) = self.next_order().await?;
         let (mut last_status, mut status_due, mut status_pause) = (Instant::now(), false, STATUS_PAUSE);
-        let session = membership::session(&self.hands.ledger);
+        let session = membership::session(&self.runner.ledger);
         if self.retry_failed {
             self.revive(self.failed(true).await, true).await?;
         }
@@ -98,20 +98,20 @@ impl Shift<'_> {
             }
             if running.is_empty() {
                 if self.interrupt.is_finishing() {
-                    return Ok(ShiftEnd::Interrupted);
+                    return Ok(LoopEnd::Interrupted);
                 }
                 match order {
                     Order::Run => {}
-                    Order::Pause | Order::PauseNow => return Ok(ShiftEnd::Paused),
-                    Order::Cancel => return Ok(ShiftEnd::Cancelled),
+                    Order::Pause | Order::PauseNow => return Ok(LoopEnd::Paused),
+                    Order::Cancel => return Ok(LoopEnd::Cancelled),
                 }
                 if surplus {
-                    return Ok(ShiftEnd::Surplus);
+                    return Ok(LoopEnd::Surplus);
                 }
                 match next {
-                    Next::Finished => return Ok(ShiftEnd::Finished),
+                    Next::Finished => return Ok(LoopEnd::Finished),
                     Next::Stuck if self.start_afresh().await? => continue,
-                    Next::Stuck => return Ok(ShiftEnd::Stuck),
+                    Next::Stuck => return Ok(LoopEnd::Stuck),
                     Next::Wait | Next::Claim(_) | Next::Look(_) => {}
                 }
             }
@@ -138,7 +138,7 @@ impl Shift<'_> {
                 Event::Description => {
                     // The watch is set before the look, so that no change is missed.
                     description = self.next_description().await?;
-                    self.take_over(self.hands.ledger.description().await?.as_deref());
+                    self.take_over(self.runner.ledger.description().await?.as_deref());
                     places = self.next_places().await?;
                 }
                 Event::Places => places = self.next_places().await?,
@@ -149,7 +149,7 @@ impl Shift<'_> {
                     }
                     if order.stops() {
                         running.shutdown().await;
-                        return Ok(if order == Order::Cancel { ShiftEnd::Cancelled } else { ShiftEnd::GivenUp });
+                        return Ok(if order == Order::Cancel { LoopEnd::Cancelled } else { LoopEnd::GivenUp });
                     }
                     if order == Order::Pause {
                         tracing::info!(
@@ -160,7 +160,7 @@ impl Shift<'_> {
                 }
                 Event::Stop => {
                     running.shutdown().await;
-                    return Ok(ShiftEnd::Stopped);
+                    return Ok(LoopEnd::Stopped);
                 }
                 Event::Lost(error) => return Err(error.into()),
             }
@@ -171,26 +171,26 @@ impl Shift<'_> {
     /// before the last look.
     async fn take(&self, running: &mut Running) -> Result<(Next, Option<Change>), RunError> {
         let (mut watch, mut sure) = (None, false);
-        while running.len() < self.hands.site.tempo.jobs() {
+        while running.len() < self.runner.context.concurrency.jobs() {
             // Held until what was chosen is claimed or looked at: jobs in hand change what is known.
-            let mut cache = self.hands.cache.lock().await;
+            let mut cache = self.runner.cache.lock().await;
             match cache.what_next() {
                 Next::Claim(job) => {
-                    if let Some(claimed) = self.hands.claim(&mut cache, job).await? {
-                        let hands = self.hands.clone();
-                        running.spawn(async move { hands.perform(claimed).await }.in_current_span());
+                    if let Some(claimed) = self.runner.claim(&mut cache, job).await? {
+                        let runner = self.runner.clone();
+                        running.spawn(async move { runner.perform(claimed).await }.in_current_span());
                     }
                 }
-                Next::Look(groups) => self.hands.ledger.look(&mut cache, &groups).await?,
+                Next::Look(groups) => self.runner.ledger.look(&mut cache, &groups).await?,
                 Next::Finished => return Ok((Next::Finished, None)),
                 // What has failed may have been tried again meanwhile.
                 Next::Stuck if !sure => {
                     sure = true;
-                    self.hands.ledger.refresh(&mut cache, &self.hands.site.plans).await?;
+                    self.runner.ledger.refresh(&mut cache, &self.runner.context.plans).await?;
                 }
                 other if watch.is_some() => return Ok((other, watch)),
                 // What is known may be old: look again, and be told of what changes from then on.
-                _ => watch = Some(self.hands.ledger.look_at_claims(&mut cache).await?),
+                _ => watch = Some(self.runner.ledger.look_at_claims(&mut cache).await?),
             }
         }
         Ok((Next::Wait, None))
@@ -198,55 +198,55 @@ impl Shift<'_> {
 
     /// Reads every record that may have changed.
     pub async fn refresh(&self) -> Result<(), LedgerError> {
-        let mut cache = self.hands.cache.lock().await;
-        self.hands.ledger.refresh(&mut cache, &self.hands.site.plans).await
+        let mut cache = self.runner.cache.lock().await;
+        self.runner.ledger.refresh(&mut cache, &self.runner.context.plans).await
     }
 
     async fn next_description(&self) -> Result<BoxFuture<'static, ()>, LedgerError> {
-        let (_, change) = self.hands.ledger.watch_description().await?;
+        let (_, change) = self.runner.ledger.watch_description().await?;
         Ok(fired(Some(change)).boxed())
     }
 
     /// Takes this worker's share of what all may move in a second, where there is such a cap; and waits for it to change.
     async fn next_places(&self) -> Result<BoxFuture<'static, ()>, LedgerError> {
-        let site = &self.hands.site;
-        let task = site.task();
+        let context = &self.runner.context;
+        let task = context.task();
         if task.max_bytes_per_second_of_task.is_none() {
             return Ok(fired(None).boxed());
         }
-        let (places, change) = membership::watch_places(&self.hands.ledger).await?;
-        site.caps.share(&task, places.len());
+        let (places, change) = membership::watch_places(&self.runner.ledger).await?;
+        context.bandwidth.share(&task, places.len());
         Ok(fired(Some(change)).boxed())
     }
 
     async fn next_order(&self) -> Result<(Order, BoxFuture<'static, ()>), LedgerError> {
-        let (order, change) = self.hands.ledger.watch_order().await?;
+        let (order, change) = self.runner.ledger.watch_order().await?;
         Ok((order, fired(Some(change)).boxed()))
     }
 
     async fn is_surplus(&self) -> Result<bool, LedgerError> {
-        let limit = self.hands.site.task().max_workers;
+        let limit = self.runner.context.task().max_workers;
         if limit == u32::MAX {
             return Ok(false);
         }
-        let places = membership::places(&self.hands.ledger).await?;
-        Ok(membership::is_surplus(&places, &self.hands.site.worker, limit))
+        let places = membership::places(&self.runner.ledger).await?;
+        Ok(membership::is_surplus(&places, &self.runner.context.worker, limit))
     }
 
     /// The pieces and batches that failed and are to have another chance: when the run begins all of them, later as often as
     /// the rounds allow those that another try could help.
     async fn failed(&self, all: bool) -> Vec<Job> {
-        let rounds = self.hands.site.conduct.rounds;
+        let rounds = self.runner.context.worker_options.rounds;
         let again = |transient: bool, had: u32| all || (transient && had + 1 < rounds);
-        let cache = self.hands.cache.lock().await;
+        let cache = self.runner.cache.lock().await;
         let mut failed = Vec::new();
-        for (table, board) in cache.boards.iter().enumerate() {
-            for (piece, record) in board.pieces.iter().enumerate() {
+        for (table, records) in cache.by_table.iter().enumerate() {
+            for (piece, record) in records.pieces.iter().enumerate() {
                 if matches!(record.state, PieceState::Failed { transient, .. } if again(transient, record.rounds)) {
                     failed.push(Job::Copy(PieceRef { table, piece }));
                 }
             }
-            for (batch, record) in board.batches.iter().enumerate() {
+            for (batch, record) in records.batches.iter().enumerate() {
                 if matches!(record.state, BatchState::Failed { transient, .. } if again(transient, record.rounds)) {
                     failed.push(Job::Publish(BatchRef { table, batch }));
                 }
@@ -261,7 +261,7 @@ impl Shift<'_> {
         if failed.is_empty() {
             return Ok(false);
         }
-        let pause = self.hands.site.pause(LONG_PAUSE);
+        let pause = self.runner.context.pause(LONG_PAUSE);
         let count = counted(failed.len(), "job");
         tracing::warn!("{count} failed, to be tried afresh in {:.0} s", pause.as_secs_f64());
         tokio::select! {
@@ -275,23 +275,23 @@ impl Shift<'_> {
 
     /// Makes failed jobs ones that nobody has begun. `new_run`: their rounds are counted from the beginning.
     async fn revive(&self, failed: Vec<Job>, new_run: bool) -> Result<(), LedgerError> {
-        let mut cache = self.hands.cache.lock().await;
-        let (none, worker) = (ClaimChange::None, &self.hands.site.worker);
+        let mut cache = self.runner.cache.lock().await;
+        let (none, worker) = (ClaimChange::None, &self.runner.context.worker);
         for job in failed {
             match job {
                 Job::Copy(piece) => {
-                    let record = cache.boards[piece.table].pieces[piece.piece].clone();
+                    let record = cache.by_table[piece.table].pieces[piece.piece].clone();
                     // Unless another worker was faster.
                     if matches!(record.state, PieceState::Failed { .. }) {
                         let next = record.fresh_start(new_run);
-                        self.hands.ledger.change_piece(&mut cache, piece, &record, next, none, worker).await?;
+                        self.runner.ledger.change_piece(&mut cache, piece, &record, next, none, worker).await?;
                     }
                 }
                 Job::Publish(batch) => {
-                    let record = cache.boards[batch.table].batches[batch.batch].clone();
+                    let record = cache.by_table[batch.table].batches[batch.batch].clone();
                     if matches!(record.state, BatchState::Failed { .. }) {
                         let next = record.fresh_start(new_run);
-                        self.hands.ledger.change_batch(&mut cache, batch, &record, next, none, worker).await?;
+                        self.runner.ledger.change_batch(&mut cache, batch, &record, next, none, worker).await?;
                     }
                 }
             }
@@ -309,13 +309,13 @@ impl Shift<'_> {
             tracing::info!(
                 "the description of the task has changed: its settings, transfer, limits and max_workers apply from now on"
             );
-            self.hands.site.set_task(Arc::new(task));
+            self.runner.context.set_task(Arc::new(task));
         }
     }
 
     /// Writes `/status` from what is recorded.
     pub async fn write_status(&mut self) -> Result<(), LedgerError> {
-        self.hands.ledger.write_status(&self.hands.site.plans, &mut self.processed).await
+        self.runner.ledger.write_status(&self.runner.context.plans, &mut self.processed).await
     }
 }
 

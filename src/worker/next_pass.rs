@@ -87,8 +87,8 @@ async fn begin_alone(
     let mut cache = Cache::default();
     ledger.refresh(&mut cache, &plans).await?;
     let mut earlier = Vec::new();
-    for (table, (plan, board)) in plans.iter().zip(&cache.boards).enumerate() {
-        let done = board.batches.iter().flat_map(|batch| match &batch.state {
+    for (table, (plan, records)) in plans.iter().zip(&cache.by_table).enumerate() {
+        let done = records.batches.iter().flat_map(|batch| match &batch.state {
             BatchState::Done(published) => published.partitions.clone(),
             // The task would not be finished.
             _ => Vec::new(),
@@ -96,7 +96,7 @@ async fn begin_alone(
         let results: Vec<_> = done.collect();
         earlier.push(Earlier::after(ledger.earlier(&record, table).await?, plan, &results));
     }
-    let next = record.next_pass(TaskId(launch.dice.unique(12)), drops_vanished);
+    let next = record.next_pass(TaskId(launch.randomness.unique(12)), drops_vanished);
     ledger.begin_pass(&next, &earlier).await?;
     tracing::info!("task {}: pass {} begins, to copy what has changed since the last one", next.id.0, next.pass);
     Ok(())

@@ -11,7 +11,7 @@ use super::ending::{Ending, Summary};
 use super::launch::Launch;
 use super::remake::renew;
 use crate::ledger::{Cache, Ledger};
-use crate::nodes::pool::Fleet;
+use crate::nodes::pool::NodePool;
 use crate::planning::errors::RunError;
 use crate::planning::survey::{Survey, refuse_lossy_conversions, survey};
 use crate::planning::task_file::{parse, refuse_another, refuse_differences};
@@ -22,7 +22,7 @@ pub(super) struct Accepted {
     pub task: Arc<Task>,
     pub record: TaskRecord,
     /// What was found on the servers, and the fleet that asked them; `None` when others have planned the task.
-    pub surveyed: Option<(Box<Fleet>, Vec<Survey>)>,
+    pub surveyed: Option<(Box<NodePool>, Vec<Survey>)>,
 }
 
 /// What came of looking at a task.
@@ -58,7 +58,7 @@ fn refuse_incremental(launch: &Launch, task: &Task) -> Result<(), RunError> {
 
 /// Reads the task, compares it with what is recorded, and creates it if it is new. Nothing is created when anything is
 /// wrong with it.
-pub(super) async fn begin(launch: &Launch, ledger: &Ledger, fleet: Fleet) -> Result<Begun, RunError> {
+pub(super) async fn begin(launch: &Launch, ledger: &Ledger, pool: NodePool) -> Result<Begun, RunError> {
     let own = launch.description.as_ref().map(|(text, file)| parse(text, file, launch.secrets.as_ref())).transpose()?;
     if let (Some(old), Some(task)) = (ledger.task().await?, &own)
         && old.format == TaskRecord::FORMAT
@@ -104,14 +104,14 @@ pub(super) async fn begin(launch: &Launch, ledger: &Ledger, fleet: Fleet) -> Res
         }
     };
     refuse_incremental(launch, &task)?;
-    let mut surveys = survey(&fleet, &task).await.map_err(RunError::from_faults)?;
-    let lost = refuse_lossy_conversions(&fleet, &task, &mut surveys).await;
+    let mut surveys = survey(&pool, &task).await.map_err(RunError::from_faults)?;
+    let lost = refuse_lossy_conversions(&pool, &task, &mut surveys).await;
     if !lost.is_empty() {
         return Err(RunError::from_faults(lost));
     }
     let record = TaskRecord {
         format: TaskRecord::FORMAT,
-        id: TaskId(launch.dice.unique(12)),
+        id: TaskId(launch.randomness.unique(12)),
         inputs: task.plan_inputs(),
         planned: false,
         prepared: false,
@@ -132,7 +132,7 @@ pub(super) async fn begin(launch: &Launch, ledger: &Ledger, fleet: Fleet) -> Res
     };
     refuse_differences(&launch.task_path, &record.inputs, Some(&task))?;
     tracing::info!("task {} at {}: accepted", record.id.0, launch.task_path);
-    Ok(Begun::Accepted(Accepted { task: Arc::new(task), record, surveyed: Some((Box::new(fleet), surveys)) }))
+    Ok(Begun::Accepted(Accepted { task: Arc::new(task), record, surveyed: Some((Box::new(pool), surveys)) }))
 }
 
 async fn resume(
@@ -169,10 +169,10 @@ async fn resume(
         let plans = ledger.plans(task.tables.len()).await?;
         let mut cache = Cache::default();
         ledger.refresh(&mut cache, &plans).await?;
-        let (plans, boards) = (Arc::new(plans), cache.boards);
+        let (plans, by_table) = (Arc::new(plans), cache.by_table);
         let ending = Ending::after(Ending::WasFinished, &record.account);
         let (left, task) = (Vec::new(), Arc::new(task));
-        return Ok(Begun::Finished(Summary { ending, record, plans, boards, left, task, ended_it: false }));
+        return Ok(Begun::Finished(Summary { ending, record, plans, by_table, left, task, ended_it: false }));
     }
     tracing::info!("task {} at {}: joining", record.id.0, launch.task_path);
     Ok(Begun::Accepted(Accepted { task: Arc::new(task), record, surveyed: None }))

@@ -10,13 +10,13 @@ use crate::plan::{Document, TablePlan};
 use crate::protocol::{BatchRecord, TaskRecord};
 use crate::task::Task;
 
-use super::context::Conduct;
+use super::context::WorkerOptions;
 use crate::ledger::membership::any;
 use crate::ledger::{Ledger, Outcome};
-use crate::nodes::pool::Fleet;
+use crate::nodes::pool::NodePool;
 use crate::planning::document::document;
 use crate::planning::errors::RunError;
-use crate::planning::planner::Since;
+use crate::planning::planner::PreviousPasses;
 use crate::planning::survey::{Survey, refuse_lossy_conversions, survey};
 use crate::runtime::fault_point::fault_point;
 use crate::runtime::signals::Interrupt;
@@ -26,11 +26,11 @@ const CLAIM: &str = "planning";
 /// Plans and prepares, or waits until another worker has. `None` when the run is to end first. Of
 /// the terms, the second is a plan that the run is held to.
 pub async fn prepare(
-    fleet: &Fleet,
+    pool: &NodePool,
     ledger: &Ledger,
     task: &Task,
     surveys: Option<Vec<Survey>>,
-    terms: (&Conduct, Option<&Document>),
+    terms: (&WorkerOptions, Option<&Document>),
     worker: &str,
     interrupt: &Interrupt,
 ) -> Result<Option<Vec<TablePlan>>, RunError> {
@@ -54,7 +54,7 @@ pub async fn prepare(
             // that is recorded of it.
             let done = match ledger.task().await? {
                 Some(record) if !(record.planned && record.prepared) => {
-                    plan_and_create(fleet, ledger, task, surveys.take(), terms, &record).await
+                    plan_and_create(pool, ledger, task, surveys.take(), terms, &record).await
                 }
                 _ => Ok(()),
             };
@@ -76,20 +76,20 @@ pub async fn prepare(
 }
 
 async fn plan_and_create(
-    fleet: &Fleet,
+    pool: &NodePool,
     ledger: &Ledger,
     task: &Task,
     surveys: Option<Vec<Survey>>,
-    (conduct, agreed): (&Conduct, Option<&Document>),
+    (worker_options, agreed): (&WorkerOptions, Option<&Document>),
     record: &TaskRecord,
 ) -> Result<(), RunError> {
     let surveys = match surveys {
         Some(surveys) => surveys,
         None => {
-            let mut surveys = survey(fleet, task).await.map_err(RunError::from_faults)?;
+            let mut surveys = survey(pool, task).await.map_err(RunError::from_faults)?;
             // A later pass counts in what it copies, when that is known.
             let is_first = !record.planned && record.pass == 0;
-            let lost = if is_first { refuse_lossy_conversions(fleet, task, &mut surveys).await } else { Vec::new() };
+            let lost = if is_first { refuse_lossy_conversions(pool, task, &mut surveys).await } else { Vec::new() };
             if !lost.is_empty() {
                 return Err(RunError::from_faults(lost));
             }
@@ -100,11 +100,11 @@ async fn plan_and_create(
         let mut since = Vec::new();
         for table in 0..task.tables.len() {
             let earlier = ledger.earlier(record, table).await?;
-            since.push(earlier.map(|earlier| Since { earlier, drops_vanished: record.drops_vanished }));
+            since.push(earlier.map(|earlier| PreviousPasses { earlier, drops_vanished: record.drops_vanished }));
         }
-        let mut good = plan_all(fleet, task, &surveys, conduct.safe_mode, &since).await?;
+        let mut good = plan_all(pool, task, &surveys, worker_options.safe_mode, &since).await?;
         if let Some(agreed) = agreed {
-            let now = document(fleet, task, &surveys, good).await?;
+            let now = document(pool, task, &surveys, good).await?;
             let changes = agreed.changes(&now);
             if !changes.is_empty() {
                 let head =
@@ -120,7 +120,7 @@ async fn plan_and_create(
         ledger.set_task(|record| record.planned = true).await?;
         fault_point("plan-stored").await;
     }
-    create_all_targets(fleet, task, &surveys).await?;
+    create_all_targets(pool, task, &surveys).await?;
     fault_point("tables-created").await;
     ledger.set_task(|record| record.prepared = true).await?;
     Ok(())

@@ -13,12 +13,12 @@ use tracing::Instrument;
 
 use crate::coordinator::Error as KeeperError;
 use crate::plan::PiecePlan;
-use crate::protocol::{self, Liking, TaskRecord};
+use crate::protocol::{self, Preferences, TaskRecord};
 
-use super::context::Site;
+use super::context::WorkerContext;
 use super::finish::{self, Finish};
-use super::jobs::Hands;
-use super::main_loop::{Shift, ShiftEnd};
+use super::jobs::JobRunner;
+use super::main_loop::{LoopEnd, MainLoop};
 use super::next_pass::next_pass;
 use super::open_task::{Accepted, Begun, begin};
 use super::prepare::prepare;
@@ -26,7 +26,7 @@ use super::view::View;
 use crate::ledger::membership;
 use crate::ledger::membership::Seat;
 use crate::ledger::{Cache, Ledger, Processed};
-use crate::nodes::pool::Fleet;
+use crate::nodes::pool::NodePool;
 use crate::planning::shared_partitions::batches_before;
 use crate::runtime::signals::Interrupt;
 use crate::task::edited::changed_task;
@@ -55,12 +55,12 @@ pub async fn run_seen(
 ) -> Result<Summary, RunError> {
     let worker = launch.worker.clone();
     let session = launch.coordinator.session().await?;
-    let fleet = || Fleet::new(launch.warehouse.clone(), launch.host.clone());
+    let pool = || NodePool::new(launch.client.clone(), launch.host.clone());
     let mut ledger = Ledger::new(session, &launch.task_path);
     // The pass that this run is to see the end of.
     let mut goal = None;
     let mut accepted = loop {
-        let begun = match begin(&launch, &ledger, fleet()).await {
+        let begun = match begin(&launch, &ledger, pool()).await {
             Ok(Begun::Finished(summary)) => next_pass(&launch, &ledger, summary, &mut goal, interrupt).await,
             other => other,
         };
@@ -86,9 +86,9 @@ pub async fn run_seen(
     let goal = *goal.get_or_insert(accepted.record.pass + joined);
     let mut first = true;
     loop {
-        let (ledger_now, fleet) = (&ledger, &fleet);
+        let (ledger_now, pool) = (&ledger, &pool);
         let run =
-            Run { launch: &launch, ledger: ledger_now, worker: &worker, interrupt, fleet, view, retry_failed: first };
+            Run { launch: &launch, ledger: ledger_now, worker: &worker, interrupt, pool, view, retry_failed: first };
         let span = tracing::error_span!("task", task = accepted.record.id.0, worker);
         let ended = match run.with_session(&mut accepted).instrument(span).await {
             Ok(Some(summary)) if summary.ending.is_end() && summary.left.is_empty() => {
@@ -135,7 +135,7 @@ async fn reconnect(launch: &Launch, interrupt: &Interrupt) -> Result<Arc<dyn cra
                 tokio::select! {
                     biased;
                     () = interrupt.finish() => return Err(error.into()),
-                    () = tokio::time::sleep(launch.dice.jitter(pause)) => {}
+                    () = tokio::time::sleep(launch.randomness.jitter(pause)) => {}
                 }
                 pause = (pause * 2).min(Duration::from_secs(30));
             }
@@ -149,12 +149,12 @@ struct Run<'a, F> {
     ledger: &'a Ledger,
     worker: &'a str,
     interrupt: &'a Interrupt,
-    fleet: &'a F,
+    pool: &'a F,
     view: &'a View,
     retry_failed: bool,
 }
 
-impl<F: Fn() -> Fleet> Run<'_, F> {
+impl<F: Fn() -> NodePool> Run<'_, F> {
     /// Settings and `max_workers` may have changed while this worker waited for a place, and the task may have been begun anew.
     async fn read_again(&self, accepted: &mut Accepted) -> Result<(), RunError> {
         if let Some(record) = self.ledger.task().await? {
@@ -172,41 +172,50 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
         loop {
             let secrets = self.launch.secrets.as_ref();
             let limit = membership::Limit { task: &accepted.task, inputs: &accepted.record.inputs, secrets };
-            match membership::take_seat(self.ledger, self.worker, &limit, self.interrupt).await? {
+            match membership::take_place(self.ledger, self.worker, &limit, self.interrupt).await? {
                 Seat::Taken => {}
                 Seat::Interrupted => return Ok(Some(ended(Ending::Interrupted, accepted))),
                 Seat::Cancelled => return Ok(Some(ended(Ending::Cancelled, accepted))),
             }
             self.read_again(accepted).await?;
             let alone = membership::places(self.ledger).await?.len() <= 1;
-            let (conduct, agreed) = (&self.launch.conduct, self.launch.agreed.as_ref());
-            let (fleet, surveys) = match accepted.surveyed.take() {
-                Some((fleet, surveys)) => (*fleet, Some(surveys)),
-                None => ((self.fleet)(), None),
+            let (worker_options, agreed) = (&self.launch.worker_options, self.launch.agreed.as_ref());
+            let (pool, surveys) = match accepted.surveyed.take() {
+                Some((pool, surveys)) => (*pool, Some(surveys)),
+                None => ((self.pool)(), None),
             };
-            let prepared =
-                prepare(&fleet, self.ledger, &accepted.task, surveys, (conduct, agreed), self.worker, self.interrupt)
-                    .await?;
+            let prepared = prepare(
+                &pool,
+                self.ledger,
+                &accepted.task,
+                surveys,
+                (worker_options, agreed),
+                self.worker,
+                self.interrupt,
+            )
+            .await?;
             let Some(plans) = prepared else { return Ok(Some(ended(Ending::Interrupted, accepted))) };
             let (task, id) = (accepted.task.clone(), accepted.record.id.clone());
-            let site = Arc::new(Site::new(
-                fleet,
+            let context = Arc::new(WorkerContext::new(
+                pool,
                 task,
                 id,
                 plans,
-                conduct.clone(),
+                worker_options.clone(),
                 self.worker.to_owned(),
-                self.launch.dice.clone(),
+                self.launch.randomness.clone(),
             ));
             let mut cache = Cache::default();
-            self.ledger.refresh(&mut cache, &site.plans).await?;
-            let likings: Vec<Liking> = (0..site.plans.len()).map(|table| liking(&site, table)).collect();
+            self.ledger.refresh(&mut cache, &context.plans).await?;
+            let likings: Vec<Preferences> =
+                (0..context.plans.len()).map(|table| preferences(&context, table)).collect();
             cache.look_out(&likings, self.worker);
             let (ledger, cache) = (self.ledger.clone(), Arc::new(Mutex::new(cache)));
             let (breaks, interrupt) = Interrupt::by_hand();
-            let hands = Hands { site: site.clone(), ledger, cache, interrupt, tally: self.view.tally().clone() };
-            let mut shift = Shift {
-                hands: hands.clone(),
+            let runner =
+                JobRunner { context: context.clone(), ledger, cache, interrupt, tally: self.view.tally().clone() };
+            let mut shift = MainLoop {
+                runner: runner.clone(),
                 secrets,
                 inputs: &accepted.record.inputs,
                 interrupt: self.interrupt,
@@ -215,36 +224,36 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
                 processed: Processed::default(),
             };
             shift.write_status().await?;
-            let shown = self.view.show(&hands, &accepted.record);
+            let shown = self.view.show(&runner, &accepted.record);
             let end = shift.work().await?;
             drop(shown);
             shift.refresh().await?;
             shift.write_status().await?;
-            accepted.task = site.task();
+            accepted.task = context.task();
             let ending = match end {
-                ShiftEnd::Surplus | ShiftEnd::Paused => {
+                LoopEnd::Surplus | LoopEnd::Paused => {
                     membership::leave_seat(self.ledger, self.worker).await;
                     continue;
                 }
-                ShiftEnd::Finished => Ending::Finished,
-                ShiftEnd::Stuck => Ending::Partial,
-                ShiftEnd::Interrupted => Ending::Interrupted,
-                ShiftEnd::Stopped => {
-                    stop_statements(&hands).await;
+                LoopEnd::Finished => Ending::Finished,
+                LoopEnd::Stuck => Ending::Partial,
+                LoopEnd::Interrupted => Ending::Interrupted,
+                LoopEnd::Stopped => {
+                    stop_statements(&runner).await;
                     Ending::Interrupted
                 }
-                ShiftEnd::GivenUp => {
-                    stop_statements(&hands).await;
+                LoopEnd::GivenUp => {
+                    stop_statements(&runner).await;
                     tracing::info!("the task is to pause: what was in hand is given up");
                     return Ok(None);
                 }
-                ShiftEnd::Cancelled => {
-                    stop_statements(&hands).await;
+                LoopEnd::Cancelled => {
+                    stop_statements(&runner).await;
                     Ending::Cancelled
                 }
             };
             let (ending, Finish { left, ended_it, account }) = match ending {
-                Ending::Finished => match finish::finish(&hands, self.interrupt).await? {
+                Ending::Finished => match finish::finish(&runner, self.interrupt).await? {
                     Some(finish) => {
                         let even = if finish.left.is_empty() { Ending::Finished } else { Ending::Uncleaned };
                         (Ending::after(even, &finish.account), finish)
@@ -254,27 +263,27 @@ impl<F: Fn() -> Fleet> Run<'_, F> {
                 other => (other, Finish::default()),
             };
             membership::leave_seat(self.ledger, self.worker).await;
-            let boards = hands.cache.lock().await.boards.clone();
+            let by_table = runner.cache.lock().await.by_table.clone();
             let finished = ending.is_end() && left.is_empty();
             let record = TaskRecord { planned: true, prepared: true, finished, account, ..accepted.record.clone() };
-            let (plans, task) = (site.plans.clone(), accepted.task.clone());
-            return Ok(Some(Summary { ending, record, plans, boards, left, task, ended_it }));
+            let (plans, task) = (context.plans.clone(), accepted.task.clone());
+            return Ok(Some(Summary { ending, record, plans, by_table, left, task, ended_it }));
         }
     }
 }
 
 /// Ends the statements of this worker's pieces: nobody waits for them any more.
-async fn stop_statements(hands: &Hands) {
-    let boards = hands.cache.lock().await.boards.clone();
-    for (table, board) in boards.iter().enumerate() {
-        for (piece, record) in board.pieces.iter().enumerate() {
+async fn stop_statements(runner: &JobRunner) {
+    let by_table = runner.cache.lock().await.by_table.clone();
+    for (table, records) in by_table.iter().enumerate() {
+        for (piece, record) in records.pieces.iter().enumerate() {
             let protocol::PieceState::Running { worker } = &record.state else { continue };
-            if *worker == hands.site.worker {
+            if *worker == runner.context.worker {
                 let piece = protocol::PieceRef { table, piece };
-                let batch = hands.site.plans[table].pieces[piece.piece].batch;
-                let nodes = hands.site.statement_nodes(piece, &board.batches[batch].nodes);
-                let prefix = hands.site.id.attempt_queries(piece, record.attempt);
-                let killed = join_all(nodes.iter().map(|node| hands.site.fleet.warehouse.kill(node, &prefix))).await;
+                let batch = runner.context.plans[table].pieces[piece.piece].batch;
+                let nodes = runner.context.statement_nodes(piece, &records.batches[batch].nodes);
+                let prefix = runner.context.id.attempt_queries(piece, record.attempt);
+                let killed = join_all(nodes.iter().map(|node| runner.context.pool.client.kill(node, &prefix))).await;
                 for error in killed.into_iter().filter_map(Result::err) {
                     tracing::warn!(node = error.node, "{error}");
                 }
@@ -284,24 +293,24 @@ async fn stop_statements(hands: &Hands) {
 }
 
 /// What a worker likes of a table job: what is large, and within a batch what is on its own host.
-fn liking(site: &Site, table: usize) -> Liking {
-    let plan = &site.plans[table];
+fn preferences(context: &WorkerContext, table: usize) -> Preferences {
+    let plan = &context.plans[table];
     let near: Vec<bool> = {
-        let task = site.task();
+        let task = context.task();
         let shards = &task.source(&task.tables[table]).shards;
-        shards.iter().map(|shard| shard.replicas.iter().any(|node| site.fleet.is_near(node))).collect()
+        shards.iter().map(|shard| shard.replicas.iter().any(|node| context.pool.is_near(node))).collect()
     };
     let is_near = |piece: &PiecePlan| piece.sources.iter().any(|share| near[share.shard]);
     let bytes = |batch: usize| plan.partitions_of(batch).iter().map(|partition| partition.bytes).sum();
-    Liking {
+    Preferences {
         bytes: (0..plan.batches.len()).map(bytes).collect(),
         pieces: plan.pieces.iter().map(|piece| (is_near(piece), piece.rows())).collect(),
-        after: batches_before(&site.task(), &site.plans, table),
+        after: batches_before(&context.task(), &context.plans, table),
     }
 }
 
 fn ended(ending: Ending, accepted: &Accepted) -> Summary {
     let (record, task) = (accepted.record.clone(), accepted.task.clone());
-    let (plans, boards, left) = (Arc::default(), Vec::new(), Vec::new());
-    Summary { ending, record, plans, boards, left, task, ended_it: false }
+    let (plans, by_table, left) = (Arc::default(), Vec::new(), Vec::new());
+    Summary { ending, record, plans, by_table, left, task, ended_it: false }
 }

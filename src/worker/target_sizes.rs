@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use crate::client::{Error, PartSizes, Warehouse};
+use crate::client::{Error, PartSizes, ServerClient};
 use crate::model::{PartitionId, Shard};
 use crate::plan::TablePlan;
 use crate::task::Task;
@@ -32,7 +32,7 @@ pub struct Bulk {
 
 /// What the shards hold of the planned partitions, whoever put it there, by `system.parts` of one replica that answers; and a line
 /// for each shard of which none does.
-pub async fn measure(warehouse: &dyn Warehouse, task: &Task, plans: &[TablePlan]) -> (Vec<Bulk>, Vec<String>) {
+pub async fn measure(client: &dyn ServerClient, task: &Task, plans: &[TablePlan]) -> (Vec<Bulk>, Vec<String>) {
     let looks = task.tables.iter().zip(plans).enumerate().flat_map(|(table, (job, plan))| {
         let shards = &task.target(job).shards;
         plan.target_shards().filter_map(move |shard| Some((table, plan, shard, shards.get(shard)?)))
@@ -40,7 +40,7 @@ pub async fn measure(warehouse: &dyn Warehouse, task: &Task, plans: &[TablePlan]
     let looks = looks.map(|(table, plan, shard, of)| async move {
         let ids: Option<HashSet<&PartitionId>> =
             plan.partitions.iter().map(|partition| partition.id.as_ref()).collect();
-        let (node, parts) = parts(warehouse, of, plan).await?;
+        let (node, parts) = parts(client, of, plan).await?;
         let counted = || parts.iter().filter(|part| ids.as_ref().is_none_or(|ids| ids.contains(&part.id)));
         Ok::<_, String>(Bulk {
             table,
@@ -61,10 +61,10 @@ pub async fn measure(warehouse: &dyn Warehouse, task: &Task, plans: &[TablePlan]
     (found, silent)
 }
 
-async fn parts(warehouse: &dyn Warehouse, shard: &Shard, plan: &TablePlan) -> Result<(String, Vec<PartSizes>), String> {
+async fn parts(client: &dyn ServerClient, shard: &Shard, plan: &TablePlan) -> Result<(String, Vec<PartSizes>), String> {
     let mut first = None;
     for node in &shard.replicas {
-        let why = match tokio::time::timeout(PATIENCE, warehouse.parts(node, &plan.target)).await {
+        let why = match tokio::time::timeout(PATIENCE, client.parts(node, &plan.target)).await {
             Ok(Ok(parts)) => return Ok((node.address(), parts)),
             Ok(Err(error)) => Error::to_string(&error),
             Err(_) => format!("{}: no answer within {} s", node.address(), PATIENCE.as_secs()),

@@ -60,7 +60,7 @@ impl Attempt<'_> {
     pub(super) async fn verify(&self, sources: &[Source], nodes: &[Vec<Arc<Node>>]) -> Result<Copied, AttemptError> {
         let plan = self.plan();
         let piece = &plan.pieces[self.piece.piece];
-        let verify = self.site.verify(self.piece.table);
+        let verify = self.context.verify(self.piece.table);
         let hashes = self.hashes(nodes, verify).await?;
         let shards = self.measure_staged(nodes, hashes.as_ref()).await?;
         let arrived = shards.iter().fold(Measure { rows: 0, sum: 0 }, |all, shard| all.and(*shard));
@@ -108,9 +108,9 @@ impl Attempt<'_> {
         if sliced || found == share.rows {
             return Ok(());
         }
-        let replicas = self.site.source_shard(self.piece.table, share.shard).replicas.len();
+        let replicas = self.context.source_shard(self.piece.table, share.shard).replicas.len();
         if self.number == 1 && found < share.rows && replicas > 1 {
-            self.site.fleet.suspect(node);
+            self.context.pool.suspect(node);
             return Err(AttemptError::Mismatch(format!(
                 "{node} has {found} rows, but {} were seen when the task was planned: trying another replica",
                 share.rows
@@ -128,8 +128,8 @@ impl Attempt<'_> {
     /// What is to be hashed, where the task asks for checksums.
     async fn hashes(&self, nodes: &[Vec<Arc<Node>>], verify: Verify) -> Result<Option<Hashes>, AttemptError> {
         let Some(node) = nodes.iter().flatten().next().filter(|_| verify == Verify::Checksum) else { return Ok(None) };
-        let target = self.site.target(self.piece.table, node).await?;
-        Hashes::of(self.plan(), &target).map(Some).ok_or_else(|| self.site.lacks(self.piece.table, node))
+        let target = self.context.target(self.piece.table, node).await?;
+        Hashes::of(self.plan(), &target).map(Some).ok_or_else(|| self.context.lacks(self.piece.table, node))
     }
 
     /// What waits on each target shard.
@@ -158,14 +158,14 @@ impl Attempt<'_> {
     }
 
     async fn measure_staged_on(&self, node: &Node, hash: Option<&str>) -> Result<Measure, AttemptError> {
-        let (warehouse, staging) = (&self.site.fleet.warehouse, self.staging());
+        let (client, staging) = (&self.context.pool.client, self.staging());
         let all = Selection::all(Relation::plain(staging));
         let Some(hash) = hash else {
             // Without a key it is one number, for which 18.16 looks at no value.
-            let counts = warehouse.tally(node, &all, &[], &Settings::new()).await?;
+            let counts = client.tally(node, &all, &[], &Settings::new()).await?;
             return Ok(Measure { rows: counts.iter().map(|count| count.rows).sum(), sum: 0 });
         };
-        Ok(Measure::of(&warehouse.digest(node, &all, &[], hash, &Settings::new()).await?))
+        Ok(Measure::of(&client.digest(node, &all, &[], hash, &Settings::new()).await?))
     }
 
     /// The rows of each partition by what was staged of it; `None` where a partition there has no counterpart by name.
@@ -174,7 +174,7 @@ impl Attempt<'_> {
         let batch = plan.pieces[self.piece.piece].batch;
         let mut selected = vec![0; plan.batches[batch].partitions.len()];
         for node in nodes.iter().filter_map(|replicas| replicas.first()) {
-            let staged = self.site.fleet.warehouse.value_by_partition(node, &self.staging(), &plan.key).await?;
+            let staged = self.context.pool.client.value_by_partition(node, &self.staging(), &plan.key).await?;
             for (_, value, rows) in staged {
                 match plan.position_in(batch, &value) {
                     Some(at) => selected[at] += rows,
@@ -190,12 +190,12 @@ impl Attempt<'_> {
         let plan = self.plan();
         let batch = plan.pieces[self.piece.piece].batch;
         let partitions = plan.batches[batch].partitions.len();
-        let (warehouse, rows) = (&self.site.fleet.warehouse, plan.rows_of(self.piece.piece));
-        let settings = self.site.source_settings(source).await?;
+        let (client, rows) = (&self.context.pool.client, plan.rows_of(self.piece.piece));
+        let settings = self.context.source_settings(source).await?;
         let found: Vec<Digest> = match hashes {
-            Some(hashes) => warehouse.digest(source, &rows, &plan.key, &hashes.at_source(), &settings).await?,
+            Some(hashes) => client.digest(source, &rows, &plan.key, &hashes.at_source(), &settings).await?,
             None => {
-                let tallies = warehouse.tally(source, &rows, &plan.key, &settings).await?;
+                let tallies = client.tally(source, &rows, &plan.key, &settings).await?;
                 tallies.into_iter().map(|tally| Digest { value: tally.value, rows: tally.rows, sum: 0 }).collect()
             }
         };
@@ -220,15 +220,15 @@ impl Attempt<'_> {
     /// For the message of a mismatch: the first column whose own checksum differs, if that can be found out.
     async fn differing_column(&self, sources: &[Source], nodes: &[Vec<Arc<Node>>], all: &Hashes) -> String {
         let plan = self.plan();
-        let warehouse = &self.site.fleet.warehouse;
+        let client = &self.context.pool.client;
         let rows = plan.rows_of(self.piece.piece);
         for Compared { name, type_name, value } in &all.columns {
             let there = sql::values_hash([(name.as_str(), type_name.as_str())]);
             let hash = sql::values_hash([(value.as_str(), type_name.as_str())]);
             let mut selected = Measure { rows: 0, sum: 0 };
             for Source { node, .. } in sources {
-                let Ok(settings) = self.site.source_settings(node).await else { return String::new() };
-                let Ok(found) = warehouse.digest(node, &rows, &[], &hash, &settings).await else {
+                let Ok(settings) = self.context.source_settings(node).await else { return String::new() };
+                let Ok(found) = client.digest(node, &rows, &[], &hash, &settings).await else {
                     return String::new();
                 };
                 selected = selected.and(Measure::of(&found));
@@ -251,8 +251,9 @@ impl Publication<'_> {
     ///
     /// Only where nothing but our rows may be in the target, and nothing may remove some of them, is it compared there.
     pub(super) fn compares_target(&self, gathered: &[Gathered]) -> bool {
-        let own = matches!(self.site.policy(self.batch.table), Policy::Fail | Policy::Replace);
-        let shrinks = |part: &Gathered| self.site.merges_rows(self.batch.table, &part.target) || part.target.has_ttl();
+        let own = matches!(self.context.policy(self.batch.table), Policy::Fail | Policy::Replace);
+        let shrinks =
+            |part: &Gathered| self.context.merges_rows(self.batch.table, &part.target) || part.target.has_ttl();
         own && !gathered.iter().any(shrinks)
     }
 
@@ -267,10 +268,10 @@ impl Publication<'_> {
         gathered: &[Gathered],
         on_target: bool,
     ) -> Result<Option<Vec<u64>>, AttemptError> {
-        if self.site.verify(self.batch.table) != Verify::Checksum {
+        if self.context.verify(self.batch.table) != Verify::Checksum {
             return Ok(None);
         }
-        let plan = &self.site.plans[self.batch.table];
+        let plan = &self.context.plans[self.batch.table];
         let mut recorded = vec![0u64; plan.batches[self.batch.batch].partitions.len()];
         for (_, _, copied) in &self.pieces {
             for (sum, of_piece) in recorded.iter_mut().zip(&copied.checksums) {
@@ -285,7 +286,8 @@ impl Publication<'_> {
         let mut found: BTreeMap<PartitionValue, u64> = BTreeMap::new();
         let mut shards: BTreeMap<usize, (&Gathered, Vec<Digest>)> = BTreeMap::new();
         for part in gathered {
-            let hashes = Hashes::of(plan, &part.target).ok_or_else(|| self.site.lacks(self.batch.table, &part.node))?;
+            let hashes =
+                Hashes::of(plan, &part.target).ok_or_else(|| self.context.lacks(self.batch.table, &part.node))?;
             let table = if on_target { &part.target.name } else { &part.from };
             let digests = self.digest_on(&part.node, table, &filter, &plan.key, &hashes).await?;
             if let Some((first, of_first)) = shards.get(&part.shard) {
@@ -324,8 +326,8 @@ impl Publication<'_> {
         hashes: &Hashes,
     ) -> Result<Vec<Digest>, AttemptError> {
         let rows = Selection { partitions: Some(filter.clone()), ..Selection::all(Relation::plain(table.clone())) };
-        let warehouse = &self.site.fleet.warehouse;
-        let mut digests = warehouse.digest(node, &rows, key, &hashes.there(), &Settings::new()).await?;
+        let client = &self.context.pool.client;
+        let mut digests = client.digest(node, &rows, key, &hashes.there(), &Settings::new()).await?;
         digests.sort_by(|a, b| a.value.cmp(&b.value));
         Ok(digests)
     }
@@ -333,7 +335,7 @@ impl Publication<'_> {
     /// The name of a partition whose checksum is not the recorded one. Where texts of values differ between versions, only
     /// the sums of all of them can be compared.
     fn first_difference(&self, recorded: &[u64], found: &BTreeMap<PartitionValue, u64>) -> Option<String> {
-        let plan = &self.site.plans[self.batch.table];
+        let plan = &self.context.plans[self.batch.table];
         let mut sums = vec![0u64; recorded.len()];
         for (value, sum) in found {
             match plan.position_in(self.batch.batch, value) {

@@ -11,14 +11,14 @@ use tokio::sync::watch;
 use crate::client::Running;
 use crate::model::Node;
 use crate::protocol::{
-    BatchRecord, BatchRef, BatchState, Job, MadeStatement, Order, PieceRecord, PieceRef, PieceState, TableBoard,
+    BatchRecord, BatchRef, BatchState, Job, MadeStatement, Order, PieceRecord, PieceRef, PieceState, TableRecords,
     TaskRecord,
 };
 
 use super::counters::Tally;
-use super::jobs::Hands;
+use super::jobs::JobRunner;
 use crate::ledger::membership;
-use crate::ledger::overview::Sight;
+use crate::ledger::overview::TaskOverview;
 use crate::ledger::{Cache, LedgerError};
 
 pub use super::counters::Done;
@@ -36,7 +36,7 @@ pub struct View {
 
 #[derive(Clone)]
 struct Shown {
-    hands: Hands,
+    runner: JobRunner,
     record: TaskRecord,
 }
 
@@ -82,32 +82,32 @@ impl View {
 
     /// How many pieces and batches the worker has in hand, going by the records that it knows. `None`: it is not at work.
     pub async fn jobs_in_hand(&self) -> Option<(usize, usize)> {
-        let Shown { hands, .. } = self.shown.borrow().clone()?;
-        let worker = &hands.site.worker;
-        let cache = hands.cache.lock().await;
-        let pieces = cache.boards.iter().flat_map(|board| &board.pieces);
+        let Shown { runner, .. } = self.shown.borrow().clone()?;
+        let worker = &runner.context.worker;
+        let cache = runner.cache.lock().await;
+        let pieces = cache.by_table.iter().flat_map(|records| &records.pieces);
         let copies =
             |record: &&PieceRecord| matches!(&record.state, PieceState::Running { worker: of } if of == worker);
-        let batches = cache.boards.iter().flat_map(|board| &board.batches);
+        let batches = cache.by_table.iter().flat_map(|records| &records.batches);
         let publishes =
             |record: &&BatchRecord| matches!(&record.state, BatchState::Publishing { worker: of, .. } if of == worker);
         Some((pieces.filter(copies).count(), batches.filter(publishes).count()))
     }
 
-    pub(super) fn show(&self, hands: &Hands, record: &TaskRecord) -> Showing<'_> {
-        let shown = Shown { hands: hands.clone(), record: record.clone() };
+    pub(super) fn show(&self, runner: &JobRunner, record: &TaskRecord) -> Showing<'_> {
+        let shown = Shown { runner: runner.clone(), record: record.clone() };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown.clone());
         self.shown.send_replace(Some(shown));
         Showing(self)
     }
 
     /// What the worker knew last of the task, when its run is over. Asks nobody. `None`: it never was at work.
-    pub async fn last(&self) -> Option<Sight> {
-        let Shown { hands, record } = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+    pub async fn last(&self) -> Option<TaskOverview> {
+        let Shown { runner, record } = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
         // No job is left that could hold it; if one hangs, there is no such look.
-        let cache = tokio::time::timeout(PATIENCE, hands.cache.lock()).await.ok()?;
+        let cache = tokio::time::timeout(PATIENCE, runner.cache.lock()).await.ok()?;
         let record = TaskRecord { planned: true, ..record };
-        Some(Sight::alone(record, Order::Run, hands.site.plans.clone(), cache.boards.clone()))
+        Some(TaskOverview::alone(record, Order::Run, runner.context.plans.clone(), cache.by_table.clone()))
     }
 }
 
@@ -127,10 +127,10 @@ impl Watcher {
 
     /// The whole task, as it is recorded now; what runs on servers is left out. `None`: the worker is not at work, or the
     /// coordinator did not answer.
-    pub async fn look(&mut self) -> Option<Sight> {
-        let Shown { hands, record } = self.shown.borrow().clone()?;
-        match self.read(&hands, record).await {
-            Ok(sight) => Some(sight),
+    pub async fn look(&mut self) -> Option<TaskOverview> {
+        let Shown { runner, record } = self.shown.borrow().clone()?;
+        match self.read(&runner, record).await {
+            Ok(overview) => Some(overview),
             Err(error) => {
                 tracing::debug!("how far the task is cannot be seen: {error}");
                 // What was read may be half of it.
@@ -140,19 +140,25 @@ impl Watcher {
         }
     }
 
-    async fn read(&mut self, hands: &Hands, record: TaskRecord) -> Result<Sight, LedgerError> {
-        let site = &hands.site;
-        hands.ledger.refresh(&mut self.cache, &site.plans).await?;
-        let task = site.task();
-        Ok(Sight {
+    async fn read(&mut self, runner: &JobRunner, record: TaskRecord) -> Result<TaskOverview, LedgerError> {
+        let context = &runner.context;
+        runner.ledger.refresh(&mut self.cache, &context.plans).await?;
+        let task = context.task();
+        Ok(TaskOverview {
             record: TaskRecord { planned: true, ..record },
             order: Order::Run,
             max_jobs_per_server: task.max_jobs_per_server.map(std::num::NonZeroU32::get),
             max_workers: Some(task.max_workers).filter(|limit| *limit != u32::MAX),
-            plans: site.plans.clone(),
-            claims: self.cache.boards.iter().enumerate().flat_map(|(table, board)| claims(table, board)).collect(),
-            boards: self.cache.boards.clone(),
-            places: membership::places(&hands.ledger).await?,
+            plans: context.plans.clone(),
+            claims: self
+                .cache
+                .by_table
+                .iter()
+                .enumerate()
+                .flat_map(|(table, records)| claims(table, records))
+                .collect(),
+            by_table: self.cache.by_table.clone(),
+            places: membership::places(&runner.ledger).await?,
             on_servers: Vec::new(),
             statements: Vec::new(),
             silent: Vec::new(),
@@ -161,17 +167,17 @@ impl Watcher {
 
     /// The pieces that this worker has in hand. Each node that they are on is asked once.
     pub async fn in_hand(&self) -> Vec<InHand> {
-        let Some(Shown { hands, .. }) = self.shown.borrow().clone() else { return Vec::new() };
-        let site = &hands.site;
+        let Some(Shown { runner, .. }) = self.shown.borrow().clone() else { return Vec::new() };
+        let context = &runner.context;
         let (mut in_hand, mut nodes): (Vec<InHand>, BTreeMap<String, Arc<Node>>) = Default::default();
         {
-            let cache = hands.cache.lock().await;
-            for (table, board) in cache.boards.iter().enumerate() {
-                for (piece, record) in board.pieces.iter().enumerate() {
-                    if matches!(&record.state, PieceState::Running { worker } if *worker == site.worker) {
-                        let plan = &site.plans[table];
+            let cache = runner.cache.lock().await;
+            for (table, records) in cache.by_table.iter().enumerate() {
+                for (piece, record) in records.pieces.iter().enumerate() {
+                    if matches!(&record.state, PieceState::Running { worker } if *worker == context.worker) {
+                        let plan = &context.plans[table];
                         let of = PieceRef { table, piece };
-                        let batch = board.batch_of[piece];
+                        let batch = records.batch_of[piece];
                         let what = match plan.partitions_of(batch) {
                             [one] => one.name.clone(),
                             many => format!("{} partitions", many.len()),
@@ -179,16 +185,15 @@ impl Watcher {
                         let name = format!("{} piece {piece} ({what})", plan.name);
                         let (attempt, rows) = (record.attempt, plan.pieces[piece].rows());
                         in_hand.push(InHand { piece: of, attempt, name, rows, so_far: 0 });
-                        for node in site.statement_nodes(of, &board.batches[batch].nodes) {
+                        for node in context.statement_nodes(of, &records.batches[batch].nodes) {
                             nodes.insert(node.url(), node);
                         }
                     }
                 }
             }
         }
-        let (warehouse, prefix) = (&site.fleet.warehouse, site.id.queries());
-        let looks =
-            join_all(nodes.values().map(|node| tokio::time::timeout(PATIENCE, warehouse.running(node, &prefix))));
+        let (client, prefix) = (&context.pool.client, context.id.queries());
+        let looks = join_all(nodes.values().map(|node| tokio::time::timeout(PATIENCE, client.running(node, &prefix))));
         let statements: Vec<_> = looks.await.into_iter().flatten().flatten().flatten().collect();
         for held in &mut in_hand {
             let of_piece = |statement: &&Running| {
@@ -216,12 +221,12 @@ fn rows_so_far<'a>(statements: impl Iterator<Item = &'a Running>) -> u64 {
 }
 
 /// What is claimed, going by the records: a look at the claims themselves would ask for each of them.
-fn claims(table: usize, board: &TableBoard) -> impl Iterator<Item = (String, String)> + '_ {
-    let pieces = board.pieces.iter().enumerate().filter_map(move |(piece, record)| match &record.state {
+fn claims(table: usize, records: &TableRecords) -> impl Iterator<Item = (String, String)> + '_ {
+    let pieces = records.pieces.iter().enumerate().filter_map(move |(piece, record)| match &record.state {
         PieceState::Running { worker } => Some((Job::Copy(PieceRef { table, piece }), worker)),
         _ => None,
     });
-    let batches = board.batches.iter().enumerate().filter_map(move |(batch, record)| match &record.state {
+    let batches = records.batches.iter().enumerate().filter_map(move |(batch, record)| match &record.state {
         BatchState::Publishing { worker, .. } => Some((Job::Publish(BatchRef { table, batch }), worker)),
         _ => None,
     });

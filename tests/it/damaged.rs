@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use clickhouse_copier::client::http::HttpWarehouse;
-use clickhouse_copier::client::{Destination, Origin, Transfer, Warehouse};
+use clickhouse_copier::client::http::HttpServerClient;
+use clickhouse_copier::client::{Destination, Origin, ServerClient, Transfer};
 use clickhouse_copier::model::{Node, TableName, Tls, Way};
 use clickhouse_copier::sql::{Expression, Relation, Selection, SlotKey, SlotWidth};
 use lab::Release;
@@ -77,8 +77,8 @@ async fn a_flipped_bit_of_a_relayed_row_is_an_error_that_names_it() {
             course: Arc::default(),
         };
         // With connections of its own: each is damaged once.
-        let warehouse = HttpWarehouse::new(&Tls::default()).unwrap();
-        let error = warehouse.transfer(&transfer).await.unwrap_err();
+        let client = HttpServerClient::new(&Tls::default()).unwrap();
+        let error = client.transfer(&transfer).await.unwrap_err();
         let words = "a compressed block of the rows was damaged on its way";
         assert!(error.to_string().contains(words) && error.to_string().contains("checksum does not match"), "{error}");
         assert_eq!(scene.sum(&[1, 2], &format!("SELECT count() FROM {}.t", scene.dst)), 0);

@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clickhouse_copier::client::http::HttpWarehouse;
-use clickhouse_copier::client::{Placing, Settings, Warehouse};
+use clickhouse_copier::client::http::HttpServerClient;
+use clickhouse_copier::client::{Placing, ServerClient, Settings};
 use clickhouse_copier::coordinator::MemoryCoordinator;
 use clickhouse_copier::model::{PartitionId, TableName, Tls, renamed_settings};
 use clickhouse_copier::report::Report;
-use clickhouse_copier::runtime::random::Dice;
+use clickhouse_copier::runtime::random::Randomness;
 use clickhouse_copier::runtime::signals::Interrupt;
 use clickhouse_copier::sql;
 use clickhouse_copier::task::GivenSecrets;
-use clickhouse_copier::worker::context::Conduct;
+use clickhouse_copier::worker::context::WorkerOptions;
 use clickhouse_copier::worker::ending::Ending;
 use clickhouse_copier::worker::launch::Launch;
 use clickhouse_copier::worker::run;
@@ -51,11 +51,11 @@ fn databases(source: &ClickHouse, target: &ClickHouse, name: &str) -> String {
 
 /// Runs a worker over a task to its end; every partition must be published.
 async fn copy(source: &ClickHouse, target: &ClickHouse, tables: &str) -> Report {
-    copy_by(HttpWarehouse::new(&Tls::default()).unwrap(), "", source, target, tables).await
+    copy_by(HttpServerClient::new(&Tls::default()).unwrap(), "", source, target, tables).await
 }
 
 async fn copy_by(
-    warehouse: impl Warehouse + 'static,
+    client: impl ServerClient + 'static,
     more: &str,
     source: &ClickHouse,
     target: &ClickHouse,
@@ -72,14 +72,14 @@ async fn copy_by(
     );
     let launch = Launch {
         coordinator: Arc::new(MemoryCoordinator::new()),
-        warehouse: Arc::new(warehouse),
+        client: Arc::new(client),
         secrets: Arc::new(GivenSecrets::default()),
         task_path: "/task".into(),
         description: Some((xml, "task.xml".into())),
         upload_force: false,
         agreed: None,
         incremental: None,
-        conduct: Conduct {
+        worker_options: WorkerOptions {
             tries: 1,
             publication_tries: 1,
             rounds: 0,
@@ -93,22 +93,22 @@ async fn copy_by(
         host: "here".into(),
         worker: "worker".into(),
         // Each task has an identity of its own: the end of one ends all statements that bear its name.
-        dice: Dice::fair(),
+        randomness: Randomness::fair(),
     };
     let (_hand, interrupt) = Interrupt::by_hand();
     let summary = run(launch, &interrupt, async || Ok(())).await.unwrap_or_else(|error| panic!("{error}"));
-    let report = Report::of(&summary.plans, &summary.boards);
+    let report = Report::of(&summary.plans, &summary.by_table);
     assert_eq!(summary.ending, Ending::Finished, "{report}");
     report
 }
 
 /// A task's own checks are not all there is: both sides are looked at from outside.
 async fn assert_equal(source: &ClickHouse, target: &ClickHouse, database: &str, table: &str) {
-    let warehouse = HttpWarehouse::new(&Tls::default()).unwrap();
+    let client = HttpServerClient::new(&Tls::default()).unwrap();
     let (a, b) = (TableName::new(database, table), TableName::new(format!("{database}_copy"), table));
-    let columns = warehouse.table(&node_of(source), &a).await.unwrap().unwrap().columns;
-    let wanted = warehouse.checksum(&node_of(source), &a, None, &columns).await.unwrap();
-    assert_eq!(warehouse.checksum(&node_of(target), &b, None, &columns).await.unwrap(), wanted, "{table}");
+    let columns = client.table(&node_of(source), &a).await.unwrap().unwrap().columns;
+    let wanted = client.checksum(&node_of(source), &a, None, &columns).await.unwrap();
+    assert_eq!(client.checksum(&node_of(target), &b, None, &columns).await.unwrap(), wanted, "{table}");
 }
 
 #[apply(modern_ones)]
@@ -117,8 +117,8 @@ async fn tables_of_today_arrive_whole(#[case] release: Release) {
     let lab = Lab::shared(release);
     let (source, target) = (lab.clickhouse(0), lab.clickhouse(1));
     let database = databases(source, target, "today");
-    let warehouse = HttpWarehouse::new(&Tls::default()).unwrap();
-    let settings = as_written(&warehouse, &node_of(source)).await;
+    let client = HttpServerClient::new(&Tls::default()).unwrap();
+    let settings = as_written(&client, &node_of(source)).await;
     let mut jobs = String::new();
     for feature in FEATURES {
         let name = TableName::new(&database, feature.name);
@@ -126,9 +126,9 @@ async fn tables_of_today_arrive_whole(#[case] release: Release) {
         if feature.name == "nested" {
             source.query(&create).unwrap(); // flattened
         } else {
-            warehouse.create_table(&node_of(source), &name, &create, &settings).await.unwrap();
+            client.create_table(&node_of(source), &name, &create, &settings).await.unwrap();
         }
-        let columns = warehouse.table(&node_of(source), &name).await.unwrap().unwrap().columns;
+        let columns = client.table(&node_of(source), &name).await.unwrap().unwrap().columns;
         let stored = columns.iter().filter(|column| column.default_kind.is_inserted());
         let stored: Vec<String> = stored.map(|column| sql::quote::ident(&column.name)).collect();
         let rows = format!("SELECT {} FROM numbers(40)", feature.row);
@@ -141,8 +141,8 @@ async fn tables_of_today_arrive_whole(#[case] release: Release) {
             table.partitions.iter().all(|partition| partition.compared && partition.target == Some(partition.selected));
         assert!(all && !table.partitions.is_empty(), "{table}");
         let name = |database: &str| TableName::new(database, feature.name);
-        let there = warehouse.table(&node_of(target), &name(&format!("{database}_copy"))).await.unwrap().unwrap();
-        let here = warehouse.table(&node_of(source), &name(&database)).await.unwrap().unwrap();
+        let there = client.table(&node_of(target), &name(&format!("{database}_copy"))).await.unwrap().unwrap();
+        let here = client.table(&node_of(source), &name(&database)).await.unwrap().unwrap();
         assert_eq!((there.engine, there.columns), (here.engine, here.columns), "{}", feature.name);
         assert_eq!((there.declarations, there.comment), (here.declarations, here.comment), "{}", feature.name);
         assert_equal(source, target, &database, feature.name).await;
@@ -207,9 +207,9 @@ async fn deleted_rows_do_not_come_back_to_life(#[case] release: Release) {
         ))
         .unwrap();
     source.query(&format!("DELETE FROM {database}.hits WHERE n % 3 = 0 OR toYYYYMM(d) = 202402")).unwrap();
-    let warehouse = HttpWarehouse::new(&Tls::default()).unwrap();
+    let client = HttpServerClient::new(&Tls::default()).unwrap();
     let name = TableName::new(&database, "hits");
-    let parts = warehouse.parts(&node_of(source), &name).await.unwrap();
+    let parts = client.parts(&node_of(source), &name).await.unwrap();
     assert!(parts.iter().any(|part| part.rows > 0 && !part.exact), "{parts:?}");
     let alive: u64 = source.value(&format!("SELECT count() FROM {database}.hits")).unwrap().parse().unwrap();
     // An Ordinary database, as old servers have them.
@@ -221,15 +221,15 @@ async fn deleted_rows_do_not_come_back_to_life(#[case] release: Release) {
     assert_equal(source, target, &database, "hits").await;
     // Rows deleted from a staging table stay so where its parts go.
     let [staging, attached] = ["staging", "attached"].map(|table| name.beside(table));
-    let definition = warehouse.table(&node_of(source), &name).await.unwrap().unwrap();
+    let definition = client.table(&node_of(source), &name).await.unwrap().unwrap();
     let statement = definition.create_staging(&staging, &["d".into(), "n".into()]).unwrap();
-    warehouse.create_table(&node_of(source), &staging, &statement, &Settings::new()).await.unwrap();
+    client.create_table(&node_of(source), &staging, &statement, &Settings::new()).await.unwrap();
     source.query(&format!("CREATE TABLE {attached} {columns}")).unwrap();
     source.query(&format!("INSERT INTO {staging} SELECT toDate('2024-01-01'), number FROM numbers(100)")).unwrap();
     source.query(&format!("DELETE FROM {staging} WHERE n >= 10")).unwrap();
     let ids = [PartitionId("202401".into())];
     for placing in [Placing::Attach, Placing::Replace] {
-        warehouse.place(&node_of(source), placing, &attached, &staging, &ids, &Settings::new()).await.unwrap();
+        client.place(&node_of(source), placing, &attached, &staging, &ids, &Settings::new()).await.unwrap();
         let found = source.value(&format!("SELECT count(), sum(n) FROM {attached}")).unwrap();
         assert_eq!(found, "10\t45", "{placing:?}");
     }
@@ -311,7 +311,7 @@ async fn settings_that_decide_what_can_be_converted_hold_for_the_check_too(#[cas
         .unwrap();
     let setting = "cast_string_to_date_time_mode";
     let settings = format!("<settings_pull><{setting}>best_effort</{setting}></settings_pull>");
-    let door = HttpWarehouse::new(&Tls::default()).unwrap();
+    let door = HttpServerClient::new(&Tls::default()).unwrap();
     // The texts do not come back as they were written.
     let lossy = "<allow_lossy_conversion>t</allow_lossy_conversion>";
     copy_by(door, &settings, source, target, &job(&database, "hits", lossy)).await;
@@ -335,8 +335,8 @@ async fn what_a_ttl_of_the_target_removes_is_no_loss(#[case] release: Release) {
     let ttl = "TTL d + INTERVAL 1 YEAR SETTINGS merge_with_ttl_timeout = 0";
     target.query(&format!("CREATE TABLE {database}_copy.hits {columns} {engine} {ttl}")).unwrap();
     // What a TTL removes is gone before anybody counts.
-    let warehouse = Merging::of(&format!("{database}_copy"));
-    let report = copy_by(warehouse, "", source, target, &job(&database, "hits", "")).await;
+    let client = Merging::of(&format!("{database}_copy"));
+    let report = copy_by(client, "", source, target, &job(&database, "hits", "")).await;
     // Staged whole, compared whole, and then the table did as it was told.
     let text = report.to_string();
     assert!(text.contains("TTL") && text.contains("removed 250 of 500 rows"), "{text}");

@@ -32,6 +32,7 @@ mod between;
 mod changed_rows;
 mod check;
 mod cleanup;
+mod client;
 mod clone;
 mod columns;
 mod compare;
@@ -89,7 +90,6 @@ mod time_zones;
 mod transfers;
 mod trust;
 mod verify;
-mod warehouse;
 mod zookeeper_away;
 
 /// The ZooKeeper that tests of a release share.

@@ -4,24 +4,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use clickhouse_copier::client::http::HttpWarehouse;
+use clickhouse_copier::client::http::HttpServerClient;
 use clickhouse_copier::client::{
-    Digest, Error, PartList, PartSizes, Placing, Probe, ReplicaState, Running, ServerContext, ServerFacts, Settings,
-    Tally, Transfer, Warehouse,
+    Digest, Error, PartList, PartSizes, Placing, Probe, ReplicaState, Running, ServerClient, ServerContext,
+    ServerFacts, Settings, Tally, Transfer,
 };
 use clickhouse_copier::model::{Node, PartitionId, PartitionValue, TableName, Tls};
 use clickhouse_copier::sql::{Column, KeyElement, Selection, TableDefinition};
 
 /// The production warehouse, but for that.
 pub struct Merging {
-    door: HttpWarehouse,
+    door: HttpServerClient,
     database: String,
 }
 
 impl Merging {
     /// Of the tables of one database.
     pub fn of(database: &str) -> Self {
-        Self { door: HttpWarehouse::new(&Tls::default()).unwrap(), database: database.to_owned() }
+        Self { door: HttpServerClient::new(&Tls::default()).unwrap(), database: database.to_owned() }
     }
 }
 
@@ -31,7 +31,7 @@ impl Probe for Merging {}
 macro_rules! all_but_place {
     ($($name:ident($($argument:ident: $type:ty),*) -> $out:ty;)*) => {
         #[async_trait]
-        impl Warehouse for Merging {
+        impl ServerClient for Merging {
             $(async fn $name(&self, $($argument: $type),*) -> Result<$out, Error> {
                 self.door.$name($($argument),*).await
             })*

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use clickhouse_copier::client::http::HttpWarehouse;
-use clickhouse_copier::client::{Destination, Origin, Placing, Settings, Transfer, Warehouse};
+use clickhouse_copier::client::http::HttpServerClient;
+use clickhouse_copier::client::{Destination, Origin, Placing, ServerClient, Settings, Transfer};
 use clickhouse_copier::model::{Node, PartitionId, TableName, Tls, Way};
-use clickhouse_copier::nodes::settings::target_wishes;
+use clickhouse_copier::nodes::settings::wanted_for_target;
 use clickhouse_copier::sql;
 use clickhouse_copier::sql::{Column, Relation, Selection};
 use clickhouse_copier::task::{GivenSecrets, Task};
@@ -19,15 +19,15 @@ pub fn node_of(server: &ClickHouse) -> Arc<Node> {
 }
 
 /// Two servers of a release, and a name for a database of which nothing exists.
-fn modern(release: Release, test: &str) -> (HttpWarehouse, [Arc<Node>; 2], String) {
+fn modern(release: Release, test: &str) -> (HttpServerClient, [Arc<Node>; 2], String) {
     let nodes = [0, 1].map(|index| node_of(Lab::shared(release).clickhouse(index)));
-    (HttpWarehouse::new(&Tls::default()).unwrap(), nodes, format!("it_modern__{test}"))
+    (HttpServerClient::new(&Tls::default()).unwrap(), nodes, format!("it_modern__{test}"))
 }
 
 /// The trap of old servers (facts file, T4), closed in 26.6.
 #[tokio::test]
 async fn a_replace_from_nothing_is_refused() {
-    let (warehouse, [node, _], database) = modern(Release::V26_9, "refused");
+    let (client, [node, _], database) = modern(Release::V26_9, "refused");
     let server = Lab::shared(Release::V26_9).clickhouse(0);
     server.query(&format!("CREATE DATABASE {database}")).unwrap();
     for name in ["a", "empty"] {
@@ -36,8 +36,7 @@ async fn a_replace_from_nothing_is_refused() {
     }
     server.query(&format!("INSERT INTO {database}.a SELECT number FROM numbers(20)")).unwrap();
     let [a, empty] = ["a", "empty"].map(|name| TableName::new(&database, name));
-    let refused =
-        warehouse.place(&node, Placing::Replace, &a, &empty, &[PartitionId("1".into())], &Settings::new()).await;
+    let refused = client.place(&node, Placing::Replace, &a, &empty, &[PartitionId("1".into())], &Settings::new()).await;
     assert_eq!(refused.as_ref().unwrap_err().code(), Some(36), "{refused:?}");
     assert_eq!(server.value(&format!("SELECT count() FROM {database}.a")).unwrap(), "20");
 }
@@ -46,7 +45,7 @@ async fn a_replace_from_nothing_is_refused() {
 #[apply(modern_ones)]
 #[tokio::test]
 async fn an_error_in_the_middle_of_a_relay_is_the_sources_own(#[case] release: Release) {
-    let (warehouse, [one, two], database) = modern(release, "broken_relay");
+    let (client, [one, two], database) = modern(release, "broken_relay");
     for node in [0, 1] {
         let server = Lab::shared(release).clickhouse(node);
         server.query(&format!("CREATE DATABASE {database}")).unwrap();
@@ -72,9 +71,9 @@ async fn an_error_in_the_middle_of_a_relay_is_the_sources_own(#[case] release: R
         course: Arc::default(),
     };
     for compress in [true, false] {
-        let failed = warehouse.transfer(&transfer("n + throwIf(n = 1900000)", compress)).await.unwrap_err();
+        let failed = client.transfer(&transfer("n + throwIf(n = 1900000)", compress)).await.unwrap_err();
         assert_eq!((failed.code(), failed.node.as_str()), (Some(395), one.to_string().as_str()), "{failed}");
-        warehouse.transfer(&transfer("n", compress)).await.unwrap();
+        client.transfer(&transfer("n", compress)).await.unwrap();
     }
 }
 
@@ -188,7 +187,7 @@ pub const FEATURES: &[Feature] = &[
 ];
 
 /// What the program sends with a statement that repeats a definition.
-pub async fn as_written(warehouse: &dyn Warehouse, node: &Node) -> Settings {
+pub async fn as_written(client: &dyn ServerClient, node: &Node) -> Settings {
     let replica = format!("<shard><replica><host>{}</host></replica></shard>", node.host);
     let xml = format!(
         "<clickhouse><remote_servers><a>{replica}</a></remote_servers><tables><t><cluster_pull>a</cluster_pull>\
@@ -196,19 +195,19 @@ pub async fn as_written(warehouse: &dyn Warehouse, node: &Node) -> Settings {
          <database_push>a</database_push><table_push>b</table_push></t></tables></clickhouse>"
     );
     let task = Task::parse(&xml, &GivenSecrets::default()).unwrap().task;
-    warehouse.server(node).await.unwrap().known(&target_wishes(&task).into_iter().collect::<Vec<_>>())
+    client.server(node).await.unwrap().known(&wanted_for_target(&task).into_iter().collect::<Vec<_>>())
 }
 
 /// What is made of a definition holds the same, and its parts fit.
 #[apply(modern_ones)]
 #[tokio::test]
 async fn definitions_survive_with_everything_they_have(#[case] release: Release) {
-    let (warehouse, [node, _], database) = modern(release, "features");
-    let (server, settings) = (Lab::shared(release).clickhouse(0), as_written(&warehouse, &node).await);
+    let (client, [node, _], database) = modern(release, "features");
+    let (server, settings) = (Lab::shared(release).clickhouse(0), as_written(&client, &node).await);
     server.query(&format!("CREATE DATABASE {database}")).unwrap();
     let mut failures = Vec::new();
     for feature in FEATURES {
-        if let Err(why) = survives(&warehouse, server, &node, &database, feature, &settings).await {
+        if let Err(why) = survives(&client, server, &node, &database, feature, &settings).await {
             failures.push(format!("{}: {why}", feature.name));
         }
     }
@@ -216,7 +215,7 @@ async fn definitions_survive_with_everything_they_have(#[case] release: Release)
 }
 
 async fn survives(
-    warehouse: &HttpWarehouse,
+    client: &HttpServerClient,
     server: &ClickHouse,
     node: &Node,
     database: &str,
@@ -228,9 +227,9 @@ async fn survives(
     if feature.name == "nested" {
         server.query(&create)?; // flattened
     } else {
-        warehouse.create_table(node, &a, &create, settings).await?;
+        client.create_table(node, &a, &create, settings).await?;
     }
-    let table = warehouse.table(node, &a).await?.ok_or("not there")?;
+    let table = client.table(node, &a).await?.ok_or("not there")?;
     let stored: Vec<String> =
         table.columns.iter().filter(|c| c.default_kind.is_inserted()).map(|c| c.name.clone()).collect();
     let names: Vec<String> = stored.iter().map(|name| sql::quote::ident(name)).collect();
@@ -239,12 +238,12 @@ async fn survives(
     let all = Selection::all(Relation::plain(a.clone()));
     for (_, key) in table.engine.expressions() {
         if !sql::key_elements(&key).is_empty() {
-            warehouse.types(node, Some(&all), &[format!("({key})")]).await?;
+            client.types(node, Some(&all), &[format!("({key})")]).await?;
         }
     }
     // The copy is described in the same words.
-    warehouse.create_table(node, &b, &table.create(&b, &table.engine), settings).await?;
-    let copy = warehouse.table(node, &b).await?.ok_or("no copy")?;
+    client.create_table(node, &b, &table.create(&b, &table.engine), settings).await?;
+    let copy = client.table(node, &b).await?.ok_or("no copy")?;
     for (what, same) in [
         ("engine", copy.engine == table.engine),
         ("columns", copy.columns == table.columns),
@@ -260,16 +259,16 @@ async fn survives(
     let order: Vec<String> =
         table.columns.iter().filter(|c| stores(c)).map(|column| column.name.clone()).rev().collect();
     let staging = table.create_staging(&st, &order).ok_or("no staging")?;
-    warehouse.create_table(node, &st, &staging, settings).await.map_err(|e| format!("{e}\n{staging}"))?;
+    client.create_table(node, &st, &staging, settings).await.map_err(|e| format!("{e}\n{staging}"))?;
     let names: Vec<String> = order.iter().map(|name| sql::quote::ident(name)).collect();
     let names = names.join(", ");
     server.query(&format!("INSERT INTO {st} ({names}) SELECT {names} FROM {a}"))?;
-    let parts = warehouse.parts(node, &st).await?;
+    let parts = client.parts(node, &st).await?;
     let ids: Vec<PartitionId> = parts.into_iter().map(|part| part.id).collect();
-    warehouse.place(node, Placing::Attach, &b, &st, &ids, settings).await?;
-    warehouse.place(node, Placing::Replace, &b, &st, &ids, settings).await?;
-    let want = warehouse.checksum(node, &a, None, &table.columns).await?;
-    let got = warehouse.checksum(node, &b, None, &table.columns).await?;
+    client.place(node, Placing::Attach, &b, &st, &ids, settings).await?;
+    client.place(node, Placing::Replace, &b, &st, &ids, settings).await?;
+    let want = client.checksum(node, &a, None, &table.columns).await?;
+    let got = client.checksum(node, &b, None, &table.columns).await?;
     let read =
         server.query(&format!("SELECT count() FROM (SELECT {names} FROM {b} INTERSECT SELECT {names} FROM {a})"));
     if want.0 != 40 || got != want {
@@ -282,7 +281,7 @@ async fn survives(
 #[apply(modern_ones)]
 #[tokio::test]
 async fn tables_of_every_engine_are_read(#[case] release: Release) {
-    let (warehouse, [node, _], database) = modern(release, "engines");
+    let (client, [node, _], database) = modern(release, "engines");
     let server = Lab::shared(release).clickhouse(0);
     server.query(&format!("CREATE DATABASE {database}")).unwrap();
     for (name, engine, statement) in [
@@ -309,7 +308,7 @@ async fn tables_of_every_engine_are_read(#[case] release: Release) {
     ] {
         let name = TableName::new(&database, name);
         server.query(&format!("CREATE {}", statement.replace('@', &name.to_string()))).unwrap();
-        let table = warehouse.table(&node, &name).await.unwrap().unwrap();
+        let table = client.table(&node, &name).await.unwrap().unwrap();
         assert_eq!(table.engine.name, engine, "{table:?}");
         assert!(!table.engine.is_merge_tree() && !table.columns.is_empty(), "{table:?}");
     }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use clickhouse_copier::client::Warehouse;
-use clickhouse_copier::client::http::HttpWarehouse;
+use clickhouse_copier::client::ServerClient;
+use clickhouse_copier::client::http::HttpServerClient;
 use clickhouse_copier::model::{Node, TableName, Tls};
 use clickhouse_copier::sql;
 use clickhouse_copier::sql::quote::{ident, literal};
@@ -149,11 +149,11 @@ fn a_prefix_is_not_a_pattern() {
 /// not the statement that asks, whose id the server makes.
 #[tokio::test]
 async fn an_id_finds_the_statements_that_begin_so_and_no_other() {
-    let warehouse = HttpWarehouse::new(&Tls::default()).unwrap();
+    let client = HttpServerClient::new(&Tls::default()).unwrap();
     for server in engines() {
         let node = Node::new(server.host());
         for prefix in ["%", "_", "') OR (1", "it:\\", "it:&x=1#"] {
-            assert_eq!(warehouse.running(&node, prefix).await.unwrap(), [], "{prefix}");
+            assert_eq!(client.running(&node, prefix).await.unwrap(), [], "{prefix}");
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use clickhouse_copier::client::Warehouse;
-use clickhouse_copier::client::http::HttpWarehouse;
+use clickhouse_copier::client::ServerClient;
+use clickhouse_copier::client::http::HttpServerClient;
 use clickhouse_copier::model::{Node, TableName, Tls};
 use clickhouse_copier::sql;
 use lab::{Lab, LabSpec, Release, User};
@@ -277,10 +277,10 @@ async fn a_named_collection_stands_for_address_and_account(#[case] release: Rele
         .query(&format!("CREATE NAMED COLLECTION {quoted} AS host = '{address}', user = 'u', password = 'hush-named'"))
         .unwrap();
     let node = |collection: &str| Node { named_collection: Some(collection.into()), ..Node::new(server.host()) };
-    let warehouse = HttpWarehouse::new(&Tls::default()).unwrap();
-    let error = warehouse.reaches(&node("default"), &node(name)).await.unwrap_err();
+    let client = HttpServerClient::new(&Tls::default()).unwrap();
+    let error = client.reaches(&node("default"), &node(name)).await.unwrap_err();
     assert!(matches!(error.code(), Some(210 | 279 | 519)), "{error}");
-    let missing = warehouse.reaches(&node("default"), &node("it_secrets_none")).await.unwrap_err();
+    let missing = client.reaches(&node("default"), &node("it_secrets_none")).await.unwrap_err();
     assert!(matches!(missing.code(), Some(47 | 669)), "{missing}");
     assert!(!sql::remote(&node(name), &TableName::new("d", "t")).contains("hush"));
     server.query(&drop).unwrap();

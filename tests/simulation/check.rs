@@ -52,7 +52,7 @@ fn sorted(mut rows: Vec<Row>) -> Vec<Row> {
 }
 
 fn held(stage: &Stage, host: &str, partition: &str) -> Vec<Row> {
-    let rows = stage.warehouse.rows(&node(host), &target()).unwrap_or_default();
+    let rows = stage.client.rows(&node(host), &target()).unwrap_or_default();
     sorted(rows.into_iter().filter(|row| partition_of(row) == partition).collect())
 }
 
@@ -167,7 +167,7 @@ impl Check {
     }
 
     pub fn look(&mut self, stage: &Stage) -> Result<(), String> {
-        let now = (stage.coordinator.commits(), stage.warehouse.changes());
+        let now = (stage.coordinator.commits(), stage.client.changes());
         if now == self.seen {
             return Ok(());
         }
@@ -259,12 +259,12 @@ impl Check {
         let done = self.done();
         let newly_done = done != self.done;
         for host in self.shard_of.keys() {
-            let parts = stage.warehouse.part_numbers(&node(host), &target());
+            let parts = stage.client.part_numbers(&node(host), &target());
             if !newly_done && self.held.get(host) == Some(&parts) {
                 continue;
             }
             self.held.insert(host, parts);
-            let rows = stage.warehouse.rows(&node(host), &target()).unwrap_or_default();
+            let rows = stage.client.rows(&node(host), &target()).unwrap_or_default();
             let mut held: BTreeMap<String, Vec<Row>> = BTreeMap::new();
             for row in rows {
                 held.entry(partition_of(&row)).or_default().push(row);
@@ -319,7 +319,7 @@ impl Check {
     /// pieces of a batch together are its rows.
     fn staged(&self, stage: &Stage, recorded: bool) -> Result<(), String> {
         let census: BTreeMap<&str, BTreeMap<TableName, usize>> =
-            self.shard_of.keys().map(|host| (*host, stage.warehouse.census(&node(host)))).collect();
+            self.shard_of.keys().map(|host| (*host, stage.client.census(&node(host)))).collect();
         for known in &self.records {
             let (Some(plan), Some(id)) = (&known.plan, &known.id) else { continue };
             for (number, batch) in known.batches.iter().enumerate().filter(|(_, batch)| !batch.is_done()) {
@@ -353,7 +353,7 @@ impl Check {
                                 return Err(format!("I3: {name} of {host} has {count} rows, recorded are {recorded}"));
                             }
                             if recorded {
-                                rows.extend(stage.warehouse.rows(&node(host), table).unwrap_or_default());
+                                rows.extend(stage.client.rows(&node(host), table).unwrap_or_default());
                             }
                         }
                         if recorded && all {
@@ -422,12 +422,12 @@ impl Check {
         let Some(id) = &self.records[task].id else { return Ok(()) };
         let gone = stage.gone();
         for host in stage.scene.hosts().into_iter().filter(|host| !gone.contains(host)) {
-            let left: Vec<TableName> = stage.warehouse.tables(&node(host));
+            let left: Vec<TableName> = stage.client.tables(&node(host));
             let mut left = left.into_iter().filter(|table| table.table.starts_with(&id.tables()));
             if let Some(table) = left.find(|table| !orphans.contains(table)) {
                 return Err(format!("I6: {table} is left on {host}"));
             }
-            let running = stage.warehouse.statements(&node(host));
+            let running = stage.client.statements(&node(host));
             if let Some(statement) = running.iter().find(|statement| statement.starts_with(&id.queries())) {
                 return Err(format!("I6: {statement} runs on {host}"));
             }

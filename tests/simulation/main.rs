@@ -24,11 +24,11 @@ use std::time::Duration;
 use clickhouse_copier::coordinator::MemoryCoordinator;
 use clickhouse_copier::operations::cleanup::{Cleaner, Request};
 use clickhouse_copier::planning::errors::RunError;
-use clickhouse_copier::runtime::random::Dice;
+use clickhouse_copier::runtime::random::Randomness;
 use clickhouse_copier::runtime::signals::Interrupt;
 use clickhouse_copier::task::GivenSecrets;
 use clickhouse_copier::worker;
-use clickhouse_copier::worker::context::Conduct;
+use clickhouse_copier::worker::context::WorkerOptions;
 use clickhouse_copier::worker::ending::Ending;
 use clickhouse_copier::worker::launch::Launch;
 use clickhouse_copier::worker::limits::concurrency::Jobs;
@@ -69,14 +69,14 @@ async fn work(
     let seed = stage.fates().seed();
     let launch = Launch {
         coordinator: Arc::new(Coordination { stage: stage.clone(), actor: actor.clone() }),
-        warehouse: Arc::new(Servers { stage: stage.clone(), actor, promised: Mutex::default() }),
+        client: Arc::new(Servers { stage: stage.clone(), actor, promised: Mutex::default() }),
         secrets: Arc::new(GivenSecrets::default()),
         task_path: task_path(task),
         description: Some((stage.scene.task(task, None), "task.xml".into())),
         upload_force: false,
         agreed: None,
         incremental: stage.is_incremental(),
-        conduct: Conduct {
+        worker_options: WorkerOptions {
             tries: 5,
             publication_tries: 5,
             rounds: 1,
@@ -89,7 +89,7 @@ async fn work(
         },
         host: "here".into(),
         worker: name,
-        dice: Dice::seeded(seed),
+        randomness: Randomness::seeded(seed),
     };
     worker::run(launch, &interrupt, async || Ok(())).await.map(|summary| summary.ending)
 }
@@ -179,7 +179,7 @@ async fn copied(stage: &Arc<Stage>) -> Result<bool, String> {
 async fn clean(stage: &Arc<Stage>, task: usize) -> Result<(), String> {
     let request = Request {
         coordinator: Arc::new(stage.coordinator.clone()),
-        warehouse: Arc::new(stage.warehouse.clone()),
+        client: Arc::new(stage.client.clone()),
         secrets: Arc::new(GivenSecrets::default()),
         task_path: task_path(task),
         description: Some((stage.scene.task(task, None), "task.xml".into())),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use clickhouse_copier::client::Warehouse;
-use clickhouse_copier::client::memory::{MemoryWarehouse, Row};
+use clickhouse_copier::client::ServerClient;
+use clickhouse_copier::client::memory::{MemoryServerClient, Row};
 use clickhouse_copier::model::{Node, PartitionId, TableName};
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -227,16 +227,16 @@ impl Scene {
     }
 
     /// Changes the source's servers so.
-    pub async fn change(&self, warehouse: &MemoryWarehouse) {
+    pub async fn change(&self, client: &MemoryServerClient) {
         let Some(later) = &self.later else { return };
         let gone: Vec<PartitionId> = later.gone.iter().cloned().map(PartitionId).collect();
         for (hosts, rows) in self.sources().iter().zip(&later.rows) {
             for host in hosts {
-                warehouse.set_read_only(&node(host), false);
-                warehouse.drop_partitions(&node(host), &source(), &gone, &Vec::new()).await.unwrap();
-                warehouse.set_read_only(&node(host), self.travel == Travel::ReadOnly);
+                client.set_read_only(&node(host), false);
+                client.drop_partitions(&node(host), &source(), &gone, &Vec::new()).await.unwrap();
+                client.set_read_only(&node(host), self.travel == Travel::ReadOnly);
                 if !rows.is_empty() {
-                    warehouse.insert(&node(host), &source(), rows.clone()).unwrap();
+                    client.insert(&node(host), &source(), rows.clone()).unwrap();
                 }
             }
         }
@@ -343,15 +343,15 @@ impl Scene {
     }
 
     /// The servers with what they hold before.
-    pub async fn servers(&self) -> MemoryWarehouse {
-        let warehouse = MemoryWarehouse::new();
-        warehouse.set_block_rows(3);
-        warehouse.set_linger(Duration::from_secs(2));
+    pub async fn servers(&self) -> MemoryServerClient {
+        let client = MemoryServerClient::new();
+        client.set_block_rows(3);
+        client.set_linger(Duration::from_secs(2));
         for (prefix, shards) in [("s", self.sources()), ("t", self.targets())] {
             for (shard, hosts) in shards.iter().enumerate() {
                 for host in hosts {
                     let shard = format!("{prefix}{shard}");
-                    warehouse.add_node(&node(host), &[("shard", &shard), ("replica", host)]);
+                    client.add_node(&node(host), &[("shard", &shard), ("replica", host)]);
                 }
             }
         }
@@ -360,18 +360,18 @@ impl Scene {
             for host in hosts {
                 let create =
                     format!("CREATE TABLE a.hits {COLUMNS} ENGINE = MergeTree PARTITION BY toYYYYMM(d) ORDER BY id");
-                warehouse.create_database(&node(host), SOURCE.0, &settings).await.unwrap();
-                warehouse.create_table(&node(host), &source(), &create, &settings).await.unwrap();
-                warehouse.insert(&node(host), &source(), rows.clone()).unwrap();
+                client.create_database(&node(host), SOURCE.0, &settings).await.unwrap();
+                client.create_table(&node(host), &source(), &create, &settings).await.unwrap();
+                client.insert(&node(host), &source(), rows.clone()).unwrap();
             }
         }
         let (sources, targets) = (self.sources().concat(), self.targets().concat());
         for source in &sources {
-            warehouse.set_read_only(&node(source), self.travel == Travel::ReadOnly);
+            client.set_read_only(&node(source), self.travel == Travel::ReadOnly);
             for target in &targets {
                 let wall = matches!(self.travel, Travel::Wall | Travel::Walls);
-                warehouse.set_wall(&node(source), &node(target), wall);
-                warehouse.set_wall(&node(target), &node(source), self.travel == Travel::Walls);
+                client.set_wall(&node(source), &node(target), wall);
+                client.set_wall(&node(target), &node(source), self.travel == Travel::Walls);
             }
         }
         let engine = match self.layout {
@@ -382,13 +382,13 @@ impl Scene {
             for (n, host) in hosts.iter().enumerate() {
                 let create =
                     format!("CREATE TABLE b.hits {COLUMNS} ENGINE = {engine} PARTITION BY toYYYYMM(d) ORDER BY id");
-                warehouse.create_database(&node(host), TARGET.0, &settings).await.unwrap();
-                warehouse.create_table(&node(host), &target(), &create, &settings).await.unwrap();
+                client.create_database(&node(host), TARGET.0, &settings).await.unwrap();
+                client.create_table(&node(host), &target(), &create, &settings).await.unwrap();
                 if n == 0 || self.layout == Layout::Twice {
-                    warehouse.insert(&node(host), &target(), rows.clone()).unwrap();
+                    client.insert(&node(host), &target(), rows.clone()).unwrap();
                 }
             }
         }
-        warehouse
+        client
     }
 }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clickhouse_copier::client::{
-    Digest, Error, Fingerprint, Kind, Loss, PartList, PartSizes, Placing, Probe, ReplicaState, Running, ServerContext,
-    ServerFacts, Settings, Tally, Transfer, Warehouse,
+    Digest, Error, Fingerprint, Kind, Loss, PartList, PartSizes, Placing, Probe, ReplicaState, Running, ServerClient,
+    ServerContext, ServerFacts, Settings, Tally, Transfer,
 };
 use clickhouse_copier::model::{Node, PartitionId, PartitionValue, TableName, Way};
 use clickhouse_copier::sql::{Column, KeyElement, LossTest, Selection, TableDefinition};
@@ -80,7 +80,7 @@ impl Servers {
             Fate::Refused(code) => Err(failed(node, what, Kind::Server { code, message: "not now".into() })),
             Fate::Late(delay) => {
                 let address = node.address();
-                let held = self.stage.warehouse.hold(move |it| it.deed == what && it.of == of && it.node == address);
+                let held = self.stage.client.hold(move |it| it.deed == what && it.of == of && it.node == address);
                 tokio::spawn(async move {
                     tokio::time::sleep(delay).await;
                     held.release();
@@ -107,8 +107,8 @@ impl Servers {
         done
     }
 
-    fn inner(&self) -> &clickhouse_copier::client::memory::MemoryWarehouse {
-        &self.stage.warehouse
+    fn inner(&self) -> &clickhouse_copier::client::memory::MemoryServerClient {
+        &self.stage.client
     }
 
     /// Without fencing, all attempts use the same tables, and publications do not take them.
@@ -183,7 +183,7 @@ impl Probe for Servers {
 }
 
 #[async_trait::async_trait]
-impl Warehouse for Servers {
+impl ServerClient for Servers {
     async fn server(&self, node: &Node) -> Result<ServerFacts, Error> {
         let node = &self.stage.who(node);
         self.ask(node, "server", self.inner().server(node)).await

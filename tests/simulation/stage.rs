@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use clickhouse_copier::client::memory::MemoryWarehouse;
+use clickhouse_copier::client::memory::MemoryServerClient;
 use clickhouse_copier::coordinator::{Coordinator, MemoryCoordinator, Op, Session};
 use clickhouse_copier::ledger::Ledger;
 use clickhouse_copier::model::{Node, PartitionId, TableName};
@@ -83,7 +83,7 @@ pub enum Request {
 pub struct Stage {
     pub scene: Scene,
     pub coordinator: MemoryCoordinator,
-    pub warehouse: MemoryWarehouse,
+    pub client: MemoryServerClient,
     pub broken: Option<Broken>,
     /// What servers do without an error.
     pub lie: Option<Lie>,
@@ -163,12 +163,12 @@ impl Stage {
         coordinator: MemoryCoordinator,
         (broken, lie): (Option<Broken>, Option<Lie>),
     ) -> Arc<Self> {
-        let warehouse = scene.servers().await;
+        let client = scene.servers().await;
         Arc::new(Self {
             coordinator,
             check: Mutex::new(Check::new(&scene)),
             scene,
-            warehouse,
+            client,
             broken,
             lie,
             placed: Mutex::default(),
@@ -304,21 +304,21 @@ impl Stage {
                     let mut fates = self.fates();
                     (*fates.pick(&hosts), seconds(&mut fates, 10, 120_000))
                 };
-                self.warehouse.set_reachable(&node(host), false);
+                self.client.set_reachable(&node(host), false);
                 if fault == Fault::NodeRestart {
                     lock(&self.check).restarted(host);
-                    self.warehouse.restart(&node(host));
+                    self.client.restart(&node(host));
                 }
                 self.later(away, move |stage| {
                     if !stage.gone().contains(host) {
-                        stage.warehouse.set_reachable(&node(host), true);
+                        stage.client.set_reachable(&node(host), true);
                     }
                 });
             }
             Fault::NodeGone => {
                 let host = *self.fates().pick(&self.scene.hosts());
                 lock(&self.gone).insert(host);
-                self.warehouse.set_reachable(&node(host), false);
+                self.client.set_reachable(&node(host), false);
             }
             Fault::CoordinatorAway | Fault::CoordinatorAwayLong => {
                 let sessions = self.coordinator.sessions();
@@ -359,13 +359,13 @@ impl Stage {
                     let mut fates = self.fates();
                     (*fates.pick(&targets), seconds(&mut fates, 10, 60_000))
                 };
-                self.warehouse.set_lagging(&node(host), true);
-                self.later(lag, move |stage| stage.warehouse.set_lagging(&node(host), false));
+                self.client.set_lagging(&node(host), true);
+                self.later(lag, move |stage| stage.client.set_lagging(&node(host), false));
             }
             Fault::Merge => {
                 let host = *self.fates().pick(&targets);
-                for table in self.warehouse.tables(&node(host)) {
-                    let _ = self.warehouse.merge(&node(host), &table);
+                for table in self.client.tables(&node(host)) {
+                    let _ = self.client.merge(&node(host), &table);
                 }
             }
             Fault::Crash
@@ -416,7 +416,7 @@ impl Stage {
     /// The source changes after everything is copied, and the task is to be run again.
     pub async fn change_source(&self) {
         let Some(later) = &self.scene.later else { return };
-        self.scene.change(&self.warehouse).await;
+        self.scene.change(&self.client).await;
         // What went would come back if its server were killed before it is gone from the disk: that is no copier's matter.
         sleep(Duration::from_secs(10)).await;
         lock(&self.check).begin_pass(self);
@@ -443,8 +443,8 @@ impl Stage {
         }
         let gone = self.gone();
         for host in self.scene.hosts().into_iter().filter(|host| !gone.contains(host)) {
-            self.warehouse.set_reachable(&node(host), true);
-            self.warehouse.set_lagging(&node(host), false);
+            self.client.set_reachable(&node(host), true);
+            self.client.set_lagging(&node(host), false);
         }
         for task in 0..self.scene.tasks() {
             self.describe(task, self.scene.task(task, None));

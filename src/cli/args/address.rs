@@ -12,7 +12,7 @@ use super::fault::Fault;
 use super::files::{existing_file, folder_or_nothing};
 use super::{flags, task_path};
 use crate::client::STALL_TIMEOUT;
-use crate::client::http::{HttpWarehouse, Limits, USUAL_STATEMENTS};
+use crate::client::http::{HttpServerClient, Limits, USUAL_STATEMENTS};
 use crate::coordinator::{Coordinator, LocalCoordinator, ZooKeeperCoordinator, ZooKeeperOptions};
 use crate::ledger::Ledger;
 use crate::model::Tls;
@@ -180,7 +180,7 @@ impl Address {
 /// What a verb works with.
 pub(crate) struct Doors {
     pub(crate) coordinator: Arc<dyn Coordinator>,
-    pub(crate) warehouse: Arc<HttpWarehouse>,
+    pub(crate) client: Arc<HttpServerClient>,
     pub(crate) rotation: Rotation,
 }
 
@@ -192,13 +192,13 @@ pub(crate) fn doors_of(address: &Address) -> Result<Doors, Failure> {
     match &address.coordinator {
         Coordination::Local(state_dir) => Ok(Doors {
             coordinator: Arc::new(LocalCoordinator::new(state_dir)),
-            warehouse: warehouse(&Tls::default(), address.servers)?,
+            client: client(&Tls::default(), address.servers)?,
             rotation: usual,
         }),
         Coordination::Keeper(config) => {
             let config = keeper_config(config)?;
             Ok(Doors {
-                warehouse: warehouse(&config.tls, address.servers)?,
+                client: client(&config.tls, address.servers)?,
                 rotation: Rotation {
                     bytes: config.logger.size.and_then(|size| usize::try_from(size).ok()).unwrap_or(usual.bytes),
                     files: config.logger.count.map_or(usual.files, |count| count as usize),
@@ -217,20 +217,20 @@ pub(crate) fn doors_of(address: &Address) -> Result<Doors, Failure> {
 }
 
 /// The door to ClickHouse alone. Whom to trust may be said by a file of `--config`; else the system's authorities.
-pub(crate) fn servers(config: Option<&Path>) -> Result<Arc<HttpWarehouse>, Failure> {
+pub(crate) fn servers(config: Option<&Path>) -> Result<Arc<HttpServerClient>, Failure> {
     let config = config.map(keeper_config).transpose()?;
-    warehouse(&config.map(|config| config.tls).unwrap_or_default(), ServerLimits::default())
+    client(&config.map(|config| config.tls).unwrap_or_default(), ServerLimits::default())
 }
 
 /// Certificates that cannot be used are a fault of the configuration.
-fn warehouse(tls: &Tls, servers: ServerLimits) -> Result<Arc<HttpWarehouse>, Failure> {
-    let door = HttpWarehouse::limited(tls, Limits { stall: servers.stall, ..Limits::of(servers.statements) });
+fn client(tls: &Tls, servers: ServerLimits) -> Result<Arc<HttpServerClient>, Failure> {
+    let door = HttpServerClient::limited(tls, Limits { stall: servers.stall, ..Limits::of(servers.statements) });
     door.map(Arc::new).map_err(|error| Failure::new(Exit::BadInput, error))
 }
 
 /// A task's text, where it is from, and what it takes to work with it.
 pub(crate) struct Described {
-    pub(crate) http: Arc<HttpWarehouse>,
+    pub(crate) http: Arc<HttpServerClient>,
     pub(crate) text: String,
     /// The name of its file, or of the node that holds it.
     pub(crate) file: String,
@@ -240,7 +240,7 @@ pub(crate) struct Described {
 /// The text of a task, from its file or from the coordinator, and the door to its servers.
 pub(crate) async fn described(place: Option<Address>, task_file: Option<&Path>) -> Result<Described, Failure> {
     let doors = place.as_ref().map(doors_of).transpose()?;
-    let http = doors.as_ref().map_or_else(|| servers(None), |doors| Ok(doors.warehouse.clone()))?;
+    let http = doors.as_ref().map_or_else(|| servers(None), |doors| Ok(doors.client.clone()))?;
     if let Some(file) = task_file {
         let (text, file) = (text(file)?, name(file));
         return Ok(Described { http, secrets: secrets_at(place.as_ref(), Some(&text)), text, file });

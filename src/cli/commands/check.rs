@@ -18,13 +18,13 @@ pub(crate) async fn check(options: CheckOptions, interrupt: Interrupt) -> Result
     let (servers, coordinator) = match &options.place {
         Some(address) => {
             let doors = doors_of(address)?;
-            (doors.warehouse, Some((doors.coordinator, address.task_path().to_owned())))
+            (doors.client, Some((doors.coordinator, address.task_path().to_owned())))
         }
         None => (servers(None)?, None),
     };
     let request = Request {
         coordinator,
-        warehouse: servers.clone(),
+        client: servers.clone(),
         inspector: servers,
         secrets: secrets_at(options.place.as_ref(), own(&description)),
         description,

@@ -22,7 +22,7 @@ pub(crate) async fn cleanup(options: CleanupOptions, interrupt: Interrupt) -> Re
     let description =
         options.task_file.as_deref().map(|file| Ok::<_, Failure>((text(file)?, name(file)))).transpose()?;
     let request = Request {
-        warehouse: doors.warehouse,
+        client: doors.client,
         coordinator: doors.coordinator,
         secrets: options.address.secrets(own(&description)),
         task_path: options.address.task_path().to_owned(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::operations::cleanup::{Cleaner, Findings, Removal, Request, Standing};
 use crate::operations::control::{Awaited, Orders};
-use crate::operations::status::Onlooker;
+use crate::operations::status::TaskReader;
 use crate::protocol::Order;
 use crate::report::leftovers::CleanupReport;
 use crate::report::order::{Obeyed, OrderReport};
@@ -89,21 +89,24 @@ async fn await_servers(awaited: Awaited, options: &CommandOptions, interrupt: &I
 async fn statements_ended(options: &CommandOptions) -> Result<Vec<String>, Failure> {
     let doors = doors_of(&options.address)?;
     let path = options.address.task_path();
-    let opened = Onlooker::open(doors.coordinator.as_ref(), doors.warehouse, options.address.secrets(None), path).await;
-    let mut onlooker = opened.map_err(failure)?;
+    let opened = TaskReader::open(doors.coordinator.as_ref(), doors.client, options.address.secrets(None), path).await;
+    let mut reader = opened.map_err(failure)?;
     let mut told = false;
     let ended = loop {
-        let sight = match onlooker.look().await {
-            Ok(sight) => sight,
+        let overview = match reader.look().await {
+            Ok(overview) => overview,
             Err(error) => break Err(failure(error)),
         };
-        if sight.statements.is_empty() {
-            break Ok(sight.silent);
+        if overview.statements.is_empty() {
+            break Ok(overview.silent);
         }
         if !told {
             told = true;
-            let running: Vec<String> =
-                sight.statements.iter().map(|(node, _, running)| format!("{} on {node}", running.query_id)).collect();
+            let running: Vec<String> = overview
+                .statements
+                .iter()
+                .map(|(node, _, running)| format!("{} on {node}", running.query_id))
+                .collect();
             if let Err(error) =
                 say(options.format, &format!("Waiting until these statements end: {}", running.join(", ")))
             {
@@ -113,7 +116,7 @@ async fn statements_ended(options: &CommandOptions) -> Result<Vec<String>, Failu
         // Servers tell nobody when a statement ends.
         tokio::time::sleep(LOOK).await;
     };
-    onlooker.close().await;
+    reader.close().await;
     ended
 }
 
@@ -121,7 +124,7 @@ async fn statements_ended(options: &CommandOptions) -> Result<Vec<String>, Failu
 async fn clean(options: &CommandOptions, interrupt: &Interrupt) -> Result<Came, Failure> {
     let doors = doors_of(&options.address)?;
     let request = Request {
-        warehouse: doors.warehouse,
+        client: doors.client,
         coordinator: doors.coordinator,
         secrets: options.address.secrets(None),
         task_path: options.address.task_path().to_owned(),

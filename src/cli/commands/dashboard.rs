@@ -1,9 +1,9 @@
 //! `dashboard`: a task as a page, for as long as it is asked for.
 
 use crate::client::http::served_connections;
-use crate::web::lookout::{Lookout, Place};
 use crate::web::serve::serve;
 use crate::web::server;
+use crate::web::watch::{Place, TaskWatch};
 
 use super::super::args::address::doors_of;
 use super::super::args::options::DashboardOptions;
@@ -17,9 +17,9 @@ pub(crate) async fn dashboard(options: DashboardOptions, interrupt: Interrupt) -
     let (listener, address, access) = options.serving.begin().await?;
     let task_path = options.address.task_path().to_owned();
     let secrets = options.address.secrets(None);
-    let place = Place { coordinator: doors.coordinator, warehouse: doors.warehouse, secrets, task_path };
-    let (lookout, looks_out) = Lookout::begin(place);
-    let router = server::dashboard(lookout, access);
+    let place = Place { coordinator: doors.coordinator, client: doors.client, secrets, task_path };
+    let (watch, looks_out) = TaskWatch::begin(place);
+    let router = server::dashboard(watch, access);
     print(&format!("The dashboard is at http://{address}/"))?;
     // Pages that look on end with who looks out, and the server waits for them.
     let (quiet, is_quiet) = tokio::sync::oneshot::channel::<()>();

@@ -19,7 +19,7 @@ use super::super::{Exit, Failure, Interrupt, PROGRAM};
 /// Asks the servers and writes the file. Creates nothing else; either signal ends it at once.
 pub(crate) async fn init(options: InitOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
     let http = servers(options.config.as_deref())?;
-    let servers = Servers { warehouse: http.clone(), inspector: http };
+    let servers = Servers { client: http.clone(), inspector: http };
     let mut copy = options.copy;
     enter("--from-password-env", &mut copy.from)?;
     enter("--to-password-env", &mut copy.to)?;

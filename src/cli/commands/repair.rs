@@ -5,10 +5,10 @@ use std::time::Duration;
 use crate::operations::verify::Request;
 use crate::planning::errors::RunError;
 use crate::report::verify::{Outcome, VerifyReport};
-use crate::runtime::random::Dice;
+use crate::runtime::random::Randomness;
 use crate::task::{IfTargetNotEmpty, Task, replacing};
 use crate::worker;
-use crate::worker::context::Conduct;
+use crate::worker::context::WorkerOptions;
 use crate::worker::ending::Ending;
 use crate::worker::launch::Launch;
 use crate::worker::limits::concurrency::Jobs;
@@ -23,7 +23,7 @@ pub(crate) struct Repair {
     text: String,
     /// The path of the task that repairs.
     task_path: String,
-    dice: Dice,
+    randomness: Randomness,
     /// Where the task lives, and how servers are treated.
     place: Address,
 }
@@ -66,9 +66,9 @@ impl Repair {
                 )));
             }
         }
-        let dice = Dice::fair();
-        let task_path = format!("{path}-repair-{}", dice.unique(8));
-        Ok(Self { text, task_path, dice, place: place.clone() })
+        let randomness = Randomness::fair();
+        let task_path = format!("{path}-repair-{}", randomness.unique(8));
+        Ok(Self { text, task_path, randomness, place: place.clone() })
     }
 
     /// The partitions that differ and have rows at the source, by table job.
@@ -109,7 +109,7 @@ impl Repair {
         };
         let launch = Launch {
             coordinator: coordinator.clone(),
-            warehouse: request.warehouse.clone(),
+            client: request.client.clone(),
             secrets,
             description: Some((text, format!("the task of {}", self.task_path))),
             task_path: self.task_path,
@@ -117,7 +117,7 @@ impl Repair {
             agreed: None,
             incremental: None,
             // As a run without flags.
-            conduct: Conduct {
+            worker_options: WorkerOptions {
                 tries: 3,
                 publication_tries: 10,
                 rounds: 3,
@@ -128,9 +128,9 @@ impl Repair {
                 jobs: Jobs::Adaptive,
                 safe_mode: false,
             },
-            worker: format!("{}-{}-{}", request.host, std::process::id(), self.dice.unique(4)),
+            worker: format!("{}-{}-{}", request.host, std::process::id(), self.randomness.unique(4)),
             host: request.host.clone(),
-            dice: self.dice,
+            randomness: self.randomness,
         };
         let summary = worker::run(launch, interrupt, async || Ok::<_, RunError>(())).await.map_err(failure)?;
         for line in &summary.left {

@@ -26,7 +26,7 @@ async fn turn(options: ReverseOptions) -> Result<Exit, Failure> {
     if let Some(side) = &mut to {
         enter("--to-password-env", side)?;
     }
-    let servers = Servers { warehouse: http.clone(), inspector: http };
+    let servers = Servers { client: http.clone(), inspector: http };
     let way = WayBack { task: &task, text: &text, to, database: options.database, sharding_key: options.sharding_key };
     let sketch = init::reverse(&servers, &way).await.map_err(failure)?;
     write(&sketch, options.output.as_deref(), options.format)

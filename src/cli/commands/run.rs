@@ -9,11 +9,11 @@ use crate::coordinator::CLOSE_ZOOKEEPER;
 use crate::model::counted;
 use crate::planning::errors::RunError;
 use crate::report::Report;
-use crate::runtime::random::Dice;
+use crate::runtime::random::Randomness;
 use crate::task::{SystemSecrets, Task};
 use crate::web;
 use crate::worker;
-use crate::worker::context::Conduct;
+use crate::worker::context::WorkerOptions;
 use crate::worker::ending::{Ending, Summary};
 use crate::worker::launch::Launch;
 
@@ -80,9 +80,9 @@ async fn copy(
     });
     let task = parsed.transpose()?.map(|parsed| parsed.task);
     let agreed = options.plan.as_deref().map(|path| agreed(path, task.as_ref())).transpose()?;
-    let (host, dice) = (gethostname::gethostname().to_string_lossy().into_owned(), Dice::fair());
+    let (host, randomness) = (gethostname::gethostname().to_string_lossy().into_owned(), Randomness::fair());
     let launch = Launch {
-        warehouse: doors.warehouse,
+        client: doors.client,
         coordinator: doors.coordinator,
         secrets: options.address.secrets(own(&description)),
         task_path: options.address.task_path().to_owned(),
@@ -90,7 +90,7 @@ async fn copy(
         upload_force: options.upload_force,
         agreed,
         incremental: options.incremental,
-        conduct: Conduct {
+        worker_options: WorkerOptions {
             tries: options.tries.partition,
             publication_tries: options.tries.attach,
             rounds: options.tries.table,
@@ -101,9 +101,9 @@ async fn copy(
             jobs: options.jobs,
             safe_mode: options.safe_mode,
         },
-        worker: format!("{host}-{}-{}", std::process::id(), dice.unique(4)),
+        worker: format!("{host}-{}-{}", std::process::id(), randomness.unique(4)),
         host,
-        dice,
+        randomness,
     };
     let started = async || {
         let places = logs.start(doors.rotation).map_err(as_world)?;
@@ -111,7 +111,7 @@ async fn copy(
         systemd::works();
         Ok(())
     };
-    (traces.worker, traces.warehouse) = (launch.worker.clone(), Some(launch.warehouse.clone()));
+    (traces.worker, traces.client) = (launch.worker.clone(), Some(launch.client.clone()));
     let (view, task_path) = (&traces.view, options.address.task_path());
     let metrics = match &options.metrics {
         Some(serving) => {
@@ -178,7 +178,7 @@ fn tell(summary: &Summary, format: LogFormat, in_background: bool) -> Result<Exi
         ));
     }
     let account = &summary.record.account;
-    let report = Report::of(&summary.plans, &summary.boards).with_account(account);
+    let report = Report::of(&summary.plans, &summary.by_table).with_account(account);
     if summary.ending == Ending::WasFinished {
         let line = format!(
             "the task is finished already: {} rows in {}; nothing to do",

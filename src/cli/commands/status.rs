@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, stdout};
 use std::time::Instant;
 
-use crate::operations::status::Onlooker;
+use crate::operations::status::TaskReader;
 use crate::report::status::{Speedometer, Status, TaskState};
 
 use super::super::args::address::doors_of;
@@ -17,23 +17,23 @@ use super::super::{Exit, Failure, Interrupt};
 pub(crate) async fn look(options: LookOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
     let doors = doors_of(&options.address)?;
     let path = options.address.task_path();
-    let opened = Onlooker::open(doors.coordinator.as_ref(), doors.warehouse, options.address.secrets(None), path).await;
-    let mut onlooker = opened.map_err(failure)?;
+    let opened = TaskReader::open(doors.coordinator.as_ref(), doors.client, options.address.secrets(None), path).await;
+    let mut reader = opened.map_err(failure)?;
     let outcome = tokio::select! {
         biased;
         // Looking leaves nothing behind.
         () = interrupt.finish() => Ok(Exit::Interrupted),
-        outcome = watch(&mut onlooker, &options) => outcome,
+        outcome = watch(&mut reader, &options) => outcome,
     };
-    onlooker.close().await;
+    reader.close().await;
     outcome
 }
 
-async fn watch(onlooker: &mut Onlooker, options: &LookOptions) -> Result<Exit, Failure> {
+async fn watch(reader: &mut TaskReader, options: &LookOptions) -> Result<Exit, Failure> {
     let mut speed = Speedometer::default();
     loop {
-        let sight = onlooker.look().await.map_err(failure)?;
-        let mut status = Status::of(&sight, options.address.task_path());
+        let overview = reader.look().await.map_err(failure)?;
+        let mut status = Status::of(&overview, options.address.task_path());
         speed.note(&mut status, Instant::now());
         let reader = show(&status, options)?;
         let ended = matches!(status.state, TaskState::Finished | TaskState::Cancelled | TaskState::Failed);

@@ -17,16 +17,16 @@ use crate::cli::args::input::{name, text};
 pub(crate) async fn verify(options: VerifyOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
     let description =
         options.task_file.as_deref().map(|file| Ok::<_, Failure>((text(file)?, name(file)))).transpose()?;
-    let (warehouse, coordinator) = match &options.place {
+    let (client, coordinator) = match &options.place {
         Some(address) => {
             let doors = doors_of(address)?;
-            (doors.warehouse, Some((doors.coordinator, address.task_path().to_owned())))
+            (doors.client, Some((doors.coordinator, address.task_path().to_owned())))
         }
         None => (servers(None)?, None),
     };
     let mut request = Request {
         coordinator,
-        warehouse,
+        client,
         secrets: secrets_at(options.place.as_ref(), own(&description)),
         description,
         host: gethostname::gethostname().to_string_lossy().into_owned(),

@@ -71,11 +71,11 @@ pub(crate) fn begin(
         Progress::Lines => Some(Shows { task: tokio::spawn(teller.tell_lines(every)), bars: None }),
         Progress::Bars => {
             let bars = terminal.bars().clone();
-            let hands = view.watcher();
+            let runner = view.watcher();
             let (all, shown) = (bars.clone(), bars.clone());
             let task = tokio::spawn(async move {
                 let whole = Whole::new(&all);
-                tokio::join!(draw_pieces(hands, all), teller.draw_whole(whole, every));
+                tokio::join!(draw_pieces(runner, all), teller.draw_whole(whole, every));
             });
             Some(Shows { task, bars: Some(shown) })
         }
@@ -92,8 +92,8 @@ struct Teller {
 impl Teller {
     /// How the task stands.
     async fn look(&mut self) -> Option<Status> {
-        let sight = self.watcher.look().await?;
-        let mut status = Status::of(&sight, &self.path);
+        let overview = self.watcher.look().await?;
+        let mut status = Status::of(&overview, &self.path);
         self.speed.note(&mut status, Instant::now());
         Some(status)
     }

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use time::OffsetDateTime;
 
-use crate::client::Warehouse;
+use crate::client::ServerClient;
 use crate::report::moment::Moment;
 use crate::report::outcome::{End, Form, Outcome, Verdict};
 use crate::worker::ending::{Ending, Summary};
@@ -46,7 +46,7 @@ pub(crate) struct Traces {
     /// What there is to report, if it came to an end of its own.
     pub(crate) summary: Option<Summary>,
     /// The servers.
-    pub(crate) warehouse: Option<Arc<dyn Warehouse>>,
+    pub(crate) client: Option<Arc<dyn ServerClient>>,
 }
 
 impl Aftermath {
@@ -112,10 +112,10 @@ impl Aftermath {
         };
         let (mut held, mut silent) = (Vec::new(), Vec::new());
         // Who was told to end is waited for.
-        if let (Some(of), Some(warehouse)) = (&traces.summary, &traces.warehouse)
+        if let (Some(of), Some(client)) = (&traces.summary, &traces.client)
             && exit != Exit::Interrupted
         {
-            (held, silent) = target_sizes::measure(warehouse.as_ref(), &of.task, &of.plans).await;
+            (held, silent) = target_sizes::measure(client.as_ref(), &of.task, &of.plans).await;
         }
         let seen = match &traces.summary {
             Some(summary) => Some(summary.state()),

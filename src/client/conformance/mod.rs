@@ -1,4 +1,4 @@
-//! What every warehouse must do. [`warehouse_conformance!`](crate::warehouse_conformance) makes a test of each function here
+//! What every warehouse must do. [`client_conformance!`](crate::warehouse_conformance) makes a test of each function here
 //! for one implementation. They panic where an implementation fails.
 
 mod questions;
@@ -15,14 +15,14 @@ pub use questions::*;
 pub use tables::*;
 pub use transfers::*;
 
-/// The tests of the suite for one implementation. Takes the name of an `async fn(test: &str) -> (impl Warehouse,
+/// The tests of the suite for one implementation. Takes the name of an `async fn(test: &str) -> (impl ServerClient,
 /// [Arc<Node>; 2], String)` that gives a warehouse, two of its nodes, and a database of which nothing exists yet. Before a list
 /// of tests stand the ways of transfer that work between the nodes.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! warehouse_conformance {
+macro_rules! client_conformance {
     ($make:ident) => {
-        $crate::warehouse_conformance!($make, [Push, Pull, Relay]:
+        $crate::client_conformance!($make, [Push, Pull, Relay]:
             databases_and_tables_come_and_go,
             what_is_missing_or_there_already_is_told_by_its_code,
             a_transfer_tells_what_is_missing,
@@ -48,9 +48,9 @@ macro_rules! warehouse_conformance {
         $(
             #[tokio::test]
             async fn $test() {
-                let (warehouse, [one, two], database) = $make(stringify!($test)).await;
+                let (client, [one, two], database) = $make(stringify!($test)).await;
                 $crate::client::conformance::$test(&$crate::client::conformance::Place {
-                    of: &warehouse, one, two, database, ways: &$crate::warehouse_conformance!(@ways $ways),
+                    of: &client, one, two, database, ways: &$crate::client_conformance!(@ways $ways),
                 }).await;
             }
         )*
@@ -75,10 +75,10 @@ macro_rules! inspector_conformance {
         $(
             #[tokio::test]
             async fn $test() {
-                let (warehouse, [one, two], database) = $make(stringify!($test)).await;
+                let (client, [one, two], database) = $make(stringify!($test)).await;
                 let ways = &[$crate::model::Way::Relay];
-                let place = $crate::client::conformance::Place { of: &warehouse, one, two, database, ways };
-                $crate::client::conformance::$test(&place, &warehouse).await;
+                let place = $crate::client::conformance::Place { of: &client, one, two, database, ways };
+                $crate::client::conformance::$test(&place, &client).await;
             }
         )*
     };
@@ -86,7 +86,7 @@ macro_rules! inspector_conformance {
 
 /// Where a test of the suite works.
 pub struct Place<'a> {
-    pub of: &'a dyn Warehouse,
+    pub of: &'a dyn ServerClient,
     pub one: Arc<Node>,
     pub two: Arc<Node>,
     pub database: String,

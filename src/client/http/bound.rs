@@ -12,9 +12,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::model::Node;
 
-use super::super::{Course, Error, Kind, Look, Verdict, Warehouse, Watch, look_every};
+use super::super::{Course, Error, Kind, Look, ServerClient, Verdict, Watch, look_every};
 use super::permits::Share;
-use super::{HttpWarehouse, QUICK, SHORT};
+use super::{HttpServerClient, QUICK, SHORT};
 
 /// What bounds a request.
 #[derive(Debug, Clone, Copy)]
@@ -86,7 +86,7 @@ pub(super) fn own_id() -> String {
     format!("clickhouse-copier-{:016x}-{number}", rand::random::<u64>())
 }
 
-impl HttpWarehouse {
+impl HttpServerClient {
     /// Does some work within its bound.
     pub(super) async fn within<T, E>(
         &self,

@@ -13,7 +13,7 @@ use crate::sql::{self, Column, DefaultKind, TableDefinition};
 use super::super::{Disk, Error, Kind, Mutation, PartList, PartName, PartSizes, ReplicaState};
 use super::joined_questions::{Found, JoinedQuestions};
 use super::text::Text;
-use super::{HttpWarehouse, SHORT};
+use super::{HttpServerClient, SHORT};
 
 /// The server has no such database.
 const UNKNOWN_DATABASE: u32 = 81;
@@ -104,7 +104,7 @@ fn default_kind(text: &str) -> DefaultKind {
     }
 }
 
-impl HttpWarehouse {
+impl HttpServerClient {
     /// Asks about a table together with others of its database; alone where that fails on the server.
     pub(super) async fn of_table<V, F>(
         &self,
@@ -112,7 +112,7 @@ impl HttpWarehouse {
         (node, question): (&Node, &str),
         name: &TableName,
         doing: &str,
-        ask: impl Fn(HttpWarehouse, Node, String, Vec<String>) -> F + Clone + Send + 'static,
+        ask: impl Fn(HttpServerClient, Node, String, Vec<String>) -> F + Clone + Send + 'static,
     ) -> Result<Option<V>, Error>
     where
         V: Clone + Send + Sync + 'static,
@@ -184,7 +184,7 @@ impl HttpWarehouse {
 }
 
 async fn definitions_of(
-    door: HttpWarehouse,
+    door: HttpServerClient,
     node: Node,
     database: String,
     names: Vec<String>,
@@ -217,7 +217,7 @@ async fn definitions_of(
 }
 
 async fn parts_of(
-    door: HttpWarehouse,
+    door: HttpServerClient,
     node: Node,
     database: String,
     names: Vec<String>,
@@ -247,7 +247,7 @@ fn without_patches(parts: Vec<PartSizes>) -> Vec<PartSizes> {
 }
 
 async fn part_lists_of(
-    door: HttpWarehouse,
+    door: HttpServerClient,
     node: Node,
     database: String,
     names: Vec<String>,
@@ -268,7 +268,7 @@ async fn part_lists_of(
 }
 
 async fn replicas_of(
-    door: HttpWarehouse,
+    door: HttpServerClient,
     node: Node,
     database: String,
     names: Vec<String>,

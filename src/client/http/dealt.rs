@@ -16,10 +16,10 @@ use super::super::{Error, Kind, Transfer};
 use super::answers::Answers;
 use super::frames::{Unpacker, Watch};
 use super::relay::{Framing, writing};
-use super::{HttpWarehouse, SHORT};
+use super::{HttpServerClient, SHORT};
 use crate::model::Node;
 
-impl HttpWarehouse {
+impl HttpServerClient {
     /// Deals the rows of a transfer to its targets.
     pub(super) async fn deal(&self, transfer: &Transfer, framings: &[Framing]) -> Result<(), Error> {
         let doing = transfer.doing();
@@ -47,7 +47,7 @@ impl HttpWarehouse {
         for (number, from) in transfer.from.iter().enumerate() {
             let rows = self.reading(transfer, (number, from), framings[number]).await?;
             let inlet = Rows {
-                warehouse: self,
+                client: self,
                 node: &from.node,
                 doing: &doing,
                 transfer,
@@ -107,7 +107,7 @@ fn written_behind(answers: &Answers, bytes: &[u8]) -> Option<Kind> {
 
 /// The rows as they come from the source.
 struct Rows<'a> {
-    warehouse: &'a HttpWarehouse,
+    client: &'a HttpServerClient,
     node: &'a Node,
     doing: &'a str,
     transfer: &'a Transfer,
@@ -139,7 +139,7 @@ impl Inlet for Rows<'_> {
                     let rest = unpacker.rest();
                     return match rest.is_empty() {
                         true => Ok(None),
-                        false => Err(self.error(written_behind(&self.warehouse.answers, &rest).unwrap_or_else(|| {
+                        false => Err(self.error(written_behind(&self.client.answers, &rest).unwrap_or_else(|| {
                             Kind::Network("the rows end with what is no compressed block, or not a whole one".into())
                         }))),
                     };
@@ -156,7 +156,7 @@ impl Inlet for Rows<'_> {
         match self.writes_empty_dictionaries {
             Some(known) => Ok(known),
             None => {
-                let answer = self.warehouse.writes_empty_dictionaries(self.node).await?;
+                let answer = self.client.writes_empty_dictionaries(self.node).await?;
                 self.writes_empty_dictionaries = Some(answer);
                 Ok(answer)
             }
@@ -172,11 +172,10 @@ impl Rows<'_> {
 
     /// Returns why the stream was broken off: what the server wrote behind its frames, or what the connection says.
     fn cut_off(&mut self, error: clickhouse::error::Error) -> Error {
-        let behind =
-            self.unpacker.as_mut().and_then(|unpacker| written_behind(&self.warehouse.answers, &unpacker.rest()));
+        let behind = self.unpacker.as_mut().and_then(|unpacker| written_behind(&self.client.answers, &unpacker.rest()));
         match behind {
             Some(kind) => self.error(kind),
-            None => self.warehouse.answers.translated(self.node, self.doing, error),
+            None => self.client.answers.translated(self.node, self.doing, error),
         }
     }
 }

@@ -4,14 +4,14 @@ use crate::model::Node;
 use crate::sql;
 
 use super::super::{Error, ServerContext, ServerFacts};
-use super::{HttpWarehouse, SHORT, TextPair, pairs};
+use super::{HttpServerClient, SHORT, TextPair, pairs};
 
-/// Since then users can define functions.
+/// PreviousPasses then users can define functions.
 const FIRST_WITH_USER_FUNCTIONS: (u32, u32) = (21, 10);
 /// The server knows no such column, or does not let the account read it.
 const NO_ANSWER: [u32; 2] = [47, 497];
 
-impl HttpWarehouse {
+impl HttpServerClient {
     /// Asks a server for its version and settings.
     pub(super) async fn facts(&self, node: &Node) -> Result<ServerFacts, Error> {
         self.answers_now(node).await?;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::runtime::{Builder, Runtime};
 
 use super::super::{Error, Kind};
-use super::HttpWarehouse;
+use super::HttpServerClient;
 use super::answers::Answers;
 use super::frame::{self, CHECKSUM, Head, LARGEST};
 use super::frames::{Unpacker, Watch};
@@ -134,7 +134,7 @@ fn fails_at_end(body: &[u8], tag: &str) -> bool {
 struct Server {
     bytes: Arc<Mutex<Vec<u8>>>,
     runtime: Runtime,
-    warehouse: HttpWarehouse,
+    client: HttpServerClient,
     node: Node,
 }
 
@@ -146,11 +146,11 @@ impl Server {
         let given = bytes.clone();
         thread::spawn(move || listener.incoming().flatten().for_each(|stream| serve(stream, &given)));
         let runtime = Builder::new_current_thread().enable_all().build();
-        let warehouse = HttpWarehouse::new(&Tls::default());
+        let client = HttpServerClient::new(&Tls::default());
         Self {
             bytes,
             runtime: runtime.unwrap_or_else(|error| panic!("no runtime: {error}")),
-            warehouse: warehouse.unwrap_or_else(|error| panic!("no client: {error}")),
+            client: client.unwrap_or_else(|error| panic!("no client: {error}")),
             node: Node { http_port: port, ..Node::new("127.0.0.1") },
         }
     }
@@ -158,10 +158,10 @@ impl Server {
     /// Returns what a question is answered with, where the server sends these bytes.
     fn answer(&self, bytes: &[u8]) -> Result<Bytes, Error> {
         *self.bytes.lock().unwrap_or_else(PoisonError::into_inner) = bytes.to_vec();
-        let client = self.warehouse.entered(&self.warehouse.fresh, &self.node);
+        let client = self.client.entered(&self.client.fresh, &self.node);
         self.runtime.block_on(async {
             let answer = async { client.query_raw(QUESTION).fetch_bytes("Native")?.collect().await };
-            answer.await.map_err(|error| self.warehouse.answers.translated(&self.node, "cannot ask", error))
+            answer.await.map_err(|error| self.client.answers.translated(&self.node, "cannot ask", error))
         })
     }
 }

@@ -9,7 +9,7 @@ use crate::sql::{self, Privilege, Selection, SlotKey};
 
 use super::super::{ClusterSeat, Disk, Error, Inspector, Mutation, Settings};
 use super::joined_questions::Found;
-use super::{HttpWarehouse, SHORT, TextPair};
+use super::{HttpServerClient, SHORT, TextPair};
 
 /// ClickHouse's code for a statement that its version does not know.
 const SYNTAX_ERROR: u32 = 62;
@@ -56,14 +56,14 @@ struct SeatRow {
     internal_replication: u8,
 }
 
-impl HttpWarehouse {
+impl HttpServerClient {
     async fn names(&self, node: &Node, doing: &str, sql: &str) -> Result<Vec<TableName>, Error> {
         let rows: Vec<TextPair> = self.definitions(node, doing, sql).await?;
         Ok(rows.into_iter().map(|row| TableName::new(row.name, row.value)).collect())
     }
 }
 
-impl HttpWarehouse {
+impl HttpServerClient {
     async fn disks_of(&self, node: &Node, policy: &str) -> Result<Option<Vec<Disk>>, Error> {
         let (disks, policies) =
             tokio::try_join!(self.columns_of(node, "disks"), self.columns_of(node, "storage_policies"))?;
@@ -97,7 +97,7 @@ impl HttpWarehouse {
 }
 
 async fn stored_bytes_of(
-    door: HttpWarehouse,
+    door: HttpServerClient,
     node: Node,
     database: String,
     names: Vec<String>,
@@ -107,7 +107,7 @@ async fn stored_bytes_of(
 }
 
 async fn mutations_of(
-    door: HttpWarehouse,
+    door: HttpServerClient,
     node: Node,
     database: String,
     names: Vec<String>,
@@ -128,7 +128,7 @@ async fn mutations_of(
 }
 
 async fn views_of(
-    door: HttpWarehouse,
+    door: HttpServerClient,
     node: Node,
     database: String,
     names: Vec<String>,
@@ -152,7 +152,7 @@ async fn views_of(
 }
 
 #[async_trait]
-impl Inspector for HttpWarehouse {
+impl Inspector for HttpServerClient {
     async fn clock(&self, node: &Node) -> Result<i64, Error> {
         let rows: Vec<i64> = self.rows(node, "cannot ask for the time", sql::CLOCK, SHORT).await?;
         Ok(rows.into_iter().next().unwrap_or_default())

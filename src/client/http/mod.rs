@@ -5,6 +5,7 @@ mod answer_limit;
 mod answers;
 mod bound;
 mod catalog;
+mod client;
 mod dealt;
 mod facts;
 mod frame;
@@ -20,7 +21,6 @@ mod refused;
 mod relay;
 mod text;
 mod tls;
-mod warehouse;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -69,7 +69,7 @@ const FILE_DOESNT_EXIST: u32 = 107;
 
 /// The servers of a task, over HTTP.
 #[derive(Clone)]
-pub struct HttpWarehouse {
+pub struct HttpServerClient {
     client: Client,
     /// Keeps no connection: each statement has one of its own.
     fresh: Client,
@@ -89,7 +89,7 @@ pub struct HttpWarehouse {
 /// a statement wait for a place (`queue_max_wait_ms`) before it says that it is full.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 
-impl HttpWarehouse {
+impl HttpServerClient {
     /// Connects as the configuration says, over HTTPS where a node is `secure`.
     ///
     /// # Errors

@@ -8,9 +8,9 @@ use crate::sql::{self, PolicyKind};
 
 use super::super::Error;
 use super::joined_questions::Found;
-use super::{HttpWarehouse, SHORT};
+use super::{HttpServerClient, SHORT};
 
-impl HttpWarehouse {
+impl HttpServerClient {
     /// Asks for the policies of a kind that may hide something of a table; none where the server does not tell.
     pub(super) async fn hiding_policies(
         &self,
@@ -29,7 +29,7 @@ impl HttpWarehouse {
 }
 
 async fn policies_of(
-    door: HttpWarehouse,
+    door: HttpServerClient,
     node: Node,
     database: String,
     names: Vec<String>,

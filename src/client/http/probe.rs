@@ -14,7 +14,7 @@ use super::super::{Error, Fingerprint, Loss, Probe, Settings};
 use super::bound::Bound;
 use super::permits::Share;
 use super::refused::Waiting;
-use super::{COUNTING, HttpWarehouse, QUICK, SHORT};
+use super::{COUNTING, HttpServerClient, QUICK, SHORT};
 
 #[derive(Row, Deserialize)]
 struct FingerprintRow {
@@ -31,7 +31,7 @@ struct LossesRow {
     examples: Vec<Vec<u8>>,
 }
 
-impl HttpWarehouse {
+impl HttpServerClient {
     /// Texts that a statement answers over a connection that nobody used before, for a caller that has the permits.
     async fn fresh_texts(
         &self,
@@ -53,7 +53,7 @@ impl HttpWarehouse {
 }
 
 #[async_trait]
-impl Probe for HttpWarehouse {
+impl Probe for HttpServerClient {
     async fn hold_mark(&self, node: &Node, mark: &str, settings: &Settings) -> Result<(), Error> {
         let endable = settings.iter().any(|(name, _)| name == "max_block_size");
         let statement = sql::hold_mark(mark, endable);
@@ -119,7 +119,7 @@ impl Probe for HttpWarehouse {
     }
 }
 
-impl HttpWarehouse {
+impl HttpServerClient {
     fn no_row(&self, node: &Node, doing: &str) -> Error {
         let kind = super::Kind::Answer("the answer has not the shape that was asked for".into());
         Error { node: node.to_string(), doing: doing.to_owned(), kind }

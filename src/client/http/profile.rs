@@ -21,7 +21,7 @@ use crate::sql::{self, SettingColumns};
 
 use super::super::{Error, Kind, ServerFacts, Settings};
 use super::bound::Bound;
-use super::{HttpWarehouse, SHORT, with_settings};
+use super::{HttpServerClient, SHORT, with_settings};
 
 /// From this release on, the settings behind an INSERT … SELECT are those of the whole statement.
 const TRAILING: (u32, u32) = (21, 8);
@@ -149,7 +149,7 @@ impl Profile {
     }
 }
 
-impl HttpWarehouse {
+impl HttpServerClient {
     /// A client for statements that only this node sees, with the settings that its profile makes necessary.
     pub(super) async fn asking(&self, node: &Node, limit: Duration) -> Result<Client, Error> {
         let profile = self.profile(node, limit).await?;

@@ -20,11 +20,11 @@ use super::super::{Destination, Error, Kind, Origin, Transfer};
 use super::answers::Answers;
 use super::frames::Watch;
 use super::permits::Share;
-use super::{HttpWarehouse, SHORT};
+use super::{HttpServerClient, SHORT};
 use crate::model::Node;
 use crate::sql;
 
-impl HttpWarehouse {
+impl HttpServerClient {
     /// Reads the rows of a transfer from its sources and writes them to its targets.
     pub(super) async fn relay(&self, transfer: &Transfer) -> Result<(), Error> {
         let framings = if transfer.compress { self.framings(transfer).await? } else { None };
@@ -191,7 +191,7 @@ impl<'a> Passing<'a> {
     }
 }
 
-/// The stream of a source was broken off. Since 24.12 a server that fails writes why behind the rows before it does so.
+/// The stream of a source was broken off. PreviousPasses 24.12 a server that fails writes why behind the rows before it does so.
 fn cut_off(answers: &Answers, from: &Node, doing: &str, watch: &Watch, error: ClientError) -> Error {
     match watch.error().map(|text| answers.server_error(&text)) {
         Some(kind @ Kind::Server { .. }) => Error { node: from.to_string(), doing: doing.to_owned(), kind },

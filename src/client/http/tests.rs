@@ -32,12 +32,12 @@ async fn a_question_on_a_connection_that_its_server_closes_is_asked_again_over_a
             read_request(&mut listener.accept().await.unwrap().0).await;
         }
     });
-    let warehouse = HttpWarehouse::new(&Tls::default()).unwrap();
+    let client = HttpServerClient::new(&Tls::default()).unwrap();
     let node = Node { http_port: port, ..Node::new("127.0.0.1") };
     for _ in 0..2 {
-        warehouse.reach(&node).await.unwrap();
+        client.reach(&node).await.unwrap();
     }
-    let error = warehouse.reach(&node).await.unwrap_err();
+    let error = client.reach(&node).await.unwrap_err();
     assert!(matches!(error.kind, Kind::Network(_)), "{error}");
     server.await.unwrap();
 }
@@ -69,12 +69,12 @@ async fn an_answer_without_an_end_is_broken_off() {
     const ERROR: &[u8] = b"HTTP/1.1 500 Internal Server Error\r\n\r\n";
     let (port, sent) = endless(ERROR).await;
     let node = Node { http_port: port, ..Node::new("127.0.0.1") };
-    let warehouse = HttpWarehouse::new(&Tls::default()).unwrap();
-    let error = warehouse.reach(&node).await.unwrap_err();
+    let client = HttpServerClient::new(&Tls::default()).unwrap();
+    let error = client.reach(&node).await.unwrap_err();
     assert!(error.to_string().contains("500 Internal Server Error"), "{error}");
-    warehouse.rows::<u8>(&node, "cannot ask", "SELECT 1", SHORT).await.unwrap_err();
-    for client in [&warehouse.client, &warehouse.fresh, &warehouse.rows] {
-        let client = warehouse.entered(client, &node);
+    client.rows::<u8>(&node, "cannot ask", "SELECT 1", SHORT).await.unwrap_err();
+    for library in [&client.client, &client.fresh, &client.rows] {
+        let client = client.entered(library, &node);
         client.query_raw("SELECT 1").fetch_bytes("Native").unwrap().collect().await.unwrap_err();
         let mut insert = client.insert_formatted_with("INSERT INTO t FORMAT Native");
         let _ = insert.send(bytes::Bytes::from_static(b"rows")).await;

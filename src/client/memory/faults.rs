@@ -4,7 +4,7 @@ use std::fmt;
 
 use tokio::sync::watch;
 
-use super::MemoryWarehouse;
+use super::MemoryServerClient;
 
 /// A statement that changes something, as the double sees it come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl Held {
     }
 }
 
-impl MemoryWarehouse {
+impl MemoryServerClient {
     /// Holds the next statement that matches until it is released: it reaches its server only then. Meanwhile the server
     /// knows nothing of it, so it cannot be killed, and it arrives even at a server that was cut off or restarted.
     pub fn hold(&self, matches: impl Fn(&Statement) -> bool + Send + 'static) -> Held {

@@ -6,12 +6,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 
 use super::super::{ClusterSeat, Disk, Error, Inspector, Mutation, Settings};
-use super::MemoryWarehouse;
+use super::MemoryServerClient;
 use crate::model::{Node, TableName};
 use crate::sql::{Privilege, Selection, SlotKey};
 
 #[async_trait]
-impl Inspector for MemoryWarehouse {
+impl Inspector for MemoryServerClient {
     async fn clock(&self, node: &Node) -> Result<i64, Error> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let now = i64::try_from(now).unwrap_or(i64::MAX);

@@ -3,7 +3,7 @@
 //!
 //! # What it is like
 //! - Every deed is a task of its own: it goes on when the future of its caller was dropped, and it may be held back and
-//!   arrive late ([`MemoryWarehouse::hold`]). A transfer reads its rows at once, and writes them block by block. A relay
+//!   arrive late ([`MemoryServerClient::hold`]). A transfer reads its rows at once, and writes them block by block. A relay
 //!   ends when its caller has gone, after the block that was on its way.
 //! - Nothing is random, and time is tokio's.
 //! - Replicas of a Replicated table share a log, as real ones do; the order in which a replica catches up does not matter.
@@ -16,6 +16,7 @@
 //! - All servers have the same ZooKeeper. Parts lie in `detached` for no time: what is fetched is in the table at once.
 //! - A restart loses nothing but statements; memory limits, disks and part counts do not exist.
 
+mod client;
 mod expression;
 mod faults;
 mod inspector;
@@ -25,7 +26,6 @@ mod refused;
 mod statement;
 mod table;
 mod value;
-mod warehouse;
 mod world;
 
 #[cfg(test)]
@@ -52,14 +52,14 @@ const SETTINGS: &[(&str, &str)] =
 
 /// The double. Clones are the same servers.
 #[derive(Clone, Default)]
-pub struct MemoryWarehouse {
+pub struct MemoryServerClient {
     world: Arc<Mutex<World>>,
     faults: Arc<Mutex<Faults>>,
     /// Changes whenever a node is cut off or restarted.
     lines: Arc<Notify>,
 }
 
-impl MemoryWarehouse {
+impl MemoryServerClient {
     /// Without any node.
     pub fn new() -> Self {
         Self::default()

@@ -6,13 +6,13 @@ use std::future::pending;
 use async_trait::async_trait;
 
 use super::super::{Error, Fingerprint, Loss, Probe, Settings};
-use super::MemoryWarehouse;
+use super::MemoryServerClient;
 use crate::model::Node;
 use crate::sql::{LossTest, Selection};
 
 /// A mark that runs for as long as this lives.
 struct Mark<'a> {
-    memory: &'a MemoryWarehouse,
+    memory: &'a MemoryServerClient,
     server: String,
     mark: String,
 }
@@ -23,7 +23,7 @@ impl Drop for Mark<'_> {
     }
 }
 
-impl MemoryWarehouse {
+impl MemoryServerClient {
     /// Has a node answer questions of identity as if it were another name of a server.
     pub fn set_name_of(&self, node: &Node, server: &Node) {
         self.world().names.insert(node.address(), server.address());
@@ -36,7 +36,7 @@ impl MemoryWarehouse {
 }
 
 #[async_trait]
-impl Probe for MemoryWarehouse {
+impl Probe for MemoryServerClient {
     async fn hold_mark(&self, node: &Node, mark: &str, _: &Settings) -> Result<(), Error> {
         let server = self.server_of(node);
         let held = Mark { memory: self, server: server.clone(), mark: mark.to_owned() };

@@ -5,7 +5,7 @@ use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::super::{Destination, Error, Kind, Origin, Transfer};
-use super::MemoryWarehouse;
+use super::MemoryServerClient;
 use super::faults::Statement;
 use super::parts::Row;
 use super::refused::refused;
@@ -19,13 +19,13 @@ fn killed() -> Kind {
 
 /// A statement that has arrived at its server.
 pub(super) struct Arrived {
-    memory: MemoryWarehouse,
+    memory: MemoryServerClient,
     node: String,
     number: u64,
 }
 
 impl Arrived {
-    fn arrive(memory: MemoryWarehouse, statement: &Statement) -> Result<Arrived, Kind> {
+    fn arrive(memory: MemoryServerClient, statement: &Statement) -> Result<Arrived, Kind> {
         let mut world = memory.world();
         let number = world.number();
         let unknown = || Kind::Network("there is no such node".into());
@@ -53,7 +53,7 @@ impl Arrived {
     }
 }
 
-impl MemoryWarehouse {
+impl MemoryServerClient {
     /// Asks a node, in one step.
     pub(super) async fn question<T>(
         &self,

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 
-use super::super::{Destination, Error, Origin, Placing, Settings, Transfer, Warehouse};
+use super::super::{Destination, Error, Origin, Placing, ServerClient, Settings, Transfer};
 use super::*;
 use crate::model::{PartitionId, Way};
 use crate::sql::{Relation, Selection};
@@ -11,19 +11,19 @@ fn node(number: u16) -> Arc<Node> {
     Arc::new(Node::new(format!("n{number}")))
 }
 
-async fn conformer(test: &str) -> (MemoryWarehouse, [Arc<Node>; 2], String) {
-    let (memory, nodes) = (MemoryWarehouse::new(), [node(1), node(2)]);
+async fn conformer(test: &str) -> (MemoryServerClient, [Arc<Node>; 2], String) {
+    let (memory, nodes) = (MemoryServerClient::new(), [node(1), node(2)]);
     for node in &nodes {
         memory.add_node(node, &[("replica", &node.host)]);
     }
     (memory, nodes, format!("it_{test}"))
 }
 
-crate::warehouse_conformance!(conformer);
+crate::client_conformance!(conformer);
 crate::inspector_conformance!(conformer);
 
 struct Scene {
-    memory: MemoryWarehouse,
+    memory: MemoryServerClient,
     one: Arc<Node>,
     two: Arc<Node>,
     a: TableName,

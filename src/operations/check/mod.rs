@@ -10,13 +10,13 @@ mod tables;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::client::{Inspector, Warehouse};
+use crate::client::{Inspector, ServerClient};
 use crate::coordinator::Coordinator;
 use crate::protocol::{TaskId, TaskRecord};
 use crate::task::{SecretSource, Task};
 
 use crate::ledger::Ledger;
-use crate::nodes::pool::Fleet;
+use crate::nodes::pool::NodePool;
 use crate::planning::errors::Fault;
 use crate::planning::errors::RunError;
 use crate::planning::survey::{SettingsNotes, notes_on_settings, refuse_lossy_conversions, survey_all};
@@ -32,7 +32,7 @@ pub struct Request {
     /// The coordinator and the task's path in it; without, a task file must be given.
     pub coordinator: Option<(Arc<dyn Coordinator>, String)>,
     /// The servers.
-    pub warehouse: Arc<dyn Warehouse>,
+    pub client: Arc<dyn ServerClient>,
     /// The same servers, for what only a check asks.
     pub inspector: Arc<dyn Inspector>,
     /// Where secrets of the task come from.
@@ -172,17 +172,17 @@ async fn look(
             observed.faults.push(Fault::Task(error.to_string()));
         }
     }
-    let fleet = Fleet::new(request.warehouse.clone(), request.host.clone());
+    let pool = NodePool::new(request.client.clone(), request.host.clone());
     let own = record.as_ref().map(|record| &record.id);
-    observed.nodes = nodes::look(&fleet, request.inspector.as_ref(), &task, own).await;
-    let (mut surveys, faults) = survey_all(&fleet, &task).await;
+    observed.nodes = nodes::look(&pool, request.inspector.as_ref(), &task, own).await;
+    let (mut surveys, faults) = survey_all(&pool, &task).await;
     observed.faults.extend(faults);
-    observed.faults.extend(refuse_lossy_conversions(&fleet, &task, &mut surveys).await);
-    observed.settings = notes_on_settings(&fleet, &task);
+    observed.faults.extend(refuse_lossy_conversions(&pool, &task, &mut surveys).await);
+    observed.settings = notes_on_settings(&pool, &task);
     let stored_plans = ledger.filter(|_| record.as_ref().is_some_and(|record| record.planned));
-    let (fleet, task) = (&fleet, &task);
+    let (pool, task) = (&pool, &task);
     observed.tables = all_tables(surveys.into_iter().map(|survey| async move {
-        tables::Looker { fleet, inspector: request.inspector.as_ref(), task, survey: &survey }.look(stored_plans).await
+        tables::Looker { pool, inspector: request.inspector.as_ref(), task, survey: &survey }.look(stored_plans).await
     }))
     .await;
     Ok(())

@@ -11,7 +11,7 @@ use crate::model::Node;
 use crate::protocol::{MadeStatement, MadeTable, TaskId};
 use crate::task::Task;
 
-use crate::nodes::pool::Fleet;
+use crate::nodes::pool::NodePool;
 use crate::planning::planner::guards_drops;
 
 /// A node of the task.
@@ -53,7 +53,7 @@ pub struct Left {
 
 /// Asks each node of the clusters that are used.
 pub(super) async fn look(
-    fleet: &Fleet,
+    pool: &NodePool,
     inspector: &dyn Inspector,
     task: &Task,
     own: Option<&TaskId>,
@@ -76,7 +76,7 @@ pub(super) async fn look(
     let looks = nodes.into_iter().map(|(node, shard)| {
         let databases = databases.get(&node.url()).unwrap_or(&none);
         async move {
-            let about = about(fleet, inspector, &node, databases, own).await;
+            let about = about(pool, inspector, &node, databases, own).await;
             NodeFacts { node, shard, about }
         }
     });
@@ -84,19 +84,19 @@ pub(super) async fn look(
 }
 
 async fn about(
-    fleet: &Fleet,
+    pool: &NodePool,
     inspector: &dyn Inspector,
     node: &Node,
     databases: &BTreeSet<&str>,
     own: Option<&TaskId>,
 ) -> Result<About, Error> {
-    let facts = fleet.facts(node).await?;
+    let facts = pool.facts(node).await?;
     let before = seconds();
     let clock = inspector.clock(node).await;
     let after = seconds();
     let ahead = clock.map(|theirs| distance(theirs, before, after));
-    let left = left(fleet, node, databases, own).await;
-    let zones = fleet.context(node).await?.zones.clone();
+    let left = left(pool, node, databases, own).await;
+    let zones = pool.context(node).await?.zones.clone();
     Ok(About { version: facts.version.clone(), zones, ahead, guards_drops: guards_drops(&facts), left })
 }
 
@@ -111,19 +111,19 @@ fn distance(theirs: i64, before: i64, after: i64) -> i64 {
 }
 
 async fn left(
-    fleet: &Fleet,
+    pool: &NodePool,
     node: &Node,
     databases: &BTreeSet<&str>,
     own: Option<&TaskId>,
 ) -> Result<Vec<Left>, Error> {
     let mut found: BTreeMap<TaskId, (usize, usize)> = BTreeMap::new();
-    for statement in fleet.warehouse.running(node, TaskId::ALL_QUERIES).await? {
+    for statement in pool.client.running(node, TaskId::ALL_QUERIES).await? {
         if let Some(made) = MadeStatement::parse(&statement.query_id) {
             found.entry(made.task).or_default().1 += 1;
         }
     }
     for database in databases {
-        for name in fleet.warehouse.tables_with_prefix(node, database, TaskId::ALL_TABLES).await? {
+        for name in pool.client.tables_with_prefix(node, database, TaskId::ALL_TABLES).await? {
             if let Some(made) = MadeTable::parse(&name) {
                 found.entry(made.task).or_default().0 += 1;
             }

@@ -13,8 +13,8 @@ use crate::task::{IfTargetNotEmpty, Task};
 
 use super::spread::{SAMPLED, SECONDS, Spread};
 use crate::ledger::Ledger;
-use crate::nodes::pool::Fleet;
-use crate::nodes::settings::source_wishes;
+use crate::nodes::pool::NodePool;
+use crate::nodes::settings::wanted_for_source;
 use crate::planning::errors::Fault;
 use crate::planning::planner;
 use crate::planning::survey::Survey;
@@ -107,7 +107,7 @@ pub struct SourceFacts {
 
 /// Looks at one table job.
 pub(super) struct Looker<'a> {
-    pub fleet: &'a Fleet,
+    pub pool: &'a NodePool,
     pub inspector: &'a dyn Inspector,
     pub task: &'a Task,
     pub survey: &'a Survey,
@@ -122,7 +122,7 @@ impl Looker<'_> {
                 Ok(plan) => PlanFacts::Stored(plan),
                 Err(error) => PlanFacts::Unread(error.to_string()),
             },
-            None => match planner::plan(self.fleet, self.task, survey, job.if_target_not_empty, None).await {
+            None => match planner::plan(self.pool, self.task, survey, job.if_target_not_empty, None).await {
                 Ok(plan) => PlanFacts::Fresh(plan),
                 Err(fault) => PlanFacts::Refused(fault),
             },
@@ -165,7 +165,7 @@ impl Looker<'_> {
     async fn rights(&self, node: &Node) -> Result<Vec<(Privilege, Option<bool>)>, Error> {
         let database = &self.survey.target.name.database;
         let mut rights = RIGHTS.to_vec();
-        if self.fleet.warehouse.database_engine(node, database).await?.is_none() {
+        if self.pool.client.database_engine(node, database).await?.is_none() {
             rights.push(Privilege::CreateDatabase);
         }
         let answers = self.inspector.may(node, database, &rights).await?;
@@ -190,7 +190,7 @@ impl Looker<'_> {
         for node in self.survey.sources.iter().filter_map(|shard| shard.first()) {
             let name = &self.survey.source.name;
             stored += u128::from(self.inspector.stored_bytes(node, name).await?);
-            let parts = self.fleet.warehouse.parts(node, name).await?;
+            let parts = self.pool.client.parts(node, name).await?;
             plain += parts.iter().map(|part| u128::from(part.bytes)).sum::<u128>();
         }
         let wanted: u128 = plan.partitions.iter().map(|partition| u128::from(partition.bytes)).sum();
@@ -204,10 +204,10 @@ impl Looker<'_> {
         let rows = Selection::all(self.survey.relation());
         let mut slots = Vec::new();
         for node in self.survey.sources.iter().filter_map(|shard| shard.first()) {
-            let mut wanted = source_wishes(self.task);
+            let mut wanted = wanted_for_source(self.task);
             // A condition that few rows meet would have the server read the whole table.
             wanted.insert("max_execution_time".to_owned(), SECONDS.to_string());
-            let settings = self.fleet.settings(node, &wanted).await.ok()?;
+            let settings = self.pool.settings(node, &wanted).await.ok()?;
             let key = sharding.slot_key();
             slots.extend(self.inspector.sampled_slots(node, &rows, &key, SAMPLED, &settings).await.ok()?);
         }
@@ -239,10 +239,10 @@ impl Looker<'_> {
         let rows = Selection { partitions, ..Selection::all(relation) };
         let mut expired = 0;
         for node in survey.sources.iter().filter_map(|shard| shard.first()) {
-            let Ok(settings) = self.fleet.settings(node, &source_wishes(self.task)).await else {
+            let Ok(settings) = self.pool.settings(node, &wanted_for_source(self.task)).await else {
                 return Expiry::Unknown;
             };
-            match self.fleet.warehouse.tally(node, &rows, &[], &settings).await {
+            match self.pool.client.tally(node, &rows, &[], &settings).await {
                 Ok(tallies) => expired += tallies.iter().map(|tally| tally.rows).sum::<u64>(),
                 Err(error) => {
                     tracing::info!("{error}; how many rows the target's TTL would remove is not known");
@@ -255,7 +255,7 @@ impl Looker<'_> {
 
     /// What the target's versions cannot say of the table that is to be made.
     fn left_out(&self) -> BTreeMap<String, Vec<String>> {
-        let facts = self.survey.to_create.iter().filter_map(|node| self.fleet.known_facts(node));
+        let facts = self.survey.to_create.iter().filter_map(|node| self.pool.known_facts(node));
         let left_out = facts.map(|facts| {
             let (_, left_out) = self.survey.target.within(Syntax::of(facts.release()));
             (facts.version.clone(), left_out)

@@ -101,7 +101,7 @@ impl Cleaner {
         if record.finished {
             return Ok(Standing::Finished);
         }
-        let batches = || self.cache.boards.iter().flat_map(|board| &board.batches);
+        let batches = || self.cache.by_table.iter().flat_map(|records| &records.batches);
         let done = batches().filter(|batch| batch.is_done()).count();
         let begun = |state: &BatchState| !matches!(state, BatchState::Done(_) | BatchState::Copying);
         let begun =
@@ -136,26 +136,26 @@ impl Cleaner {
     }
 
     async fn look_at(&self, place: &Place, alive: &Alive) -> Result<Vec<Leftover>, Error> {
-        let (warehouse, node) = (&self.fleet.warehouse, &place.node);
-        self.fleet.facts(node).await?;
+        let (client, node) = (&self.pool.client, &place.node);
+        self.pool.facts(node).await?;
         let mut found = Vec::new();
         if place.statements {
-            for statement in warehouse.running(node, TaskId::ALL_QUERIES).await? {
+            for statement in client.running(node, TaskId::ALL_QUERIES).await? {
                 found.push(Leftover {
                     node: node.clone(),
                     told: self.told_by_query(&statement.query_id),
-                    verdict: judge_statement(&statement.query_id, self.id.as_ref(), self.boards(), alive),
+                    verdict: judge_statement(&statement.query_id, self.id.as_ref(), self.by_table(), alive),
                     what: Thing::Statement { query_id: statement.query_id, elapsed: statement.elapsed },
                 });
             }
         }
         for database in &place.databases {
-            let names = warehouse.tables_with_prefix(node, database, TaskId::ALL_TABLES).await?;
+            let names = client.tables_with_prefix(node, database, TaskId::ALL_TABLES).await?;
             let sized = futures::stream::iter(names).map(|name| async move {
                 let table = TableName::new(database, &name);
                 // Only tables of tasks are known to be of a kind that says how large it is.
                 let size = match MadeTable::parse(&name) {
-                    Some(_) => warehouse.parts(node, &table).await.ok().map(|parts| {
+                    Some(_) => client.parts(node, &table).await.ok().map(|parts| {
                         parts.iter().fold((0, 0), |(rows, bytes), part| (rows + part.rows, bytes + part.bytes))
                     }),
                     None => None,
@@ -163,7 +163,7 @@ impl Cleaner {
                 Leftover {
                     node: node.clone(),
                     told: self.told_by_table(&name),
-                    verdict: judge_table(&name, self.id.as_ref(), self.boards(), alive),
+                    verdict: judge_table(&name, self.id.as_ref(), self.by_table(), alive),
                     what: Thing::Table(table, size),
                 }
             });

@@ -35,25 +35,25 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::client::Warehouse;
+use crate::client::ServerClient;
 use crate::coordinator::Coordinator;
 use crate::model::{Node, TableName};
-use crate::protocol::{TableBoard, TaskId, TaskRecord, Verdict};
+use crate::protocol::{TableRecords, TaskId, TaskRecord, Verdict};
 use crate::task::{SecretSource, Task};
 
 use crate::ledger::membership;
 use crate::ledger::{Cache, Forgotten, Ledger};
-use crate::nodes::pool::Fleet;
+use crate::nodes::pool::NodePool;
 use crate::planning::errors::RunError;
 use crate::planning::task_file::{parse, refuse_differences};
-use crate::runtime::random::Dice;
+use crate::runtime::random::Randomness;
 
 /// What a clean-up is started with.
 pub struct Request {
     /// The coordinator.
     pub coordinator: Arc<dyn Coordinator>,
     /// The servers.
-    pub warehouse: Arc<dyn Warehouse>,
+    pub client: Arc<dyn ServerClient>,
     /// Where secrets of the task come from.
     pub secrets: Arc<dyn SecretSource>,
     /// The task's place in the coordinator.
@@ -71,7 +71,7 @@ pub struct Request {
 /// Who cleans up.
 pub struct Cleaner {
     ledger: Ledger,
-    fleet: Fleet,
+    pool: NodePool,
     task: Task,
     task_path: String,
     id: Option<TaskId>,
@@ -229,12 +229,12 @@ impl Cleaner {
             }
         };
         let id = record.as_ref().map(|record| record.id.clone()).or_else(|| request.task_id.clone());
-        let name = format!("{}-{}-{}", request.host, std::process::id(), Dice::fair().unique(4));
+        let name = format!("{}-{}-{}", request.host, std::process::id(), Randomness::fair().unique(4));
         let holds_places = request.remove
             && record.is_some()
             && membership::take_all(&ledger, &membership::cleaner_place(&name), &name).await?;
         Ok(Self {
-            fleet: Fleet::new(request.warehouse.clone(), request.host.clone()),
+            pool: NodePool::new(request.client.clone(), request.host.clone()),
             task,
             task_path: request.task_path.clone(),
             id,
@@ -264,7 +264,7 @@ impl Cleaner {
         self.ledger.session().close().await;
     }
 
-    fn boards(&self) -> Option<&[TableBoard]> {
-        self.record.as_ref().map(|_| self.cache.boards.as_slice())
+    fn by_table(&self) -> Option<&[TableRecords]> {
+        self.record.as_ref().map(|_| self.cache.by_table.as_slice())
     }
 }

@@ -12,7 +12,7 @@ use crate::protocol::to_void;
 
 use super::{Cleaner, Findings, Leftover, Removal, Thing};
 use crate::ledger::{ClaimChange, Outcome};
-use crate::nodes::settings::target_wishes;
+use crate::nodes::settings::wanted_for_target;
 use crate::planning::errors::RunError;
 use crate::runtime::fault_point::fault_point;
 use crate::runtime::signals::Interrupt;
@@ -74,9 +74,9 @@ impl Cleaner {
 
     /// Records that the staged rows of what is not done count no more. How many batches had some.
     pub(super) async fn give_up(&mut self) -> Result<usize, RunError> {
-        let batches = to_void(&self.cache.boards);
+        let batches = to_void(&self.cache.by_table);
         for batch in &batches {
-            let expected = self.cache.boards[batch.table].batches[batch.batch].clone();
+            let expected = self.cache.by_table[batch.table].batches[batch.batch].clone();
             let (next, none) = (expected.void(), ClaimChange::None);
             let changed = self.ledger.change_batch(&mut self.cache, *batch, &expected, next, none, &self.name).await?;
             if changed == Outcome::Lost {
@@ -120,11 +120,11 @@ impl Cleaner {
     }
 
     async fn end_statement(&self, node: &Node, query_id: &str) -> Result<(), String> {
-        let warehouse = &self.fleet.warehouse;
-        warehouse.kill(node, query_id).await.map_err(|error| error.to_string())?;
+        let client = &self.pool.client;
+        client.kill(node, query_id).await.map_err(|error| error.to_string())?;
         let begun = Instant::now();
         loop {
-            let running = warehouse.running(node, query_id).await.map_err(|error| error.to_string())?;
+            let running = client.running(node, query_id).await.map_err(|error| error.to_string())?;
             if running.is_empty() {
                 return Ok(());
             }
@@ -140,7 +140,7 @@ impl Cleaner {
         for thing in things {
             let Thing::Table(name, _) = &thing.what else { continue };
             let settings = self.drop_settings(&thing.node).await;
-            match self.fleet.warehouse.drop_table(&thing.node, name, &settings).await {
+            match self.pool.client.drop_table(&thing.node, name, &settings).await {
                 Ok(()) => {
                     tracing::info!("{}: dropped {name}", thing.node);
                     dropped += 1;
@@ -153,10 +153,10 @@ impl Cleaner {
 
     /// The task's settings, and what lets large tables go. A node that cannot be asked says so again at the drop.
     async fn drop_settings(&self, node: &Node) -> Settings {
-        let mut wanted = target_wishes(&self.task);
+        let mut wanted = wanted_for_target(&self.task);
         for name in ["max_table_size_to_drop", "max_partition_size_to_drop"] {
             wanted.insert(name.to_owned(), "0".to_owned());
         }
-        self.fleet.settings(node, &wanted).await.unwrap_or_default()
+        self.pool.settings(node, &wanted).await.unwrap_or_default()
     }
 }

@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use tokio::task::{JoinHandle, LocalSet, spawn_local, yield_now};
 
-use crate::client::Warehouse;
-use crate::client::memory::MemoryWarehouse;
+use crate::client::ServerClient;
+use crate::client::memory::MemoryServerClient;
 use crate::coordinator::MemoryCoordinator;
 use crate::model::{Node, TableName};
 use crate::planning::errors::RunError;
 use crate::runtime::signals::Interrupt;
 use crate::task::GivenSecrets;
-use crate::worker::context::Conduct;
+use crate::worker::context::WorkerOptions;
 use crate::worker::ending::Ending;
 use crate::worker::launch::Launch;
 use crate::worker::run;
 
 use super::*;
-use crate::runtime::random::Dice;
+use crate::runtime::random::Randomness;
 
 const TASK: &str = "<clickhouse><remote_servers>
     <src><shard><replica><host>s1</host></replica></shard></src>
@@ -36,37 +36,37 @@ fn node(host: &str) -> Node {
 
 struct World {
     coordinator: MemoryCoordinator,
-    warehouse: MemoryWarehouse,
+    client: MemoryServerClient,
 }
 
 impl World {
     async fn new() -> Self {
-        let world = Self { coordinator: MemoryCoordinator::new(), warehouse: MemoryWarehouse::new() };
-        world.warehouse.set_block_rows(5);
+        let world = Self { coordinator: MemoryCoordinator::new(), client: MemoryServerClient::new() };
+        world.client.set_block_rows(5);
         for host in ["s1", "t1", "t2"] {
-            world.warehouse.add_node(&node(host), &[]);
+            world.client.add_node(&node(host), &[]);
         }
-        world.warehouse.create_database(&node("s1"), "a", &Vec::new()).await.unwrap();
+        world.client.create_database(&node("s1"), "a", &Vec::new()).await.unwrap();
         let create =
             "CREATE TABLE `a`.`hits` (`d` Date, `id` UInt64) ENGINE = MergeTree PARTITION BY toYYYYMM(d) ORDER BY id";
         let source = TableName::new("a", "hits");
-        world.warehouse.create_table(&node("s1"), &source, create, &Vec::new()).await.unwrap();
+        world.client.create_table(&node("s1"), &source, create, &Vec::new()).await.unwrap();
         let row = |i: u64| vec![format!("2018-0{}-01", i % 3 + 1), i.to_string()];
-        world.warehouse.insert(&node("s1"), &source, (0..90).map(row).collect()).unwrap();
+        world.client.insert(&node("s1"), &source, (0..90).map(row).collect()).unwrap();
         world
     }
 
     fn start(&self) -> JoinHandle<Result<Ending, RunError>> {
         let launch = Launch {
             coordinator: Arc::new(self.coordinator.clone()),
-            warehouse: Arc::new(self.warehouse.clone()),
+            client: Arc::new(self.client.clone()),
             secrets: Arc::new(GivenSecrets::default()),
             task_path: "/copy/hits".into(),
             description: Some((TASK.into(), "task.xml".into())),
             upload_force: false,
             incremental: None,
             agreed: None,
-            conduct: Conduct {
+            worker_options: WorkerOptions {
                 tries: 3,
                 publication_tries: 3,
                 rounds: 1,
@@ -79,7 +79,7 @@ impl World {
             },
             host: "w".into(),
             worker: "w".into(),
-            dice: Dice::seeded(1),
+            randomness: Randomness::seeded(1),
         };
         spawn_local(async move {
             let (_hand, interrupt) = Interrupt::by_hand();
@@ -90,7 +90,7 @@ impl World {
     async fn cleaner(&self) -> Cleaner {
         let request = Request {
             coordinator: Arc::new(self.coordinator.clone()),
-            warehouse: Arc::new(self.warehouse.clone()),
+            client: Arc::new(self.client.clone()),
             secrets: Arc::new(GivenSecrets::default()),
             task_path: "/copy/hits".into(),
             description: None,
@@ -110,13 +110,13 @@ impl World {
     fn rows(&self, hosts: &[&str], database: &str) -> Vec<Vec<String>> {
         let table = TableName::new(database, "hits");
         let mut rows: Vec<_> =
-            hosts.iter().flat_map(|host| self.warehouse.rows(&node(host), &table).unwrap_or_default()).collect();
+            hosts.iter().flat_map(|host| self.client.rows(&node(host), &table).unwrap_or_default()).collect();
         rows.sort();
         rows
     }
 
     fn staging(&self) -> usize {
-        let tables = ["t1", "t2"].map(|host| self.warehouse.tables(&node(host)));
+        let tables = ["t1", "t2"].map(|host| self.client.tables(&node(host)));
         tables.iter().flatten().filter(|name| name.table != "hits").count()
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 
-use crate::client::{Error, Inspector, Warehouse};
+use crate::client::{Error, Inspector, ServerClient};
 use crate::model::{Cluster, Node, Shard, TableName};
 use crate::sql::{Syntax, TableDefinition};
 use crate::task::{ClusterSketch, Sketch, TableSketch};
@@ -46,7 +46,7 @@ pub struct FirstCopy {
 /// The servers, by both doors.
 pub struct Servers {
     /// For what a copy asks too.
-    pub warehouse: Arc<dyn Warehouse>,
+    pub client: Arc<dyn ServerClient>,
     /// For the rest.
     pub inspector: Arc<dyn Inspector>,
 }
@@ -62,7 +62,7 @@ pub async fn init(servers: &Servers, copy: &FirstCopy) -> Result<Sketch, RunErro
     let mut found = Vec::new();
     let mut missing = Vec::new();
     for table in &copy.tables {
-        match servers.warehouse.table(&copy.from.node, table).await? {
+        match servers.client.table(&copy.from.node, table).await? {
             Some(definition) if definition.engine.name == "Distributed" => missing.push(format!(
                 "{table} is a Distributed table: name the table that it stands for (in {})",
                 definition.engine
@@ -194,7 +194,7 @@ impl Servers {
             let nodes = shard.replicas.clone();
             async move {
                 for node in &nodes {
-                    let found = join_all(tables.iter().map(|table| self.warehouse.table(node, table))).await;
+                    let found = join_all(tables.iter().map(|table| self.client.table(node, table))).await;
                     if found.iter().all(|answer| matches!(answer, Ok(Some(_)))) {
                         return true;
                     }
@@ -215,26 +215,26 @@ impl Servers {
     ) -> Result<(&'static str, Option<String>, Vec<String>), Error> {
         let mut first: Option<Error> = None;
         for node in cluster.shards.iter().flat_map(|shard| &shard.replicas) {
-            let facts = match self.warehouse.server(node).await {
+            let facts = match self.client.server(node).await {
                 Ok(facts) => facts,
                 Err(error) => {
                     first = first.or(Some(error));
                     continue;
                 }
             };
-            if self.warehouse.table(node, into).await?.is_some() {
+            if self.client.table(node, into).await?.is_some() {
                 return Ok((
                     "engine",
                     None,
                     vec![format!("The table {into} is there already, so no engine is needed.")],
                 ));
             }
-            let known = self.warehouse.context(node).await?.macros;
+            let known = self.client.context(node).await?.macros;
             let macros = ["shard", "replica"].iter().all(|name| known.contains_key(*name));
             let (engine, why) = choose::engine_like(&like.engine, macros);
             let wanted = TableDefinition { engine, ..like.clone() };
             let (fitting, left_out) = wanted.within(Syntax::of(facts.release()));
-            let known = self.warehouse.merge_tree_settings(node).await?;
+            let known = self.client.merge_tree_settings(node).await?;
             let (engine, unknown) = fitting.engine.with_settings_among(&known);
             let mut said =
                 vec![format!("The table {into} is made with this engine, that of the table it is copied from.")];
@@ -288,7 +288,7 @@ impl Servers {
         for node in shards.flat_map(|shard| &shard.replicas) {
             let names = self.inspector.tables_of_engine(node, "Distributed").await.unwrap_or_default();
             for name in names {
-                let Ok(Some(table)) = self.warehouse.table(node, &name).await else { continue };
+                let Ok(Some(table)) = self.client.table(node, &name).await else { continue };
                 if let Some(key) = choose::key_of(&table.engine, over) {
                     return Some((key, name, node.clone()));
                 }
@@ -301,7 +301,7 @@ impl Servers {
     async fn definition(&self, cluster: &Cluster, name: &TableName) -> Result<Option<TableDefinition>, Error> {
         let mut first = None;
         for (_, node) in cluster.nodes() {
-            match self.warehouse.table(node, name).await {
+            match self.client.table(node, name).await {
                 Ok(Some(definition)) => return Ok(Some(definition)),
                 Ok(None) => {}
                 Err(error) => first = first.or(Some(error)),

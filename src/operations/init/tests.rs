@@ -1,5 +1,5 @@
 use super::*;
-use crate::client::memory::MemoryWarehouse;
+use crate::client::memory::MemoryServerClient;
 use crate::client::{ClusterSeat, Settings};
 
 fn seat(cluster: &str, shard: u64, host: &str) -> ClusterSeat {
@@ -16,8 +16,8 @@ fn seat(cluster: &str, shard: u64, host: &str) -> ClusterSeat {
 }
 
 /// `d.t` on the nodes `a` and `b`; `c` and `d` are empty.
-async fn servers() -> (MemoryWarehouse, Servers) {
-    let memory = MemoryWarehouse::new();
+async fn servers() -> (MemoryServerClient, Servers) {
+    let memory = MemoryServerClient::new();
     for host in ["a", "b", "c", "d"] {
         memory.add_node(&Node::new(host), &[]);
     }
@@ -28,7 +28,7 @@ async fn servers() -> (MemoryWarehouse, Servers) {
             "CREATE TABLE d.t (`m` UInt8, `id` UInt64) ENGINE = ReplicatedMergeTree('/t/@', 'r') ORDER BY (m, id)";
         memory.create_table(&Node::new(host), &name, &create.replace('@', host), &Settings::new()).await.unwrap();
     }
-    let servers = Servers { warehouse: Arc::new(memory.clone()), inspector: Arc::new(memory.clone()) };
+    let servers = Servers { client: Arc::new(memory.clone()), inspector: Arc::new(memory.clone()) };
     (memory, servers)
 }
 

@@ -11,7 +11,7 @@ mod sides;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::client::Warehouse;
+use crate::client::ServerClient;
 use crate::coordinator::Coordinator;
 use crate::model::{PartitionValue, TableName};
 use crate::plan::{PartitionPlan, TablePlan};
@@ -19,7 +19,7 @@ use crate::protocol::TaskRecord;
 use crate::task::{IfTargetNotEmpty, SecretSource, Task};
 
 use crate::ledger::Ledger;
-use crate::nodes::pool::Fleet;
+use crate::nodes::pool::NodePool;
 use crate::planning::errors::RunError;
 use crate::planning::planner;
 use crate::planning::survey::survey;
@@ -44,7 +44,7 @@ pub struct Request {
     /// The coordinator and the task's path in it; without, a task file must be given.
     pub coordinator: Option<(Arc<dyn Coordinator>, String)>,
     /// The servers.
-    pub warehouse: Arc<dyn Warehouse>,
+    pub client: Arc<dyn ServerClient>,
     /// Where secrets of the task come from.
     pub secrets: Arc<dyn SecretSource>,
     /// The XML of the task file, if one was given, and the file's name.
@@ -141,7 +141,7 @@ async fn look(request: &Request, ledger: Option<&Ledger>) -> Result<Comparison, 
         return Err(RunError::Task(vec![format!("{}give the task's file with --task-file", at.unwrap_or_default())]));
     };
     let task = parse(&text, &file, request.secrets.as_ref())?;
-    let fleet = Fleet::new(request.warehouse.clone(), request.host.clone());
+    let pool = NodePool::new(request.client.clone(), request.host.clone());
     let mut remarks = Vec::new();
     if let (Some(record), Some((_, path))) = (&record, &request.coordinator) {
         if record.format != TaskRecord::FORMAT {
@@ -172,24 +172,24 @@ async fn look(request: &Request, ledger: Option<&Ledger>) -> Result<Comparison, 
         }
         _ => {
             remarks.push("there is no plan of an earlier run: all that the task would copy now is compared".to_owned());
-            plans_of_now(&fleet, &task).await?.into_iter().map(|plan| (plan, usize::MAX)).collect()
+            plans_of_now(&pool, &task).await?.into_iter().map(|plan| (plan, usize::MAX)).collect()
         }
     };
     let mut tables = Vec::new();
     for (job, (plan, last_pass)) in plans.iter().enumerate() {
         let last_pass = plan.partitions.len().min(*last_pass);
-        let comparer = Comparer { request, fleet: &fleet, task: &task, job, plan, last_pass, planned };
+        let comparer = Comparer { request, pool: &pool, task: &task, job, plan, last_pass, planned };
         tables.push(comparer.compare().await);
     }
     Ok(Comparison { remarks, tables })
 }
 
 /// What would be copied if the target were empty.
-async fn plans_of_now(fleet: &Fleet, task: &Task) -> Result<Vec<TablePlan>, RunError> {
-    let surveys = survey(fleet, task).await.map_err(RunError::from_faults)?;
+async fn plans_of_now(pool: &NodePool, task: &Task) -> Result<Vec<TablePlan>, RunError> {
+    let surveys = survey(pool, task).await.map_err(RunError::from_faults)?;
     let mut plans = Vec::new();
     for survey in &surveys {
-        let plan = planner::plan(fleet, task, survey, IfTargetNotEmpty::Replace, None).await;
+        let plan = planner::plan(pool, task, survey, IfTargetNotEmpty::Replace, None).await;
         plans.push(plan.map_err(|fault| RunError::from_faults(vec![fault]))?);
     }
     Ok(plans)
@@ -197,7 +197,7 @@ async fn plans_of_now(fleet: &Fleet, task: &Task) -> Result<Vec<TablePlan>, RunE
 
 struct Comparer<'a> {
     request: &'a Request,
-    fleet: &'a Fleet,
+    pool: &'a NodePool,
     task: &'a Task,
     job: usize,
     /// With what earlier passes have copied.
@@ -261,9 +261,9 @@ impl Comparer<'_> {
         if !wanted.contains(&true) {
             return Ok(());
         }
-        let (fleet, by) = (self.fleet, self.request.by);
+        let (pool, by) = (self.pool, self.request.by);
         let sides =
-            Sides::open(fleet, self.task, &self.task.tables[self.job], self.plan, by, &mut found.remarks).await?;
+            Sides::open(pool, self.task, &self.task.tables[self.job], self.plan, by, &mut found.remarks).await?;
         let allowance = self.allowance(&sides);
         found.key = sides.key_names();
         let kept: BTreeSet<&PartitionValue> =

@@ -15,15 +15,15 @@ use crate::task::{TableJob, Task};
 
 use super::By;
 use crate::nodes::checksums::{Hashes, Measure};
-use crate::nodes::pool::Fleet;
-use crate::nodes::settings::source_wishes;
+use crate::nodes::pool::NodePool;
+use crate::nodes::settings::wanted_for_source;
 
 /// A SELECT whose reader went away ends, where the server knows how: what is asked here may read for long.
 const CANCEL: &str = "cancel_http_readonly_queries_on_client_close";
 
 /// Both sides of a table job.
 pub(super) struct Sides<'a> {
-    fleet: &'a Fleet,
+    pool: &'a NodePool,
     plan: &'a TablePlan,
     /// One for each source shard.
     pub(super) sources: Vec<Reader>,
@@ -79,14 +79,14 @@ pub(super) struct Measured {
 impl<'a> Sides<'a> {
     /// Finds whom to ask. An error is a sentence.
     pub(super) async fn open(
-        fleet: &'a Fleet,
+        pool: &'a NodePool,
         task: &Task,
         job: &TableJob,
         plan: &'a TablePlan,
         by: By,
         remarks: &mut Vec<String>,
     ) -> Result<Self, String> {
-        let opener = Opener { fleet, task, plan, by };
+        let opener = Opener { pool, task, plan, by };
         let mut origins = Vec::new();
         for (at, shard) in task.source(job).shards.iter().enumerate() {
             let found = opener.one_of(shard, &format!("source shard {}", at + 1), &plan.source, remarks).await?;
@@ -135,7 +135,7 @@ impl<'a> Sides<'a> {
             targets.push(TargetShard { number: at + 1, readers, mirrored });
         }
         let source_loses = origins.iter().find_map(|(_, definition)| loses(definition, None));
-        Ok(Self { fleet, plan, sources, targets, key, source_loses, target_loses: loses(&target, job.merges_rows) })
+        Ok(Self { pool, plan, sources, targets, key, source_loses, target_loses: loses(&target, job.merges_rows) })
     }
 
     /// What keys are made of.
@@ -236,7 +236,7 @@ impl<'a> Sides<'a> {
             ..Selection::all(reader.relation.clone())
         };
         let key: Vec<KeyElement> = key.iter().chain(reader.home.iter().filter(|_| placed)).cloned().collect();
-        self.fleet.warehouse.digest(&reader.node, &rows, &key, &reader.hash, &reader.settings).await
+        self.pool.client.digest(&reader.node, &rows, &key, &reader.hash, &reader.settings).await
     }
 }
 
@@ -258,7 +258,7 @@ fn loses(table: &TableDefinition, merges_rows: Option<bool>) -> Option<String> {
 }
 
 struct Opener<'a> {
-    fleet: &'a Fleet,
+    pool: &'a NodePool,
     task: &'a Task,
     plan: &'a TablePlan,
     by: By,
@@ -275,7 +275,7 @@ impl Opener<'_> {
         table: &TableName,
         remarks: &mut Vec<String>,
     ) -> Result<Option<Holder>, String> {
-        let (live, errors) = self.fleet.muster(shard).await;
+        let (live, errors) = self.pool.muster(shard).await;
         if live.is_empty() {
             let why: Vec<String> = errors.iter().map(ToString::to_string).collect();
             return Err(format!("{name}: no replica answers: {}", why.join("; ")));
@@ -311,10 +311,10 @@ impl Opener<'_> {
     }
 
     async fn holder(&self, node: &Arc<Node>, table: &TableName) -> Result<Option<(u64, Holder)>, Error> {
-        let warehouse = &self.fleet.warehouse;
-        let Some(definition) = warehouse.table(node, table).await? else { return Ok(None) };
+        let client = &self.pool.client;
+        let Some(definition) = client.table(node, table).await? else { return Ok(None) };
         let queue = match definition.engine.is_replicated() {
-            true => warehouse.replica_state(node, table).await?.map_or(0, |state| state.queue),
+            true => client.replica_state(node, table).await?.map_or(0, |state| state.queue),
             false => 0,
         };
         Ok(Some((queue, (node.clone(), definition))))
@@ -326,8 +326,8 @@ impl Opener<'_> {
         for node in &shard.replicas {
             let node = Arc::new(node.clone());
             let found = async {
-                self.fleet.facts(&node).await?;
-                self.fleet.warehouse.table(&node, table).await
+                self.pool.facts(&node).await?;
+                self.pool.client.table(&node, table).await
             };
             if let Some(definition) = found.await.map_err(|error| format!("{name}: {error}"))? {
                 holders.push((node.clone(), definition));
@@ -346,9 +346,9 @@ impl Opener<'_> {
         row: String,
         home: Option<KeyElement>,
     ) -> Result<Reader, Error> {
-        let mut wanted: BTreeMap<String, String> = source_wishes(self.task);
+        let mut wanted: BTreeMap<String, String> = wanted_for_source(self.task);
         wanted.insert(CANCEL.to_owned(), "1".to_owned());
-        let settings = self.fleet.settings(node, &wanted).await?;
+        let settings = self.pool.settings(node, &wanted).await?;
         let hash = match self.by {
             By::Checksum => row.clone(),
             By::Count => "toUInt64(0)".to_owned(),
@@ -363,7 +363,7 @@ impl Opener<'_> {
             return Ok(Vec::new());
         }
         let rows = Selection::all(Relation::plain(self.plan.target.clone()));
-        let types = self.fleet.warehouse.types(node, Some(&rows), &names).await?;
+        let types = self.pool.client.types(node, Some(&rows), &names).await?;
         let text = |(name, type_name): (String, String)| {
             let element = KeyElement { expression: format!("({name})"), type_name: type_name.clone() };
             let value = element.told();

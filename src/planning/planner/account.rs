@@ -14,7 +14,7 @@ use super::Planner;
 use super::{Marks, Tallies};
 use crate::model::few;
 use crate::nodes::counts::{blocks_of, readable, source_rows};
-use crate::nodes::settings::source_wishes;
+use crate::nodes::settings::wanted_for_source;
 
 /// What was listed and counted on a source shard.
 pub(super) struct Seen {
@@ -37,7 +37,7 @@ impl Planner<'_> {
             let (tallies, marks) = self.discover_on(node, shard).await?;
             let all = Selection::all(survey.relation());
             let columns = readable(&survey.reading, &survey.columns);
-            let counted = source_rows(self.fleet, self.task, node, all, columns).await?;
+            let counted = source_rows(self.pool, self.task, node, all, columns).await?;
             let listed = tallies.iter().map(|(tally, _)| tally.rows).sum();
             let after = if listed == counted { before.clone() } else { self.blocks_on(node).await };
             looks.push(Look { listed, counted, parts: before.zip(after.clone()) });
@@ -55,7 +55,7 @@ impl Planner<'_> {
         if !source.engine.is_merge_tree() {
             return None;
         }
-        match self.fleet.warehouse.part_list(node, &source.name).await {
+        match self.pool.client.part_list(node, &source.name).await {
             Ok(list) => Some(blocks_of(&list)),
             Err(error) => {
                 tracing::debug!(
@@ -99,9 +99,9 @@ impl Planner<'_> {
 
     /// Tells in which partitions a count by the key finds other rows than were planned.
     async fn place_of_difference(&self, shard: usize, node: &Node, found: &[Found]) -> Option<String> {
-        let settings = self.fleet.settings(node, &source_wishes(self.task)).await.ok()?;
+        let settings = self.pool.settings(node, &wanted_for_source(self.task)).await.ok()?;
         let all = Selection::all(self.survey.relation());
-        let tallies = self.fleet.warehouse.tally(node, &all, &self.survey.key, &settings).await.ok()?;
+        let tallies = self.pool.client.tally(node, &all, &self.survey.key, &settings).await.ok()?;
         let mut counted: HashMap<&PartitionValue, &Tally> = tallies.iter().map(|tally| (&tally.value, tally)).collect();
         let mut places = Vec::new();
         for partition in found {

@@ -13,7 +13,7 @@ use crate::sql::{KeyElement, PartitionFilter, Selection};
 use super::super::errors::Fault;
 use super::super::survey::no_clone;
 use super::Planner;
-use crate::nodes::settings::source_wishes;
+use crate::nodes::settings::wanted_for_source;
 
 /// The least that is worth cloning, uncompressed: what a piece costs besides its rows is about half a second more than that of
 /// another way, in which a push moves so much.
@@ -51,14 +51,14 @@ impl Planner<'_> {
     /// What ZooKeeper and the rows have against it.
     async fn against_clone(&self, found: &mut [Found]) -> Result<Option<String>, Error> {
         let told = self.job.transfer == Some(Way::Clone);
-        if let Some(why) = self.survey.against_zookeepers(self.fleet, told).await {
+        if let Some(why) = self.survey.against_zookeepers(self.pool, told).await {
             return Ok(Some(why));
         }
         let shards = self.survey.sources.iter().filter_map(|nodes| nodes.first());
         let nodes: Vec<&Arc<Node>> = shards.collect();
         if found.iter().any(|partition| partition.id.is_none()) {
-            let (warehouse, survey) = (&self.fleet.warehouse, self.survey);
-            let values = nodes.iter().map(|node| warehouse.values_by_partition(node, &survey.source.name, &survey.key));
+            let (client, survey) = (&self.pool.client, self.survey);
+            let values = nodes.iter().map(|node| client.values_by_partition(node, &survey.source.name, &survey.key));
             let mut ids: HashMap<PartitionValue, PartitionId> = HashMap::new();
             for (id, value, _) in try_join_all(values).await?.into_iter().flatten() {
                 if ids.insert(value, id.clone()).is_some_and(|other| other != id) {
@@ -85,8 +85,8 @@ impl Planner<'_> {
         };
         let slot = [KeyElement { expression: sharding.slot_key().slot(), type_name: "UInt64".into() }];
         let slots = nodes.iter().map(|node| async {
-            let settings = self.fleet.settings(node, &source_wishes(self.task)).await?;
-            self.fleet.warehouse.tally(node, &rows, &slot, &settings).await
+            let settings = self.pool.settings(node, &wanted_for_source(self.task)).await?;
+            self.pool.client.tally(node, &rows, &slot, &settings).await
         });
         for (shard, tallies) in try_join_all(slots).await?.iter().enumerate() {
             let owners: BTreeSet<_> = tallies.iter().map(|tally| sharding.owner_of(&tally.value)).collect();

@@ -13,7 +13,7 @@ use crate::sql::{Selection, TableDefinition, key_elements, unquoted_elements};
 
 use super::account::Seen;
 use super::{Marks, Planner, Tallies};
-use crate::nodes::settings::source_wishes;
+use crate::nodes::settings::wanted_for_source;
 
 impl Planner<'_> {
     /// The partitions of the target's key with rows and bytes on each source shard, in the order of their values.
@@ -57,7 +57,7 @@ impl Planner<'_> {
             match self.discover_and_count(node, shard).await {
                 Ok(found) => return Ok(found),
                 Err(error) if error.is_unreachable() => {
-                    self.fleet.suspect(node);
+                    self.pool.suspect(node);
                     first = first.or(Some(error));
                 }
                 Err(error) => return Err(error),
@@ -74,8 +74,8 @@ impl Planner<'_> {
     pub(super) async fn discover_on(&self, node: &Node, shard: usize) -> Result<(Tallies, Marks), Error> {
         let source = self.source_on(node).await?;
         let has_parts = source.engine.is_merge_tree();
-        let parts = if has_parts { self.fleet.warehouse.parts(node, &source.name).await? } else { vec![] };
-        let on_fly = self.fleet.facts(node).await?.applies_mutations_on_fly();
+        let parts = if has_parts { self.pool.client.parts(node, &source.name).await? } else { vec![] };
+        let on_fly = self.pool.facts(node).await?.applies_mutations_on_fly();
         if has_parts
             && !on_fly
             && self.parts_are_exact(&source)
@@ -93,9 +93,9 @@ impl Planner<'_> {
         let marks = self.marks_on(node, shard, None).await;
         let (rows, bytes) = parts.iter().fold((0, 0), |(rows, bytes), part| (rows + part.rows, bytes + part.bytes));
         let row_bytes = if rows > 0 { bytes as f64 / rows as f64 } else { self.guessed_row_bytes() };
-        let settings = self.fleet.settings(node, &source_wishes(self.task)).await?;
+        let settings = self.pool.settings(node, &wanted_for_source(self.task)).await?;
         let all = Selection::all(self.survey.relation());
-        let tallies = self.fleet.warehouse.tally(node, &all, &self.survey.key, &settings).await?;
+        let tallies = self.pool.client.tally(node, &all, &self.survey.key, &settings).await?;
         let sized = |tally: Tally| {
             let bytes = (tally.rows as f64 * row_bytes) as u64;
             (tally, bytes)
@@ -109,7 +109,7 @@ impl Planner<'_> {
         if self.survey.sources.iter().map(Vec::len).sum::<usize>() == 1 {
             return Ok(Cow::Borrowed(source));
         }
-        let definition = self.fleet.warehouse.table(node, &source.name).await?;
+        let definition = self.pool.client.table(node, &source.name).await?;
         definition.map(Cow::Owned).ok_or_else(|| Error {
             node: node.to_string(),
             doing: format!("cannot read the definition of {}", source.name),

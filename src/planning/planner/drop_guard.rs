@@ -28,7 +28,7 @@ impl Planner<'_> {
         let Some((bytes, names)) = sizes.max().filter(|(bytes, _)| *bytes > USUAL_LIMIT) else { return Ok(None) };
         let mut guarded = Vec::new();
         for node in self.survey.targets.iter().flatten() {
-            let facts = self.fleet.facts(node).await?;
+            let facts = self.pool.facts(node).await?;
             if guards_drops(&facts) {
                 guarded.push(format!("{node} (ClickHouse {})", facts.version));
             }

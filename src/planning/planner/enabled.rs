@@ -6,7 +6,7 @@ use crate::plan::{Found, parse_partition};
 
 use super::super::errors::Fault;
 use super::Planner;
-use super::Since;
+use super::PreviousPasses;
 use crate::model::few;
 
 impl Planner<'_> {
@@ -18,7 +18,7 @@ impl Planner<'_> {
     pub(super) fn enabled(
         &self,
         found: Vec<Found>,
-        since: Option<&Since>,
+        since: Option<&PreviousPasses>,
         remarks: &mut Vec<String>,
     ) -> Result<Vec<Found>, Fault> {
         let Some(enabled) = &self.survey.enabled else { return Ok(found) };

@@ -12,7 +12,7 @@ use crate::plan::{Again, CopiedPartition, Due, Earlier, Found, Mark, OnTarget, S
 use crate::task::IfTargetNotEmpty;
 
 use super::super::errors::Fault;
-use super::{Planner, Since};
+use super::{Planner, PreviousPasses};
 
 impl Planner<'_> {
     /// Whether the source table gives the target's key by itself, with no column converted or seen in another time zone.
@@ -29,18 +29,18 @@ impl Planner<'_> {
         shard: usize,
         ids: Option<Vec<(PartitionValue, PartitionId)>>,
     ) -> HashMap<PartitionValue, ShardMark> {
-        let (warehouse, source) = (&self.fleet.warehouse, &self.survey.source);
+        let (client, source) = (&self.pool.client, &self.survey.source);
         if !source.engine.is_merge_tree() {
             return HashMap::new();
         }
         let looked = async {
-            let list = warehouse.part_list(node, &source.name).await?;
+            let list = client.part_list(node, &source.name).await?;
             let ids = match ids {
                 Some(ids) => ids,
                 // The table does not give its key as the copy sees it.
                 None if !self.key_is_as_stored() => return Ok((list, Vec::new())),
                 None => {
-                    let values = warehouse.values_by_partition(node, &source.name, &self.survey.key).await?;
+                    let values = client.values_by_partition(node, &source.name, &self.survey.key).await?;
                     values.into_iter().map(|(id, value, _)| (value, id)).collect()
                 }
             };
@@ -77,7 +77,7 @@ impl Planner<'_> {
     pub(super) async fn since(
         &self,
         found: Vec<Found>,
-        since: &Since,
+        since: &PreviousPasses,
         remarks: &mut Vec<String>,
     ) -> Result<(Vec<Found>, usize), Fault> {
         let earlier = &since.earlier;

@@ -19,7 +19,7 @@ use std::collections::HashMap;
 
 use futures::future::try_join_all;
 
-use crate::plan::{self, Found, TablePlan, Wishes};
+use crate::plan::{self, BatchSizing, Found, TablePlan};
 use crate::sql::Slice;
 use crate::task::{IfTargetNotEmpty, TableJob, Task};
 
@@ -27,7 +27,7 @@ pub(crate) use drop_guard::guards_drops;
 
 use super::errors::Fault;
 use super::survey::{Survey, lossy_conversions};
-use crate::nodes::pool::Fleet;
+use crate::nodes::pool::NodePool;
 
 /// Batches that are cloned hold more: their rows cost little, and each piece the making of some tables.
 const CLONED_BATCH: u64 = 512 << 20;
@@ -37,18 +37,18 @@ const CLONED_BATCH: u64 = 512 << 20;
 /// # Errors
 /// Servers that do not answer; a target partition that holds rows where the task does not say what to do with them.
 pub async fn plan(
-    fleet: &Fleet,
+    pool: &NodePool,
     task: &Task,
     survey: &Survey,
     policy: IfTargetNotEmpty,
-    since: Option<&Since>,
+    since: Option<&PreviousPasses>,
 ) -> Result<TablePlan, Fault> {
-    Planner { fleet, task, job: &task.tables[survey.job], survey, policy }.plan(since).await
+    Planner { pool, task, job: &task.tables[survey.job], survey, policy }.plan(since).await
 }
 
 /// What a pass begins with, of one table job.
 #[derive(Debug, Clone)]
-pub struct Since {
+pub struct PreviousPasses {
     /// What the passes before have copied.
     pub earlier: Earlier,
     /// Whether partitions that the source does not have any more are dropped on the target.
@@ -62,7 +62,7 @@ type Tallies = Vec<(Tally, u64)>;
 type Marks = HashMap<PartitionValue, ShardMark>;
 
 pub(crate) struct Planner<'a> {
-    pub(crate) fleet: &'a Fleet,
+    pub(crate) pool: &'a NodePool,
     task: &'a Task,
     pub(crate) job: &'a TableJob,
     pub(crate) survey: &'a Survey,
@@ -70,7 +70,7 @@ pub(crate) struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    async fn plan(&self, since: Option<&Since>) -> Result<TablePlan, Fault> {
+    async fn plan(&self, since: Option<&PreviousPasses>) -> Result<TablePlan, Fault> {
         let mut remarks = self.survey.remarks.clone();
         let (found, seen) = self.discover().await.map_err(|error| self.world(&error))?;
         self.balance(&found, &seen, &mut remarks).await?;
@@ -86,7 +86,7 @@ impl Planner<'_> {
         let clones = self.clones(&mut found).await?;
         let usual = || plan::usual_batch_bytes(&found).max(if clones { CLONED_BATCH } else { 0 });
         let batch_bytes = self.job.batch_bytes.unwrap_or_else(usual);
-        let wishes = Wishes { batch_bytes, splits: u64::from(self.job.number_of_splits) };
+        let wishes = BatchSizing { batch_bytes, splits: u64::from(self.job.number_of_splits) };
         let batches = plan::batches(&found, wishes);
         // Parts hold whole partitions.
         let cuts = if clones { Vec::new() } else { plan::cuts(&found, &batches, wishes) };
@@ -131,7 +131,7 @@ impl Planner<'_> {
     /// accepted.
     async fn refuse_lossy(&self, found: &[Found], remarks: &mut Vec<String>) -> Result<(), Fault> {
         let values = found.iter().map(|partition| partition.value.clone()).collect();
-        let (faults, told) = lossy_conversions(self.fleet, self.task, self.survey, Some(values)).await;
+        let (faults, told) = lossy_conversions(self.pool, self.task, self.survey, Some(values)).await;
         remarks.extend(told);
         faults.into_iter().next().map_or(Ok(()), Err)
     }

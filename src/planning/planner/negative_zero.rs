@@ -36,13 +36,13 @@ impl Planner<'_> {
             ))
         };
         for node in self.survey.sources.iter().chain(&self.survey.targets).flatten() {
-            let facts = self.fleet.facts(node).await.map_err(|error| self.world(&error))?;
+            let facts = self.pool.facts(node).await.map_err(|error| self.world(&error))?;
             if facts.release() >= STORES_AS_ZERO && holds(&NEGATIVE) {
                 return Err(refused(&node.address(), &facts.version));
             }
         }
         for node in self.survey.sources.iter().flatten() {
-            let facts = self.fleet.facts(node).await.map_err(|error| self.world(&error))?;
+            let facts = self.pool.facts(node).await.map_err(|error| self.world(&error))?;
             let stored =
                 facts.release() >= STORES_AS_ZERO && self.has_negative_part(node).await.map_err(|e| self.world(&e))?;
             if stored {
@@ -68,7 +68,7 @@ impl Planner<'_> {
                 own.iter().zip(&texts).any(|(expression, text)| is_float(expression) && text == "-0")
             }),
         };
-        let parts = self.fleet.warehouse.parts(node, &source.name).await?;
+        let parts = self.pool.client.parts(node, &source.name).await?;
         Ok(parts.iter().any(|part| is_negative(&part.name)))
     }
 }

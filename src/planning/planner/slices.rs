@@ -5,7 +5,7 @@ use crate::plan::{self, Found};
 use crate::sql::{KeyElement, PartitionFilter, Selection, Slice, key_elements, quote};
 
 use super::Planner;
-use crate::nodes::settings::source_wishes;
+use crate::nodes::settings::wanted_for_source;
 
 /// So many keys are looked at to find where to cut.
 const SAMPLE: u64 = 20_000;
@@ -36,9 +36,9 @@ impl Planner<'_> {
             ..Selection::all(self.survey.relation())
         };
         if !columns.is_empty() {
-            let settings = self.fleet.settings(node, &source_wishes(self.task)).await?;
+            let settings = self.pool.settings(node, &wanted_for_source(self.task)).await?;
             let every = (partition.shards[shard].0 / SAMPLE).max(1);
-            let sample = self.fleet.warehouse.sample_keys(node, &rows, &columns, every, &settings).await?;
+            let sample = self.pool.client.sample_keys(node, &rows, &columns, every, &settings).await?;
             if let Some(slices) = plan::ranges(&columns, &sample, count)
                 && (slices.len() as u64 == count || self.job.number_of_splits <= 1)
             {

@@ -74,17 +74,17 @@ impl Planner<'_> {
 
     /// Returns the wanted partitions that a target node has rows in, with the rows.
     pub(crate) async fn present_on(&self, node: &Node, found: &[Found]) -> Result<Vec<(PartitionValue, u64)>, Error> {
-        let warehouse = &self.fleet.warehouse;
+        let client = &self.pool.client;
         let target = &self.job.target;
         let there: BTreeSet<PartitionId> =
-            warehouse.parts(node, target).await?.into_iter().filter(|part| part.rows > 0).map(|part| part.id).collect();
+            client.parts(node, target).await?.into_iter().filter(|part| part.rows > 0).map(|part| part.id).collect();
         if there.is_empty() {
             return Ok(Vec::new());
         }
         if found.iter().all(|partition| partition.id.is_some()) {
             let ids: Vec<PartitionId> =
                 found.iter().filter_map(|partition| partition.id.clone()).filter(|id| there.contains(id)).collect();
-            let rows = warehouse.rows_by_partition(node, target, Some(&ids)).await?;
+            let rows = client.rows_by_partition(node, target, Some(&ids)).await?;
             let named = |partition: &Found| {
                 let rows = partition.id.as_ref().and_then(|id| rows.get(id)).copied()?;
                 (rows > 0).then(|| (partition.value.clone(), rows))
@@ -93,7 +93,7 @@ impl Planner<'_> {
         }
         let wanted: HashSet<&PartitionValue> = found.iter().map(|partition| &partition.value).collect();
         let all = Selection::all(Relation::plain(target.clone()));
-        let tallies = warehouse.tally(node, &all, &self.survey.key, &Vec::new()).await?;
+        let tallies = client.tally(node, &all, &self.survey.key, &Vec::new()).await?;
         Ok(tallies
             .into_iter()
             .filter(|tally| wanted.contains(&tally.value))

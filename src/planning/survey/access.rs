@@ -15,7 +15,7 @@ use crate::sql::TableDefinition;
 
 use super::super::errors::Fault;
 use super::{Holders, Surveyor};
-use crate::nodes::column_routes::Carried;
+use crate::nodes::column_routes::ColumnRoutes;
 
 impl Surveyor<'_> {
     /// Replicas of a table meet at a path in ZooKeeper, and nowhere else: macros in it must be known where the table is made;
@@ -70,7 +70,7 @@ impl Surveyor<'_> {
             for seat in seats.iter().filter(|seat| seat.is_new) {
                 let path = format!("{}/replicas", seat.path);
                 // An account that may not look there has made no mistake by that.
-                let Ok(Some(there)) = self.fleet.warehouse.zookeeper_children(&seat.node, &path).await else {
+                let Ok(Some(there)) = self.pool.client.zookeeper_children(&seat.node, &path).await else {
                     continue;
                 };
                 let silent = shards[seat.shard].replicas.len().saturating_sub(targets[seat.shard].len());
@@ -84,7 +84,7 @@ impl Surveyor<'_> {
 
     /// Where the replica that a node has lives.
     async fn seat(&self, target: &TableDefinition, node: &Node) -> Result<Option<(String, String)>, Fault> {
-        let state = self.fleet.warehouse.replica_state(node, &target.name).await;
+        let state = self.pool.client.replica_state(node, &target.name).await;
         let state = state.map_err(|error| self.world(&error.to_string()))?;
         Ok(state.map(|state| (state.path, state.name)))
     }
@@ -93,11 +93,11 @@ impl Surveyor<'_> {
     async fn new_seat(&self, target: &TableDefinition, node: &Node) -> Result<Option<(String, String)>, Fault> {
         let Some((path, replica)) = target.engine.replica_arguments() else { return Ok(None) };
         let world = |error: Error| self.world(&error.to_string());
-        let database = self.fleet.warehouse.database_engine(node, &target.name.database).await.map_err(world)?;
+        let database = self.pool.client.database_engine(node, &target.name.database).await.map_err(world)?;
         if database.as_deref() == Some("Replicated") {
             return Ok(None);
         }
-        let context = self.fleet.context(node).await.map_err(world)?;
+        let context = self.pool.context(node).await.map_err(world)?;
         let expanded = |text: &str| {
             expand(&unquoted(text), &context.macros, target).map_err(|missing| {
                 self.world(&format!(
@@ -118,7 +118,7 @@ impl Surveyor<'_> {
         &self,
         sources: &Holders,
         targets: &Holders,
-        (filtered, columns): (bool, &Carried),
+        (filtered, columns): (bool, &ColumnRoutes),
         remarks: &mut Vec<String>,
     ) -> Result<(), Vec<Fault>> {
         let mut faults = Vec::new();
@@ -152,12 +152,12 @@ impl Surveyor<'_> {
         from: &Node,
         replicas: &[Arc<Node>],
         filtered: bool,
-        columns: &Carried,
+        columns: &ColumnRoutes,
     ) -> Result<Option<(Way, String)>, String> {
         let text = |error: Error| error.to_string();
         let Some(first) = replicas.first() else { return Ok(None) };
         let Some(way) = self.job.transfer else {
-            let choice = way_of(self.fleet, self.job, (from, first), filtered, columns).await.map_err(text)?;
+            let choice = way_of(self.pool, self.job, (from, first), filtered, columns).await.map_err(text)?;
             let told = |since| (choice.way, format!("transfer: {} from {from} to {first}, since {since}", choice.way));
             return Ok(choice.since.map(told));
         };
@@ -165,8 +165,8 @@ impl Surveyor<'_> {
         for to in replicas {
             let found = match way {
                 Way::Push if columns.against_push().is_some() => columns.against_push().map(str::to_owned),
-                Way::Push => against_push(self.fleet, from, to).await.map_err(text)?,
-                Way::Pull => against_pull(self.fleet, from, to).await.map_err(text)?,
+                Way::Push => against_push(self.pool, from, to).await.map_err(text)?,
+                Way::Pull => against_pull(self.pool, from, to).await.map_err(text)?,
                 // Where parts cannot travel, that is found out with more than two nodes in view.
                 Way::Relay | Way::Clone => None,
             };
@@ -183,7 +183,7 @@ impl Surveyor<'_> {
     pub(super) async fn may_write(&self, targets: &Holders) -> Result<(), Vec<Fault>> {
         let mut faults = Vec::new();
         for node in targets.iter().flatten() {
-            match self.fleet.facts(node).await {
+            match self.pool.facts(node).await {
                 Ok(facts) if facts.is_read_only() => {
                     faults.push(
                         self.world(&format!(

@@ -42,7 +42,7 @@ impl Surveyor<'_> {
         let shards: Vec<&Arc<Node>> = holders.iter().filter_map(|nodes| nodes.first()).collect();
         let mut faults = Vec::new();
         for (shard, node) in shards.iter().enumerate() {
-            let own = if shard == 0 { Ok(Some(source.clone())) } else { self.fleet.warehouse.table(node, name).await };
+            let own = if shard == 0 { Ok(Some(source.clone())) } else { self.pool.client.table(node, name).await };
             let Some(definition) = own.map_err(|error| vec![self.world(&error.to_string())])? else { continue };
             let engine = &definition.engine.name;
             if let Reads::Nothing(why) = definition.reads() {
@@ -101,7 +101,7 @@ impl Surveyor<'_> {
                     below.is_shared(|| format!("it reads more than {MOST_BENEATH} tables"));
                     return Ok(below);
                 }
-                match self.fleet.warehouse.table(node, &table).await? {
+                match self.pool.client.table(node, &table).await? {
                     Some(definition) => {
                         below.tables.push(definition.clone());
                         due.push(definition);
@@ -131,7 +131,7 @@ impl Surveyor<'_> {
             let condition = Expression::parse(&condition).unwrap_or_else(|_| Expression::never());
             let rows = Selection::all(Relation { condition: Some(condition), ..system });
             let key = [KeyElement { expression: "name".into(), type_name: "String".into() }];
-            let found = self.fleet.warehouse.tally(node, &rows, &key, &Vec::new()).await?;
+            let found = self.pool.client.tally(node, &rows, &key, &Vec::new()).await?;
             let matching = found.into_iter().filter_map(|tally| tally.value.0.into_iter().next());
             names.extend(matching.map(|table| TableName::new(&database, table)));
         }

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use crate::model::{Node, Way};
 
 use super::{Survey, Surveyor};
-use crate::nodes::pool::Fleet;
+use crate::nodes::pool::NodePool;
 
 /// The versions with which cloning was tried. Others are cloned only where the task says so.
 const TRIED: &[(u32, u32)] = &[(18, 16), (24, 8), (25, 8)];
@@ -43,7 +43,7 @@ impl Surveyor<'_> {
         let sources: Vec<&Arc<Node>> = survey.sources.iter().flatten().collect();
         let mut releases = BTreeSet::new();
         for node in survey.sources.iter().chain(&survey.targets).flatten() {
-            match self.fleet.facts(node).await {
+            match self.pool.facts(node).await {
                 Ok(facts) => releases.insert((facts.release(), facts.version.clone())),
                 Err(error) => return Some(error.to_string()),
             };
@@ -56,7 +56,7 @@ impl Surveyor<'_> {
             return Some(format!("that was not tried with ClickHouse {} so far", versions()));
         }
         for node in &sources {
-            match self.fleet.facts(node).await {
+            match self.pool.facts(node).await {
                 Ok(facts) if facts.is_read_only() => {
                     return Some(format!("user {} may only read at {node}", node.user));
                 }
@@ -69,7 +69,7 @@ impl Surveyor<'_> {
                 Ok(_) => {}
                 Err(error) => return Some(error.to_string()),
             }
-            let database = self.fleet.warehouse.database_engine(node, &survey.source.name.database).await;
+            let database = self.pool.client.database_engine(node, &survey.source.name.database).await;
             if database.is_ok_and(|engine| engine.as_deref() == Some("Replicated")) {
                 return Some(format!("{node}: database {} is Replicated", survey.source.name.database));
             }
@@ -81,13 +81,13 @@ impl Surveyor<'_> {
 impl Survey {
     /// Servers find each other's parts through ZooKeeper, all through the same one. Asked when the task is planned, not before:
     /// by then a new ZooKeeper has at least the task's own node, where servers and workers share it.
-    pub async fn against_zookeepers(&self, fleet: &Fleet, told: bool) -> Option<String> {
+    pub async fn against_zookeepers(&self, pool: &NodePool, told: bool) -> Option<String> {
         let nodes: Vec<&Arc<Node>> = self.sources.iter().chain(&self.targets).flatten().collect();
         let (first, others) = nodes.split_first()?;
         if others.iter().all(|node| node.url() == first.url()) {
             return None;
         }
-        let marks = join_all(nodes.iter().map(|node| fleet.warehouse.zookeeper_marks(node))).await;
+        let marks = join_all(nodes.iter().map(|node| pool.client.zookeeper_marks(node))).await;
         let mut common: Option<BTreeSet<String>> = None;
         for (node, marks) in nodes.iter().zip(marks) {
             let marks = match marks {

@@ -6,7 +6,7 @@ use crate::sql::{KeyElement, Selection, TableDefinition, quote};
 
 use super::super::errors::Fault;
 use super::{Holders, Surveyor};
-use crate::nodes::settings::source_wishes;
+use crate::nodes::settings::wanted_for_source;
 
 impl Surveyor<'_> {
     /// Refuses rows of the source that do not meet a constraint of the target which the source does not have.
@@ -46,9 +46,9 @@ impl Surveyor<'_> {
 
     /// Counts the rows of a source node that do not meet a check; NULL does not meet it.
     async fn breaking(&self, node: &Node, rows: &Selection, check: &str) -> Result<u64, Error> {
-        let settings = self.fleet.settings(node, &source_wishes(self.task)).await?;
+        let settings = self.pool.settings(node, &wanted_for_source(self.task)).await?;
         let broken = KeyElement { expression: format!("toUInt8(ifNull(({check}), 0) = 0)"), type_name: "UInt8".into() };
-        let tallies = self.fleet.warehouse.tally(node, rows, &[broken], &settings).await?;
+        let tallies = self.pool.client.tally(node, rows, &[broken], &settings).await?;
         Ok(tallies.iter().filter(|tally| tally.value.0 == ["1"]).map(|tally| tally.rows).sum())
     }
 }

@@ -12,8 +12,8 @@ use crate::task::{TableJob, Task};
 
 use super::super::errors::Fault;
 use super::Survey;
-use crate::nodes::pool::Fleet;
-use crate::nodes::settings::source_wishes;
+use crate::nodes::pool::NodePool;
+use crate::nodes::settings::wanted_for_source;
 use crate::runtime::bounded::all_tables;
 
 /// Rows whose value does not survive, with one such value and the node that holds it.
@@ -24,11 +24,11 @@ const SHOWN: usize = 60;
 
 /// Counts the values that the conversions of all surveyed tables would lose. Returns a fault for each column where the task does
 /// not allow it; the surveys get remarks on those where it does.
-pub async fn refuse_lossy_conversions(fleet: &Fleet, task: &Task, surveys: &mut [Survey]) -> Vec<Fault> {
+pub async fn refuse_lossy_conversions(pool: &NodePool, task: &Task, surveys: &mut [Survey]) -> Vec<Fault> {
     let found = all_tables(surveys.iter().map(|survey| async {
         let enabled = survey.enabled.as_ref();
         let enabled = enabled.map(|texts| texts.iter().cloned().map(PartitionValue).collect());
-        lossy_conversions(fleet, task, survey, enabled).await
+        lossy_conversions(pool, task, survey, enabled).await
     }))
     .await;
     let mut faults = Vec::new();
@@ -41,7 +41,7 @@ pub async fn refuse_lossy_conversions(fleet: &Fleet, task: &Task, surveys: &mut 
 
 /// The same for some partitions of one table: its faults and its remarks.
 pub(crate) async fn lossy_conversions(
-    fleet: &Fleet,
+    pool: &NodePool,
     task: &Task,
     survey: &Survey,
     partitions: Option<Vec<PartitionValue>>,
@@ -58,7 +58,7 @@ pub(crate) async fn lossy_conversions(
     }
     let mut rows = Selection::all(survey.relation());
     rows.partitions = partitions.map(|values| PartitionFilter { elements: survey.key.clone(), values });
-    let counter = Counter { fleet, task, rows: &rows };
+    let counter = Counter { pool, task, rows: &rows };
     let shards = join_all(survey.sources.iter().map(|nodes| counter.count(nodes, &tests)));
     let mut totals: Vec<Lost> = vec![(0, None); tests.len()];
     for shard in shards.await {
@@ -104,7 +104,7 @@ type Counted = Result<Loss, (LossTest, Error)>;
 
 /// Counts on a source shard.
 struct Counter<'a> {
-    fleet: &'a Fleet,
+    pool: &'a NodePool,
     task: &'a Task,
     rows: &'a Selection,
 }
@@ -117,7 +117,7 @@ impl Counter<'_> {
             match self.count_on(node, tests).await {
                 Ok(found) => return Ok((node.clone(), found)),
                 Err(error) if error.is_unreachable() => {
-                    self.fleet.suspect(node);
+                    self.pool.suspect(node);
                     first = first.or(Some(error));
                 }
                 Err(error) => return Err(error),
@@ -132,9 +132,9 @@ impl Counter<'_> {
     }
 
     async fn count_on(&self, node: &Node, tests: &[LossTest]) -> Result<Vec<Counted>, Error> {
-        let settings = self.fleet.settings(node, &source_wishes(self.task)).await?;
-        let warehouse = &self.fleet.warehouse;
-        let error = match warehouse.losses(node, self.rows, tests, &settings).await {
+        let settings = self.pool.settings(node, &wanted_for_source(self.task)).await?;
+        let client = &self.pool.client;
+        let error = match client.losses(node, self.rows, tests, &settings).await {
             Ok(losses) => return Ok(losses.into_iter().map(Ok).collect()),
             Err(error) if error.is_unreachable() => return Err(error),
             Err(error) => error,
@@ -142,7 +142,7 @@ impl Counter<'_> {
         // One that the server cannot run must not hide the others.
         let mut found = Vec::new();
         for test in tests {
-            match warehouse.losses(node, self.rows, std::slice::from_ref(test), &settings).await {
+            match client.losses(node, self.rows, std::slice::from_ref(test), &settings).await {
                 Ok(losses) => found.extend(losses.into_iter().map(Ok)),
                 Err(error) if error.is_unreachable() => return Err(error),
                 Err(error) => found.push(Err((test.clone(), error))),

@@ -51,7 +51,7 @@ impl Surveyor<'_> {
         let mut faults = Vec::new();
         let mut first: Option<&Arc<Node>> = None;
         for node in sources.iter().flatten() {
-            let version = self.fleet.known_facts(node).map(|facts| facts.version.clone());
+            let version = self.pool.known_facts(node).map(|facts| facts.version.clone());
             if !seen.insert(version) {
                 continue;
             }

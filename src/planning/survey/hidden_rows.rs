@@ -186,7 +186,7 @@ impl Surveyor<'_> {
 
     /// Returns a policy that applies to our account.
     async fn policy(&self, node: &Node, name: &TableName, kind: PolicyKind) -> Result<Option<String>, Error> {
-        Ok(self.fleet.warehouse.policies(node, name, kind).await?.into_iter().next())
+        Ok(self.pool.client.policies(node, name, kind).await?.into_iter().next())
     }
 
     /// How many rows of a table each node hides from its account.
@@ -226,7 +226,7 @@ impl Surveyor<'_> {
 
     /// The rows that the parts hold.
     async fn stored(&self, node: &Node, name: &TableName) -> Result<Stored, Error> {
-        let parts = self.fleet.warehouse.parts(node, name).await?;
+        let parts = self.pool.client.parts(node, name).await?;
         Ok(parts.iter().fold(Stored { rows: 0, exact: true }, |sum, part| Stored {
             rows: sum.rows + part.rows,
             exact: sum.exact && part.exact,
@@ -239,14 +239,14 @@ impl Surveyor<'_> {
             true => BTreeMap::new(),
             false => AS_STORED.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         };
-        let settings = self.fleet.settings(node, &wanted).await?;
+        let settings = self.pool.settings(node, &wanted).await?;
         let rows = Selection::all(Relation::plain(name.clone()));
-        let tallies = self.fleet.warehouse.tally(node, &rows, &[], &settings).await?;
+        let tallies = self.pool.client.tally(node, &rows, &[], &settings).await?;
         Ok(tallies.iter().map(|tally| tally.rows).sum())
     }
 
     async fn may_set(&self, node: &Node) -> Result<bool, Error> {
-        let facts = self.fleet.facts(node).await?;
+        let facts = self.pool.facts(node).await?;
         Ok(facts.settings.get("readonly").is_none_or(|value| value != "1"))
     }
 }

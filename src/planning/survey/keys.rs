@@ -129,7 +129,7 @@ impl Surveyor<'_> {
         if all.is_empty() {
             return Some(Vec::new());
         }
-        let mut types = self.fleet.warehouse.types(node, Some(rows), &all).await.ok()?;
+        let mut types = self.pool.client.types(node, Some(rows), &all).await.ok()?;
         types.truncate(elements.len());
         (types.len() == elements.len()).then(|| typed(elements, types))
     }
@@ -163,7 +163,7 @@ impl Surveyor<'_> {
             return Ok(());
         }
         for node in missing {
-            let known = self.fleet.merge_tree_settings(node).await;
+            let known = self.pool.merge_tree_settings(node).await;
             if known.map_err(|error| vec![self.world(&error.to_string())])?.contains(FLOATS_ALLOWED) {
                 return Err(vec![self.task(
                     "engine",
@@ -198,7 +198,7 @@ impl Surveyor<'_> {
         let type_name = types.into_iter().next().unwrap_or_default();
         let total = target.total_weight();
         let slots: Vec<_> = (0..target.shards.len()).map(|shard| target.slots(shard)).collect();
-        let constant = self.fleet.warehouse.types(node, None, &[format!("({key})")]).await.is_ok();
+        let constant = self.pool.client.types(node, None, &[format!("({key})")]).await.is_ok();
         let Some(width) = SlotWidth::of(&type_name, constant) else {
             return Err(vec![
                 self.task("sharding_key", &format!("it is of type {type_name}, but ClickHouse takes integers only")),
@@ -217,8 +217,8 @@ impl Surveyor<'_> {
         };
         // Each target shard filters the source by itself: a key that is different each time would lose and double rows.
         // A hash of the whole row spreads as evenly, and every reader sees the same one.
-        let carried = source.columns.iter().filter(|column| columns.contains(&column.name));
-        let hash = sql::row_hash(carried);
+        let column_routes = source.columns.iter().filter(|column| columns.contains(&column.name));
+        let hash = sql::row_hash(column_routes);
         remarks.push(format!(
             "sharding_key {key} is not a function of the row ({}): rows are spread evenly by a hash of all their columns instead",
             unsteady.reason()
@@ -284,7 +284,7 @@ impl Surveyor<'_> {
         expressions: &[String],
         element: &str,
     ) -> Result<Vec<String>, Vec<Fault>> {
-        self.fleet.warehouse.types(node, over, expressions).await.map_err(|error| {
+        self.pool.client.types(node, over, expressions).await.map_err(|error| {
             vec![match &error.kind {
                 crate::client::Kind::Server { code, message } if !error.is_denied() => {
                     self.task(element, &format!("{node} refuses it: code {code}: {message}"))

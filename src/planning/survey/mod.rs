@@ -27,8 +27,8 @@ use crate::plan::{Matched, Reading, Sharding, match_columns};
 use crate::sql::{Engine, KeyElement, PartitionFilter, Relation, Selection, TableDefinition};
 use crate::task::{IfTargetNotEmpty, TableJob, Task, Verify};
 
-use crate::nodes::column_routes::Carried;
-use crate::nodes::pool::Fleet;
+use crate::nodes::column_routes::ColumnRoutes;
+use crate::nodes::pool::NodePool;
 use crate::runtime::bounded::all_tables;
 
 pub(crate) use conversions::lossy_conversions;
@@ -86,12 +86,12 @@ impl Survey {
 }
 
 /// Looks at every table job, and gives every fault at once.
-pub async fn survey(fleet: &Fleet, task: &Task) -> Result<Vec<Survey>, Vec<Fault>> {
-    let (found, faults) = survey_all(fleet, task).await;
+pub async fn survey(pool: &NodePool, task: &Task) -> Result<Vec<Survey>, Vec<Fault>> {
+    let (found, faults) = survey_all(pool, task).await;
     if !faults.is_empty() {
         return Err(faults);
     }
-    let notes = notes_on_settings(fleet, task);
+    let notes = notes_on_settings(pool, task);
     for line in notes.unknown {
         tracing::warn!("{line}");
     }
@@ -102,16 +102,16 @@ pub async fn survey(fleet: &Fleet, task: &Task) -> Result<Vec<Survey>, Vec<Fault
 }
 
 /// The same, with what was found out of the table jobs that nothing is wrong with.
-pub async fn survey_all(fleet: &Fleet, task: &Task) -> (Vec<Survey>, Vec<Fault>) {
+pub async fn survey_all(pool: &NodePool, task: &Task) -> (Vec<Survey>, Vec<Fault>) {
     let identity = identity_of(task);
     let identity = identity.as_str();
     let surveys = all_tables(
         task.tables
             .iter()
             .enumerate()
-            .map(|(at, job)| async move { Surveyor { fleet, task, job, at, identity }.look().await }),
+            .map(|(at, job)| async move { Surveyor { pool, task, job, at, identity }.look().await }),
     );
-    let (surveys, (same, remarks)) = tokio::join!(surveys, identity::identify(fleet, task));
+    let (surveys, (same, remarks)) = tokio::join!(surveys, identity::identify(pool, task));
     let mut found: Vec<Survey> = Vec::new();
     let mut faults: Vec<Fault> = Vec::new();
     for survey in surveys {
@@ -121,7 +121,7 @@ pub async fn survey_all(fleet: &Fleet, task: &Task) -> (Vec<Survey>, Vec<Fault>)
         }
     }
     faults.extend(shared_targets(task));
-    faults.extend(settings::wrong_settings(fleet, task));
+    faults.extend(settings::wrong_settings(pool, task));
     faults.extend(same);
     if let Some(first) = found.first_mut() {
         first.remarks.extend(remarks);
@@ -158,11 +158,11 @@ pub struct SettingsNotes {
 }
 
 /// Of the servers that were asked what they are.
-pub fn notes_on_settings(fleet: &Fleet, task: &Task) -> SettingsNotes {
+pub fn notes_on_settings(pool: &NodePool, task: &Task) -> SettingsNotes {
     let names: BTreeSet<String> =
         task.settings.for_pull().into_keys().chain(task.settings.for_push().into_keys()).collect();
     let nodes = task.clusters.iter().flat_map(Cluster::nodes);
-    let facts: Vec<_> = nodes.filter_map(|(_, node)| fleet.known_facts(node)).collect();
+    let facts: Vec<_> = nodes.filter_map(|(_, node)| pool.known_facts(node)).collect();
     let mut notes = SettingsNotes::default();
     for name in names {
         let called: BTreeSet<&str> = facts.iter().filter_map(|facts| facts.setting_name(&name)).collect();
@@ -185,7 +185,7 @@ pub fn notes_on_settings(fleet: &Fleet, task: &Task) -> SettingsNotes {
 
 /// Looks at one table job.
 pub(crate) struct Surveyor<'a> {
-    pub(crate) fleet: &'a Fleet,
+    pub(crate) pool: &'a NodePool,
     task: &'a Task,
     job: &'a TableJob,
     at: usize,
@@ -239,8 +239,8 @@ impl Surveyor<'_> {
         remarks.extend(skips_hidden_rows.iter().cloned());
         let replicated = self.replicated(&target, &mut remarks);
         let filtered = self.filters_at_the_source(&relation, &key, sharding.as_ref());
-        let carried = Carried::of_table(&target, &columns).leaving(&left);
-        self.can_transfer(&sources, &targets, (filtered, &carried), &mut remarks).await?;
+        let column_routes = ColumnRoutes::of_table(&target, &columns).leaving(&left);
+        self.can_transfer(&sources, &targets, (filtered, &column_routes), &mut remarks).await?;
         let merges_rows = self.job.merges_rows.unwrap_or_else(|| target.engine.merges_rows());
         self.judged_for_clone(Survey {
             job: self.at,

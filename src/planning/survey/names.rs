@@ -54,7 +54,7 @@ impl Surveyor<'_> {
         let mut newest_target = (0, 0);
         for (is_target, nodes) in [(false, sources), (true, targets)] {
             for node in nodes.iter().flatten() {
-                let facts = self.fleet.facts(node).await.map_err(|error| vec![self.world(&error.to_string())])?;
+                let facts = self.pool.facts(node).await.map_err(|error| vec![self.world(&error.to_string())])?;
                 oldest = oldest.min(facts.release());
                 newest_target = if is_target { newest_target.max(facts.release()) } else { newest_target };
             }

@@ -20,7 +20,7 @@ impl Surveyor<'_> {
         }
         let database = &self.job.target.database;
         for node in shards {
-            match self.fleet.warehouse.database_engine(node, database).await {
+            match self.pool.client.database_engine(node, database).await {
                 Ok(Some(engine)) if engine == REPLICATED => {
                     return Err(vec![self.world(&format!(
                         "{node}: database {database} is of engine Replicated, and the target has several shards: each shard's \

@@ -7,17 +7,17 @@ use crate::sql::required_settings::{Correction, Matters, required_setting};
 use crate::task::Task;
 
 use super::super::errors::Fault;
-use crate::nodes::pool::Fleet;
+use crate::nodes::pool::NodePool;
 
 /// Returns a fault for each setting of an account that must be another and may not be set, and for each of the task's that must be
 /// another. Only nodes that answered are judged.
-pub(super) fn wrong_settings(fleet: &Fleet, task: &Task) -> Vec<Fault> {
+pub(super) fn wrong_settings(pool: &NodePool, task: &Task) -> Vec<Fault> {
     let mut faults = of_task(task);
     let sources: BTreeSet<usize> = task.tables.iter().map(|job| job.source_cluster).collect();
     let targets: BTreeSet<usize> = task.tables.iter().map(|job| job.target_cluster).collect();
     for (clusters, writes) in [(sources, false), (targets, true)] {
         for (_, node) in clusters.into_iter().flat_map(|at| Cluster::nodes(&task.clusters[at])) {
-            let Some(facts) = fleet.known_facts(node) else { continue };
+            let Some(facts) = pool.known_facts(node) else { continue };
             for correction in facts.corrections() {
                 if let Some(line) = refusal(node, &correction, writes) {
                     let fault = Fault::World(line);

@@ -45,7 +45,7 @@ impl Surveyor<'_> {
 
     async fn add_functions(&self, names: &mut Names, holders: &Holders) -> Result<(), Vec<Fault>> {
         for node in holders.iter().flatten() {
-            let found = self.fleet.context(node).await;
+            let found = self.pool.context(node).await;
             for (name, body) in &found.map_err(|error| vec![self.world(&error.to_string())])?.functions {
                 let known = names.functions.entry(name.clone()).or_insert_with(|| body.clone());
                 // One name for two functions: nobody can look into it.

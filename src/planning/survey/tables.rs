@@ -12,7 +12,7 @@ use crate::sql::{self, Column, DefaultKind, Engine, Relation, Selection, TableDe
 use super::super::errors::Fault;
 use super::differences::table_difference;
 use super::{Holders, Surveyor};
-use crate::nodes::settings::source_wishes;
+use crate::nodes::settings::wanted_for_source;
 
 /// So many rows are converted to see whether it can be done.
 const SAMPLE_ROWS: u64 = 1000;
@@ -22,7 +22,7 @@ impl Surveyor<'_> {
     pub(super) async fn holders(&self, cluster: &Cluster) -> Result<Holders, Vec<Fault>> {
         let mut live = Vec::new();
         let mut faults = Vec::new();
-        let mustered = join_all(cluster.shards.iter().map(|shard| self.fleet.muster(shard))).await;
+        let mustered = join_all(cluster.shards.iter().map(|shard| self.pool.muster(shard))).await;
         for (shard, (nodes, errors)) in mustered.into_iter().enumerate() {
             if nodes.is_empty() {
                 let why = errors.first().map(ToString::to_string).unwrap_or_default();
@@ -35,7 +35,7 @@ impl Surveyor<'_> {
             for error in errors {
                 // Once, whatever the number of table jobs.
                 let line = format!("{error}; the copy goes on without this replica");
-                if self.fleet.ways.is_news(&line) {
+                if self.pool.ways.is_news(&line) {
                     tracing::warn!(node = error.node, "{line}");
                 }
             }
@@ -52,7 +52,7 @@ impl Surveyor<'_> {
         let mut variants: Vec<(TableDefinition, Arc<Node>)> = Vec::new();
         let mut holders = Vec::new();
         for (shard, nodes) in live.iter().enumerate() {
-            let found = join_all(nodes.iter().map(|node| self.fleet.warehouse.table(node, &self.job.source))).await;
+            let found = join_all(nodes.iter().map(|node| self.pool.client.table(node, &self.job.source))).await;
             let mut having = Vec::new();
             for (node, answer) in nodes.iter().zip(found) {
                 match answer {
@@ -106,7 +106,7 @@ impl Surveyor<'_> {
 
     pub(super) async fn existing_target(&self, targets: &Holders) -> Result<Existing, Vec<Fault>> {
         let nodes: Vec<&Arc<Node>> = targets.iter().flatten().collect();
-        let answers = join_all(nodes.iter().map(|node| self.fleet.warehouse.table(node, &self.job.target))).await;
+        let answers = join_all(nodes.iter().map(|node| self.pool.client.table(node, &self.job.target))).await;
         let mut existing = Existing { definition: None, node: None, missing: Vec::new() };
         let mut first: Option<&Arc<Node>> = None;
         let mut faults = Vec::new();
@@ -253,10 +253,10 @@ impl Surveyor<'_> {
         relation: Relation,
         values: Vec<String>,
     ) -> Result<Result<(), Error>, Vec<Fault>> {
-        let settings = self.fleet.settings(node, &source_wishes(self.task)).await;
+        let settings = self.pool.settings(node, &wanted_for_source(self.task)).await;
         let settings = settings.map_err(|error| vec![self.world(&error.to_string())])?;
         let rows = Selection::all(relation);
-        Ok(self.fleet.warehouse.evaluate(node, &rows, &values, SAMPLE_ROWS, &settings).await.map(drop))
+        Ok(self.pool.client.evaluate(node, &rows, &values, SAMPLE_ROWS, &settings).await.map(drop))
     }
 
     /// Whether one replica of each target shard is written to and the others fetch from it.

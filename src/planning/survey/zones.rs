@@ -48,7 +48,7 @@ impl Surveyor<'_> {
         let mut of_target: BTreeMap<String, String> = BTreeMap::new();
         for (is_target, holders) in [(false, sources), (true, targets)] {
             for node in holders.iter().flatten() {
-                let found = self.fleet.context(node).await;
+                let found = self.pool.context(node).await;
                 for zone in &found.map_err(|error| vec![self.world(&error.to_string())])?.zones {
                     let canonical = sql::canonical_zone(zone);
                     let known = nodes.entry(canonical.clone()).or_default();

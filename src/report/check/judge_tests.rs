@@ -197,12 +197,12 @@ fn the_json_has_what_its_documentation_says() {
 /// What servers of 18.16 cannot be made to show: asked of the double, from the question to the finding.
 #[tokio::test]
 async fn a_full_disk_and_a_fast_clock_are_found() {
-    use crate::client::memory::MemoryWarehouse;
-    use crate::client::{Settings, Warehouse};
+    use crate::client::memory::MemoryServerClient;
+    use crate::client::{ServerClient, Settings};
     use crate::operations::check::{Request, observe};
     use crate::task::GivenSecrets;
 
-    let memory = MemoryWarehouse::new();
+    let memory = MemoryServerClient::new();
     for host in ["s", "t"] {
         memory.add_node(&node(host), &[]);
         memory.create_database(&node(host), "d", &Settings::new()).await.unwrap();
@@ -225,7 +225,7 @@ async fn a_full_disk_and_a_fast_clock_are_found() {
         memory.set_disks(&node("t"), vec![Disk { name: "default".into(), free, total: 5000 }]);
         let request = Request {
             coordinator: None,
-            warehouse: Arc::new(memory.clone()),
+            client: Arc::new(memory.clone()),
             inspector: Arc::new(memory.clone()),
             secrets: Arc::new(GivenSecrets::default()),
             description: Some((xml.clone(), "task.xml".into())),

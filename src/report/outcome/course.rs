@@ -6,7 +6,7 @@ use crate::report::moment::Moment;
 use serde::Serialize;
 
 use crate::plan::TablePlan;
-use crate::protocol::{BatchState, TableBoard};
+use crate::protocol::{BatchState, TableRecords};
 
 /// Into so many equal stretches of time a copy is cut.
 const STRETCHES: u64 = 60;
@@ -54,14 +54,14 @@ impl Spent {
         ]
     }
 
-    pub(super) fn of(boards: &[TableBoard]) -> Self {
+    pub(super) fn of(by_table: &[TableRecords]) -> Self {
         let mut spent = Self::default();
-        for copied in boards.iter().flat_map(|board| &board.pieces).filter_map(|piece| piece.copied()) {
+        for copied in by_table.iter().flat_map(|records| &records.pieces).filter_map(|piece| piece.copied()) {
             spent.waiting += copied.waiting;
             spent.verifying += copied.verifying;
             spent.transferring += copied.millis.saturating_sub(copied.verifying);
         }
-        for batch in boards.iter().flat_map(|board| &board.batches) {
+        for batch in by_table.iter().flat_map(|records| &records.batches) {
             if let BatchState::Done(published) = &batch.state {
                 spent.verifying += published.verifying;
                 spent.publishing += published.gathering + published.millis.saturating_sub(published.verifying);
@@ -73,10 +73,10 @@ impl Spent {
 
 impl Throughput {
     /// `None` where nothing was copied, or no times were recorded.
-    pub(super) fn of(plans: &[TablePlan], boards: &[TableBoard]) -> Option<Self> {
+    pub(super) fn of(plans: &[TablePlan], by_table: &[TableRecords]) -> Option<Self> {
         let mut pieces = Vec::new();
-        for (plan, board) in plans.iter().zip(boards) {
-            for (piece, record) in board.pieces.iter().enumerate() {
+        for (plan, records) in plans.iter().zip(by_table) {
+            for (piece, record) in records.pieces.iter().enumerate() {
                 if let Some(copied) = record.copied().filter(|copied| copied.began > 0) {
                     pieces.push((copied.began, copied.millis.max(1), plan.bytes_of(piece)));
                 }

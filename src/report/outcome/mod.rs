@@ -13,10 +13,10 @@ mod markdown;
 
 use serde::Serialize;
 
-use crate::ledger::overview::Sight;
+use crate::ledger::overview::TaskOverview;
 use crate::model::{one_line, printable, printable_json, sentence};
 use crate::plan::TablePlan;
-use crate::protocol::TableBoard;
+use crate::protocol::TableRecords;
 use crate::worker::ending::Ending;
 use crate::worker::target_sizes::Bulk;
 
@@ -163,9 +163,9 @@ impl Verdict {
 impl Outcome {
     /// Of a run. `seen` is the task as it was seen last, if it was; `path` is where it is recorded, and `bulk` what its targets
     /// hold.
-    pub fn of(end: End, seen: Option<&Sight>, path: &str, bulk: &[Bulk]) -> Self {
-        let (plans, boards): (&[TablePlan], &[TableBoard]) =
-            seen.map_or((&[], &[]), |seen| (seen.plans.as_slice(), seen.boards.as_slice()));
+    pub fn of(end: End, seen: Option<&TaskOverview>, path: &str, bulk: &[Bulk]) -> Self {
+        let (plans, by_table): (&[TablePlan], &[TableRecords]) =
+            seen.map_or((&[], &[]), |seen| (seen.plans.as_slice(), seen.by_table.as_slice()));
         let account = seen.map(|seen| seen.record.account.clone()).unwrap_or_default();
         let status = seen.map_or_else(|| Status::unknown(path), |seen| Status::of(seen, path));
         let End { verdict, exit_code, error, worker, ended, seconds, warnings } = end;
@@ -179,11 +179,11 @@ impl Outcome {
             ended,
             seconds,
             warnings,
-            spent: Spent::of(boards),
-            throughput: Throughput::of(plans, boards),
+            spent: Spent::of(by_table),
+            throughput: Throughput::of(plans, by_table),
             shards: facts::shards(plans, bulk),
             plans: plans.iter().map(Planned::of).collect(),
-            text: Report::of(plans, boards).with_account(&account).to_string(),
+            text: Report::of(plans, by_table).with_account(&account).to_string(),
         }
     }
 

@@ -12,10 +12,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::ledger::overview::Sight;
+use crate::ledger::overview::TaskOverview;
 use crate::plan::TablePlan;
 use crate::protocol::account::Findings;
-use crate::protocol::{BatchState, Order, PieceState, TableBoard};
+use crate::protocol::{BatchState, Order, PieceState, TableRecords};
 
 use super::moment::Moment;
 use now::{errors, waits, workers};
@@ -224,28 +224,32 @@ pub struct ErrorStatus {
 
 impl Status {
     /// Of what was seen. `path` is where the task is recorded.
-    pub fn of(sight: &Sight, path: &str) -> Self {
-        let tables: Vec<TableStatus> =
-            sight.plans.iter().zip(&sight.boards).map(|(plan, board)| TableStatus::of(plan, board)).collect();
+    pub fn of(overview: &TaskOverview, path: &str) -> Self {
+        let tables: Vec<TableStatus> = overview
+            .plans
+            .iter()
+            .zip(&overview.by_table)
+            .map(|(plan, records)| TableStatus::of(plan, records))
+            .collect();
         let mut total = Amounts::default();
         tables.iter().for_each(|table| total.add(&table.amounts));
         let mut status = Self {
             schema: SCHEMA,
-            task: sight.record.id.0.clone(),
+            task: overview.record.id.0.clone(),
             path: path.to_owned(),
             state: TaskState::Idle,
             total,
             bytes_per_second: None,
             seconds_left: None,
             tables,
-            workers: workers(sight),
-            waits: waits(sight),
-            errors: errors(sight),
-            account: sight.record.account.clone(),
-            silent: sight.silent.clone(),
+            workers: workers(overview),
+            waits: waits(overview),
+            errors: errors(overview),
+            account: overview.record.account.clone(),
+            silent: overview.silent.clone(),
         };
-        status.state = status.state(sight);
-        status.at_rate(rate::of_jobs(sight));
+        status.state = status.state(overview);
+        status.at_rate(rate::of_jobs(overview));
         status
     }
 
@@ -277,11 +281,11 @@ impl Status {
             self.bytes_per_second.filter(|_| enough).map(|rate| all.saturating_sub(copied).div_ceil(rate));
     }
 
-    fn state(&self, sight: &Sight) -> TaskState {
-        let (record, busy) = (&sight.record, !sight.places.is_empty() || !sight.claims.is_empty());
+    fn state(&self, overview: &TaskOverview) -> TaskState {
+        let (record, busy) = (&overview.record, !overview.places.is_empty() || !overview.claims.is_empty());
         let of = |state| self.total.partitions.get(&state).copied().unwrap_or(0);
         let all: usize = self.total.partitions.values().sum();
-        match sight.order {
+        match overview.order {
             _ if record.finished => TaskState::Finished,
             Order::Cancel => TaskState::Cancelled,
             Order::Pause | Order::PauseNow if busy => TaskState::Pausing,
@@ -315,11 +319,11 @@ impl Amounts {
 }
 
 impl TableStatus {
-    fn of(plan: &TablePlan, board: &TableBoard) -> Self {
+    fn of(plan: &TablePlan, records: &TableRecords) -> Self {
         let (mut partitions, mut amounts) = (Vec::new(), Amounts::default());
         let mut remarks = plan.remarks.clone();
-        for (batch, record) in board.batches.iter().enumerate() {
-            let pieces = &board.pieces[board.pieces_of[batch].clone()];
+        for (batch, record) in records.batches.iter().enumerate() {
+            let pieces = &records.pieces[records.pieces_of[batch].clone()];
             let valid = |piece: &crate::protocol::PieceRecord| piece.generation == record.generation;
             let published = match &record.state {
                 BatchState::Done(published) => Some(published),

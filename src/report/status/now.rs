@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ledger::overview::Sight;
+use crate::ledger::overview::TaskOverview;
 use crate::plan::TablePlan;
 use crate::protocol::{BatchRef, BatchState, Job, PieceRef, PieceState, job_of_claim};
 
@@ -16,28 +16,28 @@ pub(super) fn partitions(plan: &TablePlan, batch: usize) -> String {
     }
 }
 
-pub(super) fn piece_name(sight: &Sight, piece: PieceRef) -> String {
-    match sight.plans.get(piece.table).and_then(|plan| Some((plan, plan.pieces.get(piece.piece)?))) {
+pub(super) fn piece_name(overview: &TaskOverview, piece: PieceRef) -> String {
+    match overview.plans.get(piece.table).and_then(|plan| Some((plan, plan.pieces.get(piece.piece)?))) {
         Some((plan, of)) => format!("{} piece {} ({})", plan.name, piece.piece, partitions(plan, of.batch)),
         None => format!("piece {}", piece.piece),
     }
 }
 
-pub(super) fn workers(sight: &Sight) -> Vec<WorkerStatus> {
+pub(super) fn workers(overview: &TaskOverview) -> Vec<WorkerStatus> {
     let mut workers: BTreeMap<&str, Vec<JobStatus>> =
-        sight.places.iter().map(|place| (place.as_str(), Vec::new())).collect();
-    for (claim, worker) in &sight.claims {
-        workers.entry(worker).or_default().push(job(sight, claim));
+        overview.places.iter().map(|place| (place.as_str(), Vec::new())).collect();
+    for (claim, worker) in &overview.claims {
+        workers.entry(worker).or_default().push(job(overview, claim));
     }
     workers.into_iter().map(|(name, jobs)| WorkerStatus { name: name.to_owned(), jobs }).collect()
 }
 
-fn job(sight: &Sight, claim: &str) -> JobStatus {
-    let table = |table: usize| sight.plans.get(table).map(|plan| plan.name.clone());
+fn job(overview: &TaskOverview, claim: &str) -> JobStatus {
+    let table = |table: usize| overview.plans.get(table).map(|plan| plan.name.clone());
     match job_of_claim(claim) {
         Some(Job::Copy(piece)) => {
-            let record = sight.boards.get(piece.table).and_then(|board| board.pieces.get(piece.piece));
-            let of_piece = sight.statements.iter().filter(|(_, of, _)| *of == piece);
+            let record = overview.by_table.get(piece.table).and_then(|records| records.pieces.get(piece.piece));
+            let of_piece = overview.statements.iter().filter(|(_, of, _)| *of == piece);
             let statements = of_piece.map(|(node, _, running)| StatementStatus {
                 node: node.clone(),
                 query_id: running.query_id.clone(),
@@ -46,7 +46,7 @@ fn job(sight: &Sight, claim: &str) -> JobStatus {
                 rows_written: running.written_rows,
             });
             JobStatus {
-                what: format!("copies {}", piece_name(sight, piece)),
+                what: format!("copies {}", piece_name(overview, piece)),
                 table: table(piece.table),
                 piece: Some(piece.piece),
                 attempt: record.map(|record| record.attempt),
@@ -54,8 +54,9 @@ fn job(sight: &Sight, claim: &str) -> JobStatus {
             }
         }
         Some(Job::Publish(BatchRef { table: of, batch })) => {
-            let record = sight.boards.get(of).and_then(|board| board.batches.get(batch));
-            let what = sight.plans.get(of).map(|plan| format!("publishes {} {}", plan.name, partitions(plan, batch)));
+            let record = overview.by_table.get(of).and_then(|records| records.batches.get(batch));
+            let what =
+                overview.plans.get(of).map(|plan| format!("publishes {} {}", plan.name, partitions(plan, batch)));
             JobStatus {
                 what: what.unwrap_or_else(|| "publishes".into()),
                 table: table(of),
@@ -70,33 +71,33 @@ fn job(sight: &Sight, claim: &str) -> JobStatus {
     }
 }
 
-pub(super) fn waits(sight: &Sight) -> Vec<String> {
+pub(super) fn waits(overview: &TaskOverview) -> Vec<String> {
     let mut waits = BTreeSet::new();
-    if let Some(limit) = sight.max_workers.filter(|limit| sight.places.len() >= *limit as usize) {
+    if let Some(limit) = overview.max_workers.filter(|limit| overview.places.len() >= *limit as usize) {
         waits.insert(format!("more workers: {limit} of max_workers {limit} have a place"));
     }
-    let Some(limit) = sight.max_jobs_per_server else { return waits.into_iter().collect() };
+    let Some(limit) = overview.max_jobs_per_server else { return waits.into_iter().collect() };
     let mut busy: BTreeMap<&str, u32> = BTreeMap::new();
-    for (server, _) in sight.on_servers.iter().filter_map(|place| place.rsplit_once('#')) {
+    for (server, _) in overview.on_servers.iter().filter_map(|place| place.rsplit_once('#')) {
         *busy.entry(server).or_default() += 1;
     }
     let full: Vec<&str> = busy.iter().filter(|(_, count)| **count >= limit).map(|(server, _)| *server).collect();
-    for (claim, _) in &sight.claims {
+    for (claim, _) in &overview.claims {
         if let Some(Job::Copy(piece)) = job_of_claim(claim)
-            && !sight.statements.iter().any(|(_, of, _)| *of == piece)
+            && !overview.statements.iter().any(|(_, of, _)| *of == piece)
         {
             for server in &full {
-                waits.insert(format!("{}: {limit} of {limit} jobs of {server} are taken", piece_name(sight, piece)));
+                waits.insert(format!("{}: {limit} of {limit} jobs of {server} are taken", piece_name(overview, piece)));
             }
         }
     }
     waits.into_iter().collect()
 }
 
-pub(super) fn errors(sight: &Sight) -> Vec<ErrorStatus> {
+pub(super) fn errors(overview: &TaskOverview) -> Vec<ErrorStatus> {
     let mut errors = Vec::new();
-    for (table, (plan, board)) in sight.plans.iter().zip(&sight.boards).enumerate() {
-        for (batch, record) in board.batches.iter().enumerate().filter(|(_, record)| !record.is_done()) {
+    for (table, (plan, records)) in overview.plans.iter().zip(&overview.by_table).enumerate() {
+        for (batch, record) in records.batches.iter().enumerate().filter(|(_, record)| !record.is_done()) {
             let what = || format!("{} {}", plan.name, partitions(plan, batch));
             match (&record.state, &record.last_error) {
                 (BatchState::Failed { error, .. }, _) => {
@@ -105,9 +106,9 @@ pub(super) fn errors(sight: &Sight) -> Vec<ErrorStatus> {
                 (_, Some(error)) => errors.push(ErrorStatus { what: what(), error: error.clone(), tried_again: true }),
                 (_, None) => {}
             }
-            for piece in board.pieces_of[batch].clone() {
-                let record = &board.pieces[piece];
-                let what = || piece_name(sight, PieceRef { table, piece });
+            for piece in records.pieces_of[batch].clone() {
+                let record = &records.pieces[piece];
+                let what = || piece_name(overview, PieceRef { table, piece });
                 match (&record.state, &record.last_error) {
                     (PieceState::Failed { error, .. }, _) => {
                         errors.push(ErrorStatus { what: what(), error: error.clone(), tried_again: false });

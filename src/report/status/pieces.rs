@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::ledger::overview::Sight;
+use crate::ledger::overview::TaskOverview;
 use crate::protocol::{BatchState, Job, PieceRef, PieceState, job_of_claim};
 
 /// The batch of a partition, with its pieces.
@@ -67,22 +67,22 @@ pub enum PieceStage {
 
 impl BatchStatus {
     /// Of the partition with this index in the list of the table job with that one. `None`: there is none.
-    pub fn of(sight: &Sight, table: usize, partition: usize) -> Option<Self> {
-        let (plan, board) = (sight.plans.get(table)?, sight.boards.get(table)?);
+    pub fn of(overview: &TaskOverview, table: usize, partition: usize) -> Option<Self> {
+        let (plan, records) = (overview.plans.get(table)?, overview.by_table.get(table)?);
         let mut before = 0;
-        let batch = (0..board.batches.len()).find(|batch| {
+        let batch = (0..records.batches.len()).find(|batch| {
             before += plan.partitions_of(*batch).len();
             partition < before
         })?;
         let partitions: Vec<String> = plan.partitions_of(batch).iter().map(|one| one.name.clone()).collect();
         let at = partition + partitions.len() - before;
-        let record = &board.batches[batch];
+        let record = &records.batches[batch];
         let claimant = |job: Job| {
-            let mut claims = sight.claims.iter();
+            let mut claims = overview.claims.iter();
             claims.find(|(claim, _)| job_of_claim(claim) == Some(job)).map(|(_, worker)| worker.clone())
         };
-        let pieces = board.pieces_of[batch].clone().map(|piece| {
-            let (of, known) = (plan.pieces.get(piece)?, board.pieces.get(piece)?);
+        let pieces = records.pieces_of[batch].clone().map(|piece| {
+            let (of, known) = (plan.pieces.get(piece)?, records.pieces.get(piece)?);
             let worker = claimant(Job::Copy(PieceRef { table, piece }));
             // What was copied to nodes that are lost counts for nothing.
             let valid = known.generation == record.generation;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::ledger::overview::Sight;
+use crate::ledger::overview::TaskOverview;
 use crate::protocol::{Job, job_of_claim};
 
 use super::Status;
@@ -12,17 +12,17 @@ use super::Status;
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// The rate of one look: what a job moved on average so far, times the jobs at work now.
-pub(super) fn of_jobs(sight: &Sight) -> Option<u64> {
+pub(super) fn of_jobs(overview: &TaskOverview) -> Option<u64> {
     let (mut bytes, mut millis) = (0, 0);
-    for (plan, board) in sight.plans.iter().zip(&sight.boards) {
-        for (piece, record) in board.pieces.iter().enumerate() {
+    for (plan, records) in overview.plans.iter().zip(&overview.by_table) {
+        for (piece, record) in records.pieces.iter().enumerate() {
             if let Some(copied) = record.copied() {
                 bytes += plan.bytes_of(piece);
                 millis += copied.millis;
             }
         }
     }
-    let jobs = sight.claims.iter().filter(|(claim, _)| matches!(job_of_claim(claim), Some(Job::Copy(_)))).count();
+    let jobs = overview.claims.iter().filter(|(claim, _)| matches!(job_of_claim(claim), Some(Job::Copy(_)))).count();
     (jobs > 0 && millis > 0).then(|| (bytes as f64 / millis as f64 * 1000.0 * jobs as f64) as u64)
 }
 

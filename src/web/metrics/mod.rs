@@ -142,9 +142,9 @@ mod tests {
 
     #[tokio::test]
     async fn the_examples_ask_for_what_is_exported() {
-        let board: serde_json::Value =
+        let records: serde_json::Value =
             serde_json::from_str(include_str!("../../../examples/grafana-dashboard.json")).unwrap();
-        let panels = board["panels"].as_array().unwrap().iter();
+        let panels = records["panels"].as_array().unwrap().iter();
         let targets = panels.flat_map(|panel| panel["targets"].as_array().unwrap());
         let mut expressions: Vec<String> = targets.map(|target| target["expr"].as_str().unwrap().to_owned()).collect();
         let alerts = include_str!("../../../examples/alerts.yml");

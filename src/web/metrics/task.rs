@@ -4,7 +4,7 @@ use prometheus_client::registry::Unit;
 
 use super::{Figures, Labels, count, label, whole, word};
 use crate::report::status::{Amounts, PartitionState, Status, TaskState};
-use crate::web::lookout::Look;
+use crate::web::watch::Look;
 
 const PARTITION_STATES: [PartitionState; 5] = [
     PartitionState::Done,
@@ -126,13 +126,13 @@ pub(super) mod tests {
     use time::OffsetDateTime;
 
     use super::*;
-    use crate::ledger::overview::Sight;
+    use crate::ledger::overview::TaskOverview;
     use crate::report::status::sample;
-    use crate::web::lookout::Seen;
+    use crate::web::watch::Seen;
 
     fn look(status: Status) -> Look {
         let at = OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap();
-        Look { seen: Some(Arc::new(Seen { at, sight: Sight::empty(), status })), ..Look::default() }
+        Look { seen: Some(Arc::new(Seen { at, overview: TaskOverview::empty(), status })), ..Look::default() }
     }
 
     /// What there is of a task that is in the middle.

@@ -6,17 +6,17 @@ mod targets;
 
 use crate::plan::TablePlan;
 use crate::protocol::account::Findings;
-use crate::protocol::{BatchState, Published, TableBoard};
+use crate::protocol::{BatchState, Published, TableRecords};
 
-use super::context::Site;
+use super::context::WorkerContext;
 use crate::runtime::bounded::all_tables;
 
 /// Settles the account of a task whose batches are all published.
-pub(super) async fn settle(site: &Site, boards: &[TableBoard]) -> Findings {
+pub(super) async fn settle(context: &WorkerContext, by_table: &[TableRecords]) -> Findings {
     let mut findings = Findings::default();
-    let jobs = site.plans.iter().zip(boards).enumerate();
-    let sources = all_tables(jobs.map(|(table, (plan, board))| sources::settle(site, table, plan, board)));
-    let (sources, targets) = tokio::join!(sources, targets::settle(site, boards));
+    let jobs = context.plans.iter().zip(by_table).enumerate();
+    let sources = all_tables(jobs.map(|(table, (plan, records))| sources::settle(context, table, plan, records)));
+    let (sources, targets) = tokio::join!(sources, targets::settle(context, by_table));
     for part in sources.into_iter().chain([targets]) {
         findings.differences.extend(part.differences);
         findings.unaccounted.extend(part.unaccounted);
@@ -25,8 +25,8 @@ pub(super) async fn settle(site: &Site, boards: &[TableBoard]) -> Findings {
 }
 
 /// Returns what was published of each batch. `None` where a batch is not done.
-fn published<'a>(plan: &TablePlan, board: &'a TableBoard) -> Option<Vec<&'a Published>> {
-    let done = board.batches.iter().map(|batch| match &batch.state {
+fn published<'a>(plan: &TablePlan, records: &'a TableRecords) -> Option<Vec<&'a Published>> {
+    let done = records.batches.iter().map(|batch| match &batch.state {
         BatchState::Done(published) => Some(published),
         _ => None,
     });

@@ -9,20 +9,25 @@ use crate::client::{Error, Kind};
 use crate::model::{Node, PartitionId};
 use crate::plan::{Account, ShardAccount, TablePlan};
 use crate::protocol::account::{Change, Findings, SourceFacts, SourceVerdict, judge_source};
-use crate::protocol::{Published, TableBoard};
+use crate::protocol::{Published, TableRecords};
 use crate::sql::{PartitionFilter, Selection};
 
-use super::super::context::Site;
+use super::super::context::WorkerContext;
 use super::published;
 use crate::model::few;
 use crate::nodes::counts::{blocks_of, readable, source_rows};
 
 /// Settles the account of one table job's source.
-pub(super) async fn settle(site: &Site, table: usize, plan: &TablePlan, board: &TableBoard) -> Findings {
+pub(super) async fn settle(
+    context: &WorkerContext,
+    table: usize,
+    plan: &TablePlan,
+    records: &TableRecords,
+) -> Findings {
     let mut findings = Findings::default();
     // Plans of versions that counted nothing have no account.
-    let (Some(account), Some(done)) = (&plan.account, published(plan, board)) else { return findings };
-    let source = Source { site, table, plan, account };
+    let (Some(account), Some(done)) = (&plan.account, published(plan, records)) else { return findings };
+    let source = Source { context, table, plan, account };
     let selected = done.iter().flat_map(|published| &published.partitions).map(|result| result.selected).sum();
     let planned = plan.partitions.iter().map(|partition| partition.rows).sum();
     let mut facts = SourceFacts { planned, selected, change: source.change().await, now: None };
@@ -55,7 +60,7 @@ pub(super) async fn settle(site: &Site, table: usize, plan: &TablePlan, board: &
 }
 
 struct Source<'a> {
-    site: &'a Site,
+    context: &'a WorkerContext,
     table: usize,
     plan: &'a TablePlan,
     account: &'a Account,
@@ -74,11 +79,11 @@ impl Source<'_> {
     }
 
     async fn change_of(&self, shard: usize, before: &ShardAccount) -> Change {
-        let nodes = self.site.source_shard(self.table, shard).replicas;
+        let nodes = self.context.source_shard(self.table, shard).replicas;
         // Another replica may have other parts of the same rows.
         let node = nodes.iter().find(|node| node.address() == before.node);
         let (Some(node), Some(parts)) = (node, &before.parts) else { return Change::Unknown };
-        let Ok(list) = self.site.fleet.warehouse.part_list(node, &self.plan.source).await else {
+        let Ok(list) = self.context.pool.client.part_list(node, &self.plan.source).await else {
             return Change::Unknown;
         };
         let changed = blocks_of(&list).changed_since(parts);
@@ -117,14 +122,14 @@ impl Source<'_> {
     }
 
     async fn count_shard(&self, shard: usize, before: &ShardAccount, rows: &Selection) -> Result<u64, Error> {
-        let task = self.site.task();
+        let task = self.context.task();
         let columns = readable(&self.plan.reading, &self.plan.columns);
         let mut nodes: Vec<Arc<Node>> =
-            self.site.source_shard(self.table, shard).replicas.into_iter().map(Arc::new).collect();
+            self.context.source_shard(self.table, shard).replicas.into_iter().map(Arc::new).collect();
         nodes.sort_by_key(|node| node.address() != before.node);
         let mut first = None;
         for node in nodes {
-            match source_rows(&self.site.fleet, &task, &node, rows.clone(), columns).await {
+            match source_rows(&self.context.pool, &task, &node, rows.clone(), columns).await {
                 Ok(rows) => return Ok(rows),
                 Err(error) => first = first.or(Some(error)),
             }

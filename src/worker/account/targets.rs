@@ -7,13 +7,13 @@ use std::time::Duration;
 use crate::client::{Error, Remedy};
 use crate::model::{Node, PartitionId, TableName};
 use crate::protocol::account::{Expected, Findings, Placed};
-use crate::protocol::{BatchRecord, TableBoard};
+use crate::protocol::{BatchRecord, TableRecords};
 
-use super::super::context::Site;
+use super::super::context::WorkerContext;
 use super::published;
 use crate::model::few;
 use crate::nodes::counts::target_rows;
-use crate::nodes::pool::Fleet;
+use crate::nodes::pool::NodePool;
 use crate::runtime::bounded::all_tables;
 
 /// So often a node is asked before it counts as silent.
@@ -46,10 +46,10 @@ enum Count {
 }
 
 /// Settles the account of all target nodes.
-pub(super) async fn settle(site: &Site, boards: &[TableBoard]) -> Findings {
+pub(super) async fn settle(context: &WorkerContext, by_table: &[TableRecords]) -> Findings {
     let mut findings = Findings::default();
-    let places = places(site, boards, &mut findings);
-    let counts = all_tables(places.iter().map(|place| place.count(site))).await;
+    let places = places(context, by_table, &mut findings);
+    let counts = all_tables(places.iter().map(|place| place.count(context))).await;
     let mut counted: BTreeSet<(usize, usize)> = BTreeSet::new();
     let mut silent = Vec::new();
     for (place, count) in places.iter().zip(counts) {
@@ -74,16 +74,16 @@ pub(super) async fn settle(site: &Site, boards: &[TableBoard]) -> Findings {
 }
 
 /// Returns the nodes with what each must hold.
-fn places(site: &Site, boards: &[TableBoard], findings: &mut Findings) -> Vec<Place> {
-    let task = site.task();
+fn places(context: &WorkerContext, by_table: &[TableRecords], findings: &mut Findings) -> Vec<Place> {
+    let task = context.task();
     let mut places: BTreeMap<(String, TableName), Place> = BTreeMap::new();
-    for (table, (plan, board)) in site.plans.iter().zip(boards).enumerate() {
-        let Some(done) = published(plan, board) else { continue };
+    for (table, (plan, records)) in context.plans.iter().zip(by_table).enumerate() {
+        let Some(done) = published(plan, records) else { continue };
         let cluster = task.target(&task.tables[table]);
-        for (batch, placed) in board.batches.iter().zip(done) {
+        for (batch, placed) in records.batches.iter().zip(done) {
             let Some(placed) = &placed.placed else { continue };
-            for (shard, address, rows) in shares(site, table, batch, placed) {
-                let Some(node) = Fleet::find(cluster, shard, &address) else {
+            for (shard, address, rows) in shares(context, table, batch, placed) {
+                let Some(node) = NodePool::find(cluster, shard, &address) else {
                     findings
                         .unaccounted
                         .push(format!("the task names target node {address} of {} no more", plan.target));
@@ -107,8 +107,8 @@ fn places(site: &Site, boards: &[TableBoard], findings: &mut Findings) -> Vec<Pl
 type Share<'a> = (usize, String, Vec<(&'a PartitionId, Expected)>);
 
 /// Returns which nodes must hold what of a batch. The replicas of a Replicated table hold the same.
-fn shares<'a>(site: &Site, table: usize, batch: &BatchRecord, placed: &'a Placed) -> Vec<Share<'a>> {
-    let (task, plan) = (site.task(), &site.plans[table]);
+fn shares<'a>(context: &WorkerContext, table: usize, batch: &BatchRecord, placed: &'a Placed) -> Vec<Share<'a>> {
+    let (task, plan) = (context.task(), &context.plans[table]);
     let mut shares = Vec::new();
     for (shard, nodes) in batch.nodes.iter().enumerate() {
         match nodes.first() {
@@ -123,20 +123,20 @@ fn shares<'a>(site: &Site, table: usize, batch: &BatchRecord, placed: &'a Placed
 }
 
 impl Place {
-    async fn count(&self, site: &Site) -> Count {
+    async fn count(&self, context: &WorkerContext) -> Count {
         if self.rows.is_empty() {
             return Count::Even;
         }
-        let shrinks = match site.target(self.table, &self.node).await {
+        let shrinks = match context.target(self.table, &self.node).await {
             Ok(target) => target.engine.merges_rows() || target.has_ttl(),
             Err(error) => return Count::Silent(format!("{error}: the rows of {} there are not counted", self.name)),
         };
-        let mut wrong = match self.wrong(site, shrinks).await {
+        let mut wrong = match self.wrong(context, shrinks).await {
             Ok(wrong) => wrong,
             Err(error) => return Count::Silent(error.to_string()),
         };
         if !wrong.is_empty() && self.fetches {
-            let fetched = site.fleet.warehouse.sync_replica(&self.node, &self.name);
+            let fetched = context.pool.client.sync_replica(&self.node, &self.name);
             match tokio::time::timeout(CATCH_UP, fetched).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return Count::Silent(error.to_string()),
@@ -148,7 +148,7 @@ impl Place {
                     ));
                 }
             }
-            wrong = match self.wrong(site, shrinks).await {
+            wrong = match self.wrong(context, shrinks).await {
                 Ok(wrong) => wrong,
                 Err(error) => return Count::Silent(error.to_string()),
             };
@@ -157,18 +157,18 @@ impl Place {
     }
 
     /// Returns the partitions that hold other rows than they must, with what they hold.
-    async fn wrong(&self, site: &Site, shrinks: bool) -> Result<Vec<(&PartitionId, Expected, u64)>, Error> {
+    async fn wrong(&self, context: &WorkerContext, shrinks: bool) -> Result<Vec<(&PartitionId, Expected, u64)>, Error> {
         let ids: Vec<PartitionId> = self.rows.keys().cloned().collect();
         let only = (ids.len() <= MOST_NAMED).then_some(ids.as_slice());
-        let task = site.task();
+        let task = context.task();
         let mut tries = 1;
         let counted = loop {
-            match target_rows(&site.fleet, &task, &self.node, &self.name, only).await {
+            match target_rows(&context.pool, &task, &self.node, &self.name, only).await {
                 Ok(counted) => break counted,
                 // The server answers, and the table is gone with its rows.
                 Err(error) if error.code() == Some(UNKNOWN_TABLE) => break BTreeMap::new(),
                 Err(error) if error.remedy() == Remedy::Retry && tries < TRIES => {
-                    tokio::time::sleep(site.pause(tries)).await;
+                    tokio::time::sleep(context.pause(tries)).await;
                     tries += 1;
                 }
                 Err(error) => return Err(error),

@@ -14,7 +14,7 @@ use crate::model::{Node, TableName};
 use crate::plan::SourceShare;
 use crate::protocol::{BatchRecord, BatchRef, BatchTable, Copied, PieceRef};
 
-use super::context::{AttemptError, Site};
+use super::context::{AttemptError, WorkerContext};
 use crate::runtime::clock::now;
 use crate::runtime::fault_point::fault_point;
 
@@ -24,7 +24,7 @@ const TABLE_EXISTS: u32 = 57;
 /// An attempt at a piece.
 pub struct Attempt<'a> {
     /// What it works with.
-    pub site: &'a Site,
+    pub context: &'a WorkerContext,
     /// The piece.
     pub piece: PieceRef,
     /// Its number.
@@ -49,7 +49,7 @@ impl Attempt<'_> {
     /// Cancellation: statements that were sent go on; [`Self::abandon`] ends them, or the next attempt does.
     pub async fn perform(&self, sources: &[Source]) -> Result<Copied, AttemptError> {
         let (started, began) = (Instant::now(), now());
-        let nodes = self.site.target_nodes(self.piece.table, &self.batch.nodes)?;
+        let nodes = self.context.target_nodes(self.piece.table, &self.batch.nodes)?;
         if self.number > 1 {
             self.clear_earlier(&nodes).await;
         }
@@ -67,7 +67,7 @@ impl Attempt<'_> {
             self.transfer(sources, nodes).await?;
         }
         fault_point("piece-pushed").await;
-        if self.site.strikes(self.site.conduct.copy_fault_probability) {
+        if self.context.strikes(self.context.worker_options.copy_fault_probability) {
             return Err(AttemptError::Mismatch("a fault was wished for by --copy-fault-probability".into()));
         }
         let transferred = Instant::now();
@@ -80,8 +80,8 @@ impl Attempt<'_> {
     fn blame(&self, sources: &[Source], error: AttemptError) -> AttemptError {
         let AttemptError::Server(of) = &error else { return error };
         let Some(source) = sources.iter().find(|source| of.node == source.node.address()) else { return error };
-        self.site.fleet.suspect(&source.node);
-        let shard = self.site.source_shard(self.piece.table, source.share.shard);
+        self.context.pool.suspect(&source.node);
+        let shard = self.context.source_shard(self.piece.table, source.share.shard);
         if of.remedy() == Remedy::Elsewhere && shard.replicas.len() < 2 {
             return AttemptError::Final(of.to_string());
         }
@@ -91,13 +91,13 @@ impl Attempt<'_> {
     /// Ends the statements of this attempt that still run, and of no newer one. Best effort: they can only touch its own
     /// tables.
     pub async fn abandon(&self) {
-        let prefix = self.site.id.attempt_queries(self.piece, self.number);
-        let nodes = self.site.statement_nodes(self.piece, &self.batch.nodes);
-        join_all(nodes.iter().map(|node| self.site.fleet.warehouse.kill(node, &prefix))).await;
+        let prefix = self.context.id.attempt_queries(self.piece, self.number);
+        let nodes = self.context.statement_nodes(self.piece, &self.batch.nodes);
+        join_all(nodes.iter().map(|node| self.context.pool.client.kill(node, &prefix))).await;
     }
 
     pub(super) fn plan(&self) -> &crate::plan::TablePlan {
-        &self.site.plans[self.piece.table]
+        &self.context.plans[self.piece.table]
     }
 
     fn batch_ref(&self) -> BatchRef {
@@ -105,36 +105,36 @@ impl Attempt<'_> {
     }
 
     pub(super) fn staging(&self) -> TableName {
-        let name = self.site.id.staging(self.batch_ref(), self.piece, self.number);
-        self.site.beside_target(self.piece.table, name)
+        let name = self.context.id.staging(self.batch_ref(), self.piece, self.number);
+        self.context.beside_target(self.piece.table, name)
     }
 
     /// Ends what earlier attempts left. Nothing hangs on it but disk space: their tables are theirs alone.
     async fn clear_earlier(&self, nodes: &[Vec<Arc<Node>>]) {
         self.end_earlier().await;
-        let prefix = self.site.id.piece_tables(self.batch_ref(), self.piece);
+        let prefix = self.context.id.piece_tables(self.batch_ref(), self.piece);
         let plan = self.plan();
         let targets = nodes.iter().flatten().map(|node| (node.clone(), &plan.target));
         let mut places: Vec<(Arc<Node>, &TableName)> = targets.collect();
-        if self.site.may_clone(self.piece.table) {
+        if self.context.may_clone(self.piece.table) {
             let shares = plan.pieces[self.piece.piece].sources.iter();
-            let replicas = shares.flat_map(|share| self.site.source_shard(self.piece.table, share.shard).replicas);
+            let replicas = shares.flat_map(|share| self.context.source_shard(self.piece.table, share.shard).replicas);
             places.extend(replicas.map(|node| (Arc::new(node), &plan.source)));
         }
         for (node, beside) in &places {
-            let warehouse = &self.site.fleet.warehouse;
-            let left = match warehouse.tables_with_prefix(node, &beside.database, &prefix).await {
+            let client = &self.context.pool.client;
+            let left = match client.tables_with_prefix(node, &beside.database, &prefix).await {
                 Ok(left) => left,
                 Err(error) => {
                     tracing::warn!(node = error.node, "{error}; tables of earlier attempts stay until the task ends");
                     continue;
                 }
             };
-            let settings = self.site.target_settings(node).await.unwrap_or_default();
+            let settings = self.context.target_settings(node).await.unwrap_or_default();
             for (attempt, name) in left.into_iter().filter_map(|name| Some((self.earlier(&name)?, name))) {
                 // To drop a table that a statement writes to, a server waits for that; an old one answers nothing about the database meanwhile.
-                let statements = self.site.id.attempt_queries(self.piece, attempt);
-                if warehouse.is_at_work(node, &statements).await.unwrap_or(true) {
+                let statements = self.context.id.attempt_queries(self.piece, attempt);
+                if client.is_at_work(node, &statements).await.unwrap_or(true) {
                     tracing::warn!(
                         node = node.address(),
                         "{node}: a statement of attempt {attempt} still runs there: {} stays until the task ends",
@@ -142,7 +142,7 @@ impl Attempt<'_> {
                     );
                     continue;
                 }
-                if let Err(error) = warehouse.drop_table(node, &beside.beside(name), &settings).await {
+                if let Err(error) = client.drop_table(node, &beside.beside(name), &settings).await {
                     tracing::warn!(node = error.node, "{error}; it stays until the task ends");
                 }
             }
@@ -151,7 +151,7 @@ impl Attempt<'_> {
 
     /// Returns the number of the earlier attempt that a table is of. A later one may be there when this worker stood still for a while.
     fn earlier(&self, name: &str) -> Option<u32> {
-        let rest = name.strip_prefix(&self.site.id.batch_tables(self.batch_ref()))?;
+        let rest = name.strip_prefix(&self.context.id.batch_tables(self.batch_ref()))?;
         match BatchTable::parse(rest)? {
             BatchTable::Staging { attempt, .. } | BatchTable::Parts { attempt, .. } => {
                 Some(attempt).filter(|attempt| *attempt < self.number)
@@ -162,17 +162,17 @@ impl Attempt<'_> {
 
     /// Ends the statements of earlier attempts.
     async fn end_earlier(&self) {
-        let (warehouse, id) = (&self.site.fleet.warehouse, &self.site.id);
-        let nodes = self.site.statement_nodes(self.piece, &self.batch.nodes);
+        let (client, id) = (&self.context.pool.client, &self.context.id);
+        let nodes = self.context.statement_nodes(self.piece, &self.batch.nodes);
         join_all(nodes.iter().map(|node| async move {
-            let running = warehouse.running(node, &id.piece_queries(self.piece)).await.unwrap_or_default();
+            let running = client.running(node, &id.piece_queries(self.piece)).await.unwrap_or_default();
             let earlier: BTreeSet<u32> = running
                 .iter()
                 .filter_map(|statement| id.attempt_of_query(self.piece, &statement.query_id))
                 .filter(|attempt| *attempt < self.number)
                 .collect();
             for attempt in earlier {
-                if let Err(error) = warehouse.kill(node, &id.attempt_queries(self.piece, attempt)).await {
+                if let Err(error) = client.kill(node, &id.attempt_queries(self.piece, attempt)).await {
                     tracing::warn!(node = error.node, "{error}; it can only touch tables of its own attempt");
                 }
             }
@@ -185,24 +185,24 @@ impl Attempt<'_> {
     }
 
     async fn create_staging_on(&self, node: &Node) -> Result<(), AttemptError> {
-        let site = self.site;
-        let target = site.target(self.piece.table, node).await?;
+        let context = self.context;
+        let target = context.target(self.piece.table, node).await?;
         let staging = self.staging();
         let statement = target
             .create_staging(&staging, &self.plan().columns)
-            .ok_or_else(|| self.site.lacks(self.piece.table, node))?;
-        let settings = site.target_settings(node).await?;
-        if let Err(error) = site.fleet.warehouse.create_table(node, &staging, &statement, &settings).await {
+            .ok_or_else(|| self.context.lacks(self.piece.table, node))?;
+        let settings = context.target_settings(node).await?;
+        if let Err(error) = context.pool.client.create_table(node, &staging, &statement, &settings).await {
             // A database of engine Replicated makes a table on all its replicas at once. Its name is this attempt's alone, so what
             // is there already is what was to be made.
-            let database = site.fleet.warehouse.database_engine(node, &staging.database).await?;
+            let database = context.pool.client.database_engine(node, &staging.database).await?;
             if error.code() != Some(TABLE_EXISTS) || database.as_deref() != Some("Replicated") {
                 return Err(error.into());
             }
         }
         if target.engine.is_old_syntax() {
             // The old syntax has no settings that could keep the table from merging.
-            site.fleet.warehouse.stop_merges(node, &staging).await?;
+            context.pool.client.stop_merges(node, &staging).await?;
         }
         Ok(())
     }
@@ -214,13 +214,13 @@ impl Attempt<'_> {
     }
 
     async fn source(&self, share: SourceShare) -> Result<Source, AttemptError> {
-        let shard = self.site.source_shard(self.piece.table, share.shard);
+        let shard = self.context.source_shard(self.piece.table, share.shard);
         let mut first = None;
-        for node in self.site.fleet.in_order(&shard, self.piece.piece) {
-            match self.site.fleet.warehouse.answers(&node).await {
+        for node in self.context.pool.in_order(&shard, self.piece.piece) {
+            match self.context.pool.client.answers(&node).await {
                 Ok(()) => return Ok(Source { node, share }),
                 Err(error) => {
-                    self.site.fleet.suspect(&node);
+                    self.context.pool.suspect(&node);
                     first = first.or(Some(error));
                 }
             }

@@ -91,10 +91,10 @@ impl Attempt<'_> {
         sources: &[Source],
         nodes: &[Vec<Arc<Node>>],
     ) -> Result<bool, AttemptError> {
-        let task = self.site.task();
+        let task = self.context.task();
         let job = &task.tables[self.piece.table];
         let told = job.transfer == Some(Way::Clone);
-        let ways = &self.site.fleet.ways;
+        let ways = &self.context.pool.ways;
         let given_up = || sources.iter().any(|source| ways.is_given_up(self.piece.table, &source.node));
         if !told && (job.transfer.is_some() || job.paced || !self.plan().clones || given_up()) {
             return Ok(false);
@@ -128,7 +128,7 @@ impl Attempt<'_> {
 
     /// What one piece shows of its servers would be the same with the next; what is wrong with its own rows need not be.
     fn give_up_cloning(&self, sources: &[Source], hindrance: &Hindrance) {
-        let ways = &self.site.fleet.ways;
+        let ways = &self.context.pool.ways;
         if let Hindrance::Server(error) = hindrance
             && !error.is_unreachable()
         {
@@ -188,13 +188,13 @@ impl Attempt<'_> {
         ids: &[PartitionId],
         made: &mut Vec<Made>,
     ) -> Result<Brought, Hindrance> {
-        let (site, plan, warehouse) = (self.site, self.plan(), &self.site.fleet.warehouse);
+        let (context, plan, client) = (self.context, self.plan(), &self.context.pool.client);
         let node = &source.node;
-        let definition = warehouse.table(node, &plan.source).await?;
+        let definition = client.table(node, &plan.source).await?;
         let definition = definition.ok_or_else(|| Hindrance::Unfit(format!("{node}: {} is gone", plan.source)))?;
         self.compare_definitions(node, &definition, nodes).await?;
         let there: BTreeMap<PartitionId, bool> =
-            warehouse.parts(node, &plan.source).await?.into_iter().map(|part| (part.id, part.patched)).collect();
+            client.parts(node, &plan.source).await?.into_iter().map(|part| (part.id, part.patched)).collect();
         let ids: Vec<PartitionId> = ids.iter().filter(|id| there.contains_key(id)).cloned().collect();
         if let Some(id) = ids.iter().find(|id| there.get(id) == Some(&true)) {
             return Err(Hindrance::Patched(format!(
@@ -203,7 +203,8 @@ impl Attempt<'_> {
             )));
         }
 
-        let out = plan.source.beside(site.id.parts_out(self.batch_ref(), self.piece, self.number, source.share.shard));
+        let out =
+            plan.source.beside(context.id.parts_out(self.batch_ref(), self.piece, self.number, source.share.shard));
         // On one server the staging table takes them from here.
         let local = nodes.iter().flatten().all(|target| target.url() == node.url());
         let path = path_of(&out, "");
@@ -216,11 +217,11 @@ impl Attempt<'_> {
         made.push((node.clone(), out.clone()));
         self.make(node, &out, &statement, &definition).await?;
         fault_point("parts-out-made").await;
-        let settings = site.target_settings(node).await?;
+        let settings = context.target_settings(node).await?;
         for some in ids.chunks(PER_ALTER) {
-            warehouse.place(node, Placing::Replace, &out, &plan.source, some, &settings).await?;
+            client.place(node, Placing::Replace, &out, &plan.source, some, &settings).await?;
         }
-        let lacking = warehouse.parts_lacking(node, &out, &definition.stored()).await?;
+        let lacking = client.parts_lacking(node, &out, &definition.stored()).await?;
         if lacking > 0 {
             return Err(Hindrance::Unfit(format!(
                 "{node}: {lacking} parts of {} were written before a column was added to it or changed",
@@ -234,9 +235,9 @@ impl Attempt<'_> {
         if local {
             return Ok(Brought { ids, on: nodes[shard].iter().map(|target| (target.clone(), out.clone())).collect() });
         }
-        let into = site.beside_target(
+        let into = context.beside_target(
             self.piece.table,
-            site.id.parts_in(self.batch_ref(), self.piece, self.number, source.share.shard),
+            context.id.parts_in(self.batch_ref(), self.piece, self.number, source.share.shard),
         );
         made.extend(nodes[shard].iter().map(|target| (target.clone(), into.clone())));
         let fetched = join_all(
@@ -255,14 +256,14 @@ impl Attempt<'_> {
         definition: &TableDefinition,
         nodes: &[Vec<Arc<Node>>],
     ) -> Result<(), Hindrance> {
-        let fleet = &self.site.fleet;
-        let release = fleet.facts(node).await?.release();
+        let pool = &self.context.pool;
+        let release = pool.facts(node).await?.release();
         for target in nodes.iter().flatten() {
-            let there = self.site.target(self.piece.table, target).await?;
+            let there = self.context.target(self.piece.table, target).await?;
             if let Some(why) = definition.against_parts_in(&there) {
                 return Err(Hindrance::Unfit(why));
             }
-            if fleet.facts(target).await?.release() != release {
+            if pool.facts(target).await?.release() != release {
                 return Err(Hindrance::Unfit(format!("{node} and {target} are of different versions")));
             }
         }
@@ -276,11 +277,11 @@ impl Attempt<'_> {
         statement: &str,
         like: &TableDefinition,
     ) -> Result<(), Hindrance> {
-        let warehouse = &self.site.fleet.warehouse;
-        let settings = self.site.target_settings(node).await?;
-        warehouse.create_table(node, name, statement, &settings).await?;
+        let client = &self.context.pool.client;
+        let settings = self.context.target_settings(node).await?;
+        client.create_table(node, name, statement, &settings).await?;
         if like.engine.is_old_syntax() {
-            warehouse.stop_merges(node, name).await?;
+            client.stop_merges(node, name).await?;
         }
         Ok(())
     }
@@ -291,10 +292,10 @@ impl Attempt<'_> {
         let Some(sharding) = plan.sharding.as_ref().filter(|_| plan.target_shards().count() > 1) else {
             return Ok(plan.target_shards().next());
         };
-        let settings = self.site.source_settings(node).await?;
+        let settings = self.context.source_settings(node).await?;
         let rows = Selection::all(Relation::plain(name.clone()));
         let slot = KeyElement { expression: sharding.slot_key().slot(), type_name: "UInt64".into() };
-        let tallies = self.site.fleet.warehouse.tally(node, &rows, &[slot], &settings).await?;
+        let tallies = self.context.pool.client.tally(node, &rows, &[slot], &settings).await?;
         let mut shards = BTreeSet::new();
         for tally in tallies {
             shards.insert(sharding.owner_of(&tally.value).ok_or_else(|| {
@@ -323,18 +324,18 @@ impl Attempt<'_> {
         (source, path): (&Node, &str),
         ids: &[PartitionId],
     ) -> Result<(), Hindrance> {
-        let (site, warehouse) = (self.site, &self.site.fleet.warehouse);
+        let (context, client) = (self.context, &self.context.pool.client);
         self.wait_until_seen(target, source, path).await?;
-        let definition = site.target(self.piece.table, target).await?;
+        let definition = context.target(self.piece.table, target).await?;
         let own_path = path_of(into, &format!("_s{shard}r{replica}"));
         let statement = definition
             .create_passage(into, &self.plan().columns, &own_path, REPLICA)
-            .ok_or_else(|| site.lacks(self.piece.table, target))?;
+            .ok_or_else(|| context.lacks(self.piece.table, target))?;
         self.make(target, into, &statement, &definition).await?;
-        let settings = site.target_settings(target).await?;
+        let settings = context.target_settings(target).await?;
         for (part, some) in ids.chunks(PER_ALTER).enumerate() {
-            let query_id = site.id.query(self.piece, self.number, shard, replica, part);
-            warehouse.fetch(target, into, path, some, &query_id, &settings).await?;
+            let query_id = context.id.query(self.piece, self.number, shard, replica, part);
+            client.fetch(target, into, path, some, &query_id, &settings).await?;
         }
         Ok(())
     }
@@ -342,10 +343,10 @@ impl Attempt<'_> {
     /// The target finds the parts through ZooKeeper, of which it may ask a server that is a little behind that of the source:
     /// what it does not see it would not fetch.
     async fn wait_until_seen(&self, target: &Node, source: &Node, path: &str) -> Result<(), Hindrance> {
-        let warehouse = &self.site.fleet.warehouse;
+        let client = &self.context.pool.client;
         let path = format!("{path}/replicas/{REPLICA}/parts");
         let parts = async |node| {
-            let names = warehouse.zookeeper_children(node, &path).await?;
+            let names = client.zookeeper_children(node, &path).await?;
             Ok::<_, Error>(names.map(|names| names.into_iter().collect::<BTreeSet<_>>()))
         };
         let there = parts(source).await?;
@@ -382,17 +383,17 @@ impl Attempt<'_> {
         from: &TableName,
         ids: &[PartitionId],
     ) -> Result<(), AttemptError> {
-        let settings = self.site.target_settings(node).await?;
+        let settings = self.context.target_settings(node).await?;
         for some in ids.chunks(PER_ALTER) {
-            self.site.fleet.warehouse.place(node, Placing::Attach, staging, from, some, &settings).await?;
+            self.context.pool.client.place(node, Placing::Attach, staging, from, some, &settings).await?;
         }
         Ok(())
     }
 
     async fn drop_made(&self, made: &[Made]) {
         join_all(made.iter().map(|(node, name)| async move {
-            let settings = self.site.target_settings(node).await.unwrap_or_default();
-            if let Err(error) = self.site.fleet.warehouse.drop_table(node, name, &settings).await {
+            let settings = self.context.target_settings(node).await.unwrap_or_default();
+            if let Err(error) = self.context.pool.client.drop_table(node, name, &settings).await {
                 tracing::warn!(node = error.node, "{error}; it stays until the task ends");
             }
         }))

@@ -56,7 +56,7 @@ impl Attempt<'_> {
         self.move_along(sources, &places, &legs).await?;
         if let Some(manner) = trial {
             let bytes = self.plan().bytes_of(self.piece.piece);
-            if let Some(news) = self.site.pace.note(self.piece.table, manner, bytes, started.elapsed()) {
+            if let Some(news) = self.context.trials.note(self.piece.table, manner, bytes, started.elapsed()) {
                 tracing::info!("table {}: {news}", self.plan().name);
             }
         }
@@ -106,18 +106,18 @@ impl Attempt<'_> {
 
     async fn choose(&self, source: &Node, place: &Place) -> Result<Choice, AttemptError> {
         let rows = self.plan().rows_for(self.piece.piece, place.shard);
-        let task = self.site.task();
+        let task = self.context.task();
         let job = &task.tables[self.piece.table];
-        let columns = self.site.carried(self.piece.table, source).await?;
+        let columns = self.context.column_routes(self.piece.table, source).await?;
         let between = (source, place.node.as_ref());
-        Ok(way_of(&self.site.fleet, job, between, rows.filters_at_the_table(), &columns).await?)
+        Ok(way_of(&self.context.pool, job, between, rows.filters_at_the_table(), &columns).await?)
     }
 
     /// Whether a source serves all its places by one push, each row read once.
     async fn pushes_dealt(&self, source: &Source, legs: &[Leg<'_>]) -> Result<bool, AttemptError> {
         let Some(sharding) = &self.plan().sharding else { return Ok(false) };
         let pushed = legs.len() > 1 && legs.iter().all(|leg| leg.choice.way == Way::Push);
-        if !pushed || !self.site.pushes_dealt(self.piece.table, &source.node).await? {
+        if !pushed || !self.context.pushes_dealt(self.piece.table, &source.node).await? {
             return Ok(false);
         }
         let slots = |leg: &Leg| sharding.slots[leg.place.shard].clone();
@@ -134,7 +134,7 @@ impl Attempt<'_> {
     /// Returns what the columns have against dealing.
     async fn against_dealing(&self, sources: &[Source]) -> Result<Option<String>, AttemptError> {
         for source in sources {
-            let columns = self.site.carried(self.piece.table, &source.node).await?;
+            let columns = self.context.column_routes(self.piece.table, &source.node).await?;
             if let Some(why) = columns.against_dealing() {
                 return Ok(Some(why.to_owned()));
             }
@@ -144,7 +144,7 @@ impl Attempt<'_> {
 
     /// Where servers could send the rows to each other, but would read them once for each target shard: a relay may be faster.
     async fn try_a_manner(&self, sources: &[Source], legs: &mut [Leg<'_>]) -> Result<Option<Manner>, AttemptError> {
-        let free = self.site.task().tables[self.piece.table].way_of_rows().is_none();
+        let free = self.context.task().tables[self.piece.table].way_of_rows().is_none();
         let direct = legs.iter().all(|leg| leg.choice.way != Way::Relay);
         if !free || !direct || !self.deals(sources).await? {
             return Ok(None);
@@ -155,7 +155,7 @@ impl Attempt<'_> {
                 return Ok(None);
             }
         }
-        let manner = self.site.pace.next(self.piece.table, self.plan().pieces.len());
+        let manner = self.context.trials.next(self.piece.table, self.plan().pieces.len());
         if manner == Manner::Dealt {
             let since = format!("it reads each row once for {} target shards", self.plan().target_shards().count());
             for leg in legs {
@@ -175,7 +175,7 @@ impl Attempt<'_> {
         rows: Selection,
         sent: &mut usize,
     ) -> Result<(), AttemptError> {
-        let (site, plan) = (self.site, self.plan());
+        let (context, plan) = (self.context, self.plan());
         let sharding = plan.sharding.as_ref().filter(|_| places.len() > 1);
         let dealt = match sharding {
             Some(sharding) => Some(sharding.slot_key()),
@@ -187,7 +187,7 @@ impl Attempt<'_> {
         let all = rows.are_all_that_is_read();
         // The settings of one side hang on the other only where there is one of each.
         let settings = |from: Arc<Node>, to: Arc<Node>| async move {
-            site.transfer_settings(way, &from, &to, all, self.narrow).await
+            context.transfer_settings(way, &from, &to, all, self.narrow).await
         };
         let (mut from, mut to) = (Vec::new(), Vec::new());
         for Source { node, .. } in sources {
@@ -207,7 +207,7 @@ impl Attempt<'_> {
         // What ran out of memory is moved a few partitions at a time.
         for rows in rows.parted(1 << self.narrow.min(8)) {
             let named = |(place, to): &(&Place, Destination)| Destination {
-                query_id: site.id.query(self.piece, self.number, place.shard, place.replica, *sent),
+                query_id: context.id.query(self.piece, self.number, place.shard, place.replica, *sent),
                 ..to.clone()
             };
             let transfer = Transfer {
@@ -219,8 +219,8 @@ impl Attempt<'_> {
                 columns: plan.columns.clone(),
                 values: plan.reading.values.clone(),
                 rows,
-                compress: site.task().tables[self.piece.table].relay_compression,
-                throttles: site.caps.of(self.piece.table),
+                compress: context.task().tables[self.piece.table].relay_compression,
+                throttles: context.bandwidth.of(self.piece.table),
                 course: Arc::default(),
             };
             *sent += 1;
@@ -232,7 +232,7 @@ impl Attempt<'_> {
     /// Whether a source sends something that a target reads only after the worker has dealt it.
     async fn needs_dealing(&self, sources: &[Source]) -> Result<bool, AttemptError> {
         for source in sources {
-            if self.site.needs_dealing(self.piece.table, &source.node).await? {
+            if self.context.needs_dealing(self.piece.table, &source.node).await? {
                 return Ok(true);
             }
         }
@@ -243,7 +243,7 @@ impl Attempt<'_> {
     /// are told at level debug.
     fn tell_choice(&self, Leg { source, place, choice }: &Leg) {
         let Some(since) = &choice.since else { return };
-        let (table, way, ways) = (&self.plan().name, choice.way, &self.site.fleet.ways);
+        let (table, way, ways) = (&self.plan().name, choice.way, &self.context.pool.ways);
         let line = format!("table {table}: transfer: {way} from {} to {}, since {since}", source.node, place.node);
         if ways.is_news(&format!("table {table}: {way}")) {
             ways.is_news(&line);
@@ -262,7 +262,7 @@ impl Attempt<'_> {
              can tell apart",
             self.plan().name
         );
-        if shards > 1 && self.site.fleet.ways.is_news(&line) {
+        if shards > 1 && self.context.pool.ways.is_news(&line) {
             tracing::info!("{line}");
         }
         Ok(())
@@ -270,10 +270,10 @@ impl Attempt<'_> {
 
     /// What is between the nodes is asked anew for the next attempt, which may take another way.
     fn note_failure(&self, transfer: &Transfer, error: Error) -> AttemptError {
-        let free = self.site.task().tables[self.piece.table].way_of_rows().is_none();
+        let free = self.context.task().tables[self.piece.table].way_of_rows().is_none();
         let mut another = false;
         for (from, to) in transfer.pairs() {
-            another |= after_failure(&self.site.fleet, &from.node, &to.node, transfer.way, &error);
+            another |= after_failure(&self.context.pool, &from.node, &to.node, transfer.way, &error);
         }
         match another && free {
             true => AttemptError::Mismatch(format!("{error}; the next attempt takes another way")),
@@ -286,7 +286,7 @@ impl Attempt<'_> {
     async fn carry(&self, transfer: &Transfer) -> Result<(), Error> {
         tokio::select! {
             biased;
-            done = self.site.fleet.warehouse.transfer(transfer) => match done {
+            done = self.context.pool.client.transfer(transfer) => match done {
                 Err(error) if error.is_unreachable() && transfer.way != Way::Relay => {
                     if self.running(transfer).await.is_err() {
                         return Err(error);
@@ -302,9 +302,9 @@ impl Attempt<'_> {
 
     /// Returns what the statements of a transfer have done so far, by the nodes that answer, and the error of the first that does not.
     async fn look(&self, transfer: &Transfer) -> (BTreeMap<String, Vec<Running>>, Option<Error>) {
-        let warehouse = &self.site.fleet.warehouse;
+        let client = &self.context.pool.client;
         let looks = transfer.statements().into_iter().map(|(node, id)| async move {
-            let running = warehouse.running(node, id).await;
+            let running = client.running(node, id).await;
             (node.address(), running)
         });
         let (mut statements, mut first) = (BTreeMap::<String, Vec<Running>>::new(), None);
@@ -329,7 +329,7 @@ impl Attempt<'_> {
     /// relay runs as long as its connections do, which its worker holds: servers may have sent all they have, and not have begun to take
     /// any of it in, so that neither of them shows a statement (18.16, where little is sent slowly).
     async fn until_gone(&self, transfer: &Transfer) -> Result<(), Error> {
-        let limit = self.site.conduct.stall_timeout;
+        let limit = self.context.worker_options.stall_timeout;
         let mut watch = Watch::new(limit, Instant::now());
         let (mut silent, mut absent) = (0, 0);
         loop {

@@ -12,7 +12,7 @@ use tracing::{Instrument, error_span};
 use crate::plan::TablePlan;
 use crate::protocol::{BatchRecord, BatchRef, Copied, Failure, Job, PieceRecord, PieceRef, PieceState};
 
-use super::context::{AttemptError, Site};
+use super::context::{AttemptError, WorkerContext};
 use super::copy::{Attempt, Source};
 use super::counters::Tally;
 use crate::ledger::{Cache, ClaimChange, Ledger, LedgerError, Outcome};
@@ -30,9 +30,9 @@ const MOST_GENERATIONS: u32 = 10;
 
 /// What a job needs. Cheap to clone.
 #[derive(Clone)]
-pub struct Hands {
+pub struct JobRunner {
     /// What it works with.
-    pub site: Arc<Site>,
+    pub context: Arc<WorkerContext>,
     /// Where it records.
     pub ledger: Ledger,
     /// What was recorded last.
@@ -51,17 +51,17 @@ pub enum Claimed {
     Batch(BatchRef, BatchRecord),
 }
 
-impl Hands {
+impl JobRunner {
     /// Tries to take a job. `None`: somebody else was faster.
     ///
     /// The job must have been chosen from what `cache` holds, and the cache must not have been let go since: what a job of our
     /// own learns in between may be that it is done already.
     pub async fn claim(&self, cache: &mut Cache, job: Job) -> Result<Option<Claimed>, LedgerError> {
-        let worker = &self.site.worker;
+        let worker = &self.context.worker;
         let (claimed, outcome) = match job {
             Job::Copy(piece) => {
-                let record = cache.boards[piece.table].pieces[piece.piece].clone();
-                let generation = cache.boards[piece.table].generation_of(piece.piece);
+                let record = cache.by_table[piece.table].pieces[piece.piece].clone();
+                let generation = cache.by_table[piece.table].generation_of(piece.piece);
                 if !record.is_to_copy(generation) {
                     cache.claimed(job);
                     return Ok(None);
@@ -72,7 +72,7 @@ impl Hands {
                 (Claimed::Piece(piece, next), outcome)
             }
             Job::Publish(batch) => {
-                let record = cache.boards[batch.table].batches[batch.batch].clone();
+                let record = cache.by_table[batch.table].batches[batch.batch].clone();
                 if record.is_done() {
                     cache.claimed(job);
                     return Ok(None);
@@ -95,7 +95,7 @@ impl Hands {
     pub async fn perform(&self, claimed: Claimed) -> Result<Job, LedgerError> {
         let job = match claimed {
             Claimed::Piece(piece, record) => {
-                let plan = &self.site.plans[piece.table];
+                let plan = &self.context.plans[piece.table];
                 let job = format!("table {} piece {} ({})", plan.name, piece.piece, self.describe(piece));
                 let batch = plan.pieces[piece.piece].batch;
                 let (table, partition) = (&plan.name, partition_names(plan, batch));
@@ -105,7 +105,7 @@ impl Hands {
                 Job::Copy(piece)
             }
             Claimed::Batch(batch, record) => {
-                let plan = &self.site.plans[batch.table];
+                let plan = &self.context.plans[batch.table];
                 let job = match plan.partitions_of(batch.batch) {
                     [one] => format!("table {} partition {}", plan.name, one.name),
                     many => format!("table {} batch {} ({} partitions)", plan.name, batch.batch, many.len()),
@@ -140,17 +140,17 @@ impl Hands {
         mut record: PieceRecord,
         grace: &mut Grace,
     ) -> Result<Option<PieceRecord>, LedgerError> {
-        let plan = &self.site.plans[piece.table];
+        let plan = &self.context.plans[piece.table];
         let of = &plan.pieces[piece.piece];
         let number = record.attempt;
-        let batch = self.cache.lock().await.boards[piece.table].batches[of.batch].clone();
+        let batch = self.cache.lock().await.by_table[piece.table].batches[of.batch].clone();
         tracing::debug!("{name}: attempt {number} begins");
-        let attempt = Attempt { site: &self.site, piece, number, narrow: record.narrow, batch: &batch };
+        let attempt = Attempt { context: &self.context, piece, number, narrow: record.narrow, batch: &batch };
         let sources = attempt.sources().await;
         if let Ok(sources) = &sources
             && let Some(next) = self.lends(&record, piece.table, sources)
         {
-            let (keep, worker) = (ClaimChange::Keep, &self.site.worker);
+            let (keep, worker) = (ClaimChange::Keep, &self.context.worker);
             let mut cache = self.cache.lock().await;
             let outcome = self.ledger.change_piece(&mut cache, piece, &record, next.clone(), keep, worker).await?;
             drop(cache);
@@ -169,7 +169,7 @@ impl Hands {
                     "{name}: {rows} rows copied in {:.1} s (attempt {number})",
                     copied.millis as f64 / 1000.0
                 );
-                if let Some(news) = self.site.tempo.note(plan.bytes_of(piece.piece), Instant::now()) {
+                if let Some(news) = self.context.concurrency.note(plan.bytes_of(piece.piece), Instant::now()) {
                     tracing::info!("{news}");
                 }
                 record.done(copied)
@@ -178,10 +178,10 @@ impl Hands {
                 attempt.abandon().await;
                 let of = BatchRef { table: piece.table, batch: of.batch };
                 let moved = self.move_if_lost(of, &batch, &error, record.failures + 1).await?;
-                let limit = self.site.conduct.tries;
+                let limit = self.context.worker_options.tries;
                 let next = match moved {
-                    Some(generation) => record.next_attempt(&self.site.worker, generation),
-                    None => record.after_failure(&self.site.worker, grace.failure(&error), limit),
+                    Some(generation) => record.next_attempt(&self.context.worker, generation),
+                    None => record.after_failure(&self.context.worker, grace.failure(&error), limit),
                 };
                 let given_up = matches!(next.state, PieceState::Failed { .. });
                 self.tell(name, number, &error, given_up, grace);
@@ -191,7 +191,7 @@ impl Hands {
         let again = matches!(next.state, PieceState::Running { .. });
         let claim = if again { ClaimChange::Keep } else { ClaimChange::GiveBack };
         let mut cache = self.cache.lock().await;
-        let worker = &self.site.worker;
+        let worker = &self.context.worker;
         let outcome = self.ledger.change_piece(&mut cache, piece, &record, next.clone(), claim, worker).await?;
         drop(cache);
         if outcome == Outcome::Lost {
@@ -214,7 +214,7 @@ impl Hands {
     /// The record of a piece that may be cloned from other source nodes than before: they are known before anything is made there.
     fn lends(&self, record: &PieceRecord, table: usize, sources: &[Source]) -> Option<PieceRecord> {
         let new = || sources.iter().map(|source| source.node.address()).filter(|node| !record.lent.contains(node));
-        if !self.site.may_clone(table) || new().next().is_none() {
+        if !self.context.may_clone(table) || new().next().is_none() {
             return None;
         }
         Some(PieceRecord { lent: record.lent.iter().cloned().chain(new()).collect(), ..record.clone() })
@@ -245,12 +245,12 @@ impl Hands {
         tokio::select! {
             biased;
             () = self.interrupt.finish(), if grace.since.is_some() => Paused::Interrupted,
-            () = tokio::time::sleep(self.site.pause(failures + grace.waits)) => Paused::Over,
+            () = tokio::time::sleep(self.context.pause(failures + grace.waits)) => Paused::Over,
         }
     }
 
     fn describe(&self, piece: PieceRef) -> String {
-        let plan = &self.site.plans[piece.table];
+        let plan = &self.context.plans[piece.table];
         let of = &plan.pieces[piece.piece];
         let what = match plan.partitions_of(of.batch) {
             [one] => format!("partition {}", one.name),
@@ -274,7 +274,7 @@ impl Hands {
         self.tally.failed();
         let node = error.node();
         if let Some(node) = node {
-            self.site.forget(node);
+            self.context.forget(node);
         }
         if given_up {
             tracing::error!(node, "{name}: attempt {number} failed, and was the last: {error}");

@@ -7,11 +7,11 @@ use crate::protocol::{BatchRecord, BatchRef, BatchState, Job, PieceRef, Policy, 
 
 use super::super::context::AttemptError;
 use super::super::publish::{Before, Gathered, Publication};
-use super::{Grace, Hands, MOST_GENERATIONS, PATIENCE, Paused};
+use super::{Grace, JobRunner, MOST_GENERATIONS, PATIENCE, Paused};
 use crate::ledger::{ClaimChange, LedgerError, Outcome};
 use crate::runtime::fault_point::fault_point;
 
-impl Hands {
+impl JobRunner {
     pub(super) async fn publish(
         &self,
         batch: BatchRef,
@@ -54,8 +54,8 @@ impl Hands {
                     self.tell(name, number, &error, false, grace);
                     return self.ledger.give_up_claim(Job::Publish(batch)).await.map(|()| None);
                 }
-                let limit = self.site.conduct.publication_tries;
-                let next = record.after_failure(&self.site.worker, grace.failure(&error), limit);
+                let limit = self.context.worker_options.publication_tries;
+                let next = record.after_failure(&self.context.worker, grace.failure(&error), limit);
                 self.tell(name, number, &error, matches!(next.state, BatchState::Failed { .. }), grace);
                 (next, None)
             }
@@ -63,7 +63,7 @@ impl Hands {
         let again = matches!(next.state, BatchState::Publishing { .. });
         let claim = if again { ClaimChange::Keep } else { ClaimChange::GiveBack };
         let mut cache = self.cache.lock().await;
-        let worker = &self.site.worker;
+        let worker = &self.context.worker;
         let outcome = self.ledger.change_batch(&mut cache, batch, &record, next.clone(), claim, worker).await?;
         drop(cache);
         if outcome == Outcome::Lost {
@@ -100,7 +100,7 @@ impl Hands {
         let gathering = begun.elapsed().as_millis() as u64;
         let earlier = record.before();
         let mut before = earlier.clone();
-        if self.site.policy(batch.table) == Policy::Append
+        if self.context.policy(batch.table) == Policy::Append
             && gathered.iter().any(|part| !before.contains_key(&part.address()))
         {
             before = match publication.look_before(&gathered, &before).await {
@@ -129,7 +129,7 @@ impl Hands {
         record: &mut BatchRecord,
         before: Before,
     ) -> Result<bool, LedgerError> {
-        let worker = &self.site.worker;
+        let worker = &self.context.worker;
         let state = BatchState::Publishing { worker: worker.clone(), before };
         let next = BatchRecord { state, ..record.clone() };
         let mut cache = self.cache.lock().await;
@@ -144,17 +144,17 @@ impl Hands {
 
     async fn publication(&self, batch: BatchRef, record: &BatchRecord) -> Publication<'_> {
         let cache = self.cache.lock().await;
-        let board = &cache.boards[batch.table];
-        let pieces = board.pieces_of[batch.batch]
+        let records = &cache.by_table[batch.table];
+        let pieces = records.pieces_of[batch.batch]
             .clone()
             .filter_map(|piece| {
-                let record = &board.pieces[piece];
+                let record = &records.pieces[piece];
                 let copied = record.copied()?.clone();
                 Some((PieceRef { table: batch.table, piece }, record.attempt, copied))
             })
             .collect();
         Publication {
-            site: &self.site,
+            context: &self.context,
             ledger: &self.ledger,
             batch,
             number: record.publication,
@@ -179,27 +179,27 @@ impl Hands {
         if !gone && (!error.is_transient() || failures < PATIENCE) || record.generation >= MOST_GENERATIONS {
             return Ok(None);
         }
-        let Some(live) = self.site.live_targets(batch.table).await else { return Ok(None) };
+        let Some(live) = self.context.live_targets(batch.table).await else { return Ok(None) };
         let lost = record.nodes.iter().zip(&live).any(|(used, live)| used.iter().any(|node| !live.contains(node)));
         if !gone && !lost {
             return Ok(None);
         }
-        let nodes = self.site.plans[batch.table].nodes_for(batch.batch, &live);
+        let nodes = self.context.plans[batch.table].nodes_for(batch.batch, &live);
         let mut cache = self.cache.lock().await;
-        let expected = cache.boards[batch.table].batches[batch.batch].clone();
+        let expected = cache.by_table[batch.table].batches[batch.batch].clone();
         if expected.generation != record.generation || expected.is_done() {
             // Somebody else has moved it already.
             return Ok((!expected.is_done()).then_some(expected.generation));
         }
         let moved = expected.moved(nodes);
-        let (none, worker) = (ClaimChange::None, &self.site.worker);
+        let (none, worker) = (ClaimChange::None, &self.context.worker);
         let outcome = self.ledger.change_batch(&mut cache, batch, &expected, moved, none, worker).await?;
-        let now = cache.boards[batch.table].batches[batch.batch].generation;
+        let now = cache.by_table[batch.table].batches[batch.batch].generation;
         if outcome == Outcome::Done {
             tracing::warn!(
                 "table {}: a target node with staged rows of batch {} is lost: other nodes are chosen, and the batch is copied \
                  again",
-                self.site.plans[batch.table].name,
+                self.context.plans[batch.table].name,
                 batch.batch
             );
         }

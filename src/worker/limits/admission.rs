@@ -12,7 +12,7 @@ use crate::client::ReplicaState;
 use crate::model::Node;
 use crate::protocol::{BatchRecord, PieceRef};
 
-use super::super::jobs::Hands;
+use super::super::jobs::JobRunner;
 use crate::ledger::membership::any;
 use crate::ledger::{LedgerError, Outcome};
 
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// Places on servers that a job holds.
 pub(crate) struct Admitted(Vec<String>);
 
-impl Hands {
+impl JobRunner {
     /// Waits until an attempt at a piece may begin. `None`: the run is to end.
     pub(crate) async fn admit(
         &self,
@@ -40,10 +40,10 @@ impl Hands {
         }
         let targets = batch.nodes.iter().flatten().cloned();
         let servers: BTreeSet<String> = sources.map(Node::address).chain(targets).collect();
-        let holder = format!("{} {}.{}", self.site.worker, piece.table, piece.piece);
+        let holder = format!("{} {}.{}", self.context.worker, piece.table, piece.piece);
         let mut told = false;
         loop {
-            let Some(limit) = self.site.task().max_jobs_per_server else { return Ok(Some(Admitted(Vec::new()))) };
+            let Some(limit) = self.context.task().max_jobs_per_server else { return Ok(Some(Admitted(Vec::new()))) };
             let (taken, change) = self.ledger.watch_on_servers().await?;
             match places(&servers, &taken, limit.get()) {
                 Ok(places) => {
@@ -103,18 +103,18 @@ impl Hands {
 
     /// A replica of the target that is behind. One that does not answer is no reason to wait here.
     async fn behind(&self, piece: PieceRef, batch: &BatchRecord) -> Option<(Arc<Node>, ReplicaState)> {
-        let site = &self.site;
-        if !site.plans[piece.table].engine_replicates {
+        let context = &self.context;
+        if !context.plans[piece.table].engine_replicates {
             return None;
         }
-        let task = site.task();
+        let task = context.task();
         let shards = &task.target(&task.tables[piece.table]).shards;
         let used = batch.nodes.iter().enumerate().filter(|(_, nodes)| !nodes.is_empty());
         let nodes: Vec<Arc<Node>> =
             used.flat_map(|(shard, _)| shards[shard].replicas.iter().cloned().map(Arc::new)).collect();
-        let target = &site.plans[piece.table].target;
+        let target = &context.plans[piece.table].target;
         let asked = join_all(nodes.into_iter().map(|node| async move {
-            let state = site.fleet.warehouse.replica_state(&node, target).await.ok().flatten()?;
+            let state = context.pool.client.replica_state(&node, target).await.ok().flatten()?;
             Some((node, state))
         }));
         asked.await.into_iter().flatten().find(|(_, state)| state.queue > MOST_BEHIND)

@@ -9,7 +9,7 @@ use crate::task::Task;
 
 /// The throttles of a worker. A rate that changes counts for rows that are on their way, too.
 #[derive(Debug)]
-pub struct Caps {
+pub struct Bandwidth {
     /// For the rows of all its jobs.
     all: Arc<Throttle>,
     /// For those of one table job.
@@ -18,13 +18,13 @@ pub struct Caps {
     workers: AtomicU64,
 }
 
-impl Caps {
+impl Bandwidth {
     /// For a task, with this worker alone as far as it knows.
     pub fn new(task: &Task) -> Self {
         let tables = task.tables.iter().map(|_| Arc::default()).collect();
-        let caps = Self { all: Arc::default(), tables, workers: AtomicU64::new(1) };
-        caps.follow(task);
-        caps
+        let bandwidth = Self { all: Arc::default(), tables, workers: AtomicU64::new(1) };
+        bandwidth.follow(task);
+        bandwidth
     }
 
     /// What the rows of a table job must pass.

@@ -29,7 +29,7 @@ const LONGEST_REST: u32 = 64;
 
 /// Finds the number of jobs, from the bytes of the pieces that end.
 #[derive(Debug)]
-pub struct Tempo(Mutex<State>);
+pub struct Concurrency(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
@@ -52,7 +52,7 @@ struct Window {
     pieces: usize,
 }
 
-impl Tempo {
+impl Concurrency {
     /// Of a worker that has not begun.
     pub fn new(jobs: Jobs) -> Self {
         let now = match jobs {
@@ -148,12 +148,12 @@ mod tests {
 
     /// The numbers that a worker has while pieces of 10 MB end, where `rate` says how many MB/s so many jobs move.
     fn numbers(rate: impl Fn(usize) -> f64, pieces: usize) -> Vec<usize> {
-        let tempo = Tempo::new(Jobs::Adaptive);
+        let concurrency = Concurrency::new(Jobs::Adaptive);
         let mut now = Instant::now();
         let step = |_| {
-            let jobs = tempo.jobs();
+            let jobs = concurrency.jobs();
             now += Duration::from_secs_f64(10.0 / rate(jobs));
-            tempo.note(10_000_000, now);
+            concurrency.note(10_000_000, now);
             jobs
         };
         (0..pieces).map(step).collect()
@@ -182,11 +182,11 @@ mod tests {
 
     #[test]
     fn a_number_that_was_told_stays() {
-        let tempo = Tempo::new(Jobs::Fixed(3));
+        let concurrency = Concurrency::new(Jobs::Fixed(3));
         let now = Instant::now();
         for second in 0..1000 {
-            assert_eq!(tempo.note(1_000_000, now + Duration::from_secs(second)), None);
+            assert_eq!(concurrency.note(1_000_000, now + Duration::from_secs(second)), None);
         }
-        assert_eq!(tempo.jobs(), 3);
+        assert_eq!(concurrency.jobs(), 3);
     }
 }

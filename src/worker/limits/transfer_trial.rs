@@ -29,7 +29,7 @@ pub enum Manner {
 
 /// What was measured, by index of the table job.
 #[derive(Debug, Default)]
-pub struct Pace(Mutex<HashMap<usize, Trial>>);
+pub struct TransferTrials(Mutex<HashMap<usize, Trial>>);
 
 #[derive(Debug, Default)]
 struct Trial {
@@ -44,7 +44,7 @@ struct Trial {
     said: Option<Manner>,
 }
 
-impl Pace {
+impl TransferTrials {
     fn of<T>(&self, table: usize, ask: impl FnOnce(&mut Trial) -> T) -> T {
         ask(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(table).or_default())
     }
@@ -99,34 +99,34 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     const MB: u64 = 1_000_000;
 
-    fn taken(pace: &Pace, count: usize, pieces: usize) -> Vec<Manner> {
-        (0..count).map(|_| pace.next(0, pieces)).collect()
+    fn taken(trials: &TransferTrials, count: usize, pieces: usize) -> Vec<Manner> {
+        (0..count).map(|_| trials.next(0, pieces)).collect()
     }
 
     #[test]
     fn both_are_tried_and_the_faster_is_taken() {
-        let pace = Pace::default();
-        assert_eq!(taken(&pace, 3, 1000), [Dealt; 3]);
-        assert_eq!(pace.note(0, Dealt, 100 * MB, SECOND), None);
-        assert_eq!(taken(&pace, 3, 1000), [Filtered, Dealt, Dealt], "one is enough");
-        let said = pace.note(0, Filtered, 300 * MB, SECOND).unwrap();
+        let trials = TransferTrials::default();
+        assert_eq!(taken(&trials, 3, 1000), [Dealt; 3]);
+        assert_eq!(trials.note(0, Dealt, 100 * MB, SECOND), None);
+        assert_eq!(taken(&trials, 3, 1000), [Filtered, Dealt, Dealt], "one is enough");
+        let said = trials.note(0, Filtered, 300 * MB, SECOND).unwrap();
         assert!(said.contains("filter for each target shard travel 3.0 times as fast"), "{said}");
-        assert_eq!(taken(&pace, 3, 1000), [Filtered; 3]);
+        assert_eq!(taken(&trials, 3, 1000), [Filtered; 3]);
         // A network that gets better is noticed by the piece that tries it.
-        assert_eq!(taken(&pace, 64, 1000).iter().filter(|manner| **manner == Dealt).count(), 1);
-        assert!(pace.note(0, Dealt, 2000 * MB, SECOND).unwrap().contains("deals to the target shards"));
-        assert_eq!(pace.note(0, Dealt, 2000 * MB, SECOND), None, "it was said");
-        assert_eq!(taken(&pace, 3, 1000), [Dealt; 3]);
-        assert_eq!(taken(&pace, 64, 1000).iter().filter(|manner| **manner == Filtered).count(), 1);
+        assert_eq!(taken(&trials, 64, 1000).iter().filter(|manner| **manner == Dealt).count(), 1);
+        assert!(trials.note(0, Dealt, 2000 * MB, SECOND).unwrap().contains("deals to the target shards"));
+        assert_eq!(trials.note(0, Dealt, 2000 * MB, SECOND), None, "it was said");
+        assert_eq!(taken(&trials, 3, 1000), [Dealt; 3]);
+        assert_eq!(taken(&trials, 64, 1000).iter().filter(|manner| **manner == Filtered).count(), 1);
     }
 
     #[test]
     fn a_small_table_has_a_trial_only_where_the_relay_is_slow_and_each_table_its_own() {
-        let pace = Pace::default();
-        pace.note(0, Dealt, 100 * MB, SECOND);
-        assert_eq!(taken(&pace, 9, 8), [Dealt; 9]);
-        assert_eq!(pace.next(1, 8), Dealt);
-        pace.note(1, Dealt, 10 * MB, SECOND);
-        assert_eq!(pace.next(1, 8), Filtered);
+        let trials = TransferTrials::default();
+        trials.note(0, Dealt, 100 * MB, SECOND);
+        assert_eq!(taken(&trials, 9, 8), [Dealt; 9]);
+        assert_eq!(trials.next(1, 8), Dealt);
+        trials.note(1, Dealt, 10 * MB, SECOND);
+        assert_eq!(trials.next(1, 8), Filtered);
     }
 }

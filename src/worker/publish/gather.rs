@@ -18,7 +18,7 @@ impl Publication<'_> {
     ///
     /// Cancellation: tables stay; the next attempt takes them over.
     pub async fn gather(&self) -> Result<Vec<Gathered>, AttemptError> {
-        let nodes = self.site.target_nodes(self.batch.table, &self.record.nodes)?;
+        let nodes = self.context.target_nodes(self.batch.table, &self.record.nodes)?;
         let places: Vec<(usize, &Arc<Node>)> =
             nodes.iter().enumerate().flat_map(|(shard, nodes)| nodes.iter().map(move |node| (shard, node))).collect();
         join_all(self.former().iter().map(|node| self.clear_former(node))).await;
@@ -34,7 +34,7 @@ impl Publication<'_> {
 
     /// The nodes that held staged rows of the batch before others were chosen, as far as the task still names them.
     fn former(&self) -> Vec<Arc<Node>> {
-        let task = self.site.task();
+        let task = self.context.task();
         let nodes = task.target(&task.tables[self.batch.table]).nodes();
         let former = nodes.filter(|(_, node)| self.record.former.contains(&node.address()));
         former.map(|(_, node)| Arc::new(node.clone())).collect()
@@ -43,15 +43,15 @@ impl Publication<'_> {
     /// Drops what is left of the batch on a node that was given up, so that a publisher that stood still since then finds
     /// nothing there to publish. Where the node does not answer, it finds the record changed.
     async fn clear_former(&self, node: &Node) {
-        let warehouse = &self.site.fleet.warehouse;
-        let target = &self.site.plans[self.batch.table].target;
-        let prefix = self.site.id.batch_tables(self.batch);
+        let client = &self.context.pool.client;
+        let target = &self.context.plans[self.batch.table].target;
+        let prefix = self.context.id.batch_tables(self.batch);
         let cleared = async {
-            let settings = self.site.target_settings(node).await?;
-            for name in warehouse.tables_with_prefix(node, &target.database, &prefix).await? {
+            let settings = self.context.target_settings(node).await?;
+            for name in client.tables_with_prefix(node, &target.database, &prefix).await? {
                 let older = name.strip_prefix(&prefix).and_then(BatchTable::parse);
                 if older.is_some_and(|table| table.is_older(self.number, |piece| self.attempt_of(piece))) {
-                    warehouse.drop_table(node, &target.beside(name), &settings).await?;
+                    client.drop_table(node, &target.beside(name), &settings).await?;
                 }
             }
             Ok::<_, crate::client::Error>(())
@@ -70,19 +70,19 @@ impl Publication<'_> {
     /// Renames the recorded staging tables to names of this attempt, so that an earlier publisher that thaws finds
     /// neither them nor its own assembly.
     async fn take(&self, node: &Node) -> Result<Vec<TableName>, AttemptError> {
-        let warehouse = &self.site.fleet.warehouse;
-        let target = &self.site.plans[self.batch.table].target;
-        let prefix = self.site.id.batch_tables(self.batch);
-        let settings = self.site.target_settings(node).await?;
+        let client = &self.context.pool.client;
+        let target = &self.context.plans[self.batch.table].target;
+        let prefix = self.context.id.batch_tables(self.batch);
+        let settings = self.context.target_settings(node).await?;
         let mut newest: BTreeMap<usize, (Option<u32>, String)> = BTreeMap::new();
-        for name in warehouse.tables_with_prefix(node, &target.database, &prefix).await? {
+        for name in client.tables_with_prefix(node, &target.database, &prefix).await? {
             let recorded = |piece: usize| self.attempt_of(piece);
             let Some(table) = name.strip_prefix(&prefix).and_then(BatchTable::parse) else { continue };
             if table.is_newer(self.number, recorded) {
                 return Err(AttemptError::Final(format!("{node}: a newer attempt is at work ({name})")));
             }
             if table.is_older(self.number, recorded) {
-                warehouse.drop_table(node, &target.beside(name), &settings).await?;
+                client.drop_table(node, &target.beside(name), &settings).await?;
                 continue;
             }
             match table {
@@ -94,7 +94,7 @@ impl Publication<'_> {
                 }
                 // Our own, of which the making was not answered; or what brought the parts that were counted and recorded.
                 BatchTable::Assembly { .. } | BatchTable::Parts { .. } => {
-                    warehouse.drop_table(node, &target.beside(name), &settings).await?
+                    client.drop_table(node, &target.beside(name), &settings).await?
                 }
             }
         }
@@ -105,16 +105,16 @@ impl Publication<'_> {
                 return Err(AttemptError::StagingGone(format!(
                     "{node}: the staged rows of piece {} are gone (table {})",
                     piece.piece,
-                    target.beside(self.site.id.staging(self.batch, *piece, *attempt))
+                    target.beside(self.context.id.staging(self.batch, *piece, *attempt))
                 )));
             };
-            let wanted = target.beside(self.site.id.taken(self.batch, *piece, *attempt, self.number));
+            let wanted = target.beside(self.context.id.taken(self.batch, *piece, *attempt, self.number));
             if name != wanted.table {
                 renames.push((target.beside(name), wanted.clone()));
             }
             own.push(wanted);
         }
-        warehouse.rename(node, &renames).await?;
+        client.rename(node, &renames).await?;
         Ok(own)
     }
 
@@ -124,27 +124,27 @@ impl Publication<'_> {
         node: &Arc<Node>,
         mut tables: Vec<TableName>,
     ) -> Result<Gathered, AttemptError> {
-        let site = self.site;
-        let warehouse = &site.fleet.warehouse;
-        let plan = &site.plans[self.batch.table];
-        let target = site.target(self.batch.table, node).await?;
+        let context = self.context;
+        let client = &context.pool.client;
+        let plan = &context.plans[self.batch.table];
+        let target = context.target(self.batch.table, node).await?;
         let from = match tables.as_slice() {
             [one] => one.clone(),
             many => {
-                let assembly = plan.target.beside(site.id.assembly(self.batch, self.number));
-                let settings = site.target_settings(node).await?;
+                let assembly = plan.target.beside(context.id.assembly(self.batch, self.number));
+                let settings = context.target_settings(node).await?;
                 let statement = target
                     .create_staging(&assembly, &plan.columns)
-                    .ok_or_else(|| site.lacks(self.batch.table, node))?;
-                warehouse.create_table(node, &assembly, &statement, &settings).await?;
+                    .ok_or_else(|| context.lacks(self.batch.table, node))?;
+                client.create_table(node, &assembly, &statement, &settings).await?;
                 if target.engine.is_old_syntax() {
-                    warehouse.stop_merges(node, &assembly).await?;
+                    client.stop_merges(node, &assembly).await?;
                 }
                 for table in many {
-                    let parts = warehouse.parts(node, table).await?;
+                    let parts = client.parts(node, table).await?;
                     let ids: Vec<PartitionId> = parts.into_iter().map(|part| part.id).collect();
                     for some in ids.chunks(PER_ALTER) {
-                        warehouse.place(node, Placing::Attach, &assembly, table, some, &settings).await?;
+                        client.place(node, Placing::Attach, &assembly, table, some, &settings).await?;
                     }
                 }
                 tables.push(assembly.clone());
@@ -153,7 +153,7 @@ impl Publication<'_> {
         };
         let mut staged: BTreeMap<PartitionId, u64> = BTreeMap::new();
         let mut values = BTreeMap::new();
-        for (id, value, rows) in warehouse.value_by_partition(node, &from, &plan.key).await? {
+        for (id, value, rows) in client.value_by_partition(node, &from, &plan.key).await? {
             *staged.entry(id.clone()).or_default() += rows;
             values.insert(id, value);
         }
@@ -169,7 +169,7 @@ impl Publication<'_> {
 
     /// Rows selected must equal rows staged for each partition, not only for all of them together.
     fn check_partitions(&self, gathered: &[Gathered]) -> Result<(), AttemptError> {
-        let plan = &self.site.plans[self.batch.table];
+        let plan = &self.context.plans[self.batch.table];
         let selected = self.selected();
         let mut staged = vec![0; selected.len()];
         let mut seen = BTreeSet::new();

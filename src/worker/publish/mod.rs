@@ -15,7 +15,7 @@ use crate::model::{Node, PartitionId, PartitionValue, TableName};
 use crate::protocol::{BatchRecord, BatchRef, Copied, PartitionResult, PieceRef};
 use crate::sql::TableDefinition;
 
-use super::context::Site;
+use super::context::WorkerContext;
 use crate::ledger::Ledger;
 
 /// So many partitions go into one ALTER (100 took 0.2 s on 18.16).
@@ -31,7 +31,7 @@ pub type Before = BTreeMap<String, BTreeMap<PartitionId, u64>>;
 /// An attempt at publishing a batch.
 pub struct Publication<'a> {
     /// What it works with.
-    pub site: &'a Site,
+    pub context: &'a WorkerContext,
     /// Where it is recorded.
     pub ledger: &'a Ledger,
     /// The batch.
@@ -68,7 +68,7 @@ impl Gathered {
 
 impl Publication<'_> {
     fn selected(&self) -> Vec<u64> {
-        let mut selected = vec![0; self.site.plans[self.batch.table].batches[self.batch.batch].partitions.len()];
+        let mut selected = vec![0; self.context.plans[self.batch.table].batches[self.batch.batch].partitions.len()];
         for (_, _, copied) in &self.pieces {
             for (sum, rows) in selected.iter_mut().zip(&copied.selected) {
                 *sum += rows;
@@ -84,7 +84,7 @@ impl Publication<'_> {
         before: &Before,
         checksums: Option<Vec<u64>>,
     ) -> Vec<PartitionResult> {
-        let plan = &self.site.plans[self.batch.table];
+        let plan = &self.context.plans[self.batch.table];
         let checksum = |at: usize| checksums.as_ref().and_then(|sums| sums.get(at)).copied();
         let result = |(at, selected)| PartitionResult { selected, target: 0, checksum: checksum(at) };
         let mut results: Vec<PartitionResult> = self.selected().into_iter().enumerate().map(result).collect();
@@ -104,9 +104,9 @@ impl Publication<'_> {
     /// when the task ends.
     pub async fn clear(&self, gathered: &[Gathered]) {
         let drops = gathered.iter().map(|part| async {
-            let settings = self.site.target_settings(&part.node).await.unwrap_or_default();
+            let settings = self.context.target_settings(&part.node).await.unwrap_or_default();
             for table in &part.tables {
-                if let Err(error) = self.site.fleet.warehouse.drop_table(&part.node, table, &settings).await {
+                if let Err(error) = self.context.pool.client.drop_table(&part.node, table, &settings).await {
                     tracing::warn!(node = error.node, "{error}; it stays until the task ends");
                 }
             }

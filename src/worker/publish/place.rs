@@ -41,7 +41,7 @@ impl Publication<'_> {
                 return Ok((part.node.address(), rows));
             }
             let mut rows: BTreeMap<PartitionId, u64> = ids.iter().map(|id| (id.clone(), 0)).collect();
-            rows.extend(self.site.fleet.warehouse.rows_by_partition(&part.node, &part.target.name, Some(ids)).await?);
+            rows.extend(self.context.pool.client.rows_by_partition(&part.node, &part.target.name, Some(ids)).await?);
             Ok::<_, AttemptError>((part.node.address(), rows))
         });
         let mut before = known.clone();
@@ -54,14 +54,14 @@ impl Publication<'_> {
         if !part.target.engine.is_replicated() {
             return None;
         }
-        let task = self.site.task();
+        let task = self.context.task();
         let shard = &task.target(&task.tables[self.batch.table]).shards[part.shard];
         shard.replicas.iter().find_map(|node| known.get(&node.address()).cloned())
     }
 
     /// Rows that were added on a replica that is lost may be on their way here: until they are, their number tells nothing.
     async fn catch_up(&self, part: &Gathered) -> Result<(), AttemptError> {
-        let caught_up = self.site.fleet.warehouse.sync_replica(&part.node, &part.target.name);
+        let caught_up = self.context.pool.client.sync_replica(&part.node, &part.target.name);
         match tokio::time::timeout(CATCH_UP_LIMIT, caught_up).await {
             Ok(done) => Ok(done?),
             Err(_) => Err(AttemptError::Mismatch(format!(
@@ -86,10 +86,10 @@ impl Publication<'_> {
         let everywhere: BTreeSet<PartitionId> =
             partitions(gathered).into_iter().chain(renewed.iter().cloned()).collect();
         let everywhere: Vec<PartitionId> = everywhere.into_iter().collect();
-        let fault = self.site.strikes(self.site.conduct.move_fault_probability);
+        let fault = self.context.strikes(self.context.worker_options.move_fault_probability);
         let wished = || AttemptError::Mismatch("a fault was wished for by --move-fault-probability".into());
         // A wished fault comes before the rows are in place or after, as a real one would.
-        if fault && self.site.strikes(0.5) {
+        if fault && self.context.strikes(0.5) {
             return Err(wished());
         }
         // Wrong contents are best found before they are in place; where merges, a TTL or rows of others would hide them in the
@@ -136,7 +136,7 @@ impl Publication<'_> {
     /// The partitions of the batch that an earlier pass has filled, by their ids on the target: those too of which nothing is
     /// staged, since the source has no row of them any more.
     async fn renewed(&self, gathered: &[Gathered]) -> Result<BTreeSet<PartitionId>, AttemptError> {
-        let plan = &self.site.plans[self.batch.table];
+        let plan = &self.context.plans[self.batch.table];
         let renewed = plan.partitions_of(self.batch.batch).iter().filter(|partition| partition.renews);
         let staged: HashMap<&PartitionValue, &PartitionId> =
             gathered.iter().flat_map(|part| &part.values).map(|(id, value)| (value, id)).collect();
@@ -150,8 +150,8 @@ impl Publication<'_> {
         }
         if !unknown.is_empty() {
             let looks = gathered.iter().map(|part| {
-                let (warehouse, table) = (&self.site.fleet.warehouse, &part.target.name);
-                warehouse.values_by_partition(&part.node, table, &plan.key)
+                let (client, table) = (&self.context.pool.client, &part.target.name);
+                client.values_by_partition(&part.node, table, &plan.key)
             });
             let found = try_join_all(looks).await?.into_iter().flatten();
             ids.extend(found.filter(|(_, value, _)| unknown.contains(value)).map(|(id, ..)| id));
@@ -166,11 +166,11 @@ impl Publication<'_> {
         renewed: &BTreeSet<PartitionId>,
         before: (&Before, &Before),
     ) -> Result<Done, AttemptError> {
-        let warehouse = &self.site.fleet.warehouse;
-        let settings = self.site.target_settings(&part.node).await?;
+        let client = &self.context.pool.client;
+        let settings = self.context.target_settings(&part.node).await?;
         let steps = self.steps_on(part, ids, renewed, before).await?;
         self.carry_out(part, &steps, &settings).await?;
-        let counts = warehouse.rows_by_partition(&part.node, &part.target.name, Some(ids)).await?;
+        let counts = client.rows_by_partition(&part.node, &part.target.name, Some(ids)).await?;
         let remarks = judge_counts(part, &steps, &counts)?;
         let placed = steps.iter().filter_map(|(id, (step, facts))| Some((id.clone(), placed::rows(step, *facts)?)));
         Ok(Done { placed: placed.collect(), counts, remarks })
@@ -184,14 +184,14 @@ impl Publication<'_> {
         renewed: &BTreeSet<PartitionId>,
         (before, earlier): (&Before, &Before),
     ) -> Result<Steps, AttemptError> {
-        let (site, table) = (self.site, &part.target.name);
-        let present = site.fleet.warehouse.rows_by_partition(&part.node, table, Some(ids)).await?;
+        let (context, table) = (self.context, &part.target.name);
+        let present = context.pool.client.rows_by_partition(&part.node, table, Some(ids)).await?;
         let recorded = earlier.contains_key(&part.node.address()) || self.of_another_replica(part, earlier).is_some();
         let mut steps = Steps::new();
         for id in ids {
             // What an earlier pass has copied is ours, and gives way; --safe-mode lets nothing be dropped all the same.
-            let ours = renewed.contains(id) && !site.conduct.safe_mode;
-            let policy = if ours { Policy::Replace } else { site.policy(self.batch.table) };
+            let ours = renewed.contains(id) && !context.worker_options.safe_mode;
+            let policy = if ours { Policy::Replace } else { context.policy(self.batch.table) };
             let adds = policy == Policy::Append;
             let mut facts = PartitionFacts {
                 staged: part.staged.get(id).copied().unwrap_or(0),
@@ -199,7 +199,7 @@ impl Publication<'_> {
                 same: None,
                 before: before.get(&part.node.address()).filter(|_| adds).and_then(|rows| rows.get(id).copied()),
                 retried: if adds { recorded } else { self.number > 1 },
-                merges_rows: site.merges_rows(self.batch.table, &part.target),
+                merges_rows: context.merges_rows(self.batch.table, &part.target),
                 expires: part.target.has_ttl(),
             };
             let mut step = decide(policy, facts);
@@ -224,17 +224,17 @@ impl Publication<'_> {
 
     /// Does what was decided, and waits until nothing of it can be undone by a restart of the server.
     async fn carry_out(&self, part: &Gathered, steps: &Steps, settings: &Settings) -> Result<(), AttemptError> {
-        let (warehouse, table) = (&self.site.fleet.warehouse, &part.target.name);
+        let (client, table) = (&self.context.pool.client, &part.target.name);
         let of = |wanted: Step| -> Vec<PartitionId> {
             steps.iter().filter(|(_, (step, _))| *step == wanted).map(|(id, _)| id.clone()).collect()
         };
         for some in of(Step::Replace).chunks(PER_ALTER) {
             self.still_ours().await?;
-            warehouse.place(&part.node, Placing::Replace, table, &part.from, some, settings).await?;
+            client.place(&part.node, Placing::Replace, table, &part.from, some, settings).await?;
         }
         for some in of(Step::Drop).chunks(PER_ALTER) {
             self.still_ours().await?;
-            warehouse.drop_partitions(&part.node, table, some, settings).await?;
+            client.drop_partitions(&part.node, table, some, settings).await?;
         }
         self.append(part, &of(Step::Append), steps, settings).await?;
         let displaced = steps
@@ -253,11 +253,11 @@ impl Publication<'_> {
         steps: &Steps,
         settings: &Settings,
     ) -> Result<(), AttemptError> {
-        let warehouse = &self.site.fleet.warehouse;
+        let client = &self.context.pool.client;
         let table = &part.target.name;
         for some in ids.chunks(PER_ALTER) {
             self.still_ours().await?;
-            let attached = warehouse.place(&part.node, Placing::Attach, table, &part.from, some, settings).await;
+            let attached = client.place(&part.node, Placing::Attach, table, &part.from, some, settings).await;
             if !part.target.engine.is_replicated() {
                 attached?;
                 continue;
@@ -267,14 +267,14 @@ impl Publication<'_> {
             {
                 return Err(error.into());
             }
-            let now = warehouse.rows_by_partition(&part.node, table, Some(some)).await?;
+            let now = client.rows_by_partition(&part.node, table, Some(some)).await?;
             for id in some {
                 let unchanged =
                     steps.get(id).is_some_and(|(_, facts)| now.get(id).copied().unwrap_or(0) == facts.present);
                 if unchanged {
                     let inserted = part.target.columns.iter().filter(|column| column.default_kind.is_inserted());
                     let columns: Vec<String> = inserted.map(|column| column.name.clone()).collect();
-                    warehouse.insert_partition(&part.node, table, &part.from, &columns, id, settings).await?;
+                    client.insert_partition(&part.node, table, &part.from, &columns, id, settings).await?;
                 }
             }
         }
@@ -292,22 +292,22 @@ impl Publication<'_> {
     }
 
     async fn is_same(&self, part: &Gathered, id: &PartitionId) -> Result<bool, AttemptError> {
-        let warehouse = &self.site.fleet.warehouse;
+        let client = &self.context.pool.client;
         let columns = &part.target.columns;
         let (ours, theirs) = tokio::try_join!(
-            warehouse.checksum(&part.node, &part.from, Some(id), columns),
-            warehouse.checksum(&part.node, &part.target.name, Some(id), columns)
+            client.checksum(&part.node, &part.from, Some(id), columns),
+            client.checksum(&part.node, &part.target.name, Some(id), columns)
         )?;
         Ok(ours == theirs)
     }
 
     /// Whether a sample of the staged rows is in the target's partition, which may hold rows of others too.
     async fn is_among(&self, part: &Gathered, id: &PartitionId) -> Result<bool, AttemptError> {
-        let warehouse = &self.site.fleet.warehouse;
+        let client = &self.context.pool.client;
         let columns = &part.target.columns;
         let (ours, found) = tokio::try_join!(
-            warehouse.sampled_rows(&part.node, &part.from, &part.from, id, columns),
-            warehouse.sampled_rows(&part.node, &part.target.name, &part.from, id, columns)
+            client.sampled_rows(&part.node, &part.from, &part.from, id, columns),
+            client.sampled_rows(&part.node, &part.target.name, &part.from, id, columns)
         )?;
         Ok(found == ours)
     }
@@ -326,7 +326,7 @@ impl Publication<'_> {
             part.target.name
         );
         loop {
-            let left = self.site.fleet.warehouse.displaced_parts(&part.node, &part.target.name, ids).await?;
+            let left = self.context.pool.client.displaced_parts(&part.node, &part.target.name, ids).await?;
             if left == 0 {
                 return Ok(());
             }

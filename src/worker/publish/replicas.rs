@@ -26,7 +26,7 @@ impl Publication<'_> {
         if !part.target.engine.is_replicated() {
             return Ok(Vec::new());
         }
-        let task = self.site.task();
+        let task = self.context.task();
         let shard = &task.target(&task.tables[self.batch.table]).shards[part.shard];
         let own = part.node.address();
         let ids: Vec<PartitionId> = counts.keys().cloned().collect();
@@ -46,9 +46,9 @@ impl Publication<'_> {
         ids: &[PartitionId],
         counts: &BTreeMap<PartitionId, u64>,
     ) -> Result<Option<String>, AttemptError> {
-        let warehouse = &self.site.fleet.warehouse;
+        let client = &self.context.pool.client;
         let table = &part.target.name;
-        if let Err(error) = warehouse.answers(node).await {
+        if let Err(error) = client.answers(node).await {
             return Ok(Some(format!(
                 "replica {node} of {table} did not answer ({}): it fetches its rows when it is back",
                 error.kind
@@ -67,8 +67,8 @@ impl Publication<'_> {
             }
             synced => synced?,
         }
-        let theirs = warehouse.rows_by_partition(node, table, Some(ids)).await?;
-        let shrinks = self.site.merges_rows(self.batch.table, &part.target) || part.target.has_ttl();
+        let theirs = client.rows_by_partition(node, table, Some(ids)).await?;
+        let shrinks = self.context.merges_rows(self.batch.table, &part.target) || part.target.has_ttl();
         match counts.iter().find(|(id, rows)| theirs.get(id).copied().unwrap_or(0) != **rows) {
             Some((id, rows)) if !shrinks => Err(AttemptError::Mismatch(format!(
                 "replica {node} holds {} rows of partition {id} of {table}, and {} holds {rows}: do both have the same \
@@ -85,7 +85,7 @@ impl Publication<'_> {
         let table = &part.target.name;
         tokio::select! {
             biased;
-            synced = self.site.fleet.warehouse.sync_replica(node, table) => Ok(synced?),
+            synced = self.context.pool.client.sync_replica(node, table) => Ok(synced?),
             // Nobody else may have what it would fetch: without this it waits for ever.
             lost = self.until_lost(&part.node) => Err(AttemptError::Mismatch(format!(
                 "{lost}: the rows were put in place there, and replica {node} of {table} does not have them yet"
@@ -96,19 +96,19 @@ impl Publication<'_> {
     /// Makes the target table on a replica that lacks it, as the replica has it that the rows were put in place on. An error is a
     /// sentence.
     async fn make_again(&self, node: &Node, part: &Gathered) -> Result<(), String> {
-        let (warehouse, table) = (&self.site.fleet.warehouse, &part.target.name);
+        let (client, table) = (&self.context.pool.client, &part.target.name);
         let text = |error: Error| error.to_string();
         let like = &part.target;
-        let settings = self.site.target_settings(node).await.map_err(text)?;
-        let database = warehouse.database_engine(node, &table.database).await.map_err(text)?;
+        let settings = self.context.target_settings(node).await.map_err(text)?;
+        let database = client.database_engine(node, &table.database).await.map_err(text)?;
         if database.is_none() {
-            warehouse.create_database(node, &table.database, &settings).await.map_err(text)?;
+            client.create_database(node, &table.database, &settings).await.map_err(text)?;
         }
         let engine = like.engine.in_database(database.as_deref());
         if engine.has_open_identity() {
             return Err("its path in ZooKeeper has {uuid}, which would be another one".into());
         }
-        warehouse.create_table(node, table, &like.create(table, &engine), &settings).await.map_err(text)?;
+        client.create_table(node, table, &like.create(table, &engine), &settings).await.map_err(text)?;
         tracing::warn!(node = node.address(), "{node}: created table {table}, which this replica did not have");
         Ok(())
     }
@@ -117,7 +117,7 @@ impl Publication<'_> {
     async fn until_lost(&self, node: &Node) -> Error {
         let mut silent = 0;
         loop {
-            match self.site.fleet.warehouse.answers(node).await {
+            match self.context.pool.client.answers(node).await {
                 Ok(_) => silent = 0,
                 Err(error) if silent + 1 == BAD_LOOKS => return error,
                 Err(_) => silent += 1,

@@ -23,9 +23,9 @@ use crate::model::{Node, Way};
 use crate::task::{TableJob, Task};
 
 use super::super::errors::Fault;
-use crate::nodes::column_routes::Carried;
-use crate::nodes::pool::Fleet;
-use crate::runtime::random::Dice;
+use crate::nodes::column_routes::ColumnRoutes;
+use crate::nodes::pool::NodePool;
+use crate::runtime::random::Randomness;
 use judge::{Behind, Seen, judge};
 
 /// Questions that are on their way at a time.
@@ -39,13 +39,13 @@ const FEWEST_LOOKS: u32 = 10;
 const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(400)];
 
 /// Asks all nodes that the task uses. Returns what is wrong with them, and remarks on what could not be told.
-pub(super) async fn identify(fleet: &Fleet, task: &Task) -> (Vec<Fault>, Vec<String>) {
-    let nodes = live_nodes(fleet, task).await;
+pub(super) async fn identify(pool: &NodePool, task: &Task) -> (Vec<Fault>, Vec<String>) {
+    let nodes = live_nodes(pool, task).await;
     if nodes.is_empty() {
         return (Vec::new(), Vec::new());
     }
-    let native = native_questions(fleet, task, &nodes).await;
-    let asked = Asked::new(fleet, nodes);
+    let native = native_questions(pool, task, &nodes).await;
+    let asked = Asked::new(pool, nodes);
     let held: Vec<_> = (0..asked.nodes.len()).map(|at| asked.hold(at)).collect();
     let seen = {
         let looks = asked.look(&native);
@@ -63,7 +63,7 @@ pub(super) async fn identify(fleet: &Fleet, task: &Task) -> (Vec<Fault>, Vec<Str
 }
 
 /// The nodes of the clusters that are used and answer, each address, port and account once.
-async fn live_nodes(fleet: &Fleet, task: &Task) -> Vec<Arc<Node>> {
+async fn live_nodes(pool: &NodePool, task: &Task) -> Vec<Arc<Node>> {
     let mut nodes: Vec<Arc<Node>> = Vec::new();
     for job in &task.tables {
         for cluster in [task.source(job), task.target(job)] {
@@ -74,7 +74,7 @@ async fn live_nodes(fleet: &Fleet, task: &Task) -> Vec<Arc<Node>> {
             }
         }
     }
-    let answers = join_all(nodes.iter().map(|node| fleet.facts(node))).await;
+    let answers = join_all(nodes.iter().map(|node| pool.facts(node))).await;
     nodes.into_iter().zip(answers).filter(|(_, answer)| answer.is_ok()).map(|(node, _)| node).collect()
 }
 
@@ -85,7 +85,7 @@ pub(super) fn is_same_name(one: &Node, other: &Node) -> bool {
 
 /// Pairs of nodes of which the first is to look at the second over its native port: each at itself, and at others as rows would
 /// travel.
-async fn native_questions(fleet: &Fleet, task: &Task, nodes: &[Arc<Node>]) -> BTreeSet<(usize, usize)> {
+async fn native_questions(pool: &NodePool, task: &Task, nodes: &[Arc<Node>]) -> BTreeSet<(usize, usize)> {
     let mut ways = Vec::new();
     let index = |node: &Node| nodes.iter().position(|known| is_same_name(known, node));
     for job in &task.tables {
@@ -94,14 +94,14 @@ async fn native_questions(fleet: &Fleet, task: &Task, nodes: &[Arc<Node>]) -> BT
         let (sources, targets) = (of(task.source(job)), of(task.target(job)));
         let (Some(&first), Some(&into)) = (sources.first(), targets.first()) else { continue };
         let pairs = targets.iter().map(|&to| (first, to)).chain(sources.iter().map(|&from| (from, into)));
-        ways.extend(pairs.map(|(from, to)| question(fleet, job, nodes, from, to)));
+        ways.extend(pairs.map(|(from, to)| question(pool, job, nodes, from, to)));
     }
     let own = (0..nodes.len()).map(|at| (at, at));
     join_all(ways).await.into_iter().flatten().chain(own).collect()
 }
 
 async fn question(
-    fleet: &Fleet,
+    pool: &NodePool,
     job: &TableJob,
     nodes: &[Arc<Node>],
     from: usize,
@@ -109,7 +109,7 @@ async fn question(
 ) -> Option<(usize, usize)> {
     // Parts travel by another port.
     let between = (nodes[from].as_ref(), nodes[to].as_ref());
-    match way_of(fleet, job, between, true, &Carried::default()).await.map(|choice| choice.way) {
+    match way_of(pool, job, between, true, &ColumnRoutes::default()).await.map(|choice| choice.way) {
         Ok(Way::Push) => Some((from, to)),
         Ok(Way::Pull) => Some((to, from)),
         _ => None,
@@ -118,7 +118,7 @@ async fn question(
 
 /// The questions to the nodes of one task.
 struct Asked<'a> {
-    fleet: &'a Fleet,
+    pool: &'a NodePool,
     nodes: Vec<Arc<Node>>,
     /// What the marks begin with.
     prefix: String,
@@ -128,21 +128,21 @@ struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    fn new(fleet: &'a Fleet, nodes: Vec<Arc<Node>>) -> Self {
-        let prefix = format!("copier_identity_{}_", Dice::fair().unique(12));
+    fn new(pool: &'a NodePool, nodes: Vec<Arc<Node>>) -> Self {
+        let prefix = format!("copier_identity_{}_", Randomness::fair().unique(12));
         let ended = nodes.iter().map(|_| Arc::default()).collect();
-        Self { fleet, nodes, prefix, ended, limit: Semaphore::new(AT_ONCE) }
+        Self { pool, nodes, prefix, ended, limit: Semaphore::new(AT_ONCE) }
     }
 
     /// Runs the mark of a node, and says when it has ended. Never returns.
     fn hold(&self, at: usize) -> impl Future<Output = ()> + use<'a> {
-        let (fleet, node) = (self.fleet, self.nodes[at].clone());
+        let (pool, node) = (self.pool, self.nodes[at].clone());
         let (mark, ended) = (format!("{}{at}", self.prefix), self.ended[at].clone());
         async move {
             // Small blocks let the statement be ended. An account that may set nothing runs a shorter one.
             let small = [("max_block_size".to_owned(), "1".to_owned())];
-            let settings = fleet.settings(&node, small.iter().map(|(name, value)| (name, value))).await;
-            if let Err(error) = fleet.warehouse.hold_mark(&node, &mark, &settings.unwrap_or_default()).await {
+            let settings = pool.settings(&node, small.iter().map(|(name, value)| (name, value))).await;
+            if let Err(error) = pool.client.hold_mark(&node, &mark, &settings.unwrap_or_default()).await {
                 tracing::debug!(%node, "{error}");
             }
             ended.store(true, Ordering::Relaxed);
@@ -170,7 +170,7 @@ impl<'a> Asked<'a> {
         }
         for (at, seen) in seen.iter_mut().enumerate() {
             seen.held = seen.shown == Shown::Yes && !self.has_ended(at);
-            seen.sees_all = self.fleet.known_facts(&self.nodes[at]).is_some_and(|facts| facts.release() < GRANTS);
+            seen.sees_all = self.pool.known_facts(&self.nodes[at]).is_some_and(|facts| facts.release() < GRANTS);
         }
         seen
     }
@@ -200,7 +200,7 @@ impl<'a> Asked<'a> {
     async fn marks(&self, at: usize) -> Option<BTreeSet<usize>> {
         // Never closed.
         let _turn = self.limit.acquire().await.ok()?;
-        let found = self.fleet.warehouse.marks(&self.nodes[at], &self.prefix).await;
+        let found = self.pool.client.marks(&self.nodes[at], &self.prefix).await;
         Some(self.numbers(found.ok()?))
     }
 
@@ -215,7 +215,7 @@ impl<'a> Asked<'a> {
         if there.named_collection.is_some() {
             return None;
         }
-        let release = self.fleet.known_facts(there).map(|facts| facts.release())?;
+        let release = self.pool.known_facts(there).map(|facts| facts.release())?;
         let old = release < GRANTS;
         // Rows that pass through the worker need no password in a statement, which an old server would log.
         if from == to && release < MASKING && !there.password.expose().is_empty() {
@@ -223,7 +223,7 @@ impl<'a> Asked<'a> {
         }
         let here = &self.nodes[from];
         let turn = self.limit.acquire().await.ok()?;
-        let found = self.fleet.warehouse.marks_behind(here, there, &self.prefix).await;
+        let found = self.pool.client.marks_behind(here, there, &self.prefix).await;
         drop(turn);
         let own = self.numbers(found.ok()?).contains(&to);
         // A server that takes an address for its own answers with the account that asks.
@@ -234,7 +234,7 @@ impl<'a> Asked<'a> {
         join_all(self.nodes.iter().enumerate().map(|(at, node)| async move {
             let _turn = self.limit.acquire().await.ok();
             // One that cannot be ended ends by itself.
-            if let Err(error) = self.fleet.warehouse.end_mark(node, &format!("{}{at}", self.prefix)).await {
+            if let Err(error) = self.pool.client.end_mark(node, &format!("{}{at}", self.prefix)).await {
                 tracing::debug!(%node, "{error}");
             }
         }))
@@ -244,7 +244,7 @@ impl<'a> Asked<'a> {
     /// Asks those nodes what they say of themselves that could not be told from others by marks.
     async fn with_fingerprints(&self, mut seen: Vec<Seen>) -> Vec<Seen> {
         let blind = judge::not_told_apart(&seen);
-        let answers = join_all(blind.iter().map(|&at| self.fleet.warehouse.fingerprint(&self.nodes[at]))).await;
+        let answers = join_all(blind.iter().map(|&at| self.pool.client.fingerprint(&self.nodes[at]))).await;
         for (at, answer) in blind.into_iter().zip(answers) {
             seen[at].fingerprint = answer.ok();
         }

@@ -14,10 +14,10 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::client::Warehouse;
+use crate::client::ServerClient;
 use crate::coordinator::Coordinator;
-use crate::ledger::overview::Sight;
-use crate::operations::status::Onlooker;
+use crate::ledger::overview::TaskOverview;
+use crate::operations::status::TaskReader;
 use crate::planning::errors::RunError;
 use crate::report::status::{Speedometer, Status};
 use crate::task::SecretSource;
@@ -44,7 +44,7 @@ pub struct Place {
     /// The coordinator.
     pub coordinator: Arc<dyn Coordinator>,
     /// The servers.
-    pub warehouse: Arc<dyn Warehouse>,
+    pub client: Arc<dyn ServerClient>,
     /// What the task's description may refer to.
     pub secrets: Arc<dyn SecretSource>,
     /// The task's node.
@@ -74,7 +74,7 @@ pub struct Seen {
     /// When.
     pub at: OffsetDateTime,
     /// With all records.
-    pub sight: Sight,
+    pub overview: TaskOverview,
     /// How it stands.
     pub status: Status,
 }
@@ -88,7 +88,7 @@ impl Seen {
 
 /// The way to the one who looks. Cheap to clone.
 #[derive(Clone)]
-pub struct Lookout {
+pub struct TaskWatch {
     looks: watch::Receiver<Arc<Look>>,
     demand: Arc<Demand>,
 }
@@ -105,13 +105,13 @@ struct Demand {
     wake: Notify,
 }
 
-impl Lookout {
+impl TaskWatch {
     /// Begins to look out. What is given besides is to be awaited beside the server; when it is dropped, no viewer gets
     /// another look.
     pub fn begin(place: Place) -> (Self, impl Future<Output = ()>) {
         let (sender, looks) = watch::channel(Arc::default());
         let demand = Arc::new(Demand::default());
-        let guard = Guard { place, onlooker: None, speed: Speedometer::default() };
+        let guard = Guard { place, reader: None, speed: Speedometer::default() };
         (Self { looks, demand: demand.clone() }, guard.look_out(sender, demand))
     }
 
@@ -171,7 +171,7 @@ impl Demand {
 /// Who looks.
 struct Guard {
     place: Place,
-    onlooker: Option<Onlooker>,
+    reader: Option<TaskReader>,
     speed: Speedometer,
 }
 
@@ -182,7 +182,7 @@ impl Guard {
             let began = Instant::now();
             let outcome = timeout(PATIENCE, self.look()).await;
             let outcome = match outcome {
-                Ok(Ok(sight)) => Ok(sight),
+                Ok(Ok(overview)) => Ok(overview),
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(_) => {
                     let place = self.place.coordinator.place();
@@ -190,10 +190,10 @@ impl Guard {
                 }
             };
             if outcome.is_err()
-                && let Some(onlooker) = self.onlooker.take()
+                && let Some(reader) = self.reader.take()
             {
                 // What it has read may be half of what is there.
-                let _ = timeout(FAREWELL, onlooker.close()).await;
+                let _ = timeout(FAREWELL, reader.close()).await;
             }
             let last = looks.borrow().clone();
             looks.send_replace(Arc::new(self.next(&last, outcome)));
@@ -201,37 +201,36 @@ impl Guard {
         }
     }
 
-    async fn look(&mut self) -> Result<Sight, RunError> {
-        let onlooker = match &mut self.onlooker {
-            Some(onlooker) => onlooker,
+    async fn look(&mut self) -> Result<TaskOverview, RunError> {
+        let reader = match &mut self.reader {
+            Some(reader) => reader,
             none => {
-                let Place { coordinator, warehouse, secrets, task_path } = &self.place;
-                let opened =
-                    Onlooker::open(coordinator.as_ref(), warehouse.clone(), secrets.clone(), task_path).await?;
+                let Place { coordinator, client, secrets, task_path } = &self.place;
+                let opened = TaskReader::open(coordinator.as_ref(), client.clone(), secrets.clone(), task_path).await?;
                 none.insert(opened)
             }
         };
-        onlooker.look().await
+        reader.look().await
     }
 
     /// The next look after the last one, from what came of looking.
-    fn next(&mut self, last: &Look, outcome: Result<Sight, String>) -> Look {
+    fn next(&mut self, last: &Look, outcome: Result<TaskOverview, String>) -> Look {
         let now = OffsetDateTime::now_utc();
         let mut next = Look { number: last.number + 1, ended: Some(Instant::now()), ..last.clone() };
         let mut note = |about, text| Arc::make_mut(&mut next.events).note(&written(now), about, text);
         match outcome {
             Err(why) => {
                 if last.stale.as_ref() != Some(&why) {
-                    note(About::Sight, format!("the task cannot be seen: {why}"));
+                    note(About::TaskOverview, format!("the task cannot be seen: {why}"));
                 }
                 next.stale = Some(why);
             }
-            Ok(sight) => {
+            Ok(overview) => {
                 if last.stale.is_some() {
-                    note(About::Sight, "the task can be seen again".into());
+                    note(About::TaskOverview, "the task can be seen again".into());
                 }
                 let before = last.seen.as_deref().map(|seen| &seen.status);
-                let mut status = Status::of(&sight, &self.place.task_path);
+                let mut status = Status::of(&overview, &self.place.task_path);
                 if before.is_some_and(|before| before.task != status.task) {
                     self.speed = Speedometer::default();
                 }
@@ -245,7 +244,7 @@ impl Guard {
                     rates.pop_front();
                 }
                 next.stale = None;
-                next.seen = Some(Arc::new(Seen { at: now, sight, status }));
+                next.seen = Some(Arc::new(Seen { at: now, overview, status }));
             }
         }
         next
@@ -264,14 +263,14 @@ fn written(at: OffsetDateTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::memory::MemoryWarehouse;
+    use crate::client::memory::MemoryServerClient;
     use crate::coordinator::MemoryCoordinator;
     use crate::task::SystemSecrets;
 
     fn place(coordinator: &MemoryCoordinator) -> Place {
         Place {
             coordinator: Arc::new(coordinator.clone()),
-            warehouse: Arc::new(MemoryWarehouse::default()),
+            client: Arc::new(MemoryServerClient::default()),
             secrets: Arc::new(SystemSecrets),
             task_path: "/t".into(),
         }
@@ -279,30 +278,30 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nobody_is_asked_while_nobody_looks_on() {
-        let (lookout, guard) = Lookout::begin(place(&MemoryCoordinator::new()));
+        let (watch, guard) = TaskWatch::begin(place(&MemoryCoordinator::new()));
         tokio::select! {
             () = guard => unreachable!(),
-            () = look_on(lookout.clone()) => {}
+            () = look_on(watch.clone()) => {}
         }
-        assert!(lookout.viewer().newer(u64::MAX - 1).await.is_none(), "who looked is gone");
+        assert!(watch.viewer().newer(u64::MAX - 1).await.is_none(), "who looked is gone");
     }
 
-    async fn look_on(lookout: Lookout) {
+    async fn look_on(watch: TaskWatch) {
         sleep(Duration::from_secs(3600)).await;
-        assert_eq!(lookout.last().number, 0);
-        let asked = lookout.now().await;
+        assert_eq!(watch.last().number, 0);
+        let asked = watch.now().await;
         assert_eq!(asked.number, 1);
         assert!(asked.stale.as_ref().is_some_and(|why| why.contains("there is no task at /t")), "{:?}", asked.stale);
         sleep(Duration::from_secs(3600)).await;
-        assert_eq!(lookout.last().number, 1);
+        assert_eq!(watch.last().number, 1);
 
-        let mut viewer = lookout.viewer();
+        let mut viewer = watch.viewer();
         for number in 2..5 {
             assert_eq!(viewer.newer(number - 1).await.map(|look| look.number), Some(number));
         }
         drop(viewer);
         sleep(Duration::from_secs(3600)).await;
-        assert!(lookout.last().number <= 6);
-        assert_eq!(lookout.last().events.after(0).count(), 1, "the same reason is told once");
+        assert!(watch.last().number <= 6);
+        assert_eq!(watch.last().events.after(0).count(), 1, "the same reason is told once");
     }
 }

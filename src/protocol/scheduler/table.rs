@@ -4,9 +4,9 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::super::board::TableBoard;
 use super::super::names::BatchRef;
 use super::super::record::BatchState;
+use super::super::table_records::TableRecords;
 
 /// So many pieces share a node at the most. Each change of one of them writes all of them.
 pub(super) const MOST: usize = 16;
@@ -40,7 +40,7 @@ pub fn groups(pieces_of: &[Range<usize>]) -> Vec<Range<usize>> {
 
 /// What a worker likes, of one table job.
 #[derive(Debug, Clone, Default)]
-pub struct Liking {
+pub struct Preferences {
     /// Bytes of each batch.
     pub bytes: Vec<u64>,
     /// Of each piece whether its source is on the worker's own host, and its rows.
@@ -67,7 +67,7 @@ pub(super) struct Table {
     pub(super) generation: Vec<u32>,
     /// Batches to be published.
     pub(super) ready: BTreeSet<usize>,
-    /// By batch, as in [`Liking::after`].
+    /// By batch, as in [`Preferences::after`].
     pub(super) after: Vec<Vec<BatchRef>>,
 }
 
@@ -82,45 +82,46 @@ pub(super) struct Group {
 }
 
 impl Table {
-    pub(super) fn new(table: usize, board: &TableBoard, liking: &Liking, spread: u64) -> Self {
-        let ranges = groups(&board.pieces_of);
-        let bytes = |batch: usize| liking.bytes.get(batch).copied().unwrap_or(0);
+    pub(super) fn new(table: usize, records: &TableRecords, preferences: &Preferences, spread: u64) -> Self {
+        let ranges = groups(&records.pieces_of);
+        let bytes = |batch: usize| preferences.bytes.get(batch).copied().unwrap_or(0);
         let size = |batch: usize| Reverse(u64::BITS - bytes(batch).leading_zeros());
         let group = |(at, pieces): (usize, Range<usize>)| {
-            let first = board.batch_of[pieces.start];
-            let large = (board.pieces_of[first].len() > pieces.len()).then_some(first);
+            let first = records.batch_of[pieces.start];
+            let large = (records.pieces_of[first].len() > pieces.len()).then_some(first);
             let mut order: Vec<usize> = pieces.clone().collect();
-            let liked = |piece: &usize| liking.pieces.get(*piece).copied().unwrap_or_default();
+            let liked = |piece: &usize| preferences.pieces.get(*piece).copied().unwrap_or_default();
             order.sort_by_key(|piece| {
-                let (batch, (near, rows)) = (board.batch_of[*piece], liked(piece));
+                let (batch, (near, rows)) = (records.batch_of[*piece], liked(piece));
                 (size(batch), batch, !near, Reverse(rows))
             });
-            let largest = order.first().map_or(Reverse(0), |piece| size(board.batch_of[*piece]));
+            let largest = order.first().map_or(Reverse(0), |piece| size(records.batch_of[*piece]));
             // All groups of a large batch stand together. The rest is chance, another one for each worker.
             let line = (table, large.unwrap_or(usize::MAX));
             let turn = (at as u64 ^ spread).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             Group { pieces, large, rank: (largest, line, turn), order }
         };
         let groups: Vec<Group> = ranges.into_iter().enumerate().map(group).collect();
-        let mut group_of = vec![0; board.pieces.len()];
+        let mut group_of = vec![0; records.pieces.len()];
         for (at, group) in groups.iter().enumerate() {
             group_of[group.pieces.clone()].fill(at);
         }
-        let first_of = board.pieces_of.iter().map(|pieces| group_of.get(pieces.start).copied().unwrap_or(0)).collect();
+        let first_of =
+            records.pieces_of.iter().map(|pieces| group_of.get(pieces.start).copied().unwrap_or(0)).collect();
         Self {
             groups,
             group_of,
             first_of,
-            copied: vec![false; board.pieces.len()],
-            missing: board.pieces_of.iter().map(ExactSizeIterator::len).collect(),
-            generation: board.batches.iter().map(|batch| batch.generation).collect(),
+            copied: vec![false; records.pieces.len()],
+            missing: records.pieces_of.iter().map(ExactSizeIterator::len).collect(),
+            generation: records.batches.iter().map(|batch| batch.generation).collect(),
             ready: BTreeSet::new(),
-            after: liking.after.clone(),
+            after: preferences.after.clone(),
         }
     }
 
-    pub(super) fn saw_piece(&mut self, board: &TableBoard, piece: usize) {
-        let (batch, record) = (board.batch_of[piece], &board.pieces[piece]);
+    pub(super) fn saw_piece(&mut self, records: &TableRecords, piece: usize) {
+        let (batch, record) = (records.batch_of[piece], &records.pieces[piece]);
         let copied = record.generation == self.generation[batch] && record.copied().is_some();
         if std::mem::replace(&mut self.copied[piece], copied) != copied {
             if copied {
@@ -128,12 +129,12 @@ impl Table {
             } else {
                 self.missing[batch] += 1;
             }
-            self.saw_state(board, batch);
+            self.saw_state(records, batch);
         }
     }
 
-    pub(super) fn saw_state(&mut self, board: &TableBoard, batch: usize) {
-        let over = matches!(board.batches[batch].state, BatchState::Done(_) | BatchState::Failed { .. });
+    pub(super) fn saw_state(&mut self, records: &TableRecords, batch: usize) {
+        let over = matches!(records.batches[batch].state, BatchState::Done(_) | BatchState::Failed { .. });
         if self.missing[batch] == 0 && !over {
             self.ready.insert(batch);
         } else {

@@ -10,13 +10,13 @@ use crate::model::{Node, PartitionId, PartitionValue, TableName, Way};
 use crate::sql::{self, Column, EventColumns, KeyElement, PolicyKind, Selection, TableDefinition};
 
 use super::super::{
-    Digest, Error, Kind, PartList, PartSizes, Placing, ReplicaState, Running, ServerContext, ServerFacts, Settings,
-    Tally, Transfer, Warehouse,
+    Digest, Error, Kind, PartList, PartSizes, Placing, ReplicaState, Running, ServerClient, ServerContext, ServerFacts,
+    Settings, Tally, Transfer,
 };
 use super::bound::{Bound, own_id};
 use super::permits::Share;
 use super::text::{Text, texts, values_of};
-use super::{COUNTING, Header, HttpWarehouse, QUICK, SHORT, SYNC};
+use super::{COUNTING, Header, HttpServerClient, QUICK, SHORT, SYNC};
 
 #[derive(Row, Deserialize)]
 struct CountRow {
@@ -66,7 +66,7 @@ struct KeyRow {
     values: Vec<Text>,
 }
 
-impl HttpWarehouse {
+impl HttpServerClient {
     /// Runs a statement of a transfer on one node that sends its settings on to others.
     async fn send(
         &self,
@@ -99,7 +99,7 @@ impl HttpWarehouse {
 }
 
 #[async_trait]
-impl Warehouse for HttpWarehouse {
+impl ServerClient for HttpServerClient {
     async fn server(&self, node: &Node) -> Result<ServerFacts, Error> {
         self.facts(node).await
     }

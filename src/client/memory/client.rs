@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 
 use super::super::{
-    Digest, Error, Kind, PartList, PartName, PartSizes, Placing, ReplicaState, Running, ServerContext, ServerFacts,
-    Settings, Tally, Transfer, Warehouse,
+    Digest, Error, Kind, PartList, PartName, PartSizes, Placing, ReplicaState, Running, ServerClient, ServerContext,
+    ServerFacts, Settings, Tally, Transfer,
 };
-use super::MemoryWarehouse;
+use super::MemoryServerClient;
 use super::expression::parse;
 use super::refused::refused;
 use super::table::{Chooser, Named, Table, over};
@@ -50,7 +50,7 @@ fn row_hashes(world: &World, table: &Table, id: Option<&PartitionId>, columns: &
 }
 
 #[async_trait]
-impl Warehouse for MemoryWarehouse {
+impl ServerClient for MemoryServerClient {
     async fn server(&self, node: &Node) -> Result<ServerFacts, Error> {
         self.question(node, "cannot connect".into(), |world, node| {
             let settings = world.server(node)?.settings.clone();

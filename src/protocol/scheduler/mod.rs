@@ -25,12 +25,12 @@ use crate::protocol::GroupRef;
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::board::{Next, TableBoard};
 use super::names::Job;
 use super::names::{BatchRef, PieceRef};
 use super::record::{BatchState, PieceState};
+use super::table_records::{Next, TableRecords};
 
-pub use table::{Liking, groups};
+pub use table::{Preferences, groups};
 use table::{Rank, Table};
 
 /// So many groups are looked at together.
@@ -38,7 +38,7 @@ const TOGETHER: usize = 64;
 
 /// What one worker would take next. Told of every record and claim that it sees.
 #[derive(Debug, Default)]
-pub struct Outlook {
+pub struct Scheduler {
     tables: Vec<Table>,
     /// What is claimed, by anybody.
     busy: HashSet<Job>,
@@ -69,75 +69,76 @@ enum Standing {
     Free,
 }
 
-impl Outlook {
+impl Scheduler {
     /// Of a worker that has seen these records. `likings` are by table job.
-    pub fn new(boards: &[TableBoard], likings: &[Liking], worker: &str) -> Self {
+    pub fn new(by_table: &[TableRecords], likings: &[Preferences], worker: &str) -> Self {
         let mut hasher = DefaultHasher::new();
         worker.hash(&mut hasher);
         let spread = hasher.finish();
-        let tables = boards.iter().zip(likings).enumerate();
-        let tables = tables.map(|(table, (board, liking))| Table::new(table, board, liking, spread)).collect();
-        let mut outlook = Self { tables, worker: worker.to_owned(), spread, reach: 1, ..Self::default() };
-        for (table, board) in boards.iter().enumerate() {
-            (0..board.batches.len()).for_each(|batch| outlook.saw_batch(boards, BatchRef { table, batch }));
-            for group in 0..outlook.tables[table].groups.len() {
+        let tables = by_table.iter().zip(likings).enumerate();
+        let tables =
+            tables.map(|(table, (records, preferences))| Table::new(table, records, preferences, spread)).collect();
+        let mut scheduler = Self { tables, worker: worker.to_owned(), spread, reach: 1, ..Self::default() };
+        for (table, records) in by_table.iter().enumerate() {
+            (0..records.batches.len()).for_each(|batch| scheduler.saw_batch(by_table, BatchRef { table, batch }));
+            for group in 0..scheduler.tables[table].groups.len() {
                 let group = GroupRef { table, group };
-                outlook.saw_group(boards, group);
-                outlook.met.remove(&outlook.ranked(group));
-                if outlook.has_something(boards, group) {
-                    outlook.fresh.insert(outlook.ranked(group));
+                scheduler.saw_group(by_table, group);
+                scheduler.met.remove(&scheduler.ranked(group));
+                if scheduler.has_something(by_table, group) {
+                    scheduler.fresh.insert(scheduler.ranked(group));
                 }
             }
         }
-        outlook
+        scheduler
     }
 
     /// Takes note of the records of a group.
-    pub fn saw_group(&mut self, boards: &[TableBoard], group: GroupRef) {
+    pub fn saw_group(&mut self, by_table: &[TableRecords], group: GroupRef) {
         let Some(table) = self.tables.get_mut(group.table) else { return };
-        let board = &boards[group.table];
+        let records = &by_table[group.table];
         for piece in table.groups[group.group].pieces.clone() {
-            table.saw_piece(board, piece);
+            table.saw_piece(records, piece);
         }
         if let Some(batch) = table.groups[group.group].large
-            && table.groups[group.group].pieces.clone().any(|piece| board.pieces[piece].attempt > 0)
+            && table.groups[group.group].pieces.clone().any(|piece| records.pieces[piece].attempt > 0)
             && table.missing[batch] > 0
         {
             self.begun.insert(BatchRef { table: group.table, batch });
         }
         // Two who came at once: one of them goes where nobody is.
-        if !self.fresh.is_empty() && self.gives_way(board, group) {
+        if !self.fresh.is_empty() && self.gives_way(records, group) {
             self.at_hand.retain(|held| *held != group);
         }
-        self.keep(boards, group);
+        self.keep(by_table, group);
     }
 
     /// Whether somebody else is at work in a group who is not to give way to this worker.
-    fn gives_way(&self, board: &TableBoard, group: GroupRef) -> bool {
+    fn gives_way(&self, records: &TableRecords, group: GroupRef) -> bool {
         let pieces = self.tables[group.table].groups[group.group].pieces.clone();
-        board.pieces[pieces]
+        records.pieces[pieces]
             .iter()
             .any(|record| matches!(&record.state, PieceState::Running { worker } if *worker < self.worker))
     }
 
     /// Takes note of the record of a batch.
-    pub fn saw_batch(&mut self, boards: &[TableBoard], batch: BatchRef) {
+    pub fn saw_batch(&mut self, by_table: &[TableRecords], batch: BatchRef) {
         let Some(table) = self.tables.get_mut(batch.table) else { return };
-        let board = &boards[batch.table];
-        let generation = board.batches[batch.batch].generation;
+        let records = &by_table[batch.table];
+        let generation = records.batches[batch.batch].generation;
         let moved = std::mem::replace(&mut table.generation[batch.batch], generation) != generation;
-        table.saw_state(board, batch.batch);
+        table.saw_state(records, batch.batch);
         if !moved {
             return;
         }
-        let pieces = board.pieces_of[batch.batch].clone();
-        pieces.clone().for_each(|piece| table.saw_piece(board, piece));
+        let pieces = records.pieces_of[batch.batch].clone();
+        pieces.clone().for_each(|piece| table.saw_piece(records, piece));
         let groups: BTreeSet<usize> = pieces.map(|piece| table.group_of[piece]).collect();
-        groups.into_iter().for_each(|group| self.keep(boards, GroupRef { table: batch.table, group }));
+        groups.into_iter().for_each(|group| self.keep(by_table, GroupRef { table: batch.table, group }));
     }
 
     /// Takes note of all claims.
-    pub fn saw_claims(&mut self, boards: &[TableBoard], claims: HashSet<Job>) {
+    pub fn saw_claims(&mut self, by_table: &[TableRecords], claims: HashSet<Job>) {
         let before = std::mem::replace(&mut self.busy, claims);
         let gone: Vec<Job> = before.difference(&self.busy).copied().collect();
         for job in gone {
@@ -155,7 +156,7 @@ impl Outlook {
                 self.met.insert(ranked);
             }
             if let Some(batch) = self.tables[group.table].groups[group.group].large
-                && boards[group.table].batches[batch].state == BatchState::Copying
+                && by_table[group.table].batches[batch].state == BatchState::Copying
             {
                 self.begun.insert(BatchRef { table: group.table, batch });
             }
@@ -168,22 +169,22 @@ impl Outlook {
     }
 
     /// Takes note that a claim of ours is given back.
-    pub fn released(&mut self, boards: &[TableBoard], job: Job) {
+    pub fn released(&mut self, by_table: &[TableRecords], job: Job) {
         self.busy.remove(&job);
         let Some(group) = self.group_of(job) else { return };
         if let (Job::Copy(_), Some(batch)) = (job, self.tables[group.table].groups[group.group].large) {
             self.due.insert(BatchRef { table: group.table, batch });
         }
-        self.keep(boards, group);
+        self.keep(by_table, group);
     }
 
     /// Takes note that these groups were looked at just now, with their batches and with all claims: the best of them is at
     /// hand now, if there is something to take.
-    pub fn looked(&mut self, boards: &[TableBoard], groups: &[GroupRef]) {
+    pub fn looked(&mut self, by_table: &[TableRecords], groups: &[GroupRef]) {
         let mut found: Vec<GroupRef> = Vec::new();
         for group in groups {
             let ranked = self.ranked(*group);
-            if self.has_something(boards, *group) {
+            if self.has_something(by_table, *group) {
                 found.push(*group);
             } else {
                 self.fresh.remove(&ranked);
@@ -205,25 +206,25 @@ impl Outlook {
     }
 
     /// What to do now.
-    pub fn next(&mut self, boards: &[TableBoard]) -> Next {
+    pub fn next(&mut self, by_table: &[TableRecords]) -> Next {
         for (table, of) in self.tables.iter().enumerate() {
             let ready = of.ready.iter().map(|batch| BatchRef { table, batch: *batch });
-            let mut jobs = ready.filter(|batch| !self.is_behind(boards, *batch)).map(Job::Publish);
+            let mut jobs = ready.filter(|batch| !self.is_behind(by_table, *batch)).map(Job::Publish);
             if let Some(job) = jobs.find(|job| !self.busy.contains(job)) {
                 return Next::Claim(job);
             }
         }
         while let Some(group) = self.at_hand.first().copied() {
-            if let Some(piece) = self.free_piece(boards, group) {
+            if let Some(piece) = self.free_piece(by_table, group) {
                 return Next::Claim(Job::Copy(piece));
             }
             self.at_hand.remove(0);
-            if self.has_something(boards, group) {
+            if self.has_something(by_table, group) {
                 self.meet(group);
             }
         }
         match self.another() {
-            groups if groups.is_empty() => self.verdict(boards),
+            groups if groups.is_empty() => self.verdict(by_table),
             groups => Next::Look(groups),
         }
     }
@@ -254,15 +255,15 @@ impl Outlook {
     }
 
     /// When nothing can be taken.
-    fn verdict(&self, boards: &[TableBoard]) -> Next {
+    fn verdict(&self, by_table: &[TableRecords]) -> Next {
         let (mut waiting, mut failed) = (false, false);
-        for (table, board) in boards.iter().enumerate() {
-            for (batch, record) in board.batches.iter().enumerate().filter(|(_, record)| !record.is_done()) {
+        for (table, records) in by_table.iter().enumerate() {
+            for (batch, record) in records.batches.iter().enumerate().filter(|(_, record)| !record.is_done()) {
                 failed |= matches!(record.state, BatchState::Failed { .. });
                 waiting |=
-                    self.tables[table].ready.contains(&batch) && !self.is_behind(boards, BatchRef { table, batch });
-                for piece in board.pieces_of[batch].clone() {
-                    match self.standing(boards, PieceRef { table, piece }) {
+                    self.tables[table].ready.contains(&batch) && !self.is_behind(by_table, BatchRef { table, batch });
+                for piece in records.pieces_of[batch].clone() {
+                    match self.standing(by_table, PieceRef { table, piece }) {
                         Standing::Copied => {}
                         Standing::Failed => failed = true,
                         Standing::Busy | Standing::Newer | Standing::Free => waiting = true,
@@ -279,24 +280,24 @@ impl Outlook {
 
     /// Whether a batch must wait until batches of other table jobs are published. The verdict counts those themselves as waiting or
     /// failed.
-    fn is_behind(&self, boards: &[TableBoard], batch: BatchRef) -> bool {
+    fn is_behind(&self, by_table: &[TableRecords], batch: BatchRef) -> bool {
         let after = self.tables[batch.table].after.get(batch.batch);
-        after.is_some_and(|others| others.iter().any(|other| !boards[other.table].batches[other.batch].is_done()))
+        after.is_some_and(|others| others.iter().any(|other| !by_table[other.table].batches[other.batch].is_done()))
     }
 
-    fn standing(&self, boards: &[TableBoard], piece: PieceRef) -> Standing {
-        let (board, record) = (&boards[piece.table], &boards[piece.table].pieces[piece.piece]);
+    fn standing(&self, by_table: &[TableRecords], piece: PieceRef) -> Standing {
+        let (records, record) = (&by_table[piece.table], &by_table[piece.table].pieces[piece.piece]);
         if self.tables[piece.table].copied[piece.piece] {
             return Standing::Copied;
         }
-        if record.generation > board.generation_of(piece.piece) {
+        if record.generation > records.generation_of(piece.piece) {
             return Standing::Newer;
         }
         if self.busy.contains(&Job::Copy(piece)) {
             return Standing::Busy;
         }
         match record.state {
-            PieceState::Failed { .. } if !board.is_void(piece.piece) => Standing::Failed,
+            PieceState::Failed { .. } if !records.is_void(piece.piece) => Standing::Failed,
             _ => Standing::Free,
         }
     }
@@ -306,12 +307,12 @@ impl Outlook {
         order.iter().map(move |piece| PieceRef { table: group.table, piece: *piece })
     }
 
-    fn free_piece(&self, boards: &[TableBoard], group: GroupRef) -> Option<PieceRef> {
-        self.pieces(group).find(|piece| self.standing(boards, *piece) == Standing::Free)
+    fn free_piece(&self, by_table: &[TableRecords], group: GroupRef) -> Option<PieceRef> {
+        self.pieces(group).find(|piece| self.standing(by_table, *piece) == Standing::Free)
     }
 
-    fn has_something(&self, boards: &[TableBoard], group: GroupRef) -> bool {
-        self.pieces(group).any(|piece| matches!(self.standing(boards, piece), Standing::Free | Standing::Newer))
+    fn has_something(&self, by_table: &[TableRecords], group: GroupRef) -> bool {
+        self.pieces(group).any(|piece| matches!(self.standing(by_table, piece), Standing::Free | Standing::Newer))
     }
 
     fn others_in(&self, group: GroupRef) -> usize {
@@ -346,8 +347,8 @@ impl Outlook {
     }
 
     /// A group with something to take is never forgotten.
-    fn keep(&mut self, boards: &[TableBoard], group: GroupRef) {
-        if self.has_something(boards, group) {
+    fn keep(&mut self, by_table: &[TableRecords], group: GroupRef) {
+        if self.has_something(by_table, group) {
             self.meet(group);
         }
     }

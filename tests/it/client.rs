@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clickhouse_copier::client::http::HttpWarehouse;
-use clickhouse_copier::client::{Destination, Origin, Settings, Transfer, Warehouse};
+use clickhouse_copier::client::http::HttpServerClient;
+use clickhouse_copier::client::{Destination, Origin, ServerClient, Settings, Transfer};
 use clickhouse_copier::model::{Node, TableName, Tls, Way};
 use clickhouse_copier::sql::{Relation, Selection};
-use clickhouse_copier::{inspector_conformance, warehouse_conformance};
+use clickhouse_copier::{client_conformance, inspector_conformance};
 use lab::{Lab, Release};
 use rstest_reuse::apply;
 
 use crate::both;
 
 /// Two servers of the release, and a name for a database of which nothing exists.
-async fn servers(release: Release, test: &str) -> (HttpWarehouse, [Arc<Node>; 2], String) {
+async fn servers(release: Release, test: &str) -> (HttpServerClient, [Arc<Node>; 2], String) {
     let lab = Lab::shared(release);
     let database = format!("it_warehouse__{test}");
     let sync = if release.is_modern() { " SYNC" } else { "" };
@@ -23,7 +23,7 @@ async fn servers(release: Release, test: &str) -> (HttpWarehouse, [Arc<Node>; 2]
         server.query(&format!("DROP DATABASE IF EXISTS {database}{sync}")).unwrap();
         Arc::new(Node::new(server.host()))
     });
-    (HttpWarehouse::new(&Tls::default()).unwrap(), nodes, database)
+    (HttpServerClient::new(&Tls::default()).unwrap(), nodes, database)
 }
 
 /// The suite on servers of one release.
@@ -32,11 +32,11 @@ macro_rules! conformance {
         mod $name {
             use super::*;
 
-            async fn servers(test: &str) -> (HttpWarehouse, [Arc<Node>; 2], String) {
+            async fn servers(test: &str) -> (HttpServerClient, [Arc<Node>; 2], String) {
                 super::servers($release, test).await
             }
 
-            warehouse_conformance!(servers $($only)*);
+            client_conformance!(servers $($only)*);
             inspector_conformance!(servers);
         }
     };
@@ -65,9 +65,9 @@ conformance!(on_26_9, Release::V26_9, , [Push, Pull, Relay]:
 );
 
 /// Waits until statements run, or none does any more; servers tell nobody, so they are asked now and then.
-async fn until_running(warehouse: &HttpWarehouse, node: &Node, prefix: &str, wanted: bool) {
+async fn until_running(client: &HttpServerClient, node: &Node, prefix: &str, wanted: bool) {
     let begun = Instant::now();
-    while warehouse.running(node, prefix).await.unwrap().is_empty() == wanted {
+    while client.running(node, prefix).await.unwrap().is_empty() == wanted {
         assert!(begun.elapsed() < Duration::from_secs(30), "not within 30 s: statements {prefix} running: {wanted}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -77,12 +77,12 @@ async fn until_running(warehouse: &HttpWarehouse, node: &Node, prefix: &str, wan
 #[apply(both)]
 #[tokio::test]
 async fn a_push_goes_on_without_its_sender_until_it_is_killed(#[case] release: Release) {
-    let (warehouse, [one, two], database) = servers(release, "endless").await;
+    let (client, [one, two], database) = servers(release, "endless").await;
     let none = Settings::new();
-    warehouse.create_database(&two, &database, &none).await.unwrap();
+    client.create_database(&two, &database, &none).await.unwrap();
     let into = TableName::new(&database, "into");
     let statement = format!("CREATE TABLE {into} (n UInt64) ENGINE = Null");
-    warehouse.create_table(&two, &into, &statement, &none).await.unwrap();
+    client.create_table(&two, &into, &statement, &none).await.unwrap();
     let push = |number: u32| Transfer {
         way: Way::Push,
         from: vec![Origin::of(&one)],
@@ -97,26 +97,26 @@ async fn a_push_goes_on_without_its_sender_until_it_is_killed(#[case] release: R
         course: Arc::default(),
     };
     let sent = tokio::spawn({
-        let (warehouse, push) = (warehouse.clone(), push(1));
-        async move { warehouse.transfer(&push).await }
+        let (client, push) = (client.clone(), push(1));
+        async move { client.transfer(&push).await }
     });
     let (first, second) = (format!("{database}:1"), format!("{database}:2"));
-    until_running(&warehouse, &one, &first, true).await;
+    until_running(&client, &one, &first, true).await;
     sent.abort();
     assert!(sent.await.unwrap_err().is_cancelled());
     // An id that is in use is refused, so the first one goes on.
-    let again = warehouse.transfer(&push(1)).await;
+    let again = client.transfer(&push(1)).await;
     assert_eq!(again.as_ref().unwrap_err().code(), Some(216), "{again:?}");
     let watched = tokio::spawn({
-        let (warehouse, push) = (warehouse.clone(), push(2));
-        async move { warehouse.transfer(&push).await }
+        let (client, push) = (client.clone(), push(2));
+        async move { client.transfer(&push).await }
     });
-    until_running(&warehouse, &one, &second, true).await;
-    warehouse.kill(&one, &first).await.unwrap();
-    until_running(&warehouse, &one, &first, false).await;
+    until_running(&client, &one, &second, true).await;
+    client.kill(&one, &first).await.unwrap();
+    until_running(&client, &one, &first, false).await;
     assert!(!watched.is_finished());
-    warehouse.kill(&one, &format!("{database}:")).await.unwrap();
+    client.kill(&one, &format!("{database}:")).await.unwrap();
     let ended = watched.await.unwrap();
     assert_eq!(ended.as_ref().unwrap_err().code(), Some(394), "{ended:?}");
-    until_running(&warehouse, &one, &second, false).await;
+    until_running(&client, &one, &second, false).await;
 }

@@ -5,7 +5,7 @@ use super::record::{BatchRecord, PieceRecord};
 
 /// The records of one table job.
 #[derive(Debug, Clone, Default)]
-pub struct TableBoard {
+pub struct TableRecords {
     /// By index of the batch.
     pub batches: Vec<BatchRecord>,
     /// The pieces of each batch, as a range of indices.
@@ -31,7 +31,7 @@ pub enum Next {
     Stuck,
 }
 
-impl TableBoard {
+impl TableRecords {
     /// The generation of target nodes that a piece's rows are to be in.
     pub fn generation_of(&self, piece: usize) -> u32 {
         self.batches[self.batch_of[piece]].generation
