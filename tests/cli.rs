@@ -412,11 +412,11 @@ fn a_hook_gets_only_what_is_documented_of_the_environment() {
     for words in passed.iter().chain(&["PATH=", "CLICKHOUSE_COPIER_EXIT_CODE=2", "CLICKHOUSE_COPIER_TASK=/task"]) {
         assert!(found.lines().any(|line| line.starts_with(words)), "no {words} in\n{found}");
     }
-    let readme = include_str!("../README.md");
+    let page = include_str!("../docs/reports-and-hooks.md");
     for line in found.lines() {
         let name = line.split('=').next().unwrap_or_default();
         // A shell sets some itself.
-        let told = readme.contains(&format!("`{name}`"))
+        let told = page.contains(&format!("`{name}`"))
             || name.starts_with("LC_")
             || ["PWD", "SHLVL", "_", "OLDPWD"].contains(&name);
         assert!(told && !line.contains("hush"), "{line}");

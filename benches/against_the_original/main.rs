@@ -4,7 +4,7 @@
 //! cargo bench --bench against_the_original                              # all cases at full size
 //! cargo bench --bench against_the_original -- --case A --rows 400000 --runs 1   # a quick look
 //! cargo bench --bench against_the_original -- --case A --profile        # ours alone: where the time goes
-//! TMPDIR=/dev/shm UPDATE_README=1 cargo bench --bench against_the_original      # and README's section on speed
+//! TMPDIR=/dev/shm UPDATE_DOCS=1 cargo bench --bench against_the_original        # and the table of docs/performance.md
 //! ```
 //!
 //! Each case has a laboratory of its own. Both copiers get the same task file, one after the other by turns; the target is

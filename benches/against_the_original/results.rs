@@ -64,9 +64,9 @@ pub struct Verification {
 }
 
 impl Results {
-    /// Nothing; for README what was measured before, so that cases can be measured again one by one.
+    /// Nothing; with `UPDATE_DOCS` what was measured before, so that cases can be measured again one by one.
     pub fn read() -> Outcome<Results> {
-        if !is_for_readme() {
+        if !is_for_docs() {
             return Ok(Results::default());
         }
         match fs::read_to_string(folder().join("speed.json")) {
@@ -83,7 +83,7 @@ impl Results {
         self.cases.sort_by(|a, b| a.case.cmp(&b.case));
     }
 
-    /// Writes `speed.json`, `speed.md` and `speed.svg`; with `UPDATE_README` README's table instead of `speed.md`.
+    /// Writes `speed.json`, `speed.md` and `speed.svg`; with `UPDATE_DOCS` the table of `docs/performance.md` instead of `speed.md`.
     pub fn write(&mut self) -> Outcome<()> {
         self.cores = std::thread::available_parallelism()?.get();
         self.in_memory = statfs(&std::env::temp_dir())?.filesystem_type() == TMPFS_MAGIC;
@@ -92,8 +92,8 @@ impl Results {
         fs::write(folder.join("speed.json"), serde_json::to_string_pretty(self)? + "\n")?;
         plot::draw(self, &folder.join("speed.svg"))?;
         let text = table::markdown(self);
-        if is_for_readme() {
-            return table::into_readme(&text);
+        if is_for_docs() {
+            return table::into_page(&text);
         }
         Ok(fs::write(folder.join("speed.md"), text)?)
     }
@@ -101,13 +101,13 @@ impl Results {
 
 /// Where the results go.
 pub fn folder() -> PathBuf {
-    if is_for_readme() { root().join("docs") } else { Path::new(env!("CARGO_TARGET_TMPDIR")).join("speed") }
+    if is_for_docs() { root().join("docs") } else { Path::new(env!("CARGO_TARGET_TMPDIR")).join("speed") }
 }
 
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn is_for_readme() -> bool {
-    std::env::var_os("UPDATE_README").is_some()
+fn is_for_docs() -> bool {
+    std::env::var_os("UPDATE_DOCS").is_some()
 }

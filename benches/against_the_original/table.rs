@@ -1,4 +1,4 @@
-//! The results as a table, for people and for README.
+//! The results as a table, for people and for `docs/performance.md`.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -96,11 +96,11 @@ fn cost(verification: &Verification) -> String {
     )
 }
 
-/// Puts the table between its markers in README.
-pub fn into_readme(table: &str) -> Outcome<()> {
-    let path = root().join("README.md");
+/// Puts the table between its markers in `docs/performance.md`.
+pub fn into_page(table: &str) -> Outcome<()> {
+    let path = root().join("docs/performance.md");
     let text = fs::read_to_string(&path)?;
-    let missing = || format!("README.md has no {}", BEGIN.trim_end());
+    let missing = || format!("docs/performance.md has no {}", BEGIN.trim_end());
     let (before, rest) = text.split_once(BEGIN).ok_or_else(missing)?;
     let (_, after) = rest.split_once(END).ok_or_else(missing)?;
     Ok(fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}"))?)

@@ -205,7 +205,7 @@ pub enum Placing {
     /// Added to what is there.
     Attach,
     /// In the place of what is there, each partition atomically. Never for a partition that the source table lacks: that
-    /// would empty it (facts file, T4).
+    /// would empty it (docs/clickhouse-behaviour.md, T4).
     Replace,
 }
 

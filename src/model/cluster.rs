@@ -52,7 +52,7 @@ impl Cluster {
         self.shards.iter().map(|shard| u64::from(shard.weight)).sum()
     }
 
-    /// The slots `[from, to)` that a shard owns (facts file, §8).
+    /// The slots `[from, to)` that a shard owns (docs/clickhouse-behaviour.md, §8).
     pub fn slots(&self, shard: usize) -> std::ops::Range<u64> {
         let from: u64 = self.shards[..shard].iter().map(|s| u64::from(s.weight)).sum();
         from..from + u64::from(self.shards[shard].weight)

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// `system.parts.partition_id`: what `PARTITION ID '…'` takes. Read from the server that holds the partition,
-/// never assumed equal on another version (facts file, §4).
+/// never assumed equal on another version (docs/clickhouse-behaviour.md, §4).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PartitionId(pub String);

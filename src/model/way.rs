@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Who carries the rows (design §5).
+/// Who carries the rows (docs/design.md, §5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Way {
     /// The source server sends them: `INSERT INTO FUNCTION remote(…) SELECT …` runs there.

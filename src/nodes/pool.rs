@@ -133,7 +133,7 @@ impl NodePool {
     }
 
     /// Settings for a statement that one node sends on to another: those that both know, since the first hands them on
-    /// and an old second one refuses what it does not know (facts file, §1).
+    /// and an old second one refuses what it does not know (docs/clickhouse-behaviour.md, §1).
     pub async fn settings_for_both<'a>(
         &self,
         first: &Node,

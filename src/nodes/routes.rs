@@ -143,7 +143,7 @@ pub fn after_failure(pool: &NodePool, from: &Node, to: &Node, way: Way, error: &
 }
 
 /// Returns the setting that a statement of one server to another must set, and cannot: an old server refuses a statement with a name
-/// that it does not know (facts file, §1), no server hands on what it does not know, and a sender hands on what its account may not
+/// that it does not know (docs/clickhouse-behaviour.md, §1), no server hands on what it does not know, and a sender hands on what its account may not
 /// change.
 fn unsaid(sender: &ServerFacts, receiver: &ServerFacts, way: Way) -> Option<&'static str> {
     let needed = |facts: &ServerFacts, writes: bool| -> Vec<Correction> {

@@ -7,7 +7,7 @@ use crate::model::lay_over;
 use crate::task::Task;
 
 /// The original's connections failed on links slower than 50 ms; blocks may hold any number of partitions; what goes into
-/// staging is not merged on its way (facts file, §2).
+/// staging is not merged on its way (docs/clickhouse-behaviour.md, §2).
 pub(crate) const TRANSFER_DEFAULTS: &[(&str, &str)] = &[
     ("connect_timeout_with_failover_ms", "5000"),
     ("connect_timeout_with_failover_secure_ms", "5000"),
@@ -32,7 +32,7 @@ pub(crate) const RELAY_DEFAULTS: &[(&str, &str)] = &[
     ("max_threads", "1"),
 ];
 
-/// Equal rows are rows: nothing of ours may be taken for a repetition (facts file, T1). Large partitions may be moved and
+/// Equal rows are rows: nothing of ours may be taken for a repetition (docs/clickhouse-behaviour.md, T1). Large partitions may be moved and
 /// dropped, and what is dropped is gone. REPLACE waits for this replica; the others are looked at by ourselves.
 const TARGET_DEFAULTS: &[(&str, &str)] = &[
     ("insert_deduplicate", "0"),

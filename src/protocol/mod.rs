@@ -38,8 +38,8 @@
 //! - *The coordinator* is linearizable for writes, and a commit of a session that is over does nothing. A claim is a hint, not
 //!   a mutex: two workers may believe that they hold the same one. Their attempts differ then, and only one can record.
 //! - *A server* does `RENAME TABLE`, and `REPLACE PARTITION … FROM` for each partition, at one instant, and keeps what it has
-//!   answered for. On plain MergeTree, parts that REPLACE displaced come back if the server is killed within seconds (facts
-//!   file, T3): until a batch whose partitions held rows before is `done`, such a partition may hold both. `done` waits
+//!   answered for. On plain MergeTree, parts that REPLACE displaced come back if the server is killed within seconds (docs/clickhouse-behaviour.md,
+//! T3): until a batch whose partitions held rows before is `done`, such a partition may hold both. `done` waits
 //!   until the displaced parts are gone.
 //! - *A node that was given up* and comes back has no newer attempt's renames. What is left there is dropped before the batch
 //!   is `done`, if it answers by then. If it does not, a publisher would have to stand still between its last look at the

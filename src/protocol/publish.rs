@@ -1,4 +1,4 @@
-//! What to do with one partition of one target node when a batch is published (design §3, I1 and I2).
+//! What to do with one partition of one target node when a batch is published (docs/design.md, §3, I1 and I2).
 
 /// What is known about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

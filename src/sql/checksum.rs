@@ -1,4 +1,4 @@
-//! A hash of a row that is the same on every version for the same value (facts file, §5).
+//! A hash of a row that is the same on every version for the same value (docs/clickhouse-behaviour.md, §5).
 //!
 //! Types for which `cityHash64` differs between versions, or is missing on one, are taken apart until it does not. What no
 //! version hashes alike is hashed by its text, and that is told: texts of different values may be equal (`1` and `'1'` in

@@ -161,7 +161,7 @@ impl TableDefinition {
     /// `remote()` knows no other way on 18.16), its indices and projections; nothing that removes rows (TTL), and no
     /// constraints, since the rows have passed those of the source and were counted by the others before copying. Columns that are not transferred and have an expression are
     /// MATERIALIZED: an INSERT without a list of columns leaves them out, and the server computes them. Partitions of the table can be
-    /// attached and replaced: only names and types of stored columns must agree (facts file, §3).
+    /// attached and replaced: only names and types of stored columns must agree (docs/clickhouse-behaviour.md, §3).
     ///
     /// `None` when this table lacks one of the columns.
     pub fn create_staging(&self, staging: &TableName, columns: &[String]) -> Option<String> {

@@ -216,7 +216,7 @@ impl Engine {
     }
 
     /// The engine of a staging table for a target table with this engine: plain MergeTree with the same keys,
-    /// granularity and disks, nothing that removes rows, and no merges (facts file, §3; design §3).
+    /// granularity and disks, nothing that removes rows, and no merges (docs/clickhouse-behaviour.md, §3; docs/design.md, §3).
     ///
     /// The old syntax takes no settings: merges there are stopped by a statement.
     pub fn staging(&self) -> Engine {

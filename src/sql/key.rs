@@ -135,7 +135,7 @@ impl KeyElement {
         format!("toString({})", self.expression)
     }
 
-    /// The expression that gives this element's share of `partition_id` where it is a readable one (facts file, §4);
+    /// The expression that gives this element's share of `partition_id` where it is a readable one (docs/clickhouse-behaviour.md, §4);
     /// `None` where the id is a hash.
     pub fn id(&self) -> Option<String> {
         match self.kind() {

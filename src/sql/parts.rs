@@ -67,7 +67,7 @@ impl TableDefinition {
 
     /// What keeps parts of this table from being parts of another one as they are; `None` where nothing does.
     ///
-    /// Servers check little of it. 18.16 takes parts of another `index_granularity` and then reads them wrongly (facts file,
+    /// Servers check little of it. 18.16 takes parts of another `index_granularity` and then reads them wrongly (docs/clickhouse-behaviour.md,
     /// T2), and FETCH compares neither columns nor keys.
     pub fn against_parts_in(&self, other: &TableDefinition) -> Option<String> {
         if !self.engine.is_merge_tree() {

@@ -8,10 +8,10 @@ use super::quote::{ident, literal};
 use super::select::SlotKey;
 
 /// `remote(…)` (or `remoteSecure(…)`) of a table on exactly one node: an address of several would be written to on each,
-/// whatever the cluster says (facts file, T6).
+/// whatever the cluster says (docs/clickhouse-behaviour.md, T6).
 ///
 /// With a named collection neither address nor account stand in the statement; database and table are named always,
-/// because servers before 26.7 may lose those of the collection (facts file, §11). A column list behind it is for the
+/// because servers before 26.7 may lose those of the collection (docs/clickhouse-behaviour.md, §11). A column list behind it is for the
 /// caller to leave out: 18.16 takes that for a second list of arguments (code 42).
 pub fn remote(node: &Node, name: &TableName) -> String {
     let function = if node.secure { "remoteSecure" } else { "remote" };
@@ -29,7 +29,7 @@ pub fn remote(node: &Node, name: &TableName) -> String {
 
 /// `remote()` of a table on a node of each target shard, with the sharding key that deals the rows to them: each with the slots
 /// that are its own. Servers know that since 21.2, every address counts as a shard of weight 1, so one with more slots stands
-/// there more often (facts file, §1).
+/// there more often (docs/clickhouse-behaviour.md, §1).
 ///
 /// `None` where one call cannot name them all: other accounts, a named collection, slots that nobody has, an address that
 /// would be read as a pattern, or too many of them.

@@ -18,7 +18,7 @@
 
 use std::collections::BTreeMap;
 
-/// From this release on, a server skips settings in statements of other servers that it does not know (19.18; facts file, §1).
+/// From this release on, a server skips settings in statements of other servers that it does not know (19.18; docs/clickhouse-behaviour.md, §1).
 pub const SKIPS_UNKNOWN_SETTINGS: (u32, u32) = (20, 1);
 
 /// For which statements a setting matters.

@@ -197,7 +197,7 @@ fn beyond(columns: &[KeyElement], bound: &[String], strict: &str, last: &str) ->
     format!("{name} {loose} {value} AND ({name} {strict} {value} OR ({name} = {value} AND {inner}))")
 }
 
-/// The unsigned type, in bits, to which a sharding key is cast before the remainder is taken (facts file, §8): 32 for
+/// The unsigned type, in bits, to which a sharding key is cast before the remainder is taken (docs/clickhouse-behaviour.md, §8): 32 for
 /// columns of up to 32 bits, 64 for 64; a constant keeps its own width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -76,7 +76,7 @@ pub fn system_columns(table: &str) -> String {
     format!("SELECT toString(name) FROM system.columns WHERE database = 'system' AND table = {}", literal(table))
 }
 
-/// How many parts of these partitions were displaced and are still on the disk (facts file, T3).
+/// How many parts of these partitions were displaced and are still on the disk (docs/clickhouse-behaviour.md, T3).
 pub fn displaced_parts(name: &TableName, ids: &[PartitionId]) -> String {
     format!(
         "SELECT toUInt64(count()) FROM system.parts WHERE NOT active AND database = {} AND table = {} AND partition_id IN ({})",
@@ -300,7 +300,7 @@ pub fn insert_partition(into: &TableName, from: &TableName, columns: &[String], 
 }
 
 /// The rows of some partitions of a MergeTree table. Where only `_partition_id` is asked for, servers before 21.5 read the whole
-/// table (facts file, §4), but leave parts out by their names.
+/// table (docs/clickhouse-behaviour.md, §4), but leave parts out by their names.
 fn in_partitions(ids: &[PartitionId]) -> String {
     let (first, end) = part_names(ids);
     let (first, end) = (literal(first), literal(&end));

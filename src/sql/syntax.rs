@@ -25,7 +25,7 @@ impl TableDefinition {
     /// (columns, keys) is never left out: the server refuses what it does not know.
     ///
     /// Comments of columns: 18.16 cannot make a Replicated table that has some, and its `ALTER … COMMENT COLUMN` on one
-    /// removes the column (measured; facts file, T10).
+    /// removes the column (measured; docs/clickhouse-behaviour.md, T10).
     pub fn within(&self, syntax: Syntax) -> (Self, Vec<String>) {
         let mut fitting = self.clone();
         let mut left_out = Vec::new();

@@ -1,7 +1,7 @@
 //! The statements that move rows from one server to another.
 //!
-//! An address in `remote()` names exactly one node: `a|b` in an INSERT would write to both, whatever the cluster says (facts
-//! file, T6).
+//! An address in `remote()` names exactly one node: `a|b` in an INSERT would write to both, whatever the cluster says (docs/clickhouse-behaviour.md,
+//! T6).
 
 use crate::model::{Node, TableName};
 

@@ -276,7 +276,7 @@ pub const ELEMENTS: &[Element] = &[
         "Columns that are converted to the target's type though it cannot hold all of their values. Without, a task is refused that \
          would lose some; `check` tells how many, with an example.")),
     read("transfer", POLICY, new("relay", "`auto`, `push`, `pull`, `relay` or `clone`", Is("auto"), LIVE,
-        "How rows travel; see README, Transfers. To `clone` only where no partition was cut into slices.")),
+        "How rows travel; see [Transfers](transfers.md). To `clone` only where no partition was cut into slices.")),
     read("relay_compression", POLICY, new("0", BOOLEAN, Is("1"), LIVE,
         "Whether a relay asks servers for compressed rows.")),
     read("merges_rows", &[Table], new("yes", BOOLEAN, Means("as the engine's name tells"), FIXED,
@@ -285,7 +285,7 @@ pub const ELEMENTS: &[Element] = &[
     read("hidden_rows", POLICY, new("skip", "`refuse` or `skip`", Is("refuse"), FIXED,
         "What becomes of rows of the source that a row policy or a filter hides from the account. refuse: nothing is copied at all. skip: they are not copied.")),
     read("verify", POLICY, new("checksum", "`count`, `checksum` or `none`", Is("count"), FIXED,
-        "How it is checked that what arrived is what was selected; see README, What is verified.")),
+        "How it is checked that what arrived is what was selected; see [What is verified](guarantees.md#what-is-verified).")),
     read("max_bytes_per_second", POLICY, new("50M", RATE, NO_LIMIT, LIVE,
         "What each worker moves in a second, uncompressed. At a table: of that table, beside what the task allows for all. Tables with a cap are relayed.")),
 

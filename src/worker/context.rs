@@ -29,7 +29,7 @@ use crate::runtime::random::Randomness;
 /// left to the server: such servers may read from storage that answers late, and it was not measured on them.
 const THREADS_LEFT_ALONE: (u32, u32) = (20, 1);
 
-/// `remote()` takes a sharding key since 21.2 (facts file, §1).
+/// `remote()` takes a sharding key since 21.2 (docs/clickhouse-behaviour.md, §1).
 const REMOTE_DEALS: (u32, u32) = (21, 2);
 
 /// How a worker was told to behave.

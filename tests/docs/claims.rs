@@ -1,4 +1,4 @@
-//! What docs/security.md and docs/limits.md claim, line by line, is shown by tests that are there.
+//! What docs/security.md and docs/limits.md claim, line by line, is shown by tests that exist. So are the facts of docs/clickhouse-behaviour.md that name a test.
 
 use std::path::Path;
 
@@ -21,14 +21,44 @@ fn claims(file: &str) -> Vec<(String, Vec<String>)> {
     found
 }
 
-#[test]
-fn each_claim_names_a_test_that_is_there() {
+/// All code of the program and of its tests.
+fn code() -> String {
     let mut files = Vec::new();
     for folder in ["src", "tests"] {
         sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut files);
     }
     files.retain(|file| file.extension().is_some_and(|end| end == "rs"));
-    let code: String = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect()
+}
+
+/// The tests by which facts of a page are known: they stand in brackets at the end of an item or a paragraph, or in the last cell of the table of traps.
+fn witnesses(page: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for part in page.replace("\n- ", "\n\n- ").split("\n\n") {
+        let rows = part.lines().filter(|line| line.starts_with("| T"));
+        let cells = rows.filter_map(|line| line.trim_end_matches(" |").rsplit(" | ").next());
+        let end = part.trim_end().strip_suffix(')').and_then(|part| part.rsplit('(').next());
+        for source in cells.chain(end) {
+            found.extend(source.split('`').skip(1).step_by(2).map(str::to_owned));
+        }
+    }
+    found.retain(|name| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'));
+    found
+}
+
+#[test]
+fn each_fact_about_servers_names_a_test_that_exists() {
+    let code = code();
+    let witnesses = witnesses(&text("docs/clickhouse-behaviour.md"));
+    assert!(witnesses.len() > 60, "{witnesses:?}");
+    for test in witnesses {
+        assert!(code.contains(&format!("fn {test}(")), "docs/clickhouse-behaviour.md: there is no test {test}");
+    }
+}
+
+#[test]
+fn each_claim_names_a_test_that_is_there() {
+    let code = code();
     for file in ["docs/security.md", "docs/limits.md"] {
         let claims = claims(file);
         assert!(claims.len() > 10, "{file}: {claims:?}");

@@ -1,8 +1,8 @@
-//! Files that documents show are files that the program takes; what they link to is there.
+//! Files that documents show are files that the program accepts.
 
 use clickhouse_copier::task::{GivenSecrets, KeeperConfig, Task};
 
-use super::{documents, path};
+use super::documents;
 
 /// What stands in fenced blocks of a language.
 fn blocks(text: &str, language: &str) -> Vec<String> {
@@ -41,36 +41,4 @@ fn xml_of_the_documents_is_taken_without_a_word() {
         }
     }
     assert!(count >= 3, "{count} files are shown");
-}
-
-/// `## Coming from the original` → `coming-from-the-original`
-fn anchor(heading: &str) -> String {
-    let kept = heading.trim_start_matches('#').trim().to_lowercase();
-    kept.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).map(|c| if c == ' ' { '-' } else { c }).collect()
-}
-
-#[test]
-fn links_lead_somewhere() {
-    let documents = documents();
-    let anchors =
-        |text: &str| -> Vec<String> { text.lines().filter(|line| line.starts_with('#')).map(anchor).collect() };
-    for (file, text) in &documents {
-        let folder = if file.starts_with("docs/") { "docs/" } else { "" };
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
-            if link.starts_with("https://") {
-                continue;
-            }
-            let (target, place) = link.split_once('#').map_or((link, None), |(target, place)| (target, Some(place)));
-            let target = match target.strip_prefix("../") {
-                _ if target.is_empty() => file.clone(),
-                Some(up) => up.to_owned(),
-                None => format!("{folder}{target}"),
-            };
-            assert!(path(&target).exists(), "{file}: {link}: there is no {target}");
-            if let Some(place) = place {
-                let there = std::fs::read_to_string(path(&target)).unwrap();
-                assert!(anchors(&there).iter().any(|anchor| anchor == place), "{file}: {link}: no such heading");
-            }
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! README's table of flags and the command line are of one mind.
+//! The tables of flags in docs/commands.md and docs/migration-from-the-original.md match the command line.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,19 +32,37 @@ fn mentioned(text: &str) -> BTreeSet<String> {
     words.filter(|word| word.len() > 3).collect()
 }
 
+/// The section "Flags" of a page.
+fn section_on_flags(page: &str) -> String {
+    let text = text(page);
+    let (_, section) = text.split_once("\n## Flags\n").unwrap_or_else(|| panic!("{page} has a section on flags"));
+    section.split("\n## ").next().unwrap().to_owned()
+}
+
+/// The rows of its tables: the first cell, and the rest.
+fn rows(section: &str) -> Vec<(&str, &str)> {
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+    rows.filter(|(first, _)| first.contains('`')).collect()
+}
+
+#[test]
+fn flags_of_the_original_are_flags_of_run() {
+    let (flags, section) = (flags(), section_on_flags("docs/migration-from-the-original.md"));
+    let rows = rows(&section);
+    assert!(rows.len() > 8, "{rows:?}");
+    for (first, _) in rows {
+        for flag in mentioned(first) {
+            assert!(flags["run"].contains(&flag), "there is no flag {flag}");
+        }
+    }
+}
+
 #[test]
 fn every_flag_is_in_the_table_and_nothing_else_is() {
     let flags = flags();
-    let readme = text("README.md");
-    let (_, section) = readme.split_once("\n### Flags\n").expect("README has a section on flags");
-    let section = section.split("\n##").next().unwrap();
-    let rows: Vec<(&str, &str)> = section
-        .lines()
-        .filter_map(|line| line.strip_prefix("| ")?.split_once(" | "))
-        .filter(|(first, _)| first.contains('`'))
-        .collect();
+    let section = section_on_flags("docs/commands.md");
     let mut told = BTreeSet::new();
-    for (first, rest) in rows {
+    for (first, rest) in rows(&section) {
         // A row is about a verb and its flags, or about flags of run.
         let verb = flags.keys().find(|verb| first.starts_with(&format!("`{verb}`")));
         let known = &flags[verb.map_or("run", String::as_str)];
@@ -67,11 +85,9 @@ fn every_flag_is_in_the_table_and_nothing_else_is() {
 }
 
 /// Flags of cargo and of the benchmarks.
-const OTHERS: [&str; 16] = [
+const OTHERS: [&str; 15] = [
     "--servers",
     "--stay",
-    // `--metrics-token-…`, of both flags.
-    "--metrics-token",
     "--data-binary",
     "--release",
     "--bins",

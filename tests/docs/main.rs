@@ -1,10 +1,13 @@
-//! What the documents say is what the program does: messages, elements, flags, files. Their commands are run by `tests/it/documents.rs`.
+//! The documents match the program (messages, elements, flags, files) and the code (citations), and their links lead somewhere. `tests/it/documents.rs`
+//! runs their commands.
 
+mod citations;
 mod claims;
 mod files;
 mod flags;
 mod messages;
 mod reference;
+mod site;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -183,10 +183,10 @@ fn what_may_change_is_what_no_plan_depends_on() {
 }
 
 #[test]
-fn readme_names_each_element_of_a_task() {
-    let readme = text("README.md");
-    let (_, section) = readme.split_once("\n### Elements\n").expect("README has a section on elements");
-    let section = section.split("\n##").next().unwrap();
+fn the_page_on_migration_names_each_element_of_a_task() {
+    let page = text("docs/migration-from-the-original.md");
+    let (_, section) = page.split_once("\n## Elements\n").expect("the page has a section on elements");
+    let section = section.split("\n## ").next().unwrap();
     each(|element, place, _| {
         if of_task(place) {
             assert!(section.contains(&format!("`{}`", element.name)), "{} is not told", element.name);

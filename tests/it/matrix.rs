@@ -1,6 +1,6 @@
-//! Source version × target version × transfer: the table in README is what this test finds.
+//! Source version × target version × transfer: the table in `docs/compatibility.md` is what this test finds.
 //!
-//! `UPDATE_README=1 cargo test --test it matrix` writes it there.
+//! `UPDATE_DOCS=1 cargo test --test it matrix` writes it there.
 
 use std::path::Path;
 
@@ -106,7 +106,7 @@ fn servers(release: Release) -> [&'static ClickHouse; 2] {
 }
 
 #[test]
-fn every_version_goes_to_every_other_as_readme_says() {
+fn every_version_goes_to_every_other_as_the_page_says() {
     let scene = scene!(Release::V18_16);
     let kinds = Release::ALL.map(|release| (release.name(), servers(release)));
     for (release, [source, _]) in &kinds {
@@ -133,13 +133,13 @@ fn every_version_goes_to_every_other_as_readme_says() {
             table += &format!("| {from} | {to} | {} |\n", cells.join(" | "));
         }
     }
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let text = std::fs::read_to_string(&readme).unwrap();
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/compatibility.md");
+    let text = std::fs::read_to_string(&page).unwrap();
     let (before, rest) = text.split_once(BEGIN).unwrap();
     let (written, after) = rest.split_once(END).unwrap();
-    if std::env::var("UPDATE_README").is_ok() {
-        std::fs::write(&readme, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
+    if std::env::var("UPDATE_DOCS").is_ok() {
+        std::fs::write(&page, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
         return;
     }
-    assert_eq!(written, table, "UPDATE_README=1 writes what was found");
+    assert_eq!(written, table, "UPDATE_DOCS=1 writes what was found");
 }

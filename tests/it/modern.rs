@@ -24,7 +24,7 @@ fn modern(release: Release, test: &str) -> (HttpServerClient, [Arc<Node>; 2], St
     (HttpServerClient::new(&Tls::default()).unwrap(), nodes, format!("it_modern__{test}"))
 }
 
-/// The trap of old servers (facts file, T4), closed in 26.6.
+/// The trap of old servers (docs/clickhouse-behaviour.md, T4), closed in 26.6.
 #[tokio::test]
 async fn a_replace_from_nothing_is_refused() {
     let (client, [node, _], database) = modern(Release::V26_9, "refused");
@@ -41,7 +41,7 @@ async fn a_replace_from_nothing_is_refused() {
     assert_eq!(server.value(&format!("SELECT count() FROM {database}.a")).unwrap(), "20");
 }
 
-/// Between 18.16 and this one, the ways to say so have changed twice (facts file, §10).
+/// Between 18.16 and this one, the ways to say so have changed twice (docs/clickhouse-behaviour.md, §10).
 #[apply(modern_ones)]
 #[tokio::test]
 async fn an_error_in_the_middle_of_a_relay_is_the_sources_own(#[case] release: Release) {

@@ -1,5 +1,5 @@
 //! The page as a person uses it, in a real browser, while servers are copied, killed and started again. With
-//! `UPDATE_SCREENSHOTS=1` README's pictures are made here.
+//! `UPDATE_SCREENSHOTS=1` the pictures of `docs/commands.md` are made here.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use crate::orders::slow_text;
 const HITS: u64 = 12;
 
 /// A year in months, each of which takes some seconds, and a small table beside it. The servers are the test's own, and so are
-/// the names, which README shows.
+/// the names, which `docs/commands.md` shows.
 fn task(scene: &Scene) -> Task {
     scene.short_sessions();
     scene.on(&[0, 1], "CREATE DATABASE web");

@@ -248,7 +248,7 @@ fn nothing_that_we_write_holds_a_secret(#[case] release: Release) {
     }
 
     // What the servers keep is beyond us on 18.16: the one that sends the rows has the statement with the password of the
-    // one that gets them (a limit that README names). Nobody else has one.
+    // one that gets them (a limit that `docs/security.md` names). Nobody else has one.
     scene.on(&[0, 1], "SYSTEM FLUSH LOGS");
     let kept = format!(
         "SELECT count() FROM system.query_log WHERE position(query, '{MARK}env') + position(query, '{MARK}file') > 0 AND position(query, 'query_log') = 0"

@@ -1,4 +1,4 @@
-//! What must hold at every instant (design §3), and what must hold in the end.
+//! What must hold at every instant (docs/design.md, §3), and what must hold in the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -140,7 +140,7 @@ impl Check {
         self.started.elapsed()
     }
 
-    /// Parts that a plain table had displaced may be back for a while (facts file, T3).
+    /// Parts that a plain table had displaced may be back for a while (docs/clickhouse-behaviour.md, T3).
     pub fn restarted(&mut self, host: &'static str) {
         self.restarted.insert(host);
     }

@@ -108,7 +108,7 @@ pub fn partition_of(row: &Row) -> String {
     row[0][..7].replace('-', "")
 }
 
-/// The target shard of a row: slots 0 of 3 belong to the first shard, 1 and 2 to the second (design §3).
+/// The target shard of a row: slots 0 of 3 belong to the first shard, 1 and 2 to the second (docs/design.md, §3).
 pub fn shard_of(row: &Row) -> usize {
     let id: u64 = row[1].parse().expect("ids are numbers");
     usize::from(!id.is_multiple_of(3))

@@ -56,7 +56,7 @@ impl Answers {
     }
 
     /// `Code: N, e.displayText() = DB::Exception: TEXT, e.what() = DB::Exception` (18.16) or
-    /// `Code: N. DB::Exception: TEXT (NAME) (version …)` (later); facts file, §10.
+    /// `Code: N. DB::Exception: TEXT (NAME) (version …)` (later); docs/clickhouse-behaviour.md, §10.
     pub(super) fn server_error(&self, text: &str) -> Kind {
         let Some(rest) = text.find("Code: ").map(|at| &text[at + 6..]) else {
             return Kind::Answer(first_line(&self.without_secrets(text)));
@@ -77,7 +77,7 @@ impl Answers {
         Kind::Server { code, message: telling_line(&self.without_secrets(message)) }
     }
 
-    /// A server before 22.12 repeats the statement in its error, and with it the password of `remote()` (facts file, §11);
+    /// A server before 22.12 repeats the statement in its error, and with it the password of `remote()` (docs/clickhouse-behaviour.md, §11);
     /// others repeat parts of it. Passwords are looked for as they are and as they stand in a statement. Before anything is
     /// cut off: half a password is one too.
     fn without_secrets(&self, text: &str) -> String {

@@ -1,7 +1,7 @@
 //! The end of a stream of rows that passes through: whether it is whole, and what a server that failed in the middle wrote
 //! there.
 //!
-//! Old servers end a stream that failed like a good one, with the error's text behind the rows (facts file, T8), within the
+//! Old servers end a stream that failed like a good one, with the error's text behind the rows (docs/clickhouse-behaviour.md, T8), within the
 //! last compressed frame or without any. Text behind Native rows is never taken for rows: the target refuses it. What is
 //! found here says why.
 

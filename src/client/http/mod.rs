@@ -144,7 +144,7 @@ impl HttpServerClient {
     /// Rows of a result that has the shape of `T`, whatever the version.
     ///
     /// `wait_end_of_query` makes the server finish before it answers: an error in the middle is then an error and not a
-    /// text behind the rows (facts file, T8).
+    /// text behind the rows (docs/clickhouse-behaviour.md, T8).
     async fn rows<T>(&self, node: &Node, doing: &str, sql: &str, limit: impl Into<Limit>) -> Result<Vec<T>, Error>
     where
         T: clickhouse::RowOwned + clickhouse::RowRead,

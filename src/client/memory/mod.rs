@@ -103,7 +103,7 @@ impl MemoryServerClient {
     }
 
     /// Kills a server and starts it again: its statements are over, and what is displaced and still on its disk comes back
-    /// (facts file, T3).
+    /// (docs/clickhouse-behaviour.md, T3).
     pub fn restart(&self, node: &Node) {
         self.world().restart(&node.address());
         self.lines.notify_waiters();

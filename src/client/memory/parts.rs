@@ -34,7 +34,7 @@ impl Part {
 pub(super) enum Coming {
     /// By INSERT; whether repetitions are looked for.
     Insert { deduplicate: bool },
-    /// By ATTACH PARTITION, whose parts are always compared by content (facts file, T5).
+    /// By ATTACH PARTITION, whose parts are always compared by content (docs/clickhouse-behaviour.md, T5).
     Attach,
     /// By REPLACE PARTITION or a merge.
     Replace,

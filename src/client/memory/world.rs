@@ -383,7 +383,7 @@ impl World {
     }
 
     /// What a server's sudden end does: its statements are over, and displaced parts of plain tables that are still on the
-    /// disk are active again (facts file, T3).
+    /// disk are active again (docs/clickhouse-behaviour.md, T3).
     pub fn restart(&mut self, node: &str) {
         let Some(server) = self.servers.get_mut(node) else { return };
         server.life += 1;

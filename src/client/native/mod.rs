@@ -2,7 +2,7 @@
 //! of target shards. Pure but for waiting: bytes come from an [`Inlet`] and go to an [`Outlet`].
 //!
 //! The format is blocks of columns: number of columns, number of rows, and for each column its name, its type and its values
-//! (facts file, §10: the same on 18.16 and 26.9 over HTTP, where no revision is named). The slot of each row is the first
+//! (docs/clickhouse-behaviour.md, §10: the same on 18.16 and 26.9 over HTTP, where no revision is named). The slot of each row is the first
 //! column, so that what follows can be passed on while it comes, in memory that does not depend on the size of blocks. Values
 //! are not decoded: it is enough to know where each ends, which [`Shape`] tells from the type.
 

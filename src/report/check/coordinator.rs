@@ -8,7 +8,7 @@ use crate::operations::check::KeeperFacts;
 
 use super::super::leftovers::size;
 
-/// A task with more nodes than this is slow to read, and slow for others on the same ZooKeeper (design §4).
+/// A task with more nodes than this is slow to read, and slow for others on the same ZooKeeper (docs/design.md, §4).
 const MANY_NODES: usize = 100_000;
 
 impl Findings<'_> {

@@ -1,4 +1,4 @@
-//! One attempt at a piece: staging tables, transfer, counts (design §3).
+//! One attempt at a piece: staging tables, transfer, counts (docs/design.md, §3).
 
 mod parts;
 mod transfer;

@@ -11,7 +11,7 @@
 //!
 //! Until step 3 the staging table is untouched, so that another way may be taken in the same attempt.
 //!
-//! The first table is filled by REPLACE, not by ATTACH: a replicated table refuses two equal parts at once (facts file, T5).
+//! The first table is filled by REPLACE, not by ATTACH: a replicated table refuses two equal parts at once (docs/clickhouse-behaviour.md, T5).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! One attempt at publishing a batch: take the staging tables, gather, look, put in place, count (design §3).
+//! One attempt at publishing a batch: take the staging tables, gather, look, put in place, count (docs/design.md, §3).
 
 mod gather;
 mod place;

@@ -245,7 +245,7 @@ impl Publication<'_> {
     }
 
     /// Adds partitions to what is there. A Replicated table takes a part with a content that it has seen for a repetition,
-    /// and refuses two equal parts (facts file, T5): their rows are inserted instead.
+    /// and refuses two equal parts (docs/clickhouse-behaviour.md, T5): their rows are inserted instead.
     async fn append(
         &self,
         part: &Gathered,
@@ -312,7 +312,7 @@ impl Publication<'_> {
         Ok(found == ours)
     }
 
-    /// On plain MergeTree, parts that were displaced come back if the server restarts before they are gone (facts file,
+    /// On plain MergeTree, parts that were displaced come back if the server restarts before they are gone (docs/clickhouse-behaviour.md,
     /// T3): the batch is not finished before that.
     async fn await_displaced(&self, part: &Gathered, ids: &[PartitionId]) -> Result<(), AttemptError> {
         if ids.is_empty() || part.target.engine.is_replicated() {
