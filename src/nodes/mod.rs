@@ -3,10 +3,10 @@
 //! - [`pool`]: what is known of each node, and in which order to ask them.
 //! - `routes`: how rows travel between two nodes; `column_routes`: what the columns of a table allow.
 //! - [`settings`]: the settings of our statements.
-//! - `counts` and `checksums`: rows and sums, as both sides give them.
+//! - `counts` and [`checksums`]: rows and sums, as both sides give them.
 
 pub(crate) mod asked_once;
-pub(crate) mod checksums;
+pub mod checksums;
 pub(crate) mod column_routes;
 pub(crate) mod counts;
 pub(crate) mod known_routes;

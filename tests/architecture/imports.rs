@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use syn::visit::{self, Visit};
-use syn::{Attribute, ItemMod, ItemUse, UseTree};
+use syn::{Attribute, ItemMod, ItemUse, UseTree, Visibility};
 
 /// A file of the source.
 pub struct Source {
@@ -134,6 +134,9 @@ impl<'a> Visit<'a> for Reader {
             self.tree(&[], &item.tree);
         }
     }
+
+    /// `pub(super)` imports nothing.
+    fn visit_visibility(&mut self, _: &'a Visibility) {}
 
     fn visit_path(&mut self, path: &'a syn::Path) {
         let segments: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();

@@ -42,9 +42,26 @@ fn tell(report: &CheckReport, format: LogFormat) -> Result<Exit, Failure> {
         LogFormat::Text => print(&report.to_string())?,
         LogFormat::Json => print_object(report)?,
     }
-    Ok(match report.verdict {
+    Ok(exit(report))
+}
+
+fn exit(report: &CheckReport) -> Exit {
+    match report.verdict {
         Verdict::Clear => Exit::Done,
         Verdict::WouldFail => Exit::Failed,
         Verdict::TaskWrong => Exit::BadInput,
-    })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CheckReport, Exit, Verdict};
+
+    #[test]
+    fn each_verdict_of_a_check_has_its_exit_code() {
+        for (verdict, code) in [(Verdict::Clear, 0), (Verdict::WouldFail, 1), (Verdict::TaskWrong, 2)] {
+            let exit: Exit = super::exit(&CheckReport { verdict, findings: Vec::new() });
+            assert_eq!(exit as u8, code, "{verdict:?}");
+        }
+    }
 }

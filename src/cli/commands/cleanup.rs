@@ -183,3 +183,40 @@ fn command(options: &CleanupOptions, more: &str) -> String {
     }
     format!("{line} {more}")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{Cleaned, Findings, Removal, Standing};
+
+    fn cleaned(silent: &[&str], removal: Option<Removal>) -> Cleaned {
+        let found = Findings {
+            id: None,
+            task_path: "/task".into(),
+            standing: Standing::Absent,
+            holders: Vec::new(),
+            things: Vec::new(),
+            silent: silent.iter().map(|line| (*line).to_owned()).collect(),
+            neighbours: BTreeMap::new(),
+        };
+        Cleaned { found, removal, forgotten: false }
+    }
+
+    #[test]
+    fn each_end_of_a_cleanup_has_its_exit_code() {
+        let failed = Removal { failed: vec!["that one".into()], ..Removal::default() };
+        let interrupted = Removal { interrupted: true, ..Removal::default() };
+        for (silent, removal, code) in [
+            (&[][..], None, 0),
+            (&["no answer"], None, 3),
+            (&[], Some(Removal::default()), 0),
+            (&["no answer"], Some(Removal::default()), 3),
+            (&[], Some(failed), 3),
+            (&[], Some(interrupted), 130),
+        ] {
+            let cleaned = cleaned(silent, removal);
+            assert_eq!(cleaned.exit() as u8, code, "{silent:?} {:?}", cleaned.removal);
+        }
+    }
+}

@@ -222,3 +222,42 @@ fn cancelled(found: &Findings, removal: &Removal, options: &CommandOptions) -> S
          {PROGRAM} cleanup {flags} --remove --forget"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{Came, Findings, Removal, Standing};
+
+    fn cancelled(removal: Removal) -> Came {
+        let found = Findings {
+            id: None,
+            task_path: "/task".into(),
+            standing: Standing::Finished,
+            holders: Vec::new(),
+            things: Vec::new(),
+            silent: Vec::new(),
+            neighbours: BTreeMap::new(),
+        };
+        Came::Cancelled(Box::new(found), removal)
+    }
+
+    #[test]
+    fn each_end_of_an_order_has_its_exit_code() {
+        let failed = Removal { failed: vec!["that one".into()], ..Removal::default() };
+        let interrupted = Removal { interrupted: true, ..Removal::default() };
+        for (came, code) in [
+            (Came::Resumed, 0),
+            (Came::WasNotPaused, 0),
+            (Came::Paused(Vec::new()), 0),
+            (Came::Paused(vec!["no answer".into()]), 3),
+            (cancelled(Removal::default()), 0),
+            (cancelled(failed), 3),
+            (cancelled(interrupted), 130),
+            (Came::Overruled, 1),
+            (Came::Interrupted, 130),
+        ] {
+            assert_eq!(came.exit() as u8, code);
+        }
+    }
+}

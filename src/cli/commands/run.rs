@@ -253,3 +253,65 @@ fn conclusion(ending: Ending, missing: usize) -> Exit {
 fn as_world(error: impl std::error::Error) -> RunError {
     RunError::World(vec![error.to_string()])
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use super::{Ending, Exit, LogFormat, RunError, Summary, Task, failure, tell};
+    use crate::protocol::account::Findings;
+    use crate::protocol::{TaskId, TaskRecord};
+    use crate::task::GivenSecrets;
+
+    const TASK: &str = "<clickhouse><remote_servers><c><shard><replica><host>h</host></replica></shard></c></remote_servers>
+        <tables><t><cluster_pull>c</cluster_pull><database_pull>a</database_pull><table_pull>t</table_pull>
+        <cluster_push>c</cluster_push><database_push>b</database_push><table_push>t</table_push></t></tables></clickhouse>";
+
+    fn summary(ending: Ending) -> Summary {
+        Summary {
+            ending,
+            record: TaskRecord {
+                format: TaskRecord::FORMAT,
+                id: TaskId("0123456789ab".into()),
+                inputs: BTreeMap::new(),
+                planned: true,
+                prepared: true,
+                finished: true,
+                pass: 0,
+                drops_vanished: false,
+                forgotten: false,
+                account: Findings::default(),
+            },
+            plans: Arc::default(),
+            by_table: Vec::new(),
+            left: Vec::new(),
+            task: Arc::new(Task::parse(TASK, &GivenSecrets::default()).expect("a task").task),
+            ended_it: true,
+        }
+    }
+
+    #[test]
+    fn each_ending_of_a_run_has_its_exit_code() {
+        for (ending, code) in [
+            (Ending::WasFinished, 0),
+            (Ending::Finished, 0),
+            (Ending::Different, 4),
+            (Ending::Unaccounted, 3),
+            (Ending::Uncleaned, 3),
+            (Ending::Partial, 3),
+            (Ending::Interrupted, 130),
+            (Ending::Cancelled, 1),
+        ] {
+            let exit = tell(&summary(ending), LogFormat::Json, false);
+            let exit = exit.unwrap_or_else(|failure| failure.exit());
+            assert_eq!(exit as u8, code, "{ending:?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_task_has_another_exit_code_than_a_wrong_server() {
+        assert_eq!(failure(RunError::Task(vec!["wrong".into()])).exit(), Exit::BadInput);
+        assert_eq!(failure(RunError::World(vec!["wrong".into()])).exit(), Exit::Failed);
+    }
+}

@@ -41,7 +41,7 @@ async fn watch(reader: &mut TaskReader, options: &LookOptions) -> Result<Exit, F
         let ended = ended || reader == Reader::Left;
         match options.watch {
             Some(pause) if !ended => tokio::time::sleep(pause).await,
-            _ => return Ok(if status.state == TaskState::Failed { Exit::Partial } else { Exit::Done }),
+            _ => return Ok(exit(status.state)),
         }
     }
 }
@@ -56,4 +56,22 @@ fn show(status: &Status, options: &LookOptions) -> Result<Reader, Failure> {
             print_again(status.to_string().trim_end(), anew)?
         }
     })
+}
+
+/// Returns the code with which a look ends.
+fn exit(state: TaskState) -> Exit {
+    if state == TaskState::Failed { Exit::Partial } else { Exit::Done }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{TaskState, exit};
+
+    #[test]
+    fn a_look_at_a_task_with_failed_partitions_has_its_exit_code() {
+        assert_eq!(exit(TaskState::Failed) as u8, 3);
+        for state in [TaskState::Planning, TaskState::Idle, TaskState::Cancelled, TaskState::Finished] {
+            assert_eq!(exit(state) as u8, 0, "{state:?}");
+        }
+    }
 }

@@ -84,3 +84,19 @@ fn exit(report: &VerifyReport) -> Exit {
         Outcome::Different => Exit::Different,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Outcome, VerifyReport, exit};
+
+    #[test]
+    fn each_verdict_of_a_comparison_has_its_exit_code() {
+        for (verdict, code) in
+            [(Outcome::Equal, 0), (Outcome::Expected, 0), (Outcome::Unknown, 1), (Outcome::Different, 4)]
+        {
+            let (by, remarks, tables) = ("count", Vec::new(), Vec::new());
+            let report = VerifyReport { verdict, by, sample: None, remarks, tables };
+            assert_eq!(exit(&report) as u8, code, "{verdict:?}");
+        }
+    }
+}
