@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use clickhouse_copier::plan::{
-    Account, CopiedPartition, Creation, Document, Earlier, Planned, ShardAccount, TablePlan, Travel,
+    Account, CopiedPartition, Creation, Document, Earlier, Planned, Reading, ShardAccount, TablePlan, Travel,
 };
 use clickhouse_copier::protocol::account::Blocks;
 use clickhouse_copier::task::{GivenSecrets, Task};
@@ -19,13 +19,7 @@ fn the_plan_of_a_table_keeps_its_form() {
 #[test]
 fn a_plan_with_as_little_as_possible_keeps_its_form() {
     let least = TablePlan {
-        reading: clickhouse_copier::plan::Reading {
-            columns: None,
-            raw: Vec::new(),
-            values: Vec::new(),
-            condition: None,
-            left: Vec::new(),
-        },
+        reading: Reading { columns: None, raw: Vec::new(), values: Vec::new(), condition: None, left: Vec::new() },
         key: Vec::new(),
         sharding: None,
         partitions: vec![small_partition("all", 1)],
