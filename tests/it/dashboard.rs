@@ -13,7 +13,7 @@ use rstest_reuse::apply;
 
 use crate::both;
 use crate::harness::{Launch, Scene, Task, Worker, ask, scene, stream};
-use crate::orders::{slow, slow_text};
+use crate::control::{slow, slow_text};
 
 pub const TOKEN: &str = "correct-horse-battery-staple";
 

@@ -11,7 +11,7 @@ use crate::both;
 use crate::copy::{BY_MONTH, COLUMNS, rows};
 use crate::dashboard::{Dashboard, TOKEN};
 use crate::harness::{Browser, Scene, Task, ask, scene};
-use crate::orders::slow_text;
+use crate::control::slow_text;
 
 /// Partitions of the large table.
 const HITS: u64 = 12;

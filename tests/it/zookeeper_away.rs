@@ -5,7 +5,7 @@ use std::time::Duration;
 use lab::{LabSpec, Release};
 use rstest_reuse::apply;
 
-use crate::again::{slow, wait_for_transfer};
+use crate::relaunch::{slow, wait_for_transfer};
 use crate::both;
 use crate::harness::{Scene, Worker, scene};
 
