@@ -4,23 +4,24 @@
 //!
 //! - [`runtime`]: the clock, randomness, signals: what a simulation replaces.
 //! - [`model`]: the vocabulary: clusters and nodes, tables, partitions, secrets.
-//! - [`task`]: the job as written: XML → [`task::Task`], every fault with the path of its element.
-//! - [`sql`]: every statement that can be sent, as text; quoting in one file.
-//! - [`protocol`]: what is recorded, what it means, what comes next. Pure.
-//! - [`plan`]: partitions and sizes → batches and pieces. Pure.
-//! - [`coordinator`]: the door to coordination: ZooKeeper, or a file on one machine.
-//! - [`client`]: the door to ClickHouse servers.
-//! - [`ledger`]: the records of a task in the coordinator, and who works on it.
-//! - [`nodes`]: the nodes of a task: which answer, how rows travel between them, which settings statements need.
+//! - [`task`]: from XML to [`task::Task`]; every fault has the path of its element.
+//! - [`sql`]: the text of every statement; quoting in one file.
+//! - [`protocol`]: the records of a task, their meaning, and the next step. Pure.
+//! - [`plan`]: from partitions and sizes to batches and pieces. Pure.
+//! - [`coordinator`]: the client of the coordinator: ZooKeeper, or a file on one machine.
+//! - [`client`]: the client of ClickHouse servers.
+//! - [`ledger`]: the records of a task in the coordinator, and the membership of its workers.
+//! - [`nodes`]: the nodes of a task: which of them answer, how rows travel between them, which settings statements
+//!   need.
 //! - [`planning`]: from a task to its plans.
-//! - [`worker`]: one run: claims, copies, publishes, counts.
+//! - [`worker`]: one run: claims, copies, publishes, counts rows.
 //! - [`operations`]: the other verbs.
-//! - [`report`]: what happened, for people and for programs.
-//! - [`web`]: the same while it happens, over HTTP: a page, JSON, metrics.
+//! - [`report`]: the result and the state of a task, for people and for programs.
+//! - [`web`]: the state of a task over HTTP: a page, JSON, metrics.
 //! - [`cli`]: arguments, commands, the process, output.
-//! - [`fuzzed`]: the readers of what others wrote, for fuzzing.
+//! - [`fuzzed`]: the parsers of foreign input, for fuzzing.
 
-// What is printed goes through `cli::output`, where control characters end and errors begin.
+// All output goes through `cli::output`, which removes control characters and handles errors of writing.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod cli;

@@ -1,4 +1,4 @@
-//! The bell: everything is in the library.
+//! Calls the command line interface of the library.
 
 use std::process::ExitCode;
 

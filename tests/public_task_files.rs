@@ -35,12 +35,9 @@ fn task(root: &str, jobs: &str) -> String {
     format!("<?xml version=\"1.0\"?>\n<yandex>{CLUSTERS}{root}<tables>{jobs}</tables></yandex>")
 }
 
-/// As in the integration tests: tables before clusters, an engine that begins on the next line, empty sections, what is not wanted
-/// commented out, a list of partitions in odd order with blanks behind.
-#[test]
-fn a_test_of_the_original() {
-    let (task, warnings) = read(
-        "<?xml version=\"1.0\"?>
+/// A file as in the integration tests of the original: tables before clusters, an engine that begins on the next line, empty
+/// sections, a comment around unused elements, a list of partitions in any order with blanks at its end.
+const TEST_OF_THE_ORIGINAL: &str = "<?xml version=\"1.0\"?>
 <yandex>
     <!-- workers -->
     <max_workers>3</max_workers>
@@ -103,8 +100,11 @@ fn a_test_of_the_original() {
     </new>
     </remote_servers>
 </yandex>
-",
-    );
+";
+
+#[test]
+fn a_test_of_the_original() {
+    let (task, warnings) = read(TEST_OF_THE_ORIGINAL);
     assert_eq!(warnings, Vec::<String>::new());
     let [job] = task.tables.as_slice() else { panic!("{:?}", task.tables) };
     assert_eq!((task.max_workers, job.number_of_splits), (3, 2));

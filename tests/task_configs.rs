@@ -216,13 +216,13 @@ fn what_is_verified_is_said_for_a_table_or_for_all_and_is_part_of_the_plan() {
     assert!(wrong.contains("hits/verify") && wrong.contains("count, checksum, none"), "{wrong}");
 }
 
-#[test]
-fn each_fault_names_its_element() {
-    const HITS: &str = "task.xml: /clickhouse/tables/hits";
-    const SRC: &str = "task.xml: /clickhouse/remote_servers/src";
-    let key = "<sharding_key>k</sharding_key>";
-    let replica = |inside: &str| task(&format!("<shard><replica>{inside}</replica></shard>"), TWO, "", key);
-    let cases: Vec<(String, String)> = vec![
+const HITS: &str = "task.xml: /clickhouse/tables/hits";
+const SRC: &str = "task.xml: /clickhouse/remote_servers/src";
+const KEY: &str = "<sharding_key>k</sharding_key>";
+
+/// Returns files with a wrong root or twice the same element, with their messages.
+fn faults_of_roots() -> Vec<(String, String)> {
+    vec![
         (String::new(), "task.xml: the file is empty: the root element <clickhouse> is missing".into()),
         ("<a>\n</b>".into(), "task.xml: not XML: </b> found where <a> of line 1 should end (line 2, column 1)".into()),
         ("<config/>".into(), "task.xml: /config: the root element must be <clickhouse> or <yandex>".into()),
@@ -234,24 +234,45 @@ fn each_fault_names_its_element() {
             "<yandex><remote_servers/><tables/></yandex>".into(),
             "task.xml: /yandex/remote_servers: holds no cluster\ntask.xml: /yandex/tables: holds no table".into(),
         ),
-        (task("", TWO, "", key), format!("{SRC}: the cluster has no <shard>")),
-        (task("<shard/>", TWO, "", key), format!("{SRC}/shard: the shard has no <replica>")),
         (
-            task(&format!("{ONE}<shrad/>"), TWO, "", key),
+            table("").replace("</src>", "</src>\n<src/>"),
+            "task.xml: /clickhouse/remote_servers/src[2]: is defined twice, first on line 1".into(),
+        ),
+        (
+            task(ONE, TWO, "<max_workers>many</max_workers>", KEY),
+            "task.xml: /clickhouse/max_workers: must be a whole number from 0 to 4294967295, but is 'many'".into(),
+        ),
+    ]
+}
+
+/// Returns tasks with a wrong cluster, with their messages.
+fn faults_of_clusters() -> Vec<(String, String)> {
+    vec![
+        (task("", TWO, "", KEY), format!("{SRC}: the cluster has no <shard>")),
+        (task("<shard/>", TWO, "", KEY), format!("{SRC}/shard: the shard has no <replica>")),
+        (
+            task(&format!("{ONE}<shrad/>"), TWO, "", KEY),
             format!("{SRC}/shrad: unknown element in a cluster (did you mean shard?)"),
         ),
         (
-            task(&format!("{ONE}<node><host>n</host></node>"), TWO, "", key),
+            task(&format!("{ONE}<node><host>n</host></node>"), TWO, "", KEY),
             format!("{SRC}: the cluster has both <shard> and <node> elements; only one form is possible"),
         ),
         (
-            task("<shard><weight>0</weight><replica><host>a</host></replica></shard>", TWO, "", key),
+            task("<shard><weight>0</weight><replica><host>a</host></replica></shard>", TWO, "", KEY),
             format!("{SRC}: the weights of all shards are 0: no shard would get a row"),
         ),
         (
-            task(&format!("{ONE}{ONE}"), TWO, "", key),
+            task(&format!("{ONE}{ONE}"), TWO, "", KEY),
             format!("{SRC}: names the node a.example:9000 twice: its rows would be copied twice"),
         ),
+    ]
+}
+
+/// Returns tasks with a wrong replica, with their messages.
+fn faults_of_replicas() -> Vec<(String, String)> {
+    let replica = |inside: &str| task(&format!("<shard><replica>{inside}</replica></shard>"), TWO, "", KEY);
+    vec![
         (replica("<port>1</port>"), format!("{SRC}/shard/replica: <host> is missing")),
         (replica("<host> </host>"), format!("{SRC}/shard/replica/host: is empty")),
         (
@@ -288,6 +309,12 @@ fn each_fault_names_its_element() {
             replica("<host>a</host><password>s3<cret/></password>"),
             format!("{SRC}/shard/replica/password: must hold text only, but holds elements (write < as &lt;)"),
         ),
+    ]
+}
+
+/// Returns tasks whose table job names a wrong table or cluster or no sharding key, with their messages.
+fn faults_of_tables() -> Vec<(String, String)> {
+    vec![
         (
             task(ONE, TWO, "", ""),
             format!("{HITS}: <sharding_key> is missing, and cluster dst has 2 shards to choose from"),
@@ -312,6 +339,12 @@ fn each_fault_names_its_element() {
         ),
         (table("").replace("<table_pull>t</table_pull>", ""), format!("{HITS}: <table_pull> is missing")),
         (table("").replace("<table_pull>t<", "<table_pull> <"), format!("{HITS}/table_pull: is empty")),
+    ]
+}
+
+/// Returns tasks whose table job has a wrong option, with their messages.
+fn faults_of_options() -> Vec<(String, String)> {
+    vec![
         (
             table("<number_of_splits>-1</number_of_splits>"),
             format!("{HITS}/number_of_splits: must be a whole number from 1 to 4294967295, but is '-1'"),
@@ -348,15 +381,14 @@ fn each_fault_names_its_element() {
             table("<enabled_partitions><partition>1</partition><partition/></enabled_partitions>"),
             format!("{HITS}/enabled_partitions/partition[2]: is empty"),
         ),
-        (
-            table("").replace("</src>", "</src>\n<src/>"),
-            "task.xml: /clickhouse/remote_servers/src[2]: is defined twice, first on line 1".into(),
-        ),
-        (
-            task(ONE, TWO, "<max_workers>many</max_workers>", key),
-            "task.xml: /clickhouse/max_workers: must be a whole number from 0 to 4294967295, but is 'many'".into(),
-        ),
-    ];
+    ]
+}
+
+#[test]
+fn each_fault_names_its_element() {
+    let cases =
+        [faults_of_roots(), faults_of_clusters(), faults_of_replicas(), faults_of_tables(), faults_of_options()]
+            .concat();
     for (xml, expected) in cases {
         let faults = parse(&xml).map(|_| ()).expect_err(&xml).to_string();
         assert_eq!(faults, expected, "{xml}");

@@ -1,30 +1,31 @@
-//! How a process ends: its code, and the error that led there.
+//! The exit code of the process, and the error that led to it.
 
 use crate::planning::errors::RunError;
 use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
-/// The exit code, as scripts see it.
+/// The exit code that scripts see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// All that was asked for is done.
+    /// All requested work is done.
     Done = 0,
-    /// It failed.
+    /// The work failed.
     Failed = 1,
     /// The command line or the task is wrong.
     BadInput = 2,
-    /// It finished, and some partitions failed.
+    /// The work finished, and some partitions failed.
     Partial = 3,
     /// Source and target differ.
     Different = 4,
-    /// It was told to stop before it was done.
+    /// A signal ended the work before it was done.
     Interrupted = 130,
 }
 
 impl Exit {
-    /// The meaning of a child's exit code; a code that is none of ours (a panic, say) is [`Exit::Failed`].
+    /// Returns the meaning of a child's exit code. A code that this program does not use (that of a panic, for example)
+    /// is [`Exit::Failed`].
     pub fn from_code(code: i32) -> Exit {
         [Exit::Done, Exit::BadInput, Exit::Partial, Exit::Different, Exit::Interrupted]
             .into_iter()
@@ -39,7 +40,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// An error that ends the process, with the code it ends with. Displays as one line, causes included.
+/// An error that ends the process, with the exit code. It displays as one line, with its causes.
 #[derive(Debug)]
 pub struct Failure {
     exit: Exit,
@@ -47,12 +48,12 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// `cause` ends the process with `exit`.
+    /// Makes a failure with this exit code and cause.
     pub fn new(exit: Exit, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Failure {
         Failure { exit, cause: cause.into() }
     }
 
-    /// The code to end with.
+    /// Returns the exit code.
     pub fn exit(&self) -> Exit {
         self.exit
     }
@@ -70,13 +71,13 @@ impl<E: Error + Send + Sync + 'static> From<E> for Failure {
     }
 }
 
-/// An error and its causes in one line: `what: why: why`.
+/// Returns an error and its causes in one line: `what: why: why`.
 pub(super) fn chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
         let text = cause.to_string();
-        // Some libraries repeat their source in their own text; saying it twice helps nobody.
+        // Some libraries repeat the text of the source in their own text. Such a text is shown once.
         if !line.ends_with(&text) {
             line.push_str(": ");
             line.push_str(&text);
@@ -86,9 +87,9 @@ pub(super) fn chain(error: &dyn Error) -> String {
     line
 }
 
-/// Returns the failure of a run: what is wrong with the task has another exit code than what is wrong with the world.
+/// Returns the failure of a run. A fault of the task has another exit code than a fault of servers or the coordinator.
 pub(super) fn failure(error: RunError) -> Failure {
-    let exit = if matches!(error, RunError::Task(_)) { Exit::BadInput } else { Exit::Failed };
+    let exit = if error.is_of_task() { Exit::BadInput } else { Exit::Failed };
     Failure::new(exit, error)
 }
 

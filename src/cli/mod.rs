@@ -1,13 +1,14 @@
-//! The command line: from what was typed to what is meant, and from there to an exit code.
+//! The command line interface: from the arguments to an exit code.
 //!
-//! A launch passes through these in order:
+//! A launch passes through these modules in order:
 //!
-//! 1. [`args`]: a verb with its flags, those of the original copier and ours, as clap reads them; then the same as plain values,
-//!    each one checked. Nothing has been created yet.
-//! 2. [`process`]: with `--daemon` the launch goes on in a child, and the parent waits until that child is at work.
+//! 1. [`args`]: clap reads a verb and its flags, those of the original copier and new ones. They become plain values,
+//!    each checked. Nothing has been created yet.
+//! 2. [`process`]: with `--daemon` the launch continues in a child, and the parent waits until the child has begun its
+//!    work.
 //! 3. `commands`: the verb itself, and its [`Exit`]; then reports and hooks.
 //!
-//! Everything that is printed or logged goes through [`output`], which lets no control character through.
+//! All output and all log lines go through [`output`], which removes control characters.
 
 pub mod args;
 mod commands;
@@ -30,12 +31,12 @@ pub use exit::{Exit, Failure};
 pub use perform::perform;
 pub use process::serving::{Serving, TokenSource};
 
-/// The name people type and the first word of every message.
+/// The name of the program, and the first word of every message.
 pub const PROGRAM: &str = "clickhouse-copier";
 
-/// Reads the command line (the first argument is the program's name), does what it means, and says how that ended.
+/// Reads the command line (the first argument is the program's name), performs the verb and returns the exit code.
 ///
-/// A command line that is wrong is one line on standard error and [`Exit::BadInput`]; nothing has been created then.
+/// A wrong command line gives one line on standard error and [`Exit::BadInput`]; nothing has been created then.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     match understand(arguments) {
         Ok(invocation) => perform(invocation),
@@ -47,28 +48,29 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
             }
         },
         Err(Refusal::Wrong(line)) => {
-            // What was typed may have lines.
+            // The typed text may contain line breaks.
             output::complain(&one_line(&line));
             Exit::BadInput
         }
     }
 }
 
-/// The command line as clap knows it: what `--help` and the manual are made from, and what documents are checked against.
+/// Returns clap's description of the command line. `--help` and the manual are made from it, and documents are checked
+/// against it.
 pub fn command() -> clap::Command {
     args::flags::command()
 }
 
-/// Why a command line leads to no work.
+/// The reason why a command line leads to no work.
 #[derive(Debug)]
 enum Refusal {
-    /// Help or the version was asked for.
+    /// The user asked for help, the version, completions or the manual. Contains the text to print.
     Shown(String),
-    /// It is wrong, and this line says how.
+    /// The command line is wrong. Contains the line that says why.
     Wrong(String),
 }
 
 fn understand(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, Refusal> {
     let verb = args::flags::parse(arguments)?;
-    args::meaning::meaning(verb).map_err(|fault| Refusal::Wrong(exit::chain(&fault)))
+    args::meaning::checked(verb).map_err(|fault| Refusal::Wrong(exit::chain(&fault)))
 }

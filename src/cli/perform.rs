@@ -1,4 +1,4 @@
-//! From an invocation to its exit code: what surrounds the work, and the work.
+//! Performs an invocation: sets up logs, signals and the runtime, and calls the verb.
 
 use std::future::Future;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::commands::init::init;
 use super::commands::plan::plan;
 use super::commands::reverse::reverse;
 use super::commands::run::{run, status};
-use super::commands::status::look;
+use super::commands::status::status as show_status;
 use super::commands::verify::verify;
 use super::output::complain;
 use super::output::logs::Logs;
@@ -22,15 +22,17 @@ use super::process::daemon;
 use super::process::daemon::Readiness;
 use super::{Exit, Failure, Interrupt};
 
-/// How long a run may go on after it was told to stop at once; then it is dropped where it is.
-const LAST_GRACE: Duration = Duration::from_secs(10);
+/// How long a run may continue after the order to stop at once. Then it is dropped.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the runtime waits for blocking calls at the end.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Does what is meant. Errors have been shown when this returns.
+/// Performs the invocation. All errors have been shown when this returns.
 pub fn perform(invocation: Invocation) -> Exit {
     let outcome = match invocation {
         Invocation::Run(options) => perform_run(options),
         Invocation::Status(options) => perform_short(&options.log.clone(), |interrupt| status(options, interrupt)),
-        Invocation::Look(options) => perform_short(&options.log.clone(), |interrupt| look(options, interrupt)),
+        Invocation::Look(options) => perform_short(&options.log.clone(), |interrupt| show_status(options, interrupt)),
         Invocation::Dashboard(options) => {
             perform_short(&options.log.clone(), |interrupt| dashboard(options, interrupt))
         }
@@ -48,7 +50,7 @@ pub fn perform(invocation: Invocation) -> Exit {
     })
 }
 
-/// A failure that no log has: it came before there was one.
+/// A failure that happened before there was a log.
 struct Unlogged(Failure);
 
 impl<E: Into<Failure>> From<E> for Unlogged {
@@ -82,11 +84,11 @@ fn perform_run(options: RunOptions) -> Result<Exit, Unlogged> {
         Err(failure) => readiness.failed(&failure.to_string()),
     }
     let exit = logged(outcome);
-    logs.tell_lost();
+    logs.report_lost();
     Ok(exit)
 }
 
-/// What asks or does something once and leaves no folder with logs.
+/// Performs a verb that works once and creates no log folder.
 fn perform_short<W: Future<Output = Result<Exit, Failure>>>(
     log: &LogOptions,
     work: impl FnOnce(Interrupt) -> W,
@@ -104,22 +106,23 @@ fn logged(outcome: Result<Exit, Failure>) -> Exit {
     })
 }
 
-/// Runs `work` in a runtime with signals wired to its [`Interrupt`], and drops it if it outlives the second signal.
+/// Runs `work` in a runtime with signals connected to its [`Interrupt`]. Drops the work if it continues too long after
+/// the second signal.
 fn in_runtime<W: Future<Output = Result<Exit, Failure>>>(work: impl FnOnce(Interrupt) -> W) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(StartError::Runtime)?;
     let outcome = runtime.block_on(async {
         let interrupt = Interrupt::listen().map_err(StartError::Signals)?;
-        let told_to_stop = interrupt.clone();
+        let stop_signal = interrupt.clone();
         tokio::select! {
             outcome = work(interrupt) => outcome,
-            () = async { told_to_stop.stop().await; tokio::time::sleep(LAST_GRACE).await } => {
-                tracing::warn!("the work in hand did not stop in {} s and was left as it is", LAST_GRACE.as_secs());
+            () = async { stop_signal.stop().await; tokio::time::sleep(STOP_TIMEOUT).await } => {
+                tracing::warn!("the work in hand did not stop in {} s and was left as it is", STOP_TIMEOUT.as_secs());
                 Ok(Exit::Interrupted)
             }
         }
     });
     // A blocking call that hangs must not keep a finished process alive.
-    runtime.shutdown_timeout(Duration::from_secs(2));
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     outcome
 }
 

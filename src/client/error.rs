@@ -1,4 +1,4 @@
-//! What a server, or the way to it, answered instead of what was asked.
+//! Errors of servers and of the connection to them.
 
 use std::time::Duration;
 
@@ -6,15 +6,15 @@ use std::time::Duration;
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{node}: {doing}: {}", self.reason())]
 pub struct Error {
-    /// The node that was asked.
+    /// The node that got the request.
     pub node: String,
-    /// What was asked, as "cannot read the partitions of d.t".
+    /// The request, as "cannot read the partitions of d.t".
     pub doing: String,
-    /// What came of it.
+    /// The kind of error.
     pub kind: Kind,
 }
 
-/// What came of a request.
+/// The kind of error of a request.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Kind {
     /// The server answered with an error.
@@ -22,16 +22,16 @@ pub enum Kind {
     Server {
         /// ClickHouse's error code.
         code: u32,
-        /// The first line of its message.
+        /// The first line of the server's message.
         message: String,
     },
-    /// No connection, or it broke.
+    /// No connection, or the connection broke.
     #[error("no answer: {0}")]
     Network(String),
-    /// TLS came to nothing: the text says why, and what to do.
+    /// TLS failed: the text says why, and what to do.
     #[error("no answer: {0}")]
     Tls(String),
-    /// Nothing came in time.
+    /// No answer within the time limit.
     #[error("no answer within {} s", .0.as_secs())]
     Timeout(Duration),
     /// Nothing has moved for this long.
@@ -40,26 +40,26 @@ pub enum Kind {
          disks, and at system.processes there. --stall-timeout says how long that may take", .0.as_secs()
     )]
     Stalled(Duration),
-    /// An answer that we do not understand.
+    /// An answer that cannot be parsed.
     #[error("answer not understood: {0}")]
     Answer(String),
 }
 
-/// What can be done about an error.
+/// The remedy for an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
-    /// The same again, a little later.
+    /// Repeat the request a little later.
     Retry,
-    /// The same with fewer rows at once.
+    /// Repeat it with fewer rows at once.
     Smaller,
-    /// The same on another replica: what this one has is damaged or missing.
+    /// Repeat it on another replica: data on this one is damaged or missing.
     Elsewhere,
-    /// Nothing that we could do: a person must.
+    /// No automatic remedy: a person must act.
     GiveUp,
 }
 
 impl Error {
-    /// The server's code, when the server answered.
+    /// Returns the server's error code, if the server answered.
     pub fn code(&self) -> Option<u32> {
         match &self.kind {
             Kind::Server { code, .. } => Some(*code),
@@ -67,18 +67,19 @@ impl Error {
         }
     }
 
-    /// Whether the node could not be spoken to at all.
+    /// Returns whether the node could not be reached at all.
     pub fn is_unreachable(&self) -> bool {
         matches!(self.kind, Kind::Network(_) | Kind::Tls(_) | Kind::Timeout(_) | Kind::Stalled(_))
     }
 
-    /// Whether the account may not do this (wrong password, database denied, read-only, no grant).
+    /// Returns whether the account may not do this (wrong password, database denied, read-only, no grant).
     pub fn is_denied(&self) -> bool {
         matches!(self.code(), Some(164 | 192 | 193 | 194 | 195 | 291 | 452 | 497 | 516))
     }
 
-    /// Whether the server asks for time: too many statements run there (code 202), or its merges must catch up first (code 252). An INSERT
-    /// of more partitions than `max_partitions_per_insert_block` allows has code 252 too, and waiting does not help it; only the words tell.
+    /// Returns whether the server is overloaded: too many statements run there (code 202), or its merges must catch
+    /// up first (code 252). An INSERT of more partitions than `max_partitions_per_insert_block` allows has code 252
+    /// too, but waiting does not help it; only the message text distinguishes the two.
     pub fn is_overload(&self) -> bool {
         match &self.kind {
             Kind::Server { code: 202, .. } => true,
@@ -87,11 +88,11 @@ impl Error {
         }
     }
 
-    /// What to do, by the server's code and not by its words.
+    /// Returns the remedy, by the server's code and not by its message.
     pub fn remedy(&self) -> Remedy {
         match &self.kind {
             Kind::Network(_) | Kind::Timeout(_) | Kind::Stalled(_) => Remedy::Retry,
-            // A certificate does not mend by itself; that of another replica may be good.
+            // A certificate does not become valid by itself; another replica's may be valid.
             Kind::Tls(_) => Remedy::Elsewhere,
             Kind::Answer(_) => Remedy::GiveUp,
             Kind::Server { code, .. } => match code {
@@ -124,17 +125,17 @@ impl Error {
                 | 473
                 | 517
                 | 999 => Remedy::Retry,
-                // a staging table that is not there any more: made again by the next attempt
+                // A staging table that no longer exists: the next attempt creates it again.
                 60 | 218 | 219 => Remedy::Retry,
                 241 => Remedy::Smaller,
-                // files that cannot be opened or are not there, checksums and data that do not fit: this replica's own
+                // Files that cannot be opened or are missing, and wrong checksums or data: a fault of this replica.
                 40 | 76 | 88 | 107 | 117 | 226 | 246 | 271 => Remedy::Elsewhere,
                 _ => Remedy::GiveUp,
             },
         }
     }
 
-    /// What came of it, with what a person can do about it.
+    /// Returns the cause, with what the user can do about it.
     pub fn reason(&self) -> String {
         match self.advice() {
             Some(advice) => format!("{} ({advice})", self.kind),
@@ -142,7 +143,7 @@ impl Error {
         }
     }
 
-    /// What a person can do about it.
+    /// Returns what the user can do about it.
     fn advice(&self) -> Option<&'static str> {
         Some(match self.code()? {
             46 if self.kind.to_string().contains("remoteSecure") => {
@@ -170,35 +171,35 @@ mod tests {
 
     #[test]
     fn errors_are_classed_by_the_servers_code() {
-        let of = |code| Error {
+        let error = |code| Error {
             node: "n".into(),
             doing: "cannot".into(),
             kind: Kind::Server { code, message: "words that say nothing".into() },
         };
         // network and time-outs, too busy, too many parts, locks, the server's own ZooKeeper
         for code in [159, 209, 210, 279, 202, 252, 473, 517, 999, 242, 225] {
-            assert_eq!(of(code).remedy(), Remedy::Retry, "{code}");
+            assert_eq!(error(code).remedy(), Remedy::Retry, "{code}");
         }
-        assert_eq!(of(241).remedy(), Remedy::Smaller);
+        assert_eq!(error(241).remedy(), Remedy::Smaller);
         for code in [40, 107, 246] {
-            assert_eq!(of(code).remedy(), Remedy::Elsewhere, "{code}");
+            assert_eq!(error(code).remedy(), Remedy::Elsewhere, "{code}");
         }
         // an unknown column, a syntax error, a wrong password, a setting that is not known, a limit of the task
         for code in [47, 62, 193, 516, 115, 158] {
-            assert_eq!(of(code).remedy(), Remedy::GiveUp, "{code}");
+            assert_eq!(error(code).remedy(), Remedy::GiveUp, "{code}");
         }
     }
 
     #[test]
     fn a_server_that_asks_for_time_is_told_from_a_limit_of_one_insert() {
-        let of = |code, message: &str| {
+        let is_overload = |code, message: &str| {
             let kind = Kind::Server { code, message: message.into() };
             Error { node: "n".into(), doing: "cannot".into(), kind }.is_overload()
         };
-        assert!(of(252, "Too many parts (300). Merges are processing significantly slower than inserts."));
-        assert!(of(202, "Too many simultaneous queries. Maximum: 100"));
-        assert!(!of(252, "Too many partitions for single INSERT block (more than 100)."));
-        assert!(!of(241, "Memory limit exceeded"));
+        assert!(is_overload(252, "Too many parts (300). Merges are processing significantly slower than inserts."));
+        assert!(is_overload(202, "Too many simultaneous queries. Maximum: 100"));
+        assert!(!is_overload(252, "Too many partitions for single INSERT block (more than 100)."));
+        assert!(!is_overload(241, "Memory limit exceeded"));
     }
 
     #[test]

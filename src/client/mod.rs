@@ -1,16 +1,17 @@
-//! The door to ClickHouse: what we ask of a server, as [`ServerClient`] (and, before a copy, as [`Inspector`]), and how it is asked, over HTTP. [`memory`] is a double
-//! for simulations; one suite, [`conformance`], runs on both.
+//! The door to ClickHouse: the traits [`ServerClient`] (and [`Inspector`] for questions before a copy), and their
+//! implementation over HTTP. [`memory`] is a double for simulations; one suite, [`conformance`], runs on both.
 //!
 //! # Guarantees
-//! - An answer is whole or an error: results are buffered by the server until they are complete.
-//! - "No answer" is an error, never an empty result.
-//! - A request that was sent may go on after its future was dropped or its connection broke: only looking tells.
+//! - An answer is complete or an error: servers buffer results until they are complete.
+//! - A missing answer is an error, never an empty result.
+//! - A request that was sent may continue after its future was dropped or its connection broke. Only a query shows
+//!   whether it runs.
 //!
 //! # Timeouts
-//! Everything but [`ServerClient::transfer`] and the statements on partitions has a bound of its own (see [`http`]). Those run as long as they
-//! must. Statements on partitions are given up when they have moved nothing for a while; whether a transfer still moves, the caller
-//! decides (see [`Watch`]). The bound begins when a request is sent: before that it waits for its
-//! turn, and up to ten minutes for a server that is full.
+//! Every request except [`ServerClient::transfer`] and the statements on partitions has a time limit of its own (see
+//! [`http`]). Those two run as long as they must. Statements on partitions are given up when they have moved nothing
+//! for a while. For a transfer the caller decides whether it still moves (see [`Watch`]). The limit starts when a
+//! request is sent. Before that the request waits for its permits, and up to ten minutes for a server that is full.
 
 #[doc(hidden)]
 #[allow(missing_docs)] // tests, named by what they check
@@ -37,90 +38,93 @@ pub use error::{Error, Kind, Remedy};
 pub use inspect::{ClusterSeat, Disk, Inspector, Mutation};
 pub use native::{has_dictionary_in_array, is_dealable};
 pub use probe::{Fingerprint, Loss, Probe};
-pub use stall::{Course, Look, STALL_SECONDS, STALL_TIMEOUT, Verdict, Watch, look_every};
+pub use stall::{Course, STALL_SECONDS, STALL_TIMEOUT, StallVerdict, TransferObservation, Watch, look_every};
 pub use throttle::Throttle;
 pub use transfer::{Destination, Origin, Transfer};
 
-/// What a server says of itself.
+/// The version and settings of a server.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ServerFacts {
     /// `18.16.1`
     pub version: String,
-    /// The settings it knows, with their values for our account.
+    /// The settings that it knows, with their values for our account.
     pub settings: BTreeMap<String, String>,
-    /// What our account may not do to settings, where there is such a rule.
+    /// Restrictions on settings for our account, by setting.
     pub setting_rules: BTreeMap<String, SettingRule>,
 }
 
-/// What definitions of tables, keys and conditions depend on at a server.
+/// Properties of a server that definitions of tables, keys and conditions depend on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerContext {
-    /// Its macros. Empty where the account has no right to see them.
+    /// Its macros; empty if the account may not see them.
     pub macros: BTreeMap<String, String>,
-    /// The time zone of our sessions, and after it that of the server where it is another one.
+    /// The time zone of our sessions, followed by the server's if it differs.
     pub zones: Vec<String>,
-    /// Functions that users defined, with the statement that made them; `None` for a program.
+    /// User-defined functions with the statement that created them; `None` for an external program.
     pub functions: BTreeMap<String, Option<String>>,
 }
 
 impl ServerFacts {
-    /// `(18, 16)`.
+    /// Returns the release, such as `(18, 16)`.
     pub fn release(&self) -> (u32, u32) {
         let mut numbers = self.version.split('.').map(|part| part.parse().unwrap_or(0));
         (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
     }
 
-    /// Whether our account there may only read (`readonly` 1 or 2).
+    /// Returns whether our account there may only read (`readonly` 1 or 2).
     pub fn is_read_only(&self) -> bool {
         self.settings.get("readonly").is_some_and(|value| value != "0")
     }
 
-    /// The name by which this server knows a setting: the one given, or the other one of a setting that was renamed.
+    /// Returns the server's name for a setting: the given name, or the other name of a renamed setting.
     pub fn setting_name<'a>(&self, name: &'a str) -> Option<&'a str> {
         setting_names(name).find(|name| self.settings.contains_key(*name))
     }
 
-    /// Whether a SELECT of our account shows what mutations will change that are not done yet. Parts do not have that.
+    /// Returns whether a SELECT of our account already shows the changes of unfinished mutations. Parts do not
+    /// contain them.
     pub fn applies_mutations_on_fly(&self) -> bool {
         self.settings.get("apply_mutations_on_fly").is_some_and(|value| value == "1")
     }
 
-    /// The settings whose values for our account are not what we need.
+    /// Returns the settings whose values for our account differ from those we need.
     pub fn corrections(&self) -> Vec<Correction> {
         corrections(&self.settings, &self.setting_rules)
     }
 
-    /// Those of the wanted settings that this server knows, by its name for them: an unknown one is an error there.
+    /// Returns the wanted settings that this server knows, with its names for them. An unknown setting would be an
+    /// error there.
     pub fn known(&self, wanted: &[(String, String)]) -> Settings {
         let known = |(name, value): &(String, String)| Some((self.setting_name(name)?.to_owned(), value.clone()));
         wanted.iter().filter_map(known).collect::<BTreeMap<_, _>>().into_iter().collect()
     }
 }
 
-/// What the parts of a partition say of it.
+/// The size of a partition, according to its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartSizes {
     /// The partition.
     pub id: PartitionId,
     /// `system.parts.partition`.
     pub name: String,
-    /// Rows that the active parts claim.
+    /// Rows according to the active parts.
     pub rows: u64,
     /// Uncompressed bytes of the active parts.
     pub bytes: u64,
-    /// Whether a query would find as many rows: not where some were deleted and are still in the parts.
+    /// Whether a query would count the same rows. False if deleted rows are still in the parts.
     pub exact: bool,
-    /// Whether patch parts change its rows ([`PartitionId::patched`]): a query applies them, parts that travel as files do not have them.
+    /// Whether patch parts change its rows ([`PartitionId::patched`]). A query applies them; parts that travel as
+    /// files do not contain them.
     pub patched: bool,
 }
 
-/// The active parts of a table: what a later look tells by whether its rows are still the same.
+/// The active parts of a table. A later list shows whether its rows are still the same.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PartList {
-    /// Another one when the table was made anew or its definition was changed: its `uuid`, where it has one, and
+    /// A text that changes when the table is recreated or its definition changes: its `uuid`, if it has one, and
     /// `metadata_modification_time`.
     pub table: String,
-    /// In no order.
+    /// The parts, in no order.
     pub parts: Vec<PartName>,
 }
 
@@ -131,26 +135,26 @@ pub struct PartName {
     pub id: PartitionId,
     /// Its name: `<partition>_<first block>_<last block>_<level>`, with `_<version>` after a mutation.
     pub name: String,
-    /// Rows that it claims.
+    /// Its rows.
     pub rows: u64,
-    /// A hash of its files as they are before compression; empty where the server does not tell (18.16).
+    /// A hash of its files before compression; empty if the server does not report it (18.16).
     pub hash: String,
 }
 
-/// How many rows have a value of the key.
+/// The number of rows with a value of the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tally {
     /// The value.
     pub value: PartitionValue,
-    /// The text of each element that a person knows.
+    /// The text of each element as a person knows it.
     pub shown: Vec<String>,
-    /// The partition's id where it can be told from the value.
+    /// The partition's id, if it can be computed from the value.
     pub id: Option<PartitionId>,
     /// Rows, counted by query.
     pub rows: u64,
 }
 
-/// What the rows with a value of the key are, in two numbers.
+/// A checksum of the rows with a value of the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Digest {
     /// The value.
@@ -161,12 +165,12 @@ pub struct Digest {
     pub sum: u64,
 }
 
-/// A statement that runs.
+/// A running statement.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Running {
     /// Its id.
     pub query_id: String,
-    /// Seconds.
+    /// Running time in seconds.
     pub elapsed: f64,
     /// Rows read so far.
     pub read_rows: u64,
@@ -177,75 +181,77 @@ pub struct Running {
 }
 
 impl Running {
-    /// Whether this is the SELECT of a relay (see [`Transfer::reading_id`]).
+    /// Returns whether this is the SELECT of a relay (see [`Transfer::reading_id`]).
     pub fn only_reads(&self) -> bool {
         self.query_id.rsplit(':').next().is_some_and(|last| last.starts_with("read"))
     }
 }
 
-/// What a replica says of itself.
+/// The state of a replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplicaState {
     /// Path of the table in the servers' ZooKeeper.
     pub path: String,
     /// The replica's name.
     pub name: String,
-    /// Whether it takes no writes at the moment.
+    /// Whether it accepts no writes at the moment.
     pub readonly: bool,
-    /// Entries that it has yet to do, without its merges.
+    /// Entries in its queue, without merges.
     pub queue: u64,
 }
 
-/// Settings for one statement, already known to the server that gets them.
+/// Settings for one statement. The server that gets them knows all of them.
 pub type Settings = Vec<(String, String)>;
 
-/// How partitions of one table get into another on the same node.
+/// How partitions of one table are put into another on the same node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placing {
-    /// Added to what is there.
+    /// They are added to the present rows.
     Attach,
-    /// In the place of what is there, each partition atomically. Never for a partition that the source table lacks: that
-    /// would empty it (docs/clickhouse-behaviour.md, T4).
+    /// They replace the present rows, each partition atomically. Never use it for a partition that the source table
+    /// lacks: that would empty the target's partition (docs/clickhouse-behaviour.md, T4).
     Replace,
 }
 
-/// What we ask of ClickHouse. Every method names the node that it asks.
+/// The requests to ClickHouse. Every method names its node.
 #[async_trait]
 pub trait ServerClient: Probe {
-    /// What the server is.
+    /// Returns the server's version and settings.
     async fn server(&self, node: &Node) -> Result<ServerFacts, Error>;
-    /// Whether the server answers now. Cheaper than [`server`](Self::server) where what it is was asked lately.
+    /// Checks whether the server answers now. It is cheaper than [`server`](Self::server) if the server's facts were
+    /// read recently.
     async fn answers(&self, node: &Node) -> Result<(), Error> {
         self.server(node).await.map(drop)
     }
-    /// What definitions and expressions depend on there.
+    /// Returns the properties that definitions and expressions depend on.
     async fn context(&self, node: &Node) -> Result<ServerContext, Error>;
-    /// The settings that tables of the MergeTree family can have there.
+    /// Returns the settings that tables of the MergeTree family can have there.
     async fn merge_tree_settings(&self, node: &Node) -> Result<BTreeSet<String>, Error>;
-    /// The engine of a database (`Ordinary`, `Atomic`, `Replicated`, …); `None` when there is no such one.
+    /// Returns the engine of a database (`Ordinary`, `Atomic`, `Replicated`, …); `None` if it does not exist.
     async fn database_engine(&self, node: &Node, database: &str) -> Result<Option<String>, Error>;
-    /// A table's definition; `None` when there is no such table. An error when the account may not know.
+    /// Returns a table's definition; `None` if it does not exist. An error if the account may not know.
     async fn table(&self, node: &Node, name: &TableName) -> Result<Option<TableDefinition>, Error>;
-    /// Names of the tables of a database that start with a prefix.
+    /// Returns the names of the tables of a database that start with a prefix.
     async fn tables_with_prefix(&self, node: &Node, database: &str, prefix: &str) -> Result<Vec<String>, Error>;
-    /// What a replicated table's replica is; `None` when the table is not replicated.
+    /// Returns the state of a replicated table's replica; `None` if the table is not replicated.
     async fn replica_state(&self, node: &Node, name: &TableName) -> Result<Option<ReplicaState>, Error>;
-    /// Whether a node can speak to another over the native protocol, with the account of the task.
+    /// Checks whether a node can reach another over the native protocol, with the account of the task.
     async fn reaches(&self, from: &Node, to: &Node) -> Result<(), Error>;
-    /// Nodes under a path of the server's own ZooKeeper; `None` when there is no such path.
+    /// Returns the nodes under a path of the server's own ZooKeeper; `None` if the path does not exist.
     async fn zookeeper_children(&self, node: &Node, path: &str) -> Result<Option<Vec<String>>, Error>;
-    /// What tells the server's own ZooKeeper from others; two servers with something in common have the same one. An error
-    /// when it has none.
+    /// Returns marks that identify the server's own ZooKeeper: two servers with a common mark use the same one. An
+    /// error if the server has none.
     async fn zookeeper_marks(&self, node: &Node) -> Result<BTreeSet<String>, Error>;
-    /// How many active parts of a table do not have each of these columns with its type.
+    /// Returns how many active parts of a table lack one of these columns with its type.
     async fn parts_lacking(&self, node: &Node, name: &TableName, columns: &[Column]) -> Result<u64, Error>;
-    /// Active parts by partition. Patch parts are no partition of their own: they mark the one that they change.
+    /// Returns the active parts by partition. Patch parts are no partition of their own: they mark the one that they
+    /// change.
     async fn parts(&self, node: &Node, name: &TableName) -> Result<Vec<PartSizes>, Error>;
-    /// Active parts one by one.
+    /// Returns the active parts one by one.
     async fn part_list(&self, node: &Node, name: &TableName) -> Result<PartList, Error>;
-    /// How many displaced parts of some partitions are still there.
+    /// Returns how many displaced parts of some partitions are still on the disk.
     async fn displaced_parts(&self, node: &Node, name: &TableName, ids: &[PartitionId]) -> Result<u64, Error>;
-    /// Rows for each value of a key, by query.
+    /// Counts rows for each value of a key, by query.
     async fn tally(
         &self,
         node: &Node,
@@ -253,14 +259,14 @@ pub trait ServerClient: Probe {
         key: &[KeyElement],
         settings: &Settings,
     ) -> Result<Vec<Tally>, Error>;
-    /// Rows of each partition of a MergeTree table, by query.
+    /// Counts rows of each partition of a MergeTree table, by query.
     async fn rows_by_partition(
         &self,
         node: &Node,
         name: &TableName,
         only: Option<&[PartitionId]>,
     ) -> Result<BTreeMap<PartitionId, u64>, Error>;
-    /// The same with settings, which say how the rows are counted.
+    /// Counts rows of each partition with settings that decide how the rows are counted.
     async fn count_by_partition(
         &self,
         node: &Node,
@@ -270,14 +276,15 @@ pub trait ServerClient: Probe {
     ) -> Result<BTreeMap<PartitionId, u64>, Error> {
         self.rows_by_partition(node, name, only).await
     }
-    /// The key's values in each partition of a MergeTree table with their rows, by query.
+    /// Returns the key's values in each partition of a MergeTree table with their rows, by query.
     async fn values_by_partition(
         &self,
         node: &Node,
         name: &TableName,
         key: &[KeyElement],
     ) -> Result<Vec<(PartitionId, PartitionValue, u64)>, Error>;
-    /// The same of a table that is partitioned by this key, so that all rows of a partition have the same values.
+    /// Returns the same for a table that is partitioned by this key, so that all rows of a partition have the same
+    /// values.
     async fn value_by_partition(
         &self,
         node: &Node,
@@ -286,7 +293,7 @@ pub trait ServerClient: Probe {
     ) -> Result<Vec<(PartitionId, PartitionValue, u64)>, Error> {
         self.values_by_partition(node, name, key).await
     }
-    /// Rows and checksum of a partition of a MergeTree table, or of all of a table of any engine.
+    /// Returns rows and checksum of a partition of a MergeTree table, or of a whole table of any engine.
     async fn checksum(
         &self,
         node: &Node,
@@ -294,8 +301,9 @@ pub trait ServerClient: Probe {
         id: Option<&PartitionId>,
         columns: &[Column],
     ) -> Result<(u64, u64), Error>;
-    /// How many different rows of a sample a partition of a MergeTree table holds. The sample are the rows of the same partition of
-    /// another table on the node, up to [`MOST_SAMPLED`](crate::sql::MOST_SAMPLED) of them, those with the smallest hashes.
+    /// Returns how many different rows of a sample a partition of a MergeTree table holds. The sample consists of the
+    /// rows with the smallest hashes in the same partition of another table on the node, up to
+    /// [`MOST_SAMPLED`](crate::sql::MOST_SAMPLED).
     async fn sampled_rows(
         &self,
         node: &Node,
@@ -304,7 +312,7 @@ pub trait ServerClient: Probe {
         id: &PartitionId,
         columns: &[Column],
     ) -> Result<u64, Error>;
-    /// Rows and checksum for each value of a key, in one reading; the checksum is the sum of a hash (see
+    /// Returns rows and checksum for each value of a key, in one read. The checksum is the sum of a hash (see
     /// [`values_hash`](crate::sql::values_hash)).
     async fn digest(
         &self,
@@ -314,7 +322,7 @@ pub trait ServerClient: Probe {
         hash: &str,
         settings: &Settings,
     ) -> Result<Vec<Digest>, Error>;
-    /// Keys of about one row in `every`, sorted.
+    /// Returns the keys of about one row in `every`, sorted.
     async fn sample_keys(
         &self,
         node: &Node,
@@ -323,9 +331,9 @@ pub trait ServerClient: Probe {
         every: u64,
         settings: &Settings,
     ) -> Result<Vec<Vec<String>>, Error>;
-    /// Types of expressions over some rows (without reading any), or without any table.
+    /// Returns the types of expressions over some rows (without reading any), or without any table.
     async fn types(&self, node: &Node, over: Option<&Selection>, expressions: &[String]) -> Result<Vec<String>, Error>;
-    /// Evaluates expressions over the first rows: whether values can be converted is seen only then.
+    /// Evaluates expressions over the first rows. Only this shows whether values can be converted.
     async fn evaluate(
         &self,
         node: &Node,
@@ -334,24 +342,26 @@ pub trait ServerClient: Probe {
         rows: u64,
         settings: &Settings,
     ) -> Result<(), Error>;
-    /// Names of the policies of a kind that apply to our account on a table; none where the server does not tell them.
+    /// Returns the names of the policies of a kind that apply to our account on a table; none if the server does not
+    /// list them.
     async fn policies(&self, node: &Node, name: &TableName, kind: PolicyKind) -> Result<Vec<String>, Error> {
         let _ = (node, name, kind);
         Ok(Vec::new())
     }
-    /// Running statements whose id starts with a prefix.
+    /// Returns the running statements whose id starts with a prefix.
     async fn running(&self, node: &Node, prefix: &str) -> Result<Vec<Running>, Error>;
-    /// Whether statements run whose id starts with a prefix, or that such a statement of another server began here.
+    /// Returns whether statements run here whose id starts with a prefix, or which such a statement of another server
+    /// started.
     async fn is_at_work(&self, node: &Node, prefix: &str) -> Result<bool, Error> {
         Ok(!self.running(node, prefix).await?.is_empty())
     }
 
-    /// Ends running statements whose id starts with a prefix, and what they began on other servers where those are asked, without waiting for
-    /// their end.
+    /// Kills running statements whose id starts with a prefix, and the statements that they started on other servers
+    /// if those are asked too. It does not wait for their end.
     async fn kill(&self, node: &Node, prefix: &str) -> Result<(), Error>;
-    /// Makes a database where there is none.
+    /// Creates a database if it does not exist.
     async fn create_database(&self, node: &Node, database: &str, settings: &Settings) -> Result<(), Error>;
-    /// Makes a table by a statement of [`TableDefinition`].
+    /// Creates a table by a statement of [`TableDefinition`].
     async fn create_table(
         &self,
         node: &Node,
@@ -359,7 +369,7 @@ pub trait ServerClient: Probe {
         statement: &str,
         settings: &Settings,
     ) -> Result<(), Error>;
-    /// Removes a table if it is there.
+    /// Drops a table if it exists.
     async fn drop_table(&self, node: &Node, name: &TableName, settings: &Settings) -> Result<(), Error>;
     /// Renames tables.
     async fn rename(&self, node: &Node, pairs: &[(TableName, TableName)]) -> Result<(), Error>;
@@ -367,7 +377,7 @@ pub trait ServerClient: Probe {
     async fn stop_merges(&self, node: &Node, name: &TableName) -> Result<(), Error>;
     /// Waits until a replica has caught up with its queue.
     async fn sync_replica(&self, node: &Node, name: &TableName) -> Result<(), Error>;
-    /// Puts partitions of one table into another. As long as it moves anything, no bound on its time.
+    /// Puts partitions of one table into another. No time limit while it makes progress.
     async fn place(
         &self,
         node: &Node,
@@ -377,9 +387,9 @@ pub trait ServerClient: Probe {
         ids: &[PartitionId],
         settings: &Settings,
     ) -> Result<(), Error>;
-    /// Fetches partitions of a Replicated table of another server, as files, and adds them to a Replicated table of this one.
-    /// `path` is that of the other table in the ZooKeeper that both have. As long as it moves anything, no bound on its time; dropping the
-    /// future does not end the statements.
+    /// Fetches partitions of a Replicated table of another server, as files, and adds them to a Replicated table of
+    /// this one. `path` is the other table's path in the ZooKeeper that both use. No time limit while it makes
+    /// progress. Dropping the future does not end the statements.
     async fn fetch(
         &self,
         node: &Node,
@@ -389,7 +399,7 @@ pub trait ServerClient: Probe {
         query_id: &str,
         settings: &Settings,
     ) -> Result<(), Error>;
-    /// Removes the rows of partitions. As long as it moves anything, no bound on its time.
+    /// Removes the rows of partitions. No time limit while it makes progress.
     async fn drop_partitions(
         &self,
         node: &Node,
@@ -397,7 +407,7 @@ pub trait ServerClient: Probe {
         ids: &[PartitionId],
         settings: &Settings,
     ) -> Result<(), Error>;
-    /// Copies a partition within a node by reading and writing its rows. As long as it moves anything, no bound on its time.
+    /// Copies a partition within a node by reading and writing its rows. No time limit while it makes progress.
     async fn insert_partition(
         &self,
         node: &Node,
@@ -407,9 +417,9 @@ pub trait ServerClient: Probe {
         id: &PartitionId,
         settings: &Settings,
     ) -> Result<(), Error>;
-    /// Moves rows from one server to another. No bound on its time: the caller looks whether it still moves.
+    /// Moves rows from one server to another. It has no time limit: the caller checks whether it still moves.
     ///
-    /// Dropping the future does not end the statement of a push or a pull. It breaks a relay off: nothing more is read or
-    /// written, what is written already may stay.
+    /// Dropping the future does not end the statement of a push or a pull. It ends a relay: nothing more is read or
+    /// written, but written rows may stay.
     async fn transfer(&self, transfer: &Transfer) -> Result<(), Error>;
 }

@@ -1,4 +1,4 @@
-//! A cap on bytes a second, for all that pass one place.
+//! A bandwidth limit, in bytes a second.
 
 use std::num::NonZeroU64;
 use std::sync::{Mutex, PoisonError};
@@ -7,17 +7,19 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-/// What may pass at once after a rest: so long at full rate. Short enough for nobody to notice it on a server.
+/// How much may pass at once after a pause: this time at full rate. It is short enough that a server does not notice
+/// it.
 const BURST: Duration = Duration::from_millis(100);
 
-/// A cap on bytes a second that can be changed at any time. Who passes it is delayed, in the order of arrival.
+/// A bandwidth limit in bytes a second, which can be changed at any time. It delays its callers in the order of
+/// arrival.
 ///
-/// A token bucket, kept as the instant at which all that has passed is paid for. (`governor` takes a fixed rate, and refuses
-/// more at once than its burst; here one block of rows may be worth many seconds.)
+/// It is a token bucket, stored as the instant at which all past bytes are paid for. (`governor` has a fixed rate,
+/// and refuses more at once than its burst; here one block of rows may be worth many seconds.)
 #[derive(Debug, Default)]
 pub struct Throttle {
     state: Mutex<State>,
-    /// The rate was changed: what was waited for may be due now.
+    /// Notified when the rate changes: waiting callers may then be due.
     changed: Notify,
 }
 
@@ -28,18 +30,18 @@ struct State {
 }
 
 impl State {
-    /// Takes note of some bytes, and says when they may pass.
+    /// Counts some bytes, and returns when they may pass.
     fn take(&mut self, bytes: usize, now: Instant) -> Option<Instant> {
         let rate = self.rate?;
         let cost = Duration::from_secs_f64(bytes as f64 / rate.get() as f64);
-        // A rest is worth no more than a burst.
+        // A pause is worth no more than a burst.
         let least = now.checked_sub(BURST).unwrap_or(now);
         let paid = self.paid.map_or(least, |paid| paid.max(least)) + cost;
         self.paid = Some(paid);
         (paid > now).then_some(paid)
     }
 
-    /// What has passed under the old rate is paid for.
+    /// Sets the rate. Bytes that passed at the old rate count as paid.
     fn set(&mut self, rate: Option<NonZeroU64>) -> bool {
         let changed = self.rate != rate;
         if changed {
@@ -54,7 +56,7 @@ impl Throttle {
         ask(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Bytes a second from now on; `None`: as many as can. Whether that is another rate than before.
+    /// Sets the limit in bytes a second; `None` means no limit. Returns whether it differs from the old one.
     pub fn set_rate(&self, rate: Option<NonZeroU64>) -> bool {
         let changed = self.state(|state| state.set(rate));
         if changed {
@@ -63,11 +65,11 @@ impl Throttle {
         changed
     }
 
-    /// Waits until so many bytes may pass. Those who wait when the rate is changed pass at once.
+    /// Waits until this many bytes may pass. If the rate is changed, waiting callers pass at once.
     ///
     /// Cancellation: the bytes count as passed.
     pub async fn pass(&self, bytes: usize) {
-        // Before the look at the rate, so that no change is missed.
+        // Before the rate is read, so that no change is missed.
         let changed = self.changed.notified();
         let Some(due) = self.state(|state| state.take(bytes, Instant::now())) else { return };
         tokio::select! {

@@ -1,4 +1,4 @@
-//! What is to move, and by whom.
+//! The description of a transfer: which rows move, and who carries them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,30 +9,30 @@ use crate::sql::{self, Selection, SlotFilter, SlotKey};
 
 use super::{Course, Error, Kind, Settings, Throttle};
 
-/// The transfer of some rows from source nodes to a table of target nodes.
+/// A transfer of rows from source nodes to a table on target nodes.
 #[derive(Debug, Clone)]
 pub struct Transfer {
-    /// Who carries them.
+    /// Who carries the rows.
     pub way: Way,
-    /// The nodes that have the rows. More than one only where the rows are relayed: they are read one after the other.
+    /// The nodes that have the rows. More than one only with a relay, which reads them one after the other.
     pub from: Vec<Origin>,
-    /// The nodes that get them. More than one only where the rows are dealt.
+    /// The nodes that get the rows. More than one only if the rows are dealt.
     pub to: Vec<Destination>,
-    /// How rows are dealt to the nodes on their way, each row read once. `None`: one node gets them all.
+    /// How rows are dealt to the nodes, with each row read once. `None`: one node gets all rows.
     pub dealt: Option<SlotKey>,
-    /// The table there.
+    /// The target table.
     pub into: TableName,
-    /// All its columns, in its order.
+    /// All columns of the target table, in its order.
     pub columns: Vec<String>,
     /// Their values, as expressions over the rows.
     pub values: Vec<String>,
     /// The rows, for all nodes together.
     pub rows: Selection,
-    /// Whether a relay asks the source to compress the rows; it does so where both servers can.
+    /// Whether a relay asks the source to compress the rows; it does so if both servers support it.
     pub compress: bool,
-    /// What a relay must pass on its way; where servers carry the rows, nobody asks.
+    /// The bandwidth limits of a relay. Other transfers ignore them.
     pub throttles: Vec<Arc<Throttle>>,
-    /// What this process knows of it while it is under way.
+    /// This process's knowledge about the transfer while it runs.
     pub course: Arc<Course>,
 }
 
@@ -41,12 +41,12 @@ pub struct Transfer {
 pub struct Origin {
     /// The node.
     pub node: Arc<Node>,
-    /// Settings of the statement that runs there (push, relay), for an account and a server that know them.
+    /// Settings of the statement that runs there (push, relay), which the account and the server know.
     pub settings: Settings,
 }
 
 impl Origin {
-    /// A node that is read from with its own settings.
+    /// Returns a source node without settings.
     pub fn of(node: &Arc<Node>) -> Self {
         Self { node: node.clone(), settings: Settings::new() }
     }
@@ -57,52 +57,53 @@ impl Origin {
 pub struct Destination {
     /// The node.
     pub node: Arc<Node>,
-    /// The slots whose rows it gets, where rows are dealt.
+    /// The slots whose rows it gets, if rows are dealt.
     pub slots: Range<u64>,
-    /// The id of the statement that writes there; of a push, which writes by one statement to all, that of the first counts.
-    /// That of a relay which reads is [`Transfer::reading_id`].
+    /// The id of the statement that writes there. A push writes to all nodes by one statement, and the id of the
+    /// first node counts. The reading statement of a relay has the id [`Transfer::reading_id`].
     pub query_id: String,
     /// Settings of the statement that runs on this node (pull, relay).
     pub settings: Settings,
 }
 
 impl Destination {
-    /// A node that gets all rows.
+    /// Returns a target node that gets all rows.
     pub fn of_all(node: &Arc<Node>, query_id: impl Into<String>) -> Self {
         Self { node: node.clone(), slots: 0..0, query_id: query_id.into(), settings: Settings::new() }
     }
 }
 
 impl Transfer {
-    /// The id by which all its statements are found: those of other nodes begin like it or have ids of their own.
+    /// Returns the id by which all statements of the transfer are found: those on other nodes start with it or have
+    /// ids of their own.
     pub fn query_id(&self) -> &str {
         self.to.first().map_or("", |first| &first.query_id)
     }
 
-    /// The id of the statement of a relay that reads from one of the origins. All may run on one server, where ids must differ;
-    /// it begins like the others, so that who looks for one finds all.
+    /// Returns the id of a relay's statement that reads from one of the origins. All statements may run on one
+    /// server, where ids must differ. The id starts like the others, so that a search by prefix finds all of them.
     pub fn reading_id(&self, origin: usize) -> String {
         format!("{}:read{}", self.query_id(), if origin > 0 { origin.to_string() } else { String::new() })
     }
 
-    /// What a push that deals the rows inserts into; `None` where that cannot be said in one statement.
+    /// Returns the table function that a push of dealt rows inserts into; `None` if one statement cannot express it.
     pub fn dealt_into(&self) -> Option<String> {
         let to: Vec<(&Node, Range<u64>)> = self.to.iter().map(|to| (to.node.as_ref(), to.slots.clone())).collect();
         sql::remote_dealt(&to, &self.into, self.dealt.as_ref()?)
     }
 
-    /// Each node that rows are read from with each that gets some.
+    /// Returns each pair of a source node and a target node.
     pub fn pairs(&self) -> Vec<(&Origin, &Destination)> {
         self.from.iter().flat_map(|from| self.to.iter().map(move |to| (from, to))).collect()
     }
 
-    /// Where its statements run, with what their ids begin with.
+    /// Returns the nodes where its statements run, with the prefixes of their ids.
     pub fn statements(&self) -> Vec<(&Arc<Node>, &str)> {
         let sent = self.pairs().into_iter().map(|(from, to)| (&from.node, to.query_id.as_str()));
         let read = self.from.iter().map(|from| (&from.node, self.query_id()));
         let taken = self.to.iter().map(|to| (&to.node, to.query_id.as_str()));
         match self.way {
-            // One statement serves them all.
+            // One statement serves all of them.
             Way::Push if self.dealt.is_some() => read.collect(),
             Way::Push => sent.collect(),
             Way::Pull | Way::Clone => taken.collect(),
@@ -110,7 +111,7 @@ impl Transfer {
         }
     }
 
-    /// The rows that a destination gets.
+    /// Returns the rows for a target node.
     pub fn rows_for(&self, to: &Destination) -> Selection {
         let slots = self.dealt.clone().map(|key| SlotFilter { key, slots: to.slots.clone() });
         match slots {
@@ -119,7 +120,7 @@ impl Transfer {
         }
     }
 
-    /// Waits until so many bytes of rows, uncompressed, may travel on.
+    /// Waits until this many bytes of rows, uncompressed, may pass.
     pub(super) async fn pass(&self, bytes: usize) {
         self.course.passed(bytes);
         let _waits = self.course.wait();
@@ -128,19 +129,20 @@ impl Transfer {
         }
     }
 
-    /// The answer to a transfer of rows by [`Way::Clone`]: parts are moved by [`ServerClient::fetch`](super::ServerClient::fetch).
+    /// Returns the error for a transfer of rows by [`Way::Clone`]:
+    /// [`ServerClient::fetch`](super::ServerClient::fetch) moves parts.
     pub(super) fn parts_do_not(&self) -> Error {
         let node = self.to.first().map(|to| to.node.to_string()).unwrap_or_default();
         Error { node, doing: self.doing(), kind: Kind::Answer("parts are fetched, not transferred".into()) }
     }
 
-    /// The error of a transfer that has moved nothing for too long. Its node is the one that carries it.
+    /// Returns the error of a transfer that has moved nothing for too long. It names the node that carries the rows.
     pub fn stalled(&self, still: Duration) -> Error {
         let node = self.statements().first().map(|(node, _)| node.to_string()).unwrap_or_default();
         Error { node, doing: self.doing(), kind: Kind::Stalled(still) }
     }
 
-    /// What could not be done, for an error.
+    /// Returns what could not be done, for an error.
     pub(super) fn doing(&self) -> String {
         let list = |nodes: Vec<String>| nodes.join(", ");
         format!(

@@ -1,5 +1,5 @@
-//! What every coordinator must do. [`coordinator_conformance!`](crate::coordinator_conformance) makes a test of each function here
-//! for one implementation. They panic where an implementation fails.
+//! The conformance suite of coordinators. [`coordinator_conformance!`](crate::coordinator_conformance) makes a test
+//! of each function here for one implementation. The functions panic if the implementation fails.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use futures::future::join_all;
 
 use super::*;
 
-/// The tests of the suite for one implementation. Takes the name of an `async fn(test: &str) -> (impl Coordinator,
-/// String)` that gives a coordinator and a path of which nothing exists yet but the parent.
+/// Defines the tests of the suite for one implementation. The argument is the name of an `async fn(test: &str) ->
+/// (impl Coordinator, String)` that returns a coordinator and a path. Only the parent of the path exists.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! coordinator_conformance {
@@ -44,13 +44,13 @@ macro_rules! coordinator_conformance {
     };
 }
 
-async fn session(of: &dyn Coordinator) -> Arc<dyn Session> {
-    of.session().await.unwrap()
+async fn session(coordinator: &dyn Coordinator) -> Arc<dyn Session> {
+    coordinator.session().await.unwrap()
 }
 
-/// A session, and the base made.
-async fn start(of: &dyn Coordinator, base: &str) -> Arc<dyn Session> {
-    let session = session(of).await;
+/// Returns a session after the base node was created.
+async fn start(coordinator: &dyn Coordinator, base: &str) -> Arc<dyn Session> {
+    let session = session(coordinator).await;
     session.commit(vec![Op::create(base, "")]).await.unwrap();
     session
 }
@@ -68,12 +68,12 @@ fn node(data: &str, version: Version) -> Option<Stored> {
 }
 
 #[track_caller]
-fn conflict(outcome: Result<(), Error>, at: usize, of: &str, expected: Conflict) {
-    assert_eq!(outcome, Err(Error::Conflict { op: at, path: of.to_owned(), why: expected }));
+fn conflict(outcome: Result<(), Error>, at: usize, path: &str, expected: Conflict) {
+    assert_eq!(outcome, Err(Error::Conflict { op: at, path: path.to_owned(), why: expected }));
 }
 
-pub async fn nodes_come_change_and_go(of: &dyn Coordinator, base: &str) {
-    let session = session(of).await;
+pub async fn nodes_come_change_and_go(coordinator: &dyn Coordinator, base: &str) {
+    let session = session(coordinator).await;
     assert_eq!(session.get(base).await.unwrap(), None);
     assert_eq!(session.children(base).await.unwrap(), None);
     session.commit(vec![Op::create(base, "one")]).await.unwrap();
@@ -87,32 +87,32 @@ pub async fn nodes_come_change_and_go(of: &dyn Coordinator, base: &str) {
     session.commit(vec![]).await.unwrap();
     session.commit(vec![Op::delete(base, 2)]).await.unwrap();
     assert_eq!(session.get(base).await.unwrap(), None);
-    // Its next life begins anew.
+    // A recreated node starts at version 0.
     session.commit(vec![Op::create(base, vec![0, 255])]).await.unwrap();
     let again = session.get(base).await.unwrap().unwrap();
     assert_eq!((again.data, again.version), (vec![0, 255], 0));
 }
 
-pub async fn stale_versions_and_wrong_shapes_are_conflicts(of: &dyn Coordinator, base: &str) {
-    let session = start(of, base).await;
+pub async fn stale_versions_and_wrong_shapes_are_conflicts(coordinator: &dyn Coordinator, base: &str) {
+    let session = start(coordinator, base).await;
     let (a, b, missing) = (format!("{base}/a"), format!("{base}/a/b"), format!("{base}/no/no"));
     session.commit(vec![Op::create(&a, "")]).await.unwrap();
     session.commit(vec![Op::create(&b, "")]).await.unwrap();
-    let one = |op| session.commit(vec![op]);
-    conflict(one(Op::create(&a, "")).await, 0, &a, Conflict::Exists);
-    conflict(one(Op::create(&missing, "")).await, 0, &missing, Conflict::Missing);
-    conflict(one(Op::set(&a, "", 1)).await, 0, &a, Conflict::Version);
-    conflict(one(Op::set(&missing, "", None)).await, 0, &missing, Conflict::Missing);
-    conflict(one(Op::delete(&a, None)).await, 0, &a, Conflict::NotEmpty);
-    conflict(one(Op::delete(&b, 7)).await, 0, &b, Conflict::Version);
-    conflict(one(Op::delete(&missing, None)).await, 0, &missing, Conflict::Missing);
-    conflict(one(Op::check(&a, 1)).await, 0, &a, Conflict::Version);
-    conflict(one(Op::check(&missing, None)).await, 0, &missing, Conflict::Missing);
+    let commit = |op| session.commit(vec![op]);
+    conflict(commit(Op::create(&a, "")).await, 0, &a, Conflict::Exists);
+    conflict(commit(Op::create(&missing, "")).await, 0, &missing, Conflict::Missing);
+    conflict(commit(Op::set(&a, "", 1)).await, 0, &a, Conflict::Version);
+    conflict(commit(Op::set(&missing, "", None)).await, 0, &missing, Conflict::Missing);
+    conflict(commit(Op::delete(&a, None)).await, 0, &a, Conflict::NotEmpty);
+    conflict(commit(Op::delete(&b, 7)).await, 0, &b, Conflict::Version);
+    conflict(commit(Op::delete(&missing, None)).await, 0, &missing, Conflict::Missing);
+    conflict(commit(Op::check(&a, 1)).await, 0, &a, Conflict::Version);
+    conflict(commit(Op::check(&missing, None)).await, 0, &missing, Conflict::Missing);
     assert_eq!(session.get(&a).await.unwrap(), node("", 0));
 }
 
-pub async fn a_commit_is_all_or_nothing_and_names_the_step(of: &dyn Coordinator, base: &str) {
-    let session = start(of, base).await;
+pub async fn a_commit_is_all_or_nothing_and_names_the_step(coordinator: &dyn Coordinator, base: &str) {
+    let session = start(coordinator, base).await;
     let (a, b) = (format!("{base}/a"), format!("{base}/a/b"));
     // Later steps see earlier ones.
     session
@@ -125,14 +125,14 @@ pub async fn a_commit_is_all_or_nothing_and_names_the_step(of: &dyn Coordinator,
     let undone = |last| {
         vec![Op::create(&c, ""), Op::set(&a, "changed", 0), Op::delete(&b, None), last, Op::set(&a, "more", None)]
     };
-    for (last, of, why) in [
+    for (last, path, why) in [
         (Op::set(&c, "", 9), &c, Conflict::Version),
         (Op::check(&a, 0), &a, Conflict::Version),
         (Op::create(&a, ""), &a, Conflict::Exists),
         (Op::delete(&b, None), &b, Conflict::Missing),
         (Op::delete(base, None), &base.to_owned(), Conflict::NotEmpty),
     ] {
-        conflict(session.commit(undone(last)).await, 3, of, why);
+        conflict(session.commit(undone(last)).await, 3, path, why);
         assert_eq!(session.get(&a).await.unwrap(), node("0", 0));
         assert_eq!(session.get(&b).await.unwrap(), node("1", 1));
         assert_eq!(session.get(&c).await.unwrap(), None);
@@ -141,8 +141,8 @@ pub async fn a_commit_is_all_or_nothing_and_names_the_step(of: &dyn Coordinator,
     conflict(session.commit(vec![Op::check(&a, 5), Op::create(&c, "")]).await, 0, &a, Conflict::Version);
 }
 
-pub async fn children_are_sorted_and_only_its_own(of: &dyn Coordinator, base: &str) {
-    let session = start(of, base).await;
+pub async fn children_are_sorted_and_only_its_own(coordinator: &dyn Coordinator, base: &str) {
+    let session = start(coordinator, base).await;
     for name in ["b", "a-", "a", "a/x", "ä", "10", "9"] {
         session.commit(vec![Op::create(format!("{base}/{name}"), "")]).await.unwrap();
     }
@@ -151,8 +151,8 @@ pub async fn children_are_sorted_and_only_its_own(of: &dyn Coordinator, base: &s
     assert_eq!(session.children(&format!("{base}/a")).await.unwrap(), Some(vec!["x".into()]));
 }
 
-pub async fn many_nodes_in_the_order_asked(of: &dyn Coordinator, base: &str) {
-    let session = start(of, base).await;
+pub async fn many_nodes_in_the_order_asked(coordinator: &dyn Coordinator, base: &str) {
+    let session = start(coordinator, base).await;
     let path = |at: usize| format!("{base}/{at}");
     for some in (0..1200).collect::<Vec<usize>>().chunks(300) {
         let made = some.iter().filter(|at| !at.is_multiple_of(3)).map(|at| Op::create(path(*at), at.to_string()));
@@ -165,9 +165,9 @@ pub async fn many_nodes_in_the_order_asked(of: &dyn Coordinator, base: &str) {
     assert_eq!(session.get_many(&[]).await.unwrap(), []);
 }
 
-pub async fn ephemeral_nodes_go_with_their_session(of: &dyn Coordinator, base: &str) {
-    let watching = start(of, base).await;
-    let (closed, dropped) = (session(of).await, session(of).await);
+pub async fn ephemeral_nodes_go_with_their_session(coordinator: &dyn Coordinator, base: &str) {
+    let watching = start(coordinator, base).await;
+    let (closed, dropped) = (session(coordinator).await, session(coordinator).await);
     let (a, b) = (format!("{base}/a"), format!("{base}/b"));
     closed.commit(vec![Op::ephemeral(&a, "x")]).await.unwrap();
     dropped.commit(vec![Op::check(base, 0), Op::ephemeral(&b, "y")]).await.unwrap();
@@ -185,8 +185,8 @@ pub async fn ephemeral_nodes_go_with_their_session(of: &dyn Coordinator, base: &
     assert_eq!(watching.children(base).await.unwrap(), Some(vec![]));
 }
 
-pub async fn a_watch_fires_once_for_each_kind_of_change(of: &dyn Coordinator, base: &str) {
-    let (watching, changing) = (start(of, base).await, session(of).await);
+pub async fn a_watch_fires_once_for_each_kind_of_change(coordinator: &dyn Coordinator, base: &str) {
+    let (watching, changing) = (start(coordinator, base).await, session(coordinator).await);
     let path = format!("{base}/a");
     for (op, before) in [
         (Op::create(&path, "1"), None),
@@ -196,7 +196,7 @@ pub async fn a_watch_fires_once_for_each_kind_of_change(of: &dyn Coordinator, ba
     ] {
         let (found, mut change) = watching.watch(&path).await.unwrap();
         assert_eq!(found, before);
-        // Neither reading nor what happens elsewhere fires it.
+        // Neither reads nor changes elsewhere fire it.
         watching.get(&path).await.unwrap();
         changing.commit(vec![Op::set(base, "", None)]).await.unwrap();
         watching.get(&path).await.unwrap();
@@ -209,8 +209,8 @@ pub async fn a_watch_fires_once_for_each_kind_of_change(of: &dyn Coordinator, ba
     fired(change).await.unwrap();
 }
 
-pub async fn a_watch_of_children_fires_for_coming_and_going(of: &dyn Coordinator, base: &str) {
-    let (watching, changing) = (session(of).await, session(of).await);
+pub async fn a_watch_of_children_fires_for_coming_and_going(coordinator: &dyn Coordinator, base: &str) {
+    let (watching, changing) = (session(coordinator).await, session(coordinator).await);
     let child = format!("{base}/a");
     for (op, before) in [
         (Op::create(base, ""), None),
@@ -232,38 +232,38 @@ pub async fn a_watch_of_children_fires_for_coming_and_going(of: &dyn Coordinator
     assert!(has_not_fired(&mut change).await);
 }
 
-pub async fn watches_are_independent_of_each_other(of: &dyn Coordinator, base: &str) {
-    let (one, other) = (start(of, base).await, session(of).await);
-    let (_, first) = one.watch(base).await.unwrap();
-    let (_, second) = one.watch(base).await.unwrap();
+pub async fn watches_are_independent_of_each_other(coordinator: &dyn Coordinator, base: &str) {
+    let (session, other) = (start(coordinator, base).await, session(coordinator).await);
+    let (_, first) = session.watch(base).await.unwrap();
+    let (_, second) = session.watch(base).await.unwrap();
     let (_, third) = other.watch(base).await.unwrap();
-    let (_, unwanted) = one.watch(base).await.unwrap();
-    let (_, children) = one.watch_children(base).await.unwrap();
+    let (_, unwanted) = session.watch(base).await.unwrap();
+    let (_, children) = session.watch_children(base).await.unwrap();
     drop(unwanted);
-    one.commit(vec![Op::set(base, "1", 0)]).await.unwrap();
+    session.commit(vec![Op::set(base, "1", 0)]).await.unwrap();
     for change in [first, second, third] {
         fired(change).await.unwrap();
     }
-    // A watch that was set after a change waits for the next, however late the change is told.
+    // A watch set after a change waits for the next change, even if the first is reported late.
     for version in 1..20 {
-        let (found, change) = one.watch(base).await.unwrap();
+        let (found, change) = session.watch(base).await.unwrap();
         assert_eq!(found.unwrap().version, version);
         other.commit(vec![Op::set(base, "", version)]).await.unwrap();
         fired(change).await.unwrap();
     }
-    one.commit(vec![Op::create(format!("{base}/a"), "")]).await.unwrap();
+    session.commit(vec![Op::create(format!("{base}/a"), "")]).await.unwrap();
     fired(children).await.unwrap();
 }
 
-pub async fn a_closed_session_says_so_at_once(of: &dyn Coordinator, base: &str) {
-    let session = start(of, base).await;
+pub async fn a_closed_session_says_so_at_once(coordinator: &dyn Coordinator, base: &str) {
+    let session = start(coordinator, base).await;
     let (_, change) = session.watch(base).await.unwrap();
     let (_, children) = session.watch_children(base).await.unwrap();
     assert!(!session.is_lost());
     session.close().await;
     assert!(session.is_lost());
     session.lost().await;
-    let lost = Error::SessionLost { place: of.place() };
+    let lost = Error::SessionLost { place: coordinator.place() };
     assert!(lost.is_retriable());
     assert_eq!(fired(change).await, Err(lost.clone()));
     assert_eq!(fired(children).await, Err(lost.clone()));
@@ -275,11 +275,11 @@ pub async fn a_closed_session_says_so_at_once(of: &dyn Coordinator, base: &str) 
     session.close().await;
 }
 
-pub async fn compare_and_set_loses_no_update(of: &dyn Coordinator, base: &str) {
+pub async fn compare_and_set_loses_no_update(coordinator: &dyn Coordinator, base: &str) {
     const EACH: usize = 10;
-    start(of, base).await;
+    start(coordinator, base).await;
     let counting = (0..6).map(|_| async {
-        let session = session(of).await;
+        let session = session(coordinator).await;
         let mut counted = 0;
         while counted < EACH {
             let now = session.get(base).await.unwrap().unwrap();
@@ -291,21 +291,21 @@ pub async fn compare_and_set_loses_no_update(of: &dyn Coordinator, base: &str) {
         }
     });
     join_all(counting).await;
-    let counted = session(of).await.get(base).await.unwrap();
+    let counted = session(coordinator).await.get(base).await.unwrap();
     assert_eq!(counted, node(&(6 * EACH).to_string(), 6 * EACH as Version));
 }
 
-pub async fn what_can_not_be_done_is_refused_before_it_is_sent(of: &dyn Coordinator, base: &str) {
-    let session = start(of, base).await;
+pub async fn what_can_not_be_done_is_refused_before_it_is_sent(coordinator: &dyn Coordinator, base: &str) {
+    let session = start(coordinator, base).await;
     let (a, b) = (format!("{base}/a"), format!("{base}/b"));
     let large = vec![b'x'; COMMIT_LIMIT + 1];
     let too_large = session.commit(vec![Op::create(&a, "small"), Op::create(&b, large)]).await.unwrap_err();
     assert!(matches!(&too_large, Error::TooLarge { path, .. } if *path == b), "{too_large}");
-    // Together they are too large, though each is not.
+    // Each fits alone, but together they are too large.
     let half = vec![b'x'; COMMIT_LIMIT / 2];
     let both = session.commit(vec![Op::create(&a, half.clone()), Op::create(&b, half.clone())]).await;
     assert!(matches!(both, Err(Error::TooLarge { .. })), "{both:?}");
-    // As large as it may be.
+    // The largest size allowed.
     let most = vec![b'x'; COMMIT_LIMIT - a.len() - 1024];
     session.commit(vec![Op::create(&a, most.clone())]).await.unwrap();
     assert_eq!(session.get(&a).await.unwrap().unwrap().data.len(), most.len());
@@ -321,8 +321,8 @@ pub async fn what_can_not_be_done_is_refused_before_it_is_sent(of: &dyn Coordina
     assert!(!session.is_lost());
 }
 
-pub async fn helpers_bear_company(of: &dyn Coordinator, base: &str) {
-    let sessions = join_all((0..4).map(|_| session(of))).await;
+pub async fn helpers_bear_company(coordinator: &dyn Coordinator, base: &str) {
+    let sessions = join_all((0..4).map(|_| session(coordinator))).await;
     let deep = format!("{base}/a/b/c");
     for made in join_all(sessions.iter().map(|session| ensure_path(&**session, &deep))).await {
         made.unwrap();

@@ -1,8 +1,8 @@
-//! What can go wrong at the door to coordination.
+//! Errors of coordinators.
 
 use std::fmt;
 
-/// Why a step of a commit does not fit what is there.
+/// Why a step of a commit does not fit the present nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Conflict {
     /// The node to create exists already.
@@ -29,42 +29,42 @@ impl fmt::Display for Conflict {
 /// A failed operation on the coordinator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A step of a commit does not fit what is there; nothing was changed.
+    /// A step of a commit does not fit the present nodes; nothing was changed.
     #[error("node {path} can't be changed as asked: {why}")]
     Conflict {
-        /// Which step, counted from 0.
+        /// Index of the step, from 0.
         op: usize,
-        /// Its node.
+        /// The step's node.
         path: String,
-        /// What does not fit.
+        /// The reason.
         why: Conflict,
     },
-    /// The connection broke while a commit's answer was awaited: it may or may not have been applied. Read again.
+    /// The connection broke before a commit was answered: it may or may not have been applied. Read again.
     #[error("no answer from {place} to a write of {path} ({what}): it may or may not have been done")]
     Unknown {
         /// The coordinator.
         place: String,
         /// The first node of the commit.
         path: String,
-        /// What broke.
+        /// The connection's error.
         what: String,
     },
-    /// The session is over; its ephemeral nodes are gone or will soon be. A commit whose answer was awaited at that
-    /// moment may or may not have been applied.
+    /// The session has ended; its ephemeral nodes are gone or will be soon. An unanswered commit may or may not have
+    /// been applied.
     #[error("the session at {place} is over")]
     SessionLost {
         /// The coordinator.
         place: String,
     },
-    /// No server could be reached, or none gave an answer in time.
+    /// No server could be reached, or none answered in time.
     #[error("can't reach {place}: {why}")]
     Unreachable {
         /// The coordinator.
         place: String,
-        /// What each host said.
+        /// The error of each host.
         why: String,
     },
-    /// The servers, or we on their behalf, don't do such a thing; asking again won't help.
+    /// The servers, or this client, do not support the request; a retry does not help.
     #[error("{place} refuses {path}: {what}")]
     Refused {
         /// The coordinator.
@@ -74,14 +74,14 @@ pub enum Error {
         /// The reason.
         what: String,
     },
-    /// What holds the records cannot be used; asking again won't help.
+    /// The storage of the records cannot be used; a retry does not help.
     #[error("{place} cannot be used: {why}. {todo}")]
     Unusable {
         /// The coordinator.
         place: String,
         /// The cause.
         why: String,
-        /// What a person can do.
+        /// What the user can do.
         todo: &'static str,
     },
     /// The commit would be larger than the servers take; nothing was sent.
@@ -97,7 +97,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The conflict, when it is one.
+    /// Returns the conflict, if the error is one.
     pub fn conflict(&self) -> Option<Conflict> {
         match self {
             Self::Conflict { why, .. } => Some(*why),
@@ -105,13 +105,13 @@ impl Error {
         }
     }
 
-    /// Whether the work may go on after a while without anybody changing anything: after reading again
-    /// ([`Error::Unknown`]), in a new session ([`Error::SessionLost`]), or later ([`Error::Unreachable`]).
+    /// Returns whether work can continue later without a change by the user: after reading again
+    /// ([`Error::Unknown`]), in a new session ([`Error::SessionLost`]), or after a pause ([`Error::Unreachable`]).
     pub fn is_retriable(&self) -> bool {
         matches!(self, Self::Unknown { .. } | Self::SessionLost { .. } | Self::Unreachable { .. })
     }
 
-    /// Whether a commit that failed so may have been applied nevertheless.
+    /// Returns whether the failed commit may have been applied nevertheless.
     pub fn may_have_applied(&self) -> bool {
         matches!(self, Self::Unknown { .. } | Self::SessionLost { .. })
     }

@@ -1,23 +1,23 @@
-//! The door to coordination: a small tree of nodes that several workers share.
+//! The door to the coordinator: a small tree of nodes that workers share.
 //!
-//! [`Coordinator`] makes [`Session`]s; all reading and writing goes through a session. Implementations:
-//! [`ZooKeeperCoordinator`] (ZooKeeper, ClickHouse Keeper), [`LocalCoordinator`] (a file on one machine, no server) and
-//! [`MemoryCoordinator`] (a double for simulations). One suite, [`conformance`], runs on all of them.
+//! [`Coordinator`] opens [`Session`]s; all reads and writes go through a session. Implementations:
+//! [`ZooKeeperCoordinator`] (ZooKeeper, ClickHouse Keeper), [`LocalCoordinator`] (a file on one machine, no server)
+//! and [`MemoryCoordinator`] (a double for simulations). One suite, [`conformance`], runs on all of them.
 //!
 //! # Guarantees
-//! - A commit is all or nothing, and a [`Version`] compared in it is compared at the instant of writing.
-//! - Reads never answer [`Error::Unknown`]: they are repeated inside while the session lives. After a connection broke,
-//!   the first read is preceded by a `sync`, so it sees every write that this session had sent before.
-//! - Writes are never repeated inside. A write whose connection broke answers [`Error::Unknown`]: read again, through
-//!   the same session, to learn what became of it.
-//! - A watch reports at least every change after the read it came with; it may fire once for nothing.
-//! - Once a session is over, each operation of it answers [`Error::SessionLost`] at once; while the servers are away,
-//!   nobody waits much longer than the session timeout (at most 1.4 times).
+//! - A commit applies all its steps or none, and compares a [`Version`] at the instant of writing.
+//! - Reads never return [`Error::Unknown`]: the session repeats them while it lives. After a broken connection it
+//!   sends a `sync` before the first read, so the read sees every earlier write of this session.
+//! - Writes are never repeated. A write whose connection broke returns [`Error::Unknown`]: read again, through the
+//!   same session, to find out whether it was applied.
+//! - A watch reports at least every change after the read that it came with. It may also fire without a change.
+//! - Once a session has ended, each of its operations returns [`Error::SessionLost`] at once. While the servers are
+//!   away, no operation waits much longer than the session timeout (at most 1.4 times).
 //!
 //! # Assumptions
-//! - A request is sent when the operation is first polled. Dropping the future then does **not** undo a write.
-//! - An ephemeral node is not a mutex: its session can be over on the servers before its owner knows. Whatever must not
-//!   happen twice is decided by a compared version.
+//! - A request is sent when the operation is first polled. Dropping the future afterwards does **not** undo a write.
+//! - An ephemeral node is not a mutex: its session can end on the servers before its owner knows. If an action must
+//!   not happen twice, a compared version must decide.
 
 #[doc(hidden)]
 pub mod conformance;
@@ -40,14 +40,14 @@ pub use memory::MemoryCoordinator;
 pub use tree::{create_if_absent, delete_tree, ensure_path};
 pub use zookeeper::{ZooKeeperCoordinator, ZooKeeperOptions};
 
-/// How often a node's data has been set since it was created; the first data has version 0.
+/// How often a node's data was set since its creation; the first data has version 0.
 pub type Version = i32;
 
-/// What to do about a ZooKeeper that everybody may change.
+/// Advice for a ZooKeeper that everybody may change.
 pub const CLOSE_ZOOKEEPER: &str =
     "<identity>user:password</identity> in <zookeeper> of the file of --config closes it to others";
 
-/// What one commit may carry in bytes, names and data together: ZooKeeper closes the connection on a request of
+/// The largest size of a commit in bytes, names and data together. ZooKeeper closes the connection on a request of
 /// `jute.maxbuffer` (1 MiB − 1 by default) or more. Some room is left for the request's own fields.
 pub const COMMIT_LIMIT: usize = 0xf_ffff - 4096;
 
@@ -62,25 +62,25 @@ pub struct Stored {
     pub ephemeral_owner: Option<String>,
 }
 
-/// How long a node lives.
+/// The lifetime of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NodeKind {
     /// Until it is deleted.
     Persistent,
-    /// Until it is deleted or its session is over. It can have no children.
+    /// Until it is deleted or its session ends. It can have no children.
     Ephemeral,
 }
 
-/// One step of a commit. A version of `None` means whatever it is now.
+/// A step of a commit. A version of `None` matches any version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
-    /// Makes a node; its parent must exist, it must not.
+    /// Creates a node. Its parent must exist; the node itself must not.
     Create {
         /// Absolute path.
         path: String,
         /// First data.
         data: Vec<u8>,
-        /// How long it lives.
+        /// Lifetime of the node.
         kind: NodeKind,
     },
     /// Replaces the data of a node.
@@ -89,52 +89,52 @@ pub enum Op {
         path: String,
         /// New data.
         data: Vec<u8>,
-        /// The version it must have before.
+        /// The version that the node must have before.
         version: Option<Version>,
     },
     /// Deletes a node without children.
     Delete {
         /// Absolute path.
         path: String,
-        /// The version it must have.
+        /// The version that the node must have.
         version: Option<Version>,
     },
-    /// Changes nothing, and fails the commit unless the node exists (with that version).
+    /// Changes nothing, but fails the commit unless the node exists (with that version).
     Check {
         /// Absolute path.
         path: String,
-        /// The version it must have.
+        /// The version that the node must have.
         version: Option<Version>,
     },
 }
 
 impl Op {
-    /// Makes a persistent node.
+    /// Returns a step that creates a persistent node.
     pub fn create(path: impl Into<String>, data: impl Into<Vec<u8>>) -> Self {
         Self::Create { path: path.into(), data: data.into(), kind: NodeKind::Persistent }
     }
 
-    /// Makes a node that lives as long as the session.
+    /// Returns a step that creates a node that lives as long as the session.
     pub fn ephemeral(path: impl Into<String>, data: impl Into<Vec<u8>>) -> Self {
         Self::Create { path: path.into(), data: data.into(), kind: NodeKind::Ephemeral }
     }
 
-    /// Replaces the data of a node.
+    /// Returns a step that replaces the data of a node.
     pub fn set(path: impl Into<String>, data: impl Into<Vec<u8>>, version: impl Into<Option<Version>>) -> Self {
         Self::Set { path: path.into(), data: data.into(), version: version.into() }
     }
 
-    /// Deletes a node.
+    /// Returns a step that deletes a node.
     pub fn delete(path: impl Into<String>, version: impl Into<Option<Version>>) -> Self {
         Self::Delete { path: path.into(), version: version.into() }
     }
 
-    /// Checks that a node exists (with that version).
+    /// Returns a step that checks that a node exists (with that version).
     pub fn check(path: impl Into<String>, version: impl Into<Option<Version>>) -> Self {
         Self::Check { path: path.into(), version: version.into() }
     }
 
-    /// The node this step is about.
+    /// Returns the path of the step's node.
     pub fn path(&self) -> &str {
         match self {
             Self::Create { path, .. }
@@ -152,20 +152,20 @@ impl Op {
     }
 }
 
-/// A change that has yet to happen, from [`Session::watch`] or [`Session::watch_children`].
+/// A future change, from [`Session::watch`] or [`Session::watch_children`].
 pub struct Change(BoxFuture<'static, Result<(), Error>>);
 
 impl Change {
-    /// A change that is there when `future` is.
+    /// Returns a change that happens when `future` resolves.
     pub fn new(future: impl Future<Output = Result<(), Error>> + Send + 'static) -> Self {
         Self(future.boxed())
     }
 
-    /// Waits for the change, without a limit of time: it resolves with the change or with the end of the session.
+    /// Waits for the change, without a time limit: it resolves with the change or with the end of the session.
     /// Dropping it is free.
     ///
     /// # Errors
-    /// [`Error::SessionLost`] when the session is over first.
+    /// [`Error::SessionLost`] if the session ends first.
     pub async fn fired(self) -> Result<(), Error> {
         self.0.await
     }
@@ -177,70 +177,74 @@ impl std::fmt::Debug for Change {
     }
 }
 
-/// Makes sessions, and outlives them.
+/// A coordinator, which opens sessions.
 #[async_trait]
 pub trait Coordinator: Send + Sync {
-    /// A new session, after at most ten seconds or the session timeout, whichever is shorter.
+    /// Opens a session, within ten seconds or the session timeout, whichever is shorter.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] when no server gives one, [`Error::Refused`] when they don't accept who we are or where
-    /// we want to work.
+    /// [`Error::Unreachable`] if no server opens a session, [`Error::Refused`] if the servers do not accept our
+    /// identity or the root.
     async fn session(&self) -> Result<Arc<dyn Session>, Error>;
 
-    /// Where this is, for messages: hosts and root, no secrets.
+    /// Returns the location for messages: hosts and root, no secrets.
     fn place(&self) -> String;
 
-    /// Whether everybody who reaches it may change what this process writes there.
+    /// Returns whether everybody who reaches it may change what this process writes there.
     fn is_open_to_all(&self) -> bool {
         false
     }
 }
 
-/// One connection's worth of identity: what its ephemeral nodes hang on. Dropping it closes it in the background.
+/// A session: its ephemeral nodes live as long as it. Dropping it closes it in the background.
 ///
-/// Every operation may answer [`Error::SessionLost`], and [`Error::Refused`] for a malformed path or a node that this
-/// identity may not touch.
+/// Every operation may return [`Error::SessionLost`], and [`Error::Refused`] for a malformed path or a node that this
+/// identity may not access.
 #[async_trait]
 pub trait Session: Send + Sync {
-    /// Its name, unique at its coordinator; equals [`Stored::ephemeral_owner`] of its nodes.
+    /// Returns the session's name, unique at its coordinator. It equals [`Stored::ephemeral_owner`] of its nodes.
     fn id(&self) -> String;
 
-    /// A node, or `None` when there is none of that path.
+    /// Returns a node, or `None` if it does not exist.
     async fn get(&self, path: &str) -> Result<Option<Stored>, Error>;
 
-    /// Many nodes, in the order asked; asked together, not one after the other. Not one instant's view of them.
+    /// Returns many nodes, in the order of the paths. The requests run at the same time, so the nodes need not be of
+    /// one instant.
     async fn get_many(&self, paths: &[String]) -> Result<Vec<Option<Stored>>, Error>;
 
-    /// The names of a node's children, sorted, or `None` when there is no such node.
+    /// Returns the names of a node's children, sorted, or `None` if the node does not exist.
     async fn children(&self, path: &str) -> Result<Option<Vec<String>>, Error>;
 
-    /// A node, and its next creation, setting or deletion.
+    /// Returns a node, and a change that fires when it is next created, set or deleted.
     async fn watch(&self, path: &str) -> Result<(Option<Stored>, Change), Error>;
 
-    /// The names of a node's children, and the next time that one comes or goes or the node itself does.
+    /// Returns the names of a node's children, and a change that fires when a child or the node itself is next
+    /// created or deleted.
     async fn watch_children(&self, path: &str) -> Result<(Option<Vec<String>>, Change), Error>;
 
-    /// Applies all steps in order, or none. Later steps see what earlier ones did. No steps: nothing is sent.
+    /// Applies all steps in order, or none. Later steps see the effects of earlier ones. Without steps, nothing is
+    /// sent.
     ///
     /// # Errors
-    /// [`Error::Conflict`] names the first step that does not fit. [`Error::Unknown`], and [`Error::SessionLost`] if it
-    /// came while the answer was awaited: the commit may have been applied. [`Error::TooLarge`]: nothing was sent.
+    /// [`Error::Conflict`] names the first step that does not fit. After [`Error::Unknown`], or
+    /// [`Error::SessionLost`] before the answer came, the commit may have been applied. [`Error::TooLarge`]: nothing
+    /// was sent.
     async fn commit(&self, ops: Vec<Op>) -> Result<(), Error>;
 
-    /// Resolves when this session is over for good, however it ended, to [`Error::SessionLost`].
+    /// Waits until this session has ended, for any reason, and returns [`Error::SessionLost`].
     async fn lost(&self) -> Error;
 
-    /// Whether this session is known to be over.
+    /// Returns whether this session is known to have ended.
     fn is_lost(&self) -> bool;
 
-    /// Ends the session and gives its ephemeral nodes back. Returns when the servers have done it, or, when they don't
-    /// answer, after a few seconds; then they will when the session times out.
+    /// Ends the session and removes its ephemeral nodes. Returns when the servers have done so. If they do not
+    /// answer, it returns after a few seconds, and the nodes disappear when the session times out.
     async fn close(&self);
 }
 
-/// Refuses what no implementation could take, before anything is sent.
+/// Refuses a commit that no implementation accepts, before anything is sent.
 fn check_commit(place: &str, ops: &[Op], root_len: usize) -> Result<(), Error> {
-    /// What a request holds for each step besides path and data: headers, version, ACL (generously).
+    /// Bytes of a request for each step besides path and data: headers, version, ACL (generously).
     const PER_OP: usize = 128;
     let mut total = 0;
     for op in ops {

@@ -2,8 +2,9 @@
 
 use super::Error;
 
-/// Refuses a path that ZooKeeper would refuse: it must be absolute, without empty, `.` or `..` names, without a slash at
-/// its end and without control characters. The same for all implementations, so that tests on one count for the others.
+/// Refuses a path that ZooKeeper would refuse: it must be absolute, without empty, `.` or `..` names, without a slash
+/// at its end and without control characters. All implementations use it, so that tests on one are valid for the
+/// others.
 pub(super) fn check(place: &str, path: &str) -> Result<(), Error> {
     let refused =
         |what: &str| Err(Error::Refused { place: place.into(), path: format!("{path:?}"), what: what.into() });
@@ -28,7 +29,7 @@ pub(super) fn check(place: &str, path: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// The path of the parent; `None` for the root.
+/// Returns the path of the parent; `None` for the root.
 pub(super) fn parent(path: &str) -> Option<&str> {
     match path.rfind('/') {
         Some(0) if path.len() > 1 => Some("/"),
@@ -37,7 +38,7 @@ pub(super) fn parent(path: &str) -> Option<&str> {
     }
 }
 
-/// The path of a child.
+/// Returns the path of a child.
 pub(super) fn child(path: &str, name: &str) -> String {
     if path == "/" { format!("/{name}") } else { format!("{path}/{name}") }
 }

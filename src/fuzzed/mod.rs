@@ -1,14 +1,15 @@
-//! Readers of text and bytes that somebody else wrote, for fuzzing. `tests/fuzz` calls each with mutated inputs on stable Rust, and the
-//! crate in `fuzz/` calls each from libFuzzer.
+//! The parsers of foreign text and bytes, for fuzzing. `tests/fuzz` calls each of them with mutated inputs on stable
+//! Rust, and the crate in `fuzz/` calls each from libFuzzer.
 //!
-//! A target takes any bytes. It panics where a reader breaks a promise: what is accepted can be printed and read again, tokens cover a
-//! text, rows that go in come out. What a target reads stands in a file `fuzzed.rs` beside its reader.
+//! A target takes any bytes. It panics if a parser breaks a promise: accepted input can be printed and read again,
+//! tokens cover the whole text, and all rows of the input come out. The file `fuzzed.rs` beside a parser defines the
+//! input of its target.
 
 mod records;
 
 use crate::{client, sql, task};
 
-/// A reader, with the name of its folder in `fuzz/corpus`.
+/// A parser, with the name of its folder in `fuzz/corpus`.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
     /// The name of its corpus and of its binary in `fuzz/`.
@@ -33,65 +34,65 @@ pub const TARGETS: [Target; 12] = [
     Target { name: "http_answer", read: http_answer },
 ];
 
-/// A task file.
+/// Reads a task file.
 pub fn task_file(input: &[u8]) {
     task::fuzzed::task_file(input);
 }
 
-/// The files of a configuration, XML or YAML, with a line `%%%` between them. The last one is also the file that others include.
+/// Reads the files of a configuration, XML or YAML, separated by a line `%%%`. Other files can include the last one.
 pub fn configuration(input: &[u8]) {
     task::fuzzed::configuration(input);
 }
 
-/// An expression, and the lexer of ClickHouse's SQL.
+/// Reads an expression with the lexer of ClickHouse's SQL.
 pub fn expression(input: &[u8]) {
     sql::fuzzed::expression(input);
 }
 
-/// The engine of a table, with its clauses.
+/// Reads the engine of a table, with its clauses.
 pub fn engine(input: &[u8]) {
     sql::fuzzed::engine(input);
 }
 
-/// The name of a type, or two on two lines.
+/// Reads the name of a type, or two names on two lines.
 pub fn type_name(input: &[u8]) {
     sql::fuzzed::type_name(input);
     client::native::fuzzed::type_name(input);
 }
 
-/// The CREATE statement of a table.
+/// Reads the CREATE statement of a table.
 pub fn create_statement(input: &[u8]) {
     sql::fuzzed::create_statement(input);
 }
 
-/// Rows in the Native format that are dealt to two receivers. The first byte says into how large pieces the stream is cut and whether
-/// an old server wrote it, the second how many columns are asked for: `c0`, `c1`, …
+/// Reads rows in the Native format and deals them to two receivers. The first byte sets the size of the pieces of the
+/// stream and whether an old server wrote it. The second byte sets the number of requested columns: `c0`, `c1`, …
 pub fn native_stream(input: &[u8]) {
     client::native::fuzzed::native_stream(input);
 }
 
-/// Compressed frames. Where the first byte is odd, the checksums of the frames are put right first; the rest of it says where the
-/// stream is cut.
+/// Reads compressed frames. If the first byte is odd, the checksums of the frames are corrected first. Its other bits
+/// set where the stream is cut.
 pub fn compressed_frames(input: &[u8]) {
     client::http::fuzzed::compressed_frames(input);
 }
 
-/// A record of the coordinator. The first byte says of which type.
+/// Reads a record of the coordinator. The first byte sets its type.
 pub fn record(input: &[u8]) {
     records::record(input);
 }
 
-/// The document that the verb `plan` writes.
+/// Reads the document that the verb `plan` writes.
 pub fn plan(input: &[u8]) {
     records::plan(input);
 }
 
-/// The text that a server answers with, or writes behind rows.
+/// Reads the error text of a server, in an answer or after rows.
 pub fn server_error(input: &[u8]) {
     client::http::fuzzed::server_error(input);
 }
 
-/// A whole HTTP answer: status line, headers and body. It is sent over loopback to the client that asks servers.
+/// Reads a whole HTTP answer: status line, headers and body. It is sent over loopback to the client of the servers.
 pub fn http_answer(input: &[u8]) {
     client::http::fuzzed::http_answer(input);
 }

@@ -1,4 +1,4 @@
-//! What fuzzing holds plans and records to; see [`super`].
+//! The checks of plans and records in fuzzing; see [`super`].
 
 use std::fmt::Debug;
 
@@ -12,12 +12,12 @@ use crate::protocol::{
     TaskRecord, groups,
 };
 use crate::report::Report;
-use crate::report::plan::Shown;
+use crate::report::plan::PlanText;
 
-/// No step of the outlook on a few records takes so many questions.
-const MOST_STEPS: usize = 10_000;
+/// The highest number of steps of the scheduler on a few records.
+const MAX_STEPS: usize = 10_000;
 
-/// A record: what is accepted can be stored and read again, and every change of it too.
+/// Reads a record. An accepted record, and every change of it, can be stored and read again.
 pub(crate) fn record(input: &[u8]) {
     let Some((kind, data)) = input.split_first() else { return };
     match kind % 7 {
@@ -28,14 +28,14 @@ pub(crate) fn record(input: &[u8]) {
         }
         1 => read::<Vec<PieceRecord>>(data).into_iter().flatten().for_each(|record| piece(&record)),
         2 => read::<BatchRecord>(data).iter().for_each(batch),
-        3 => read::<TablePlan>(data).iter().filter(|plan| plan.check().is_ok()).for_each(used),
+        3 => read::<TablePlan>(data).iter().filter(|plan| plan.check().is_ok()).for_each(use_plan),
         4 => drop(read::<Earlier>(data)),
         5 => drop(read::<Order>(data)),
-        _ => records(data),
+        _ => table_records(data),
     }
 }
 
-/// A record of a node. What is read is stored, and read again as the same.
+/// Reads a record of a node, stores it, and checks that it is read again as the same record.
 fn read<T: Serialize + DeserializeOwned + PartialEq + Debug>(data: &[u8]) -> Option<T> {
     let record = parsed::<T>("/n", data).ok()?;
     assert_same(&record);
@@ -72,9 +72,9 @@ fn batch(record: &BatchRecord) {
     }
 }
 
-/// A plan, the records of its pieces and those of its batches, a line each: where they fit each other, a worker finds out what to do
-/// next, and a report is made.
-fn records(data: &[u8]) {
+/// Reads a plan, the records of its pieces and the records of its batches, one line each. If they fit each other, the
+/// scheduler runs to its end, and a report is made.
+fn table_records(data: &[u8]) {
     let mut lines = data.split(|byte| *byte == b'\n');
     let Some(plan) = lines.next().and_then(read::<TablePlan>).filter(|plan| plan.check().is_ok()) else { return };
     let Some(pieces) = lines.next().and_then(read::<Vec<PieceRecord>>) else { return };
@@ -97,7 +97,7 @@ fn records(data: &[u8]) {
     let by_table = [TableRecords { batches, pieces_of, batch_of, pieces }];
     assert!(!Report::of(std::slice::from_ref(&plan), &by_table).to_string().is_empty());
     let mut scheduler = Scheduler::new(&by_table, &[Preferences::default()], "w");
-    for _ in 0..MOST_STEPS {
+    for _ in 0..MAX_STEPS {
         match scheduler.next(&by_table) {
             Next::Claim(job) => {
                 scheduler.claimed(job);
@@ -105,15 +105,15 @@ fn records(data: &[u8]) {
                     assert!(piece.piece < plan.pieces.len());
                 }
             }
-            Next::Look(groups) => scheduler.looked(&by_table, &groups),
+            Next::ReadGroups(groups) => scheduler.groups_read(&by_table, &groups),
             Next::Wait | Next::Finished | Next::Stuck => return,
         }
     }
     panic!("a worker never knows what to do: {by_table:?}");
 }
 
-/// Computes everything that is computed from a plan.
-fn used(plan: &TablePlan) {
+/// Computes everything that is derived from a plan.
+fn use_plan(plan: &TablePlan) {
     let live = vec![vec!["a".to_owned(), "b".to_owned()]; plan.replicated.len()];
     for batch in 0..plan.batches.len() {
         plan.nodes_for(batch, &live);
@@ -129,7 +129,8 @@ fn used(plan: &TablePlan) {
     let _ = plan.check_shards(2, 2);
 }
 
-/// A document as `run --plan` reads it: what is accepted can be written and read again, differs in nothing from itself, and can be shown.
+/// Reads a document as `run --plan` does. An accepted document can be written and read again, does not differ from
+/// itself, and can be shown.
 pub(crate) fn plan(input: &[u8]) {
     let Ok(document) = serde_json::from_slice::<Document>(input) else { return };
     let printed = serde_json::to_string_pretty(&document).unwrap_or_else(|error| panic!("{document:?}: {error}"));
@@ -139,7 +140,7 @@ pub(crate) fn plan(input: &[u8]) {
     }
     assert_eq!(document.changes(&document), Vec::<String>::new());
     if document.check().is_ok() {
-        document.tables.iter().for_each(|planned| used(&planned.plan));
-        assert!(!Shown(&document).to_string().is_empty());
+        document.tables.iter().for_each(|planned| use_plan(&planned.plan));
+        assert!(!PlanText(&document).to_string().is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! What cleaning up asks of the records, and does to them.
+//! The operations of `cleanup` on the records of a task.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::runtime::fault_point::fault_point;
 
 /// Nodes that have one node for each table, batch or group of pieces below them.
 const LARGE: [&str; 5] = ["plan", super::EARLIER, "pieces", "batches", "processed"];
-/// Everything that a task has at its path; what else is there is somebody else's.
+/// All nodes of a task below its path. Other nodes there do not belong to the task.
 const ALL: [&str; 13] = [
     "plan",
     super::EARLIER,
@@ -27,17 +27,17 @@ const ALL: [&str; 13] = [
     super::PLACES_VERSION,
 ];
 
-/// What became of a task's place in the coordinator.
+/// The result of removing a task from the coordinator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forgotten {
-    /// There is nothing any more.
+    /// The node of the task and all nodes below it are removed.
     Everything,
-    /// The node itself stays, with what others have below it.
+    /// The node of the task stays, with nodes of others below it.
     AllButTheRoot,
 }
 
 impl Ledger {
-    /// What is claimed, with the worker that has it.
+    /// Reads the claims, each with the worker that holds it.
     pub async fn claim_holders(&self) -> Result<Vec<(String, String)>, LedgerError> {
         let names = self.session.children(&self.path("claims")).await?.unwrap_or_default();
         let paths: Vec<String> = names.iter().map(|name| self.path(&format!("claims/{name}"))).collect();
@@ -49,8 +49,8 @@ impl Ledger {
         Ok(held.collect())
     }
 
-    /// The tasks beside this one, with their paths: those that a person is likely to have made. A look at them is a help
-    /// and no proof, so what cannot be read is left out.
+    /// Reads the tasks next to this one in the coordinator, with their paths. The list is only a hint and leaves out tasks that
+    /// cannot be read.
     pub async fn neighbours(&self) -> BTreeMap<TaskId, String> {
         let Some((parent, own)) = self.root.rsplit_once('/') else { return BTreeMap::new() };
         let above = if parent.is_empty() { "/" } else { parent };
@@ -66,7 +66,7 @@ impl Ledger {
         tasks.collect()
     }
 
-    /// Whether anybody was ever told to copy something of the task.
+    /// Returns whether a worker has ever begun to copy a piece of the task.
     pub async fn is_begun(&self) -> Result<bool, LedgerError> {
         let groups = self.session.children(&self.path("pieces")).await?.unwrap_or_default();
         let paths: Vec<String> = groups.iter().map(|group| self.path(&format!("pieces/{group}"))).collect();
@@ -80,9 +80,9 @@ impl Ledger {
         Ok(false)
     }
 
-    /// Removes the task from the coordinator, for who holds all its places under `place`. First the record says so, since
-    /// the rest takes several steps; the last one takes away everything that is left, the place too, at once. Who began and
-    /// died is to begin again.
+    /// Removes the task from the coordinator. The caller must hold all its places under `place`. Marks the record first, since the
+    /// removal takes several commits. The last commit removes all remaining nodes at once, together with the place. If the caller dies
+    /// in between, the removal must run again.
     pub async fn forget(&self, place: &str) -> Result<Forgotten, LedgerError> {
         self.set_task(|record| record.forgotten = true).await?;
         for name in LARGE {

@@ -1,5 +1,5 @@
-//! The workers of a task: at most `max_workers` have a place at once, the others wait for one. Who cleans up after dead
-//! workers takes all places at once, and nobody gets one until that is over.
+//! The workers of a task. At most `max_workers` of them have a place at once; the others wait for one. A cleanup after dead
+//! workers takes all places at once, and no worker gets a place until the cleanup ends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,55 +15,55 @@ use super::{Ledger, LedgerError, PLACES, PLACES_VERSION as VERSION};
 use crate::runtime::signals::Interrupt;
 use crate::task::edited::usable_task;
 
-/// What the place of a cleaner begins with; no host, and so no worker, can be named like that.
+/// The prefix of a cleaner's place. No host, and so no worker, can have a name with this prefix.
 const CLEANER: &str = "cleanup@";
-/// And that of a worker that begins the next pass of a finished task.
+/// The prefix of the place of a worker that begins the next pass of a finished task.
 const BEGINNER: &str = "next-pass@";
 
-/// What came of waiting for a place.
+/// The result of waiting for a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seat {
-    /// There it is.
+pub enum WorkerPlace {
+    /// The worker has a place.
     Taken,
-    /// The run is to end.
+    /// The run was interrupted.
     Interrupted,
     /// The task was cancelled.
     Cancelled,
 }
 
-/// How many workers a task lets work at a time.
+/// The limit on the number of workers, which the task's description sets.
 pub struct Limit<'a> {
     /// The task as this worker knows it.
     pub task: &'a Task,
-    /// What the plan depends on.
+    /// The elements of the task that the plan depends on.
     pub inputs: &'a BTreeMap<String, String>,
-    /// Whom to ask what a description does not say itself.
+    /// The source of secrets that a description does not contain.
     pub secrets: &'a dyn SecretSource,
 }
 
 impl Limit<'_> {
-    /// Returns the limit in a description; `None` where workers do not use the description.
+    /// Returns the limit in a description, or `None` where workers cannot use the description.
     fn of(&self, description: &str) -> Option<u32> {
         usable_task(description, self.secrets, self.inputs).ok().map(|task| task.max_workers)
     }
 }
 
-/// Waits for a place. Gives up only when told to, or when the session is lost.
+/// Waits for a place, until the run is interrupted, the task is cancelled or the session is lost.
 pub async fn take_place(
     ledger: &Ledger,
     worker: &str,
     known: &Limit<'_>,
     interrupt: &Interrupt,
-) -> Result<Seat, LedgerError> {
+) -> Result<WorkerPlace, LedgerError> {
     let session = ledger.session();
     create_if_absent(session.as_ref(), &ledger.path(VERSION), Vec::new()).await?;
-    let (mut told, mut last_good) = (false, known.task.max_workers);
+    let (mut is_announced, mut last_good) = (false, known.task.max_workers);
     loop {
         let (places, places_change) = session.watch_children(&ledger.path(PLACES)).await?;
         let (description, description_change) = ledger.watch_description().await?;
         let (order, order_change) = ledger.watch_order().await?;
         if order == Order::Cancel {
-            return Ok(Seat::Cancelled);
+            return Ok(WorkerPlace::Cancelled);
         }
         let Some(places) = places else {
             let path = ledger.path(PLACES);
@@ -81,13 +81,13 @@ pub async fn take_place(
             }
             let ops = vec![Op::set(ledger.path(VERSION), Vec::new(), version), Op::ephemeral(own.clone(), worker)];
             match session.commit(ops).await {
-                Ok(()) => return Ok(Seat::Taken),
-                Err(Error::Unknown { .. }) if session.get(&own).await?.is_some() => return Ok(Seat::Taken),
+                Ok(()) => return Ok(WorkerPlace::Taken),
+                Err(Error::Unknown { .. }) if session.get(&own).await?.is_some() => return Ok(WorkerPlace::Taken),
                 Err(Error::Conflict { .. } | Error::Unknown { .. }) => continue,
                 Err(error) => return Err(error.into()),
             }
         }
-        if !told {
+        if !is_announced {
             match taker {
                 Some(taker) if taker.starts_with(CLEANER) => {
                     tracing::info!("{taker} is cleaning up: waiting for its end");
@@ -101,35 +101,35 @@ pub async fn take_place(
                     );
                 }
             }
-            told = true;
+            is_announced = true;
         }
         tokio::select! {
             biased;
-            () = interrupt.finish() => return Ok(Seat::Interrupted),
+            () = interrupt.finish() => return Ok(WorkerPlace::Interrupted),
             lost = session.lost() => return Err(lost.into()),
             () = any(vec![places_change, description_change, order_change]) => {}
         }
     }
 }
 
-/// The place that a cleaner has, below the task's path.
+/// Returns the place of a cleaner, as a path below the task's path.
 pub fn cleaner_place(cleaner: &str) -> String {
     format!("{PLACES}/{CLEANER}{cleaner}")
 }
 
-/// The place of a worker that begins the next pass, below the task's path.
+/// Returns the place of a worker that begins the next pass, as a path below the task's path.
 pub fn beginner_place(worker: &str) -> String {
     format!("{PLACES}/{BEGINNER}{worker}")
 }
 
-/// Whether a place stands for all of them.
+/// Returns whether a place stands for all places.
 fn is_all(place: &str) -> bool {
     place.starts_with(CLEANER) || place.starts_with(BEGINNER)
 }
 
-/// Takes all places, if nobody has any and nobody claims anything. `false`: somebody is there. `place` is one of
-/// [`cleaner_place`] or [`beginner_place`], for `who`.
-pub async fn take_all(ledger: &Ledger, place: &str, who: &str) -> Result<bool, LedgerError> {
+/// Takes all places, if there is no other place and no claim. Returns `false` if there is one. `place` is the result of
+/// [`cleaner_place`] or [`beginner_place`] for `holder`.
+pub async fn take_all(ledger: &Ledger, place: &str, holder: &str) -> Result<bool, LedgerError> {
     let session = ledger.session();
     let own = ledger.path(place);
     match create_if_absent(session.as_ref(), &ledger.path(VERSION), Vec::new()).await {
@@ -146,7 +146,7 @@ pub async fn take_all(ledger: &Ledger, place: &str, who: &str) -> Result<bool, L
         if !now.is_empty() || !ledger.claim_holders().await?.is_empty() {
             return Ok(false);
         }
-        let ops = vec![Op::set(ledger.path(VERSION), Vec::new(), version), Op::ephemeral(own.clone(), who)];
+        let ops = vec![Op::set(ledger.path(VERSION), Vec::new(), version), Op::ephemeral(own.clone(), holder)];
         match session.commit(ops).await {
             Ok(()) => return Ok(true),
             Err(Error::Conflict { op: 0, why: Conflict::Version, .. } | Error::Unknown { .. }) => {}
@@ -155,36 +155,36 @@ pub async fn take_all(ledger: &Ledger, place: &str, who: &str) -> Result<bool, L
     }
 }
 
-/// Gives the place back.
-pub async fn leave_seat(ledger: &Ledger, worker: &str) {
+/// Releases the place of a worker.
+pub async fn leave_place(ledger: &Ledger, worker: &str) {
     if let Err(error) = ledger.give_up(&format!("{PLACES}/{worker}")).await {
         tracing::debug!("cannot give the place back: {error}");
     }
 }
 
-/// The workers that have a place, in the order of their names.
+/// Reads the workers that have a place, in the order of their names.
 pub async fn places(ledger: &Ledger) -> Result<Vec<String>, LedgerError> {
     Ok(ledger.session().children(&ledger.path(PLACES)).await?.unwrap_or_default())
 }
 
-/// The same, with what fires when they are others.
+/// Reads the workers that have a place, and watches for their next change.
 pub async fn watch_places(ledger: &Ledger) -> Result<(Vec<String>, Change), LedgerError> {
     let (places, change) = ledger.session().watch_children(&ledger.path(PLACES)).await?;
     Ok((places.unwrap_or_default(), change))
 }
 
-/// Whether there are more workers than `limit`, and this one is of those that should leave.
+/// Returns whether there are more workers than `limit`, and this one is among those that should leave.
 pub fn is_surplus(places: &[String], worker: &str, limit: u32) -> bool {
     places.iter().position(|place| place == worker).is_some_and(|rank| rank >= limit as usize)
 }
 
-/// Returns when one of some changes has come, or cannot come any more.
+/// Waits until one of the changes happens, or can no longer happen.
 pub async fn any(changes: Vec<Change>) {
-    // A change that can no longer come means that the session is over, which its waiter sees by itself.
+    // A change that can no longer happen means that the session is over. The caller notices that itself.
     let _ = select_all(changes.into_iter().map(|change| change.fired().boxed())).await;
 }
 
-/// The session of a ledger, for waiting on its end.
+/// Returns the session of a ledger, to wait for its end.
 pub fn session(ledger: &Ledger) -> Arc<dyn Session> {
     ledger.session().clone()
 }
@@ -209,14 +209,14 @@ mod tests {
         )
     }
 
-    /// What a worker knows of its task.
-    struct Known {
+    /// The task of a worker, with the data of its limit.
+    struct KnownTask {
         task: Task,
         inputs: BTreeMap<String, String>,
         secrets: GivenSecrets,
     }
 
-    impl Known {
+    impl KnownTask {
         fn of(max_workers: u32) -> Self {
             let secrets = GivenSecrets::default();
             let task = Task::parse(&text(max_workers), &secrets).unwrap().task;
@@ -241,13 +241,13 @@ mod tests {
         let coordinator = MemoryCoordinator::new();
         let (worker, cleaner) = (ledger(&coordinator).await, ledger(&coordinator).await);
         let (_hand, interrupt) = Interrupt::by_hand();
-        let known = Known::of(2);
+        let known = KnownTask::of(2);
         let limit = known.limit();
-        let seat = || take_place(&worker, "w", &limit, &interrupt);
+        let take = || take_place(&worker, "w", &limit, &interrupt);
 
-        assert_eq!(seat().await.unwrap(), Seat::Taken);
+        assert_eq!(take().await.unwrap(), WorkerPlace::Taken);
         assert!(!take_all(&cleaner, &cleaner_place("c"), "c").await.unwrap());
-        leave_seat(&worker, "w").await;
+        leave_place(&worker, "w").await;
         worker.claim("planning", "w").await.unwrap();
         assert!(!take_all(&cleaner, &cleaner_place("c"), "c").await.unwrap(), "a claim is a worker too");
         worker.release("planning").await.unwrap();
@@ -255,25 +255,25 @@ mod tests {
         assert!(take_all(&cleaner, &cleaner_place("c"), "c").await.unwrap());
         let other = ledger(&coordinator).await;
         assert!(!take_all(&other, &cleaner_place("d"), "d").await.unwrap(), "one cleaner at a time");
-        let mut waiting = std::pin::pin!(seat());
+        let mut waiting = std::pin::pin!(take());
         assert!(futures::poll!(&mut waiting).is_pending());
         for _ in 0..100 {
             tokio::task::yield_now().await;
             assert!(futures::poll!(&mut waiting).is_pending());
         }
         cleaner.session().close().await;
-        assert_eq!(waiting.await.unwrap(), Seat::Taken);
+        assert_eq!(waiting.await.unwrap(), WorkerPlace::Taken);
     }
 
-    /// What workers do not use says nothing of how many may work: the last good description does, for those who wait too.
+    /// A description that workers cannot use does not change the limit. The last good description sets it, also for waiting workers.
     #[tokio::test]
     async fn who_waits_for_a_place_goes_by_the_last_good_description() {
         let coordinator = MemoryCoordinator::new();
         let (first, second) = (ledger(&coordinator).await, ledger(&coordinator).await);
         let (_hand, interrupt) = Interrupt::by_hand();
-        let known = Known::of(1);
+        let known = KnownTask::of(1);
         let limit = known.limit();
-        assert_eq!(take_place(&first, "a", &limit, &interrupt).await.unwrap(), Seat::Taken);
+        assert_eq!(take_place(&first, "a", &limit, &interrupt).await.unwrap(), WorkerPlace::Taken);
         let path = first.path("description");
         create_if_absent(first.session().as_ref(), &path, text(1).into_bytes()).await.unwrap();
         let mut waiting = std::pin::pin!(take_place(&second, "b", &limit, &interrupt));
@@ -286,10 +286,10 @@ mod tests {
             }
         }
         first.upload(&text(2)).await.unwrap();
-        assert_eq!(waiting.await.unwrap(), Seat::Taken);
+        assert_eq!(waiting.await.unwrap(), WorkerPlace::Taken);
     }
 
-    /// Whoever is faster, never both: the places are looked at by both before either takes one.
+    /// Only the faster one gets places, although both read the places before either takes one.
     #[tokio::test]
     async fn a_worker_and_a_cleaner_never_both_have_places() {
         let (mut workers, mut cleaners) = (0, 0);
@@ -297,20 +297,20 @@ mod tests {
             let coordinator = MemoryCoordinator::new();
             let (worker, cleaner) = (ledger(&coordinator).await, ledger(&coordinator).await);
             let (_hand, interrupt) = Interrupt::by_hand();
-            let known = Known::of(2);
+            let known = KnownTask::of(2);
             let limit = known.limit();
-            let mut seat = std::pin::pin!(take_place(&worker, "w", &limit, &interrupt));
+            let mut worker_place = std::pin::pin!(take_place(&worker, "w", &limit, &interrupt));
             let place = cleaner_place("c");
             let mut all = std::pin::pin!(take_all(&cleaner, &place, "c"));
-            // One goes `lead` steps ahead of the other; both then go on in turn.
-            let (mut seated, mut cleaned) = (None, None);
+            // One of them is `lead` steps ahead of the other; both then continue in turn.
+            let (mut has_place, mut cleaned) = (None, None);
             for step in 0..200 {
                 let worker_first = lead % 2 == 0;
                 if (worker_first || step > lead / 2)
-                    && seated.is_none()
-                    && let Poll::Ready(done) = futures::poll!(&mut seat)
+                    && has_place.is_none()
+                    && let Poll::Ready(done) = futures::poll!(&mut worker_place)
                 {
-                    seated = Some(done.unwrap());
+                    has_place = Some(done.unwrap());
                 }
                 if (!worker_first || step > lead / 2)
                     && cleaned.is_none()
@@ -319,9 +319,9 @@ mod tests {
                     cleaned = Some(done.unwrap());
                 }
             }
-            let (seated, cleaned) = (seated.is_some(), cleaned.expect("a cleaner never waits"));
-            assert!(seated != cleaned, "lead {lead}: worker {seated}, cleaner {cleaned}");
-            workers += u32::from(seated);
+            let (has_place, cleaned) = (has_place.is_some(), cleaned.expect("a cleaner never waits"));
+            assert!(has_place != cleaned, "lead {lead}: worker {has_place}, cleaner {cleaned}");
+            workers += u32::from(has_place);
             cleaners += u32::from(cleaned);
         }
         assert!(workers > 0 && cleaners > 0, "{workers} {cleaners}");

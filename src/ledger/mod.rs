@@ -1,6 +1,6 @@
 //! The records of a task in the coordinator: read, cached, and changed by compare-and-set.
 //!
-//! | node | what | written |
+//! | node | contents | written |
 //! | --- | --- | --- |
 //! | `description` | the XML of the task | once; by people to change settings and `max_workers` |
 //! | `status` | counts of partitions, as the original wrote them | after batches, at most once a second |
@@ -8,15 +8,15 @@
 //! | `task_active_workers_version` | nothing; its version changes with each place that is taken | |
 //! | `task` | [`TaskRecord`] | four times a pass |
 //! | `plan/<table>.<chunk>` | [`TablePlan`](crate::plan::TablePlan) in chunks | once |
-//! | `earlier/<pass>.<table>.<chunk>` | [`Earlier`](crate::plan::Earlier): what the passes before that one have copied, in chunks | once a pass |
+//! | `earlier/<pass>.<table>.<chunk>` | [`Earlier`](crate::plan::Earlier): the partitions that earlier passes have copied, in chunks | once a pass |
 //! | `pieces/<table>.<group>` | [`PieceRecord`](crate::protocol::PieceRecord)s of up to 16 pieces, see [`groups`](crate::protocol::groups) | twice a piece |
 //! | `batches/<table>.<batch>` | [`BatchRecord`](crate::protocol::BatchRecord) | twice a batch |
 //! | `processed/<table>.<bit>` | nothing; a version of n counts n times 2 to the power of `bit` partitions as done | with the record of a batch |
-//! | `claims/…` | who copies or publishes what, ephemeral | with the record, in one commit |
-//! | `order` | what a person told all workers: [`Order`](crate::protocol::Order); absent: work | by verbs |
-//! | `on_servers/<address>#<number>` | who works on a server, ephemeral; where the task limits that | before and after an attempt |
+//! | `claims/…` | the worker that copies a piece or publishes a batch, ephemeral | with the record, in one commit |
+//! | `order` | the order of a person to all workers: [`Order`](crate::protocol::Order); absent: work | by verbs |
+//! | `on_servers/<address>#<number>` | the worker with this place on a server, ephemeral; where the task limits jobs per server | before and after an attempt |
 //!
-//! A record that is long, such as the task's with thousands of tables, is compressed (see `packed.rs`).
+//! Long records are compressed (see `packed.rs`), for example the task's record with thousands of tables.
 
 mod cleaning;
 pub mod membership;
@@ -39,19 +39,20 @@ pub(crate) use packed::{encoded, parsed};
 pub use plans::footprint;
 pub use work::{Cache, ClaimChange, Processed, status_text};
 
-/// So many bytes of a plan go into a node: ZooKeeper takes less than 1 MiB.
-const CHUNK: usize = 512 << 10;
-/// So many bytes or steps go into one commit.
+/// The most bytes of a plan in one node. ZooKeeper takes less than 1 MiB.
+const CHUNK_BYTES: usize = 512 << 10;
+/// The most bytes in one commit.
 const COMMIT_BYTES: usize = 600 << 10;
+/// The most operations in one commit.
 const COMMIT_STEPS: usize = 500;
 
 /// Why a record could not be read or written.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LedgerError {
-    /// The coordinator.
+    /// The coordinator failed.
     #[error(transparent)]
     Keeper(#[from] Error),
-    /// A node holds what this program does not understand.
+    /// A node holds a text that this program cannot read.
     #[error("{path} does not hold what it should ({why}): was it written by another version?")]
     Damaged {
         /// The node.
@@ -62,18 +63,18 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
-    /// Whether the session is gone and another one may succeed.
+    /// Returns whether the session is lost, so that a new session may succeed.
     pub fn is_session_lost(&self) -> bool {
         matches!(self, Self::Keeper(Error::SessionLost { .. } | Error::Unreachable { .. }))
     }
 }
 
-/// What came of trying to change a record.
+/// The result of an attempt to change a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is changed.
+    /// The record is changed.
     Done,
-    /// Somebody else was faster: read again.
+    /// Another writer was faster. The record must be read again.
     Lost,
 }
 
@@ -84,7 +85,7 @@ pub struct Ledger {
     root: String,
 }
 
-/// A record with the version to compare when it is set.
+/// A record with its version, for compare-and-set.
 #[derive(Debug, Clone)]
 struct Versioned<T> {
     value: T,
@@ -92,17 +93,17 @@ struct Versioned<T> {
 }
 
 impl Ledger {
-    /// The records below a task path.
+    /// Creates the ledger for the records below a task path.
     pub fn new(session: Arc<dyn Session>, task_path: &str) -> Self {
         Self { session, root: task_path.trim_end_matches('/').to_owned() }
     }
 
-    /// The session that all goes through.
+    /// Returns the session of the ledger.
     pub fn session(&self) -> &Arc<dyn Session> {
         &self.session
     }
 
-    /// The path of a node of the task.
+    /// Returns the path of a node of the task.
     pub fn path(&self, name: &str) -> String {
         format!("{}/{name}", self.root)
     }
@@ -118,25 +119,25 @@ impl Ledger {
         }
     }
 
-    /// The task's XML.
+    /// Reads the task's XML.
     pub async fn description(&self) -> Result<Option<String>, LedgerError> {
         let path = self.path("description");
         let Some(stored) = self.session.get(&path).await? else { return Ok(None) };
         String::from_utf8(stored.data).map(Some).map_err(|error| LedgerError::Damaged { path, why: error.to_string() })
     }
 
-    /// The task's XML, and when it changes.
+    /// Reads the task's XML, and watches for its next change.
     pub async fn watch_description(&self) -> Result<(Option<String>, Change), LedgerError> {
         let (stored, change) = self.session.watch(&self.path("description")).await?;
         Ok((stored.map(|stored| String::from_utf8_lossy(&stored.data).into_owned()), change))
     }
 
-    /// The task's record.
+    /// Reads the task's record.
     pub async fn task(&self) -> Result<Option<TaskRecord>, LedgerError> {
         Ok(self.read(TASK).await?.map(|versioned| versioned.value))
     }
 
-    /// The task's record, and when it changes.
+    /// Reads the task's record, and watches for its next change.
     pub async fn watch_task(&self) -> Result<(Option<TaskRecord>, Change), LedgerError> {
         let path = self.path(TASK);
         let (stored, change) = self.session.watch(&path).await?;
@@ -144,7 +145,7 @@ impl Ledger {
         Ok((record, change))
     }
 
-    /// Makes the task: its nodes, its description and its record. Leaves them if they are there already.
+    /// Creates the task: its nodes, its description and its record. Leaves those that exist already.
     pub async fn create_task(&self, description: &str, record: &TaskRecord) -> Result<(), LedgerError> {
         for name in ["plan", "pieces", "batches", "processed", "claims", servers::ON_SERVERS, PLACES] {
             ensure_path(self.session.as_ref(), &self.path(name)).await?;
@@ -156,12 +157,12 @@ impl Ledger {
         Ok(())
     }
 
-    /// Writes another description.
+    /// Replaces the description.
     pub async fn upload(&self, description: &str) -> Result<(), LedgerError> {
         self.settle(vec![Op::set(self.path("description"), description, None)]).await.map(drop)
     }
 
-    /// Changes the task's record, by the worker that holds the claim on planning.
+    /// Changes the task's record. Reads it and applies `change` again when another writer was faster.
     pub async fn set_task(&self, change: impl Fn(&mut TaskRecord) + Send) -> Result<(), LedgerError> {
         loop {
             let Some(mut found) = self.read::<TaskRecord>(TASK).await? else {
@@ -175,36 +176,36 @@ impl Ledger {
         }
     }
 
-    /// Nodes that must be there.
+    /// Reads nodes that must exist.
     async fn read_all<T: DeserializeOwned>(&self, paths: Vec<String>) -> Result<Vec<Versioned<T>>, LedgerError> {
         let found = self.session.get_many(&paths).await?;
         paths.into_iter().zip(found).map(|(path, stored)| versioned(path, stored)).collect()
     }
 
-    /// Takes a claim without a record: on planning, on finishing.
+    /// Takes a claim that belongs to no record: on planning or finishing.
     pub async fn claim(&self, name: &str, worker: &str) -> Result<Outcome, LedgerError> {
         self.settle(vec![Op::ephemeral(self.path(&format!("claims/{name}")), worker)]).await
     }
 
-    /// Gives a claim back.
+    /// Releases a claim.
     pub async fn release(&self, name: &str) -> Result<(), LedgerError> {
         self.give_up(&format!("claims/{name}")).await
     }
 
-    /// Gives an ephemeral node of ours back: who lives on would find it in the way.
+    /// Deletes an ephemeral node of this session. Without that it would exist until the session ends.
     pub async fn give_up(&self, name: &str) -> Result<(), LedgerError> {
         self.settle(vec![Op::delete(self.path(name), None)]).await.map(drop)
     }
 
-    /// One commit whose lost answer is found out: each step of it can be repeated without harm, or tells by its conflict
-    /// that it was done.
+    /// Commits operations, and finds the result when the answer was lost. Each operation can be repeated without harm, or its conflict
+    /// shows that it was done.
     async fn settle(&self, ops: Vec<Op>) -> Result<Outcome, LedgerError> {
         let mut unknown = false;
         loop {
             match self.session.commit(ops.clone()).await {
                 Ok(()) => return Ok(Outcome::Done),
                 Err(Error::Unknown { .. }) => unknown = true,
-                Err(Error::Conflict { .. }) if unknown => return self.settled(&ops).await,
+                Err(Error::Conflict { .. }) if unknown => return self.outcome_of_lost(&ops).await,
                 Err(Error::Conflict { why: Conflict::Missing, .. })
                     if matches!(ops.as_slice(), [Op::Delete { .. }]) =>
                 {
@@ -216,8 +217,8 @@ impl Ledger {
         }
     }
 
-    /// Whether a single-step commit whose answer was lost had been done.
-    async fn settled(&self, ops: &[Op]) -> Result<Outcome, LedgerError> {
+    /// Returns whether a commit of one operation was done although its answer was lost.
+    async fn outcome_of_lost(&self, ops: &[Op]) -> Result<Outcome, LedgerError> {
         let [op] = ops else { return Ok(Outcome::Lost) };
         let stored = self.session.get(op.path()).await?;
         let done = match (op, stored) {
@@ -231,10 +232,10 @@ impl Ledger {
         Ok(if done { Outcome::Done } else { Outcome::Lost })
     }
 
-    /// Many independent steps, some at a time. A step that was done already is done.
+    /// Commits many independent operations in several commits. Ignores operations that were done already.
     async fn commit_all(&self, ops: Vec<Op>) -> Result<(), LedgerError> {
-        let mut rest = ops.as_slice();
-        while !rest.is_empty() {
+        let mut remaining = ops.as_slice();
+        while !remaining.is_empty() {
             let mut bytes = 0;
             let fits = |op: &&Op| {
                 bytes += match op {
@@ -243,18 +244,18 @@ impl Ledger {
                 };
                 bytes <= COMMIT_BYTES
             };
-            let count = rest.iter().take(COMMIT_STEPS).take_while(fits).count().max(1);
-            let (now, later) = rest.split_at(count);
-            match self.session.commit(now.to_vec()).await {
+            let count = remaining.iter().take(COMMIT_STEPS).take_while(fits).count().max(1);
+            let (current, later) = remaining.split_at(count);
+            match self.session.commit(current.to_vec()).await {
                 Ok(()) => {}
                 Err(error) if error.may_have_applied() || error.conflict().is_some() => {
-                    for op in now {
+                    for op in current {
                         self.settle(vec![op.clone()]).await?;
                     }
                 }
                 Err(error) => return Err(error.into()),
             }
-            rest = later;
+            remaining = later;
         }
         Ok(())
     }
@@ -272,14 +273,16 @@ impl Ledger {
     }
 }
 
+/// The node of the task's record.
 const TASK: &str = "task";
-/// What earlier passes have copied.
+/// The node of the partitions that earlier passes have copied.
 const EARLIER: &str = "earlier";
-/// The workers that have a place.
+/// The node of the workers that have a place.
 pub(crate) const PLACES: &str = "task_active_workers";
-/// Its version changes whenever a place is taken: two workers cannot both take the last one.
+/// The node whose version changes whenever a place is taken, so that two workers cannot both take the last place.
 pub(crate) const PLACES_VERSION: &str = "task_active_workers_version";
 
+/// Parses the record of a node that must exist.
 fn versioned<T: DeserializeOwned>(path: String, stored: Option<Stored>) -> Result<Versioned<T>, LedgerError> {
     let stored = stored.ok_or_else(|| LedgerError::Damaged { path: path.clone(), why: "it is gone".into() })?;
     Ok(Versioned { value: parsed(&path, &stored.data)?, version: stored.version })

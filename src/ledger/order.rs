@@ -1,28 +1,29 @@
-//! What a person told all workers: a node that they watch.
+//! The order of a person to all workers of a task, in a node that the workers watch.
 
 use crate::coordinator::{Change, Conflict, Error, Op, Stored};
 use crate::protocol::Order;
 
 use super::{Ledger, LedgerError, encoded, parsed};
 
+/// The node of the order.
 pub(super) const ORDER: &str = "order";
 
 impl Ledger {
-    /// What the workers are to do, and when that changes.
+    /// Reads the order, and watches for its next change.
     pub async fn watch_order(&self) -> Result<(Order, Change), LedgerError> {
         let path = self.path(ORDER);
         let (stored, change) = self.session.watch(&path).await?;
         Ok((order(&path, stored)?, change))
     }
 
-    /// What the workers are to do.
+    /// Reads the order.
     pub async fn order(&self) -> Result<Order, LedgerError> {
         let path = self.path(ORDER);
         let stored = self.session.get(&path).await?;
         order(&path, stored)
     }
 
-    /// Gives another order, unless `change` says that the one there is to stay. Gives the one that was there before.
+    /// Replaces the order by the one that `change` returns. Keeps the order where `change` returns `None`. Returns the previous order.
     pub async fn give_order(&self, change: impl Fn(Order) -> Option<Order> + Send) -> Result<Order, LedgerError> {
         let path = self.path(ORDER);
         loop {
@@ -39,7 +40,7 @@ impl Ledger {
                 Err(Error::Conflict { why: Conflict::Missing, path, .. }) if version.is_none() => {
                     return Err(LedgerError::Damaged { path, why: "it is gone: the task was removed".into() });
                 }
-                // Somebody else was faster; or it is done, and doing it again changes nothing.
+                // Another writer was faster, or the commit was done. In both cases the loop reads the order again.
                 Err(Error::Conflict { .. } | Error::Unknown { .. }) => {}
                 Err(error) => return Err(error.into()),
             }

@@ -1,4 +1,4 @@
-//! The state of a task, as somebody who looks at it sees it.
+//! The state of a task for reports, status and metrics.
 
 #[cfg(test)]
 use std::collections::BTreeMap;
@@ -8,35 +8,35 @@ use crate::client::Running;
 use crate::plan::TablePlan;
 use crate::protocol::{Order, PieceRef, TableRecords, TaskRecord};
 
-/// What was seen.
+/// The state of a task at one moment.
 #[derive(Debug, Clone)]
 pub struct TaskOverview {
     /// The task's record.
     pub record: TaskRecord,
-    /// What its workers were told.
+    /// The current order to the workers.
     pub order: Order,
-    /// At most so many pieces at a server at once.
+    /// The most pieces that use a server at once.
     pub max_jobs_per_server: Option<u32>,
-    /// How many workers may have a place; `None`: all.
+    /// The most workers that may have a place. `None` means no limit.
     pub max_workers: Option<u32>,
-    /// The plans; empty before there are any.
+    /// The plans. Empty before planning.
     pub plans: Arc<Vec<TablePlan>>,
     /// The records.
     pub by_table: Vec<TableRecords>,
-    /// Who has a place.
+    /// The workers that have a place.
     pub places: Vec<String>,
-    /// What is claimed (as in the coordinator: `t0-p12`, `t0-b3`, `planning`), and by whom.
+    /// The claims by name (as in the coordinator: `t0-p12`, `t0-b3`, `planning`), with the worker that holds each.
     pub claims: Vec<(String, String)>,
-    /// Places on servers that are taken: `<address>#<number>`.
+    /// The taken places on servers: `<address>#<number>`.
     pub on_servers: Vec<String>,
-    /// Statements of the task, with the node that each runs on.
+    /// The running statements of the task, with their nodes.
     pub statements: Vec<(String, PieceRef, Running)>,
-    /// Nodes that did not answer, and what came instead.
+    /// The errors of nodes that did not answer.
     pub silent: Vec<String>,
 }
 
 impl TaskOverview {
-    /// Of what is recorded, and nothing else.
+    /// Creates the state from the records alone.
     pub fn alone(record: TaskRecord, order: Order, plans: Arc<Vec<TablePlan>>, by_table: Vec<TableRecords>) -> Self {
         Self {
             record,
@@ -56,7 +56,7 @@ impl TaskOverview {
 
 #[cfg(test)]
 impl TaskOverview {
-    /// Of a task that has nothing.
+    /// Creates the state of a task without tables.
     pub(crate) fn empty() -> Self {
         let id = crate::protocol::TaskId("0123456789ab".into());
         let record = TaskRecord {

@@ -1,24 +1,24 @@
-//! The form of a record in a node: JSON, compressed where it is long. ZooKeeper takes less than 1 MiB in a node, and a task of
-//! thousands of tables has more to remember than that.
+//! The form of a record in a node: JSON, compressed where it is long. ZooKeeper takes less than 1 MiB in a node, and the record of a
+//! task with thousands of tables is longer.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::LedgerError;
 
-/// What a compressed record begins with; no JSON does.
+/// The first bytes of a compressed record. No JSON text begins with them.
 const MARK: &[u8] = b"LZ4\n";
-/// A record of more bytes is compressed.
-const LONG: usize = 128 << 10;
-/// A record of more bytes is not read.
-const MOST: usize = 256 << 20;
+/// The most bytes of a record that is stored without compression.
+const MAX_PLAIN_BYTES: usize = 128 << 10;
+/// The most bytes of a record that is read.
+const MAX_RECORD_BYTES: usize = 256 << 20;
 
 /// Returns the form in which a record is stored.
 ///
-/// Records are of types that always have a JSON form; an empty text could not be read back and would be noticed.
+/// The types of records always have a JSON form. If one had none, the stored text would be empty, and reading it would fail.
 pub(crate) fn encoded<T: Serialize>(value: &T) -> Vec<u8> {
     let text = serde_json::to_vec(value).unwrap_or_default();
-    if text.len() <= LONG {
+    if text.len() <= MAX_PLAIN_BYTES {
         return text;
     }
     [MARK, lz4_flex::block::compress_prepend_size(&text).as_slice()].concat()
@@ -39,9 +39,9 @@ pub(crate) fn parsed<T: DeserializeOwned>(path: &str, data: &[u8]) -> Result<T, 
 }
 
 fn unpacked_text(packed: &[u8]) -> Result<Vec<u8>, String> {
-    // The text is made as long as its head says.
+    // Decompression allocates as many bytes as the head says.
     let head = packed.first_chunk().map_or(0, |head| u32::from_le_bytes(*head) as usize);
-    if head > MOST {
+    if head > MAX_RECORD_BYTES {
         return Err(format!("it would have {head} bytes"));
     }
     lz4_flex::block::decompress_size_prepended(packed).map_err(|error| error.to_string())

@@ -1,28 +1,28 @@
-//! Plans, and what earlier passes have copied: stored in chunks.
+//! Plans and the partitions that earlier passes have copied, stored in chunks.
 
 use crate::coordinator::{Op, Stored, ensure_path};
 use crate::plan::{Earlier, TablePlan};
 use crate::protocol::{BatchRecord, PieceRecord, TaskRecord, groups};
 
 use super::work::processed_bits;
-use super::{CHUNK, EARLIER, Ledger, LedgerError, encoded, parsed};
+use super::{CHUNK_BYTES, EARLIER, Ledger, LedgerError, encoded, parsed};
 use crate::runtime::fault_point::fault_point;
 
-/// No plan has more chunks: gigabytes.
-const MOST_CHUNKS: usize = 10_000;
+/// The most chunks of a plan, which are gigabytes.
+const MAX_CHUNKS: usize = 10_000;
 
-/// How many nodes a plan with its records has, and how many bytes the plan.
+/// Returns the number of nodes that a plan and its records take, and the number of bytes of the plan.
 pub fn footprint(plan: &TablePlan) -> (usize, usize) {
     let pieces_of: Vec<_> = plan.batches.iter().map(|batch| batch.pieces.clone()).collect();
     let bytes = encoded(plan).len();
-    (groups(&pieces_of).len() + plan.batches.len() + processed_bits(plan) + bytes.div_ceil(CHUNK), bytes)
+    (groups(&pieces_of).len() + plan.batches.len() + processed_bits(plan) + bytes.div_ceil(CHUNK_BYTES), bytes)
 }
 
 impl Ledger {
-    /// Stores the plans of all tables, in their order, with a fresh record for each of their pieces and batches. A plan is there when
-    /// its first chunk is: that comes last.
+    /// Stores the plans of all tables, in their order, with a new record for each of their pieces and batches. A plan exists when its
+    /// first chunk exists, so the first chunks are written last.
     pub async fn store_plans(&self, plans: &[(&TablePlan, Vec<BatchRecord>)]) -> Result<(), LedgerError> {
-        // What an earlier planner left before it died.
+        // An earlier planner may have died and left nodes.
         for name in ["plan", "pieces", "batches", "processed"] {
             self.delete_children(name, |_| true).await?;
         }
@@ -47,7 +47,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// The plans of so many tables.
+    /// Reads the plans of all tables. `tables` is their number.
     pub async fn plans(&self, tables: usize) -> Result<Vec<TablePlan>, LedgerError> {
         let firsts: Vec<String> = (0..tables).map(|table| self.chunk_path(&format!("plan/{table}"), 0)).collect();
         let found = self.session.get_many(&firsts).await?;
@@ -58,13 +58,13 @@ impl Ledger {
         Ok(plans)
     }
 
-    /// The plan of a table.
+    /// Reads the plan of a table.
     pub async fn plan(&self, table: usize) -> Result<TablePlan, LedgerError> {
         let path = self.chunk_path(&format!("plan/{table}"), 0);
         checked(&path, self.chunks(&format!("plan/{table}")).await?)
     }
 
-    /// What earlier passes have copied of a table; `None` in the first one.
+    /// Reads which partitions of a table earlier passes have copied. Returns `None` in the first pass.
     pub async fn earlier(&self, record: &TaskRecord, table: usize) -> Result<Option<Earlier>, LedgerError> {
         if record.pass == 0 {
             return Ok(None);
@@ -74,12 +74,12 @@ impl Ledger {
         text.map(|text| parsed(&self.chunk_path(&name, 0), &text)).transpose()
     }
 
-    /// Begins the next pass of a finished task, for who holds all its places: nobody works on the old one, so that its records
-    /// may go. First what is copied so far is stored, for each table, then the task's record says so.
+    /// Begins the next pass of a finished task. The caller must hold all places, so that no worker needs the old records. Stores the
+    /// partitions copied so far for each table, then changes the task's record.
     pub async fn begin_pass(&self, next: &TaskRecord, earlier: &[Earlier]) -> Result<(), LedgerError> {
         ensure_path(self.session.as_ref(), &self.path(EARLIER)).await?;
         let own = format!("{}.", next.pass);
-        // What somebody left who died while doing this.
+        // A worker may have died here and left nodes.
         self.delete_children(EARLIER, |child| child.starts_with(&own)).await?;
         for (table, earlier) in earlier.iter().enumerate() {
             self.store_chunks(&format!("{EARLIER}/{}.{table}", next.pass), &encoded(earlier)).await?;
@@ -94,23 +94,23 @@ impl Ledger {
         self.delete_children(EARLIER, |child| !child.starts_with(&own)).await
     }
 
-    /// Deletes those children of a node that have none themselves.
+    /// Deletes the children of a node that match. They must have no children.
     async fn delete_children(&self, name: &str, which: impl Fn(&str) -> bool + Send) -> Result<(), LedgerError> {
         let children = self.session.children(&self.path(name)).await?.unwrap_or_default();
         let ops = children.iter().filter(|child| which(child));
         self.commit_all(ops.map(|child| Op::delete(self.path(&format!("{name}/{child}")), None)).collect()).await
     }
 
-    /// Stores a text that may be too long for one node. It is there when its first chunk is: that comes last.
+    /// Stores a text that may be too long for one node. It exists when its first chunk exists, so the first chunk is written last.
     async fn store_chunks(&self, name: &str, text: &[u8]) -> Result<(), LedgerError> {
         let (head, others) = self.chunk_ops(name, text);
         self.commit_all(others).await?;
         self.commit_all(vec![head]).await
     }
 
-    /// The steps that store a text: the first chunk, which comes last, and the others.
+    /// Returns the operations that store a text: the one for the first chunk, which must come last, and the others.
     fn chunk_ops(&self, name: &str, text: &[u8]) -> (Op, Vec<Op>) {
-        let chunks: Vec<&[u8]> = text.chunks(CHUNK).collect();
+        let chunks: Vec<&[u8]> = text.chunks(CHUNK_BYTES).collect();
         let others = chunks.iter().enumerate().skip(1);
         let others = others.map(|(n, chunk)| Op::create(self.chunk_path(name, n), *chunk)).collect();
         let first = chunks.first().copied().unwrap_or_default();
@@ -118,12 +118,13 @@ impl Ledger {
         (Op::create(self.chunk_path(name, 0), [head.as_slice(), first].concat()), others)
     }
 
+    /// Reads a text that is stored in chunks.
     async fn chunks(&self, name: &str) -> Result<Option<Vec<u8>>, LedgerError> {
         let first = self.session.get(&self.chunk_path(name, 0)).await?;
         self.joined(name, first).await
     }
 
-    /// A text from its first chunk and the others.
+    /// Reads the other chunks of a text and joins them with the first one.
     async fn joined(&self, name: &str, first: Option<Stored>) -> Result<Option<Vec<u8>>, LedgerError> {
         let path = self.chunk_path(name, 0);
         let damaged = |why: &str| LedgerError::Damaged { path: path.clone(), why: why.to_owned() };
@@ -131,7 +132,7 @@ impl Ledger {
         let newline = first.data.iter().position(|byte| *byte == b'\n').ok_or_else(|| damaged("it has no head"))?;
         let head = std::str::from_utf8(&first.data[..newline]).ok().and_then(|text| text.parse::<usize>().ok());
         let count = head.ok_or_else(|| damaged("its head is no number"))?;
-        if count > MOST_CHUNKS {
+        if count > MAX_CHUNKS {
             return Err(damaged("its head is too large a number"));
         }
         let mut text = first.data[newline + 1..].to_vec();
@@ -147,7 +148,7 @@ impl Ledger {
     }
 }
 
-/// The plan that a text holds, checked as a whole.
+/// Parses a plan and checks it as a whole.
 fn checked(path: &str, text: Option<Vec<u8>>) -> Result<TablePlan, LedgerError> {
     let damaged = |why: String| LedgerError::Damaged { path: path.to_owned(), why };
     let plan: TablePlan = parsed(path, &text.ok_or_else(|| damaged("it is missing".into()))?)?;
@@ -170,8 +171,8 @@ mod tests {
             mark: None,
             renews: false,
         }];
-        let wishes = BatchSizing { batch_bytes: 100, splits: 1 };
-        let (partitions, batches, pieces) = assemble(&found, &batches(&found, wishes), wishes, |_, _| Vec::new());
+        let sizing = BatchSizing { batch_bytes: 100, splits: 1 };
+        let (partitions, batches, pieces) = assemble(&found, &batches(&found, sizing), sizing, |_, _| Vec::new());
         let reading = Reading { columns: None, raw: Vec::new(), values: Vec::new(), condition: None, left: Vec::new() };
         TablePlan { batches, pieces, ..TablePlan::empty(reading, partitions) }
     }

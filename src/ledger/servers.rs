@@ -1,5 +1,5 @@
-//! Jobs at work on servers, where a task limits their number: an ephemeral node for each, numbered from 0 by server. So the
-//! limit holds over all workers, and what a dead worker had is free when its session is over.
+//! The places of jobs on servers, where a task limits the number of jobs per server. Each place is an ephemeral node, numbered from 0
+//! for each server. So the limit holds for all workers together, and the places of a dead worker are free when its session ends.
 
 use crate::coordinator::{Change, Op, ensure_path};
 
@@ -8,7 +8,7 @@ use super::{Ledger, LedgerError, Outcome};
 pub(super) const ON_SERVERS: &str = "on_servers";
 
 impl Ledger {
-    /// The names of the places that are taken (`<address>#<number>`), and when they are others.
+    /// Reads the names of the taken places (`<address>#<number>`), and watches for their next change.
     pub async fn watch_on_servers(&self) -> Result<(Vec<String>, Change), LedgerError> {
         let path = self.path(ON_SERVERS);
         let (taken, change) = self.session.watch_children(&path).await?;
@@ -18,12 +18,12 @@ impl Ledger {
         Ok((taken.unwrap_or_default(), change))
     }
 
-    /// The names of the places that are taken.
+    /// Reads the names of the taken places.
     pub async fn on_servers(&self) -> Result<Vec<String>, LedgerError> {
         Ok(self.session.children(&self.path(ON_SERVERS)).await?.unwrap_or_default())
     }
 
-    /// Takes places, all or none. `holder` is a text that no other taker has.
+    /// Takes all of these places or none. `holder` is a text that no other caller uses.
     pub async fn enter_servers(&self, places: &[String], holder: &str) -> Result<Outcome, LedgerError> {
         let ops: Vec<Op> = places.iter().map(|place| Op::ephemeral(self.place_on_server(place), holder)).collect();
         let Some(first) = places.first().map(|place| self.place_on_server(place)) else { return Ok(Outcome::Done) };
@@ -39,7 +39,7 @@ impl Ledger {
         }
     }
 
-    /// Gives places back.
+    /// Releases places.
     pub async fn leave_servers(&self, places: &[String]) -> Result<(), LedgerError> {
         let ops = places.iter().map(|place| Op::delete(self.place_on_server(place), None)).collect();
         self.commit_all(ops).await

@@ -1,4 +1,4 @@
-//! Pieces, batches and claims: cached, and changed by compare-and-set.
+//! The records of pieces and batches with their claims, cached and changed by compare-and-set.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
@@ -15,39 +15,39 @@ use crate::protocol::{
 
 use super::{Ledger, LedgerError, Outcome, Versioned, encoded, versioned};
 
-/// All records of the tables, as last seen.
+/// All records of the tables, as last read.
 #[derive(Debug, Default)]
 pub struct Cache {
     layout: Vec<Vec<Range<usize>>>,
-    /// What the records of each batch must list.
+    /// The numbers of partitions and shards that the records of each batch must list.
     extents: Vec<Vec<Extent>>,
     groups: Vec<Vec<Versioned<Vec<PieceRecord>>>>,
     batches: Vec<Vec<Versioned<BatchRecord>>>,
-    /// The same, as the protocol wants it.
+    /// The same records in the form of the protocol.
     pub by_table: Vec<TableRecords>,
     scheduler: Scheduler,
 }
 
-/// What becomes of a claim when a record changes.
+/// The change of a claim in the same commit as the change of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimChange {
-    /// Take it: nobody else may have it.
+    /// Takes the claim. No other worker may hold it.
     Take,
-    /// It must still be there.
+    /// Checks that this worker still holds the claim.
     Keep,
-    /// Give it back.
+    /// Releases the claim.
     GiveBack,
-    /// It has nothing to do with it.
+    /// Does not touch the claim.
     None,
 }
 
-/// What to do with a node, from what it holds.
+/// The decision about a node, given its contents.
 enum Edit<T> {
-    /// Set it to this.
+    /// Write this value.
     Write(T),
-    /// It is set already, by an earlier commit of ours whose answer was lost.
+    /// The value is written already, by an earlier commit of ours whose answer was lost.
     Written,
-    /// It holds something else than expected.
+    /// The node holds another value than expected.
     Lost,
 }
 
@@ -64,32 +64,33 @@ impl<T> Edit<T> {
 }
 
 impl Cache {
-    /// From now on it tells what a worker does next; see [`Scheduler::new`].
-    pub fn look_out(&mut self, likings: &[Preferences], worker: &str) {
-        self.scheduler = Scheduler::new(&self.by_table, likings, worker);
+    /// Creates the scheduler that chooses the jobs of a worker; see [`Scheduler::new`].
+    pub fn look_out(&mut self, preferences: &[Preferences], worker: &str) {
+        self.scheduler = Scheduler::new(&self.by_table, preferences, worker);
     }
 
-    /// What that worker does next.
+    /// Returns what that worker does next.
     pub fn what_next(&mut self) -> Next {
         self.scheduler.next(&self.by_table)
     }
 
-    /// Takes note of a claim, ours or somebody's.
+    /// Records a claim of this or another worker.
     pub fn claimed(&mut self, job: Job) {
         self.scheduler.claimed(job);
     }
 
-    /// Takes note that a claim of ours is given back.
+    /// Records that this worker has released a claim.
     pub fn released(&mut self, job: Job) {
         self.scheduler.released(&self.by_table, job);
     }
 
-    /// Whether a group has pieces whose batch has moved to other nodes.
+    /// Returns whether a group has pieces whose batch has moved to other nodes.
     fn has_void(&self, table: usize, group: usize) -> bool {
         let records = &self.by_table[table];
         self.layout[table][group].clone().any(|piece| records.pieces[piece].generation != records.generation_of(piece))
     }
 
+    /// Returns the group of a piece, and the index of the piece in the group.
     fn group_of(&self, piece: PieceRef) -> (GroupRef, usize) {
         let layout = &self.layout[piece.table];
         let group = layout.partition_point(|pieces| pieces.end <= piece.piece);
@@ -97,23 +98,23 @@ impl Cache {
     }
 
     /// Checks the records of a group against the plan.
-    fn check_group(&self, of: GroupRef, records: &[PieceRecord]) -> Result<(), String> {
-        let pieces = self.layout[of.table][of.group].clone();
+    fn check_group(&self, group: GroupRef, records: &[PieceRecord]) -> Result<(), String> {
+        let pieces = self.layout[group.table][group.group].clone();
         if records.len() != pieces.len() {
             return Err(format!("it has {} records of {} pieces", records.len(), pieces.len()));
         }
-        let table = &self.by_table[of.table];
+        let table = &self.by_table[group.table];
         pieces.zip(records).try_for_each(|(piece, record)| {
-            let extent = self.extents[of.table][table.batch_of[piece]];
+            let extent = self.extents[group.table][table.batch_of[piece]];
             record.check(extent).map_err(|why| format!("piece {piece}: {why}"))
         })
     }
 
-    /// Checks that no piece of a group is of target nodes that its batch does not have yet. Batches are read after their pieces: such a
-    /// batch would be looked at for ever.
-    fn check_generations(&self, of: GroupRef, records: &[PieceRecord]) -> Result<(), String> {
-        let table = &self.by_table[of.table];
-        let pieces = self.layout[of.table][of.group].clone();
+    /// Checks that no piece of a group has a newer generation of target nodes than its batch. Batches are read after their pieces, so
+    /// this cannot be true of good records, and a worker would read such a batch again for ever.
+    fn check_generations(&self, group: GroupRef, records: &[PieceRecord]) -> Result<(), String> {
+        let table = &self.by_table[group.table];
+        let pieces = self.layout[group.table][group.group].clone();
         let newer = |(piece, record): &(usize, &PieceRecord)| {
             table.batches.get(table.batch_of[*piece]).is_some_and(|batch| record.generation > batch.generation)
         };
@@ -124,27 +125,27 @@ impl Cache {
     }
 
     /// Checks the record of a batch against the plan.
-    fn check_batch(&self, of: BatchRef, record: &BatchRecord) -> Result<(), String> {
-        record.check(self.extents[of.table][of.batch]).map_err(|why| why.to_string())
+    fn check_batch(&self, batch: BatchRef, record: &BatchRecord) -> Result<(), String> {
+        record.check(self.extents[batch.table][batch.batch]).map_err(|why| why.to_string())
     }
 
-    fn put_group(&mut self, of: GroupRef, records: Versioned<Vec<PieceRecord>>) {
-        let pieces = self.layout[of.table][of.group].clone();
+    fn put_group(&mut self, group: GroupRef, records: Versioned<Vec<PieceRecord>>) {
+        let pieces = self.layout[group.table][group.group].clone();
         for (piece, record) in pieces.zip(&records.value) {
-            put(&mut self.by_table[of.table].pieces, piece, record.clone());
+            put(&mut self.by_table[group.table].pieces, piece, record.clone());
         }
-        put(&mut self.groups[of.table], of.group, records);
-        self.scheduler.saw_group(&self.by_table, of);
+        put(&mut self.groups[group.table], group.group, records);
+        self.scheduler.update_group(&self.by_table, group);
     }
 
     fn put_batch(&mut self, batch: BatchRef, record: Versioned<BatchRecord>) {
         put(&mut self.by_table[batch.table].batches, batch.batch, record.value.clone());
         put(&mut self.batches[batch.table], batch.batch, record);
-        self.scheduler.saw_batch(&self.by_table, batch);
+        self.scheduler.update_batch(&self.by_table, batch);
     }
 }
 
-/// The text of `/status`: `{"table": {"all_partitions_count": n, "processed_partitions_count": m}}`.
+/// Returns the text of `/status`: `{"table": {"all_partitions_count": n, "processed_partitions_count": m}}`.
 pub fn status_text(counts: &BTreeMap<String, (usize, usize)>) -> String {
     #[derive(Serialize)]
     struct Counts {
@@ -195,10 +196,10 @@ impl Ledger {
         self.read_records(cache, &groups, &batches).await
     }
 
-    /// Reads some groups, their batches, and what is claimed.
+    /// Reads some groups, their batches, and the claims.
     pub async fn look(&self, cache: &mut Cache, groups: &[GroupRef]) -> Result<(), LedgerError> {
         let claims = self.claims().await?;
-        let of_group = |group: &GroupRef| {
+        let open_batches = |group: &GroupRef| {
             let records = &cache.by_table[group.table];
             let mut batches: Vec<usize> =
                 cache.layout[group.table][group.group].clone().map(|piece| records.batch_of[piece]).collect();
@@ -207,26 +208,26 @@ impl Ledger {
         };
         let batches = groups.iter().flat_map(|group| {
             let table = group.table;
-            of_group(group).into_iter().map(move |batch| BatchRef { table, batch })
+            open_batches(group).into_iter().map(move |batch| BatchRef { table, batch })
         });
         let mut batches: Vec<BatchRef> = batches.collect();
         batches.dedup();
         self.read_records(cache, groups, &batches).await?;
-        cache.scheduler.saw_claims(&cache.by_table, claims);
-        cache.scheduler.looked(&cache.by_table, groups);
+        cache.scheduler.update_claims(&cache.by_table, claims);
+        cache.scheduler.groups_read(&cache.by_table, groups);
         Ok(())
     }
 
-    /// Batches are read after their pieces: what is known of them is never older.
+    /// Reads records. Reads batches after their pieces, so that the record of a batch is never older than those of its pieces.
     async fn read_records(
         &self,
         cache: &mut Cache,
         groups: &[GroupRef],
         batches: &[BatchRef],
     ) -> Result<(), LedgerError> {
-        let paths = groups.iter().map(|of| self.group_path(of.table, of.group)).collect();
+        let paths = groups.iter().map(|group| self.group_path(group.table, group.group)).collect();
         let records: Vec<Versioned<Vec<PieceRecord>>> = self.read_all(paths).await?;
-        let paths = batches.iter().map(|of| self.batch_path(of.table, of.batch)).collect();
+        let paths = batches.iter().map(|batch| self.batch_path(batch.table, batch.batch)).collect();
         for (batch, record) in batches.iter().zip(self.read_all::<BatchRecord>(paths).await?) {
             let path = || self.batch_path(batch.table, batch.batch);
             cache.check_batch(*batch, &record.value).map_err(|why| LedgerError::Damaged { path: path(), why })?;
@@ -247,31 +248,31 @@ impl Ledger {
         Ok(jobs_of(&children))
     }
 
-    /// Reads what is claimed. The change fires when a claim is taken or given back after that.
+    /// Reads the claims. The change fires when a claim is taken or released after that.
     pub async fn look_at_claims(&self, cache: &mut Cache) -> Result<Change, LedgerError> {
         let (children, change) = self.session.watch_children(&self.path("claims")).await?;
-        cache.scheduler.saw_claims(&cache.by_table, jobs_of(&children.unwrap_or_default()));
+        cache.scheduler.update_claims(&cache.by_table, jobs_of(&children.unwrap_or_default()));
         Ok(change)
     }
 
-    /// Fires when a claim is taken or given back. To be asked for before a look at the records.
+    /// Watches the claims. The change fires when a claim is taken or released. Call this before reading the records.
     pub async fn watch_claims(&self) -> Result<Change, LedgerError> {
         Ok(self.session.watch_children(&self.path("claims")).await?.1)
     }
 
-    /// Gives a claim back without a change of its record.
+    /// Releases a claim without a change of its record.
     pub async fn give_up_claim(&self, job: Job) -> Result<(), LedgerError> {
         self.release(&job.claim()).await
     }
 
-    /// The record of a batch as it is now.
+    /// Reads the current record of a batch.
     pub async fn batch(&self, batch: BatchRef) -> Result<BatchRecord, LedgerError> {
         let path = self.batch_path(batch.table, batch.batch);
         let stored = self.session.get(&path).await?;
         Ok(versioned::<BatchRecord>(path, stored)?.value)
     }
 
-    /// Changes the record of a piece together with its claim. On [`Outcome::Lost`] the cache has what is there now.
+    /// Changes the record of a piece together with its claim. On [`Outcome::Lost`] the cache has the current record.
     pub async fn change_piece(
         &self,
         cache: &mut Cache,
@@ -296,7 +297,7 @@ impl Ledger {
         outcome
     }
 
-    /// Changes the record of a batch together with its claim. On [`Outcome::Lost`] the cache has what is there now.
+    /// Changes the record of a batch together with its claim. On [`Outcome::Lost`] the cache has the current record.
     pub async fn change_batch(
         &self,
         cache: &mut Cache,
@@ -319,8 +320,8 @@ impl Ledger {
         outcome
     }
 
-    /// Compare-and-set of a node, with more in the same commit: the claim first. Where somebody else was faster, or the answer was lost,
-    /// the node is read again and `edit` decides anew. `fits` checks what is read.
+    /// Changes a node by compare-and-set, with further operations in the same commit, the claim first. When another writer was faster or
+    /// the answer was lost, reads the node again and lets `edit` decide again. `fits` checks the value that was read.
     async fn change<T: Serialize + DeserializeOwned + Clone>(
         &self,
         path: &str,
@@ -342,7 +343,7 @@ impl Ledger {
                     *held = Versioned { value: changed, version: held.version + 1 };
                     return Ok(Outcome::Done);
                 }
-                // The claim is there (somebody has it) or gone (we have it no more).
+                // Another worker holds the claim, or this worker no longer holds it.
                 Err(Error::Conflict { op: 1, .. }) => return Ok(Outcome::Lost),
                 Err(Error::Conflict { op: 2.., path, why, .. }) => {
                     return Err(LedgerError::Damaged { path, why: why.to_string() });
@@ -357,6 +358,7 @@ impl Ledger {
         }
     }
 
+    /// Returns the operation for a claim.
     fn claim_op(&self, job: Job, change: ClaimChange, worker: &str) -> Option<Op> {
         let path = self.path(&format!("claims/{}", job.claim()));
         match change {
@@ -367,15 +369,16 @@ impl Ledger {
         }
     }
 
-    /// Counts partitions as processed, in the commit that records it: so many are set that their number is the sum of the
-    /// powers of two that the nodes stand for. Nobody is in anybody's way: no version is compared, the version is the count.
+    /// Returns the operations that count partitions as processed, for the commit that records it. Each node stands for a power of two,
+    /// and the operations set those nodes whose sum is `partitions`. Workers do not conflict: the version of a node is its count, and
+    /// no version is compared.
     fn count_processed(&self, table: usize, partitions: usize) -> impl Iterator<Item = Op> + '_ {
         let digits = (usize::BITS - partitions.leading_zeros()) as usize;
         let bits = (0..digits).filter(move |bit| partitions & (1 << bit) != 0);
         bits.map(move |bit| Op::set(self.processed_path(table, bit), Vec::new(), None))
     }
 
-    /// Reads how many partitions of each table are recorded as done, of those tables that had any left.
+    /// Reads how many partitions of each unfinished table are recorded as done.
     async fn count_again(&self, processed: &mut Processed, plans: &[TablePlan]) -> Result<(), LedgerError> {
         processed.0.resize(plans.len(), 0);
         let open = |(table, plan): &(usize, &TablePlan)| processed.0[*table] < plan.partitions.len();
@@ -389,13 +392,13 @@ impl Ledger {
         let found = self.session.get_many(&paths).await?;
         let mut counted: BTreeMap<usize, usize> = BTreeMap::new();
         for ((table, bit), stored) in nodes.into_iter().zip(found) {
-            *counted.entry(table).or_default() += (stored.map_or(0, |it| it.version) as usize) << bit;
+            *counted.entry(table).or_default() += (stored.map_or(0, |node| node.version) as usize) << bit;
         }
         counted.into_iter().for_each(|(table, count)| processed.0[table] = count);
         Ok(())
     }
 
-    /// Writes `/status` as the original did. `processed` is what was counted the last time.
+    /// Writes `/status` as the original did. `processed` has the last counts.
     pub async fn write_status(&self, plans: &[TablePlan], processed: &mut Processed) -> Result<(), LedgerError> {
         self.count_again(processed, plans).await?;
         let counts =
@@ -405,11 +408,12 @@ impl Ledger {
     }
 }
 
-/// How many partitions of each table were recorded as done when they were counted last.
+/// The number of partitions of each table that were recorded as done at the last count.
 #[derive(Debug, Default)]
 pub struct Processed(Vec<usize>);
 
-/// How many nodes count the partitions of a table that are done: the number of partitions of its largest batch has so many binary digits.
+/// Returns how many nodes count the finished partitions of a table: the number of binary digits of the number of partitions in its
+/// largest batch.
 pub(super) fn processed_bits(plan: &TablePlan) -> usize {
     let largest = plan.batches.iter().map(|batch| batch.partitions.len()).max().unwrap_or(0);
     (usize::BITS - largest.leading_zeros()) as usize

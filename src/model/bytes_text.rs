@@ -1,13 +1,13 @@
-//! Values that may be any bytes, as text: what a plan stores and compares.
+//! Text for values that may hold any bytes. Plans store and compare this text.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// The first character of the text of bytes that are not UTF-8; hexadecimal digits follow. It is no character of any
-/// language. A value that begins with it is written in digits as well, so two values never have one text.
+/// Marks the text of bytes that are not UTF-8; hexadecimal digits follow. No language uses this character. A value
+/// that begins with it is written in hexadecimal digits as well, so two values never have the same text.
 const MARK: char = '\u{fffe}';
 
-/// Returns the text of a value: the bytes as they are where they are UTF-8.
+/// Returns the text of a value: the bytes themselves if they are UTF-8.
 pub fn text_of_bytes(bytes: Vec<u8>) -> String {
     match String::from_utf8(bytes) {
         Ok(text) if !text.starts_with(MARK) => text,
@@ -16,12 +16,12 @@ pub fn text_of_bytes(bytes: Vec<u8>) -> String {
     }
 }
 
-/// Returns the bytes that [`text_of_bytes`] gave this text for.
+/// Returns the bytes of a text that [`text_of_bytes`] returned.
 pub fn bytes_of_text(text: &str) -> Cow<'_, [u8]> {
     let Some(digits) = text.strip_prefix(MARK) else { return Cow::Borrowed(text.as_bytes()) };
     let pair = |at: usize| digits.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
     let bytes: Option<Vec<u8>> = (0..digits.len()).step_by(2).map(pair).collect();
-    // A text that was not made here stands for itself.
+    // A text that `text_of_bytes` cannot have returned stands for itself.
     bytes.map_or(Cow::Borrowed(text.as_bytes()), Cow::Owned)
 }
 

@@ -7,20 +7,21 @@ use super::Secret;
 /// A cluster of a task's `<remote_servers>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
-    /// The element's name.
+    /// Name of the cluster's XML element.
     pub name: String,
-    /// At least one; the order decides which slots a shard owns.
+    /// The shards, at least one. Their order decides which slots each of them owns.
     pub shards: Vec<Shard>,
 }
 
 /// A shard: nodes that hold the same rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shard {
-    /// How many slots of the sharding key this shard owns; 1 unless written. 0 means it gets no rows.
+    /// Number of slots of the sharding key that this shard owns; 1 by default. A shard with 0 slots gets no rows.
     pub weight: u32,
-    /// Whether the replicas fetch from each other (then one of them is written to) or not (then each is).
+    /// Whether the replicas replicate to each other. If true, rows are written to one replica; if false, to each of
+    /// them.
     pub internal_replication: bool,
-    /// At least one.
+    /// The replicas, at least one.
     pub replicas: Vec<Node>,
 }
 
@@ -31,41 +32,42 @@ pub struct Node {
     pub host: String,
     /// Port of the native protocol, which the servers use among themselves (9000; 9440 with `secure`).
     pub port: u16,
-    /// Port of HTTP, which we use (8123; 8443 with `secure`).
+    /// HTTP port, which the copier uses (8123; 8443 with `secure`).
     pub http_port: u16,
-    /// `default` unless written.
+    /// User name; `default` if the task gives none.
     pub user: String,
-    /// Empty unless written.
+    /// Password; empty if the task gives none.
     pub password: Secret,
-    /// TLS on both ports.
+    /// Whether both ports use TLS.
     pub secure: bool,
-    /// The database of tables that name none.
+    /// The database of tables that are named without one.
     pub default_database: Option<String>,
-    /// Under which named collection the servers that exchange rows with this one keep its address and account, so that no
-    /// password stands in a statement. We ourselves use the account above.
+    /// The named collection in which other servers keep this server's address and account, so that statements contain
+    /// no password. The copier itself uses the account above.
     pub named_collection: Option<String>,
 }
 
 impl Cluster {
-    /// Sum of the shards' weights: the number of slots.
+    /// Returns the number of slots: the sum of the shards' weights.
     pub fn total_weight(&self) -> u64 {
         self.shards.iter().map(|shard| u64::from(shard.weight)).sum()
     }
 
-    /// The slots `[from, to)` that a shard owns (docs/clickhouse-behaviour.md, §8).
+    /// Returns the slots `[from, to)` that a shard owns (docs/clickhouse-behaviour.md, §8).
     pub fn slots(&self, shard: usize) -> std::ops::Range<u64> {
         let from: u64 = self.shards[..shard].iter().map(|s| u64::from(s.weight)).sum();
         from..from + u64::from(self.shards[shard].weight)
     }
 
-    /// Every node with the index of its shard.
+    /// Returns every node with the index of its shard.
     pub fn nodes(&self) -> impl Iterator<Item = (usize, &Node)> {
         self.shards.iter().enumerate().flat_map(|(i, shard)| shard.replicas.iter().map(move |node| (i, node)))
     }
 }
 
 impl Node {
-    /// A replica of which nothing is known but its host: usual ports, no TLS, the account `default` without a password.
+    /// Returns a node with this host and defaults otherwise: usual ports, no TLS, the account `default` without a
+    /// password.
     pub fn new(host: impl Into<String>) -> Self {
         Self {
             host: host.into(),
@@ -79,13 +81,13 @@ impl Node {
         }
     }
 
-    /// `host:port` of the native protocol, brackets around an IPv6 address: what `remote()` takes, and the
-    /// node's name in records and messages.
+    /// Returns `host:port` of the native protocol, with brackets around an IPv6 address. `remote()` takes this form;
+    /// records and messages use it as the node's name.
     pub fn address(&self) -> String {
         format!("{}:{}", bracketed(&self.host), self.port)
     }
 
-    /// Where we send our requests.
+    /// Returns the URL for HTTP requests.
     pub fn url(&self) -> String {
         let scheme = if self.secure { "https" } else { "http" };
         format!("{scheme}://{}:{}/", bracketed(&self.host), self.http_port)

@@ -1,4 +1,4 @@
-//! The vocabulary as types. Nothing here does I/O, and every other room speaks in these words.
+//! The vocabulary as types. This room does no I/O; all other rooms use its types.
 
 mod bytes_text;
 mod cluster;

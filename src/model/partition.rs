@@ -4,15 +4,16 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// `system.parts.partition_id`: what `PARTITION ID '…'` takes. Read from the server that holds the partition,
-/// never assumed equal on another version (docs/clickhouse-behaviour.md, §4).
+/// A partition's id, as in `system.parts.partition_id` and `PARTITION ID '…'`. It is read from the server that holds
+/// the partition. Another version may give the same partition another id (docs/clickhouse-behaviour.md, §4).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PartitionId(pub String);
 
 impl PartitionId {
-    /// The partition whose rows a patch part changes, where this is the id of patch parts: `patch-<hash of columns>-<partition id>`.
-    /// A lightweight UPDATE, or a lightweight DELETE of that mode, writes such parts (25.7 and later); they are no partition of their own.
+    /// Returns the partition whose rows a patch part changes, if this is the id of patch parts: `patch-<hash of
+    /// columns>-<partition id>`. A lightweight UPDATE, or a lightweight DELETE in that mode, writes such parts (25.7
+    /// and later). They are not a partition of their own.
     pub fn patched(&self) -> Option<PartitionId> {
         let (_, id) = self.0.strip_prefix("patch-")?.split_once('-')?;
         Some(PartitionId(id.to_owned()))
@@ -25,9 +26,9 @@ impl fmt::Display for PartitionId {
     }
 }
 
-/// The value of a partition key: for each of its elements the text that tells it from every other value of its type, on every
-/// version ([`KeyElement::value`](crate::sql::KeyElement::value)). Two partitions are the same if these texts are. No
-/// element at all when the target is not partitioned.
+/// The value of a partition key: one text for each element of the key. Different values of a type have different
+/// texts, and a value has the same text on every version ([`KeyElement::value`](crate::sql::KeyElement::value)). Two
+/// partitions are the same if their texts are the same. The list is empty if the target is not partitioned.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PartitionValue(pub Vec<String>);

@@ -1,12 +1,13 @@
-//! Text that can be shown. Names, values and messages of servers may hold characters that a terminal obeys, or that draw a line
-//! of text in another order than it is stored; a person then reads something else than what was written.
+//! Text that is safe to show. Names, values and messages of servers may hold characters that control a terminal or
+//! change the order in which text is drawn. A person would then read something other than the stored text.
 //!
-//! Such characters are shown escaped: C0 but line feed and tab, DEL, C1, and the overrides and isolates of bidirectional text.
+//! This module escapes such characters: C0 except line feed and tab, DEL, C1, and the overrides and isolates of
+//! bidirectional text.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Whether a terminal may act on this character instead of showing it. Line feed and tab are not counted.
+/// Returns whether a terminal may act on this character instead of showing it. Line feed and tab do not count.
 pub fn is_obeyed(c: char) -> bool {
     match c {
         '\n' | '\t' => false,
@@ -15,7 +16,7 @@ pub fn is_obeyed(c: char) -> bool {
     }
 }
 
-/// Returns the text with everything escaped that a terminal obeys. Lines stay lines, whether they end with `\n` or `\r\n`.
+/// Returns the text with all control characters escaped. Lines stay lines, whether they end with `\n` or `\r\n`.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(is_obeyed) {
         return Cow::Borrowed(text);
@@ -32,7 +33,8 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Returns a name or a value as a part of one line: line feeds and tabs are escaped too, so that it cannot look like lines of ours.
+/// Returns a name or a value for use within one line. Line feeds and tabs are escaped too, so that it cannot imitate
+/// lines of the copier.
 pub fn one_line(text: &str) -> Cow<'_, str> {
     let ends_it = |c: char| c == '\n' || c == '\t' || is_obeyed(c);
     if !text.contains(ends_it) {
@@ -53,7 +55,8 @@ pub fn sentence(text: &str) -> Cow<'_, str> {
     Cow::Owned(one_line(&text.replace("\r\n", " ").replace(['\n', '\t'], " ")).into_owned())
 }
 
-/// Returns a JSON text with the same characters escaped as JSON does. JSON has them in strings only, so it stays the same value.
+/// Returns a JSON text with the same characters in JSON escapes. JSON allows them in strings only, so the value stays
+/// the same.
 pub fn printable_json(json: &str) -> Cow<'_, str> {
     if !json.contains(is_obeyed) {
         return Cow::Borrowed(json);
@@ -61,7 +64,7 @@ pub fn printable_json(json: &str) -> Cow<'_, str> {
     let mut out = String::with_capacity(json.len() + 8);
     for c in json.chars() {
         if is_obeyed(c) {
-            // Writing to a String cannot fail. All of them have four digits.
+            // Writing to a String cannot fail. Each of these characters has four digits.
             let _ = write!(out, "\\u{:04x}", u32::from(c));
         } else {
             out.push(c);
@@ -76,7 +79,7 @@ mod tests {
 
     use super::*;
 
-    /// What a terminal would do something about.
+    /// Sequences that a terminal acts on.
     const HOSTILE: &str = "a\u{1b}[2J\u{1b}]0;title\u{7}b\u{9b}2Jc\u{7f}\u{202e}d\u{2066}\re";
 
     #[test]

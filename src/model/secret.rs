@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A password or another secret. It has no `Display`, and its `Debug` shows nothing of it.
+/// A password or another secret. It has no `Display`, and its `Debug` does not show it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -12,12 +12,12 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself, for the one place that sends it.
+    /// Returns the text itself, for the code that sends it.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether there is no secret at all (the empty password of the default user).
+    /// Returns whether the secret is empty, like the default user's password.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,8 +1,9 @@
-//! Settings of ClickHouse that were renamed. A server knows some of a setting's names: which, `system.settings` tells.
+//! Settings that ClickHouse has renamed. `system.settings` lists the names that a server knows.
 
 use std::collections::BTreeMap;
 
-/// Old name, new name. Newer servers know both (`system.settings.alias_for`, checked on 26.9), older ones the old only.
+/// Old name, new name. Newer servers know both (`system.settings.alias_for`, checked on 26.9); older servers know
+/// only the old one.
 const RENAMED: &[(&str, &str)] = &[
     ("replication_alter_partitions_sync", "alter_sync"),          // 23.x
     ("insert_distributed_sync", "distributed_foreground_insert"), // 23.11, like those below
@@ -21,12 +22,12 @@ const RENAMED: &[(&str, &str)] = &[
     ("allow_experimental_statistics", "allow_statistics"),
 ];
 
-/// The pairs of names of renamed settings, the older first.
+/// Returns the pairs of names of renamed settings, the older name first.
 pub fn renamed_settings() -> impl Iterator<Item = (&'static str, &'static str)> {
     RENAMED.iter().copied()
 }
 
-/// The names of a setting: the one given, then the other one, if it was renamed.
+/// Returns the names of a setting: the given name first, then the other name if the setting was renamed.
 pub fn setting_names(name: &str) -> impl Iterator<Item = &str> {
     let other = RENAMED.iter().find_map(|(old, new)| match name {
         name if name == *old => Some(*new),
@@ -36,7 +37,8 @@ pub fn setting_names(name: &str) -> impl Iterator<Item = &str> {
     std::iter::once(name).chain(other)
 }
 
-/// Settings with others over them: what is set there by either of its names is not set here by the other one.
+/// Adds the settings of `over` to `under`. A setting in `over` replaces the same setting in `under`, also under its
+/// other name.
 pub fn lay_over(under: &mut BTreeMap<String, String>, over: BTreeMap<String, String>) {
     for name in over.keys() {
         for other in setting_names(name) {

@@ -19,13 +19,13 @@ impl TableName {
         Self { database: database.into(), table: table.into() }
     }
 
-    /// Another table of the same database.
+    /// Returns the name of another table in the same database.
     pub fn beside(&self, table: impl Into<String>) -> Self {
         Self::new(self.database.clone(), table)
     }
 }
 
-/// For messages; statements quote through `sql::quote`.
+/// For messages only. Statements use `sql::quote`.
 impl fmt::Display for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.database, self.table)

@@ -1,39 +1,39 @@
-//! How we trust servers over TLS, and who we are there.
+//! TLS options: which servers are trusted, and which certificate the copier presents.
 
 use super::Secret;
 
-/// TLS of our own connections: HTTPS to ClickHouse and, where the library allows it, ZooKeeper. The servers among
-/// themselves have a configuration of their own.
+/// TLS options of the copier's own connections: HTTPS to ClickHouse and, where the library allows it, ZooKeeper.
+/// Connections between servers use the servers' own configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
-    /// Certificate authorities of our own, as PEM; none: those of the system.
+    /// Certificate authorities from the task, as PEM. `None` means the system's authorities.
     pub authorities: Option<String>,
-    /// The system's authorities count beside those.
+    /// Whether the system's authorities are trusted in addition to `authorities`.
     pub system_too: bool,
-    /// Whether a server's certificate is checked at all. Its host name is, whenever the certificate is.
+    /// Whether server certificates are checked. If they are, host names are checked too.
     pub verify: bool,
-    /// Our own certificate, for servers that ask for one.
+    /// The copier's certificate, for servers that require one.
     pub identity: Option<Identity>,
 }
 
 /// A client's certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// The certificate and those between it and the authority, as PEM.
+    /// The certificate and its intermediate certificates, as PEM.
     pub certificates: String,
-    /// Its key, as PEM without a passphrase.
+    /// The private key, as PEM without a passphrase.
     pub key: Secret,
 }
 
 impl Default for Tls {
-    /// The system's authorities, checked.
+    /// Returns options that trust the system's authorities and check certificates.
     fn default() -> Self {
         Self { authorities: None, system_too: false, verify: true, identity: None }
     }
 }
 
 impl Tls {
-    /// Whether the system's authorities are trusted.
+    /// Returns whether the system's authorities are trusted.
     pub fn trusts_system(&self) -> bool {
         self.authorities.is_none() || self.system_too
     }

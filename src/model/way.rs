@@ -1,22 +1,22 @@
-//! How rows get from a source node to a target node.
+//! The transfers: how rows get from a source node to a target node.
 
 use std::fmt;
 
 /// Who carries the rows (docs/design.md, §5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Way {
-    /// The source server sends them: `INSERT INTO FUNCTION remote(…) SELECT …` runs there.
+    /// The source server sends the rows: `INSERT INTO FUNCTION remote(…) SELECT …` runs there.
     Push,
-    /// The target server fetches them: `INSERT INTO … SELECT … FROM remote(…)` runs there.
+    /// The target server fetches the rows: `INSERT INTO … SELECT … FROM remote(…)` runs there.
     Pull,
-    /// The worker reads them from one server over HTTP and writes them to the other.
+    /// The worker reads the rows from one server over HTTP and writes them to the other.
     Relay,
-    /// The target server fetches parts as files; nobody decodes a row.
+    /// The target server fetches parts as files. No row is decoded.
     Clone,
 }
 
 impl Way {
-    /// The word as a task file has it.
+    /// Returns the word that a task file uses.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Push => "push",

@@ -1,6 +1,6 @@
-//! How things are told.
+//! Wording of numbers and lists in messages.
 
-/// `1 table`, `2 tables`.
+/// Returns a count with its noun: `1 table`, `2 tables`.
 pub fn counted(count: usize, one: &str) -> String {
     let plural = match one {
         "batch" => "batches".to_owned(),
@@ -9,7 +9,7 @@ pub fn counted(count: usize, one: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {plural}") }
 }
 
-/// Returns the first of some names, for a sentence.
+/// Returns the first few of some names as one text, for a sentence.
 pub fn few<S: std::borrow::Borrow<str>>(names: &[S]) -> String {
     const LISTED: usize = 5;
     format!("{}{}", names[..names.len().min(LISTED)].join(", "), if names.len() > LISTED { ", …" } else { "" })

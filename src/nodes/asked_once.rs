@@ -1,4 +1,4 @@
-//! Questions to servers that are sent once, although many callers ask them.
+//! Answers of servers that many callers share, so that each question is sent once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ pub(crate) struct AskedOnce<T>(Mutex<HashMap<String, Asking<T>>>);
 type Asking<T> = Shared<BoxFuture<'static, Result<Arc<T>, Error>>>;
 
 impl<T: Send + Sync + 'static> AskedOnce<T> {
-    /// Returns the answer to a question. Asks it where it has no answer yet.
+    /// Returns the answer to a question. Asks the question if there is no answer yet.
     pub(crate) async fn get(
         &self,
         question: String,
@@ -32,19 +32,19 @@ impl<T: Send + Sync + 'static> AskedOnce<T> {
         answer
     }
 
-    /// Returns the answer where there is one already.
+    /// Returns the answer if there is one already. Asks nothing.
     pub(crate) fn known(&self, question: &str) -> Option<Arc<T>> {
         self.all().get(question)?.peek()?.clone().ok()
     }
 
-    /// Forgets an answer: the next one asks again.
+    /// Forgets an answer. The next caller asks again.
     pub(crate) fn forget(&self, question: &str) {
         self.all().remove(question);
     }
 
-    /// Forgets the answers to all questions of which this is true.
-    pub(crate) fn forget_all(&self, is_one: impl Fn(&str) -> bool) {
-        self.all().retain(|question, _| !is_one(question));
+    /// Forgets the answers to all questions that match.
+    pub(crate) fn forget_all(&self, matches: impl Fn(&str) -> bool) {
+        self.all().retain(|question, _| !matches(question));
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<String, Asking<T>>> {

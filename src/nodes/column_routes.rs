@@ -1,12 +1,11 @@
-//! The ways that rows can take, as far as their columns tell: whether a worker can deal them, and whether a source can push them. Pure.
+//! The routes that the columns of a table allow: whether a worker can deal the rows, and whether a source can push them. Pure.
 //!
-//! A relay to several target shards deals rows: it needs types whose values it can tell apart. Where a column has another type
-//! (states of aggregate functions, JSON, Variant, Dynamic, types of tomorrow), a SELECT with a filter reads the rows of each
-//! target shard, and the worker passes on what it does not understand.
+//! A relay to several target shards deals rows. For this the worker must find the boundaries between the values of each type. Where a
+//! column has an unknown type (states of aggregate functions, JSON, Variant, Dynamic, future types), a SELECT with a filter reads the
+//! rows of each target shard, and the worker passes the bytes on.
 //!
-//! 18.16 writes arrays with LowCardinality in them so that no server reads them again where all arrays of a block are empty, over
-//! its native protocol and over HTTP alike. A worker that deals rows takes out what is too much, so such rows are relayed, to a
-//! single target too.
+//! 18.16 writes arrays of LowCardinality in a form that no server can read where all arrays of a block are empty, over its native
+//! protocol and over HTTP. A worker that deals rows removes the surplus bytes. So such rows are relayed, even to a single target.
 //!
 //! 25.8 does not push a column of type `Tuple()` to several target shards by one statement (code 9, "Size of permutation doesn't
 //! match size of column").
@@ -14,13 +13,13 @@
 use crate::client::{has_dictionary_in_array, is_dealable};
 use crate::sql::TableDefinition;
 
-/// The first release whose empty arrays with LowCardinality other servers read (changelog of 19.1; 18.16.1 and 25.8 were measured).
+/// The first release whose empty arrays of LowCardinality other servers can read (changelog of 19.1; 18.16.1 and 25.8 were measured).
 const WRITES_EMPTY_ARRAYS_WELL: (u32, u32) = (19, 1);
 
-/// What the columns of a table allow on the way of its rows.
+/// The properties of a table's columns that limit the routes of its rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ColumnRoutes {
-    /// The first column whose values the worker cannot tell apart, with its type.
+    /// The first column that the worker cannot deal, with its type.
     undealt: Option<String>,
     /// The first column with LowCardinality within arrays, with its type.
     dictionary_in_array: Option<String>,
@@ -31,7 +30,7 @@ pub struct ColumnRoutes {
 }
 
 impl ColumnRoutes {
-    /// Looks at the types of columns, as the source sends them.
+    /// Reads the types of columns, as the source sends them.
     pub fn of<'a>(columns: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let mut column_routes = Self::default();
         for (name, type_name) in columns {
@@ -46,7 +45,7 @@ impl ColumnRoutes {
         column_routes
     }
 
-    /// Looks at some columns of a target table: a source sends its values in their types.
+    /// Reads the types of some columns of a target table. A source sends its values in these types.
     pub fn of_table(table: &TableDefinition, columns: &[String]) -> Self {
         let stored = table.columns.iter().filter(|column| columns.contains(&column.name));
         Self::of(stored.map(|column| (column.name.as_str(), column.type_name.as_str())))
@@ -57,28 +56,29 @@ impl ColumnRoutes {
         Self { computed: columns.first().map(|name| format!("column {name} is computed by the target")), ..self }
     }
 
-    /// Why a source cannot push the rows: a server that sends rows by an INSERT computes what the target's columns lack, 18.16 and 25.8
-    /// alike.
+    /// Returns why a source cannot push the rows. A server that sends rows by an INSERT computes the missing columns of the target itself
+    /// (18.16 and 25.8).
     pub fn against_push(&self) -> Option<&str> {
         self.computed.as_deref()
     }
 
-    /// Whether the types matter to the way: with several target shards, or for a source of an old release.
+    /// Returns whether the types can affect the route: with several target shards, or for a source of an old release.
     pub fn matters(release: (u32, u32), several_shards: bool) -> bool {
         several_shards || release < WRITES_EMPTY_ARRAYS_WELL
     }
 
-    /// Whether a server can push the rows to several target shards by one statement, as far as the columns tell.
+    /// Returns whether the columns let a server push the rows to several target shards by one statement.
     pub fn can_be_pushed_by_key(&self) -> bool {
         !self.empty_tuple
     }
 
-    /// Why a worker cannot deal the rows; `None` where it can.
+    /// Returns why a worker cannot deal the rows, or `None` where it can.
     pub fn against_dealing(&self) -> Option<&str> {
         self.undealt.as_deref()
     }
 
-    /// Why rows of a source of some release must pass through a worker that deals them; `None` where they need not, or cannot.
+    /// Returns why rows of a source of this release must pass through a worker that deals them. Returns `None` where they need not, or
+    /// cannot.
     pub fn needs_dealing(&self, release: (u32, u32)) -> Option<String> {
         if release >= WRITES_EMPTY_ARRAYS_WELL || self.undealt.is_some() {
             return None;
@@ -95,10 +95,10 @@ mod tests {
 
     #[test]
     fn the_column_at_fault_is_named_and_old_servers_need_a_relay_for_arrays() {
-        let of = |types: &[&'static str]| ColumnRoutes::of(types.iter().map(|type_name| ("c", *type_name)));
-        let plain = of(&["UInt8", "LowCardinality(String)"]);
+        let routes = |types: &[&'static str]| ColumnRoutes::of(types.iter().map(|type_name| ("c", *type_name)));
+        let plain = routes(&["UInt8", "LowCardinality(String)"]);
         assert_eq!(plain, ColumnRoutes::default());
-        let array = of(&["UInt8", "Array(LowCardinality(String))"]);
+        let array = routes(&["UInt8", "Array(LowCardinality(String))"]);
         assert_eq!(array.against_dealing(), None);
         assert!(
             array
@@ -107,12 +107,12 @@ mod tests {
                 .starts_with("column c has type Array(LowCardinality(String)), whose")
         );
         assert_eq!(array.needs_dealing((25, 8)), None);
-        let empty = of(&["UInt8", "Tuple(a Tuple(), b UInt8)"]);
+        let empty = routes(&["UInt8", "Tuple(a Tuple(), b UInt8)"]);
         assert!(plain.can_be_pushed_by_key() && !empty.can_be_pushed_by_key());
         assert_eq!(plain.against_push(), None);
         let left = plain.clone().leaving(&["x".to_owned()]);
         assert_eq!(left.against_push(), Some("column x is computed by the target"));
-        let state = of(&["Array(LowCardinality(String))", "AggregateFunction(uniq, UInt8)", "JSON"]);
+        let state = routes(&["Array(LowCardinality(String))", "AggregateFunction(uniq, UInt8)", "JSON"]);
         assert_eq!(state.against_dealing(), Some("column c has type AggregateFunction(uniq, UInt8)"));
         assert_eq!(state.needs_dealing((18, 16)), None, "a worker cannot deal them");
         assert!(

@@ -1,4 +1,4 @@
-//! Counts that read the rows.
+//! Counts of rows that really read the rows, for the account (I7).
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use crate::task::Task;
 use super::pool::NodePool;
 use super::settings::{wanted_for_counting_source, wanted_for_counting_target};
 
-/// The setting by which servers answer a count from metadata.
+/// The setting that lets servers answer a count from metadata.
 const FROM_METADATA: &str = "optimize_trivial_count_query";
 
-/// Counts rows of a source on a node by reading them.
+/// Counts rows of a source on a node by reading them. `columns` are columns that the account may read.
 pub(crate) async fn source_rows(
     pool: &NodePool,
     task: &Task,
@@ -29,12 +29,12 @@ pub(crate) async fn source_rows(
     let answers_from_metadata = facts.settings.get(FROM_METADATA).is_some_and(|value| value != "0");
     let is_off = settings.iter().any(|(name, _)| name == FROM_METADATA);
     let rows = if answers_from_metadata && !is_off { reading(rows, columns) } else { rows };
-    // Without a key there is one number, for all rows.
+    // Without a key the answer is one number for all rows.
     let tallies = pool.client.tally(node, &rows, &[], &settings).await?;
     Ok(tallies.iter().map(|tally| tally.rows).sum())
 }
 
-/// Returns the same rows, chosen by a condition that makes the server read a column: for accounts that may set nothing.
+/// Adds a condition that makes the server read a column but selects the same rows. For accounts that may change no settings.
 fn reading(mut rows: Selection, columns: &[String]) -> Selection {
     let Some(column) = columns.first() else { return rows };
     let reads = format!("NOT ignore({})", quote::ident(column));
@@ -42,14 +42,14 @@ fn reading(mut rows: Selection, columns: &[String]) -> Selection {
         Some(condition) => format!("({condition}) AND {reads}"),
         None => reads,
     };
-    // Where it is no expression, the rows are counted as the server likes.
+    // If the text does not parse, the server counts in its own way.
     if let Ok(condition) = Expression::parse(&text) {
         rows.relation.condition = Some(condition);
     }
     rows
 }
 
-/// Returns columns of the source table itself that an account may read, for [`source_rows`].
+/// Returns the columns of the source table itself that an account may read, for [`source_rows`].
 pub(crate) fn readable<'a>(reading: &'a Reading, columns: &'a [String]) -> &'a [String] {
     if reading.columns.is_some() { &reading.raw } else { columns }
 }
@@ -66,7 +66,7 @@ pub(crate) async fn target_rows(
     pool.client.count_by_partition(node, table, only, &settings).await
 }
 
-/// Returns the blocks of a table's parts. A table that has a UUID is known by it: its definition may change and its rows stay.
+/// Returns the blocks of a table's parts. A table with a UUID is identified by it, since its definition may change while its rows stay.
 pub(crate) fn blocks_of(list: &PartList) -> Blocks {
     let uuid = list.table.split_once('@').map(|(uuid, _)| uuid).filter(|uuid| !uuid.is_empty());
     Blocks::of(uuid.unwrap_or(&list.table), list.parts.iter().map(|part| (&part.id, part.name.as_str(), part.rows)))

@@ -1,4 +1,4 @@
-//! What is known of the ways between two nodes.
+//! The known facts about the routes between two nodes.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
@@ -7,46 +7,48 @@ use crate::model::{Node, Way};
 
 use super::asked_once::AskedOnce;
 
-/// What is known of pairs of nodes. Keys are addresses with accounts.
+/// The known facts about the routes between pairs of nodes. Keys are addresses with accounts.
 #[derive(Default)]
 pub struct KnownRoutes {
-    known: Mutex<Known>,
-    /// What a node answered when it was told to read from another one.
+    known: Mutex<RouteFacts>,
+    /// The answers of nodes that were asked to read from another node.
     pub(crate) reached: AskedOnce<Result<(), String>>,
 }
 
+/// The facts behind the lock.
 #[derive(Debug, Default)]
-pub(crate) struct Known {
-    /// KnownRoutes from the first to the second that a server refused, and what it said.
+pub(crate) struct RouteFacts {
+    /// Transfers from the first node to the second that a server refused, with its answer.
     pub refused: HashMap<(String, String, Way), String>,
-    /// Table jobs with source nodes from which no piece is cloned any more.
+    /// Table jobs with source nodes from which no more pieces are cloned.
     not_cloned: HashSet<(usize, String)>,
-    /// What was said already.
-    said: HashSet<String>,
+    /// The lines that were logged already.
+    logged: HashSet<String>,
 }
 
 impl KnownRoutes {
-    pub(crate) fn known<T>(&self, ask: impl FnOnce(&mut Known) -> T) -> T {
-        ask(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Reads or changes the facts.
+    pub(crate) fn known<T>(&self, action: impl FnOnce(&mut RouteFacts) -> T) -> T {
+        action(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Clones no more pieces of a table job from a node, after one could not be.
+    /// Records that no more pieces of a table job are cloned from a node, after one could not be cloned.
     pub fn give_up(&self, table: usize, from: &Node) {
         self.known(|known| known.not_cloned.insert((table, account(from))));
     }
 
-    /// Whether that was said.
+    /// Returns whether that was recorded.
     pub fn is_given_up(&self, table: usize, from: &Node) -> bool {
         self.known(|known| known.not_cloned.contains(&(table, account(from))))
     }
 
-    /// Whether a line is new.
+    /// Records a log line. Returns whether it is new.
     pub fn is_news(&self, line: &str) -> bool {
-        self.known(|known| known.said.insert(line.to_owned()))
+        self.known(|known| known.logged.insert(line.to_owned()))
     }
 }
 
-/// A server with one of its accounts, as other servers know it.
+/// Returns the key of a server with one of its accounts.
 pub(crate) fn account(node: &Node) -> String {
     format!("{}@{}{}", node.user, node.address(), if node.secure { " secure" } else { "" })
 }

@@ -1,9 +1,9 @@
-//! The nodes of a task: which of them answer, how rows travel between them, and what statements to them need.
+//! The nodes of a task: which of them answer, how rows travel between them, and which settings their statements need.
 //!
-//! - [`pool`]: what is known of each node, and in which order to ask them.
-//! - `routes`: how rows travel between two nodes; `column_routes`: what the columns of a table allow.
+//! - [`pool`]: the facts about each node, and the order in which to ask nodes.
+//! - `routes`: how rows travel between two nodes; `column_routes`: the routes that the columns of a table allow.
 //! - [`settings`]: the settings of our statements.
-//! - `counts` and [`checksums`]: rows and sums, as both sides give them.
+//! - `counts` and [`checksums`]: counts and checksums of rows, in the form that both sides return.
 
 pub(crate) mod asked_once;
 pub mod checksums;

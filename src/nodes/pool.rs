@@ -1,4 +1,4 @@
-//! The nodes of a task's clusters: which of them answer, what they are, and in which order to ask them.
+//! The nodes of a task's clusters: which of them answer, the facts about them, and the order in which to ask them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,22 +12,22 @@ use crate::model::{Cluster, Node, Shard, setting_names};
 use super::asked_once::AskedOnce;
 use super::known_routes::KnownRoutes;
 
-/// What is known of the nodes. Cheap to share; a node that did not answer is asked again when it is needed again.
+/// The known facts about the nodes. A node that did not answer is asked again when it is needed again.
 pub struct NodePool {
-    /// The door.
+    /// The client for all servers.
     pub client: Arc<dyn ServerClient>,
     facts: AskedOnce<ServerFacts>,
     context: AskedOnce<ServerContext>,
     merge_tree_settings: AskedOnce<BTreeSet<String>>,
-    /// Nodes that failed lately come last.
+    /// The number of failures of each node. Nodes that failed are asked last.
     suspects: Mutex<HashMap<String, u32>>,
     own_host: String,
-    /// How rows can travel between them.
+    /// The known routes between nodes.
     pub(crate) ways: KnownRoutes,
 }
 
 impl NodePool {
-    /// Of nodes that nobody was asked about yet.
+    /// Creates a pool without any facts.
     pub fn new(client: Arc<dyn ServerClient>, own_host: String) -> Self {
         let (facts, context, merge_tree_settings) = Default::default();
         Self {
@@ -41,18 +41,18 @@ impl NodePool {
         }
     }
 
-    /// What a node is. Asks it the first time.
+    /// Returns the facts about a node. Asks it the first time.
     pub async fn facts(&self, node: &Node) -> Result<Arc<ServerFacts>, Error> {
         let (client, asked) = (self.client.clone(), node.clone());
         self.facts.get(key(node), || async move { client.server(&asked).await }.boxed()).await
     }
 
-    /// What a node said it is, if it was asked before and answered.
+    /// Returns the facts about a node if it has answered before. Asks nothing.
     pub fn known_facts(&self, node: &Node) -> Option<Arc<ServerFacts>> {
         self.facts.known(&key(node))
     }
 
-    /// Forgets what the node at an address said of itself: a server that failed may come back as another version, or with other settings.
+    /// Forgets the facts about the node at an address. A server that failed may come back with another version or other settings.
     pub fn forget(&self, address: &str) {
         let asked = format!("{address} ");
         self.facts.forget_all(|question| question.starts_with(&asked));
@@ -60,25 +60,25 @@ impl NodePool {
         self.merge_tree_settings.forget_all(|question| question.starts_with(&asked));
     }
 
-    /// What definitions and expressions depend on at a node. Asks it the first time.
+    /// Returns the server context that definitions and expressions depend on at a node. Asks it the first time.
     pub async fn context(&self, node: &Node) -> Result<Arc<ServerContext>, Error> {
         let (client, asked) = (self.client.clone(), node.clone());
         self.context.get(key(node), || async move { client.context(&asked).await }.boxed()).await
     }
 
-    /// The settings that tables of the MergeTree family can have at a node. Asks it the first time.
+    /// Returns the settings that tables of the MergeTree family can have at a node. Asks it the first time.
     pub async fn merge_tree_settings(&self, node: &Node) -> Result<Arc<BTreeSet<String>>, Error> {
         let (client, asked) = (self.client.clone(), node.clone());
         let ask = || async move { client.merge_tree_settings(&asked).await }.boxed();
         self.merge_tree_settings.get(key(node), ask).await
     }
 
-    /// Asks every node of a shard, and gives those that answer, with what the others said instead.
-    pub async fn muster(&self, shard: &Shard) -> (Vec<(usize, Arc<Node>)>, Vec<Error>) {
-        let asked = join_all(shard.replicas.iter().map(|node| self.facts(node))).await;
+    /// Asks every node of a shard. Returns those that answer, and the errors of the others.
+    pub async fn live_replicas(&self, shard: &Shard) -> (Vec<(usize, Arc<Node>)>, Vec<Error>) {
+        let answers = join_all(shard.replicas.iter().map(|node| self.facts(node))).await;
         let mut live = Vec::new();
         let mut errors = Vec::new();
-        for (replica, (node, answer)) in shard.replicas.iter().zip(asked).enumerate() {
+        for (replica, (node, answer)) in shard.replicas.iter().zip(answers).enumerate() {
             match answer {
                 Ok(_) => live.push((replica, Arc::new(node.clone()))),
                 Err(error) => errors.push(error),
@@ -87,13 +87,13 @@ impl NodePool {
         (live, errors)
     }
 
-    /// Remembers that a node failed, so that others are asked first.
+    /// Records that a node failed, so that others are asked first.
     pub fn suspect(&self, node: &Node) {
         *self.suspects.lock().unwrap_or_else(PoisonError::into_inner).entry(node.address()).or_default() += 1;
     }
 
-    /// The replicas of a source shard in the order in which to read from them: those that did not fail lately, those on
-    /// this host, then by `turn`, so that work spreads.
+    /// Returns the replicas of a source shard in the order in which to read from them: first those that failed least often, then
+    /// those on this host, then by `turn`, which spreads the work.
     pub fn in_order(&self, shard: &Shard, turn: usize) -> Vec<Arc<Node>> {
         let suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
         let count = shard.replicas.len();
@@ -110,7 +110,7 @@ impl NodePool {
         order.into_iter().map(|(.., node)| Arc::new(node.clone())).collect()
     }
 
-    /// Whether a node is on this worker's own host.
+    /// Returns whether a node is on this worker's own host.
     pub fn is_near(&self, node: &Node) -> bool {
         let short = |name: &str| name.split('.').next().unwrap_or(name).to_ascii_lowercase();
         node.host == "localhost"
@@ -118,7 +118,8 @@ impl NodePool {
             || (node.host.parse::<std::net::IpAddr>().is_err() && short(&node.host) == short(&self.own_host))
     }
 
-    /// Settings for a statement that only one node sees: those of them that it knows. None where the account may set none.
+    /// Returns the wanted settings that a node knows, for a statement that only this node sees. Returns no settings where the account may
+    /// change none.
     pub async fn settings<'a>(
         &self,
         node: &Node,
@@ -132,8 +133,8 @@ impl NodePool {
         Ok(facts.known(&wanted))
     }
 
-    /// Settings for a statement that one node sends on to another: those that both know, since the first hands them on
-    /// and an old second one refuses what it does not know (docs/clickhouse-behaviour.md, §1).
+    /// Returns the wanted settings that both nodes know, for a statement that one node sends on to another. The first node passes
+    /// its settings on, and an old second node refuses settings that it does not know (docs/clickhouse-behaviour.md, §1).
     pub async fn settings_for_both<'a>(
         &self,
         first: &Node,
@@ -142,7 +143,7 @@ impl NodePool {
     ) -> Result<Settings, Error> {
         let (sender, facts) = (self.facts(first).await?, self.facts(second).await?);
         let known_to_both = |name: &&str| sender.settings.contains_key(*name) && facts.settings.contains_key(*name);
-        // A name that only one of them has for a setting is no use.
+        // A setting needs a name that both nodes know.
         let named = |(name, value): (&String, &String)| {
             Some((setting_names(name).find(known_to_both)?.to_owned(), value.clone()))
         };
@@ -150,14 +151,14 @@ impl NodePool {
         self.settings(first, &wanted).await
     }
 
-    /// The node with an address, in a shard.
+    /// Returns the node with an address in a shard.
     pub fn find(cluster: &Cluster, shard: usize, address: &str) -> Option<Arc<Node>> {
         let replicas = &cluster.shards.get(shard)?.replicas;
         replicas.iter().find(|node| node.address() == address).map(|node| Arc::new(node.clone()))
     }
 }
 
-/// A server with one of its accounts: the same server may be used with several. The address comes first.
+/// Returns the key of a server with one of its accounts, since the same server may be used with several. The address comes first.
 fn key(node: &Node) -> String {
     format!("{} {} {}", node.address(), node.url(), node.user)
 }

@@ -1,8 +1,8 @@
-//! Which way rows travel between two nodes where the task leaves that to us (`<transfer>auto`), and why.
+//! The choice of the transfer between two nodes where the task does not set one (`<transfer>auto`).
 //!
-//! Push where push works; pull where the source's account may not write, or the source does not get through to the target,
-//! and the target does to the source; else relay, which needs nothing but the HTTP ports that a worker needs anyway. What a
-//! server answered is asked once for each pair of nodes, and again after a transfer between them failed.
+//! `push` where it works. `pull` where the source's account may not write, or where the source cannot reach the target, and the
+//! target can reach the source. Otherwise `relay`, which needs only the HTTP ports that a worker needs anyway. Servers are asked once for
+//! each pair of nodes, and again after a transfer between them failed.
 
 use super::known_routes::account;
 
@@ -16,34 +16,34 @@ use crate::task::TableJob;
 use super::column_routes::ColumnRoutes;
 use super::pool::NodePool;
 
-/// The way that was chosen, and why it is not the usual one.
+/// The chosen transfer between two nodes, with the reason if it is not the usual one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Choice {
-    /// The way.
+pub struct Route {
+    /// The transfer.
     pub way: Way,
-    /// What is against the ways before it; none for a push, or when the task says it.
-    pub since: Option<String>,
+    /// Why better transfers are not possible. `None` for a push, or when the task sets the transfer.
+    pub reason: Option<String>,
 }
 
-/// The way for the rows of a table job: the one that the task says, else the best one. What is to be held to a rate passes
-/// through the worker: no setting of a server's statement caps its rows over all statements, or can be changed while it runs.
-/// (18.16: `max_network_bandwidth` holds the compressed bytes of one statement; `…_for_user` and `…_for_all_users` let a
-/// push pass as it is.) What servers cannot send each other is relayed, without an attempt at another way.
+/// Returns the route for the rows of a table job: the transfer that the task sets, otherwise the best one. Rows with a bandwidth limit
+/// pass through the worker: no setting of a server limits the rows of all statements together, or can be changed while a statement
+/// runs. (18.16: `max_network_bandwidth` limits the compressed bytes of one statement; `…_for_user` and `…_for_all_users` do not
+/// limit a push.) Rows that servers cannot send to each other are relayed at once.
 pub async fn way_of(
     pool: &NodePool,
     job: &TableJob,
     (from, to): (&Node, &Node),
     filtered: bool,
     columns: &ColumnRoutes,
-) -> Result<Choice, Error> {
+) -> Result<Route, Error> {
     if job.way_of_rows().is_none() && job.paced {
-        let since = "max_bytes_per_second holds only what passes through the worker".to_owned();
-        return Ok(Choice { way: Way::Relay, since: Some(since) });
+        let reason = "max_bytes_per_second holds only what passes through the worker".to_owned();
+        return Ok(Route { way: Way::Relay, reason: Some(reason) });
     }
     if job.way_of_rows().is_none()
-        && let Some(since) = columns.needs_dealing(pool.facts(from).await?.release())
+        && let Some(reason) = columns.needs_dealing(pool.facts(from).await?.release())
     {
-        return Ok(Choice { way: Way::Relay, since: Some(since) });
+        return Ok(Route { way: Way::Relay, reason: Some(reason) });
     }
     match (job.way_of_rows(), columns.against_push()) {
         (None, Some(no_push)) => way_but_push(pool, from, to, no_push.to_owned(), filtered).await,
@@ -51,45 +51,46 @@ pub async fn way_of(
     }
 }
 
-/// The way from a source node to a target node. `filtered`: whether the source would filter the rows of a pull, see
+/// Returns the route from a source node to a target node. `filtered` is whether the source would filter the rows of a pull, see
 /// [`Selection::filters_at_the_table`](crate::sql::Selection::filters_at_the_table).
 ///
 /// # Errors
-/// When a node that must be asked does not answer: that says nothing about ways.
+/// When a node that must be asked does not answer: then nothing is known about routes.
 pub async fn way_between(
     pool: &NodePool,
     from: &Node,
     to: &Node,
     wanted: Option<Way>,
     filtered: bool,
-) -> Result<Choice, Error> {
+) -> Result<Route, Error> {
     if let Some(way) = wanted {
-        return Ok(Choice { way, since: None });
+        return Ok(Route { way, reason: None });
     }
     let Some(no_push) = against_push(pool, from, to).await? else {
-        return Ok(Choice { way: Way::Push, since: None });
+        return Ok(Route { way: Way::Push, reason: None });
     };
     way_but_push(pool, from, to, no_push, filtered).await
 }
 
+/// Returns the route where a push is not possible.
 async fn way_but_push(
     pool: &NodePool,
     from: &Node,
     to: &Node,
     no_push: String,
     filtered: bool,
-) -> Result<Choice, Error> {
+) -> Result<Route, Error> {
     let no_pull = match filtered {
         true => against_pull(pool, from, to).await?,
         false => Some(format!("{to} would have to fetch all rows of the table to filter them")),
     };
     Ok(match no_pull {
-        None => Choice { way: Way::Pull, since: Some(no_push) },
-        Some(no_pull) => Choice { way: Way::Relay, since: Some(format!("{no_push}; and {no_pull}")) },
+        None => Route { way: Way::Pull, reason: Some(no_push) },
+        Some(no_pull) => Route { way: Way::Relay, reason: Some(format!("{no_push}; and {no_pull}")) },
     })
 }
 
-/// What keeps a source from sending rows to a target.
+/// Returns why a source cannot push rows to a target, or `None` where it can.
 pub async fn against_push(pool: &NodePool, from: &Node, to: &Node) -> Result<Option<String>, Error> {
     if pool.facts(from).await?.is_read_only() {
         return Ok(Some(format!("user {} may only read at {from}", from.user)));
@@ -97,11 +98,12 @@ pub async fn against_push(pool: &NodePool, from: &Node, to: &Node) -> Result<Opt
     against(pool, Way::Push, (from, to), from, to).await
 }
 
-/// What keeps a target from fetching rows from a source.
+/// Returns why a target cannot pull rows from a source, or `None` where it can.
 pub async fn against_pull(pool: &NodePool, from: &Node, to: &Node) -> Result<Option<String>, Error> {
     against(pool, Way::Pull, (from, to), to, from).await
 }
 
+/// Returns why `asking` cannot send a statement of a transfer to `asked`, or `None` where it can.
 async fn against(
     pool: &NodePool,
     way: Way,
@@ -125,15 +127,15 @@ async fn against(
         return Ok(Some(why.clone()));
     }
     let (sender, receiver) = (pool.facts(asking).await?, pool.facts(asked).await?);
-    let unsaid = unsaid(&sender, &receiver, way);
-    Ok(unsaid.map(|name| format!("a statement of {asking} to {asked} must set {name}, and cannot")))
+    let setting = blocking_setting(&sender, &receiver, way);
+    Ok(setting.map(|name| format!("a statement of {asking} to {asked} must set {name}, and cannot")))
 }
 
-/// Takes note that a transfer failed: what is between the nodes is asked anew for the next attempt. Whether that may take
-/// another way, although the server's answer was a final one.
+/// Records that a transfer failed, so that the next attempt asks again whether the nodes reach each other. Returns whether the next
+/// attempt may use another transfer, although the answer of the server was final.
 pub fn after_failure(pool: &NodePool, from: &Node, to: &Node, way: Way, error: &Error) -> bool {
-    // Not allowed, or a word of the protocol or a setting that the other server does not know.
-    let refused = way != Way::Relay && (error.is_denied() || matches!(error.code(), Some(99..=102 | 115)));
+    let refused =
+        way != Way::Relay && (error.is_denied() || error.code().is_some_and(|code| REFUSAL_CODES.contains(&code)));
     [pair(from, to), pair(to, from)].iter().for_each(|pair| pool.ways.reached.forget(pair));
     if refused {
         let key = (account(from), account(to), way);
@@ -142,10 +144,10 @@ pub fn after_failure(pool: &NodePool, from: &Node, to: &Node, way: Way, error: &
     refused && error.remedy() == Remedy::GiveUp
 }
 
-/// Returns the setting that a statement of one server to another must set, and cannot: an old server refuses a statement with a name
-/// that it does not know (docs/clickhouse-behaviour.md, §1), no server hands on what it does not know, and a sender hands on what its account may not
-/// change.
-fn unsaid(sender: &ServerFacts, receiver: &ServerFacts, way: Way) -> Option<&'static str> {
+/// Returns the setting that a statement of one server to another must set but cannot. An old server refuses a statement with an unknown
+/// setting (docs/clickhouse-behaviour.md, §1). No server passes on settings that it does not know. A sender passes on settings that its
+/// account may not change.
+fn blocking_setting(sender: &ServerFacts, receiver: &ServerFacts, way: Way) -> Option<&'static str> {
     let needed = |facts: &ServerFacts, writes: bool| -> Vec<Correction> {
         let matters = |one: &Correction| match one.matters {
             Matters::Everywhere => true,
@@ -156,20 +158,21 @@ fn unsaid(sender: &ServerFacts, receiver: &ServerFacts, way: Way) -> Option<&'st
     };
     let knows = |facts: &ServerFacts, name: &str| facts.settings.contains_key(name);
     let is_old = receiver.release() < SKIPS_UNKNOWN_SETTINGS;
-    // The receiver of a pull only reads. 18.16 does not hand on to it what the statement sets: of 30,100 rows of an account whose
+    // The receiver of a pull only reads. 18.16 does not pass the settings of the statement on to it: of 30,100 rows of an account whose
     // result_overflow_mode is break, 10,000 arrived.
     let keeps = way == Way::Pull && sender.release() < SKIPS_UNKNOWN_SETTINGS;
-    let there = needed(receiver, way != Way::Pull).into_iter().find(|one| keeps || !knows(sender, one.name));
-    let here = || needed(sender, true).into_iter().find(|one| !one.allowed || (is_old && !knows(receiver, one.name)));
-    there.or_else(here).map(|one| one.name)
+    let by_receiver = needed(receiver, way != Way::Pull).into_iter().find(|one| keeps || !knows(sender, one.name));
+    let by_sender =
+        || needed(sender, true).into_iter().find(|one| !one.allowed || (is_old && !knows(receiver, one.name)));
+    by_receiver.or_else(by_sender).map(|one| one.name)
 }
 
-/// The name of the question whether a node reaches another one.
+/// Returns the key of the question whether a node reaches another one.
 fn pair(asking: &Node, asked: &Node) -> String {
     format!("{} to {}", account(asking), account(asked))
 }
 
-/// Says why one server cannot ask another one.
+/// Returns the message why one server cannot reach another one.
 fn obstacle(asking: &Node, asked: &Node, error: &Error) -> String {
     match (&asked.named_collection, error.code()) {
         // 25.8 takes the name of a collection that it does not know for a database, and the next argument for a column.
@@ -183,8 +186,12 @@ fn obstacle(asking: &Node, asked: &Node, error: &Error) -> String {
     }
 }
 
+/// Error code `UNKNOWN_IDENTIFIER`.
 const UNKNOWN_IDENTIFIER: u32 = 47;
+/// Error code `NAMED_COLLECTION_DOESNT_EXIST`.
 const NO_NAMED_COLLECTION: u32 = 669;
+/// Error codes of a server that does not know a packet of the protocol (99 to 102) or a setting (115) of the other server.
+const REFUSAL_CODES: [u32; 5] = [99, 100, 101, 102, 115];
 
 #[cfg(test)]
 mod tests {
@@ -205,8 +212,7 @@ mod tests {
         (memory.clone(), NodePool::new(Arc::new(memory), "w".into()), from, to)
     }
 
-    /// Read-only source, wall before the target, wall before the source, filter at the source; the way and words of the
-    /// reason.
+    /// Each case has the sender, the receiver, the transfer, and the setting that blocks it.
     #[test]
     fn a_setting_that_cannot_be_handed_on_is_against_a_way() {
         let facts = |version: &str, settings: &[(&str, &str)], fixed: &[&str]| ServerFacts {
@@ -236,7 +242,7 @@ mod tests {
             (&new, &late, Way::Push, None),
             (&fixed, &new, Way::Push, Some("async_insert")),
         ] {
-            assert_eq!(unsaid(sender, receiver, way), name, "{way} {} {}", sender.version, receiver.version);
+            assert_eq!(blocking_setting(sender, receiver, way), name, "{way} {} {}", sender.version, receiver.version);
         }
     }
 
@@ -265,9 +271,9 @@ mod tests {
             memory.set_read_only(&from, read_only);
             memory.set_wall(&from, &to, target_wall);
             memory.set_wall(&to, &from, source_wall);
-            let choice = way_between(&pool, &from, &to, None, filtered).await.unwrap();
-            assert_eq!(choice.way, way, "{choice:?}");
-            assert!(choice.since.unwrap_or_default().contains(words), "{way}");
+            let route = way_between(&pool, &from, &to, None, filtered).await.unwrap();
+            assert_eq!(route.way, way, "{route:?}");
+            assert!(route.reason.unwrap_or_default().contains(words), "{way}");
         }
     }
 

@@ -1,13 +1,12 @@
-//! Settings that we want for our statements, before a server is asked which of them it knows. What the task says stands over
-//! them.
+//! The settings that our statements want, before a server is asked which of them it knows. Settings of the task override them.
 
 use std::collections::BTreeMap;
 
 use crate::model::lay_over;
 use crate::task::Task;
 
-/// The original's connections failed on links slower than 50 ms; blocks may hold any number of partitions; what goes into
-/// staging is not merged on its way (docs/clickhouse-behaviour.md, §2).
+/// Settings for the statements of a transfer. The connections of the original failed on links slower than 50 ms. Blocks may hold any
+/// number of partitions. Rows for staging are not merged during the INSERT (docs/clickhouse-behaviour.md, §2).
 pub(crate) const TRANSFER_DEFAULTS: &[(&str, &str)] = &[
     ("connect_timeout_with_failover_ms", "5000"),
     ("connect_timeout_with_failover_secure_ms", "5000"),
@@ -16,11 +15,12 @@ pub(crate) const TRANSFER_DEFAULTS: &[(&str, &str)] = &[
     ("optimize_on_insert", "0"),
     ("parallel_distributed_insert_select", "0"),
     ("max_execution_time", "0"),
-    // A NULL that a column does not take is an error, not a default.
+    // A NULL for a column that is not Nullable is an error, not a default value.
     ("insert_null_as_default", "0"),
 ];
 
-/// The servers of a relay wait for each other through the worker, and the rows are stored when the server says so.
+/// Settings for the statements of a relay. Its servers wait for each other through the worker, and the rows must be stored when the
+/// server answers.
 pub(crate) const RELAY_DEFAULTS: &[(&str, &str)] = &[
     ("http_send_timeout", "3600"),
     ("http_receive_timeout", "3600"),
@@ -28,12 +28,13 @@ pub(crate) const RELAY_DEFAULTS: &[(&str, &str)] = &[
     ("insert_deduplicate", "0"),
     ("input_format_null_as_default", "0"),
     ("input_format_skip_unknown_fields", "0"),
-    // What is read by one thread comes in the order of the key, and need not be sorted again; pieces run side by side.
+    // One thread reads rows in the order of the key, so that the target need not sort them again; pieces run in parallel.
     ("max_threads", "1"),
 ];
 
-/// Equal rows are rows: nothing of ours may be taken for a repetition (docs/clickhouse-behaviour.md, T1). Large partitions may be moved and
-/// dropped, and what is dropped is gone. REPLACE waits for this replica; the others are looked at by ourselves.
+/// Settings for statements on a target node. Equal rows are separate rows: the server must not deduplicate our inserts
+/// (docs/clickhouse-behaviour.md, T1). Large partitions may be moved and dropped, and a dropped table is gone at once. REPLACE waits for
+/// this replica only; the worker checks the others itself.
 const TARGET_DEFAULTS: &[(&str, &str)] = &[
     ("insert_deduplicate", "0"),
     ("deduplicate_insert", "disable"),
@@ -41,27 +42,27 @@ const TARGET_DEFAULTS: &[(&str, &str)] = &[
     ("alter_sync", "1"),
     ("max_partition_size_to_drop", "0"),
     ("max_table_size_to_drop", "0"),
-    // Atomic databases drop a table minutes later unless told otherwise; until then the nodes of a Replicated one stay in
-    // ZooKeeper, and the space on the disk.
+    // Atomic databases drop a table minutes later without this setting. Until then the ZooKeeper nodes of a Replicated table and the
+    // disk space stay.
     ("database_atomic_wait_for_drop_and_detach_synchronously", "1"),
     ("max_partitions_per_insert_block", "0"),
     ("optimize_on_insert", "0"),
 ];
 
-/// A count for the account (I7) reads the rows: no answer comes from metadata, a projection or a cache.
+/// Settings for a count for the account (I7), which must read the rows: no answer may come from metadata, a projection or a cache.
 const COUNTING_DEFAULTS: &[(&str, &str)] = &[
     ("optimize_trivial_count_query", "0"),
     ("optimize_use_implicit_projections", "0"),
     ("optimize_use_projections", "0"),
     ("use_query_cache", "0"),
     ("use_query_condition_cache", "0"),
-    // A key that must be used has nothing to do with how many rows there are.
+    // A count of all rows cannot use the key.
     ("force_primary_key", "0"),
     ("force_index_by_date", "0"),
 ];
 
-/// What a server holds in memory for one INSERT … SELECT, at 18.16's defaults: blocks as read, for each thread, and blocks
-/// as they are sent and written.
+/// The buffers that a server holds in memory for one INSERT … SELECT: blocks that it reads, for each thread, and blocks that it sends and
+/// writes. Each entry has the setting, its default on 18.16, and the smallest value to use.
 const BUFFERS: &[(&str, u64, u64)] = &[
     ("max_block_size", 65_536, 512),
     ("min_insert_block_size_rows", 1_048_576, 8_192),
@@ -69,7 +70,7 @@ const BUFFERS: &[(&str, u64, u64)] = &[
     ("max_threads", 4, 1),
 ];
 
-/// Makes a statement take less memory: each time that attempts ran out of it, a quarter of what was allowed before.
+/// Makes a statement use less memory. `narrow` is how often attempts ran out of memory; each time the buffers shrink to a quarter.
 pub(crate) fn narrower(wanted: &mut BTreeMap<String, String>, narrow: u32) {
     if narrow == 0 {
         return;
@@ -81,13 +82,13 @@ pub(crate) fn narrower(wanted: &mut BTreeMap<String, String>, narrow: u32) {
     }
 }
 
-/// A table that is there must be made again as it is, whatever a server only warns of, or once took for an experiment. Each
-/// is sent to the servers that know it.
+/// Settings for statements that create a table like an existing one, even if a server rejects a part of its definition as suspicious
+/// or experimental. Each setting is sent only to the servers that know it.
 const DEFINITION_DEFAULTS: &[(&str, &str)] = &[
-    // else Nested columns that are stored as one come back as several
+    // without it, Nested columns that are stored as one column become several
     ("flatten_nested", "0"),
     ("allow_deprecated_syntax_for_merge_tree", "1"),
-    // types, by the versions in which they were experiments
+    // types that were experimental in some versions
     ("allow_experimental_decimal_type", "1"),
     ("allow_experimental_low_cardinality_type", "1"),
     ("allow_experimental_bigint_types", "1"),
@@ -129,27 +130,27 @@ const DEFINITION_DEFAULTS: &[(&str, &str)] = &[
     ("allow_suspicious_ttl_expressions", "1"),
 ];
 
-/// Settings for statements that read the source, before it is asked which of them it knows: the task's. Ours are those that
-/// [`required_settings`](crate::sql::required_settings) lists.
+/// Returns the settings of the task for statements that read the source. [`required_settings`](crate::sql::required_settings) lists
+/// the settings that we add.
 pub(crate) fn wanted_for_source(task: &Task) -> BTreeMap<String, String> {
     task.settings.for_pull()
 }
 
-/// Settings for a count of the source for the account, before a server is asked which of them it knows. They stand over the task's.
+/// Returns the settings for a count of the source for the account. They override the settings of the task.
 pub(crate) fn wanted_for_counting_source(task: &Task) -> BTreeMap<String, String> {
     let mut wanted = wanted_for_source(task);
     wanted.extend(defaults(COUNTING_DEFAULTS));
     wanted
 }
 
-/// The same for a count of the target.
+/// Returns the settings for a count of the target for the account. They override the settings of the task.
 pub(crate) fn wanted_for_counting_target(task: &Task) -> BTreeMap<String, String> {
     let mut wanted = wanted_for_target(task);
     wanted.extend(defaults(COUNTING_DEFAULTS));
     wanted
 }
 
-/// Settings for statements on a target node, before it is asked which of them it knows: ours, and the task's over them.
+/// Returns the settings for statements on a target node: ours, overridden by those of the task.
 pub fn wanted_for_target(task: &Task) -> BTreeMap<String, String> {
     let mut wanted = defaults(TARGET_DEFAULTS);
     wanted.extend(defaults(DEFINITION_DEFAULTS));
@@ -157,6 +158,7 @@ pub fn wanted_for_target(task: &Task) -> BTreeMap<String, String> {
     wanted
 }
 
+/// Returns a list of settings as a map.
 pub(crate) fn defaults(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }

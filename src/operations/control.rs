@@ -1,5 +1,5 @@
-//! What a person tells all workers of a task: pause, go on, give up. The workers watch the order ([`Order`]); whoever gave it
-//! waits until it has come true.
+//! The verbs `pause`, `resume` and `cancel`: give an order to all workers of a task. The workers watch the order ([`Order`]). The
+//! verb waits until they have followed it.
 
 use crate::coordinator::Coordinator;
 use crate::protocol::Order;
@@ -9,28 +9,28 @@ use crate::ledger::membership::{any, watch_places};
 use crate::planning::errors::RunError;
 use crate::runtime::signals::Interrupt;
 
-/// The orders of a task.
-pub struct Orders {
+/// The control of a task.
+pub struct Control {
     ledger: Ledger,
     task_path: String,
 }
 
-/// How waiting ended.
+/// The result of waiting for the workers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Awaited {
-    /// Nobody has anything in hand any more.
+    /// No worker works on the task any more.
     Quiet,
-    /// Somebody took it back.
+    /// Another person replaced the order.
     Overruled(Order),
     /// The waiting was interrupted. The order stays.
     Interrupted,
 }
 
-impl Orders {
-    /// Of a task that is there.
+impl Control {
+    /// Opens the control of an existing task.
     ///
     /// # Errors
-    /// When there is none at the path.
+    /// When there is no task at the path.
     pub async fn open(coordinator: &dyn Coordinator, task_path: &str) -> Result<Self, RunError> {
         let ledger = Ledger::new(coordinator.session().await?, task_path);
         let found = ledger.task().await;
@@ -39,37 +39,37 @@ impl Orders {
         }
         ledger.session().close().await;
         found?;
-        Err(RunError::Task(vec![format!("there is no task at {task_path} in {}", coordinator.place())]))
+        Err(RunError::task(format!("there is no task at {task_path} in {}", coordinator.place())))
     }
 
-    /// Gives an order. Gives the one that was there before.
+    /// Gives an order. Returns the previous one.
     ///
     /// # Errors
-    /// When the task is finished or cancelled: there is nothing to order any more.
+    /// When the task is finished or cancelled, so that no order is possible.
     pub async fn give(&self, order: Order) -> Result<Order, RunError> {
         let record = self.ledger.task().await?;
         if record.is_some_and(|record| record.finished) {
-            return Err(RunError::World(vec![format!("the task at {} is finished", self.task_path)]));
+            return Err(RunError::servers(format!("the task at {} is finished", self.task_path)));
         }
         let before =
             self.ledger.give_order(|before| (before != Order::Cancel && before != order).then_some(order)).await?;
         if before == Order::Cancel && order != Order::Cancel {
-            return Err(RunError::World(vec![format!(
+            return Err(RunError::servers(format!(
                 "the task at {} is cancelled; to begin it anew, remove it: cleanup --remove --forget",
                 self.task_path
-            )]));
+            )));
         }
         Ok(before)
     }
 
-    /// Waits until nobody holds a claim or a place. `tell` is given the workers that still do, whenever they are others.
+    /// Waits until no worker holds a claim or a place. Calls `tell` with the workers that still do, each time they change.
     ///
-    /// A worker that died counts until its session ends.
+    /// A dead worker counts until its session ends.
     ///
     /// # Errors
-    /// The coordinator.
+    /// When the coordinator fails.
     pub async fn quiet(&self, interrupt: &Interrupt, mut tell: impl FnMut(&[String])) -> Result<Awaited, RunError> {
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         loop {
             let (order, overruled) = self.ledger.watch_order().await?;
             if order.lets_begin() {
@@ -83,9 +83,9 @@ impl Orders {
             if workers.is_empty() {
                 return Ok(Awaited::Quiet);
             }
-            if told != workers {
+            if reported != workers {
                 tell(&workers);
-                told = workers;
+                reported = workers;
             }
             tokio::select! {
                 biased;

@@ -1,12 +1,12 @@
-//! The verbs beside `run`, one file or folder for each. All but `cleanup` and `control` only read.
+//! The verbs other than `run`, one file or folder for each. All but `cleanup` and `control` only read.
 //!
-//! - [`init`]: writes a task file from what servers say, also for the way back (`reverse`).
-//! - [`check`]: finds out beforehand what would stop a run.
+//! - [`init`]: writes a task file from the tables of servers, also for the reverse copy (`reverse`).
+//! - [`check`]: finds problems before a run.
 //! - [`plan`]: shows what a run would do.
 //! - [`status`]: reads how far a task is.
 //! - [`control`]: pauses, resumes and cancels a task.
-//! - [`verify`]: compares both sides at any later time.
-//! - [`cleanup`]: removes what a task left whose workers are dead.
+//! - [`verify`]: compares source and target at any later time.
+//! - [`cleanup`]: removes the tables and statements of a task whose workers are dead.
 
 pub mod check;
 pub mod cleanup;

@@ -1,4 +1,5 @@
-//! What a run would do: the survey and the plan that it makes, what it would create, and how rows would travel. Creates nothing.
+//! The verb `plan`: makes the plan that a run would make, with the tables that it would create and the routes of its rows. Creates
+//! nothing.
 
 use std::sync::Arc;
 
@@ -13,11 +14,11 @@ use crate::planning::plan_all::plan_all;
 use crate::planning::survey::{refuse_lossy_conversions, survey};
 use crate::planning::task_file::parse;
 
-/// Plans the task of a file as its first run would.
+/// Makes the plan of a task file, as its first run would.
 ///
 /// # Errors
-/// What that run would fail with.
-pub async fn foresee(
+/// The errors that the run would fail with.
+pub async fn make_plan(
     client: Arc<dyn ServerClient>,
     secrets: &dyn SecretSource,
     (text, file): (&str, &str),
@@ -25,10 +26,10 @@ pub async fn foresee(
 ) -> Result<Document, RunError> {
     let task = parse(text, file, secrets)?;
     let pool = NodePool::new(client, host);
-    let mut surveys = survey(&pool, &task).await.map_err(RunError::from_faults)?;
+    let mut surveys = survey(&pool, &task).await.map_err(RunError::Problems)?;
     let lost = refuse_lossy_conversions(&pool, &task, &mut surveys).await;
     if !lost.is_empty() {
-        return Err(RunError::from_faults(lost));
+        return Err(RunError::Problems(lost));
     }
     let plans = plan_all(&pool, &task, &surveys, false, &[]).await?;
     document(&pool, &task, &surveys, plans).await

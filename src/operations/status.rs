@@ -1,4 +1,4 @@
-//! A look at a task from outside: what is recorded, who is at work, and what the servers say runs. Changes nothing.
+//! The verb `status`: reads the records of a task, its workers, and its statements that run on servers. Changes nothing.
 
 use crate::ledger::overview::TaskOverview;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,16 +19,16 @@ use crate::ledger::{Cache, Ledger};
 use crate::planning::errors::RunError;
 use crate::planning::task_file::parse;
 
-/// So long the servers are asked; whoever looks wants to see something.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait for the answers of servers.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Who looks at a task, again and again: what cannot change is read once.
+/// A reader of the state of a task. It can be used many times, and reads plans only once.
 pub struct TaskReader {
     ledger: Ledger,
     client: Arc<dyn ServerClient>,
-    /// Of which pass plans and records are.
+    /// The pass of the plans and records.
     pass: Option<(u32, TaskId)>,
-    /// The text that `task` was read from.
+    /// The text from which `task` was parsed.
     description: String,
     secrets: Arc<dyn SecretSource>,
     task: Task,
@@ -37,10 +37,10 @@ pub struct TaskReader {
 }
 
 impl TaskReader {
-    /// Of a task that is there.
+    /// Opens an existing task.
     ///
     /// # Errors
-    /// When there is none at the path, or its description cannot be read.
+    /// When there is no task at the path, or its description cannot be read.
     pub async fn open(
         coordinator: &dyn Coordinator,
         client: Arc<dyn ServerClient>,
@@ -49,7 +49,7 @@ impl TaskReader {
     ) -> Result<Self, RunError> {
         let ledger = Ledger::new(coordinator.session().await?, task_path);
         let opened = async {
-            let absent = || RunError::Task(vec![format!("there is no task at {task_path} in {}", coordinator.place())]);
+            let absent = || RunError::task(format!("there is no task at {task_path} in {}", coordinator.place()));
             let text = ledger.description().await?.ok_or_else(absent)?;
             ledger.task().await?.ok_or_else(absent)?;
             let task = parse(&text, &ledger.path("description"), secrets.as_ref())?;
@@ -73,24 +73,24 @@ impl TaskReader {
         }
     }
 
-    /// Looks.
+    /// Reads the current state of the task.
     ///
     /// # Errors
-    /// The coordinator. Servers that do not answer are named in the sight.
-    pub async fn look(&mut self) -> Result<TaskOverview, RunError> {
+    /// When the coordinator fails. Servers that do not answer are named in the overview.
+    pub async fn read(&mut self) -> Result<TaskOverview, RunError> {
         let Some(record) = self.ledger.task().await? else {
-            return Err(RunError::World(vec!["the task was removed".into()]));
+            return Err(RunError::servers("the task was removed"));
         };
         match &self.pass {
             Some((pass, id)) if *id != record.id && record.pass <= *pass => {
-                return Err(RunError::World(vec!["the task was removed, and another one is at its path now".into()]));
+                return Err(RunError::servers("the task was removed, and another one is at its path now"));
             }
             Some((_, id)) if *id == record.id => {}
-            // A pass has plans and records of its own.
+            // Each pass has its own plans and records.
             _ => (self.plans, self.cache) = (Arc::default(), Cache::default()),
         }
         self.pass = Some((record.pass, record.id.clone()));
-        self.read_again().await?;
+        self.reload_task().await?;
         if record.planned && self.plans.is_empty() {
             self.plans = Arc::new(self.ledger.plans(self.task.tables.len()).await?);
         }
@@ -112,8 +112,8 @@ impl TaskReader {
         })
     }
 
-    /// Limits and accounts may be changed while one looks on. What cannot be understood leaves what was read before.
-    async fn read_again(&mut self) -> Result<(), RunError> {
+    /// Reads the description again, since limits and accounts may change meanwhile. Keeps the last good task if it cannot be parsed.
+    async fn reload_task(&mut self) -> Result<(), RunError> {
         let Some(text) = self.ledger.description().await? else { return Ok(()) };
         if text != self.description {
             if let Ok(parsed) = Task::parse(&text, self.secrets.as_ref())
@@ -131,7 +131,8 @@ impl TaskReader {
         self.ledger.session().close().await;
     }
 
-    /// Every node once, whatever it is used for; the account of its first mention will do.
+    /// Returns the running statements of the task, and the errors of nodes that do not answer. Asks each node once, with the account that
+    /// the task names first.
     async fn statements(&self, prefix: &str) -> (Vec<(String, PieceRef, Running)>, Vec<String>) {
         let mut nodes: BTreeMap<String, &Node> = BTreeMap::new();
         for job in &self.task.tables {
@@ -141,17 +142,17 @@ impl TaskReader {
                 }
             }
         }
-        let looks = join_all(nodes.values().map(|node| async {
-            (node.address(), tokio::time::timeout(PATIENCE, self.client.running(node, prefix)).await)
+        let answers = join_all(nodes.values().map(|node| async {
+            (node.address(), tokio::time::timeout(ANSWER_TIMEOUT, self.client.running(node, prefix)).await)
         }));
         let (mut statements, mut silent) = (Vec::new(), BTreeSet::new());
-        for (node, look) in looks.await {
-            match look {
+        for (node, answer) in answers.await {
+            match answer {
                 Ok(Ok(running)) => statements.extend(running.into_iter().filter_map(|running| {
                     Some((node.clone(), MadeStatement::parse(&running.query_id)?.piece, running))
                 })),
                 Ok(Err(error)) => drop(silent.insert(error.to_string())),
-                Err(_) => drop(silent.insert(format!("{node}: no answer within {} s", PATIENCE.as_secs()))),
+                Err(_) => drop(silent.insert(format!("{node}: no answer within {} s", ANSWER_TIMEOUT.as_secs()))),
             }
         }
         (statements, silent.into_iter().collect())

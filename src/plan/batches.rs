@@ -1,4 +1,4 @@
-//! Which partitions travel together, and in how many pieces.
+//! Groups partitions into batches and cuts batches into pieces.
 
 use std::ops::Range;
 
@@ -7,14 +7,14 @@ use crate::sql::Slice;
 
 use super::{BatchPlan, Mark, PartitionPlan, PiecePlan, SourceShare};
 
-/// A partition and what each source shard holds of it.
+/// A partition and its rows on each source shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// Its value.
+    /// The partition's value.
     pub value: PartitionValue,
-    /// How a person writes it.
+    /// Its name as a person writes it.
     pub name: String,
-    /// Its id, where it can be told from the value.
+    /// Its id, if it can be computed from the value.
     pub id: Option<PartitionId>,
     /// Rows and estimated bytes by source shard.
     pub shards: Vec<(u64, u64)>,
@@ -24,12 +24,12 @@ pub struct Found {
     pub renews: bool,
 }
 
-/// How the task wants it cut.
+/// The task's settings for the sizes of batches and pieces.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchSizing {
     /// Uncompressed bytes of a batch of small partitions, and of a piece of a large one.
     pub batch_bytes: u64,
-    /// The least number of pieces of a partition; 1 leaves it to the sizes.
+    /// The smallest number of pieces of a partition; 1 leaves it to the sizes.
     pub splits: u64,
 }
 
@@ -40,14 +40,14 @@ pub struct Cut {
     pub batch: usize,
     /// Index of the source shard.
     pub shard: usize,
-    /// How many slices.
+    /// Number of slices.
     pub count: u64,
 }
 
-/// So many partitions travel together at the most: every record of a piece has a number for each.
+/// The largest number of partitions in a batch: every record of a piece has a number for each of them.
 pub const MOST_PARTITIONS: usize = 250;
 
-/// A slice by size has at least so many rows: what a server reads at once, whatever is asked for.
+/// The smallest number of rows in a slice by size: a server reads this many at once even if fewer are requested.
 const GRANULE: u64 = 8192;
 
 impl Found {
@@ -60,26 +60,26 @@ impl Found {
     }
 }
 
-/// How much a piece of a table should hold where the task does not say: an eighth of the table, so that nobody waits long for
-/// the last one, in the bounds of what is worth a piece and of what is lost when an attempt fails.
+/// Returns the usual bytes of a piece if the task gives none: an eighth of the table, so that the last piece takes
+/// little time. Limits keep a piece worth its overhead, and keep the loss small when an attempt fails.
 pub fn usual_batch_bytes(found: &[Found]) -> u64 {
     let all: u64 = found.iter().map(Found::bytes).sum();
     (all / 8).clamp(128 << 20, 1 << 30)
 }
 
-/// Groups partitions, in their order, into batches: consecutive small ones together until they reach `batch_bytes`, a
-/// large one alone. Where a task asks for several pieces of a partition, each partition is alone.
-pub fn batches(found: &[Found], wishes: BatchSizing) -> Vec<Range<usize>> {
+/// Groups partitions, in their order, into batches: consecutive small ones together up to `batch_bytes`, a large one
+/// alone. If a task wants several pieces for each partition, each partition is alone.
+pub fn batches(found: &[Found], sizing: BatchSizing) -> Vec<Range<usize>> {
     let mut batches: Vec<Range<usize>> = Vec::new();
     let mut bytes = 0;
     for (at, partition) in found.iter().enumerate() {
         let together = match batches.last() {
-            // What is only to be dropped is not in one batch with what is to be copied.
+            // Partitions that are only dropped do not share a batch with partitions that are copied.
             Some(last) => {
                 (found[last.start].rows() > 0) == (partition.rows() > 0)
-                    && wishes.splits <= 1
+                    && sizing.splits <= 1
                     && last.len() < MOST_PARTITIONS
-                    && bytes + partition.bytes() <= wishes.batch_bytes
+                    && bytes + partition.bytes() <= sizing.batch_bytes
             }
             None => false,
         };
@@ -97,17 +97,18 @@ pub fn batches(found: &[Found], wishes: BatchSizing) -> Vec<Range<usize>> {
     batches
 }
 
-/// Into how many slices each source shard's share of a batch is to be cut, where it is more than one.
-pub fn cuts(found: &[Found], batches: &[Range<usize>], wishes: BatchSizing) -> Vec<Cut> {
+/// Returns the number of slices of each source shard's share of a batch, if it is more than one.
+pub fn cuts(found: &[Found], batches: &[Range<usize>], sizing: BatchSizing) -> Vec<Cut> {
     let mut cuts = Vec::new();
     for (batch, range) in batches.iter().enumerate() {
         let [partition] = &found[range.clone()] else { continue };
         let holders = partition.shards.iter().filter(|(rows, _)| *rows > 0).count().max(1) as u64;
         for (shard, (rows, bytes)) in partition.shards.iter().enumerate() {
-            // To the nearest number: slices of one and a half times the size are better than two of three quarters.
-            let size = wishes.batch_bytes.max(1);
+            // Rounds to the nearest number: slices of one and a half times the size are better than two of three
+            // quarters.
+            let size = sizing.batch_bytes.max(1);
             let by_size = (bytes.saturating_add(size / 2) / size).min(rows.div_ceil(GRANULE));
-            let count = by_size.max(wishes.splits.div_ceil(holders)).min((*rows).max(1));
+            let count = by_size.max(sizing.splits.div_ceil(holders)).min((*rows).max(1));
             if count > 1 {
                 cuts.push(Cut { batch, shard, count });
             }
@@ -116,15 +117,15 @@ pub fn cuts(found: &[Found], batches: &[Range<usize>], wishes: BatchSizing) -> V
     cuts
 }
 
-/// Puts partitions, batches and slices together. `slices` gives those of a batch on a source shard, or nothing where it
-/// is not cut.
+/// Combines partitions, batches and slices. `slices` returns the slices of a batch on a source shard; an empty list
+/// if it is not cut.
 ///
-/// A batch that is not larger than a piece may be is one, whatever the number of source shards: what a piece costs besides
-/// its rows, a staging table on each target node and a part for each partition in it, is paid once.
+/// A batch that fits into one piece becomes one piece, whatever the number of source shards. The overhead of a piece,
+/// a staging table on each target node and a part for each partition in it, then arises once.
 pub fn assemble(
     found: &[Found],
     batches: &[Range<usize>],
-    wishes: BatchSizing,
+    sizing: BatchSizing,
     mut slices: impl FnMut(usize, usize) -> Vec<Slice>,
 ) -> (Vec<PartitionPlan>, Vec<BatchPlan>, Vec<PiecePlan>) {
     let partitions = found
@@ -149,7 +150,7 @@ pub fn assemble(
         let (shares, cut): (Vec<SourceShare>, Vec<Vec<Slice>>) =
             shares.map(|share| (share, slices(batch, share.shard))).unzip();
         let bytes: u64 = found[range.clone()].iter().map(Found::bytes).sum();
-        if wishes.splits <= 1 && bytes <= wishes.batch_bytes && cut.iter().all(Vec::is_empty) {
+        if sizing.splits <= 1 && bytes <= sizing.batch_bytes && cut.iter().all(Vec::is_empty) {
             pieces.extend((!shares.is_empty()).then_some(PiecePlan { batch, sources: shares, slice: None }));
         } else {
             for (share, slices) in shares.into_iter().zip(cut) {
@@ -185,22 +186,23 @@ mod tests {
             .collect()
     }
 
-    const WISHES: BatchSizing = BatchSizing { batch_bytes: 100, splits: 1 };
+    const SIZING: BatchSizing = BatchSizing { batch_bytes: 100, splits: 1 };
 
     #[test]
     fn small_partitions_travel_together_and_large_ones_alone() {
         let found = found(&[(10, 20), (30, 40), (500, 0), (1, 1), (1, 0)]);
-        let batches = batches(&found, WISHES);
+        let batches = batches(&found, SIZING);
         assert_eq!(batches, [0..2, 2..3, 3..5]);
-        let (_, plans, pieces) = assemble(&found, &batches, WISHES, |_, _| Vec::new());
-        let shares = |piece: &PiecePlan| piece.sources.iter().map(|of| (of.shard, of.rows)).collect::<Vec<_>>();
+        let (_, plans, pieces) = assemble(&found, &batches, SIZING, |_, _| Vec::new());
+        let shares =
+            |piece: &PiecePlan| piece.sources.iter().map(|source| (source.shard, source.rows)).collect::<Vec<_>>();
         assert_eq!(
             pieces.iter().map(|piece| (piece.batch, shares(piece))).collect::<Vec<_>>(),
             [(0, vec![(0, 40), (1, 60)]), (1, vec![(0, 500)]), (2, vec![(0, 2), (1, 1)])]
         );
         assert_eq!(plans[2].pieces, 2..3);
-        // Where several pieces are wished for, the source shards are such.
-        let (_, plans, _) = assemble(&found, &batches, BatchSizing { splits: 2, ..WISHES }, |_, _| Vec::new());
+        // If several pieces are wanted, each source shard gets pieces of its own.
+        let (_, plans, _) = assemble(&found, &batches, BatchSizing { splits: 2, ..SIZING }, |_, _| Vec::new());
         assert_eq!(plans[0].pieces, 0..2);
     }
 
@@ -208,8 +210,8 @@ mod tests {
     fn a_large_partition_is_cut_by_size_but_not_finer_than_a_server_reads() {
         let cut = |rows| {
             let found = found(&[(rows, 0)]);
-            let batches = batches(&found, WISHES);
-            cuts(&found, &batches, WISHES).first().map_or(1, |cut| cut.count)
+            let batches = batches(&found, SIZING);
+            cuts(&found, &batches, SIZING).first().map_or(1, |cut| cut.count)
         };
         assert_eq!((cut(500), cut(8193), cut(81920)), (1, 2, 10));
     }
@@ -218,21 +220,21 @@ mod tests {
     fn a_table_is_cut_into_about_eight_pieces_unless_they_are_too_small_or_too_large() {
         let usual = |bytes| usual_batch_bytes(&found(&[(bytes, bytes)]));
         assert_eq!([1, 1 << 30, 1 << 40].map(usual), [128 << 20, 256 << 20, 1 << 30]);
-        // A share that is a little larger than a piece is one.
+        // A share that is a little larger than a piece stays one piece.
         let half = 10_000_000;
         let found = found(&[(half, half + half / 4)]);
-        let wishes = BatchSizing { batch_bytes: half, splits: 1 };
-        assert_eq!(cuts(&found, &batches(&found, wishes), wishes), []);
+        let sizing = BatchSizing { batch_bytes: half, splits: 1 };
+        assert_eq!(cuts(&found, &batches(&found, sizing), sizing), []);
     }
 
     #[test]
     fn a_wished_number_of_pieces_is_reached_and_never_exceeds_the_rows() {
         let found = found(&[(10, 10), (3, 0), (1, 0)]);
-        let wishes = BatchSizing { splits: 5, ..WISHES };
-        let batches = batches(&found, wishes);
+        let sizing = BatchSizing { splits: 5, ..SIZING };
+        let batches = batches(&found, sizing);
         assert_eq!(batches.len(), 3);
         assert_eq!(
-            cuts(&found, &batches, wishes),
+            cuts(&found, &batches, sizing),
             [
                 Cut { batch: 0, shard: 0, count: 3 },
                 Cut { batch: 0, shard: 1, count: 3 },

@@ -1,7 +1,7 @@
-//! A plan that was read, from a file or from the coordinator, is checked as a whole: a part that contradicts another one would
-//! lose rows, or copy them twice.
+//! Checks a plan read from a file or from the coordinator as a whole. Parts that contradict each other would lose
+//! rows or copy them twice.
 //!
-//! Whether the plan fits the servers is another question: [`Document::changes`](super::Document::changes).
+//! [`Document::changes`](super::Document::changes) checks whether the plan still fits the servers.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -11,22 +11,22 @@ use thiserror::Error;
 use super::{BatchPlan, Document, MOST_PARTITIONS, PartitionPlan, PiecePlan, TablePlan};
 use crate::sql::{Expression, KeyElement, Slice};
 
-/// What contradicts what in a plan.
+/// A contradiction within a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("the plan contradicts itself: {0}")]
 pub struct Contradiction(String);
 
 type Checked = Result<(), Contradiction>;
 
-fn require(holds: bool, says: impl FnOnce() -> String) -> Checked {
-    if holds { Ok(()) } else { Err(Contradiction(says())) }
+fn require(holds: bool, message: impl FnOnce() -> String) -> Checked {
+    if holds { Ok(()) } else { Err(Contradiction(message())) }
 }
 
 impl Document {
-    /// Checks the plan of each table, and that the numbers of all tables can be added.
+    /// Checks the plan of each table, and that the numbers of all tables can be added up.
     ///
     /// # Errors
-    /// The first contradiction, as a line.
+    /// Returns the first contradiction, as a line.
     pub fn check(&self) -> Result<(), String> {
         for planned in &self.tables {
             planned.plan.check().map_err(|error| format!("table {}: {error}", planned.plan.name))?;
@@ -40,7 +40,7 @@ impl TablePlan {
     /// with rows has sources, and that numbers of rows add up.
     ///
     /// # Errors
-    /// The first contradiction, as a line.
+    /// Returns the first contradiction, as a line.
     pub fn check(&self) -> Checked {
         self.check_reading()?;
         self.check_sharding()?;
@@ -55,10 +55,10 @@ impl TablePlan {
         self.check_account()
     }
 
-    /// Checks that the plan is one for so many source shards and target shards.
+    /// Checks that the plan is for these numbers of source shards and target shards.
     ///
     /// # Errors
-    /// As of [`Self::check`].
+    /// As [`Self::check`].
     pub fn check_shards(&self, sources: usize, targets: usize) -> Checked {
         let shards = self.pieces.iter().flat_map(|piece| &piece.sources).map(|share| share.shard);
         let last = shards.chain(self.marked_shards()).max();
@@ -176,13 +176,13 @@ impl TablePlan {
 }
 
 fn countable<'p>(partitions: impl Iterator<Item = &'p PartitionPlan> + Clone) -> Checked {
-    let sum = |of: fn(&PartitionPlan) -> u64| partitions.clone().map(of).try_fold(0, u64::checked_add);
+    let sum = |number: fn(&PartitionPlan) -> u64| partitions.clone().map(number).try_fold(0, u64::checked_add);
     let fits = sum(|partition| partition.rows).is_some() && sum(|partition| partition.bytes).is_some();
     require(fits, || "its partitions have more rows or bytes than can be counted".into())
 }
 
 /// Checks that ranges follow each other without a gap, from 0 to a number.
-fn tiles<'r>(whose: &str, what: &str, ranges: impl Iterator<Item = &'r Range<usize>>, count: usize) -> Checked {
+fn tiles<'r>(owner: &str, what: &str, ranges: impl Iterator<Item = &'r Range<usize>>, count: usize) -> Checked {
     let mut next = 0;
     for (index, range) in ranges.enumerate() {
         require(range.start == next && range.end >= range.start && range.end <= count, || {
@@ -193,10 +193,11 @@ fn tiles<'r>(whose: &str, what: &str, ranges: impl Iterator<Item = &'r Range<usi
         })?;
         next = range.end;
     }
-    require(next == count, || format!("its {whose} have {next} of {count} {what}"))
+    require(next == count, || format!("its {owner} have {next} of {count} {what}"))
 }
 
-/// The least and the most rows that the pieces of a batch can have, where each source shard is read once.
+/// Returns the smallest and the largest number of rows that the pieces of a batch can have, if each source shard is
+/// read once.
 fn shares(pieces: &[PiecePlan]) -> Result<(u128, u128), Contradiction> {
     let (mut least, mut most) = (0, 0);
     let mut seen = HashSet::new();
@@ -216,13 +217,13 @@ fn shares(pieces: &[PiecePlan]) -> Result<(u128, u128), Contradiction> {
             at += 1;
             continue;
         }
-        // Slices of one source shard stand together.
+        // Slices of one source shard follow each other.
         let same = |other: &&PiecePlan| other.slice.is_some() && other.sources == piece.sources;
         let slices: Vec<&Slice> =
             pieces[at..].iter().take_while(same).filter_map(|other| other.slice.as_ref()).collect();
         tile_rows(&slices)?;
         let count = slices.len() as u128;
-        // Each has an equal share of what was counted, rounded down.
+        // Each slice has an equal share of the counted rows, rounded down.
         (least, most) = (least + rows * count, most + rows * count + count - 1);
         at += slices.len();
     }
@@ -270,7 +271,7 @@ fn tile_ranges(slices: &[&Slice]) -> Checked {
     Ok(())
 }
 
-/// Whether a bound is surely above the next one: told of whole numbers only.
+/// Returns whether a bound is certainly above the next one. It knows whole numbers only.
 fn falls(from: &[String], to: &[String], type_name: &str) -> bool {
     let number = |bound: &[String]| bound.first().and_then(|text| text.parse::<i128>().ok());
     type_name.contains("Int") && number(from).zip(number(to)).is_some_and(|(from, to)| from > to)

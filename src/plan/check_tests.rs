@@ -1,4 +1,4 @@
-//! Any single value of a plan is changed: it is refused, or it makes no difference.
+//! Any changed value of a plan is either refused or makes no difference.
 
 use std::collections::BTreeSet;
 
@@ -36,7 +36,8 @@ fn slices(shard: usize) -> Vec<Slice> {
     }
 }
 
-/// Small partitions in one batch, a large one in slices of both kinds, one that is only to be dropped.
+/// Returns a plan with small partitions in one batch, a large one in slices of both kinds, and one that is only
+/// dropped.
 fn table() -> TablePlan {
     let found = [
         found("201801", &[(10, 10), (20, 20)]),
@@ -82,7 +83,7 @@ fn document() -> Document {
     }
 }
 
-/// What decides which rows are copied from where to where, and as what.
+/// Returns the part of a plan that decides which rows are copied, from where to where, and how.
 fn effect(document: &Document) -> Value {
     let of_table = |planned: &Planned| {
         let mut plan = planned.plan.clone();
@@ -96,7 +97,7 @@ fn effect(document: &Document) -> Value {
     document.tables.iter().map(of_table).collect()
 }
 
-/// Everything that is computed from a plan, for what might panic.
+/// Runs everything that is computed from a plan, to find panics.
 fn use_all(plan: &TablePlan) {
     let live = vec![vec!["a".to_owned(), "b".to_owned()]; plan.replicated.len()];
     for batch in 0..plan.batches.len() {
@@ -110,7 +111,7 @@ fn use_all(plan: &TablePlan) {
     }
 }
 
-/// Other values in the place of one.
+/// Returns values that differ from a value.
 fn others(value: &Value) -> Vec<Value> {
     let mut others =
         vec![Value::Null, json!([]), json!({}), json!("x"), json!(""), json!(0), json!(1), json!(true), json!(-1)];
@@ -144,7 +145,7 @@ fn others(value: &Value) -> Vec<Value> {
     others
 }
 
-/// The paths of all values.
+/// Collects the paths of all values.
 fn paths(value: &Value, above: &str, found: &mut Vec<String>) {
     found.push(above.to_owned());
     match value {
@@ -199,7 +200,7 @@ fn any_value_that_is_changed_is_refused_or_makes_no_difference() {
     assert!(refused > 1000 && harmless > 10, "{refused} refused, {harmless} harmless");
 }
 
-/// What the coordinator holds is not held against another plan: its parts must fit each other.
+/// A plan in the coordinator is not compared with another plan: its own parts must fit each other.
 #[test]
 fn what_contradicts_itself_is_told_with_its_place() {
     let with = |change: fn(&mut TablePlan)| {

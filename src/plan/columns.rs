@@ -1,28 +1,28 @@
-//! Which columns travel, and how the source is seen with the target's columns.
+//! Decides which columns are transferred, and how the source is read with the target's columns.
 
 use crate::sql::{Column, DefaultKind, TableDefinition, names_column, quote};
 
 use super::Reading;
 
-/// What came of matching a source with a target.
+/// The result of matching a source with a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Matched {
     /// The columns that the target stores, in its order.
     pub columns: Vec<String>,
-    /// How the source gives them; without a condition.
+    /// How the source returns them; without a condition.
     pub reading: Reading,
-    /// Every column of the target with the expression over the source that gives it, also where the source is read as it is.
-    seen: Vec<(String, String)>,
+    /// Every column of the target with its expression over the source, even if the source is read directly.
+    expressions: Vec<(String, String)>,
 }
 
 impl Matched {
-    /// Gives some columns a time zone, so that expressions over them do not depend on that of the server. What is
-    /// transferred stays the same.
+    /// Gives some columns a time zone, so that expressions over them do not depend on the server's time zone. The
+    /// transferred values stay the same.
     pub fn in_zone(mut self, names: &[String], target: &TableDefinition, zone: &str) -> Self {
         let zone = quote::literal(zone);
         let columns = &self.columns;
         let is_zoned = |name: &String| names.contains(name) && columns.contains(name);
-        for (name, expression) in &mut self.seen {
+        for (name, expression) in &mut self.expressions {
             if is_zoned(name) {
                 *expression = format!("toTimeZone({expression}, {zone})");
             }
@@ -32,13 +32,14 @@ impl Matched {
             _ => quote::ident(name),
         };
         self.reading.values = columns.iter().map(value).collect();
-        self.reading.columns = Some(self.seen.clone());
+        self.reading.columns = Some(self.expressions.clone());
         self
     }
 }
 
-/// Returns the columns of the target that are computed by its own expressions, and that it can compute itself when rows are staged: nothing
-/// that decides about rows (`keys`) names them. `carry_computed`: whether computed columns of the source are transferred.
+/// Returns the columns of the target that it can compute itself, by its own expressions, when rows are staged. A
+/// column does not qualify if an expression that selects rows (`keys`) names it. `carry_computed`: whether computed
+/// columns of the source are transferred.
 pub fn computed_columns<'a>(
     source: &TableDefinition,
     target: &'a TableDefinition,
@@ -46,10 +47,12 @@ pub fn computed_columns<'a>(
     keys: &[String],
 ) -> Vec<&'a Column> {
     let is_computed = |column: &&Column| {
-        let there = source.column(&column.name).is_some_and(|there| there.default_kind != DefaultKind::Ephemeral);
+        let source_column = source
+            .column(&column.name)
+            .is_some_and(|source_column| source_column.default_kind != DefaultKind::Ephemeral);
         match column.default_kind {
-            DefaultKind::Default => !there,
-            DefaultKind::Materialized => !there || !carry_computed,
+            DefaultKind::Default => !source_column,
+            DefaultKind::Materialized => !source_column || !carry_computed,
             _ => false,
         }
     };
@@ -58,11 +61,13 @@ pub fn computed_columns<'a>(
 }
 
 /// Matches columns by name. The stored columns of the target get their values when rows are staged: from the source's
-/// column, converted where the types differ; by the target's own expression, computed at the source, where it is MATERIALIZED, unless
-/// `carry_computed`, or where the source does not have it. Those that are `left` are not transferred: the target computes them.
+/// column, converted if the types differ; or by the target's own expression, computed at the source, if the column is
+/// MATERIALIZED (unless `carry_computed`) or if the source lacks it. The columns in `left` are not transferred: the
+/// target computes them.
 ///
 /// # Errors
-/// A sentence for each column that one side lacks.
+///
+/// Returns a sentence for each column that one side lacks.
 pub fn match_columns(
     source: &TableDefinition,
     target: &TableDefinition,
@@ -71,24 +76,25 @@ pub fn match_columns(
 ) -> Result<Matched, Vec<String>> {
     let mut columns = Vec::new();
     let mut values = Vec::new();
-    let mut seen = Vec::new();
+    let mut expressions = Vec::new();
     let mut problems = Vec::new();
     let mut replaced = false;
     let transferred = |column: &&Column| column.default_kind != DefaultKind::Ephemeral && !left.contains(&column.name);
     for column in target.columns.iter().filter(transferred) {
         let name = quote::ident(&column.name);
-        let there = source.column(&column.name).filter(|there| there.default_kind != DefaultKind::Ephemeral);
+        let source_column =
+            source.column(&column.name).filter(|source_column| source_column.default_kind != DefaultKind::Ephemeral);
         let computed = column.computed();
-        let (value, same) = match there {
-            Some(there) if column.default_kind.is_inserted() || carry_computed => {
-                let same = there.type_name == column.type_name;
+        let (value, same) = match source_column {
+            Some(source_column) if column.default_kind.is_inserted() || carry_computed => {
+                let same = source_column.type_name == column.type_name;
                 (if same { name } else { format!("CAST({name} AS {})", column.type_name) }, same)
             }
-            // Computed alike on both sides: a key may read what the source stores.
-            Some(there) => {
-                let same = there.default_kind == column.default_kind
-                    && there.default_expression == column.default_expression
-                    && there.type_name == column.type_name;
+            // Both sides compute it alike: a key may read the source's stored column.
+            Some(source_column) => {
+                let same = source_column.default_kind == column.default_kind
+                    && source_column.default_expression == column.default_expression
+                    && source_column.type_name == column.type_name;
                 (computed, same)
             }
             None if column.default_kind == DefaultKind::None => {
@@ -102,7 +108,7 @@ pub fn match_columns(
             None => (computed, false),
         };
         replaced |= !same;
-        seen.push((column.name.clone(), value.clone()));
+        expressions.push((column.name.clone(), value.clone()));
         if column.default_kind != DefaultKind::Alias {
             columns.push(column.name.clone());
             values.push(value);
@@ -120,14 +126,14 @@ pub fn match_columns(
         return Err(problems);
     }
     if replaced {
-        // The relation gives them under their names.
+        // The relation returns them under their names.
         values = columns.iter().map(|name| quote::ident(name)).collect();
     }
     let readable = source.columns.iter().filter(|column| column.default_kind != DefaultKind::Ephemeral);
     let raw = readable.map(|column| column.name.clone()).collect();
-    let columns_seen = replaced.then(|| seen.clone());
-    let reading = Reading { columns: columns_seen, raw, values, condition: None, left: left.to_vec() };
-    Ok(Matched { columns, reading, seen })
+    let relation_columns = replaced.then(|| expressions.clone());
+    let reading = Reading { columns: relation_columns, raw, values, condition: None, left: left.to_vec() };
+    Ok(Matched { columns, reading, expressions })
 }
 
 #[cfg(test)]
@@ -168,9 +174,9 @@ mod tests {
         let matched = match_columns(&table("s", &[A]), &target, false, &[]).unwrap();
         assert_eq!(matched.columns, ["a", "m"]);
         assert_eq!(matched.reading.values, ["`a`", "`m`"]);
-        let seen = matched.reading.columns.unwrap();
-        assert_eq!(seen[0], ("a".into(), "CAST(`a` AS String)".into()));
-        assert_eq!(seen[2], ("x".into(), "CAST(1 AS Int8)".into()));
+        let expressions = matched.reading.columns.unwrap();
+        assert_eq!(expressions[0], ("a".into(), "CAST(`a` AS String)".into()));
+        assert_eq!(expressions[2], ("x".into(), "CAST(1 AS Int8)".into()));
     }
 
     #[test]
@@ -179,8 +185,8 @@ mod tests {
         let target = table("t", &[A, t]);
         let matched = match_columns(&table("s", &[A, t]), &target, false, &[]).unwrap();
         let zoned = matched.in_zone(&["t".to_owned()], &target, "Asia/Shanghai").reading;
-        let seen = [("a", "`a`"), ("t", "toTimeZone(`t`, 'Asia/Shanghai')")].map(|(a, b)| (a.into(), b.into()));
-        assert_eq!(zoned.columns.unwrap(), seen);
+        let expressions = [("a", "`a`"), ("t", "toTimeZone(`t`, 'Asia/Shanghai')")].map(|(a, b)| (a.into(), b.into()));
+        assert_eq!(zoned.columns.unwrap(), expressions);
         assert_eq!(zoned.values, ["`a`", "CAST(`t` AS DateTime)"]);
     }
 

@@ -1,4 +1,4 @@
-//! What earlier passes of a task have copied, and what is to be done about each partition in the next one.
+//! The results of earlier passes of a task, and what the next pass does with each partition.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::sql::KeyElement;
 
 use super::{Found, PartitionPlan, Reading, Sharding, TablePlan};
 
-/// What earlier passes have copied of a table job.
+/// The result of earlier passes for a table job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Earlier {
     /// How the source was read.
@@ -19,7 +19,7 @@ pub struct Earlier {
     pub columns: Vec<String>,
     /// The target's partition key.
     pub key: Vec<KeyElement>,
-    /// How rows found their shard.
+    /// The sharding key and slots.
     pub sharding: Option<Sharding>,
     /// The partitions of the target that hold rows of the task.
     pub partitions: Vec<CopiedPartition>,
@@ -28,51 +28,51 @@ pub struct Earlier {
 /// A partition that was copied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CopiedPartition {
-    /// As it was planned.
+    /// The partition as it was planned.
     #[serde(rename = "p")]
     pub partition: PartitionPlan,
-    /// Rows of it that were counted on the target, over all shards.
+    /// Its rows on the target, counted over all shards.
     #[serde(rename = "t")]
     pub target: u64,
 }
 
-/// What is known now of a partition that was copied.
+/// The present state of a copied partition on the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OnTarget {
-    /// Rows that the target holds, over all shards; of replicas that are written to one by one, those of the ones with the
-    /// fewest rows.
+    /// Rows on the target, summed over all shards. If replicas are written one by one, the replica with the fewest
+    /// rows counts.
     pub least: u64,
-    /// The same, of the ones with the most.
+    /// The same sum with the replica with the most rows.
     pub most: u64,
-    /// Whether the target's servers may have removed rows by themselves: a TTL, an engine that merges rows.
+    /// Whether the target's servers may have removed rows: by a TTL or by an engine that merges rows.
     pub may_shrink: bool,
 }
 
-/// What is to be done about a partition that was copied.
+/// What the next pass does with a copied partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
-    /// It is as it was copied, on both sides.
+    /// Nothing: it is unchanged on both sides.
     Unchanged,
-    /// To be copied again in the place of what was copied, for this reason.
+    /// Copy it again and replace its rows, for this reason.
     Again(Again),
 }
 
 /// Why a partition is copied again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Again {
-    /// Its parts at the source are others.
+    /// Its parts at the source have changed.
     Changed,
-    /// Whether it changed cannot be told.
+    /// Whether it changed is not known.
     Unknown,
-    /// Replicas of the target do not agree: one was away when it was copied, or is new.
+    /// Replicas of the target differ: one was away during the copy, or is new.
     Replica,
-    /// The target does not hold any more what was copied, but so many rows.
+    /// The target no longer holds the copied rows, but this number of rows.
     Lost(u64),
 }
 
 impl Earlier {
-    /// What is there after a pass: what it has copied, and what it has left as it was. `results` are the plan's partitions as
-    /// they were counted when they were published.
+    /// Returns the results after a pass: the partitions that it copied, and those that it left alone. `results` are
+    /// the counts of the plan's partitions when they were published.
     pub fn after(before: Option<Self>, plan: &TablePlan, results: &[PartitionResult]) -> Self {
         let mut partitions: BTreeMap<PartitionValue, CopiedPartition> = BTreeMap::new();
         for copied in before.into_iter().flat_map(|earlier| earlier.partitions) {
@@ -84,7 +84,7 @@ impl Earlier {
                 continue;
             }
             let mut partition = PartitionPlan { renews: false, ..partition.clone() };
-            // Rows came or went after its parts were looked at.
+            // Rows arrived or left after its parts were read.
             if result.selected != partition.rows {
                 partition.mark = None;
             }
@@ -100,7 +100,7 @@ impl Earlier {
         }
     }
 
-    /// Those that a plan left as they were.
+    /// Returns the partitions that a plan left alone.
     pub fn beside<'a>(&'a self, plan: &'a TablePlan) -> impl Iterator<Item = &'a CopiedPartition> {
         let planned: std::collections::BTreeSet<&PartitionValue> =
             plan.partitions.iter().map(|partition| &partition.value).collect();
@@ -109,14 +109,14 @@ impl Earlier {
 }
 
 impl CopiedPartition {
-    /// How many rows the target holds, where they are not those that were copied.
+    /// Returns the number of rows on the target if it differs from the copied rows.
     pub fn lost(&self, on_target: OnTarget) -> Option<u64> {
-        // Of replicas that do not agree, one may have what was copied.
+        // If replicas differ, one of them may hold the copied rows.
         let rows = self.target.clamp(on_target.least, on_target.most);
         (rows != self.target && !(on_target.may_shrink && rows < self.target)).then_some(rows)
     }
 
-    /// What is to be done about a partition that was copied.
+    /// Returns what the next pass does with a copied partition.
     pub fn due(&self, found: &Found, on_target: OnTarget) -> Due {
         if let Some(rows) = self.lost(on_target) {
             return Due::Again(Again::Lost(rows));

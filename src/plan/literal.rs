@@ -2,36 +2,36 @@
 
 use crate::sql::{KeyElement, unquoted_elements};
 
-/// Why a text cannot be a partition of the target table.
+/// Why a text cannot name a partition of the target table.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LiteralError {
     /// Brackets or quotes that do not match.
     #[error("{0}")]
     Unbalanced(String),
-    /// Another number of elements than the key has.
+    /// The number of elements differs from the key's.
     #[error("it has {found} elements, the partition key ({key}) has {wanted}")]
     Arity {
-        /// Elements of the text.
+        /// Number of elements in the text.
         found: usize,
-        /// Elements of the key.
+        /// Number of elements in the key.
         wanted: usize,
         /// The key.
         key: String,
     },
-    /// An element that cannot be of its type.
+    /// An element that cannot have its type.
     #[error("{text} cannot be a value of {expression}, which is {type_name}")]
     WrongType {
         /// The element as written.
         text: String,
-        /// What the key has there.
+        /// The element's expression in the key.
         expression: String,
-        /// And its type.
+        /// The element's type.
         type_name: String,
     },
 }
 
-/// Reads a partition's name into the texts of its elements, as [`KeyElement::shown`] gives them. A number may be quoted
-/// or not.
+/// Parses a partition's name into the texts of its elements, in the form of [`KeyElement::shown`]. Numbers may be
+/// quoted.
 pub fn parse_partition(text: &str, key: &[KeyElement]) -> Result<Vec<String>, LiteralError> {
     let text = text.trim();
     if key.is_empty() && matches!(text, "all" | "'all'" | "tuple()" | "()") {

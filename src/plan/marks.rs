@@ -1,59 +1,61 @@
-//! By what a later look tells whether a partition of the source holds the same rows: the names and hashes of its parts.
+//! Marks of partitions: names and hashes of parts. Two marks show whether a partition of the source still holds the
+//! same rows.
 //!
-//! A part never changes; rows that come, go or are mutated make parts of other names (ClickHouse's own rule, all versions).
-//! A merge makes other names of the same rows: the block numbers in them tell that, as long as the table is the same one.
+//! A part never changes; rows that arrive, leave or are mutated make parts with other names (ClickHouse's own rule,
+//! all versions). A merge gives the same rows a part with another name: its block numbers show that, as long as the
+//! table is the same.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// What the parts of a partition were on all source shards when it was looked at.
+/// The mark of a partition: its parts on all source shards at one time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(transparent)]
 pub struct Mark(pub Vec<ShardMark>);
 
-/// The same on one source shard.
+/// The mark of a partition on one source shard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardMark {
     /// Index of the source shard.
     #[serde(rename = "s")]
     shard: usize,
-    /// Of the names and hashes of its parts, whatever their order.
+    /// Digest of the names and hashes of its parts, independent of their order.
     #[serde(rename = "d")]
     digest: String,
-    /// What is another text when the table was made anew or altered.
+    /// A text that changes when the table is recreated or altered.
     #[serde(rename = "t")]
     table: String,
-    /// Rows that the parts claim.
+    /// Rows according to the parts.
     #[serde(rename = "r")]
     rows: u64,
-    /// The ranges of block numbers that the parts cover, in their order; empty where they are too many or not known.
+    /// The ranges of block numbers that the parts cover, in their order; empty if they are too many or not known.
     #[serde(rename = "b", default, skip_serializing_if = "Vec::is_empty")]
     blocks: Vec<(u64, u64)>,
-    /// The last mutation that any part has seen.
+    /// The last mutation in any part.
     #[serde(rename = "m", default)]
     mutation: u64,
 }
 
-/// More ranges are not kept: a merge of so many parts is taken for a change.
+/// The largest number of ranges kept. A merge of more parts counts as a change.
 const MOST_RANGES: usize = 40;
-/// So much of a digest is kept, in bytes.
+/// Bytes of a digest that are kept.
 const DIGEST: usize = 16;
 
 impl Mark {
-    /// The source shards that have parts of it.
+    /// Returns the source shards that have parts of the partition.
     pub fn shards(&self) -> impl Iterator<Item = usize> + '_ {
         self.0.iter().map(|mark| mark.shard)
     }
 
-    /// Whether the rows are those that were there `before`.
+    /// Returns whether the rows are the same as `before`.
     pub fn is_as(&self, before: &Mark) -> bool {
         self.0.len() == before.0.len() && self.0.iter().zip(&before.0).all(|(now, before)| now.is_as(before))
     }
 }
 
 impl ShardMark {
-    /// Of parts, each with its name, its rows and the hash of its contents (empty where the server tells none: 18.16). `table` is
-    /// another text when the table was made anew or altered.
+    /// Returns the mark of parts, each given by its name, its rows and the hash of its contents (empty if the server
+    /// does not report it: 18.16). `table` is a text that changes when the table is recreated or altered.
     pub fn of<'a>(shard: usize, table: &str, parts: impl IntoIterator<Item = (&'a str, u64, &'a str)>) -> Self {
         let mut parts: Vec<(&str, u64, &str)> = parts.into_iter().collect();
         parts.sort_unstable();
@@ -61,7 +63,7 @@ impl ShardMark {
         for (name, rows, content) in &parts {
             hash.update(format!("{name}\n{rows}\n{content}\n"));
         }
-        // Names alone could be those of another table's parts.
+        // Without hashes, the names could be those of another table's parts.
         if parts.iter().any(|(_, _, content)| content.is_empty()) {
             hash.update(table);
         }
@@ -84,8 +86,9 @@ impl ShardMark {
         self.shard == before.shard && (self.digest == before.digest || self.is_merged_from(before))
     }
 
-    /// Whether merges of the parts of `before`, and nothing else, could have made these: they are fewer, each covers whole parts
-    /// of before, no mutation came, and no row went. Blocks of a table made anew would have the same numbers.
+    /// Returns whether merges of the parts of `before` alone could have made these parts: they are fewer, each covers
+    /// whole parts of before, no mutation ran, and no row is missing. The blocks of a recreated table would have the
+    /// same numbers.
     fn is_merged_from(&self, before: &Self) -> bool {
         let covered = |(first, last): &(u64, u64)| self.blocks.iter().any(|(from, to)| from <= first && last <= to);
         let made_of = |(first, last): &(u64, u64)| {
@@ -100,7 +103,7 @@ impl ShardMark {
     }
 }
 
-/// What a part's name says of the blocks in it.
+/// The block numbers in a part's name.
 struct Blocks {
     first: u64,
     last: u64,
@@ -108,8 +111,9 @@ struct Blocks {
 }
 
 impl Blocks {
-    /// `<partition>_<first>_<last>_<level>`, after a mutation `…_<version>`. `None` for other names, and for those of tables in
-    /// the old syntax (`20180101_20180131_1_5_1`), which a mutated part of a partition by day looks like.
+    /// Parses `<partition>_<first>_<last>_<level>`, with `…_<version>` after a mutation. Returns `None` for other
+    /// names, and for names of the old syntax (`20180101_20180131_1_5_1`), because a mutated part of a partition by
+    /// day looks the same.
     fn of(name: &str) -> Option<Self> {
         let fields: Vec<&str> = name.split('_').collect();
         let number = |at: usize| fields.get(at)?.parse::<u64>().ok();

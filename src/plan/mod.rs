@@ -1,4 +1,4 @@
-//! Partitions and sizes → batches and pieces. The plan is a value: it is stored, printed, and what is run.
+//! Partitions and sizes → batches and pieces. The plan is a value: it is stored, printed and executed.
 
 mod account;
 mod batches;
@@ -29,7 +29,7 @@ pub use literal::{LiteralError, parse_partition};
 pub use marks::{Mark, ShardMark};
 pub use slices::{Sample, ranges};
 
-/// What is copied of one table job, and in which pieces.
+/// The plan of one table job: the rows to copy, and the pieces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TablePlan {
     /// The table job's name in the task.
@@ -40,31 +40,31 @@ pub struct TablePlan {
     pub target: TableName,
     /// How the source is read.
     pub reading: Reading,
-    /// The columns that are transferred: all that the target stores. Staging tables have them in this order.
+    /// The transferred columns: all that the target stores. Staging tables have them in this order.
     pub columns: Vec<String>,
-    /// The target's partition key; empty when it is not partitioned.
+    /// The target's partition key; empty if it is not partitioned.
     pub key: Vec<KeyElement>,
-    /// How rows find their target shard; `None` when only one gets rows.
+    /// The sharding key and slots; `None` if only one shard gets rows.
     pub sharding: Option<Sharding>,
-    /// Whether one replica of a target shard is written to and the others fetch from it.
+    /// For each target shard, whether one replica is written to and the others fetch from it.
     pub replicated: Vec<bool>,
-    /// Whether the target table's own engine makes them fetch.
+    /// Whether the target table's own engine replicates.
     pub engine_replicates: bool,
-    /// The partitions, in the order in which they are copied.
+    /// The partitions, in the order of copying.
     pub partitions: Vec<PartitionPlan>,
     /// The batches, each a range of partitions and a range of pieces.
     pub batches: Vec<BatchPlan>,
     /// The pieces.
     pub pieces: Vec<PiecePlan>,
-    /// What a person should know.
+    /// Remarks for the user.
     pub remarks: Vec<String>,
-    /// Whether its pieces are to be cloned where the task leaves that to us: none of them is a slice then.
+    /// Whether its pieces are cloned if the task leaves the transfer open. None of them is a slice then.
     #[serde(default)]
     pub clones: bool,
-    /// So many partitions are as an earlier pass has copied them, and are left alone.
+    /// Number of partitions that an earlier pass copied and that are left alone.
     #[serde(default, skip_serializing_if = "is_default")]
     pub unchanged: usize,
-    /// What was counted at the source before copying (I7); `None` in plans of versions that counted nothing.
+    /// The counts of the source before copying (I7); `None` in plans of versions that did not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<Account>,
 }
@@ -76,21 +76,21 @@ pub struct Reading {
     pub columns: Option<Vec<(String, String)>>,
     /// See [`Relation::raw`].
     pub raw: Vec<String>,
-    /// The expressions, over the relation, that give the transferred columns.
+    /// The expressions over the relation that return the transferred columns.
     pub values: Vec<String>,
     /// The task's `where_condition`.
     pub condition: Option<String>,
-    /// Stored columns of the target that are not transferred: the target computes them when rows are staged.
+    /// Stored columns of the target that are not transferred. The target computes them when rows are staged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<String>,
 }
 
-/// How rows find their target shard.
+/// The sharding key and the slots of the target shards.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sharding {
-    /// The expression.
+    /// The sharding expression.
     pub key: String,
-    /// How its value becomes a number.
+    /// How its value is converted to a number.
     pub width: SlotWidth,
     /// The number of slots.
     pub total: u64,
@@ -99,16 +99,16 @@ pub struct Sharding {
 }
 
 impl Sharding {
-    /// The target shard that has a slot, given as its text.
+    /// Returns the target shard that owns a slot, given as text.
     pub fn owner_of(&self, slot: &PartitionValue) -> Option<usize> {
         let slot: u64 = slot.0.first()?.parse().ok()?;
         self.slots.iter().position(|slots| slots.contains(&slot))
     }
 
-    /// How rows find their slot.
+    /// Returns the expression that computes a row's slot.
     pub fn slot_key(&self) -> SlotKey {
         SlotKey {
-            // What is stored was checked when it was planned.
+            // The stored text was checked when it was planned.
             key: Expression::parse(&self.key).unwrap_or_else(|_| Expression::never()),
             width: self.width,
             total: self.total,
@@ -119,25 +119,25 @@ impl Sharding {
 /// A partition of the target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionPlan {
-    /// Its value.
+    /// The partition's value.
     #[serde(rename = "v")]
     pub value: PartitionValue,
-    /// How a person writes it.
+    /// Its name as a person writes it.
     #[serde(rename = "n")]
     pub name: String,
-    /// Its id, where it can be told from the value.
+    /// Its id, if it can be computed from the value.
     #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
     pub id: Option<PartitionId>,
-    /// Rows at the source when this was planned.
+    /// Rows at the source at planning time.
     #[serde(rename = "r")]
     pub rows: u64,
-    /// Uncompressed bytes, estimated.
+    /// Estimated uncompressed bytes.
     #[serde(rename = "b")]
     pub bytes: u64,
-    /// What its parts were at the source when this was planned, where that can be told.
+    /// Its parts at the source at planning time, if they are known.
     #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<Mark>,
-    /// Whether an earlier pass of the task has filled it: what the target holds of it is ours, and gives way.
+    /// Whether an earlier pass of the task has filled it. The target's rows in it are ours then, and are replaced.
     #[serde(rename = "a", default, skip_serializing_if = "is_default")]
     pub renews: bool,
 }
@@ -146,55 +146,55 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// The partitions that are published together.
+/// A batch: partitions that are published together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchPlan {
-    /// Of [`TablePlan::partitions`].
+    /// Range in [`TablePlan::partitions`].
     pub partitions: Range<usize>,
-    /// Of [`TablePlan::pieces`].
+    /// Range in [`TablePlan::pieces`].
     pub pieces: Range<usize>,
 }
 
-/// What a worker claims.
+/// A piece: the unit that a worker claims.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PiecePlan {
     /// Index of its batch.
     #[serde(rename = "b")]
     pub batch: usize,
-    /// Where its rows are: one source shard, or all that hold rows of a batch that is small enough for one piece.
+    /// The source shards of its rows: one, or all that hold rows of a batch that is small enough for one piece.
     #[serde(rename = "s")]
     pub sources: Vec<SourceShare>,
-    /// Which part of the batch on its shard, if not all.
+    /// The slice of the batch on its shard; `None` means all its rows.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub slice: Option<Slice>,
 }
 
-/// What a source shard holds of a piece.
+/// A piece's rows on a source shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceShare {
     /// Index of the source shard.
     #[serde(rename = "n")]
     pub shard: usize,
-    /// Rows when this was planned; estimated when it is a slice.
+    /// Rows at planning time; estimated for a slice.
     #[serde(rename = "r")]
     pub rows: u64,
 }
 
 impl PiecePlan {
-    /// The first of its source shards.
+    /// Returns the first of its source shards.
     pub fn first_shard(&self) -> usize {
         self.sources.first().map_or(0, |share| share.shard)
     }
 
-    /// Rows when this was planned; estimated when it is a slice.
+    /// Returns the rows at planning time; estimated for a slice.
     pub fn rows(&self) -> u64 {
         self.sources.iter().map(|share| share.rows).sum()
     }
 }
 
 impl Reading {
-    /// Whether a transferred column has the same value each time its row is read: not so for `DEFAULT now()` of a column that
-    /// only the target has.
+    /// Returns whether a transferred column has the same value each time its row is read. `DEFAULT now()` of a column
+    /// that only the target has, for example, does not.
     pub fn is_steady(&self, column: usize) -> bool {
         let Some(value) = self.values.get(column) else { return false };
         let seen = self.columns.iter().flatten().find(|(name, _)| crate::sql::quote::ident(name) == *value);
@@ -202,7 +202,8 @@ impl Reading {
         Expression::parse(expression).is_ok_and(|expression| expression.is_function_of_the_row())
     }
 
-    /// What keeps the rows from travelling as parts: they hold all rows, and each value as it is.
+    /// Returns why the rows cannot be cloned as parts, if a reason exists. Parts hold all rows, with each value
+    /// unchanged.
     pub fn against_parts(&self, columns: &[String]) -> Option<String> {
         if self.condition.is_some() {
             return Some("where_condition chooses among the rows".into());
@@ -211,14 +212,14 @@ impl Reading {
         (self.columns.is_some() || !as_they_are).then(|| "columns are converted or computed".into())
     }
 
-    /// The relation over a table.
+    /// Returns the relation over a table.
     pub fn relation(&self, table: &TableName) -> Relation {
         Relation {
             table: table.clone(),
             columns: self.columns.clone(),
             raw: self.raw.clone(),
-            // What is stored was checked when it was planned; a text that is no longer an expression would be refused by
-            // the server, never silently dropped.
+            // The stored text was checked when it was planned. If a text is no longer an expression, the server
+            // refuses it; it is never silently dropped.
             condition: self
                 .condition
                 .as_deref()
@@ -228,7 +229,7 @@ impl Reading {
 }
 
 impl TablePlan {
-    /// A plan of these partitions and nothing more.
+    /// Returns a plan of these partitions only.
     #[cfg(test)]
     pub(crate) fn empty(reading: Reading, partitions: Vec<PartitionPlan>) -> Self {
         Self {
@@ -251,8 +252,8 @@ impl TablePlan {
         }
     }
 
-    /// With the partitions that earlier passes have copied and this one leaves alone, one batch for each: what a task has
-    /// copied, for who compares it. No pieces belong to them.
+    /// Returns the plan with the partitions that earlier passes copied and this one leaves alone, one batch for each.
+    /// A comparison uses it to cover everything that the task has copied. These batches have no pieces.
     pub fn with_earlier(mut self, earlier: &Earlier) -> Self {
         let kept: Vec<PartitionPlan> = earlier.beside(&self).map(|copied| copied.partition.clone()).collect();
         for partition in kept {
@@ -263,25 +264,25 @@ impl TablePlan {
         self
     }
 
-    /// The partitions of a batch.
+    /// Returns the partitions of a batch.
     pub fn partitions_of(&self, batch: usize) -> &[PartitionPlan] {
         &self.partitions[self.batches[batch].partitions.clone()]
     }
 
-    /// What in the way the rows are read keeps them from travelling as parts.
+    /// Returns why the way that rows are read prevents cloning them as parts, if a reason exists.
     pub fn against_parts(&self) -> Option<String> {
         self.reading.against_parts(&self.columns)
     }
 
-    /// Uncompressed bytes of a piece, estimated.
+    /// Returns the estimated uncompressed bytes of a piece.
     pub fn bytes_of(&self, piece: usize) -> u64 {
         let piece = &self.pieces[piece];
-        let sum = |of: fn(&PartitionPlan) -> u64| self.partitions_of(piece.batch).iter().map(of).sum::<u64>();
+        let sum = |number: fn(&PartitionPlan) -> u64| self.partitions_of(piece.batch).iter().map(number).sum::<u64>();
         let (rows, bytes) = (sum(|partition| partition.rows), sum(|partition| partition.bytes));
         (u128::from(bytes) * u128::from(piece.rows()) / u128::from(rows.max(1))) as u64
     }
 
-    /// The rows of a piece, of all target shards.
+    /// Returns the rows of a piece, for all target shards.
     pub fn rows_of(&self, piece: usize) -> Selection {
         let plan = &self.pieces[piece];
         let values = self.partitions_of(plan.batch).iter().map(|partition| partition.value.clone()).collect();
@@ -293,14 +294,18 @@ impl TablePlan {
         }
     }
 
-    /// Those of them that belong to one target shard.
+    /// Returns the rows of a piece that belong to one target shard.
     pub fn rows_for(&self, piece: usize, shard: usize) -> Selection {
-        let slots = self.sharding.as_ref().map(|of| SlotFilter { key: of.slot_key(), slots: of.slots[shard].clone() });
+        let slots = self
+            .sharding
+            .as_ref()
+            .map(|sharding| SlotFilter { key: sharding.slot_key(), slots: sharding.slots[shard].clone() });
         Selection { slots, ..self.rows_of(piece) }
     }
 
-    /// The nodes to write to, of the live ones of each target shard: one in turn where they fetch from each other, the first
-    /// where only one is to have the rows, all where each is written to. Empty for a shard that gets no rows.
+    /// Returns the nodes to write to, chosen from the live nodes of each target shard: one in turn if they replicate
+    /// to each other, the first if only one may have the rows, all if each is written to. The list is empty for a
+    /// shard that gets no rows.
     pub fn nodes_for(&self, batch: usize, live: &[Vec<String>]) -> Vec<Vec<String>> {
         let wanted: Vec<usize> = self.target_shards().collect();
         let of_shard = |(shard, live): (usize, &Vec<String>)| match live.as_slice() {
@@ -313,7 +318,7 @@ impl TablePlan {
         live.iter().enumerate().map(of_shard).collect()
     }
 
-    /// The target shards that get rows.
+    /// Returns the target shards that get rows.
     pub fn target_shards(&self) -> impl Iterator<Item = usize> + '_ {
         let all = self.replicated.len();
         (0..all).filter(move |shard| match &self.sharding {
@@ -322,7 +327,7 @@ impl TablePlan {
         })
     }
 
-    /// A partition's index in its batch, by its value.
+    /// Returns a partition's index in its batch, by its value.
     pub fn position_in(&self, batch: usize, value: &PartitionValue) -> Option<usize> {
         self.partitions_of(batch).iter().position(|partition| &partition.value == value)
     }

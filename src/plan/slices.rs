@@ -1,19 +1,19 @@
-//! Where to cut a partition that is too large for one piece.
+//! Chooses where to cut a partition that is too large for one piece.
 
 use crate::sql::{KeyElement, Slice, SliceBound};
 
-/// Keys of some rows, in the order of the sorting key.
+/// The keys of sampled rows, in the order of the sorting key.
 pub type Sample = Vec<Vec<String>>;
 
-/// Cuts the order of the keys into `count` ranges of about the same number of rows, which together hold every row
-/// exactly once. Fewer when the sample has fewer different keys; `None` when it cannot be cut at all.
+/// Cuts the order of the keys into `count` ranges of about the same number of rows. Together they hold every row
+/// exactly once. Returns fewer ranges if the sample has fewer different keys, and `None` if it cannot be cut at all.
 pub fn ranges(columns: &[KeyElement], sample: &[Vec<String>], count: u64) -> Option<Vec<Slice>> {
     let mut bounds: Vec<SliceBound> = Vec::new();
     let mut last = sample.first()?;
     for n in 1..count {
         let at = (sample.len() as u64 * n / count) as usize;
         let Some(key) = sample.get(at) else { continue };
-        // A bound equal to the first key or to the one before would leave a range empty.
+        // A bound equal to the first key or to the previous bound would leave a range empty.
         if key != last {
             bounds.push(key.clone());
             last = key;

@@ -1,4 +1,4 @@
-//! The plan of a task as a document: for people, and to hold a later run to it.
+//! The plan of a task as a document, for people and for `run --plan`.
 
 use crate::nodes::routes::way_of;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use crate::nodes::column_routes::ColumnRoutes;
 use crate::nodes::pool::NodePool;
 use crate::runtime::bounded::all_tables;
 
-/// The document of plans that were made just now.
+/// Returns the document of new plans, with the statements that create the target tables and the routes of the rows.
 pub(crate) async fn document(
     pool: &NodePool,
     task: &Task,
@@ -32,6 +32,7 @@ pub(crate) async fn document(
     Ok(Document { schema: Document::SCHEMA, inputs: task.plan_inputs(), tables })
 }
 
+/// Returns the statements that create the databases and target tables of a table job.
 async fn creations(pool: &NodePool, task: &Task, survey: &Survey) -> Result<Vec<Creation>, RunError> {
     let mut made: BTreeMap<(String, Vec<String>), BTreeSet<String>> = BTreeMap::new();
     for node in &survey.to_create {
@@ -44,12 +45,13 @@ async fn creations(pool: &NodePool, task: &Task, survey: &Survey) -> Result<Vec<
     }
     let creation = |((statement, left_out), nodes)| Creation { statement, nodes, left_out };
     let mut all: Vec<Creation> = made.into_iter().map(creation).collect();
-    // A database before its table.
+    // A database comes before its table.
     all.sort_by_key(|creation| !creation.statement.starts_with("CREATE DATABASE"));
     Ok(all)
 }
 
-/// The first replica of each source shard to the first of each target shard: others are found out about when they are used.
+/// Returns the routes from the first replica of each source shard to the first replica of each target shard. The routes between other
+/// replicas are chosen when they are used.
 async fn travel(pool: &NodePool, task: &Task, survey: &Survey, plan: &TablePlan) -> Vec<Travel> {
     let job = &task.tables[survey.job];
     let filtered = plan.pieces.is_empty() || plan.rows_of(0).filters_at_the_table();
@@ -60,7 +62,7 @@ async fn travel(pool: &NodePool, task: &Task, survey: &Survey, plan: &TablePlan)
             let Some(to) = survey.targets.get(shard).and_then(|replicas| replicas.first()) else { continue };
             let (way, since) = match way_of(pool, job, (from, to), filtered, &columns).await {
                 _ if plan.clones => ("clone".to_owned(), None),
-                Ok(choice) => (choice.way.to_string(), choice.since),
+                Ok(route) => (route.way.to_string(), route.reason),
                 Err(error) => ("?".to_owned(), Some(error.to_string())),
             };
             travel.push(Travel { from: from.address(), to: to.address(), way, since });

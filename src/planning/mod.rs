@@ -1,9 +1,9 @@
-//! From a task to its plans: what stands on both clusters, whether the task fits it, and what is to be copied.
+//! The planning of a task: inspects both clusters, checks that the task fits them, and plans what to copy.
 //!
 //! - `task_file`: reads the description and compares it with the one that was planned.
-//! - [`survey`]: looks at the tables, keys, rights and settings on both sides. Creates nothing.
+//! - [`survey`]: inspects the tables, keys, rights and settings on both sides. Creates nothing.
 //! - [`planner`]: plans one table job; [`plan_all`]: plans all of them.
-//! - [`document`]: the plan as a document, for people and for `run --plan`.
+//! - [`document`]: writes the plan as a document, for people and for `run --plan`.
 //! - [`target_tables`]: creates the target tables.
 
 pub mod document;

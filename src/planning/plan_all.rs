@@ -11,7 +11,7 @@ use super::survey::Survey;
 use crate::nodes::pool::NodePool;
 use crate::runtime::bounded::all_tables;
 
-/// Checks that plans are for the task's table jobs: one for each, with as many shards as it has. An error is a sentence.
+/// Checks that there is one plan for each table job of the task, with the same numbers of shards. The error is a sentence.
 pub fn fit<'a>(plans: impl ExactSizeIterator<Item = &'a TablePlan>, task: &Task) -> Result<(), String> {
     let (planned, jobs) = (plans.len(), task.tables.len());
     if planned != jobs {
@@ -24,28 +24,28 @@ pub fn fit<'a>(plans: impl ExactSizeIterator<Item = &'a TablePlan>, task: &Task)
     Ok(())
 }
 
-/// The plan of every table job; all that is against them is told at once. `since`: for each what earlier passes have copied,
-/// nothing in the first one.
+/// Plans every table job. Returns the faults of all jobs together. `previous` has the partitions that earlier passes have copied, for
+/// each job; it is empty in the first pass.
 pub(crate) async fn plan_all(
     pool: &NodePool,
     task: &Task,
     surveys: &[Survey],
     safe_mode: bool,
-    since: &[Option<PreviousPasses>],
+    previous: &[Option<PreviousPasses>],
 ) -> Result<Vec<TablePlan>, RunError> {
     let plans = all_tables(surveys.iter().map(|survey| {
         let policy = task.tables[survey.job].if_target_not_empty.in_mode(safe_mode);
-        planner::plan(pool, task, survey, policy, since.get(survey.job).and_then(Option::as_ref))
+        planner::plan(pool, task, survey, policy, previous.get(survey.job).and_then(Option::as_ref))
     }));
-    let (mut good, mut faults) = (Vec::new(), Vec::new());
+    let (mut planned, mut faults) = (Vec::new(), Vec::new());
     for plan in plans.await {
         match plan {
-            Ok(plan) => good.push(plan),
+            Ok(plan) => planned.push(plan),
             Err(fault) => faults.push(fault),
         }
     }
     if faults.is_empty() {
-        faults = refuse_shared_partitions(task, &good);
+        faults = refuse_shared_partitions(task, &planned);
     }
-    if faults.is_empty() { Ok(good) } else { Err(RunError::from_faults(faults)) }
+    if faults.is_empty() { Ok(planned) } else { Err(RunError::Problems(faults)) }
 }

@@ -1,6 +1,6 @@
-//! Whether the replicas of a target shard are replicas of each other, once the target table is there on all of them. The survey sees
-//! where tables are, and where the task says that they are to be; the default path of a server, which a database of engine Replicated
-//! uses, shows only afterwards.
+//! The check that the replicas of a target shard are replicas of each other, after the target table exists on all of them. The survey
+//! checks the paths of existing tables and the paths in the task. The default path of a server, which a database of engine Replicated
+//! uses, is visible only after the table was created.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use super::errors::RunError;
 use super::survey::Survey;
 use crate::nodes::pool::NodePool;
 
-/// Refuses a target of which two replicas of one shard have different paths in ZooKeeper: each would be a table of its own, and the
-/// rows of one would never come to the other. Looks only where a table was made.
+/// Refuses a target where two replicas of one shard have different paths in ZooKeeper. They would be independent tables that do not
+/// exchange rows. Checks only where a table was created.
 pub(crate) async fn check(pool: &NodePool, survey: &Survey) -> Result<(), RunError> {
     if survey.to_create.is_empty() || !survey.target.engine.is_replicated() {
         return Ok(());
@@ -27,13 +27,13 @@ pub(crate) async fn check(pool: &NodePool, survey: &Survey) -> Result<(), RunErr
         if paths.len() > 1 {
             let listed: Vec<String> =
                 paths.iter().map(|(path, nodes)| format!("{path} ({})", nodes.join(", "))).collect();
-            return Err(RunError::World(vec![format!(
+            return Err(RunError::servers(format!(
                 "{table} was made on the replicas of target shard {}, and they are no replicas of each other: their paths in ZooKeeper are {}. Do \
                  the servers have the same macros, such as {{shard}}? Drop the empty tables, and write the path in <engine> or mend the \
                  macros",
                 shard + 1,
                 listed.join(" and ")
-            )]));
+            )));
         }
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! Table jobs that fill one table publish a partition that they share one after another, in the order of the task: each job records how
-//! many rows the partition held before its own first row.
+//! Table jobs that fill the same partition of one table. They publish it one after another, in the order of the task, since each job
+//! records how many rows the partition held before its own first row.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,10 +8,10 @@ use crate::plan::TablePlan;
 use crate::protocol::BatchRef;
 use crate::task::{IfTargetNotEmpty, Task};
 
-use super::errors::Fault;
+use super::errors::Problem;
 
-/// For each batch of a table job the batches of earlier jobs that fill a partition of it, and are published first. Empty where
-/// no earlier job fills its table.
+/// Returns, for each batch of a table job, the batches of earlier jobs that fill one of its partitions and must be published first.
+/// Returns an empty list where no earlier job fills the same table.
 pub fn batches_before(task: &Task, plans: &[TablePlan], table: usize) -> Vec<Vec<BatchRef>> {
     let earlier = earlier_jobs(task, table);
     if earlier.is_empty() {
@@ -30,14 +30,14 @@ pub fn batches_before(task: &Task, plans: &[TablePlan], table: usize) -> Vec<Vec
         let found: HashSet<BatchRef> =
             partitions.filter_map(|partition| batches_of.get(&partition.value)).flatten().copied().collect();
         let mut found: Vec<BatchRef> = found.into_iter().collect();
-        found.sort_unstable_by_key(|of| (of.table, of.batch));
+        found.sort_unstable_by_key(|batch_ref| (batch_ref.table, batch_ref.batch));
         found
     };
     (0..plans[table].batches.len()).map(before).collect()
 }
 
-/// Returns what is against jobs that fill one partition: only with `append` can the later one add to what the earlier one has put there.
-pub fn refuse_shared_partitions(task: &Task, plans: &[TablePlan]) -> Vec<Fault> {
+/// Returns a fault for each job that fills a partition of an earlier job without `append`: it cannot add to the rows of the earlier job.
+pub fn refuse_shared_partitions(task: &Task, plans: &[TablePlan]) -> Vec<Problem> {
     let mut faults = Vec::new();
     for (table, job) in task.tables.iter().enumerate() {
         if job.if_target_not_empty == IfTargetNotEmpty::Append {
@@ -49,7 +49,7 @@ pub fn refuse_shared_partitions(task: &Task, plans: &[TablePlan]) -> Vec<Fault> 
             Some((&task.tables[other].name, &partition.name))
         });
         let Some((other, partition)) = shared else { continue };
-        faults.push(Fault::Task(format!(
+        faults.push(Problem::task(format!(
             "tables/{other} and tables/{0} both fill partition {partition} of {1}, and the second would find the rows of the first there: \
              give tables/{0} <if_target_not_empty>append</if_target_not_empty> if both are to be there",
             job.name, job.target
@@ -67,6 +67,7 @@ fn earlier_jobs(task: &Task, table: usize) -> Vec<usize> {
     (0..table).filter(fills).collect()
 }
 
+/// Returns whether two clusters have a common node.
 fn share_a_node(one: &Cluster, other: &Cluster) -> bool {
     let addresses: HashSet<String> = one.nodes().map(|(_, node)| node.address()).collect();
     other.nodes().any(|(_, node)| addresses.contains(&node.address()))

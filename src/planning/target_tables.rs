@@ -1,4 +1,4 @@
-//! Creates the target tables.
+//! The creation of the target tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,17 +15,17 @@ use crate::nodes::pool::NodePool;
 use crate::nodes::settings::wanted_for_target;
 use crate::runtime::bounded::few_at_a_time;
 
-/// Makes all target tables, several at a time: the first of each database before the others, and one after another where they fill the
-/// same table.
+/// Creates all target tables, several at once. Creates the first table of each database before the others. Jobs that fill the same table
+/// come one after another.
 pub(crate) async fn create_all_targets(pool: &NodePool, task: &Task, surveys: &[Survey]) -> Result<(), RunError> {
     let mut databases = BTreeSet::new();
-    let (first, rest): (Vec<&Survey>, Vec<&Survey>) =
+    let (first, others): (Vec<&Survey>, Vec<&Survey>) =
         surveys.iter().partition(|survey| databases.insert(survey.target.name.database.as_str()));
     for survey in first {
         create_targets(pool, task, survey).await?;
     }
     let mut by_table: BTreeMap<&TableName, Vec<&Survey>> = BTreeMap::new();
-    for survey in rest {
+    for survey in others {
         by_table.entry(&survey.target.name).or_default().push(survey);
     }
     let made = few_at_a_time(by_table.into_values().map(|surveys| async move {
@@ -37,22 +37,22 @@ pub(crate) async fn create_all_targets(pool: &NodePool, task: &Task, surveys: &[
     made.await.into_iter().collect()
 }
 
-/// Makes the target's database and table on every live node that lacks them.
+/// Creates the target's database and table on every live node that lacks them.
 async fn create_targets(pool: &NodePool, task: &Task, survey: &Survey) -> Result<(), RunError> {
     try_join_all(survey.to_create.iter().map(|node| create_target(pool, task, survey, node))).await?;
     replica_paths::check(pool, survey).await
 }
 
-/// How the target table is made on a node.
+/// The statement that creates the target table on a node.
 pub(crate) struct Definition {
     pub statement: String,
-    /// Whether its database must be made first.
+    /// Whether the database must be created first.
     pub database_is_missing: bool,
-    /// What the node's version does not know of the definition.
+    /// The elements of the definition that the node's version does not know.
     pub left_out: Vec<String>,
 }
 
-/// The target table as it would be made on a node.
+/// Returns the statement that creates the target table on a node.
 pub(crate) async fn definition(
     pool: &NodePool,
     task: &Task,
@@ -63,7 +63,7 @@ pub(crate) async fn definition(
     let facts = pool.facts(node).await?;
     let database = pool.client.database_engine(node, &target.name.database).await?;
     let (mut fitting, mut left_out) = target.within(Syntax::of(facts.release()));
-    // What the task's own <engine> says is taken as it stands: the server says what is wrong with it.
+    // An <engine> of the task is used unchanged. The server reports its errors.
     if task.tables[survey.job].engine.is_none() && fitting.engine.clause(Clause::Settings).is_some() {
         let known = pool.merge_tree_settings(node).await?;
         let (engine, unknown) = fitting.engine.with_settings_among(&known);
@@ -75,6 +75,7 @@ pub(crate) async fn definition(
     Ok(Definition { statement, database_is_missing: database.is_none(), left_out })
 }
 
+/// Creates the target's database and table on a node.
 async fn create_target(pool: &NodePool, task: &Task, survey: &Survey, node: &Node) -> Result<(), RunError> {
     let (name, facts) = (&survey.target.name, pool.facts(node).await?);
     let settings = pool.settings(node, &wanted_for_target(task)).await?;

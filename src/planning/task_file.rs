@@ -1,14 +1,15 @@
-//! The description of a task: read, and compared with the one that was planned.
+//! The description of a task: parses it, and compares it with the planned one.
 
 use std::collections::BTreeMap;
 
 use crate::task::{Faults, SecretSource, Task, differences};
 
-use super::errors::RunError;
+use super::errors::{Problem, RunError};
 
+/// Parses a description and logs its warnings.
 pub(crate) fn parse(text: &str, file: &str, secrets: &dyn SecretSource) -> Result<Task, RunError> {
     let parsed = Task::parse(text, secrets).map_err(|faults: Faults| {
-        RunError::Task(faults.in_file(file).to_string().lines().map(str::to_owned).collect())
+        RunError::Problems(faults.in_file(file).to_string().lines().map(Problem::task).collect())
     })?;
     for warning in &parsed.warnings {
         tracing::warn!("{file}: {warning}");
@@ -16,7 +17,7 @@ pub(crate) fn parse(text: &str, file: &str, secrets: &dyn SecretSource) -> Resul
     Ok(parsed.task)
 }
 
-/// A task that was edited in what the plan depends on is refused, and the difference is named.
+/// Refuses a task that was changed in elements that the plan depends on, and names the difference.
 pub(crate) fn refuse_differences(
     place: &str,
     planned: &BTreeMap<String, String>,
@@ -25,7 +26,7 @@ pub(crate) fn refuse_differences(
     refuse_unless_same(place, planned, task, || "Give a changed task a --task-path of its own".to_owned())
 }
 
-/// The same for a task that is not made anew, with the commands for a person.
+/// Refuses the same differences for a task that is not created again, and names the commands for the user.
 pub(crate) fn refuse_another(
     path: &str,
     planned: &BTreeMap<String, String>,
@@ -51,5 +52,5 @@ fn refuse_unless_same(
         return Ok(());
     }
     let line = format!("this is not the task that was created at {place}: {}. {}", found.join("; "), todo());
-    Err(RunError::Task(vec![line]))
+    Err(RunError::task(line))
 }

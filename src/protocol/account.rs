@@ -1,15 +1,19 @@
-//! The account (I7): whether the rows of the source, of the plan, of the records and of the target add up. Pure.
+//! The account (I7): checks that the rows of the source, of the plan, of the records and of the target add up. Pure.
 //!
-//! Three sums are compared that share nothing with each other:
-//! 1. *Before copying*: what a query counts on each source shard, and what the plan lists there ([`weigh`]).
-//! 2. *After publishing*: what was counted before copying, and what the records say was selected ([`judge_source`]).
-//! 3. *After publishing*: what was put into each partition of each target node, and what the node holds ([`Expected`]).
+//! It compares three sums, which share nothing with each other:
+//!
+//! 1. *Before copying*: the rows that a query counts on each source shard, with the rows that the plan lists there
+//!    ([`weigh`]).
+//! 2. *After publishing*: the rows counted before copying, with the selected rows in the records ([`judge_source`]).
+//! 3. *After publishing*: the rows put into each partition of each target node, with the rows that the node holds
+//!    ([`Expected`]).
 //!
 //! # Assumptions
 //! - A server that is asked to read the rows counts them: settings that answer from metadata are switched off.
-//! - A part never changes, and its name tells the blocks in it. A merge keeps the first and the last block, the last mutation and
-//!   the rows of a partition; a TTL or an engine that merges rows changes the rows, and that is a change of the source.
-//! - Rows that leave a partition while as many others come are seen by their blocks, not by their number.
+//! - A part never changes, and its name contains its block numbers. A merge keeps the first block, the last block,
+//!   the last mutation and the rows of a partition. A TTL or an engine that merges rows changes the rows, which
+//!   counts as a change of the source.
+//! - If as many rows leave a partition as come into it, the block numbers show it; the number of rows does not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,10 +21,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::PartitionId;
 
-/// How often a source that changes is looked at before it is planned as it is.
+/// How often a changing source is read before the plan accepts it as it is.
 pub const MOST_LOOKS: usize = 3;
 
-/// The blocks in the parts of one partition.
+/// The block numbers in the parts of one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionBlocks {
     /// Rows of all parts.
@@ -37,12 +41,12 @@ pub struct PartitionBlocks {
     pub mutation: u64,
 }
 
-/// The parts of a table at one instant, told so that merges change nothing.
+/// The parts of a table at one instant, in a form that merges do not change.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blocks {
-    /// Another text when the table was made anew or altered.
+    /// A text that changes when the table is recreated or altered.
     pub table: String,
-    /// By partition of the source.
+    /// The blocks by partition of the source.
     pub partitions: BTreeMap<PartitionId, PartitionBlocks>,
 }
 
@@ -62,7 +66,7 @@ impl Blocks {
         Self { table: table.to_owned(), partitions }
     }
 
-    /// Returns the partitions whose rows may be others than before: all of them where the table was made anew.
+    /// Returns the partitions whose rows may have changed since `before`: all partitions if the table was recreated.
     pub fn changed_since(&self, before: &Self) -> BTreeSet<PartitionId> {
         let all = self.partitions.keys().chain(before.partitions.keys());
         let differs =
@@ -71,9 +75,9 @@ impl Blocks {
     }
 }
 
-/// Returns the first block, the last block and the mutation that a part's name tells: `<partition>_<first>_<last>_<level>`, after a
-/// mutation `…_<version>`; in tables of the old syntax `<day>_<day>` stands for the partition. A name of another form stands for
-/// itself, so that a merge is taken for a change.
+/// Returns the first block, the last block and the mutation in a part's name: `<partition>_<first>_<last>_<level>`,
+/// with `…_<version>` after a mutation. In tables of the old syntax, `<day>_<day>` stands for the partition. For a
+/// name of another form it returns a hash of the name, so that a merge counts as a change.
 fn blocks_in(name: &str) -> (u64, u64, u64) {
     let fields: Vec<&str> = name.split('_').collect();
     let is_day = |text: &&str| text.len() == 8 && text.bytes().all(|c| c.is_ascii_digit());
@@ -89,29 +93,29 @@ fn blocks_in(name: &str) -> (u64, u64, u64) {
     }
 }
 
-/// One look at a source shard while a table job is planned.
+/// One observation of a source shard while a table job is planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Look {
-    /// Rows of all partitions that were listed.
+    /// Rows of all listed partitions.
     pub listed: u64,
-    /// Rows that a query counted after that.
+    /// Rows that a query counted after the listing.
     pub counted: u64,
-    /// The parts before and after; `None` where the table has none, or they could not be looked at.
+    /// The parts before and after the count; `None` if the table has no parts or they could not be read.
     pub parts: Option<(Blocks, Blocks)>,
 }
 
-/// What a source shard's looks say.
+/// The result of comparing the observations of a source shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weighed {
-    /// The rows that were listed are the rows that were counted.
+    /// The listed rows equal the counted rows.
     Even,
-    /// They are not, and nothing changed meanwhile.
+    /// The rows differ, and the source did not change meanwhile.
     Differs,
-    /// They are not, and the source changed meanwhile, or may have.
+    /// The rows differ, and the source changed or may have changed meanwhile.
     Moved,
 }
 
-/// Judges the last look at a source shard.
+/// Judges the last observation of a source shard.
 pub fn weigh(looks: &[Look]) -> Weighed {
     let Some(last) = looks.last() else { return Weighed::Moved };
     if last.listed == last.counted {
@@ -119,7 +123,7 @@ pub fn weigh(looks: &[Look]) -> Weighed {
     }
     let held_still = match &last.parts {
         Some((before, after)) => after.changed_since(before).is_empty(),
-        // Two looks that see the same: nothing else tells it of a table without parts.
+        // A table without parts is stable if two observations in a row are equal; nothing else shows it.
         None => looks.iter().rev().nth(1).is_some_and(|other| other == last),
     };
     if held_still { Weighed::Differs } else { Weighed::Moved }
@@ -128,40 +132,40 @@ pub fn weigh(looks: &[Look]) -> Weighed {
 /// How the source of a table job changed between planning and the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// It did not.
+    /// The source did not change.
     None,
     /// Partitions that were copied have other parts.
     Copied,
-    /// Others have, or it cannot be told which.
+    /// Other partitions changed, or the changed partition is not known.
     Elsewhere,
-    /// The source has no parts that would tell.
+    /// The source has no parts that would show a change.
     Unknown,
 }
 
-/// What is known at the end about the rows of a table job's source.
+/// The facts at the end about the rows of a table job's source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceFacts {
-    /// Rows of the plan's partitions, by the account before copying.
+    /// Rows of the plan's partitions, by the count before copying.
     pub planned: u64,
-    /// Rows that the records say were selected.
+    /// Selected rows according to the records.
     pub selected: u64,
-    /// What became of the source meanwhile.
+    /// How the source changed meanwhile.
     pub change: Change,
-    /// Rows of the same partitions that a query counts now, if it was asked.
+    /// Rows that a query counts now in the same partitions, if it ran.
     pub now: Option<u64>,
 }
 
-/// What follows for a table job.
+/// The verdict on the source rows of a table job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceVerdict {
     /// All rows were selected.
     Even,
-    /// It cannot be told before the source is counted again.
+    /// The source must be counted again before a verdict is possible.
     CountAgain,
-    /// Other rows were selected than the source held, and it held still.
+    /// The number of selected rows differs from the source's, and the source did not change.
     Differs,
-    /// The source changed, and was not copied again. So many rows more or fewer were selected than it holds now; 0 where its
-    /// parts are others and their rows are as many.
+    /// The source changed and was not copied again. The number is the difference between the rows selected and the
+    /// rows that it holds now; 0 if its parts changed and the number of rows did not.
     Moved(u64),
 }
 
@@ -172,7 +176,8 @@ pub fn judge_source(facts: SourceFacts) -> SourceVerdict {
         (Change::None, _) if planned == selected => SourceVerdict::Even,
         (Change::None, _) => SourceVerdict::Differs,
         (_, None) => SourceVerdict::CountAgain,
-        // The change came before the copy where the copy has the rows that came with it. Else nobody can tell.
+        // If the copy has the rows that the change brought, the change came before the copy. Otherwise nobody can
+        // know.
         (Change::Copied, Some(now)) if now == selected && planned == selected => SourceVerdict::Moved(0),
         (_, Some(now)) if now == selected => SourceVerdict::Even,
         (Change::Unknown, Some(now)) if now == planned => SourceVerdict::Differs,
@@ -180,22 +185,24 @@ pub fn judge_source(facts: SourceFacts) -> SourceVerdict {
     }
 }
 
-/// What a publication put into the target, kept for the account.
+/// The rows that a publication put into the target, kept for the account.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placed {
     /// The partitions, by their ids in the target.
     #[serde(rename = "i")]
     pub ids: Vec<PartitionId>,
-    /// By node: rows put into each of them.
+    /// Rows put into each partition, by node.
     #[serde(rename = "n")]
     pub added: BTreeMap<String, Vec<u64>>,
-    /// By node: rows of others that stayed, for each partition in which some did; and 0 for one that was emptied.
+    /// Rows of other origin that stayed, by node, for each partition that held some; 0 for a partition that was
+    /// emptied.
     #[serde(rename = "b", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub before: BTreeMap<String, BTreeMap<PartitionId, u64>>,
 }
 
 impl Placed {
-    /// Returns what a node must hold since this publication, by partition; partitions that it did not touch there are left out.
+    /// Returns the expected rows of a node after this publication, by partition. It leaves out partitions that the
+    /// publication did not touch there.
     pub fn on(&self, node: &str) -> Vec<(&PartitionId, Expected)> {
         let before = |id: &PartitionId| self.before.get(node).and_then(|rows| rows.get(id)).copied();
         let Some(added) = self.added.get(node) else { return Vec::new() };
@@ -205,19 +212,19 @@ impl Placed {
     }
 }
 
-/// What a partition of a target node must hold.
+/// The rows that a partition of a target node must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expected {
-    /// Rows of others.
+    /// Rows that were not written by the task.
     pub before: u64,
-    /// Rows of the task.
+    /// Rows written by the task.
     pub added: u64,
     /// Whether merges or a TTL of the target may remove rows.
     pub shrinks: bool,
 }
 
 impl Expected {
-    /// Adds what another publication put there: rows of others are those that the first of them found.
+    /// Adds the rows of another publication. The rows of other origin are those that the first publication found.
     pub fn and(self, other: Self) -> Self {
         Self {
             before: self.before.min(other.before),
@@ -231,30 +238,30 @@ impl Expected {
         self.before + self.added
     }
 
-    /// Whether so many rows are what must be there.
+    /// Returns whether the counted number of rows is correct.
     pub fn is_met_by(self, counted: u64) -> bool {
         counted == self.rows() || (self.shrinks && counted < self.rows())
     }
 }
 
-/// What the account of a task found, a line each.
+/// The findings of a task's account, one line each.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Findings {
-    /// Rows that are missing, or too many.
+    /// Missing rows and excess rows.
     #[serde(default)]
     pub differences: Vec<String>,
-    /// Rows that the account cannot vouch for: the source changed, or a server did not answer.
+    /// Rows that the account cannot confirm: the source changed, or a server did not answer.
     #[serde(default)]
     pub unaccounted: Vec<String>,
 }
 
 impl Findings {
-    /// Whether everything adds up.
+    /// Returns whether everything adds up.
     pub fn is_even(&self) -> bool {
         self.differences.is_empty() && self.unaccounted.is_empty()
     }
 
-    /// Returns all lines, each with what it is.
+    /// Returns all lines, each with its kind.
     pub fn lines(&self) -> Vec<String> {
         let differ = self.differences.iter().map(|line| format!("DIFFERENT: {line}"));
         let unknown = self.unaccounted.iter().map(|line| format!("not accounted: {line}"));

@@ -5,7 +5,7 @@ fn id(text: &str) -> PartitionId {
 }
 
 fn blocks(table: &str, parts: &[(&str, &str, u64)]) -> Blocks {
-    let ids: Vec<PartitionId> = parts.iter().map(|(of, ..)| id(of)).collect();
+    let ids: Vec<PartitionId> = parts.iter().map(|(partition, ..)| id(partition)).collect();
     Blocks::of(table, ids.iter().zip(parts).map(|(id, (_, name, rows))| (id, *name, *rows)))
 }
 
@@ -76,7 +76,8 @@ fn a_node_must_hold_what_was_put_there_and_what_stayed() {
         added: BTreeMap::from([("a".into(), vec![5, 0, 0])]),
         before: BTreeMap::from([("a".into(), BTreeMap::from([(id("1"), 2), (id("3"), 0)]))]),
     };
-    let rows: Vec<(&str, u64)> = placed.on("a").into_iter().map(|(id, of)| (id.0.as_str(), of.rows())).collect();
+    let rows: Vec<(&str, u64)> =
+        placed.on("a").into_iter().map(|(id, expected)| (id.0.as_str(), expected.rows())).collect();
     assert_eq!(rows, [("1", 7), ("3", 0)], "partition 2 is not filled there");
     assert!(placed.on("b").is_empty());
 }

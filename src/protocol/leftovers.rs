@@ -1,7 +1,7 @@
-//! What a task left on servers: may it go, and why.
+//! Decides which of a task's tables and statements on servers may be removed, and why.
 //!
-//! Pure: from a name, from what is recorded and from who is alive to a [`Verdict`]. Only what carries the task's own
-//! identity in a name that the task itself would have given may go; everything else stays, whoever it belongs to.
+//! Pure: it maps a name, the records and the live workers to a [`Verdict`]. A table or statement may be removed only
+//! if its name contains the task's own identity in a form that the task itself would use. Everything else stays.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,51 +10,51 @@ use super::names::{BatchRef, BatchTable, MadeStatement, MadeTable, PieceRef, Tas
 use super::record::{BatchState, PieceState};
 use super::table_records::TableRecords;
 
-/// Who works on the task, as the coordinator knows it: names of workers whose sessions live.
+/// The live workers of the task: names of workers whose coordinator sessions are alive.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Alive(pub BTreeSet<String>);
 
-/// What is to become of a thing.
+/// The verdict on a table or statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It may go.
+    /// It may be removed.
     Goes(Reason),
-    /// It is the task's, and somebody alive may need it.
+    /// It belongs to the task, and a live worker may need it.
     Held {
-        /// The worker that has it by the records; otherwise any of those alive.
+        /// The worker that holds it according to the records; otherwise any live worker.
         by: String,
     },
-    /// It is another task's.
+    /// It belongs to another task.
     OfAnother(TaskId),
-    /// It begins like a name of ours, and no task would give such a name.
+    /// Its name begins like a name of ours, but no task would choose this name.
     NotOurs,
 }
 
-/// Why a thing may go.
+/// Why a table or statement may be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
     /// The rows of its batch are in the target table and were counted there.
     Published,
-    /// Its rows are recorded as copied and wait for being published. Nothing is lost with them but work: they are copied
+    /// Its rows are recorded as copied and wait to be published. Removing it loses only work: the rows are copied
     /// again.
     Waiting,
-    /// A newer attempt was given out.
+    /// A newer attempt exists.
     Older {
-        /// The newest.
+        /// Number of the newest attempt.
         newest: u32,
     },
-    /// The worker that had it is gone.
+    /// The worker that used it is gone.
     WorkerGone {
         /// Its name.
         worker: String,
     },
     /// The attempt failed.
     Failed,
-    /// It was given up with its batch's staged rows.
+    /// It was given up together with its batch's staged rows.
     GivenUp,
-    /// The records know no such attempt.
+    /// The records contain no such attempt.
     Unrecorded,
-    /// Nothing is known of the task but its name, which a person gave.
+    /// Only the task's name is known, because a person gave it.
     Named,
 }
 
@@ -73,7 +73,8 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Whether a table may go. `task` is the one that is cleaned up; `by_table` its records, as far as they are known.
+/// Judges whether a table may be removed. `task` is the task to clean up; `by_table` holds its records, if they are
+/// known.
 pub fn judge_table(name: &str, task: Option<&TaskId>, by_table: Option<&[TableRecords]>, alive: &Alive) -> Verdict {
     let Some(made) = MadeTable::parse(name) else { return Verdict::NotOurs };
     if task != Some(&made.task) {
@@ -89,7 +90,7 @@ pub fn judge_table(name: &str, task: Option<&TaskId>, by_table: Option<&[TableRe
     unless_held(reason, alive)
 }
 
-/// Whether a statement may be ended.
+/// Judges whether a statement may be killed.
 pub fn judge_statement(
     query_id: &str,
     task: Option<&TaskId>,
@@ -104,7 +105,7 @@ pub fn judge_statement(
     unless_held(reason, alive)
 }
 
-/// While anybody is alive in the task, nothing of it is free: what one worker holds, another may take over at any moment.
+/// Returns the reason only if no worker is alive: another live worker could take over the table at any moment.
 fn unless_held(reason: Reason, alive: &Alive) -> Verdict {
     let named = match &reason {
         Reason::WorkerGone { worker } => alive.0.get(worker),
@@ -135,7 +136,7 @@ fn of_attempt(by_table: &[TableRecords], piece: PieceRef, attempt: u32) -> Reaso
         PieceState::Copied(_) => Reason::Waiting,
         PieceState::Running { worker } => Reason::WorkerGone { worker: worker.clone() },
         PieceState::Failed { .. } => Reason::Failed,
-        // A fresh start: the attempt before it failed.
+        // A fresh start means that the attempt before it failed.
         PieceState::Pending => Reason::Failed,
     }
 }
@@ -154,8 +155,8 @@ fn of_assembly(by_table: &[TableRecords], batch: BatchRef, publication: u32) -> 
     }
 }
 
-/// The batches whose staged rows are recorded as given up before their tables are dropped: those that are not done and of
-/// which an attempt was begun that still counts.
+/// Returns the batches whose staged rows must be recorded as given up before their tables are dropped: batches that
+/// are not done and have an attempt that still counts.
 pub fn to_void(by_table: &[TableRecords]) -> Vec<BatchRef> {
     let mut found = Vec::new();
     for (table, records) in by_table.iter().enumerate() {
@@ -190,7 +191,8 @@ mod tests {
         PieceRef { table: 0, piece }
     }
 
-    /// Three batches of two pieces: one done; one publishing, by a worker w; one copying: piece 4 is w's, piece 5 failed.
+    /// Three batches of two pieces: the first is done; the second is publishing, by worker w; in the third, w copies
+    /// piece 4, and piece 5 failed.
     fn records() -> TableRecords {
         let at = |attempt, state| PieceRecord { attempt, state, ..Default::default() };
         let copied = || PieceState::Copied(Copied::default());
@@ -278,14 +280,14 @@ mod tests {
         assert_eq!(verdict, Verdict::Held { by: "w".into() });
     }
 
-    /// What a worker that knows everything does next.
+    /// Returns the next job of a worker that knows all records.
     fn following(records: &TableRecords) -> Next {
         let by_table = std::slice::from_ref(records);
         let mut scheduler =
             Scheduler::new(by_table, &[Preferences { bytes: vec![4, 2, 1], ..Preferences::default() }], "w");
         match scheduler.next(by_table) {
-            Next::Look(groups) => {
-                scheduler.looked(by_table, &groups);
+            Next::ReadGroups(groups) => {
+                scheduler.groups_read(by_table, &groups);
                 scheduler.next(by_table)
             }
             other => other,
@@ -296,8 +298,8 @@ mod tests {
     fn what_is_given_up_is_copied_again_under_new_names_and_what_is_done_is_not() {
         let mut records = records();
         assert_eq!(to_void(std::slice::from_ref(&records)), [batch(1), batch(2)]);
-        for of in to_void(std::slice::from_ref(&records)) {
-            records.batches[of.batch] = records.batches[of.batch].void();
+        for voided in to_void(std::slice::from_ref(&records)) {
+            records.batches[voided.batch] = records.batches[voided.batch].void();
         }
         assert_eq!(to_void(std::slice::from_ref(&records)), [], "once is enough");
         let waiting = id().taken(batch(1), piece(3), 3, 2);
@@ -313,10 +315,10 @@ mod tests {
                         record.next_attempt("x", records.generation_of(piece)).done(Copied::default());
                     assert_eq!(records.pieces[piece].attempt, record.attempt + 1, "a name is never used again");
                 }
-                Job::Publish(of) => records.batches[of.batch].state = BatchState::Done(Published::default()),
+                Job::Publish(batch) => records.batches[batch.batch].state = BatchState::Done(Published::default()),
             }
         }
-        let (copy, publish) = (|of| Job::Copy(piece(of)), |of| Job::Publish(batch(of)));
+        let (copy, publish) = (|index| Job::Copy(piece(index)), |index| Job::Publish(batch(index)));
         assert_eq!(jobs, [copy(2), copy(3), publish(1), copy(4), copy(5), publish(2)]);
     }
 }

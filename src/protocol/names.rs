@@ -1,10 +1,12 @@
-//! The names of what a task makes on servers. A name tells which attempt of which piece or batch a thing belongs to, and
-//! no two attempts share one: a statement of an older attempt can only touch what only that attempt used (I5).
+//! The names of tables and statements that a task creates on servers. A name contains its attempt and its piece or
+//! batch, and no two attempts share a name. So a statement of an older attempt can touch only what that attempt used
+//! (I5).
 
 use serde::{Deserialize, Serialize};
 
-/// What every table and statement of a task has in its name: random, made once when the task is created, so that a task
-/// that was deleted and made again at the same path shares nothing with its former self.
+/// The task's identity, which is part of the name of each of its tables and statements. It is random and made once,
+/// when the task is created. A task that is deleted and recreated at the same path therefore shares nothing with the
+/// old one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TaskId(pub String);
@@ -27,7 +29,7 @@ pub struct PieceRef {
     pub piece: usize,
 }
 
-/// Pieces that are recorded together, of one table job.
+/// A group of pieces of one table job that share one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupRef {
     /// Index of the table job.
@@ -36,7 +38,7 @@ pub struct GroupRef {
     pub group: usize,
 }
 
-/// Something that a worker can claim.
+/// A job that a worker can claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Job {
     /// Copy a piece.
@@ -46,7 +48,7 @@ pub enum Job {
 }
 
 impl Job {
-    /// The name of its claim in the coordinator.
+    /// Returns the name of its claim in the coordinator.
     pub fn claim(self) -> String {
         match self {
             Self::Copy(piece) => format!("t{}-p{}", piece.table, piece.piece),
@@ -55,7 +57,7 @@ impl Job {
     }
 }
 
-/// The job that a claim is for; `None` for claims on planning and finishing.
+/// Returns the job that a claim is for; `None` for claims on planning and finishing.
 pub fn job_of_claim(name: &str) -> Option<Job> {
     let (table, rest) = name.strip_prefix('t')?.split_once('-')?;
     let table = table.parse().ok()?;
@@ -67,74 +69,77 @@ pub fn job_of_claim(name: &str) -> Option<Job> {
 }
 
 impl TaskId {
-    /// Start of the names of all tables of the task.
+    /// Returns the prefix of the names of all tables of the task.
     pub fn tables(&self) -> String {
         format!("copier_{}_", self.0)
     }
 
-    /// Start of the names of all tables of a batch.
+    /// Returns the prefix of the names of all tables of a batch.
     pub fn batch_tables(&self, batch: BatchRef) -> String {
         format!("{}t{}_b{}_", self.tables(), batch.table, batch.batch)
     }
 
-    /// Start of the names of all staging tables of a piece.
+    /// Returns the prefix of the names of all staging tables of a piece.
     pub fn piece_tables(&self, batch: BatchRef, piece: PieceRef) -> String {
         format!("{}p{}_", self.batch_tables(batch), piece.piece)
     }
 
-    /// The staging table of one attempt at a piece.
+    /// Returns the name of the staging table of one attempt at a piece.
     pub fn staging(&self, batch: BatchRef, piece: PieceRef, attempt: u32) -> String {
         format!("{}a{attempt}", self.piece_tables(batch, piece))
     }
 
-    /// That staging table after an attempt at publishing has taken it.
+    /// Returns the name of that staging table after an attempt at publishing has taken it.
     pub fn taken(&self, batch: BatchRef, piece: PieceRef, attempt: u32, publication: u32) -> String {
         format!("{}_u{publication}", self.staging(batch, piece, attempt))
     }
 
-    /// The table on a source node that holds the parts of one attempt for target nodes to fetch.
+    /// Returns the name of the table on a source node that holds the parts of one attempt, from which target nodes
+    /// fetch them.
     pub fn parts_out(&self, batch: BatchRef, piece: PieceRef, attempt: u32, source_shard: usize) -> String {
         format!("{}_out{source_shard}", self.staging(batch, piece, attempt))
     }
 
-    /// The table on a target node that fetches them.
+    /// Returns the name of the table on a target node that fetches these parts.
     pub fn parts_in(&self, batch: BatchRef, piece: PieceRef, attempt: u32, source_shard: usize) -> String {
         format!("{}_in{source_shard}", self.staging(batch, piece, attempt))
     }
 
-    /// The assembly table of one attempt at publishing.
+    /// Returns the name of the assembly table of one attempt at publishing.
     pub fn assembly(&self, batch: BatchRef, publication: u32) -> String {
         format!("{}asm_u{publication}", self.batch_tables(batch))
     }
 
-    /// Start of the ids of all statements of the task.
+    /// Returns the prefix of the ids of all statements of the task.
     pub fn queries(&self) -> String {
         format!("copier:{}:", self.0)
     }
 
-    /// Start of the ids of all statements of a piece.
+    /// Returns the prefix of the ids of all statements of a piece.
     pub fn piece_queries(&self, piece: PieceRef) -> String {
         format!("{}t{}:p{}:", self.queries(), piece.table, piece.piece)
     }
 
-    /// Start of the ids of the statements of one attempt at a piece; no attempt's is the start of another's.
+    /// Returns the prefix of the ids of the statements of one attempt at a piece. It is never a prefix of another
+    /// attempt's.
     pub fn attempt_queries(&self, piece: PieceRef, attempt: u32) -> String {
         format!("{}a{attempt}:", self.piece_queries(piece))
     }
 
-    /// The attempt at a piece that a statement belongs to.
+    /// Returns the attempt at a piece that a statement belongs to.
     pub fn attempt_of_query(&self, piece: PieceRef, query_id: &str) -> Option<u32> {
         query_id.strip_prefix(&self.piece_queries(piece))?.strip_prefix('a')?.split(':').next()?.parse().ok()
     }
 
-    /// The id of a statement that moves rows of a piece to one target node: the `part`th, where one would be too large.
+    /// Returns the id of a statement that moves rows of a piece to one target node. `part` counts the statements if
+    /// one would be too large.
     pub fn query(&self, piece: PieceRef, attempt: u32, shard: usize, replica: usize, part: usize) -> String {
         let part = if part > 0 { format!("n{part}") } else { String::new() };
         format!("{}s{shard}r{replica}{part}", self.attempt_queries(piece, attempt))
     }
 }
 
-/// What one table of a batch is, from its name.
+/// The kind of a batch's table, read from its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchTable {
     /// The rows of one attempt at a piece, taken by a publication or not yet.
@@ -146,7 +151,7 @@ pub enum BatchTable {
         /// The publication that took it last.
         publication: Option<u32>,
     },
-    /// Parts of one attempt at a piece on their way as files.
+    /// Parts of one attempt at a piece, transferred as files.
     Parts {
         /// Index of the piece.
         piece: usize,
@@ -154,40 +159,41 @@ pub enum BatchTable {
         attempt: u32,
         /// Index of the source shard whose parts they are.
         source_shard: usize,
-        /// Whether they are on their way out of a source node, or into a target node.
+        /// Whether the table is on the source node (true) or on the target node (false).
         out: bool,
     },
-    /// What one attempt at publishing put together.
+    /// The assembly table of one attempt at publishing.
     Assembly {
-        /// That attempt.
+        /// Number of the attempt.
         publication: u32,
     },
 }
 
 impl BatchTable {
-    /// Whether only dead attempts used it, as far as a publication knows that was made for these attempts: a publisher
-    /// that stood still for a while must not touch what a newer one has made (I4, I5).
+    /// Returns whether only older attempts used this table, from the view of a publication of the recorded attempts.
+    /// A publisher that was suspended for a while must not touch the tables of a newer one (I4, I5).
     pub fn is_older(self, publication: u32, recorded: impl Fn(usize) -> Option<u32>) -> bool {
         match self {
-            Self::Assembly { publication: of } => of < publication,
+            Self::Assembly { publication: own } => own < publication,
             Self::Staging { piece, attempt, .. } | Self::Parts { piece, attempt, .. } => {
                 recorded(piece).is_some_and(|recorded| attempt < recorded)
             }
         }
     }
 
-    /// Whether it shows that a newer publication, or a newer attempt at a piece, is at work.
+    /// Returns whether the table shows that a newer publication, or a newer attempt at a piece, is at work.
     pub fn is_newer(self, publication: u32, recorded: impl Fn(usize) -> Option<u32>) -> bool {
         match self {
-            Self::Assembly { publication: of } => of > publication,
-            Self::Staging { piece, attempt, publication: of } => {
-                of.is_some_and(|of| of > publication) || recorded(piece).is_none_or(|recorded| attempt > recorded)
+            Self::Assembly { publication: own } => own > publication,
+            Self::Staging { piece, attempt, publication: taken_by } => {
+                taken_by.is_some_and(|taken_by| taken_by > publication)
+                    || recorded(piece).is_none_or(|recorded| attempt > recorded)
             }
             Self::Parts { piece, attempt, .. } => recorded(piece).is_none_or(|recorded| attempt > recorded),
         }
     }
 
-    /// Reads a name of which the batch's prefix was cut off.
+    /// Parses a table name without the batch's prefix.
     pub fn parse(rest: &str) -> Option<Self> {
         if let Some(publication) = rest.strip_prefix("asm_u") {
             return Some(Self::Assembly { publication: publication.parse().ok()? });
@@ -214,28 +220,28 @@ pub struct MadeTable {
     pub task: TaskId,
     /// The batch.
     pub batch: BatchRef,
-    /// What it is to that batch.
+    /// Kind of the table.
     pub table: BatchTable,
 }
 
-/// A statement that a task began, from its id.
+/// A statement that a task started, from its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MadeStatement {
     /// The task.
     pub task: TaskId,
     /// The piece.
     pub piece: PieceRef,
-    /// The attempt at it.
+    /// The attempt at the piece.
     pub attempt: u32,
 }
 
 impl TaskId {
-    /// Start of the names of all tables of all tasks.
+    /// Prefix of the names of all tables of all tasks.
     pub const ALL_TABLES: &str = "copier_";
-    /// Start of the ids of all statements of all tasks.
+    /// Prefix of the ids of all statements of all tasks.
     pub const ALL_QUERIES: &str = "copier:";
 
-    /// Reads an identity as tasks are given it: twelve hexadecimal digits.
+    /// Parses a task identity: twelve hexadecimal digits.
     pub fn parse(text: &str) -> Option<Self> {
         let digit = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
         (text.len() == 12 && text.bytes().all(digit)).then(|| Self(text.to_owned()))
@@ -243,8 +249,8 @@ impl TaskId {
 }
 
 impl MadeTable {
-    /// Reads a table's name. `None` for every name that no task would give: a table of somebody whose name merely begins
-    /// like ours is not ours.
+    /// Parses a table's name. Returns `None` for every name that no task would choose, so a foreign table whose name
+    /// merely begins like ours is never taken for ours.
     pub fn parse(name: &str) -> Option<Self> {
         let (task, rest) = name.strip_prefix(TaskId::ALL_TABLES)?.split_once('_')?;
         let task = TaskId::parse(task)?;
@@ -252,25 +258,25 @@ impl MadeTable {
         let (batch, rest) = rest.split_once('_')?;
         let batch = BatchRef { table: table.parse().ok()?, batch: batch.parse().ok()? };
         let made = Self { task, batch, table: BatchTable::parse(rest)? };
-        // Numbers can be written in more ways than ours (`+1`, `01`).
+        // Numbers can be written in other ways than ours (`+1`, `01`).
         (made.name() == name).then_some(made)
     }
 
-    /// The name that such a table has.
+    /// Returns the table's name.
     pub fn name(&self) -> String {
         let piece = |piece| PieceRef { table: self.batch.table, piece };
         match self.table {
-            BatchTable::Staging { piece: of, attempt, publication: None } => {
-                self.task.staging(self.batch, piece(of), attempt)
+            BatchTable::Staging { piece: index, attempt, publication: None } => {
+                self.task.staging(self.batch, piece(index), attempt)
             }
-            BatchTable::Staging { piece: of, attempt, publication: Some(publication) } => {
-                self.task.taken(self.batch, piece(of), attempt, publication)
+            BatchTable::Staging { piece: index, attempt, publication: Some(publication) } => {
+                self.task.taken(self.batch, piece(index), attempt, publication)
             }
-            BatchTable::Parts { piece: of, attempt, source_shard, out: true } => {
-                self.task.parts_out(self.batch, piece(of), attempt, source_shard)
+            BatchTable::Parts { piece: index, attempt, source_shard, out: true } => {
+                self.task.parts_out(self.batch, piece(index), attempt, source_shard)
             }
-            BatchTable::Parts { piece: of, attempt, source_shard, out: false } => {
-                self.task.parts_in(self.batch, piece(of), attempt, source_shard)
+            BatchTable::Parts { piece: index, attempt, source_shard, out: false } => {
+                self.task.parts_in(self.batch, piece(index), attempt, source_shard)
             }
             BatchTable::Assembly { publication } => self.task.assembly(self.batch, publication),
         }
@@ -278,7 +284,7 @@ impl MadeTable {
 }
 
 impl MadeStatement {
-    /// Reads a statement's id; `None` for an id that no task would give.
+    /// Parses a statement's id; returns `None` for an id that no task would choose.
     pub fn parse(query_id: &str) -> Option<Self> {
         let mut parts = query_id.strip_prefix(TaskId::ALL_QUERIES)?.split(':');
         let task = TaskId::parse(parts.next()?)?;

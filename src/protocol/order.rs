@@ -1,29 +1,29 @@
-//! What a person told all workers of a task.
+//! The command that a user gave to all workers of a task.
 
 use serde::{Deserialize, Serialize};
 
-/// What the workers of a task are to do.
+/// The command for the workers of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
     /// Work.
     #[default]
     Run,
-    /// Finish what is in hand, begin nothing, and wait.
+    /// Finish the current jobs, start nothing, and wait.
     Pause,
-    /// Give up what is in hand, and wait.
+    /// Abandon the current jobs and wait.
     PauseNow,
-    /// Give up what is in hand, and end. Nothing comes after it.
+    /// Abandon the current jobs and end. No other command can follow.
     Cancel,
 }
 
 impl Order {
-    /// Whether work may be begun.
+    /// Returns whether workers may start jobs.
     pub fn lets_begin(self) -> bool {
         self == Self::Run
     }
 
-    /// Whether what is in hand is given up.
+    /// Returns whether workers abandon their current jobs.
     pub fn stops(self) -> bool {
         matches!(self, Self::PauseNow | Self::Cancel)
     }

@@ -1,17 +1,20 @@
-//! What to do with one partition of one target node when a batch is published (docs/design.md, §3, I1 and I2).
+//! Decides what to do with one partition of one target node when a batch is published (docs/design.md, §3, I1 and
+//! I2).
 
-/// What is known about it.
+/// The facts about the partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartitionFacts {
-    /// Rows of ours that wait on this node.
+    /// Staged rows of ours on this node.
     pub staged: u64,
     /// Rows that the target table holds.
     pub present: u64,
-    /// Whether the rows present are exactly the staged ones, if that was compared. With `append`: whether the staged ones are among them.
+    /// Whether the rows present are exactly the staged ones; `None` if that was not compared. With `append`: whether
+    /// the staged rows are among them.
     pub same: Option<bool>,
-    /// For `append`: rows that were there before the first row of ours was added.
+    /// For `append`: rows that the partition held before the first row of ours was added.
     pub before: Option<u64>,
-    /// Whether an earlier attempt at publishing may have got this far. With `append`: whether an earlier one recorded `before`.
+    /// Whether an earlier attempt at publishing may have got to this point. With `append`: whether an earlier one
+    /// recorded `before`.
     pub retried: bool,
     /// Whether merges of the target may remove rows by design.
     pub merges_rows: bool,
@@ -19,41 +22,41 @@ pub struct PartitionFacts {
     pub expires: bool,
 }
 
-/// What to do about rows that were there before.
+/// The task's policy for rows that the partition held before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
-    /// There must be none.
+    /// The partition must be empty.
     Fail,
-    /// They give way.
+    /// Our rows replace them.
     Replace,
-    /// Ours are added.
+    /// Our rows are added to them.
     Append,
-    /// The partition is left as it is.
+    /// The partition stays as it is.
     Skip,
 }
 
-/// What to do.
+/// The step to take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing: our rows are there, or there are none.
+    /// Do nothing: our rows are present, or there are none.
     Nothing,
-    /// Put ours in the place of what is there.
+    /// Replace the present rows with ours.
     Replace,
-    /// Add ours.
+    /// Add our rows.
     Append,
-    /// Empty it: the partition is replaced as a whole, and this shard gets no row of it.
+    /// Empty the partition: it is replaced as a whole, and this shard gets no rows of it.
     Drop,
     /// Compare the contents first.
     Compare,
-    /// Leave it as it is, and say so.
+    /// Leave the partition as it is, and report it.
     Leave,
-    /// Stop: what is there is not ours.
+    /// Stop: the present rows are not ours.
     Refuse(String),
-    /// Look at the partition again: somebody else has added rows since the look, and none of ours is there.
+    /// Read the partition again: foreign rows have arrived since it was read, and it holds none of ours.
     LookAgain,
 }
 
-/// Decides.
+/// Decides the step for a partition.
 pub fn decide(policy: Policy, facts: PartitionFacts) -> Step {
     let PartitionFacts { staged, present, same, before, retried, merges_rows, expires } = facts;
     match policy {
@@ -62,7 +65,7 @@ pub fn decide(policy: Policy, facts: PartitionFacts) -> Step {
             None => Step::Refuse("what was there before the first row was added is not recorded".into()),
             Some(before) if present == before => Step::Append,
             Some(_) if !retried => Step::LookAgain,
-            // As many rows of others may have come after an attempt that died before its first row.
+            // As many foreign rows may have arrived after an attempt that died before its first row.
             Some(before) if present == before + staged => compared(same, cannot_be_told(facts, before)),
             Some(before) => cannot_be_told(facts, before),
         },
@@ -75,7 +78,7 @@ pub fn decide(policy: Policy, facts: PartitionFacts) -> Step {
         Policy::Fail | Policy::Skip => match (staged, present) {
             (0, _) => Step::Nothing,
             (_, 0) => Step::Replace,
-            // It was empty when the task was planned; merges may have taken rows of ours since.
+            // The partition was empty when the task was planned; merges may have removed rows of ours since.
             (staged, present) if retried && (merges_rows || expires) && present <= staged => Step::Replace,
             (staged, present) if retried && present == staged => compared(same, refusal(policy, present)),
             (_, present) => refusal(policy, present),
@@ -105,12 +108,12 @@ fn refusal(policy: Policy, present: u64) -> Step {
     }
 }
 
-/// Whether the rows counted after publishing are what they must be.
+/// Returns whether the number of rows counted after publishing is correct.
 pub fn is_complete(step: &Step, facts: PartitionFacts, counted: u64) -> bool {
     let expected = match (step, facts.before) {
         (Step::Leave, _) => return true,
         (Step::Drop, _) => 0,
-        // the rows of others stay where ours were added or already are
+        // Foreign rows stay if ours were added or are already present.
         (_, Some(before)) => before + facts.staged,
         (Step::Nothing, None) => facts.present,
         _ => facts.staged,
@@ -142,7 +145,7 @@ mod tests {
         assert_eq!(decide(Policy::Replace, facts(0, 7)), Step::Drop);
         assert_eq!(decide(Policy::Fail, facts(0, 7)), Step::Nothing);
         assert_eq!(decide(Policy::Append, PartitionFacts { before: Some(7), ..facts(5, 7) }), Step::Append);
-        // As many rows as ours came in this moment: they are not ours.
+        // As many rows as ours arrived just now: they are not ours.
         assert_eq!(decide(Policy::Append, PartitionFacts { before: Some(7), ..facts(5, 12) }), Step::LookAgain);
     }
 

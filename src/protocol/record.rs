@@ -1,4 +1,4 @@
-//! What is recorded in the coordinator. A record changes only by compare-and-set, and only in the ways that the methods
+//! The records in the coordinator. A record changes only by compare-and-set, and only in the ways that the methods
 //! here allow.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,42 +11,42 @@ use crate::model::PartitionId;
 use super::account::{Findings, Placed};
 use super::names::TaskId;
 
-/// The task itself, at `<task-path>/task`.
+/// The record of the task itself, at `<task-path>/task`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskRecord {
-    /// The form of the records below; another one is refused.
+    /// The format of the records below. Other formats are refused.
     pub format: u32,
     /// The task's identity.
     pub id: TaskId,
-    /// What the plan depends on, by element.
+    /// The inputs that the plan depends on, by element.
     pub inputs: BTreeMap<String, String>,
-    /// Whether the plan of every table is there.
+    /// Whether the plan of every table is stored.
     pub planned: bool,
-    /// Whether every target table is there.
+    /// Whether every target table exists.
     pub prepared: bool,
-    /// Whether everything is copied and nothing of ours is left on any server that answered.
+    /// Whether everything is copied and no server that answered holds anything of the task.
     pub finished: bool,
-    /// How often the task was begun anew after it was finished, to copy what has changed since (`run --incremental`). Each
-    /// pass has an identity of its own, as if the task had been made anew: what is late of an earlier one can touch nothing.
+    /// How often the task was started again after it was finished, to copy changes (`run --incremental`). Each pass
+    /// has an identity of its own, like a new task. A late statement of an earlier pass can therefore touch nothing.
     #[serde(default, deserialize_with = "count", skip_serializing_if = "is_default")]
     pub pass: u32,
-    /// Whether this pass drops on the target what an earlier one has copied and the source does not have any more.
+    /// Whether this pass drops on the target what an earlier pass copied and the source no longer has.
     #[serde(default, skip_serializing_if = "is_default")]
     pub drops_vanished: bool,
-    /// Whether the task is being removed from the coordinator: nobody may work on it any more, since some of its records
-    /// may be gone.
+    /// Whether the task is being removed from the coordinator. No worker may work on it then, because some of its
+    /// records may be gone.
     #[serde(default, skip_serializing_if = "is_default")]
     pub forgotten: bool,
-    /// What the account of the pass that is finished found (I7).
+    /// The findings of the account of the finished pass (I7).
     #[serde(default, skip_serializing_if = "is_default")]
     pub account: Findings,
 }
 
 impl TaskRecord {
-    /// The form that this program writes and reads.
+    /// The record format that this program writes and reads.
     pub const FORMAT: u32 = 2;
 
-    /// The record of a finished task's next pass.
+    /// Returns the record of a finished task's next pass.
     pub fn next_pass(&self, id: TaskId, drops_vanished: bool) -> Self {
         let pass = self.pass + 1;
         let account = Findings::default();
@@ -54,10 +54,10 @@ impl TaskRecord {
     }
 }
 
-/// A piece.
+/// The record of a piece.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct PieceRecord {
-    /// The last attempt given out; 0 when there was none.
+    /// The last attempt given out; 0 if there was none.
     #[serde(rename = "a", default, deserialize_with = "count", skip_serializing_if = "is_default")]
     pub attempt: u32,
     /// Attempts that failed since the last fresh start.
@@ -66,41 +66,42 @@ pub struct PieceRecord {
     /// Fresh starts after all tries failed.
     #[serde(rename = "o", default, deserialize_with = "count", skip_serializing_if = "is_default")]
     pub rounds: u32,
-    /// The generation of the batch's target nodes that the last attempt was for: what was copied for an older one is void.
+    /// The generation of the batch's target nodes that the last attempt was for. Everything copied for an older
+    /// generation is void.
     #[serde(rename = "v", default, deserialize_with = "count", skip_serializing_if = "is_default")]
     pub generation: u32,
-    /// How often attempts ran out of memory: the next one moves fewer rows at once.
+    /// How often attempts ran out of memory. The next attempt moves fewer rows at once.
     #[serde(rename = "m", default, deserialize_with = "count", skip_serializing_if = "is_default")]
     pub narrow: u32,
-    /// Source nodes on which attempts may have made tables, to clone parts: what is left there must be removed in the end.
+    /// Source nodes on which attempts may have made tables to clone parts. These tables must be removed in the end.
     #[serde(rename = "u", default, skip_serializing_if = "is_default")]
     pub lent: BTreeSet<String>,
-    /// Why the last attempt that failed did, until the piece is copied.
+    /// The error of the last failed attempt, until the piece is copied.
     #[serde(rename = "l", default, skip_serializing_if = "is_default")]
     pub last_error: Option<String>,
-    /// Where it stands.
+    /// The state of the piece.
     #[serde(rename = "s")]
     pub state: PieceState,
 }
 
-/// Where a piece stands.
+/// The state of a piece.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub enum PieceState {
-    /// Nobody has it.
+    /// No worker has it.
     #[default]
     #[serde(rename = "p")]
     Pending,
-    /// An attempt runs, if its worker still holds the claim.
+    /// An attempt is running, if its worker still holds the claim.
     #[serde(rename = "r")]
     Running {
         /// The worker.
         #[serde(rename = "w")]
         worker: String,
     },
-    /// Its rows lie in staging tables and were counted there.
+    /// Its rows are in staging tables and were counted there.
     #[serde(rename = "c")]
     Copied(Copied),
-    /// All tries failed.
+    /// All attempts failed.
     #[serde(rename = "x")]
     Failed {
         /// The first error of the last attempt.
@@ -112,7 +113,7 @@ pub enum PieceState {
     },
 }
 
-/// What was counted when a piece was copied.
+/// The counts of a copied piece.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct Copied {
     /// Rows selected at the source, for each partition of the batch in the plan's order.
@@ -124,34 +125,34 @@ pub struct Copied {
     /// Checksums of the rows selected, for each partition as in `selected`; empty where only counts were compared.
     #[serde(rename = "k", default, skip_serializing_if = "is_default")]
     pub checksums: Vec<u64>,
-    /// Milliseconds that it took.
+    /// Duration in milliseconds.
     #[serde(rename = "ms")]
     pub millis: u64,
-    /// When it began, in milliseconds since 1970 by its worker's clock; 0 where that was not recorded yet.
+    /// Start time in milliseconds since 1970, by the worker's clock; 0 in records of versions that did not record it.
     #[serde(rename = "b", default, skip_serializing_if = "is_default")]
     pub began: u64,
-    /// Milliseconds of it that counting and comparing took.
+    /// Milliseconds of the duration spent on counting and comparing.
     #[serde(rename = "v", default, skip_serializing_if = "is_default")]
     pub verifying: u64,
-    /// Milliseconds before it in which it waited for servers to be free.
+    /// Milliseconds that the piece waited for free servers before it started.
     #[serde(rename = "w", default, skip_serializing_if = "is_default")]
     pub waiting: u64,
 }
 
-/// A batch.
+/// The record of a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchRecord {
-    /// The nodes that get the rows: for each target shard the addresses of its target nodes. Empty for a shard that gets
-    /// none.
+    /// The target nodes: for each target shard the addresses of the nodes that get rows. Empty for a shard that gets
+    /// no rows.
     pub nodes: Vec<Vec<String>>,
-    /// Nodes that held staged rows of it before others were chosen: what is left there counts for nothing, and must not be
-    /// published by somebody who has not heard of it.
+    /// Nodes that held staged rows of the batch before other nodes were chosen. Rows there do not count, and a worker
+    /// with an old record must not publish them.
     #[serde(default, skip_serializing_if = "is_default")]
     pub former: Vec<String>,
-    /// How often other nodes had to be chosen.
+    /// How often other target nodes had to be chosen.
     #[serde(default, deserialize_with = "count", skip_serializing_if = "is_default")]
     pub generation: u32,
-    /// The last attempt at publishing given out; 0 when there was none.
+    /// The last attempt at publishing given out; 0 if there was none.
     #[serde(default, deserialize_with = "count", skip_serializing_if = "is_default")]
     pub publication: u32,
     /// Attempts at publishing that failed since the last fresh start.
@@ -160,20 +161,20 @@ pub struct BatchRecord {
     /// Fresh starts after all tries failed.
     #[serde(default, deserialize_with = "count", skip_serializing_if = "is_default")]
     pub rounds: u32,
-    /// Why the last attempt at publishing that failed did.
+    /// The error of the last failed attempt at publishing.
     #[serde(default, skip_serializing_if = "is_default")]
     pub last_error: Option<String>,
-    /// Where it stands.
+    /// The state of the batch.
     pub state: BatchState,
 }
 
-/// Where a batch stands.
+/// The state of a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BatchState {
     /// Pieces are being copied.
     #[serde(rename = "copying")]
     Copying,
-    /// An attempt at publishing runs, if its worker still holds the claim.
+    /// An attempt at publishing is running, if its worker still holds the claim.
     #[serde(rename = "publishing")]
     Publishing {
         /// The worker.
@@ -192,32 +193,32 @@ pub enum BatchState {
         error: String,
         /// Whether another try could help.
         transient: bool,
-        /// Kept from publishing.
+        /// Copied from the state `publishing`.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         before: BTreeMap<String, BTreeMap<PartitionId, u64>>,
     },
 }
 
-/// What was counted when a batch was published.
+/// The counts of a published batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct Published {
-    /// For each partition of the batch, in the plan's order.
+    /// Results for each partition of the batch, in the plan's order.
     pub partitions: Vec<PartitionResult>,
-    /// Milliseconds that putting in place took, and counting there.
+    /// Milliseconds of the publication, including the count.
     pub millis: u64,
-    /// When that began, in milliseconds since 1970 by its worker's clock; 0 where that was not recorded yet.
+    /// Start time in milliseconds since 1970, by the worker's clock; 0 in records of versions that did not record it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub began: u64,
-    /// Milliseconds of it that comparing contents, and waiting for replicas, took.
+    /// Milliseconds of it spent on comparing contents and on waiting for replicas.
     #[serde(default, skip_serializing_if = "is_default")]
     pub verifying: u64,
     /// Milliseconds before it in which staged rows were gathered.
     #[serde(default, skip_serializing_if = "is_default")]
     pub gathering: u64,
-    /// What a person should know.
+    /// Remarks for the user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
-    /// What was put on which node, for the account; `None` in records of versions that kept none.
+    /// The rows put on each node, for the account; `None` in records of versions that did not keep them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placed: Option<Placed>,
 }
@@ -225,19 +226,19 @@ pub struct Published {
 /// Rows of a partition on both sides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct PartitionResult {
-    /// Selected at the source.
+    /// Rows selected at the source.
     #[serde(rename = "s")]
     pub selected: u64,
-    /// Of them on the target, counted after publishing, over all shards.
+    /// Rows of these on the target, counted after publishing, over all shards.
     #[serde(rename = "t")]
     pub target: u64,
-    /// The checksum of those rows, where contents were compared.
+    /// Checksum of those rows, if contents were compared.
     #[serde(rename = "k", default, skip_serializing_if = "is_default")]
     pub checksum: Option<u64>,
 }
 
 impl BatchRecord {
-    /// A batch of which nothing was done.
+    /// Returns the record of a batch before any work.
     pub fn new(nodes: Vec<Vec<String>>) -> Self {
         Self {
             nodes,
@@ -251,7 +252,7 @@ impl BatchRecord {
         }
     }
 
-    /// The record of the next attempt at publishing, for the worker that has the claim.
+    /// Returns the record of the next attempt at publishing, for the worker that has the claim.
     pub fn next_attempt(&self, worker: &str) -> Self {
         Self {
             publication: self.publication + 1,
@@ -260,7 +261,7 @@ impl BatchRecord {
         }
     }
 
-    /// The record after a failure of the running attempt at publishing.
+    /// Returns the record after the running attempt at publishing failed.
     pub fn after_failure(&self, worker: &str, failure: Failure, limit: u32) -> Self {
         let failures = self.failures + u32::from(!failure.overload);
         let again = failure.transient && (failure.overload || failures < limit);
@@ -273,22 +274,24 @@ impl BatchRecord {
         }
     }
 
-    /// A fresh start after all tries failed: what was recorded before the first row was added stays. In a new run the
-    /// rounds are counted from the beginning.
+    /// Returns the record of a fresh start after all attempts failed. It keeps the row counts from before the first
+    /// added row. In a new run, rounds count from the beginning.
     pub fn fresh_start(&self, new_run: bool) -> Self {
         let rounds = if new_run { 0 } else { self.rounds + 1 };
         Self { failures: 0, rounds, state: self.not_published(), ..self.clone() }
     }
 
-    /// Other nodes are to hold it, since one of the old ones is lost: all its pieces are to be copied again.
+    /// Returns the record with other target nodes, after one of the old nodes is lost. All pieces of the batch must
+    /// be copied again.
     pub fn moved(&self, nodes: Vec<Vec<String>>) -> Self {
         let held: BTreeSet<&String> = self.nodes.iter().flatten().chain(&self.former).collect();
-        let former = held.into_iter().filter(|node| !nodes.iter().flatten().any(|of| of == *node)).cloned().collect();
+        let former =
+            held.into_iter().filter(|node| !nodes.iter().flatten().any(|kept| kept == *node)).cloned().collect();
         let state = self.not_published();
         Self { nodes, former, generation: self.generation + 1, failures: 0, state, ..self.clone() }
     }
 
-    /// Its staged rows are given up: all its pieces are to be copied again, to the same nodes.
+    /// Returns the record with the staged rows given up. All pieces must be copied again, to the same nodes.
     pub fn void(&self) -> Self {
         self.moved(self.nodes.clone())
     }
@@ -300,7 +303,7 @@ impl BatchRecord {
         }
     }
 
-    /// What `append` recorded before it added the first row.
+    /// Returns the row counts that `append` recorded before it added the first row.
     pub fn before(&self) -> BTreeMap<String, BTreeMap<PartitionId, u64>> {
         match &self.state {
             BatchState::Publishing { before, .. } | BatchState::Failed { before, .. } => before.clone(),
@@ -308,14 +311,14 @@ impl BatchRecord {
         }
     }
 
-    /// Whether nothing more will happen to it.
+    /// Returns whether the record is final.
     pub fn is_done(&self) -> bool {
         matches!(self.state, BatchState::Done(_))
     }
 }
 
 impl PieceRecord {
-    /// Whether its rows wait in staging tables.
+    /// Returns the counts if the rows wait in staging tables.
     pub fn copied(&self) -> Option<&Copied> {
         match &self.state {
             PieceState::Copied(copied) => Some(copied),
@@ -323,26 +326,27 @@ impl PieceRecord {
         }
     }
 
-    /// Whether there is anything to copy for the target nodes of a generation: an attempt at a piece that waits there already
-    /// would be one that its publisher has not heard of.
+    /// Returns whether the piece must be copied for the target nodes of a generation. If its rows already wait there,
+    /// a new attempt would be unknown to the batch's publisher.
     pub fn is_to_copy(&self, generation: u32) -> bool {
         self.generation <= generation && (self.generation < generation || self.copied().is_none())
     }
 
-    /// The record of the next attempt, for the worker that has the claim, into the target nodes of a generation.
+    /// Returns the record of the next attempt, for the worker that has the claim, into the target nodes of a
+    /// generation.
     pub fn next_attempt(&self, worker: &str, generation: u32) -> Self {
-        // What failed for other nodes says nothing about these.
+        // Failures on other nodes say nothing about these nodes.
         let failures = if generation == self.generation { self.failures } else { 0 };
         let state = PieceState::Running { worker: worker.to_owned() };
         Self { attempt: self.attempt + 1, failures, generation, state, ..self.clone() }
     }
 
-    /// The record of what was counted.
+    /// Returns the record after a successful copy.
     pub fn done(&self, copied: Copied) -> Self {
         Self { state: PieceState::Copied(copied), last_error: None, ..self.clone() }
     }
 
-    /// The record after a failure of the running attempt.
+    /// Returns the record after the running attempt failed.
     pub fn after_failure(&self, worker: &str, failure: Failure, limit: u32) -> Self {
         let failures = self.failures + u32::from(!failure.overload);
         let again = failure.transient && (failure.overload || failures < limit);
@@ -356,7 +360,7 @@ impl PieceRecord {
         }
     }
 
-    /// A fresh start after all tries failed; in a new run the rounds are counted from the beginning.
+    /// Returns the record of a fresh start after all attempts failed. In a new run, rounds count from the beginning.
     pub fn fresh_start(&self, new_run: bool) -> Self {
         let rounds = if new_run { 0 } else { self.rounds + 1 };
         Self { failures: 0, rounds, state: PieceState::Pending, ..self.clone() }
@@ -368,15 +372,15 @@ impl PieceRecord {
 pub struct Failure {
     /// The first error, as a person reads it.
     pub error: String,
-    /// Whether another try could help.
+    /// Whether another attempt could help.
     pub transient: bool,
-    /// Whether it moved more at once than a server could take.
+    /// Whether the attempt moved more at once than a server could take.
     pub too_large: bool,
-    /// Whether a server asked for time: that does not count as a try.
+    /// Whether a server was overloaded. Such a failure does not count as an attempt.
     pub overload: bool,
 }
 
-/// An error that is kept beside many others.
+/// Returns an error shortened for a record that is stored beside many others.
 fn shortened(error: &str) -> String {
     const LONGEST: usize = 300;
     let mut text: String = error.chars().take(LONGEST).collect();
@@ -386,8 +390,8 @@ fn shortened(error: &str) -> String {
     text
 }
 
-/// A task has no more passes, and nothing in it more attempts, failures or generations. They are counted up, and a number must never come
-/// a second time.
+/// Upper limit for the numbers of passes, attempts, failures and generations. They only grow, and a number must never
+/// occur twice.
 const MOST_COUNTED: u32 = 1 << 30;
 
 fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {

@@ -1,42 +1,43 @@
-//! Whether a record fits the plan of its table. Records are read from the coordinator, and what does not fit is refused before
-//! anything is done by it: a list that is too short would leave rows out, and sums that overflow would mean anything.
+//! Checks that a record fits the plan of its table. Records come from the coordinator, and a record that does not fit
+//! is refused before anything acts on it. A list that is too short would leave out rows, and sums that overflow would
+//! be meaningless.
 
 use thiserror::Error;
 
 use super::record::{BatchRecord, BatchState, Copied, PieceRecord, PieceState};
 
-/// How much a batch has of what its records list.
+/// The lengths that a batch's record lists must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
-    /// Partitions of the batch.
+    /// Number of partitions of the batch.
     pub partitions: usize,
-    /// Target shards of the table.
+    /// Number of target shards of the table.
     pub shards: usize,
 }
 
 /// Why a record does not fit its plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Misfit {
-    /// A list has another length than the plan says.
+    /// A list has another length than the plan requires.
     #[error("it lists {found} {what}, and the plan has {expected}")]
     Length {
         /// What is listed.
         what: &'static str,
-        /// How many are in the record.
+        /// Length in the record.
         found: usize,
-        /// How many are in the plan.
+        /// Length in the plan.
         expected: usize,
     },
-    /// The numbers contradict each other, or are too large for any table.
+    /// The numbers contradict each other or are larger than any table.
     #[error("its numbers of rows contradict each other")]
     Rows,
-    /// A time or a duration that no clock tells.
+    /// A time or a duration is outside the range of clocks.
     #[error("its times are later than any clock tells")]
     Time,
-    /// Something was done by an attempt that was never given out.
+    /// The record reports work of an attempt that was never given out.
     #[error("no attempt was made at what it says is done")]
     NoAttempt,
-    /// A node that got rows is not among those that the account knows.
+    /// The account lacks a node that got rows.
     #[error("its account leaves out a node that has its rows")]
     Account,
 }
@@ -45,7 +46,7 @@ impl PieceRecord {
     /// Checks the record of a piece of a batch.
     ///
     /// # Errors
-    /// The first contradiction.
+    /// Returns the first contradiction.
     pub fn check(&self, extent: Extent) -> Result<(), Misfit> {
         match &self.state {
             PieceState::Copied(_) if self.attempt == 0 => Err(Misfit::NoAttempt),
@@ -72,7 +73,7 @@ impl BatchRecord {
     /// Checks the record of a batch.
     ///
     /// # Errors
-    /// The first contradiction.
+    /// Returns the first contradiction.
     pub fn check(&self, extent: Extent) -> Result<(), Misfit> {
         length("target shards", self.nodes.len(), extent.shards)?;
         let BatchState::Done(published) = &self.state else { return Ok(()) };
@@ -101,17 +102,17 @@ fn length(what: &'static str, found: usize, expected: usize) -> Result<(), Misfi
     if found == expected { Ok(()) } else { Err(Misfit::Length { what, found, expected }) }
 }
 
-/// Checks times and durations, in milliseconds: [`LATEST`] at the most.
+/// Checks times and durations in milliseconds: at most [`LATEST`].
 fn times(all: [u64; 4]) -> Result<(), Misfit> {
     if all.iter().all(|time| *time <= LATEST) { Ok(()) } else { Err(Misfit::Time) }
 }
 
-/// The sum, as long as it is a number of rows that a table can have: [`MOST_ROWS`] at the most.
+/// Returns the sum if it is a number of rows that a table can have: at most [`MOST_ROWS`].
 fn sum(rows: &[u64]) -> Option<u64> {
     rows.iter().try_fold(0u64, |all, rows| all.checked_add(*rows)).filter(|rows| *rows <= MOST_ROWS)
 }
 
-/// More rows than any table holds. Sums of so many over all pieces and batches of a task stay below 2^64.
+/// More rows than any table holds. Sums of such numbers over all pieces and batches of a task stay below 2^64.
 const MOST_ROWS: u64 = 1 << 44;
 /// The year 10,889, in milliseconds since 1970. Sums of times over all pieces stay below 2^64.
 const LATEST: u64 = 1 << 48;
@@ -152,7 +153,7 @@ mod tests {
         assert_eq!(BatchRecord::new(vec![Vec::new(); 2]).check(EXTENT), Ok(()));
     }
 
-    /// Each place of a value, with the value replaced.
+    /// Returns copies of a value, each with one element replaced.
     fn mutations(value: &Value, put: &Value) -> Vec<Value> {
         let mut all = vec![put.clone()];
         match value {
@@ -186,7 +187,8 @@ mod tests {
         all
     }
 
-    /// Whatever is changed in a record: it is refused, or its lists are as long as the plan says and its sums are numbers of rows.
+    /// A changed record is either refused, or its lists have the plan's lengths and its sums are valid numbers of
+    /// rows.
     #[test]
     fn a_record_that_does_not_fit_its_plan_is_refused() {
         let (mut refused, mut taken) = (0, 0);

@@ -14,8 +14,8 @@ fn an_attempt_is_never_given_out_twice() {
     assert_eq!(taken_over.fresh_start(false).next_attempt("c", 1).attempt, 4);
 }
 
-/// Such an attempt was given out once, when a job of the same worker had learned meanwhile that others had copied the piece:
-/// its publisher then met rows of an attempt that it had not heard of, and the partition failed for good.
+/// Such an attempt was given out once: a job of the worker did not know that others had copied the piece. Its
+/// publisher then met rows of an attempt that it did not know, and the partition failed for good.
 #[test]
 fn a_copied_piece_is_not_copied_again_unless_its_nodes_are_lost() {
     let running = PieceRecord::default().next_attempt("a", 1);
@@ -63,7 +63,7 @@ fn what_a_server_asks_time_for_does_not_count_as_a_try() {
     assert!(matches!(batch.state, BatchState::Publishing { .. }));
 }
 
-/// A task that an older version began is gone on with.
+/// A task that an older version started is resumed.
 #[test]
 fn what_was_recorded_without_times_is_read() {
     let piece: PieceRecord = serde_json::from_str(r#"{"a":1,"s":{"c":{"n":[3],"g":[3],"ms":5}}}"#).unwrap();
@@ -79,7 +79,7 @@ fn a_pending_piece_takes_few_bytes() {
     assert_eq!(serde_json::to_string(&PieceRecord::default()).unwrap(), r#"{"s":"p"}"#);
 }
 
-/// An attempt that is counted beyond the largest number would be given out twice.
+/// An attempt number beyond the limit would be given out twice.
 #[test]
 fn a_record_with_more_attempts_than_can_be_counted_is_refused() {
     let piece =

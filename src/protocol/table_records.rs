@@ -1,4 +1,4 @@
-//! The records of a table job, and what a worker can be told to do.
+//! The records of a table job, and the next step of a worker.
 
 use super::names::{GroupRef, Job};
 use super::record::{BatchRecord, PieceRecord};
@@ -6,38 +6,38 @@ use super::record::{BatchRecord, PieceRecord};
 /// The records of one table job.
 #[derive(Debug, Clone, Default)]
 pub struct TableRecords {
-    /// By index of the batch.
+    /// The records of the batches, by index.
     pub batches: Vec<BatchRecord>,
     /// The pieces of each batch, as a range of indices.
     pub pieces_of: Vec<std::ops::Range<usize>>,
     /// The batch of each piece.
     pub batch_of: Vec<usize>,
-    /// By index of the piece.
+    /// The records of the pieces, by index.
     pub pieces: Vec<PieceRecord>,
 }
 
-/// What a worker should do.
+/// The next step of a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    /// Claim this.
+    /// Claim this job.
     Claim(Job),
-    /// See what others have done to these groups, to their batches, and what is claimed; then ask again.
-    Look(Vec<GroupRef>),
-    /// Others are at work on what is left.
+    /// Read the records of these groups and of their batches, and the claims; then ask again.
+    ReadGroups(Vec<GroupRef>),
+    /// Wait: other workers are at work on the rest.
     Wait,
-    /// Nothing is left, and nothing failed.
+    /// All jobs are done, and none failed.
     Finished,
-    /// Nothing is left but what failed.
+    /// Only failed jobs are left.
     Stuck,
 }
 
 impl TableRecords {
-    /// The generation of target nodes that a piece's rows are to be in.
+    /// Returns the generation of target nodes that a piece's rows must be in.
     pub fn generation_of(&self, piece: usize) -> u32 {
         self.batches[self.batch_of[piece]].generation
     }
 
-    /// Whether what was done for a piece was for target nodes that are lost.
+    /// Returns whether the recorded work on a piece was for target nodes that are lost.
     pub(super) fn is_void(&self, piece: usize) -> bool {
         let record = &self.pieces[piece];
         record.generation < self.generation_of(piece) && record.attempt > 0

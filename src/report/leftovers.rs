@@ -1,51 +1,51 @@
-//! What a dead task left and what was removed of it: a line for each thing, or all as one object.
+//! The leftovers of a dead task and their removal: one line for each of them, or all as one JSON object.
 
 use std::fmt;
 
 use serde::Serialize;
 
 use crate::model::{counted, one_line, sentence};
-use crate::operations::cleanup::{Findings, Holder, Leftover, Removal, Standing, Thing};
+use crate::operations::cleanup::{Findings, Holder, Leftover, LeftoverKind, Removal, Standing};
 use crate::protocol::{TaskId, Verdict};
 
-/// What a clean-up found and did, as JSON. Fields that have no value are `null`.
+/// The findings and the removals of `cleanup`, as JSON. Fields that have no value are `null`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CleanupReport {
-    /// The task's identity; `null` when there is no task and none was named.
+    /// The task's identity. `null` if there is no task and none was named.
     pub task: Option<String>,
     /// Its path.
     pub path: String,
     /// `absent`, `named`, `half_forgotten`, `not_planned`, `unfinished` or `finished`.
     pub standing: &'static str,
-    /// How many batches were published, of an unfinished task.
+    /// How many batches of an unfinished task are published.
     pub published: Option<PublishedReport>,
-    /// Who is alive in it.
+    /// The workers that are alive in the task.
     pub at_work: Vec<HolderReport>,
-    /// What is there.
+    /// The tables and statements that were found.
     pub things: Vec<ThingReport>,
-    /// What nodes said that could not be looked at.
+    /// The errors of nodes that could not be searched.
     pub not_looked_at: Vec<String>,
-    /// What was removed; `null` when nothing was to be.
+    /// The removals; `null` if nothing was to be removed.
     pub removal: Option<RemovalReport>,
-    /// Whether the task is gone from the coordinator now.
+    /// Whether the task is removed from the coordinator now.
     pub forgotten: bool,
 }
 
-/// How far an unfinished task is.
+/// The progress of an unfinished task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct PublishedReport {
-    /// So many batches are published.
+    /// The number of published batches.
     pub batches: usize,
-    /// Of so many.
+    /// The number of all batches.
     pub of: usize,
 }
 
-/// Somebody who is alive in a task.
+/// A worker that is alive in a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HolderReport {
-    /// Host, process and a number.
+    /// The worker's name: host, process and a number.
     pub worker: String,
-    /// What it claims.
+    /// The pieces and batches that it claims.
     pub claims: Vec<String>,
 }
 
@@ -58,37 +58,38 @@ pub struct ThingReport {
     pub kind: &'static str,
     /// The table with its database, or the statement's id.
     pub name: String,
-    /// Rows of a table, where they are known.
+    /// Rows of a table, if they are known.
     pub rows: Option<u64>,
-    /// Uncompressed bytes of a table, where they are known.
+    /// Uncompressed bytes of a table, if they are known.
     pub bytes: Option<u64>,
-    /// For how many seconds a statement runs.
+    /// The seconds that a statement has run.
     pub seconds: Option<f64>,
-    /// What its name tells.
+    /// The meaning of its name.
     pub told: String,
     /// Whether it may be removed.
     pub may_go: bool,
-    /// Why, or why not.
+    /// The reason why it may be removed, or why not.
     pub why: String,
 }
 
-/// What was removed.
+/// The removals.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RemovalReport {
-    /// Tables dropped.
+    /// The number of dropped tables.
     pub tables: usize,
-    /// Statements ended.
+    /// The number of ended statements.
     pub statements: usize,
     /// Batches that are copied again when the task is run again.
     pub batches_given_up: usize,
-    /// What could not be removed, and why.
+    /// Removals that failed, with the reasons.
     pub failed: Vec<String>,
-    /// Whether it was ended half way by a signal.
+    /// Whether a signal ended the removal early.
     pub interrupted: bool,
 }
 
 impl CleanupReport {
-    /// Of what was found, what was removed (`None`: nothing was to be), and whether the task was forgotten.
+    /// Makes the report from the findings, the removal (`None` if nothing was to be removed), and whether the task was
+    /// forgotten.
     pub fn of(found: &Findings, removal: Option<&Removal>, forgotten: bool) -> Self {
         let holder = |holder: &Holder| HolderReport { worker: holder.worker.clone(), claims: holder.claims.clone() };
         let (standing, published) = match found.standing {
@@ -107,7 +108,7 @@ impl CleanupReport {
             standing,
             published,
             at_work: found.holders.iter().map(holder).collect(),
-            things: found.things.iter().map(|thing| found.thing(thing)).collect(),
+            things: found.leftovers.iter().map(|thing| found.thing_report(thing)).collect(),
             not_looked_at: found.silent.clone(),
             removal: removal.map(|removal| RemovalReport {
                 tables: removal.tables,
@@ -142,8 +143,8 @@ impl fmt::Display for Findings {
             let claims = if holder.claims.is_empty() { "nothing".to_owned() } else { holder.claims.join(", ") };
             writeln!(f, "At work: {} (holds {}).", one_line(&holder.worker), one_line(&claims))?;
         }
-        for thing in &self.things {
-            self.line(f, thing)?;
+        for thing in &self.leftovers {
+            self.write_thing(f, thing)?;
         }
         for silent in &self.silent {
             writeln!(f, "Not looked at: {}", sentence(silent))?;
@@ -153,38 +154,38 @@ impl fmt::Display for Findings {
 }
 
 impl Findings {
-    fn line(&self, f: &mut fmt::Formatter<'_>, thing: &Leftover) -> fmt::Result {
+    fn write_thing(&self, f: &mut fmt::Formatter<'_>, thing: &Leftover) -> fmt::Result {
         write!(f, "{}  ", thing.node)?;
         match &thing.what {
-            Thing::Table(name, Some((rows, bytes))) => {
+            LeftoverKind::Table(name, Some((rows, bytes))) => {
                 write!(f, "table {} ({rows} rows, {})", one_line(&name.to_string()), size(*bytes))?;
             }
-            Thing::Table(name, None) => write!(f, "table {}", one_line(&name.to_string()))?,
-            Thing::Statement { query_id, elapsed } => {
+            LeftoverKind::Table(name, None) => write!(f, "table {}", one_line(&name.to_string()))?,
+            LeftoverKind::Statement { query_id, elapsed } => {
                 write!(f, "statement {} (runs for {elapsed:.0} s)", one_line(query_id))?;
             }
         }
         if !thing.told.is_empty() {
             write!(f, ": {}", sentence(&thing.told))?;
         }
-        match self.fate(&thing.verdict) {
+        match self.removal_decision(&thing.verdict) {
             (true, why) => writeln!(f, ": may go: {why}"),
             (false, why) => writeln!(f, ": stays: {why}"),
         }
     }
 
-    fn thing(&self, thing: &Leftover) -> ThingReport {
-        let (kind, name, held, seconds) = match &thing.what {
-            Thing::Table(name, held) => ("table", name.to_string(), *held, None),
-            Thing::Statement { query_id, elapsed } => ("statement", query_id.clone(), None, Some(*elapsed)),
+    fn thing_report(&self, thing: &Leftover) -> ThingReport {
+        let (kind, name, rows_and_bytes, seconds) = match &thing.what {
+            LeftoverKind::Table(name, held) => ("table", name.to_string(), *held, None),
+            LeftoverKind::Statement { query_id, elapsed } => ("statement", query_id.clone(), None, Some(*elapsed)),
         };
-        let (may_go, why) = self.fate(&thing.verdict);
+        let (may_go, why) = self.removal_decision(&thing.verdict);
         ThingReport {
             node: thing.node.to_string(),
             kind,
             name,
-            rows: held.map(|(rows, _)| rows),
-            bytes: held.map(|(_, bytes)| bytes),
+            rows: rows_and_bytes.map(|(rows, _)| rows),
+            bytes: rows_and_bytes.map(|(_, bytes)| bytes),
             seconds,
             told: thing.told.clone(),
             may_go,
@@ -192,8 +193,8 @@ impl Findings {
         }
     }
 
-    /// Whether a thing may go, and why or why not.
-    fn fate(&self, verdict: &Verdict) -> (bool, String) {
+    /// Returns whether a leftover may be removed, and the reason.
+    fn removal_decision(&self, verdict: &Verdict) -> (bool, String) {
         match verdict {
             Verdict::Goes(reason) => (true, reason.to_string()),
             Verdict::Held { by } => (false, format!("{by} is alive")),
@@ -217,7 +218,7 @@ impl fmt::Display for Removal {
     }
 }
 
-/// Uncompressed bytes as a person reads them.
+/// Returns uncompressed bytes in a readable unit.
 pub(super) fn size(bytes: u64) -> String {
     match bytes {
         0..=1023 => format!("{bytes} bytes"),

@@ -1,4 +1,5 @@
-//! What happened, for people: the final report; what `check` and `verify` found, what `cleanup` did. Read-only; made from plans, records and facts.
+//! The result and the state of a task, for people and programs: the final report, and what `check`, `verify`, `status`
+//! and `cleanup` print. Read-only; made from plans, records and facts.
 
 pub mod check;
 pub mod leftovers;
@@ -23,72 +24,72 @@ use crate::protocol::{BatchState, PieceState, TableRecords};
 
 use leftovers::size;
 
-/// So many partitions of a table are listed, besides those that are not as they should be.
-const LISTED: usize = 100;
+/// The highest number of partitions of a table that are listed, besides partitions that are not as they should be.
+const MAX_LISTED: usize = 100;
 
 /// The report of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// One for each table job.
+    /// The report of each table job.
     pub tables: Vec<TableReport>,
-    /// What the account found: lines about rows that are missing, too many, or not accounted for.
+    /// The findings of the account: lines about rows that are missing, too many, or not accounted for.
     pub account: Vec<String>,
 }
 
-/// What became of a table job.
+/// The result of a table job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableReport {
-    /// Its name in the task.
+    /// The name of the table job in the task.
     pub name: String,
     /// `source → target`.
     pub route: String,
-    /// Its partitions.
+    /// The partitions.
     pub partitions: Vec<PartitionReport>,
-    /// So many more are as an earlier pass has copied them.
+    /// The number of further partitions that are unchanged since an earlier pass copied them.
     pub unchanged: usize,
-    /// What a person should know.
+    /// Remarks for the user.
     pub remarks: Vec<String>,
 }
 
-/// What became of a partition.
+/// The result of a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionReport {
-    /// How a person writes it.
+    /// The literal of the partition.
     pub name: String,
-    /// Rows selected at the source; when it is not copied, those seen when it was planned.
+    /// Rows selected at the source. For a partition that is not copied, the rows at planning.
     pub selected: u64,
     /// Rows of this task on the target; `None` when it is not published.
     pub target: Option<u64>,
-    /// Whether the contents of both sides were compared, and not only counted.
+    /// Whether the contents of both sides were compared, not only the row counts.
     pub compared: bool,
     /// Milliseconds spent on its batch, by all workers together.
     pub millis: u64,
-    /// How many partitions that batch has.
+    /// The number of partitions in that batch.
     pub together: usize,
-    /// Attempts after the first, at its pieces and at publishing: one failed, or its worker did.
+    /// Attempts after the first, at its pieces and at publishing. The earlier attempt failed, or its worker did.
     pub retries: u32,
-    /// Why it is not published, where something failed.
+    /// The error, if the partition is not published because something failed.
     pub error: Option<String>,
 }
 
 impl Report {
-    /// From plans and records.
+    /// Makes the report from plans and records.
     pub fn of(plans: &[TablePlan], by_table: &[TableRecords]) -> Self {
         let tables = plans.iter().zip(by_table).map(|(plan, records)| TableReport::of(plan, records)).collect();
         Self { tables, account: Vec::new() }
     }
 
-    /// Returns the report with what the account found.
+    /// Returns the report with the findings of the account.
     pub fn with_account(self, findings: &Findings) -> Self {
         Self { account: findings.lines(), ..self }
     }
 
-    /// Rows on the targets.
+    /// Returns the number of rows on the targets.
     pub fn rows(&self) -> u64 {
         self.tables.iter().flat_map(|table| &table.partitions).filter_map(|partition| partition.target).sum()
     }
 
-    /// Partitions that are not published.
+    /// Returns the number of partitions that are not published.
     pub fn missing(&self) -> usize {
         self.tables.iter().flat_map(|table| &table.partitions).filter(|partition| partition.target.is_none()).count()
     }
@@ -98,12 +99,12 @@ impl TableReport {
     fn of(plan: &TablePlan, records: &TableRecords) -> Self {
         let mut partitions = Vec::new();
         let mut remarks = plan.remarks.clone();
-        for (batch, of) in plan.batches.iter().enumerate() {
+        for (batch, planned) in plan.batches.iter().enumerate() {
             let record = &records.batches[batch];
-            let pieces = &records.pieces[of.pieces.clone()];
+            let pieces = &records.pieces[planned.pieces.clone()];
             let copying: u64 = pieces.iter().filter_map(|piece| piece.copied()).map(|copied| copied.millis).sum();
-            let again = pieces.iter().map(|piece| piece.attempt).chain([record.publication]);
-            let retries = again.map(|attempts| attempts.saturating_sub(1)).sum();
+            let attempt_counts = pieces.iter().map(|piece| piece.attempt).chain([record.publication]);
+            let retries = attempt_counts.map(|attempts| attempts.saturating_sub(1)).sum();
             let published = match &record.state {
                 BatchState::Done(published) => Some(published),
                 _ => None,
@@ -115,15 +116,15 @@ impl TableReport {
                     _ => None,
                 }),
             };
-            for (at, partition) in plan.partitions_of(batch).iter().enumerate() {
-                let result = published.map(|published| &published.partitions[at]);
+            for (index, partition) in plan.partitions_of(batch).iter().enumerate() {
+                let result = published.map(|published| &published.partitions[index]);
                 partitions.push(PartitionReport {
                     name: partition.name.clone(),
                     selected: result.map_or(partition.rows, |result| result.selected),
                     target: result.map(|result| result.target),
                     compared: result.is_some_and(|result| result.checksum.is_some()),
                     millis: copying + published.map_or(0, |published| published.millis),
-                    together: of.partitions.len(),
+                    together: planned.partitions.len(),
                     retries,
                     error: error.clone(),
                 });
@@ -156,9 +157,9 @@ impl fmt::Display for TableReport {
         rows.set_header(["partition", "rows selected", "rows on target", "seconds", "retries", ""]);
         let mut shared = false;
         let mut hidden = 0;
-        for (at, partition) in self.partitions.iter().enumerate() {
+        for (index, partition) in self.partitions.iter().enumerate() {
             let equal = partition.target == Some(partition.selected);
-            if at >= LISTED && equal {
+            if index >= MAX_LISTED && equal {
                 hidden += 1;
                 continue;
             }

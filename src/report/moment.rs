@@ -1,4 +1,4 @@
-//! A moment, as reports write it.
+//! The format of times in reports.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-/// A moment, in milliseconds since 1970; written in RFC 3339, UTC.
+/// A time in milliseconds since 1970. It displays in RFC 3339, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(pub u64);
 

@@ -1,36 +1,36 @@
-//! What became of an order to all workers of a task, as one object.
+//! The outcome of an order to all workers of a task, as one JSON object.
 
 use serde::Serialize;
 
 use super::leftovers::CleanupReport;
 
-/// What `pause`, `resume` and `cancel` have brought about, as JSON. Fields that have no value are `null`.
+/// The outcome of `pause`, `resume` or `cancel`, as JSON. Fields that have no value are `null`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OrderReport {
     /// The task's path.
     pub path: String,
-    /// What became of the order.
+    /// The outcome of the order.
     pub outcome: Obeyed,
-    /// What servers said that did not tell whether something of the task runs on them.
+    /// The errors of servers that did not tell whether statements of the task run on them.
     pub not_looked_at: Vec<String>,
-    /// What was removed of a cancelled task.
+    /// The removals of a cancelled task.
     pub cleanup: Option<CleanupReport>,
 }
 
-/// What became of an order.
+/// The outcome of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Obeyed {
-    /// Workers that waited go on.
+    /// Workers that waited continue.
     Resumed,
-    /// There was nothing to resume.
+    /// The task was not paused.
     WasNotPaused,
-    /// Nothing of the task runs anywhere, but perhaps on servers that did not answer.
+    /// No statement of the task runs on any server that answered.
     Paused,
-    /// It is given up.
+    /// The task is cancelled.
     Cancelled,
-    /// Somebody resumed it while this waited.
+    /// Somebody resumed the task while the command waited.
     Overruled,
-    /// The order stays; whether it has come true was not waited for.
+    /// The order stays, but the command stopped waiting for it.
     Interrupted,
 }

@@ -1,9 +1,10 @@
-//! How far a task is, in one line.
+//! The progress of a task, in one line.
 
 use super::size;
 use super::status::{Amounts, PartitionState, Status, duration};
 
-/// As in `41.2 % copied, 195 MiB of 472 MiB, 85 MiB/s, about 3 s left; 3 of 6 partitions published; 2 workers`.
+/// Returns a line such as `41.2 % copied, 195 MiB of 472 MiB, 85 MiB/s, about 3 s left; 3 of 6 partitions published; 2
+/// workers`.
 pub fn line(status: &Status) -> String {
     let total = &status.total;
     let mut line =
@@ -14,11 +15,11 @@ pub fn line(status: &Status) -> String {
     if let Some(seconds) = status.seconds_left.filter(|seconds| *seconds > 0) {
         line += &format!(", about {} left", duration(seconds));
     }
-    let of = |state| total.partitions.get(&state).copied().unwrap_or(0);
+    let count = |state| total.partitions.get(&state).copied().unwrap_or(0);
     let all: usize = total.partitions.values().sum();
-    line += &format!("; {} of {all} partitions published", of(PartitionState::Done));
-    if of(PartitionState::Failed) > 0 {
-        line += &format!(", {} failed", of(PartitionState::Failed));
+    line += &format!("; {} of {all} partitions published", count(PartitionState::Done));
+    if count(PartitionState::Failed) > 0 {
+        line += &format!(", {} failed", count(PartitionState::Failed));
     }
     line + &match status.workers.len() {
         1 => "; 1 worker".to_owned(),
@@ -26,7 +27,7 @@ pub fn line(status: &Status) -> String {
     }
 }
 
-/// How much is copied, 0 to 1; never 1 before all is.
+/// Returns the copied share, 0 to 1. It is 1 only if everything is copied.
 pub fn share(total: &Amounts) -> f64 {
     if total.bytes_copied >= total.bytes {
         return 1.0;
@@ -44,7 +45,7 @@ mod tests {
         let mut status = status();
         status.total.bytes = 472 << 20;
         assert_eq!(line(&status), "0.0 % copied, 0 bytes of 472 MiB; 3 of 6 partitions published; 2 workers");
-        // Too little for a guess.
+        // Too little is copied for an estimate.
         status.total.bytes_copied = 1 << 20;
         status.at_rate(Some(85 << 20));
         assert_eq!(line(&status), "0.2 % copied, 1 MiB of 472 MiB, 85 MiB/s; 3 of 6 partitions published; 2 workers");

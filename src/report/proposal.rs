@@ -1,4 +1,4 @@
-//! What a task file that was made says, and why, as one object.
+//! The contents of a generated task file and their reasons, as one JSON object.
 
 use std::path::Path;
 
@@ -7,16 +7,16 @@ use serde::Serialize;
 use crate::model::{Cluster, Node, Shard, TableName};
 use crate::task::{Sketch, Task};
 
-/// What `init` and `reverse` propose, as JSON. Fields that have no value are `null`.
+/// The proposal of `init` or `reverse`, as JSON. Fields that have no value are `null`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ProposalReport {
     /// The file that was written.
     pub written: Option<String>,
-    /// The task file's text, if it was written nowhere else. May hold passwords that the task had written in it.
+    /// The task file's text, if it was written to no file. It may hold passwords that the task's text contains.
     pub xml: Option<String>,
-    /// What is said at the top of the file.
+    /// The remarks at the top of the file.
     pub remarks: Vec<String>,
-    /// The clusters between which is copied, and whatever others the file has.
+    /// The clusters of the copy, and all other clusters of the file.
     pub clusters: Vec<ClusterReport>,
     /// The table jobs.
     pub tables: Vec<TableReport>,
@@ -29,7 +29,7 @@ pub struct ClusterReport {
     pub name: String,
     /// Its shards.
     pub shards: Vec<ShardReport>,
-    /// What is said of it.
+    /// The remarks about the cluster.
     pub remarks: Vec<String>,
 }
 
@@ -51,15 +51,15 @@ pub struct TableReport {
     pub source: PlaceReport,
     /// The cluster and the table to copy to.
     pub target: PlaceReport,
-    /// The target's engine, where the file has one.
+    /// The target's engine, if the file has one.
     pub engine: Option<String>,
-    /// By which key rows are placed.
+    /// The sharding key of the target.
     pub sharding_key: Option<String>,
-    /// What is said of its elements, in the order of the file.
+    /// The remarks about its elements, in the order of the file.
     pub remarks: Vec<String>,
 }
 
-/// Where a table is.
+/// The place of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlaceReport {
     /// The cluster's name in the file.
@@ -71,7 +71,7 @@ pub struct PlaceReport {
 }
 
 impl ProposalReport {
-    /// Of a sketch, its text, what that text means, and where it was written.
+    /// Makes the report from a sketch, its text, the parsed task, and the file that was written.
     pub fn of(sketch: &Sketch, xml: &str, task: &Task, written: Option<&Path>) -> Self {
         let clusters = task.clusters.iter().map(|cluster| {
             let made = sketch.clusters.iter().find(|made| made.name == cluster.name);
@@ -81,7 +81,7 @@ impl ProposalReport {
                 remarks: made.map(|made| made.comment.clone()).unwrap_or_default(),
             }
         });
-        // Both have the jobs in the order of the file.
+        // Both lists have the jobs in the order of the file.
         let tables = task.tables.iter().zip(&sketch.tables).map(|(job, made)| {
             let place = |cluster: &Cluster, table: &TableName| PlaceReport {
                 cluster: cluster.name.clone(),

@@ -1,9 +1,9 @@
-//! The time of day, for what people read. Nothing is decided by it: clocks of machines differ.
+//! The time of day, for reports and logs. No decision depends on it, since the clocks of machines differ.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Milliseconds since 1970 by this machine's clock.
+/// Returns the milliseconds since 1970 by this machine's clock.
 pub fn now() -> u64 {
-    // A clock that stands before 1970 tells nothing.
+    // A clock before 1970 counts as 0.
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

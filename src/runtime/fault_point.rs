@@ -1,9 +1,9 @@
-//! Places where a test can stop a worker, by name. Off unless the environment has one of
+//! Named points at which a test can stop a worker. They do nothing unless one of these variables is set:
 //!
-//! - `CLICKHOUSE_COPIER_STOP_AT=<name>`: a worker that comes to that place says so on standard error and stands still, its
-//!   session alive, until somebody ends the process;
-//! - `CLICKHOUSE_COPIER_FREEZE_AT=<name>`: the first time that it comes there it says so and stops as a whole, as by
-//!   SIGSTOP from outside: no sign of life reaches ZooKeeper, until somebody sends SIGCONT. Then it goes on from there.
+//! - `CLICKHOUSE_COPIER_STOP_AT=<name>`: a worker that reaches the point reports it on standard error and waits there, with its
+//!   session alive, until the process is ended;
+//! - `CLICKHOUSE_COPIER_FREEZE_AT=<name>`: a worker that reaches the point for the first time reports it and freezes as a whole, as
+//!   after SIGSTOP from outside. ZooKeeper gets no heartbeats until the process receives SIGCONT. Then the worker continues.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ static STOP_AT: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("CLICK
 static FREEZE_AT: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("CLICKHOUSE_COPIER_FREEZE_AT").ok());
 static WAS_FROZEN: AtomicBool = AtomicBool::new(false);
 
-/// Stands still here if the environment says so.
+/// Stops the worker here if the environment says so.
 #[allow(clippy::print_stderr)] // for tests, which read it there
 pub async fn fault_point(name: &str) {
     if STOP_AT.as_deref() == Some(name) {

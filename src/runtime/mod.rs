@@ -1,4 +1,4 @@
-//! What a simulation replaces or steers: the clock, randomness, signals, and the points at which a test stops a worker.
+//! The parts that a simulation replaces or controls: the clock, randomness, signals, and the points at which a test stops a worker.
 
 pub(crate) mod bounded;
 pub(crate) mod clock;

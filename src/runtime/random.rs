@@ -1,5 +1,5 @@
-//! Chance, in one place: names, jitter, and the faults that a person wished for. A simulation gives a seed and has the same
-//! run twice.
+//! All randomness: names, jitter, and the faults of `--copy-fault-probability` and `--move-fault-probability`. A simulation with the
+//! same seed gives the same run.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,40 +7,40 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// A source of chance. Clones share it.
+/// A source of randomness. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Randomness(Arc<Mutex<StdRng>>);
 
 impl Randomness {
-    /// As the operating system throws them.
+    /// Creates a source with a seed of the operating system.
     pub fn fair() -> Self {
         Self::seeded(rand::rng().random())
     }
 
-    /// The same throws for the same seed.
+    /// Creates a source that gives the same values for the same seed.
     pub fn seeded(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(StdRng::seed_from_u64(seed))))
     }
 
-    /// Something that nobody else gets: so many hexadecimal digits, 16 at the most.
+    /// Returns a unique text of this number of hexadecimal digits, at most 16.
     pub fn unique(&self, digits: u32) -> String {
         let bits = 4 * digits.clamp(1, 16);
-        let number = self.throw(|rng| rng.random::<u64>()) >> (64 - bits);
+        let number = self.with_generator(|rng| rng.random::<u64>()) >> (64 - bits);
         format!("{number:0width$x}", width = digits as usize)
     }
 
-    /// Between a half and the whole of a pause: several workers that wait for the same thing do not come back together.
+    /// Returns a time between a half and the whole of a pause, so that workers that wait for the same thing do not retry together.
     pub fn jitter(&self, pause: Duration) -> Duration {
-        pause.mul_f64(self.throw(|rng| rng.random_range(0.5..1.0)))
+        pause.mul_f64(self.with_generator(|rng| rng.random_range(0.5..1.0)))
     }
 
-    /// Whether something of this probability happens.
+    /// Decides whether an event of this probability happens.
     pub fn strikes(&self, probability: f64) -> bool {
-        probability > 0.0 && self.throw(|rng| rng.random_bool(probability.min(1.0)))
+        probability > 0.0 && self.with_generator(|rng| rng.random_bool(probability.min(1.0)))
     }
 
-    fn throw<T>(&self, throw: impl FnOnce(&mut StdRng) -> T) -> T {
-        throw(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with_generator<T>(&self, action: impl FnOnce(&mut StdRng) -> T) -> T {
+        action(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Signals as a run sees them: first "finish or release what you hold", then "stop now".
+//! Signals that end a run: the first one means "finish or release the current work", the second one "stop now".
 
 use std::future::pending;
 use std::io;
@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// How urgently the run should end.
+/// The urgency with which the run should end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Urgency {
     None,
@@ -17,24 +17,24 @@ enum Urgency {
     Stop,
 }
 
-/// Tells a run that someone wants it to end. Cheap to clone; every clone hears the same.
+/// The request that a run should end. Cheap to clone; every clone gets the same signals.
 ///
-/// Cancel safe: a wait that was dropped has consumed nothing, and a wait begun after the signal returns at once.
+/// Cancel safe: a dropped wait has consumed nothing, and a wait that begins after the signal returns at once.
 #[derive(Debug, Clone)]
 pub struct Interrupt {
     urgency: watch::Receiver<Urgency>,
 }
 
-/// A terminal that goes away tells its processes, and so does their shell: SIGHUPs that follow each other so soon are one.
-const ECHO: Duration = Duration::from_secs(2);
+/// SIGHUPs within this time count as one, since both a closing terminal and its shell send a SIGHUP.
+const HANG_UP_WINDOW: Duration = Duration::from_secs(2);
 
 impl Interrupt {
-    /// Listens to SIGINT, SIGTERM and SIGHUP from now on: the first of them is "finish", the second "stop".
-    /// SIGHUP is left alone where it was ignored before, so that `nohup` works.
+    /// Listens to SIGINT, SIGTERM and SIGHUP from now on: the first of them means "finish", the second "stop".
+    /// Does not listen to SIGHUP where it was ignored before, so that `nohup` works.
     ///
-    /// Must be called inside a tokio runtime; fails if the handlers can't be installed.
+    /// Must be called inside a tokio runtime. Fails if the handlers cannot be installed.
     pub fn listen() -> io::Result<Interrupt> {
-        // To be asked before a handler takes its place.
+        // This must be read before a handler is installed.
         let hang_up_counts = status().as_deref().and_then(ignores_hang_up) == Some(false);
         let mut int = signal(SignalKind::interrupt())?;
         let mut term = signal(SignalKind::terminate())?;
@@ -47,7 +47,7 @@ impl Interrupt {
                     heard = int.recv() => heard,
                     heard = term.recv() => heard,
                     heard = next(&mut hang_up) => {
-                        if hung_up.replace(Instant::now()).is_some_and(|before| before.elapsed() < ECHO) {
+                        if hung_up.replace(Instant::now()).is_some_and(|before| before.elapsed() < HANG_UP_WINDOW) {
                             continue;
                         }
                         heard
@@ -69,47 +69,47 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// One that is signalled by a test, or by another part of the program, instead of the system.
+    /// Creates an interrupt that a test or another part of the program signals, instead of the system.
     pub fn by_hand() -> (Hand, Interrupt) {
         let (sender, urgency) = watch::channel(Urgency::None);
         (Hand { sender }, Interrupt { urgency })
     }
 
-    /// Whether the run should take no new work.
+    /// Returns whether the run should take no new work.
     pub fn is_finishing(&self) -> bool {
         *self.urgency.borrow() >= Urgency::Finish
     }
 
-    /// Whether the run should stop where it is.
+    /// Returns whether the run should stop at once.
     pub fn is_stopping(&self) -> bool {
         *self.urgency.borrow() >= Urgency::Stop
     }
 
-    /// Returns once the run should take no new work.
+    /// Waits until the run should take no new work.
     pub async fn finish(&self) {
         self.reached(Urgency::Finish).await;
     }
 
-    /// Returns once the run should stop where it is.
+    /// Waits until the run should stop at once.
     pub async fn stop(&self) {
         self.reached(Urgency::Stop).await;
     }
 
     async fn reached(&self, wanted: Urgency) {
-        // The sender goes away only with the runtime; then there will be no signal any more.
+        // The sender is dropped only with the runtime. After that no signal can come.
         if self.urgency.clone().wait_for(|urgency| *urgency >= wanted).await.is_err() {
             pending::<()>().await;
         }
     }
 }
 
-/// What the system says of this process.
+/// Returns the status of this process from `/proc`.
 fn status() -> Option<String> {
     std::fs::read_to_string("/proc/self/status").ok()
 }
 
-/// Whether this process ignores SIGHUP, by what the system says of it; `None` where it does not say. To ask for the handler itself
-/// takes unsafe code.
+/// Returns whether this process ignores SIGHUP according to its status, or `None` where the status does not say. Reading the handler
+/// itself would need unsafe code.
 fn ignores_hang_up(status: &str) -> Option<bool> {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
     let mask = u64::from_str_radix(mask.trim(), 16).ok()?;
@@ -130,7 +130,7 @@ pub struct Hand {
 }
 
 impl Hand {
-    /// What one more signal does.
+    /// Sends one more signal.
     pub fn signal(&mut self) {
         self.sender.send_modify(|urgency| {
             *urgency = match *urgency {

@@ -1,24 +1,24 @@
-//! What is asked of the servers' own tables about many tables of one database at once. The first column of each answer tells which table
-//! a row is about.
+//! Questions to the servers' system tables about many tables of one database at once. The first column of each answer
+//! names the table of the row.
 
 use super::quote::literal;
 
-/// `database = … AND name IN (…)`, where `column` holds the tables' names.
+/// Returns `database = … AND name IN (…)`; `column` holds the tables' names.
 pub(super) fn among(database: &str, column: &str, tables: &[String]) -> String {
     format!("database = {} AND {column} IN ({})", literal(database), literals(tables))
 }
 
-/// String literals separated by commas.
+/// Returns string literals separated by commas.
 pub(super) fn literals(texts: &[String]) -> String {
     texts.iter().map(|text| literal(text)).collect::<Vec<_>>().join(", ")
 }
 
-/// `name, engine` of databases; no row for one that does not exist.
+/// Selects `name, engine` of databases; no row for one that does not exist.
 pub fn database_engines(databases: &[String]) -> String {
     format!("SELECT toString(name), toString(engine) FROM system.databases WHERE name IN ({})", literals(databases))
 }
 
-/// `table, engine, engine_full, create_table_query, sorting_key`; no row for a table that does not exist.
+/// Selects `table, engine, engine_full, create_table_query, sorting_key`; no row for a table that does not exist.
 pub fn describe_tables(database: &str, tables: &[String]) -> String {
     format!(
         "SELECT toString(name), toString(engine), toString(engine_full), toString(create_table_query), toString(sorting_key) \
@@ -27,8 +27,8 @@ pub fn describe_tables(database: &str, tables: &[String]) -> String {
     )
 }
 
-/// `table, name, type, default_kind, default_expression, comment`, those of a table in its order (18.16 has no `position`, but
-/// keeps it).
+/// Selects `table, name, type, default_kind, default_expression, comment`, in the order of the table's columns (18.16
+/// has no `position`, but keeps the order).
 pub fn describe_columns(database: &str, tables: &[String]) -> String {
     format!(
         "SELECT toString(table), toString(name), toString(type), toString(default_kind), toString(default_expression), \
@@ -37,7 +37,8 @@ pub fn describe_columns(database: &str, tables: &[String]) -> String {
     )
 }
 
-/// `table, zookeeper_path, replica_name, is_readonly` of replicated tables, and the entries of their queues that are no merges.
+/// Selects `table, zookeeper_path, replica_name, is_readonly` of replicated tables, and the number of entries in
+/// their queues without merges.
 pub fn replica_states(database: &str, tables: &[String]) -> String {
     format!(
         "SELECT toString(table), toString(zookeeper_path), toString(replica_name), toUInt8(is_readonly), \
@@ -46,8 +47,9 @@ pub fn replica_states(database: &str, tables: &[String]) -> String {
     )
 }
 
-/// `table, partition_id, partition, rows, uncompressed bytes, whether rows were deleted` of the active parts. What the parts say,
-/// not what a query would count: a part with lightweight deletes says how many rows it had before.
+/// Selects `table, partition_id, partition, rows, uncompressed bytes, whether rows were deleted` of the active parts.
+/// These are the numbers of the parts and may differ from a count by query: a part with lightweight deletes reports
+/// its rows before the deletes.
 ///
 /// `deletes`: whether the server knows of such parts (`has_lightweight_delete`, 22.9 and later).
 pub fn parts(database: &str, tables: &[String], deletes: bool) -> String {
@@ -59,7 +61,8 @@ pub fn parts(database: &str, tables: &[String], deletes: bool) -> String {
     )
 }
 
-/// `table, partition id, name, rows, hash` of the active parts of tables; the hash is empty where the server has none (`hashes`).
+/// Selects `table, partition id, name, rows, hash` of the active parts of tables; the hash is empty if the server has
+/// none (`hashes`).
 pub fn part_lists(database: &str, tables: &[String], hashes: bool) -> String {
     let hash = if hashes { "toString(hash_of_uncompressed_files)" } else { "''" };
     format!(
@@ -69,8 +72,8 @@ pub fn part_lists(database: &str, tables: &[String], hashes: bool) -> String {
     )
 }
 
-/// `table, mark`; the mark is another text when a table is made anew, or its definition changed. `uuids`: whether the server gives
-/// tables such.
+/// Selects `table, mark`; the mark changes when a table is recreated or its definition changes. `uuids`: whether the
+/// server gives tables UUIDs.
 pub fn table_marks(database: &str, tables: &[String], uuids: bool) -> String {
     let uuid = if uuids { "toString(uuid)" } else { "''" };
     format!(

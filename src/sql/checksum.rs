@@ -1,28 +1,28 @@
 //! A hash of a row that is the same on every version for the same value (docs/clickhouse-behaviour.md, §5).
 //!
-//! Types for which `cityHash64` differs between versions, or is missing on one, are taken apart until it does not. What no
-//! version hashes alike is hashed by its text, and that is told: texts of different values may be equal (`1` and `'1'` in
-//! a Dynamic).
+//! If `cityHash64` of a type differs between versions, or is missing on one, the value is taken apart until it does
+//! not differ. A value that no version hashes alike is hashed by its text, and the user is told: texts of different
+//! values may be equal (`1` and `'1'` in a Dynamic).
 
 use super::definition::Column;
 use super::quote::ident;
 use super::types::parts_of;
 
-/// The expression that hashes a row of the given columns to a UInt64. Sums of it are a checksum that does not depend on
-/// order and adds up over pieces and shards.
+/// Returns the expression that hashes a row of the given columns to a UInt64. Sums of it are a checksum that does not
+/// depend on order and adds up over pieces and shards.
 pub fn row_hash<'a>(columns: impl IntoIterator<Item = &'a Column>) -> String {
     let named: Vec<(String, &Column)> = columns.into_iter().map(|column| (ident(&column.name), column)).collect();
     values_hash(named.iter().map(|(value, column)| (value.as_str(), column.type_name.as_str())))
 }
 
-/// The same for values of the given types, each an expression.
+/// Returns the expression that hashes values of the given types, each given as an expression.
 pub fn values_hash<'a>(values: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let parts: Vec<String> = values.into_iter().map(|(value, type_name)| value_hash(value, type_name, 0)).collect();
     format!("cityHash64({})", parts.join(", "))
 }
 
-/// Whether values of a type are hashed by a text: their own, or that of their result where they are states of aggregate
-/// functions.
+/// Returns whether values of a type are hashed by a text: their own, or that of their result if they are states of
+/// aggregate functions.
 pub fn is_hashed_by_text(type_name: &str) -> bool {
     let of = parts_of(type_name);
     match of.name {
@@ -32,7 +32,7 @@ pub fn is_hashed_by_text(type_name: &str) -> bool {
     }
 }
 
-/// `depth` gives the arguments of nested lambdas names of their own.
+/// `depth` gives the arguments of nested lambdas different names.
 fn value_hash(value: &str, type_name: &str, depth: usize) -> String {
     let of = parts_of(type_name);
     let plain = || format!("cityHash64({value})");
@@ -72,8 +72,8 @@ fn elements_hash(tuple: &str, inner: &[String], depth: usize) -> String {
     format!("cityHash64({})", inner.iter().enumerate().map(element).collect::<Vec<_>>().join(", "))
 }
 
-/// Whether `cityHash64` takes values of this type, and arrays and tuples of them, directly, with the same result on every
-/// version.
+/// Returns whether `cityHash64` takes values of this type, and arrays and tuples of them, directly, with the same
+/// result on every version.
 fn is_plain(type_name: &str) -> bool {
     let of = parts_of(type_name);
     let special = matches!(

@@ -1,4 +1,4 @@
-//! A table as its server describes it.
+//! The definition of a table, as its server describes it.
 
 use crate::model::TableName;
 
@@ -6,7 +6,7 @@ use super::engine::{Clause, Engine, EngineError};
 use super::lex::{self, Token};
 use super::{quote, types};
 
-/// Where the value of a column comes from.
+/// How a column gets its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DefaultKind {
     /// No expression: it is stored, and inserted.
@@ -17,12 +17,12 @@ pub enum DefaultKind {
     Materialized,
     /// Not stored; computed when read.
     Alias,
-    /// Not stored; only there during an insert (22.x and later).
+    /// Not stored; available only during an insert (22.x and later).
     Ephemeral,
 }
 
 impl DefaultKind {
-    /// Whether an INSERT carries it.
+    /// Returns whether an INSERT contains it.
     pub fn is_inserted(self) -> bool {
         matches!(self, Self::None | Self::Default)
     }
@@ -35,9 +35,9 @@ pub struct Column {
     pub name: String,
     /// Its type as text.
     pub type_name: String,
-    /// Where its value comes from.
+    /// How the column gets its value.
     pub default_kind: DefaultKind,
-    /// The expression of that, or empty.
+    /// Its expression, or empty.
     pub default_expression: String,
     /// The comment, or empty.
     pub comment: String,
@@ -54,15 +54,15 @@ pub struct TableDefinition {
     pub columns: Vec<Column>,
     /// `system.tables.sorting_key`, without brackets: `a, intHash32(b)`.
     pub sorting_key: String,
-    /// The declarations between the brackets of CREATE TABLE, one each: columns, indices, projections, constraints.
+    /// The declarations between the brackets of CREATE TABLE: columns, indices, projections, constraints.
     pub declarations: Vec<String>,
-    /// The table's own comment, as the literal that it was written as. (`engine_full` does not have it on any version.)
+    /// The table's own comment, as the literal in its statement. (`engine_full` does not contain it on any version.)
     pub comment: Option<String>,
     /// The CREATE statement of a view.
     pub view: Option<String>,
 }
 
-/// Why a server's description of a table could not be understood.
+/// Why a server's description of a table cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DefinitionError {
     /// The statement has no list of columns.
@@ -80,7 +80,7 @@ pub enum DefinitionError {
         table: TableName,
         /// The column.
         column: String,
-        /// The deepest that is taken.
+        /// The deepest nesting allowed.
         limit: usize,
     },
     /// The engine.
@@ -94,17 +94,18 @@ pub enum DefinitionError {
 }
 
 impl Column {
-    /// The value that the column's own expression gives, in its type.
+    /// Returns the value of the column's own expression, cast to its type.
     pub fn computed(&self) -> String {
         format!("CAST({} AS {})", self.default_expression, self.type_name)
     }
 }
 
 impl TableDefinition {
-    /// Reads `create_table_query` and `engine_full` of `system.tables` (18.16 … 26.9 have both).
+    /// Parses `create_table_query` and `engine_full` of `system.tables` (18.16 … 26.9 have both).
     ///
     /// # Errors
-    /// When one of them has a form that is not known; views without columns have no declarations and are no error.
+    ///
+    /// If one of them has an unknown form. Views without columns have no declarations, which is no error.
     pub fn read(
         name: TableName,
         engine_full: &str,
@@ -124,24 +125,25 @@ impl TableDefinition {
         Ok(Self { name, engine, columns, sorting_key: sorting_key.to_owned(), declarations, comment, view })
     }
 
-    /// A column by its name.
+    /// Returns a column by its name.
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)
     }
 
-    /// Constraints that an INSERT checks: their names, and their expressions as they are written. `ASSUME` constraints are not checked, and
-    /// are left out.
+    /// Returns the constraints that an INSERT checks: their names, and their expressions as written. `ASSUME`
+    /// constraints are not checked and are left out.
     pub fn constraints(&self) -> Vec<(String, String)> {
         self.declarations.iter().filter_map(|text| check_constraint(text)).collect()
     }
 
-    /// Whether rows of it expire.
+    /// Returns whether its rows expire.
     pub fn has_ttl(&self) -> bool {
         self.engine.clause(Clause::Ttl).is_some()
             || self.declarations.iter().any(|text| &without_clause(text, "TTL") != text)
     }
 
-    /// The statement that makes a table with these declarations and this comment, and another name and engine.
+    /// Returns the statement that creates a table with these declarations and this comment, and another name and
+    /// engine.
     pub fn create(&self, name: &TableName, engine: &Engine) -> String {
         let comment = match &self.comment {
             Some(comment) if engine.clause(Clause::Comment).is_none() => format!(" COMMENT {comment}"),
@@ -156,19 +158,21 @@ impl TableDefinition {
         self.columns.iter().map(|column| format!("{} {}", quote::ident(&column.name), column.type_name)).collect()
     }
 
-    /// The statement that makes a staging table for this one: the columns that are transferred in a given order, each a plain column
-    /// (every value of them is given when rows are staged, also those of DEFAULT and MATERIALIZED columns: an INSERT through
-    /// `remote()` knows no other way on 18.16), its indices and projections; nothing that removes rows (TTL), and no
-    /// constraints, since the rows have passed those of the source and were counted by the others before copying. Columns that are not transferred and have an expression are
-    /// MATERIALIZED: an INSERT without a list of columns leaves them out, and the server computes them. Partitions of the table can be
-    /// attached and replaced: only names and types of stored columns must agree (docs/clickhouse-behaviour.md, §3).
+    /// Returns the statement that creates a staging table for this one. Its columns are the transferred columns in a
+    /// given order, each a plain column: every value is given when rows are staged, also for DEFAULT and MATERIALIZED
+    /// columns, because an INSERT through `remote()` knows no other way on 18.16. It keeps indices and projections.
+    /// It has nothing that removes rows (TTL) and no constraints: the rows have passed the source's constraints, and
+    /// rows that would fail the target's were counted before copying. Columns that are not transferred and have an
+    /// expression are MATERIALIZED: an INSERT without a list of columns leaves them out, and the server computes
+    /// them. Partitions of the staging table can be attached and replaced, because only names and types of stored
+    /// columns must agree (docs/clickhouse-behaviour.md, §3).
     ///
-    /// `None` when this table lacks one of the columns.
+    /// Returns `None` if this table lacks one of the columns.
     pub fn create_staging(&self, staging: &TableName, columns: &[String]) -> Option<String> {
         self.create_like(staging, columns, &self.engine.staging())
     }
 
-    /// The same for a table that parts pass through, at a path in ZooKeeper.
+    /// Returns the statement for a table that parts pass through, at a path in ZooKeeper.
     pub fn create_passage(&self, name: &TableName, columns: &[String], path: &str, replica: &str) -> Option<String> {
         self.create_like(name, columns, &self.engine.passage(path, replica))
     }
@@ -185,8 +189,8 @@ impl TableDefinition {
 }
 
 impl TableDefinition {
-    /// Declarations of the stored columns beside some that are transferred: those that the server computes, with the columns that are
-    /// not stored, which their expressions may name.
+    /// Returns declarations of stored columns that the server computes itself, next to the transferred ones, and of
+    /// the columns that are not stored, which their expressions may name.
     fn computed_beside(&self, transferred: &[String]) -> Vec<String> {
         let others = self.columns.iter().filter(|column| !transferred.contains(&column.name));
         let others: Vec<&Column> = others.filter(|column| column.default_kind != DefaultKind::None).collect();
@@ -211,15 +215,15 @@ fn check_constraint(declaration: &str) -> Option<(String, String)> {
     is_one.then(|| (name, declaration[first.start..].trim().to_owned()))
 }
 
-/// Whether a declaration is that of a column. Columns of a Nested one have a dot in their names, which 18.16 prints
-/// without quotes: `n.x`.
+/// Returns whether a declaration is that of a column. Columns of a Nested have a dot in their names, which 18.16
+/// prints without quotes: `n.x`.
 pub(super) fn declares(declaration: &str, column: &str) -> bool {
     let Ok(found) = lex::tokens(declaration) else { return false };
     let name = &declaration[found.first().map_or(0, |t| t.start)..name_end(&found)];
     name == column || name == quote::ident(column)
 }
 
-/// Where the name of a declared column ends.
+/// Returns where the name of a declared column ends.
 fn name_end(found: &[lex::Spanned]) -> usize {
     let mut end = found.first().map_or(0, |t| t.end);
     for pair in found.get(1..).unwrap_or_default().chunks(2) {
@@ -233,7 +237,7 @@ fn name_end(found: &[lex::Spanned]) -> usize {
 
 fn declarations(create_query: &str) -> Result<Vec<String>, lex::LexError> {
     let found = lex::tokens(create_query)?;
-    // The list is the first bracket that opens outside all others, unless ENGINE or AS come first (views, AS other_table).
+    // The list is the first bracket outside all others, unless ENGINE or AS come first (views, AS other_table).
     let end = found
         .iter()
         .position(|t| t.depth == 0 && (t.is_word(create_query, "ENGINE") || t.is_word(create_query, "AS")))
@@ -247,7 +251,7 @@ fn declarations(create_query: &str) -> Result<Vec<String>, lex::LexError> {
     lex::split_commas(&create_query[found[open].end..close.start])
 }
 
-/// The literal of `… ENGINE = … COMMENT '…'`, which comes last.
+/// Returns the literal of `… ENGINE = … COMMENT '…'`, which comes last.
 fn own_comment(create_query: &str) -> Option<String> {
     let found = lex::tokens(create_query).ok()?;
     let engine = found.iter().position(|t| t.depth == 0 && t.is_word(create_query, "ENGINE"))?;
@@ -262,12 +266,12 @@ pub(super) fn starts_with_word(declaration: &str, word: &str) -> bool {
     lex::tokens(declaration).is_ok_and(|found| found.first().is_some_and(|t| t.is_word(declaration, word)))
 }
 
-/// A column's declaration without its TTL and its comment.
+/// Returns a column's declaration without its TTL and its comment.
 fn bare(declaration: &str) -> String {
     without_clause(&without_clause(declaration, "TTL"), "COMMENT")
 }
 
-/// The declaration of a column with a DEFAULT as one that is MATERIALIZED.
+/// Returns the declaration of a DEFAULT column as a MATERIALIZED one.
 fn as_materialized(declaration: &str) -> String {
     let bare = bare(declaration);
     let Ok(found) = lex::tokens(&bare) else { return bare };
@@ -278,7 +282,7 @@ fn as_materialized(declaration: &str) -> String {
     }
 }
 
-/// A column's declaration with its name, type and codec only.
+/// Returns a column's declaration with its name, type and codec only.
 fn as_plain(declaration: &str) -> String {
     let bare = bare(declaration);
     let Ok(found) = lex::tokens(&bare) else { return bare };
@@ -298,7 +302,7 @@ fn as_plain(declaration: &str) -> String {
     }
 }
 
-/// A column's declaration without its `COMMENT '…'`, its `CODEC(…)` or its `TTL …`.
+/// Returns a column's declaration without its `COMMENT '…'`, its `CODEC(…)` or its `TTL …`.
 pub(super) fn without_clause(declaration: &str, clause: &str) -> String {
     let Ok(found) = lex::tokens(declaration) else { return declaration.to_owned() };
     // The first token is the column's own name, which may be that very word.

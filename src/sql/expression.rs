@@ -1,4 +1,4 @@
-//! An expression that somebody else wrote.
+//! Expressions from task files and from servers.
 
 use std::fmt;
 
@@ -6,12 +6,12 @@ use super::lex::{self, Token};
 use super::quote::ident;
 use super::steadiness::{Names, unsteadiness};
 
-/// An expression from a task file or a table's definition: not empty, balanced, without comments. Put into parentheses
-/// it stays there.
+/// An expression from a task file or a table's definition: not empty, balanced, without comments. It therefore cannot
+/// break out of parentheses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expression(String);
 
-/// Why a text is not one expression.
+/// Why a text is not an expression.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExpressionError {
     /// Nothing but blanks and comments.
@@ -23,36 +23,36 @@ pub enum ExpressionError {
 }
 
 impl Expression {
-    /// Checks a text and takes its comments out.
+    /// Checks a text and removes its comments.
     pub fn parse(text: &str) -> Result<Self, ExpressionError> {
         let clean = lex::without_comments(text).map_err(|error| ExpressionError::Unbalanced(error.to_string()))?;
         if clean.is_empty() { Err(ExpressionError::Empty) } else { Ok(Self(clean)) }
     }
 
-    /// A condition that no server evaluates: it stands where a stored text turned out not to be an expression, so that
-    /// the statement fails instead of reading other rows.
+    /// Returns a condition that no server evaluates. It replaces a stored text that is not an expression, so that the
+    /// statement fails instead of reading other rows.
     pub fn never() -> Self {
         Self("throwIf(1, 'the stored plan is damaged')".into())
     }
 
-    /// The number 0.
+    /// Returns the number 0.
     pub(super) fn zero() -> Self {
         Self("0".into())
     }
 
-    /// The text, not in parentheses.
+    /// Returns the text, without parentheses.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether two evaluations over the same row give the same value, as far as the names of functions tell.
+    /// Returns whether two evaluations over the same row give the same value, as far as the names of functions show.
     pub fn is_function_of_the_row(&self) -> bool {
         unsteadiness(&self.0, &Names::default()).is_none()
     }
 }
 
 impl Expression {
-    /// Whether every name in it is that of a function or one of these columns, as far as its words tell.
+    /// Returns whether every name in it is that of a function or of one of these columns, as far as its words show.
     pub fn uses_only(&self, columns: &[String]) -> bool {
         let Ok(found) = lex::tokens(&self.0) else { return false };
         let called = |at: usize| found.get(at + 1).is_some_and(|next| next.token == Token::Sign('('));
@@ -74,14 +74,15 @@ impl fmt::Display for Expression {
     }
 }
 
-/// Whether an expression reads what each server may have otherwise: a dictionary, or a table of engine Join.
+/// Returns whether an expression reads data that may differ between servers: a dictionary, or a table of engine Join.
 pub fn names_dictionary(text: &str) -> bool {
     let Ok(found) = lex::tokens(text) else { return true };
     let reads = |word: &str| word.starts_with("dict") || word.starts_with("joinget");
     found.iter().filter(|token| token.token == Token::Word).any(|token| reads(&token.text(text).to_ascii_lowercase()))
 }
 
-/// Whether a text may name a column: a word or a quoted name in it is the column's, or a part of a name with dots.
+/// Returns whether a text may name a column: a word or a quoted name in it is the column's, or a part of a name with
+/// dots.
 pub fn names_column(text: &str, column: &str) -> bool {
     let Ok(found) = lex::tokens(text) else { return true };
     let is_name = |token: &&lex::Spanned| matches!(token.token, Token::Word | Token::Quoted);

@@ -1,4 +1,4 @@
-//! What fuzzing holds the readers of SQL to; see [`crate::fuzzed`].
+//! Properties of the parsers of SQL, for fuzzing; see [`crate::fuzzed`].
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::model::TableName;
 
-/// The lexer, and what is asked about an expression.
+/// Checks the lexer, and the questions about an expression.
 pub(crate) fn expression(input: &[u8]) {
     let text = &String::from_utf8_lossy(input);
     ask_about(text);
@@ -35,7 +35,7 @@ pub(crate) fn expression(input: &[u8]) {
     }
 }
 
-/// Asks everything that is asked about a text, whether it is an expression or not.
+/// Calls every question about a text, whether it is an expression or not.
 fn ask_about(text: &str) {
     let columns = vec!["a".to_owned(), "b c".to_owned()];
     let zoned = TimedColumn { type_name: "DateTime".into(), computed: Some(text.to_owned()) };
@@ -68,7 +68,8 @@ fn tokens_of(text: &str) -> Vec<Spanned> {
     lex::tokens(text).unwrap_or_else(|error| panic!("{text:?}: {error}"))
 }
 
-/// Tokens follow each other, between them is nothing but blanks and comments, and their brackets balance.
+/// Checks that tokens follow each other, that only blanks and comments are between them, and that their brackets
+/// balance.
 fn assert_covered(text: &str, found: &[Spanned]) {
     let mut at = 0;
     let mut open = Vec::new();
@@ -98,7 +99,7 @@ fn assert_covered(text: &str, found: &[Spanned]) {
     assert!(is_blank(&text[at..]) && open.is_empty(), "{text:?}");
 }
 
-/// Whether a text is blanks and comments.
+/// Returns whether a text consists of blanks and comments.
 fn is_blank(mut text: &str) -> bool {
     loop {
         text = text.trim_start();
@@ -117,7 +118,8 @@ fn is_blank(mut text: &str) -> bool {
     }
 }
 
-/// A text without its comments has the tokens that it had, with a blank where something stood between two of them.
+/// Checks that a text without its comments has the same tokens, with a blank wherever something was between two of
+/// them.
 fn assert_same_tokens(text: &str, found: &[Spanned], clean: &str) {
     let again = tokens_of(clean);
     assert_eq!(found.len(), again.len(), "{text:?} became {clean:?}");
@@ -132,7 +134,7 @@ fn assert_same_tokens(text: &str, found: &[Spanned], clean: &str) {
     assert_eq!(lex::without_comments(clean).as_deref(), Ok(clean), "{text:?}");
 }
 
-/// An engine, which can be printed and read again.
+/// Checks an engine, which can be printed and parsed again.
 pub(crate) fn engine(input: &[u8]) {
     let Ok(engine) = Engine::parse(&String::from_utf8_lossy(input)) else { return };
     assert_engine_again(&engine);
@@ -165,7 +167,7 @@ fn assert_engine_again(engine: &Engine) {
     }
 }
 
-/// The name of a type, or of two.
+/// Checks the name of a type, or of two.
 pub(crate) fn type_name(input: &[u8]) {
     let text = &String::from_utf8_lossy(input);
     let (from, to) = text.split_once('\n').unwrap_or((text, text));
@@ -201,7 +203,7 @@ pub(crate) fn type_name(input: &[u8]) {
     element.is_cuttable();
 }
 
-/// A table's CREATE statement: what is made of it can be read again, and is the same table.
+/// Checks a table's CREATE statement: the statements made from it can be parsed again, and describe the same table.
 pub(crate) fn create_statement(input: &[u8]) {
     let text = &String::from_utf8_lossy(input);
     let full = engine_of(text);
@@ -233,7 +235,7 @@ pub(crate) fn create_statement(input: &[u8]) {
     }
 }
 
-/// What stands behind `ENGINE =` outside of all brackets.
+/// Returns the text after `ENGINE =` outside of all brackets.
 fn engine_of(text: &str) -> &str {
     let found = lex::tokens(text).unwrap_or_default();
     let engine = found
@@ -242,7 +244,7 @@ fn engine_of(text: &str) -> &str {
     engine.map_or("", |pair| &text[pair[1].end..])
 }
 
-/// The column that a declaration would make.
+/// Returns the column that a declaration would create.
 fn column(declaration: &str) -> Option<Column> {
     let found = lex::tokens(declaration).ok()?;
     let name = found.first().filter(|token| matches!(token.token, Token::Word | Token::Quoted))?;

@@ -1,4 +1,4 @@
-//! What `SHOW GRANTS` says, and whether it allows what we need.
+//! Parses `SHOW GRANTS`, and decides whether it allows what a copy needs.
 
 use super::lex::{self, Spanned, Token};
 
@@ -7,25 +7,25 @@ use super::lex::{self, Spanned, Token};
 pub enum Privilege {
     /// To read rows.
     Select,
-    /// To write rows: what is renamed or replaced needs it too.
+    /// To write rows; renamed and replaced tables need it too.
     Insert,
-    /// To make staging tables.
+    /// To create staging tables.
     CreateTable,
-    /// To remove them.
+    /// To drop them.
     DropTable,
-    /// To put partitions in the place of others, and to drop them.
+    /// To replace partitions, and to drop them.
     AlterDelete,
-    /// To make the database.
+    /// To create the database.
     CreateDatabase,
 }
 
 impl Privilege {
-    /// As GRANT has it.
+    /// Returns the words of GRANT.
     pub fn words(self) -> &'static str {
         self.names()[0]
     }
 
-    /// It and all that include it.
+    /// Returns its name and those of all rights that include it.
     fn names(self) -> &'static [&'static str] {
         match self {
             Self::Select => &["SELECT", "ALL"],
@@ -38,59 +38,60 @@ impl Privilege {
     }
 }
 
-/// Whether lines of `SHOW GRANTS` give a right on a whole database. `None`: they do not tell, since there are roles among them,
-/// or something that is not understood.
+/// Returns whether lines of `SHOW GRANTS` give a right on a whole database. `None` if the lines cannot tell, because
+/// they contain roles or something unknown.
 pub fn gives(lines: &[String], privilege: Privilege, database: &str) -> Option<bool> {
     let mut given = false;
     let mut unclear = false;
     for line in lines {
         match read(line) {
-            Some(Line::Rights { gives, names, place }) => {
+            Some(GrantLine::Rights { gives, names, parse_target }) => {
                 let named = names.iter().any(|name| privilege.names().contains(&name.as_str()));
-                match place.covers(database) {
+                match parse_target.covers(database) {
                     _ if !named => {}
-                    Cover::Whole => given = gives,
-                    // Some table of it was taken away: which one we would use nobody knows.
-                    Cover::Some if !gives => unclear = true,
-                    Cover::Some | Cover::None => {}
+                    Coverage::Whole => given = gives,
+                    // The right on some table was revoked, and the copy may need that table.
+                    Coverage::Some if !gives => unclear = true,
+                    Coverage::Some | Coverage::None => {}
                 }
             }
-            Some(Line::Roles) | None => unclear = true,
+            Some(GrantLine::Roles) | None => unclear = true,
         }
     }
     if unclear && !given { None } else { Some(given) }
 }
 
-enum Line {
-    Rights { gives: bool, names: Vec<String>, place: Place },
+enum GrantLine {
+    Rights { gives: bool, names: Vec<String>, parse_target: GrantTarget },
     Roles,
 }
 
-struct Place {
+struct GrantTarget {
     database: String,
     table: String,
 }
 
 #[derive(PartialEq, Eq)]
-enum Cover {
+enum Coverage {
     Whole,
     Some,
     None,
 }
 
-impl Place {
-    fn covers(&self, database: &str) -> Cover {
+impl GrantTarget {
+    fn covers(&self, database: &str) -> Coverage {
         // From 24.10 on a name may end with a star.
         let start = self.database.strip_suffix('*');
         if self.database != database && !start.is_some_and(|start| database.starts_with(start)) {
-            return Cover::None;
+            return Coverage::None;
         }
-        if self.table == "*" { Cover::Whole } else { Cover::Some }
+        if self.table == "*" { Coverage::Whole } else { Coverage::Some }
     }
 }
 
-/// `GRANT SELECT, CREATE TABLE ON db.* TO user [WITH GRANT OPTION]`, `REVOKE … FROM user`, `GRANT role TO user`.
-fn read(line: &str) -> Option<Line> {
+/// Parses `GRANT SELECT, CREATE TABLE ON db.* TO user [WITH GRANT OPTION]`, `REVOKE … FROM user`, `GRANT role TO
+/// user`.
+fn read(line: &str) -> Option<GrantLine> {
     let found = lex::tokens(line).ok()?;
     let gives = match found.first()? {
         first if first.is_word(line, "GRANT") => true,
@@ -99,24 +100,24 @@ fn read(line: &str) -> Option<Line> {
     };
     let end = found.iter().position(|t| t.depth == 0 && (t.is_word(line, "TO") || t.is_word(line, "FROM")))?;
     let Some(on) = found[..end].iter().position(|t| t.depth == 0 && t.is_word(line, "ON")) else {
-        return Some(Line::Roles);
+        return Some(GrantLine::Roles);
     };
     let named = &line[found.get(1)?.start..found[on].start];
-    // A right on some columns is none on the table.
+    // A right on some columns is no right on the table.
     let whole = |name: &String| !name.contains('(');
     let names = lex::split_commas(named).ok()?.into_iter().filter(whole).map(|name| name.to_uppercase()).collect();
-    Some(Line::Rights { gives, names, place: place(line, &found[on + 1..end])? })
+    Some(GrantLine::Rights { gives, names, parse_target: parse_target(line, &found[on + 1..end])? })
 }
 
-fn place(line: &str, tokens: &[Spanned]) -> Option<Place> {
+fn parse_target(line: &str, tokens: &[Spanned]) -> Option<GrantTarget> {
     let dot = tokens.iter().position(|t| t.token == Token::Sign('.'));
     let text = |tokens: &[Spanned]| {
         tokens.iter().map(|t| t.text(line).trim_matches('`').replace("\\`", "`")).collect::<String>()
     };
     match dot {
-        Some(dot) => Some(Place { database: text(&tokens[..dot]), table: text(&tokens[dot + 1..]) }),
+        Some(dot) => Some(GrantTarget { database: text(&tokens[..dot]), table: text(&tokens[dot + 1..]) }),
         // ON *: everything.
-        None if text(tokens) == "*" => Some(Place { database: "*".into(), table: "*".into() }),
+        None if text(tokens) == "*" => Some(GrantTarget { database: "*".into(), table: "*".into() }),
         None => None,
     }
 }

@@ -1,16 +1,16 @@
-//! Statements that tell one server from another.
+//! Statements that distinguish one server from another.
 
 use crate::model::{Node, TableName};
 
 use super::quote::literal;
 use super::remote::remote;
 
-/// How many rows a mark reads, a tenth of a second for each: longer where the statement can be ended between two rows.
+/// How many rows a mark reads, a tenth of a second for each; more if the statement can be killed between two rows.
 const ROWS: u32 = 25;
 const ENDABLE_ROWS: u32 = 300;
 
-/// Returns a statement that does nothing for some seconds and carries a mark in its text, since proxies may replace its
-/// `query_id`. `endable`: whether it is sent with `max_block_size = 1`, so that it can be ended between two rows.
+/// Returns a statement that does nothing for some seconds. Its text contains a mark, because proxies may replace its
+/// `query_id`. `endable`: whether it is sent with `max_block_size = 1`, so that it can be killed between two rows.
 pub fn hold_mark(mark: &str, endable: bool) -> String {
     let rows = if endable { ENDABLE_ROWS } else { ROWS };
     format!("SELECT sleepEachRow(0.1), {} FROM system.numbers LIMIT {rows} FORMAT Null", literal(mark))
@@ -21,7 +21,7 @@ pub fn marks(prefix: &str) -> String {
     marks_from("system.processes", prefix)
 }
 
-/// The same for the server that another one reaches by the native protocol.
+/// Returns the same for the server that another one reaches by the native protocol.
 pub fn marks_behind(to: &Node, prefix: &str) -> String {
     marks_from(&remote(to, &TableName::new("system", "processes")), prefix)
 }

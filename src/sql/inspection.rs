@@ -1,5 +1,5 @@
-//! What is asked of a server before a copy. Columns of system tables differ between versions: who asks has looked which
-//! there are ([`system_columns`](super::system_columns)).
+//! Questions to a server before a copy. Columns of system tables differ between versions: the caller has checked
+//! which exist ([`system_columns`](super::system_columns)).
 
 use crate::model::TableName;
 
@@ -12,7 +12,7 @@ pub const CLOCK: &str = "SELECT toInt64(toUInt32(now()))";
 /// `access` lines, each a GRANT or a REVOKE (20.1 and later; before, an error of syntax).
 pub const SHOW_GRANTS: &str = "SHOW GRANTS";
 
-/// `name, free bytes, total bytes` of the disks of a storage policy (19.15 and later).
+/// Selects `name, free bytes, total bytes` of the disks of a storage policy (19.15 and later).
 pub fn disks(policy: &str) -> String {
     format!(
         "SELECT toString(name), toUInt64(free_space), toUInt64(total_space) FROM system.disks WHERE name IN \
@@ -21,13 +21,13 @@ pub fn disks(policy: &str) -> String {
     )
 }
 
-/// `slot, rows` of the first rows of a selection that the server reads, `most` of them.
+/// Selects `slot, rows` of the first `most` rows of a selection that the server reads.
 pub fn sampled_slots(rows: &Selection, key: &SlotKey, most: u64) -> String {
     let slots = rows.select(&format!("toUInt64({}) AS slot", key.slot()));
     format!("SELECT slot, toUInt64(count()) FROM ({slots} LIMIT {most}) GROUP BY slot ORDER BY slot")
 }
 
-/// `table, compressed bytes` of the active parts of tables.
+/// Selects `table, compressed bytes` of the active parts of tables.
 pub fn stored_bytes(database: &str, tables: &[String]) -> String {
     format!(
         "SELECT toString(table), toUInt64(sum(data_compressed_bytes)) FROM system.parts WHERE active AND {} GROUP BY table",
@@ -35,9 +35,10 @@ pub fn stored_bytes(database: &str, tables: &[String]) -> String {
     )
 }
 
-/// `table, id, command, why it failed last` of the mutations of tables that are not done.
+/// Selects `table, id, command, why it failed last` of the unfinished mutations of tables.
 ///
-/// `reasons`: whether the server tells why one failed (`latest_fail_reason`); `kills`: whether one can be ended (`is_killed`).
+/// `reasons`: whether the server reports failures (`latest_fail_reason`); `kills`: whether a mutation can be killed
+/// (`is_killed`).
 pub fn mutations(database: &str, tables: &[String], reasons: bool, kills: bool) -> String {
     let reason = if reasons { "toString(latest_fail_reason)" } else { "''" };
     let living = if kills { " AND NOT is_killed" } else { "" };
@@ -48,7 +49,8 @@ pub fn mutations(database: &str, tables: &[String], reasons: bool, kills: bool) 
     )
 }
 
-/// `table, database, name` of the views that get what is inserted into tables, as the tables themselves know them.
+/// Selects `table, database, name` of the views that receive what is inserted into tables, according to the tables
+/// themselves.
 pub fn views_known_to(database: &str, tables: &[String]) -> String {
     format!(
         "SELECT toString(name), toString(d), toString(t) FROM system.tables ARRAY JOIN dependencies_database AS d, \
@@ -57,16 +59,16 @@ pub fn views_known_to(database: &str, tables: &[String]) -> String {
     )
 }
 
-/// `statement, database, name` of all views that get what is inserted into a table, where the server does not tell into which.
+/// Selects `statement, database, name` of all views, for servers that do not report which tables they read.
 pub const VIEWS: &str = "SELECT toString(create_table_query), toString(database), toString(name) FROM system.tables \
      WHERE engine = 'MaterializedView' ORDER BY database, name";
 
-/// Whether the statement of a view names a table.
+/// Returns whether the statement of a view names a table.
 pub fn names_table(statement: &str, name: &TableName) -> bool {
     statement.contains(&format!("{}.{}", name.database, name.table)) || statement.contains(&table(name))
 }
 
-/// `database, name` of the tables of an engine.
+/// Selects `database, name` of the tables of an engine.
 pub fn tables_of_engine(engine: &str) -> String {
     format!(
         "SELECT toString(database), toString(name) FROM system.tables WHERE engine = {} ORDER BY database, name",
@@ -74,8 +76,9 @@ pub fn tables_of_engine(engine: &str) -> String {
     )
 }
 
-/// `cluster, shard, weight, replica, host, address, port, is it the server itself, internal_replication` of the clusters that
-/// the server knows; the last is 2 where it does not tell (`replication`: whether it does).
+/// Selects `cluster, shard, weight, replica, host, address, port, is it the server itself, internal_replication` of
+/// the clusters that the server knows. The last column is 2 if the server does not report it (`replication`: whether
+/// it does).
 pub fn clusters(replication: bool) -> String {
     let replication = if replication { "toUInt8(internal_replication)" } else { "toUInt8(2)" };
     format!(
@@ -85,8 +88,8 @@ pub fn clusters(replication: bool) -> String {
     )
 }
 
-/// `table, name, does it restrict what others permit, does it show all rows` of the row policies, or the masking policies, of tables that
-/// apply to our account; a `database` or `table` that is empty stands for all.
+/// Selects `table, name, does it restrict what others permit, does it show all rows` of the row policies, or the
+/// masking policies, of tables that apply to our account. An empty `database` or `table` stands for all.
 pub fn policies(kind: PolicyKind, database: &str, tables: &[String]) -> String {
     let (system, restricts, shows_all) = match kind {
         PolicyKind::Row => ("row_policies", "is_restrictive", "ifNull(select_filter, '1') IN ('1', 'true')"),
@@ -101,7 +104,7 @@ pub fn policies(kind: PolicyKind, database: &str, tables: &[String]) -> String {
     )
 }
 
-/// What a policy of a table does.
+/// The effect of a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PolicyKind {
     /// It hides rows.
@@ -110,7 +113,7 @@ pub enum PolicyKind {
     Masking,
 }
 
-/// 1 or 0: whether our account has a right (24.11 and later; before, an error of syntax).
+/// Selects 1 or 0: whether our account has a right (24.11 and later; a syntax error before).
 pub fn check_grant(privilege: super::Privilege, database: &str) -> String {
     format!("CHECK GRANT {} ON {}.*", privilege.words(), ident(database))
 }

@@ -12,7 +12,7 @@ use super::quote::{literal, value_literal};
 pub struct KeyElement {
     /// The expression.
     pub expression: String,
-    /// `toTypeName` of it.
+    /// Its type, from `toTypeName`.
     pub type_name: String,
 }
 
@@ -22,7 +22,7 @@ enum Kind {
     Integer,
     Date,
     DateTime,
-    /// With so many digits behind the second.
+    /// With this many digits after the second.
     DateTime64(u8),
     Enum,
     Bool,
@@ -40,8 +40,8 @@ enum Kind {
 const FIRST_DAYS: [&str; 2] = ["0000-00-00", "1970-01-01"];
 
 impl KeyElement {
-    /// Returns the kind of the type; `None` for a type of which it is not known that two different values have two different
-    /// texts, and that the literal of a text finds its value again.
+    /// Returns the kind of the type. Returns `None` if two different values might have the same text, or if the
+    /// literal of a text might not find its value again.
     fn known_kind(&self) -> Option<Kind> {
         let whole = self.type_name.as_str();
         let name = whole.strip_prefix("LowCardinality(").and_then(|inner| inner.strip_suffix(')')).unwrap_or(whole);
@@ -70,7 +70,7 @@ impl KeyElement {
         self.known_kind().unwrap_or(Kind::Cast)
     }
 
-    /// Returns whether partitions can be told apart by values of this type.
+    /// Returns whether values of this type can identify partitions.
     pub fn is_supported(&self) -> bool {
         self.known_kind().is_some()
     }
@@ -80,10 +80,11 @@ impl KeyElement {
         self.kind() == Kind::Float
     }
 
-    /// Returns the expression that is compared with [`Self::literal`]: the element itself where an index of it can be used.
+    /// Returns the expression that is compared with [`Self::literal`]: the element itself if an index of it can be
+    /// used.
     ///
-    /// Floats are compared by their bits: NaN is not equal to itself, and -0 is equal to 0, but each is a partition of its own.
-    /// A DateTime64 is compared by its number: its text depends on a time zone.
+    /// Floats are compared by their bits: NaN is not equal to itself, and -0 is equal to 0, but each is a partition
+    /// of its own. A DateTime64 is compared by its number, because its text depends on a time zone.
     pub fn compared(&self) -> String {
         let expression = &self.expression;
         match self.kind() {
@@ -95,9 +96,9 @@ impl KeyElement {
         }
     }
 
-    /// The expression that gives the text by which a value is found again. A DateTime is its number of seconds: its text
-    /// depends on a time zone and is ambiguous where clocks go back. A Decimal has no zeros at its end: 18.16 prints them,
-    /// later versions do not, and the source's text is looked for on the target. See [`Self::canonical`].
+    /// Returns the expression whose text finds a value again. A DateTime is its number of seconds, because its text
+    /// depends on a time zone and is ambiguous where clocks go back. A Decimal has no zeros at its end: 18.16 prints
+    /// them, later versions do not, and the source's text must be found on the target. See [`Self::canonical`].
     pub fn value(&self) -> String {
         match self.kind() {
             Kind::Decimal => {
@@ -108,15 +109,15 @@ impl KeyElement {
                 format!("replaceRegexpOne({text}, {without_dot}, '')")
             }
             Kind::DateTime => format!("toString(toUInt32({}))", self.expression),
-            // Settings decide how its text is written.
+            // Settings change how its text is written.
             Kind::Bool => format!("toString(toUInt8({}))", self.expression),
             Kind::Float | Kind::DateTime64(_) => format!("toString({})", self.compared()),
             _ => self.shown(),
         }
     }
 
-    /// Returns the expression that gives the text by which differences are told to people: [`Self::value`] unless that would be
-    /// a number that nobody knows.
+    /// Returns the expression for the text that messages show: [`Self::value`], unless that is a number that nobody
+    /// knows.
     pub fn told(&self) -> String {
         match self.kind() {
             Kind::Float | Kind::DateTime64(_) | Kind::Bool => self.shown(),
@@ -124,19 +125,19 @@ impl KeyElement {
         }
     }
 
-    /// Returns the text of a value that is the same on every version, from the one that a server gave for [`Self::value`].
+    /// Returns the text of a value that is the same on every version, from a server's text for [`Self::value`].
     pub fn canonical(&self, value: String) -> String {
         let [old, new] = FIRST_DAYS;
         if self.kind() == Kind::Date && value == old { new.to_owned() } else { value }
     }
 
-    /// The expression that gives the text that a person knows, as in `system.parts.partition`.
+    /// Returns the expression for the text that a person knows, as in `system.parts.partition`.
     pub fn shown(&self) -> String {
         format!("toString({})", self.expression)
     }
 
-    /// The expression that gives this element's share of `partition_id` where it is a readable one (docs/clickhouse-behaviour.md, §4);
-    /// `None` where the id is a hash.
+    /// Returns the expression for this element's share of `partition_id` if the id is readable
+    /// (docs/clickhouse-behaviour.md, §4); `None` if the id is a hash.
     pub fn id(&self) -> Option<String> {
         match self.kind() {
             Kind::Integer => Some(format!("toString({})", self.expression)),
@@ -147,8 +148,9 @@ impl KeyElement {
         }
     }
 
-    /// The expression to group rows by. A wide Decimal beside another column ends 18.16.1 with a segmentation fault, also as
-    /// `toString` of it, which that version takes for the same: Decimals are grouped by their values' texts.
+    /// Returns the expression to group rows by. Grouping by a wide Decimal next to another column crashes 18.16.1
+    /// with a segmentation fault, also as `toString` of it, which that version treats alike. Decimals are therefore
+    /// grouped by their values' texts.
     pub fn group(&self) -> String {
         match self.kind() {
             Kind::Decimal => self.value(),
@@ -156,7 +158,7 @@ impl KeyElement {
         }
     }
 
-    /// [`Self::value`] of rows that all have the same.
+    /// Returns [`Self::value`] for rows that all have the same value.
     pub fn value_of_any(&self) -> String {
         match self.kind() {
             Kind::Decimal => format!("any({})", self.value()),
@@ -166,7 +168,7 @@ impl KeyElement {
         }
     }
 
-    /// [`Self::shown`] where rows are grouped so.
+    /// Returns [`Self::shown`] for rows that are grouped this way.
     pub fn shown_of_group(&self) -> String {
         match self.kind() {
             Kind::Decimal | Kind::Float | Kind::DateTime64(_) => format!("any({})", self.shown()),
@@ -174,7 +176,7 @@ impl KeyElement {
         }
     }
 
-    /// The literal to compare [`Self::compared`] with, from the text that [`Self::value`] gave.
+    /// Returns the literal to compare [`Self::compared`] with, from the text of [`Self::value`].
     pub fn literal(&self, value: &str) -> String {
         match self.kind() {
             Kind::Integer | Kind::DateTime | Kind::DateTime64(_) | Kind::Float | Kind::Bool if is_integer(value) => {
@@ -182,13 +184,13 @@ impl KeyElement {
             }
             Kind::Decimal | Kind::Cast => format!("CAST({} AS {})", literal(value), self.type_name),
             Kind::Bytes(width) => value_literal(value, width),
-            // 18.16 does not read the text of its last days.
+            // 18.16 cannot parse the text of its last days.
             Kind::Date if value >= "2106" => late_date(value),
             _ => value_literal(value, 0),
         }
     }
 
-    /// How a person writes the value, from the text that [`Self::shown`] gave.
+    /// Returns the value as a person writes it, from the text of [`Self::shown`].
     pub fn display(&self, shown: &str) -> String {
         match self.kind() {
             Kind::Integer | Kind::Float | Kind::Bool => shown.to_owned(),
@@ -196,19 +198,19 @@ impl KeyElement {
         }
     }
 
-    /// Returns the text that [`Self::shown`] gives for what a person wrote: a number may have a sign or zeros in front.
+    /// Returns the text of [`Self::shown`] for a person's text: a number may have a sign or leading zeros.
     pub fn shown_of_written(&self, written: &str) -> String {
         let number = written.parse::<i128>().ok().filter(|_| self.kind() == Kind::Integer);
         number.map_or(written.to_owned(), |number| number.to_string())
     }
 
-    /// Returns whether a person who wrote this means the value with these texts, [`Self::shown`] and [`Self::value`].
+    /// Returns whether a person's text means the value with these texts, [`Self::shown`] and [`Self::value`].
     pub fn is_meant(&self, written: &str, shown: &str, value: &str) -> bool {
         self.shown_of_written(written) == shown
             || (self.kind() == Kind::DateTime && is_integer(written) && written == value)
     }
 
-    /// Whether a text that a person wrote can be a value of this type at all.
+    /// Returns whether a person's text can be a value of this type at all.
     pub fn accepts(&self, shown: &str) -> bool {
         match self.kind() {
             Kind::Integer => is_integer(shown),
@@ -219,16 +221,16 @@ impl KeyElement {
         }
     }
 
-    /// Whether `system.parts.partition` shows the same text as [`Self::value`], in a key of so many elements (measured on
-    /// 18.16; how it shows dates inside tuples has changed over time).
+    /// Returns whether `system.parts.partition` shows the same text as [`Self::value`], in a key of this many
+    /// elements (measured on 18.16; the form of dates inside tuples has changed over time).
     pub fn is_named_by_parts(&self, elements: usize) -> bool {
         self.kind() == Kind::Integer
             || self.type_name == "String"
             || (elements == 1 && (self.kind() == Kind::Date || self.type_name == "UUID"))
     }
 
-    /// Whether ranges of it can be cut exactly and skipped by a primary index: no NULL, no NaN, an order that the
-    /// literal shares.
+    /// Returns whether ranges of it can be cut exactly and skipped by a primary index: no NULL, no NaN, and an order
+    /// that the literal shares.
     pub fn is_cuttable(&self) -> bool {
         matches!(self.kind(), Kind::Integer | Kind::Date | Kind::DateTime)
             || matches!(self.type_name.as_str(), "String" | "LowCardinality(String)")
@@ -258,7 +260,7 @@ fn is_date(text: &str) -> bool {
         && text.as_bytes()[7] == b'-'
 }
 
-/// The elements of a key: `(a, b)`, `tuple(a, b)` and `a, b` have two, `tuple()` none.
+/// Returns the elements of a key: `(a, b)`, `tuple(a, b)` and `a, b` have two, `tuple()` has none.
 pub fn key_elements(key: &str) -> Vec<String> {
     let key = key.trim();
     let inside = ["tuple(", "("].iter().find_map(|open| {

@@ -1,11 +1,12 @@
-//! Tokens of ClickHouse's SQL: enough to take a text apart at its top level, and to know that it is balanced.
+//! Tokens of ClickHouse's SQL: enough to split a text at its top level, and to check that it is balanced.
 
 use crate::model::text_of_bytes;
 
-/// Brackets may be nested so deep. Servers have a bound too (`max_parser_depth`, 1000), which counts more than brackets.
+/// The deepest nesting of brackets. Servers have a limit too (`max_parser_depth`, 1000), which counts more than
+/// brackets.
 pub(crate) const MAX_BRACKETS: usize = 256;
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Token {
     /// A bare word: an identifier, a keyword or a number.
@@ -18,13 +19,13 @@ pub(crate) enum Token {
     Sign(char),
 }
 
-/// A token, where it stands, and how many brackets are open around it.
+/// A token, its position, and the number of open brackets around it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spanned {
     pub token: Token,
     pub start: usize,
     pub end: usize,
-    /// A bracket itself stands at the depth outside it.
+    /// A bracket itself has the depth outside it.
     pub depth: usize,
 }
 
@@ -49,12 +50,12 @@ pub(crate) enum LexError {
     OpenBracket(char),
     #[error("a bracket {0} closes nothing")]
     StrayBracket(char),
-    /// Who takes an expression apart goes as deep as its brackets.
+    /// A parser of an expression recurses as deep as its brackets.
     #[error("brackets are nested more than {MAX_BRACKETS} deep")]
     TooDeep,
     #[error("a semicolon ends the statement")]
     Semicolon,
-    /// Newer servers begin a text with it (`$$…$$`), or take it for a letter; older ones refuse it.
+    /// Newer servers start a text with it (`$$…$$`), or take it for a letter; older ones refuse it.
     #[error("a $ stands outside of quotes: write a text between ' and ', a name between ` and `")]
     Dollar,
     /// Newer servers take it for a quote; older ones refuse it.
@@ -65,7 +66,7 @@ pub(crate) enum LexError {
     NestedComment,
 }
 
-/// Takes a text apart; comments and white space are left out.
+/// Splits a text into tokens, without comments and white space.
 pub(crate) fn tokens(sql: &str) -> Result<Vec<Spanned>, LexError> {
     match tokens_before_semicolon(sql)? {
         (_, Some(_)) => Err(LexError::Semicolon),
@@ -73,7 +74,8 @@ pub(crate) fn tokens(sql: &str) -> Result<Vec<Spanned>, LexError> {
     }
 }
 
-/// Takes a text apart up to its first semicolon, and returns where that is. Brackets must be closed where there is none.
+/// Splits a text up to its first semicolon, and returns the semicolon's position. Without a semicolon all brackets
+/// must be closed.
 fn tokens_before_semicolon(sql: &str) -> Result<(Vec<Spanned>, Option<usize>), LexError> {
     let bytes = sql.as_bytes();
     let mut found = Vec::new();
@@ -131,20 +133,20 @@ fn tokens_before_semicolon(sql: &str) -> Result<(Vec<Spanned>, Option<usize>), L
     }
 }
 
-/// The text without the semicolons that end it, and without the white space and the comments behind them.
+/// Returns the text without its final semicolons, and without the white space and comments after them.
 pub(crate) fn without_end(sql: &str) -> &str {
     let Ok((_, Some(end))) = tokens_before_semicolon(sql) else { return sql };
     let rest = sql[end..].replace(';', " ");
     if tokens(&rest).is_ok_and(|found| found.is_empty()) { &sql[..end] } else { sql }
 }
 
-/// The text with its comments left out and its ends trimmed, and one blank for blanks and comments between tokens; everything
-/// else as written.
+/// Returns the text without its comments and trimmed, with one blank for blanks and comments between tokens.
+/// Everything else stays as written.
 pub(crate) fn without_comments(sql: &str) -> Result<String, LexError> {
     Ok(joined(sql, &tokens(sql)?))
 }
 
-/// Some tokens, with one blank for blanks and comments between two of them.
+/// Returns some tokens, with one blank for blanks and comments between two of them.
 fn joined(sql: &str, tokens: &[Spanned]) -> String {
     let mut out = String::with_capacity(sql.len());
     let mut last = None;
@@ -160,7 +162,7 @@ fn joined(sql: &str, tokens: &[Spanned]) -> String {
     out
 }
 
-/// Splits a text at the commas that stand outside all brackets. The parts have no comments.
+/// Splits a text at the commas outside all brackets. The parts have no comments.
 pub(crate) fn split_commas(sql: &str) -> Result<Vec<String>, LexError> {
     let found = tokens(sql)?;
     let is_comma = |t: &Spanned| t.depth == 0 && t.token == Token::Sign(',');
@@ -168,21 +170,22 @@ pub(crate) fn split_commas(sql: &str) -> Result<Vec<String>, LexError> {
     Ok(if found.is_empty() { Vec::new() } else { parts })
 }
 
-/// Some tokens as they are written; without the comments between them, which would swallow what is put behind them.
+/// Returns some tokens as written, without comments between them: a comment would swallow the text that follows.
 fn written(sql: &str, tokens: &[Spanned]) -> String {
     let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else { return String::new() };
     let has_comment = tokens.windows(2).any(|pair| !sql[pair[0].end..pair[1].start].trim().is_empty());
     if has_comment { joined(sql, tokens) } else { sql[first.start..last.end].to_owned() }
 }
 
-/// A sorting key without the directions of its elements: `(a, b DESC)` is `(a, b)`. Those are no part of an expression.
+/// Returns a sorting key without the directions of its elements: `(a, b DESC)` becomes `(a, b)`. Directions are not
+/// part of an expression.
 pub(crate) fn without_directions(key: &str) -> String {
-    // A comment before a direction would swallow what comes behind it.
+    // A comment before a direction would swallow the text after it.
     let Ok(clean) = without_comments(key) else { return key.to_owned() };
     let key = clean.as_str();
     let Ok(found) = tokens(key) else { return clean };
     let ends_element = |next: Option<&Spanned>| next.is_none_or(|t| matches!(t.token, Token::Sign(',' | ')')));
-    // What follows a comma or a bracket is a column of that name.
+    // A word after a comma or a bracket is a column of that name.
     let starts_element = |at: usize| at == 0 || matches!(found[at - 1].token, Token::Sign(',' | '('));
     let mut out = String::with_capacity(key.len());
     let mut copied = 0;
@@ -196,7 +199,7 @@ pub(crate) fn without_directions(key: &str) -> String {
     out + &key[copied..]
 }
 
-/// The text that a string literal stands for; of bytes that are not UTF-8 what [`text_of_bytes`] makes of them.
+/// Returns the text of a string literal; for bytes that are not UTF-8, the text of [`text_of_bytes`].
 pub(crate) fn unquote(literal: &str) -> String {
     let inside = literal.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')).unwrap_or(literal);
     let mut out: Vec<u8> = Vec::with_capacity(inside.len());
@@ -229,7 +232,7 @@ fn hexadecimal(digits: &str) -> Option<u8> {
     u8::from_str_radix(digits, 16).ok().filter(|_| is_pair)
 }
 
-/// Returns the character that one behind a backslash stands for.
+/// Returns the character that an escape after a backslash stands for.
 fn unescaped(c: char) -> char {
     match c {
         'n' => '\n',
@@ -245,7 +248,7 @@ fn unescaped(c: char) -> char {
     }
 }
 
-/// The elements of a literal or of a tuple of literals, without their quotes.
+/// Returns the elements of a literal or of a tuple of literals, without their quotes.
 pub(crate) fn unquoted_elements(text: &str) -> Result<Vec<String>, LexError> {
     let found = tokens(text)?;
     let start = usize::from(found.first().is_some_and(|t| t.is_word(text, "tuple")));
@@ -270,21 +273,22 @@ fn opening(c: char) -> char {
     }
 }
 
-/// Length of the comment that a text starts with.
+/// Returns the length of the comment that a text starts with.
 fn comment(rest: &str) -> Result<Option<usize>, LexError> {
     if ["--", "//", "#!", "# "].iter().any(|start| rest.starts_with(start)) {
         return Ok(Some(rest.find('\n').unwrap_or(rest.len())));
     }
     let Some(inside) = rest.strip_prefix("/*") else { return Ok(None) };
     let end = inside.find("*/").ok_or(LexError::OpenComment)?;
-    // The star of the end may be that of a second beginning: `/*/*/`.
+    // The star of the end may belong to a second beginning: `/*/*/`.
     if inside[..=end].contains("/*") {
         return Err(LexError::NestedComment);
     }
     Ok(Some(end + 4))
 }
 
-/// Length of the quoted token that a text starts with. A backslash escapes; a doubled quote stands for itself.
+/// Returns the length of the quoted token that a text starts with. A backslash escapes; a doubled quote stands for
+/// itself.
 fn quoted(rest: &str, quote: char) -> Result<usize, LexError> {
     let mut chars = rest.char_indices().skip(1).peekable();
     while let Some((at, c)) = chars.next() {

@@ -1,8 +1,8 @@
 //! Every statement that can be sent, as text.
 //!
-//! Text that comes from a task file or from a server enters a statement in one of three ways only: as an identifier or a
-//! literal through [`quote`], or as an [`Expression`], which is known to be balanced and free of comments and so cannot
-//! break out of the parentheses that it is put into.
+//! Text from a task file or from a server enters a statement in one of three ways only: as an identifier or a literal
+//! through [`quote`], or as an [`Expression`], which is balanced and free of comments and so cannot break out of its
+//! parentheses.
 
 mod catalog;
 mod checksum;
@@ -53,7 +53,8 @@ pub use time_zone::{
 };
 pub use transfers::*;
 
-/// The elements of a literal (`202001`, `'a'`) or of a tuple of literals, without their quotes; an error is a sentence.
+/// Returns the elements of a literal (`202001`, `'a'`) or of a tuple of literals, without their quotes; an error is a
+/// sentence.
 pub fn unquoted_elements(text: &str) -> Result<Vec<String>, String> {
     lex::unquoted_elements(text).map_err(|error| error.to_string())
 }

@@ -1,4 +1,5 @@
-//! Parts as files: the statements that move them from server to server, and whether those of one table can be those of another.
+//! Parts as files: the statements that move them between servers, and the check whether parts of one table fit
+//! another.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,17 +11,18 @@ use super::key::key_elements;
 use super::lex;
 use super::quote::{literal, table};
 
-/// What the root of the server's own ZooKeeper has, each with when it was made, in ZooKeeper's own count and by the clock.
-/// Two ensembles do not agree in that.
+/// Selects the nodes in the root of the server's own ZooKeeper, each with its creation in ZooKeeper's own count and
+/// by the clock. Two ensembles never agree in these.
 pub const ZOOKEEPER_MARKS: &str = "SELECT concat(toString(name), ' ', toString(czxid), ' ', toString(toUInt32(ctime))) \
      FROM system.zookeeper WHERE path = '/' AND czxid > 0";
 
-/// Fetches partitions of a Replicated table of another server, found by its path in ZooKeeper, into `detached` of this one.
+/// Fetches partitions of a Replicated table of another server, found by its path in ZooKeeper, into `detached` of
+/// this one.
 pub fn fetch_partitions(into: &TableName, path: &str, ids: &[PartitionId]) -> String {
     alter(into, ids, |id| format!("FETCH PARTITION ID {id} FROM {}", literal(path)))
 }
 
-/// Puts what was fetched into the table.
+/// Attaches the fetched partitions to the table.
 pub fn attach_fetched(name: &TableName, ids: &[PartitionId]) -> String {
     alter(name, ids, |id| format!("ATTACH PARTITION ID {id}"))
 }
@@ -30,8 +32,8 @@ fn alter(name: &TableName, ids: &[PartitionId], command: impl Fn(String) -> Stri
     format!("ALTER TABLE {} {}", table(name), commands.join(", "))
 }
 
-/// How many active parts do not have each of some columns with its type. Such a part was written before the column was added
-/// or changed; what a query reads from it hangs on the table's definition.
+/// Counts active parts that lack one of some columns with its type. Such a part was written before the column was
+/// added or changed; a query's result for it depends on the table's definition.
 pub fn parts_lacking(name: &TableName, columns: &[Column]) -> String {
     let pair = |column: &Column| format!("({}, {})", literal(&column.name), literal(&column.type_name));
     let pairs: Vec<String> = columns.iter().map(pair).collect();
@@ -46,8 +48,8 @@ pub fn parts_lacking(name: &TableName, columns: &[Column]) -> String {
 }
 
 impl Engine {
-    /// The engine of a table that parts pass through: like a staging table's, and a replica in ZooKeeper, so that others can
-    /// fetch them.
+    /// Returns the engine of a table that parts pass through: like a staging table's, and a replica in ZooKeeper, so
+    /// that others can fetch them.
     pub fn passage(&self, path: &str, replica: &str) -> Engine {
         let staging = self.staging();
         let own = staging.arguments.unwrap_or_default();
@@ -57,7 +59,7 @@ impl Engine {
 }
 
 impl TableDefinition {
-    /// The columns that are stored.
+    /// Returns the stored columns.
     pub fn stored(&self) -> Vec<Column> {
         let is_stored = |column: &&Column| {
             matches!(column.default_kind, DefaultKind::None | DefaultKind::Default | DefaultKind::Materialized)
@@ -65,10 +67,10 @@ impl TableDefinition {
         self.columns.iter().filter(is_stored).cloned().collect()
     }
 
-    /// What keeps parts of this table from being parts of another one as they are; `None` where nothing does.
+    /// Returns why parts of this table cannot be used unchanged in another table; `None` if they can.
     ///
-    /// Servers check little of it. 18.16 takes parts of another `index_granularity` and then reads them wrongly (docs/clickhouse-behaviour.md,
-    /// T2), and FETCH compares neither columns nor keys.
+    /// Servers check little of it. 18.16 accepts parts of another `index_granularity` and then reads them wrongly
+    /// (docs/clickhouse-behaviour.md, T2), and FETCH compares neither columns nor keys.
     pub fn against_parts_in(&self, other: &TableDefinition) -> Option<String> {
         if !self.engine.is_merge_tree() {
             return Some(format!("{} has no parts (engine {})", self.name, self.engine.name));
@@ -95,7 +97,7 @@ impl TableDefinition {
                 return Some(format!("{} differs: {} and {}", clause.words(), self.engine, other.engine));
             }
         }
-        // The old syntax has its keys and its granularity among the arguments.
+        // In the old syntax, keys and granularity are among the arguments.
         let old = |of: &Self| of.engine.is_old_syntax().then(|| of.engine.staging().arguments);
         if old(self) != old(other) {
             return Some(format!("the engines' arguments differ: {} and {}", self.engine, other.engine));
@@ -117,25 +119,25 @@ impl TableDefinition {
         if more(self) != more(other) {
             return Some(format!("{} and {} have other indices or projections", self.name, other.name));
         }
-        // Parts know when their rows expire.
+        // Parts contain the time when their rows expire.
         let expiring = [self, other].into_iter().find(|of| of.has_ttl());
         expiring.map(|of| format!("{} has a TTL, which its parts carry with them", of.name))
     }
 }
 
-/// Whether two keys are the same, however they are written.
+/// Returns whether two keys are the same, however they are written.
 pub fn same_key(a: Option<&str>, b: Option<&str>) -> bool {
     a.map(elements) == b.map(elements)
 }
 
-/// A key as its elements, however it was written.
+/// Returns the elements of a key, however it was written.
 fn elements(text: &str) -> Vec<Vec<String>> {
     let found: Vec<Vec<String>> = key_elements(text).iter().map(|element| words(element)).collect();
-    // No element and `tuple()` are two things to a server.
+    // No element and `tuple()` are different for a server.
     if found.is_empty() { vec![words(text)] } else { found }
 }
 
-/// A text without blanks, and without quotes around names.
+/// Returns a text without blanks, and without quotes around names.
 fn words(text: &str) -> Vec<String> {
     let Ok(found) = lex::tokens(text) else { return vec![text.to_owned()] };
     found.iter().map(|token| token.text(text).trim_matches('`').to_owned()).collect()

@@ -1,21 +1,22 @@
-//! Quoting: the one place where untrusted text becomes part of a statement.
+//! Quoting: the only place where untrusted text becomes part of a statement.
 
 use std::fmt::Write as _;
 
 use crate::model::{TableName, bytes_of_text};
 
-/// An identifier in backticks. Works on every version for every text (18.16 … 26.9).
+/// Returns an identifier in backticks. It works on every version for every text (18.16 … 26.9).
 pub fn ident(name: &str) -> String {
     enclosed(name, '`')
 }
 
-/// A string literal.
+/// Returns a string literal.
 pub fn literal(text: &str) -> String {
     enclosed(text, '\'')
 }
 
-/// Returns the string literal of a value that may be any bytes, from its text ([`bytes_of_text`]). The literal holds no control
-/// character and nothing but UTF-8. A value shorter than `width` is filled up with zero bytes, as a FixedString is.
+/// Returns the string literal of a value that may hold any bytes, from its text ([`bytes_of_text`]). The literal
+/// contains only UTF-8 without control characters. A value shorter than `width` is padded with zero bytes, like a
+/// FixedString.
 pub fn value_literal(text: &str, width: usize) -> String {
     let bytes = bytes_of_text(text);
     let mut out = String::with_capacity(bytes.len() + 2);
@@ -37,7 +38,7 @@ pub fn table(name: &TableName) -> String {
     format!("{}.{}", ident(&name.database), ident(&name.table))
 }
 
-/// Identifiers separated by commas.
+/// Returns identifiers separated by commas.
 pub fn idents<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     names.into_iter().map(ident).collect::<Vec<_>>().join(", ")
 }
@@ -59,7 +60,7 @@ fn escaped(text: &str, quote: char) -> String {
                 out.push('\\');
                 out.push(c);
             }
-            // Names keep other control characters: nobody has tried how old servers read them escaped there.
+            // Names keep other control characters: how old servers parse them escaped there was never tested.
             c if c.is_ascii_control() && quote == '\'' => {
                 // Writing to a String cannot fail.
                 let _ = write!(out, "\\x{:02X}", u32::from(c));

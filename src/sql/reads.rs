@@ -1,4 +1,4 @@
-//! Which rows a SELECT from a table gives: the table's own, those of other tables of its server, or any.
+//! Decides which rows a SELECT from a table returns: the table's own, those of other tables of its server, or any.
 
 use crate::model::TableName;
 
@@ -6,25 +6,25 @@ use super::definition::TableDefinition;
 use super::engine::Engine;
 use super::lex::{self, Spanned, Token};
 
-/// Which rows a SELECT from a table gives.
+/// The rows that a SELECT from a table returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reads {
-    /// Rows of its own, which no other server gives.
+    /// Rows of its own, which no other server returns.
     Own,
-    /// The rows of tables of the same server.
+    /// The rows of other tables of the same server.
     Tables(Vec<Beneath>),
-    /// Rows that other servers may give as well.
+    /// Rows that other servers may return as well.
     Shared,
-    /// None that could be copied, for this reason.
+    /// No rows that could be copied, for this reason.
     Nothing(&'static str),
 }
 
-/// A table, or some, that another one reads.
+/// A table, or several, that another table reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Beneath {
     /// This table.
     Table(TableName),
-    /// Those of a database that match a regular expression.
+    /// Tables of a database that match a regular expression.
     Matching {
         /// The database.
         database: String,
@@ -33,7 +33,7 @@ pub enum Beneath {
     },
 }
 
-/// Engines of which each table has rows of its own, besides the MergeTree family.
+/// Engines whose tables have rows of their own, besides the MergeTree family.
 const OWN: [&str; 7] = ["Log", "TinyLog", "StripeLog", "Memory", "Join", "File", "EmbeddedRocksDB"];
 /// Engines that cannot be copied from.
 const NOTHING: [(&str, &str); 11] = [
@@ -53,7 +53,7 @@ const CONSUMES: &str = "reading it takes its rows away";
 const INVENTS: &str = "it gives other rows each time it is read";
 
 impl TableDefinition {
-    /// Returns whose rows a SELECT from this table gives.
+    /// Returns the origin of the rows that a SELECT from this table returns.
     pub fn reads(&self) -> Reads {
         let name = self.engine.name.as_str();
         if let Some((_, why)) = NOTHING.iter().find(|(engine, _)| *engine == name) {
@@ -70,7 +70,8 @@ impl TableDefinition {
         beneath.map_or(Reads::Shared, Reads::Tables)
     }
 
-    /// Returns whether the columns of `CREATE` are not those of a table: the statement makes a view or a dictionary.
+    /// Returns whether the statement creates a view or a dictionary, so that the columns of `CREATE` are not those of
+    /// a table.
     pub fn is_no_table(&self) -> bool {
         self.engine.name.ends_with("View") || self.engine.name == "Dictionary"
     }
@@ -86,7 +87,8 @@ impl TableDefinition {
         Some(vec![Beneath::Matching { database: argument(database)?, pattern: argument(pattern)? }])
     }
 
-    /// Returns what a materialized view reads, from its CREATE statement: the table after TO, or else one of its own.
+    /// Returns the table that a materialized view reads, from its CREATE statement: the table after TO, or else one
+    /// of its own.
     fn materialized(&self, create: &str) -> Reads {
         let Ok(found) = lex::tokens(create) else { return Reads::Shared };
         let word = |word: &str| found.iter().position(|t| t.depth == 0 && t.is_word(create, word));
@@ -123,7 +125,7 @@ fn name(sql: &str, token: &Spanned) -> String {
     }
 }
 
-/// Returns the tables that the SELECT of a view reads; `None` where that cannot be told.
+/// Returns the tables that the SELECT of a view reads; `None` if they cannot be determined.
 fn tables_read(create: &str, database: &str) -> Option<Vec<Beneath>> {
     let found = lex::tokens(create).ok()?;
     let is = |at: usize, word: &str| found.get(at).is_some_and(|t| t.is_word(create, word));
@@ -152,7 +154,7 @@ fn tables_read(create: &str, database: &str) -> Option<Vec<Beneath>> {
                 }
                 next = end;
             }
-            // An alias, and what says how to read the table, up to a comma or to what is not part of the list.
+            // An alias, and clauses that say how to read the table, up to a comma or the end of the list.
             let depth = found.get(next - 1).map(|t| t.depth);
             while found.get(next).is_some_and(|t| matches!(t.token, Token::Word | Token::Quoted))
                 && !ends_list(create, &found[next])
@@ -191,8 +193,7 @@ fn ends_list(sql: &str, token: &Spanned) -> bool {
     CLAUSES.iter().any(|word| token.is_word(sql, word))
 }
 
-/// Returns the table whose name begins at a token, and where what follows it begins; `None` where a function or something
-/// else stands there.
+/// Returns the table whose name begins at a token, and the position after it; `None` for a function or anything else.
 fn table_at(sql: &str, found: &[Spanned], at: usize, database: &str) -> Option<(TableName, usize)> {
     let (table, end) = name_at(sql, found, at, database)?;
     let next = found.get(end).map(|t| t.token);

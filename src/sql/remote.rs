@@ -7,12 +7,12 @@ use crate::model::{Node, TableName};
 use super::quote::{ident, literal};
 use super::select::SlotKey;
 
-/// `remote(…)` (or `remoteSecure(…)`) of a table on exactly one node: an address of several would be written to on each,
-/// whatever the cluster says (docs/clickhouse-behaviour.md, T6).
+/// Returns `remote(…)` (or `remoteSecure(…)`) of a table on exactly one node: an address of several nodes would be
+/// written to on each, whatever the cluster says (docs/clickhouse-behaviour.md, T6).
 ///
-/// With a named collection neither address nor account stand in the statement; database and table are named always,
-/// because servers before 26.7 may lose those of the collection (docs/clickhouse-behaviour.md, §11). A column list behind it is for the
-/// caller to leave out: 18.16 takes that for a second list of arguments (code 42).
+/// With a named collection the statement contains neither address nor account. Database and table are always named,
+/// because servers before 26.7 may lose those of the collection (docs/clickhouse-behaviour.md, §11). The caller must
+/// not add a column list: 18.16 takes it for a second list of arguments (code 42).
 pub fn remote(node: &Node, name: &TableName) -> String {
     let function = if node.secure { "remoteSecure" } else { "remote" };
     let (database, table) = (literal(&name.database), literal(&name.table));
@@ -27,12 +27,12 @@ pub fn remote(node: &Node, name: &TableName) -> String {
     }
 }
 
-/// `remote()` of a table on a node of each target shard, with the sharding key that deals the rows to them: each with the slots
-/// that are its own. Servers know that since 21.2, every address counts as a shard of weight 1, so one with more slots stands
-/// there more often (docs/clickhouse-behaviour.md, §1).
+/// Returns `remote()` of a table on a node of each target shard, with the sharding key that deals the rows to them:
+/// each node gets the rows of its own slots. Servers support that from 21.2 on. Every address counts as a shard of
+/// weight 1, so a node with more slots appears more often (docs/clickhouse-behaviour.md, §1).
 ///
-/// `None` where one call cannot name them all: other accounts, a named collection, slots that nobody has, an address that
-/// would be read as a pattern, or too many of them.
+/// Returns `None` if one call cannot name all of them: other accounts, a named collection, slots without a node, an
+/// address that would be read as a pattern, or too many of them.
 pub fn remote_dealt(to: &[(&Node, Range<u64>)], name: &TableName, key: &SlotKey) -> Option<String> {
     let (first, _) = to.first()?;
     let same_account =
@@ -66,7 +66,7 @@ pub fn remote_dealt(to: &[(&Node, Range<u64>)], name: &TableName, key: &SlotKey)
     })
 }
 
-/// `table_function_remote_max_addresses`, unless a server is told otherwise.
+/// The default of `table_function_remote_max_addresses`.
 const MOST_ADDRESSES: u64 = 1000;
 
 #[cfg(test)]

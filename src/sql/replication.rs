@@ -1,4 +1,4 @@
-//! Where the replicas of a table meet: the path in ZooKeeper and the replica's name among an engine's arguments.
+//! The ZooKeeper path and the replica's name among an engine's arguments.
 
 use crate::model::TableName;
 
@@ -6,26 +6,28 @@ use super::engine::Engine;
 use super::lex;
 use super::quote::literal;
 
-/// ClickHouse's own default (`default_replica_path`, `default_replica_name`), with the identity that we give the table.
+/// ClickHouse's default (`default_replica_path`, `default_replica_name`), with the identity that we give the table.
 const DEFAULT_PATH: &str = "/clickhouse/tables/{uuid}/{shard}";
 const DEFAULT_REPLICA: &str = "{replica}";
 
 impl Engine {
-    /// The engine's name and arguments without what makes it replicated: `ReplacingMergeTree` and `["version"]`.
+    /// Returns the engine's name and arguments without replication: `ReplacingMergeTree` and `["version"]`.
     pub fn without_replication(&self) -> (&str, &[String]) {
         let name = ["Replicated", "Shared"].iter().find_map(|prefix| self.name.strip_prefix(prefix));
         (name.unwrap_or(&self.name), self.own_arguments())
     }
 
-    /// The engine for a table that is to be made, with path and replica written out; others than Replicated as they are.
+    /// Returns the engine for a new table, with path and replica written out; engines other than Replicated stay
+    /// unchanged.
     ///
-    /// `{database}`, `{table}` and `{uuid}` are put in here: not every version knows the first two, and the last stands for
-    /// one table on one server only, unless the statement runs `ON CLUSTER`, while all replicas must meet at one path.
-    /// Macros of the servers (`{shard}`, `{replica}`, …) stay. Without arguments the path is ClickHouse's default one.
+    /// `{database}`, `{table}` and `{uuid}` are replaced here: not every version knows the first two, and the last
+    /// identifies one table on one server only, unless the statement runs `ON CLUSTER`, while all replicas must use
+    /// one path. Macros of the servers (`{shard}`, `{replica}`, …) stay. Without arguments the path is ClickHouse's
+    /// default.
     ///
-    /// `uuid` is the new table's identity. `taken_over`: the engine is that of the source's table. An identity in its path
-    /// (`{uuid}` that its server has put in) is the source's own and gives way to the new one: with it, the target's replicas
-    /// would join the source's table.
+    /// `uuid` is the new table's identity. `taken_over`: the engine is that of the source's table. An identity in its
+    /// path (`{uuid}`, replaced by its server) is the source's own and is replaced by the new one: otherwise the
+    /// target's replicas would join the source's table.
     pub fn for_new_table(&self, name: &TableName, uuid: &str, taken_over: bool) -> Engine {
         if !self.is_replicated() {
             return self.clone();
@@ -46,8 +48,8 @@ impl Engine {
         Engine { arguments: Some(arguments), ..self.clone() }
     }
 
-    /// The engine for a table in a database with this engine: one of engine Replicated gives it its path and refuses another
-    /// one; all others take it as it is.
+    /// Returns the engine for a table in a database with this engine. A database of engine Replicated chooses the
+    /// path itself and refuses another one; all others take the engine unchanged.
     pub fn in_database(&self, engine: Option<&str>) -> Engine {
         if engine != Some("Replicated") || self.replica_arguments().is_none() {
             return self.clone();
@@ -56,13 +58,13 @@ impl Engine {
         Engine { arguments: (!rest.is_empty()).then_some(rest), ..self.clone() }
     }
 
-    /// Whether only a server can tell where its replicas meet.
+    /// Returns whether only a server can tell the ZooKeeper path of its replicas.
     pub fn has_open_identity(&self) -> bool {
         self.replica_arguments().is_some_and(|(path, replica)| path.contains("{uuid}") || replica.contains("{uuid}"))
     }
 }
 
-/// A text with every UUID in it replaced.
+/// Returns a text with every UUID in it replaced.
 fn with_identity(text: &str, uuid: &str) -> String {
     const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
     let is_uuid = |piece: &str| {
@@ -115,7 +117,7 @@ mod tests {
                 "ReplicatedMergeTree('/t/{shard}', '{replica}', d, (a), 8192)",
                 "ReplicatedMergeTree('/t/{shard}', '{replica}', d, (a), 8192)".to_owned(),
             ),
-            // The server says what is wrong with it.
+            // The server reports the error.
             ("ReplicatedMergeTree('/t') ORDER BY a", "ReplicatedMergeTree('/t') ORDER BY a".to_owned()),
         ] {
             assert_eq!(made(engine, false), expected);
@@ -127,7 +129,7 @@ mod tests {
         let engine = format!("ReplicatedMergeTree('/clickhouse/tables/{THEIRS}/{{shard}}', '{{replica}}') ORDER BY a");
         let ours = format!("ReplicatedMergeTree('/clickhouse/tables/{UUID}/{{shard}}', '{{replica}}') ORDER BY a");
         assert_eq!(made(&engine, true), ours);
-        // What the task says is what is done.
+        // The task's engine is used as written.
         assert_eq!(made(&engine, false), engine);
     }
 
@@ -137,7 +139,7 @@ mod tests {
         let create = |engine: &str, database| {
             let text = "CREATE TABLE d.t (`a` UInt8, `x` UInt8) ENGINE = Log";
             let definition = TableDefinition::read(table.clone(), engine, text, Vec::new(), "").unwrap();
-            // As the worker does it for a table that it makes.
+            // The same steps as a worker that creates a table.
             let engine = definition.engine.for_new_table(&table, UUID, true).in_database(database);
             definition.create(&table, &engine)
         };

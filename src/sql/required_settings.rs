@@ -1,34 +1,40 @@
-//! Settings that change what a statement of ours returns, stores or makes, with the values that we need.
+//! Settings that change what our statements return, store or create, with the values that we need.
 //!
-//! An account's profile may change any of them. The door to the servers compares the values in force with this list, and sets
-//! what differs for every statement of ours. Where the account may not set it, the survey refuses the copy by the name of the
-//! setting. Almost every server runs with the needed values, so almost no statement carries one of these settings.
+//! An account's profile may change any of them. The client compares the current values with this list, and sets the
+//! settings that differ for every statement. If the account may not set one, the survey refuses the copy and names
+//! the setting. Almost every server has the needed values, so almost no statement contains one of these settings.
 //!
-//! The list was made by reading all settings of 18.16 (184), 25.8 (1,368) and 26.9 (1,857). What was left out on purpose:
-//! - Limits that throw (`max_rows_to_read`, `max_memory_usage`, …): an administrator wants them, and nothing is lost silently.
-//! - `apply_mutations_on_fly`: rows are copied as a SELECT of the account shows them, and mutations that are not done are told by
-//!   `check`.
-//! - `select_sequential_consistency`, `max_replica_delay_for_distributed_queries`: they make a statement fail or wait.
-//! - `insert_deduplicate`, `deduplicate_insert`, `optimize_on_insert`, `max_partitions_per_insert_block`, `alter_sync`,
-//!   `flatten_nested`, `insert_null_as_default`, `allow_suspicious_…`: sent with every statement that they matter for, whatever the
-//!   values in force are.
-//! - Optimisations that are on by default (`optimize_…`, `query_plan_…`, `use_skip_indexes`): they keep results as they are, or are
-//!   faults of the server.
-//! - Settings of formats that we neither send nor ask for (CSV, Parquet, …), of table functions other than `remote`, of joins.
+//! The list was made by reading all settings of 18.16 (184), 25.8 (1,368) and 26.9 (1,857). These were left out on
+//! purpose:
+//! - Limits that throw (`max_rows_to_read`, `max_memory_usage`, …): an administrator wants them, and nothing is lost
+//!   silently.
+//! - `apply_mutations_on_fly`: rows are copied as a SELECT of the account shows them, and `check` reports unfinished
+//!   mutations.
+//! - `select_sequential_consistency`, `max_replica_delay_for_distributed_queries`: they make a statement fail or
+//!   wait.
+//! - `insert_deduplicate`, `deduplicate_insert`, `optimize_on_insert`, `max_partitions_per_insert_block`,
+//!   `alter_sync`, `flatten_nested`, `insert_null_as_default`, `allow_suspicious_…`: they are sent with every
+//!   statement that they matter for, whatever the current values are.
+//! - Optimisations that are on by default (`optimize_…`, `query_plan_…`, `use_skip_indexes`): they keep results
+//!   unchanged, or a change is a bug of the server.
+//! - Settings of formats that we neither send nor request (CSV, Parquet, …), of table functions other than `remote`,
+//!   of joins.
 
 use std::collections::BTreeMap;
 
-/// From this release on, a server skips settings in statements of other servers that it does not know (19.18; docs/clickhouse-behaviour.md, §1).
+/// From this release on, a server skips unknown settings in statements of other servers (19.18;
+/// docs/clickhouse-behaviour.md, §1).
 pub const SKIPS_UNKNOWN_SETTINGS: (u32, u32) = (20, 1);
 
-/// For which statements a setting matters.
+/// The statements that a setting matters for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Matters {
-    /// For whatever is read: on sources and on targets.
+    /// All reads, on sources and on targets.
     Everywhere,
-    /// For what is written or made: on targets.
+    /// Writes and new tables, on targets.
     Writing,
-    /// Another value only stops statements that would be right, with an error. It is set where it may be, and nobody is refused.
+    /// Another value only stops correct statements with an error. The setting is set if allowed, and no copy is
+    /// refused for it.
     Passing,
 }
 
@@ -37,15 +43,15 @@ pub enum Matters {
 pub struct RequiredSetting {
     /// The setting's name.
     pub name: &'static str,
-    /// The values that are right. The first one is set where another one is in force.
+    /// The correct values. The first one is set if the current value is none of them.
     pub values: &'static [&'static str],
     /// Where it matters.
     pub matters: Matters,
-    /// What another value does, as the end of a sentence.
+    /// The effect of another value, as the end of a sentence.
     pub reason: &'static str,
 }
 
-/// What an account may do to a setting.
+/// Restrictions on a setting for an account.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SettingRule {
     /// Whether it may not be changed at all.
@@ -72,24 +78,24 @@ impl SettingRule {
     }
 }
 
-/// A required setting whose value in force is another one.
+/// A required setting whose current value is not one that we need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Correction {
     /// The setting.
     pub name: &'static str,
-    /// The value in force.
+    /// The current value.
     pub found: String,
     /// The value that we need.
     pub needed: &'static str,
     /// Where it matters.
     pub matters: Matters,
-    /// What the value in force does.
+    /// The effect of the current value.
     pub reason: &'static str,
     /// Whether our account may set it.
     pub allowed: bool,
 }
 
-/// Compares the values in force with those that we need. Settings that the server does not know are skipped.
+/// Compares the current values with those that we need. Settings that the server does not know are skipped.
 pub fn corrections(values: &BTreeMap<String, String>, rules: &BTreeMap<String, SettingRule>) -> Vec<Correction> {
     let sets_nothing = values.get("readonly").is_some_and(|value| value == "1");
     let differing = |setting: &RequiredSetting| {
@@ -111,7 +117,7 @@ pub fn required_setting(name: &str) -> Option<&'static RequiredSetting> {
 }
 
 impl RequiredSetting {
-    /// Tells whether a value is one that we need, however it is written.
+    /// Returns whether a value is one that we need, however it is written.
     pub fn is_met_by(&self, value: &str) -> bool {
         let plain = |text: &str| match text.trim().trim_matches('\'').to_ascii_lowercase().as_str() {
             "false" | "0.0" | "0." => "0".to_owned(),
@@ -149,10 +155,10 @@ const VALUES: &str = "functions and conversions would give other values";
 const BLOCKS: &str = "blocks of rows would have another form than the receiver expects";
 const UNASKED: &str = "statements would be refused that read a whole table";
 
-/// All of them.
+/// All required settings.
 #[rustfmt::skip]
 pub const REQUIRED_SETTINGS: &[RequiredSetting] = &[
-    // Results that are cut short.
+    // Results that are cut.
     everywhere("read_overflow_mode", THROW, CUTS),
     everywhere("read_overflow_mode_leaf", THROW, CUTS),
     everywhere("sort_overflow_mode", THROW, CUTS),
@@ -200,7 +206,7 @@ pub const REQUIRED_SETTINGS: &[RequiredSetting] = &[
     everywhere("optimize_append_index", OFF, "rows that break a constraint of the table would be left out"),
     everywhere("checksum_on_read", ON, "damaged data would be copied without an error"),
 
-    // What functions and operators give.
+    // Results of functions and operators.
     everywhere("aggregate_functions_null_for_empty", OFF, "sums and counts would have other types"),
     everywhere("empty_result_for_aggregation_by_empty_set", OFF, "a count of no rows would be no answer"),
     everywhere("group_by_use_nulls", OFF, VALUES),
@@ -227,7 +233,7 @@ pub const REQUIRED_SETTINGS: &[RequiredSetting] = &[
     everywhere("output_format_always_write_decimal_point_in_float_and_decimal", OFF, TEXT),
     everywhere("output_format_trim_fixed_string", OFF, TEXT),
 
-    // How answers and rows travel.
+    // Formats of answers and rows.
     everywhere("format", EMPTY, ANSWER),
     everywhere("output_format", EMPTY, ANSWER),
     everywhere("input_format", EMPTY, ANSWER),
@@ -241,7 +247,7 @@ pub const REQUIRED_SETTINGS: &[RequiredSetting] = &[
     everywhere("output_format_native_use_flattened_dynamic_and_json_serialization", OFF, BLOCKS),
     everywhere("ast_fuzzer_runs", OFF, "the server would run changed copies of our statements"),
 
-    // What is stored.
+    // Stored data.
     writing("input_format_native_decode_types_in_binary_format", OFF, BLOCKS),
     writing("input_format_column_name_matching_mode", &["auto", "match_case"], "values could get into other columns"),
     writing("input_format_connection_handling", OFF, "the rows of a broken connection would be stored"),
@@ -253,13 +259,13 @@ pub const REQUIRED_SETTINGS: &[RequiredSetting] = &[
     writing("insert_shard_id", OFF, "all rows would go to one shard"),
     writing("insert_distributed_one_random_shard", OFF, "rows would go to a shard at random"),
 
-    // What is made and removed.
+    // Created and removed objects.
     writing("data_type_default_nullable", OFF, "columns of a table that is made would become Nullable"),
     writing("create_if_not_exists", OFF, "a table that exists would be taken for the one that is to be made"),
     writing("ignore_drop_queries_probability", OFF, "tables would not be dropped"),
     writing("distributed_ddl_output_mode", THROW, "errors of other hosts of a Replicated database would not be told"),
 
-    // What only stops statements.
+    // Settings that only stop statements.
     passing("force_index_by_date", OFF, UNASKED),
     passing("force_primary_key", OFF, UNASKED),
     passing("force_data_skipping_indices", EMPTY, UNASKED),

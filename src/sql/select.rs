@@ -1,4 +1,5 @@
-//! What is read: which rows of which table, and how the partition key, the sharding key and slices pick among them.
+//! Selections: which rows of which table are read, and how the partition key, the sharding key and slices choose
+//! among them.
 
 use std::ops::Range;
 
@@ -11,13 +12,13 @@ use super::key::KeyElement;
 use super::lex;
 use super::quote::{ident, table};
 
-/// A source table seen with the target's columns.
+/// A source table with the target's columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Relation {
     /// The table.
     pub table: TableName,
-    /// Names with the expressions that give them, where the target's columns are not simply the source's (other types,
-    /// columns that only the target computes). `None`: the table as it is.
+    /// Names with the expressions that return them, if the target's columns differ from the source's (other types, or
+    /// columns that only the target computes). `None`: the table unchanged.
     pub columns: Option<Vec<(String, String)>>,
     /// The columns of the table that the expressions and the condition may use.
     pub raw: Vec<String>,
@@ -26,16 +27,16 @@ pub struct Relation {
 }
 
 impl Relation {
-    /// A table as it is.
+    /// Returns the relation of an unchanged table.
     pub fn plain(table: TableName) -> Self {
         Self { table, columns: None, raw: Vec::new(), condition: None }
     }
 
-    /// `FROM … [WHERE …]` with more conditions; `table` is the table as a FROM has it, or a function that reads it.
+    /// Returns `FROM … [WHERE …]` with more conditions; `table` is a table for FROM, or a function that reads it.
     ///
-    /// Two levels of subquery where columns are replaced: an alias would be seen by a condition of the same level. A
-    /// condition that means the same in the innermost level stands there, next to the table: only there an old server
-    /// skips by its index, and sends it on to another server (measured on 18.16).
+    /// Replaced columns need two levels of subquery, because a condition sees the aliases of its own level. A
+    /// condition that means the same in the innermost level goes there, next to the table: only there an old server
+    /// can skip by its index, and send the condition to another server (measured on 18.16).
     fn from(&self, table: &str, conditions: &[String]) -> String {
         let Some(columns) = &self.columns else {
             let all = self.condition.iter().map(|c| format!("({c})")).chain(conditions.iter().cloned());
@@ -51,8 +52,8 @@ impl Relation {
         filtered(&rows, &outer.into_iter().cloned().collect::<Vec<_>>())
     }
 
-    /// `FROM …` of named expressions over the table's own columns, for the rows that the conditions choose. They stand beside the
-    /// columns themselves: an alias of a replaced column would be seen by them.
+    /// Returns `FROM …` of named expressions over the table's own columns, for the rows that fulfil the conditions.
+    /// The expressions are next to the columns themselves, because they would see an alias of a replaced column.
     fn rows_beside(&self, table: &str, beside: &[(String, String)], conditions: &[String]) -> String {
         let named = |(name, expression): &(String, String)| format!("{expression} AS {}", ident(name));
         let (inner, outer): (Vec<&String>, Vec<&String>) = conditions.iter().partition(|c| self.gives_as_it_is(c));
@@ -70,7 +71,8 @@ impl Relation {
         filtered(&rows, &outer.into_iter().cloned().collect::<Vec<_>>())
     }
 
-    /// Whether a text means the same over the table as over the relation: no name in it is that of a replaced column.
+    /// Returns whether a text means the same over the table as over the relation: it contains no name of a replaced
+    /// column.
     pub fn gives_as_it_is(&self, text: &str) -> bool {
         let Some(columns) = &self.columns else { return true };
         let Ok(found) = lex::tokens(text) else { return false };
@@ -83,7 +85,7 @@ impl Relation {
                 !same && (quoted || name.split('.').any(|part| part == written))
             })
         };
-        // A quoted name that is escaped in another way than ours could be any column's.
+        // A quoted name with other escapes than ours could be any column's.
         let odd = |written: &str| written.contains('\\') || written.starts_with('"');
         !found
             .iter()
@@ -100,10 +102,10 @@ fn filtered(from: &str, conditions: &[String]) -> String {
     format!("FROM {from} WHERE {}", conditions.join(" AND "))
 }
 
-/// Some partitions of the target's key.
+/// A filter for some partitions by the target's key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionFilter {
-    /// The key; no element at all when the target is not partitioned.
+    /// The key; no elements if the target is not partitioned.
     pub elements: Vec<KeyElement>,
     /// The partitions.
     pub values: Vec<PartitionValue>,
@@ -129,38 +131,38 @@ impl PartitionFilter {
     }
 }
 
-/// The end of a range of keys: the values of the first elements of the sorting key.
+/// The end of a range of keys: values of the first elements of the sorting key.
 pub type SliceBound = Vec<String>;
 
 /// A part of a partition that is too large for one piece.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Slice {
-    /// Rows whose key is not below `from` and below `to`, in the order of the sorting key: what a server can skip by its
-    /// primary index.
+    /// Rows whose key is at least `from` and below `to`, in the order of the sorting key. A server can skip other
+    /// rows by its primary index.
     Range {
         /// The first columns of the sorting key.
         columns: Vec<KeyElement>,
-        /// Inclusive; none: from the beginning.
+        /// Inclusive; `None` means from the beginning.
         from: Option<SliceBound>,
-        /// Exclusive; none: to the end.
+        /// Exclusive; `None` means to the end.
         to: Option<SliceBound>,
     },
-    /// Rows whose hash falls on a remainder: for keys that cannot be cut.
+    /// Rows whose hash has this remainder, for keys that cannot be cut.
     Hash {
         /// The expressions to hash.
         of: Vec<String>,
-        /// How many slices there are.
+        /// Number of slices.
         count: u64,
-        /// Which one this is.
+        /// Index of this slice.
         number: u64,
     },
-    /// Rows whose hash falls on one of some remainders: a difference is narrowed down so. Of no plan.
+    /// Rows whose hash has one of these remainders, to narrow down a difference. No plan contains it.
     Buckets {
         /// The hash, an expression.
         hash: String,
-        /// How many remainders there are.
+        /// Number of remainders.
         count: u64,
-        /// Those of the rows.
+        /// The remainders of the rows.
         numbers: Vec<u64>,
     },
 }
@@ -183,7 +185,7 @@ impl Slice {
     }
 }
 
-/// `(a, b) >= (x, y)` spelled so that an index can skip by it: `a >= x AND (a > x OR (a = x AND b >= y))`.
+/// Returns `(a, b) >= (x, y)` in a form that an index can use: `a >= x AND (a > x OR (a = x AND b >= y))`.
 fn beyond(columns: &[KeyElement], bound: &[String], strict: &str, last: &str) -> String {
     let Some(((column, value), rest)) = columns.iter().zip(bound).next().map(|first| (first, &bound[1..])) else {
         return "1".to_owned();
@@ -197,14 +199,14 @@ fn beyond(columns: &[KeyElement], bound: &[String], strict: &str, last: &str) ->
     format!("{name} {loose} {value} AND ({name} {strict} {value} OR ({name} = {value} AND {inner}))")
 }
 
-/// The unsigned type, in bits, to which a sharding key is cast before the remainder is taken (docs/clickhouse-behaviour.md, §8): 32 for
-/// columns of up to 32 bits, 64 for 64; a constant keeps its own width.
+/// The bits of the unsigned type to which a sharding key is cast before the remainder is taken
+/// (docs/clickhouse-behaviour.md, §8): 32 for columns of up to 32 bits, 64 for 64; a constant keeps its own width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SlotWidth(pub u8);
 
 impl SlotWidth {
-    /// For an expression of a type; `None` when ClickHouse would not take it as a sharding key.
+    /// Returns the width for an expression's type; `None` if ClickHouse does not accept it as a sharding key.
     pub fn of(type_name: &str, constant: bool) -> Option<Self> {
         let bits = match type_name {
             "Int8" | "UInt8" => 8,
@@ -220,24 +222,24 @@ impl SlotWidth {
     }
 }
 
-/// How rows find their slot.
+/// The expression that computes a row's slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotKey {
     /// The sharding key.
     pub key: Expression,
-    /// How it becomes a number.
+    /// How its value is converted to a number.
     pub width: SlotWidth,
     /// The number of slots: the sum of the weights.
     pub total: u64,
 }
 
 impl SlotKey {
-    /// Returns the key by which all rows fall into one slot.
+    /// Returns the key that puts all rows into one slot.
     pub fn single() -> Self {
         Self { key: Expression::zero(), width: SlotWidth(8), total: 1 }
     }
 
-    /// The slot of a row, as an expression.
+    /// Returns the slot of a row, as an expression.
     pub fn slot(&self) -> String {
         format!("toUInt{}({}) % {}", self.width.0, self.key, self.total)
     }
@@ -246,14 +248,14 @@ impl SlotKey {
 /// The rows that belong to one target shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotFilter {
-    /// How rows find their slot.
+    /// The expression that computes a row's slot.
     pub key: SlotKey,
     /// The slots of the shard.
     pub slots: Range<u64>,
 }
 
 impl SlotFilter {
-    /// Whether a row is one of them, as an expression.
+    /// Returns the condition for a row of the shard, as an expression.
     pub fn condition(&self) -> String {
         let Self { key, slots } = self;
         let slot = key.slot();
@@ -265,26 +267,26 @@ impl SlotFilter {
     }
 }
 
-/// Some rows of a relation.
+/// A selection of rows of a relation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection {
-    /// Where they are.
+    /// The relation.
     pub relation: Relation,
-    /// Of these partitions of the target.
+    /// Only these partitions of the target.
     pub partitions: Option<PartitionFilter>,
-    /// Of this slice.
+    /// Only this slice.
     pub slice: Option<Slice>,
-    /// Of this target shard.
+    /// Only this target shard.
     pub slots: Option<SlotFilter>,
 }
 
 impl Selection {
-    /// Every row of a relation.
+    /// Returns a selection of every row of a relation.
     pub fn all(relation: Relation) -> Self {
         Self { relation, partitions: None, slice: None, slots: None }
     }
 
-    /// The same rows, to be counted: columns that nobody asks for are not computed. Old servers compute all columns of a subquery,
+    /// Returns the same rows for counting, without unneeded columns. Old servers compute all columns of a subquery,
     /// however much that costs (measured on 18.16).
     pub fn for_counting(mut self) -> Self {
         if self.partitions.is_none() && self.slice.is_none() && self.slots.is_none() {
@@ -293,13 +295,13 @@ impl Selection {
         self
     }
 
-    /// Whether next to nothing is read that is not selected. Conditions and shards are filtered row by row; partitions and slices are
-    /// skipped, as far as the server can.
+    /// Returns whether almost only selected rows are read. Conditions and shards are filtered row by row; partitions
+    /// and slices are skipped, as far as the server can.
     pub fn are_all_that_is_read(&self) -> bool {
         self.relation.condition.is_none() && self.slots.is_none()
     }
 
-    /// The same rows in up to `count` selections of whole partitions; a single partition stays one.
+    /// Returns the same rows in up to `count` selections of whole partitions; a single partition stays one.
     pub fn parted(self, count: usize) -> Vec<Self> {
         let Some(filter) = self.partitions.as_ref().filter(|filter| filter.values.len() > 1 && count > 1) else {
             return vec![self];
@@ -311,7 +313,7 @@ impl Selection {
         filter.values.chunks(filter.values.len().div_ceil(count)).map(part).collect()
     }
 
-    /// What is asked of the relation's rows, besides its own condition.
+    /// Returns the conditions on the relation's rows, besides its own condition.
     pub(crate) fn conditions(&self) -> Vec<String> {
         let mut conditions: Vec<String> = Vec::new();
         conditions.extend(self.partitions.iter().filter_map(PartitionFilter::condition));
@@ -320,23 +322,23 @@ impl Selection {
         conditions
     }
 
-    /// `SELECT … FROM … WHERE …`; `what` is made in this room.
+    /// Returns `SELECT … FROM … WHERE …`; `what` must come from this module's folder.
     pub(super) fn select(&self, what: &str) -> String {
         self.select_from(&table(&self.relation.table), what)
     }
 
-    /// `SELECT … FROM …` over named expressions of the table's own columns, for the selected rows.
+    /// Returns `SELECT … FROM …` over named expressions of the table's own columns, for the selected rows.
     pub(super) fn select_beside(&self, beside: &[(String, String)], what: &str) -> String {
         format!("SELECT {what} {}", self.relation.rows_beside(&table(&self.relation.table), beside, &self.conditions()))
     }
 
-    /// The same over something else that has the table's rows; it is made in this room.
+    /// Returns the same over another source of the table's rows; it must come from this module's folder.
     pub(super) fn select_from(&self, from: &str, what: &str) -> String {
         format!("SELECT {what} {}", self.relation.from(from, &self.conditions()))
     }
 
-    /// Whether a server that reads the table from another one has it filter the rows there: then only those travel that are
-    /// wanted.
+    /// Returns whether a server that reads the table from another server lets that one filter the rows: then only the
+    /// needed rows travel.
     pub fn filters_at_the_table(&self) -> bool {
         self.conditions().iter().all(|condition| self.relation.gives_as_it_is(condition))
     }

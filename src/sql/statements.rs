@@ -1,4 +1,4 @@
-//! The statements. Each function gives one, and says what its result looks like.
+//! The statements. Each function returns one, and describes its result.
 
 use std::slice;
 
@@ -9,16 +9,17 @@ use super::key::KeyElement;
 use super::quote::{ident, idents, literal, table};
 use super::select::Selection;
 
-/// `time zone of the session, nothing`.
+/// Selects `time zone of the session, nothing`.
 pub const SESSION_ZONE: &str = "SELECT timezone(), ''";
-/// `zone of the server, nothing` (23.6 and later).
+/// Selects `zone of the server, nothing` (23.6 and later).
 pub const SERVER_ZONE: &str = "SELECT serverTimezone(), ''";
-/// `name, statement` of the functions that users defined; the statement of a program is empty (21.10 and later).
+/// Selects `name, statement` of user-defined functions; the statement of an external program is empty (21.10 and
+/// later).
 pub const USER_FUNCTIONS: &str = "SELECT toString(name), if(toString(origin) = 'SQLUserDefined', toString(create_query), '') FROM system.functions \
      WHERE toString(origin) != 'System'";
-/// `name` of the settings that a table of the MergeTree family can have.
+/// Selects `name` of the settings that a table of the MergeTree family can have.
 pub const MERGE_TREE_SETTINGS: &str = "SELECT toString(name) FROM system.merge_tree_settings";
-/// `macro, substitution`.
+/// Selects `macro, substitution`.
 pub const MACROS: &str = "SELECT toString(macro), toString(substitution) FROM system.macros";
 
 /// The columns of `system.settings` that a release has.
@@ -26,14 +27,14 @@ pub const MACROS: &str = "SELECT toString(macro), toString(substitution) FROM sy
 pub enum SettingColumns {
     /// Name and value (18.16).
     Values,
-    /// Also what the account may not do: `readonly`, `min`, `max`.
+    /// Also the restrictions for the account: `readonly`, `min`, `max`.
     Limits,
     /// Also `disallowed_values`.
     All,
 }
 
-/// `version, [name], [value], [is it changed], [readonly], [min], [max], [disallowed values, a line each]` of the settings that the server knows, for
-/// our account. One row: a limit on results cannot cut it.
+/// Selects `version, [name], [value], [is it changed], [readonly], [min], [max], [disallowed values, a line each]` of
+/// the settings that the server knows, for our account. It is one row, so a limit on results cannot cut it.
 pub fn settings(columns: SettingColumns) -> String {
     let limit = |name: &str| format!("groupArray(ifNull(toString({name}), ''))");
     let [readonly, least, largest] = match columns {
@@ -52,12 +53,12 @@ pub fn settings(columns: SettingColumns) -> String {
     )
 }
 
-/// Fails when the account may not look into the database: `system.tables` would only hide it.
+/// Fails if the account may not read the database: `system.tables` would only hide it.
 pub fn table_exists(name: &TableName) -> String {
     format!("EXISTS TABLE {}", table(name))
 }
 
-/// Names of the tables of a database that start with a prefix.
+/// Selects the names of the tables of a database that start with a prefix.
 pub fn tables_with_prefix(database: &str, prefix: &str) -> String {
     format!(
         "SELECT toString(name) FROM system.tables WHERE database = {} AND startsWith(name, {}) ORDER BY name",
@@ -66,17 +67,17 @@ pub fn tables_with_prefix(database: &str, prefix: &str) -> String {
     )
 }
 
-/// Names of the nodes under a path of the server's own ZooKeeper; error 999 when there is no such path.
+/// Selects the names of the nodes under a path of the server's own ZooKeeper; error 999 if the path does not exist.
 pub fn zookeeper_children(path: &str) -> String {
     format!("SELECT toString(name) FROM system.zookeeper WHERE path = {}", literal(path))
 }
 
-/// Names of the columns of a table of the server itself, which differ between versions. None where the account may not look.
+/// Selects the column names of a system table, which differ between versions. None if the account may not read it.
 pub fn system_columns(table: &str) -> String {
     format!("SELECT toString(name) FROM system.columns WHERE database = 'system' AND table = {}", literal(table))
 }
 
-/// How many parts of these partitions were displaced and are still on the disk (docs/clickhouse-behaviour.md, T3).
+/// Counts displaced parts of these partitions that are still on the disk (docs/clickhouse-behaviour.md, T3).
 pub fn displaced_parts(name: &TableName, ids: &[PartitionId]) -> String {
     format!(
         "SELECT toUInt64(count()) FROM system.parts WHERE NOT active AND database = {} AND table = {} AND partition_id IN ({})",
@@ -86,7 +87,8 @@ pub fn displaced_parts(name: &TableName, ids: &[PartitionId]) -> String {
     )
 }
 
-/// `[values], [shown], [id parts], rows` for each value of a key among some rows. The id is empty where it is a hash.
+/// Selects `[values], [shown], [id parts], rows` for each value of a key in a selection. The id is empty if it is a
+/// hash.
 pub fn tally(selection: &Selection, elements: &[KeyElement]) -> String {
     let values = text_array(elements.iter().map(KeyElement::value).collect());
     let shown = text_array(elements.iter().map(KeyElement::shown_of_group).collect());
@@ -97,8 +99,8 @@ pub fn tally(selection: &Selection, elements: &[KeyElement]) -> String {
     selection.select(&format!("{values}, {shown}, {ids}, toUInt64(count())")) + &group
 }
 
-/// `[values], rows, checksum` for each value of a key among some rows; the checksum is the sum of a hash, an expression over
-/// the rows. Without a key one line for all of them.
+/// Selects `[values], rows, checksum` for each value of a key in a selection. The checksum is the sum of a hash, an
+/// expression over the rows. Without a key it selects one line for all rows.
 pub fn digest(selection: &Selection, elements: &[KeyElement], hash: &str) -> String {
     let values = text_array(elements.iter().map(KeyElement::value).collect());
     let key: Vec<String> = elements.iter().map(KeyElement::group).collect();
@@ -106,13 +108,13 @@ pub fn digest(selection: &Selection, elements: &[KeyElement], hash: &str) -> Str
     selection.select(&format!("{values}, toUInt64(count()), sum({hash})")) + &group
 }
 
-/// `partition_id, rows` of a MergeTree table, by query.
+/// Selects `partition_id, rows` of a MergeTree table, by query.
 pub fn rows_by_partition(name: &TableName, only: Option<&[PartitionId]>) -> String {
     let condition = only.map(|ids| format!(" WHERE {}", in_partitions(ids))).unwrap_or_default();
     format!("SELECT toString(_partition_id), toUInt64(count()) FROM {}{condition} GROUP BY _partition_id", table(name))
 }
 
-/// `partition_id, [values], rows` of a MergeTree table, by query: what the key's values of each partition are.
+/// Selects `partition_id, [values], rows` of a MergeTree table, by query: the key's values in each partition.
 pub fn values_by_partition(name: &TableName, elements: &[KeyElement]) -> String {
     let values = text_array(elements.iter().map(KeyElement::value).collect());
     let key: Vec<String> =
@@ -124,7 +126,8 @@ pub fn values_by_partition(name: &TableName, elements: &[KeyElement]) -> String 
     )
 }
 
-/// The same of a table that is partitioned by this key: two fifths of the time on 18.16, which is slow to group by several columns.
+/// Selects the same from a table that is partitioned by this key. It takes two fifths of the time on 18.16, which is
+/// slow to group by several columns.
 pub fn value_by_partition(name: &TableName, elements: &[KeyElement]) -> String {
     let values = text_array(elements.iter().map(KeyElement::value_of_any).collect());
     format!("SELECT toString(_partition_id), {values}, toUInt64(count()) FROM {} GROUP BY _partition_id", table(name))
@@ -134,17 +137,18 @@ fn text_array(texts: Vec<String>) -> String {
     if texts.is_empty() { "emptyArrayString()".to_owned() } else { format!("[{}]", texts.join(", ")) }
 }
 
-/// `rows, checksum` of one partition of a MergeTree table, or of all of it.
+/// Selects `rows, checksum` of one partition of a MergeTree table, or of the whole table.
 pub fn checksum(name: &TableName, id: Option<&PartitionId>, columns: &[Column]) -> String {
     let stored = columns.iter().filter(|c| c.default_kind.is_inserted());
     let condition = id.map(|id| format!(" WHERE {}", in_partitions(slice::from_ref(id)))).unwrap_or_default();
     format!("SELECT toUInt64(count()), sum({}) FROM {}{condition}", super::checksum::row_hash(stored), table(name))
 }
 
-/// The most rows in a sample.
+/// The largest number of rows in a sample.
 pub const MOST_SAMPLED: usize = 1000;
 
-/// The number of different rows of a partition that are among the rows of the same partition of another table with the smallest hashes.
+/// Counts the different rows of a partition that are among the rows with the smallest hashes in the same partition of
+/// another table.
 pub fn sampled_rows(name: &TableName, sample: &TableName, id: &PartitionId, columns: &[Column]) -> String {
     let hashes = |of: &TableName| {
         let stored = columns.iter().filter(|c| c.default_kind.is_inserted());
@@ -158,13 +162,13 @@ pub fn sampled_rows(name: &TableName, sample: &TableName, id: &PartitionId, colu
     )
 }
 
-/// `[values]` of the first key columns of about one row in `every`, in the order of the key.
+/// Selects `[values]` of the first key columns of about one row in `every`, in the order of the key.
 pub fn sample_keys(selection: &Selection, columns: &[KeyElement], every: u64) -> String {
     let values: Vec<String> = columns.iter().map(KeyElement::value).collect();
     let keys: Vec<&str> = columns.iter().map(|c| c.expression.as_str()).collect();
     let mut sampled = selection.clone();
     let random = super::Expression::parse(&format!("rand() % {every} = 0"));
-    // The sample is a condition like any other; where it could not be one, every row is looked at.
+    // The sample is an ordinary condition; if it cannot be one, every row is read.
     if let (Ok(random), None) = (random, &sampled.relation.condition) {
         sampled.relation.condition = Some(random);
     } else if let Some(condition) = &sampled.relation.condition {
@@ -174,22 +178,22 @@ pub fn sample_keys(selection: &Selection, columns: &[KeyElement], every: u64) ->
     format!("{} ORDER BY {}", sampled.select(&format!("[{}]", values.join(", "))), keys.join(", "))
 }
 
-/// No rows; the header tells the types of the expressions over a relation, or the server what is wrong with them.
+/// Selects no rows; the header contains the types of the expressions over a relation, or the server returns an error.
 pub fn types(selection: &Selection, expressions: &[String]) -> String {
     format!("{} LIMIT 0", selection.select(&expressions.join(", ")))
 }
 
-/// The expressions over the first rows of a relation.
+/// Selects the expressions over the first rows of a relation.
 pub fn first_rows(selection: &Selection, expressions: &[String], rows: u64) -> String {
     format!("{} LIMIT {rows}", selection.select(&expressions.join(", ")))
 }
 
-/// No rows; an expression without any column: the server refuses it when it needs one.
+/// Selects no rows, for expressions without columns: the server refuses an expression that needs one.
 pub fn types_without_table(expressions: &[String]) -> String {
     format!("SELECT {} LIMIT 0", expressions.join(", "))
 }
 
-/// How a server tells what a statement has done, in `system.processes`.
+/// How a server reports a statement's work in `system.processes`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventColumns {
     /// As two arrays, `ProfileEvents.Names` and `ProfileEvents.Values`.
@@ -200,8 +204,9 @@ pub enum EventColumns {
     None,
 }
 
-/// `query_id, elapsed, read_rows, written_rows, moved` of running statements whose id starts with a prefix. The last one is the sum of the
-/// counters of bytes, rows, parts and files: those of time grow while nothing moves.
+/// Selects `query_id, elapsed, read_rows, written_rows, moved` of running statements whose id starts with a prefix.
+/// The last one is the sum of the counters of bytes, rows, parts and files; counters of time grow while nothing
+/// moves.
 pub fn running(prefix: &str, events: EventColumns) -> String {
     let arrays = match events {
         EventColumns::Arrays => Some(("ProfileEvents.Names", "ProfileEvents.Values")),
@@ -224,12 +229,13 @@ pub fn running(prefix: &str, events: EventColumns) -> String {
     )
 }
 
-/// Ends running statements whose id starts with a prefix, and those that such a statement of another server began; does not wait for them.
+/// Kills running statements whose id starts with a prefix, and those that such a statement of another server started.
+/// It does not wait for their end.
 pub fn kill(prefix: &str) -> String {
     format!("KILL QUERY WHERE {} ASYNC", begun_by(prefix))
 }
 
-/// How many statements run whose id starts with a prefix, or that such a statement of another server began.
+/// Counts the running statements whose id starts with a prefix, or which such a statement of another server started.
 pub fn at_work(prefix: &str) -> String {
     format!("SELECT count() FROM system.processes WHERE {}", begun_by(prefix))
 }
@@ -239,12 +245,12 @@ fn begun_by(prefix: &str) -> String {
     format!("(startsWith(query_id, {prefix}) OR startsWith(initial_query_id, {prefix}))")
 }
 
-/// Makes a database where there is none.
+/// Creates a database if it does not exist.
 pub fn create_database(database: &str) -> String {
     format!("CREATE DATABASE IF NOT EXISTS {}", ident(database))
 }
 
-/// Removes a table, whatever its size where the version allows to say so.
+/// Drops a table of any size, if the version allows to say so.
 pub fn drop_table(name: &TableName) -> String {
     format!("DROP TABLE IF EXISTS {}", table(name))
 }
@@ -260,7 +266,7 @@ pub fn attach_partitions(into: &TableName, from: &TableName, ids: &[PartitionId]
     alter_partitions("ATTACH", into, from, ids)
 }
 
-/// Puts partitions of one table in the place of those of another by hard links, all in one statement.
+/// Replaces partitions of one table by those of another by hard links, all in one statement.
 pub fn replace_partitions(into: &TableName, from: &TableName, ids: &[PartitionId]) -> String {
     alter_partitions("REPLACE", into, from, ids)
 }
@@ -283,7 +289,7 @@ pub fn stop_merges(name: &TableName) -> String {
     format!("SYSTEM STOP MERGES {}", table(name))
 }
 
-/// Waits until a replica has done what its queue holds.
+/// Waits until a replica has executed its queue.
 pub fn sync_replica(name: &TableName) -> String {
     format!("SYSTEM SYNC REPLICA {}", table(name))
 }
@@ -299,19 +305,20 @@ pub fn insert_partition(into: &TableName, from: &TableName, columns: &[String], 
     )
 }
 
-/// The rows of some partitions of a MergeTree table. Where only `_partition_id` is asked for, servers before 21.5 read the whole
-/// table (docs/clickhouse-behaviour.md, §4), but leave parts out by their names.
+/// Returns a condition for the rows of some partitions of a MergeTree table. With `_partition_id` alone, servers
+/// before 21.5 read the whole table (docs/clickhouse-behaviour.md, §4), but they skip parts by their names.
 fn in_partitions(ids: &[PartitionId]) -> String {
     let (first, end) = part_names(ids);
     let (first, end) = (literal(first), literal(&end));
     format!("_part >= {first} AND _part < {end} AND _partition_id IN ({})", id_list(ids))
 }
 
-/// Between which names the parts of some partitions are, by their bytes; the last is none of them. A name begins with the
-/// partition's id. An underscore follows; or the rest of a date, in a table of the old syntax: `20180201_20180228_1_1_0` is of 201802.
+/// Returns the byte range of the names of some partitions' parts; the end is exclusive. A name begins with the
+/// partition's id. An underscore follows; in a table of the old syntax the rest of a date follows:
+/// `20180201_20180228_1_1_0` belongs to 201802.
 fn part_names(ids: &[PartitionId]) -> (&str, String) {
     let first = ids.iter().map(|id| id.0.as_str()).min().unwrap_or_default();
-    // The character behind the underscore.
+    // The character after the underscore.
     let end = ids.iter().map(|id| format!("{}`", id.0)).max().unwrap_or_default();
     (first, end)
 }

@@ -1,22 +1,23 @@
-//! Whether an expression gives one value for each row, the same each time: what partition keys, sharding keys and conditions
-//! must do. Two statements evaluate them (one copies, one counts), on any replica, and blocks may be cut in any way.
+//! Decides whether an expression gives one value for each row, the same each time. Partition keys, sharding keys and
+//! conditions must do so: two statements evaluate them (one copies, one counts), on any replica, and blocks may be
+//! cut in any way.
 
 use std::collections::BTreeMap;
 
 use super::lex::{self, Spanned, Token};
 
-/// What an expression can use besides the functions of ClickHouse.
+/// The names that an expression can use besides the functions of ClickHouse.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
-    /// The columns by their names; with an expression where the column is computed when it is read.
+    /// The columns by their names, with an expression if the column is computed when it is read.
     pub columns: BTreeMap<String, Option<String>>,
-    /// The functions that users defined: the statement that made the function, `None` for a program.
+    /// User-defined functions with the statement that created them; `None` for an external program.
     pub functions: BTreeMap<String, Option<String>>,
     /// Whether the clock counts as steady, as `today()` mostly is while a copy runs.
     pub clock_stands: bool,
 }
 
-/// Functions that tell the time.
+/// Functions that return the time.
 const CLOCK: &[&str] = &[
     "now",
     "now64",
@@ -35,18 +36,18 @@ const CLOCK: &[&str] = &[
 pub struct Unsteady {
     /// The function, column or clause that is the reason.
     pub word: String,
-    /// What it does.
+    /// The effect.
     pub kind: UnsteadyKind,
 }
 
-/// What an unsteady expression does.
+/// The effect of an unsteady expression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnsteadyKind {
-    /// It makes several rows of one, or none.
+    /// It makes several rows from one, or none.
     Rows,
     /// It gives another value for the same row: each time, on another server, or in another block.
     Value,
-    /// It depends on the parts that hold the rows: merges and replicas change them.
+    /// It depends on the parts that hold the rows; merges and replicas change them.
     Parts,
 }
 
@@ -67,10 +68,11 @@ impl Unsteady {
     }
 }
 
-/// How deep functions and columns may refer to each other.
+/// The deepest nesting of references between functions and columns.
 const DEEPEST: usize = 16;
 
-/// Functions that start with one of these give random values, the time, or what depends on the server, block or query.
+/// Functions that start with one of these return random values, the time, or values that depend on the server, block
+/// or query.
 const CHANGING_STARTS: &[&str] =
     &["rand", "generate", "running", "rownumber", "filesystem", "now", "current", "initialquery"];
 
@@ -139,7 +141,7 @@ const CHANGING: &[&str] = &[
     "zookeepersessionuptime",
 ];
 
-/// Columns that a table has by itself and that tell how its rows lie in parts.
+/// Virtual columns that depend on how rows lie in parts.
 const OF_PARTS: &[&str] = &[
     "_block_number",
     "_block_offset",
@@ -157,10 +159,10 @@ const OF_PARTS: &[&str] = &[
     "_shard_num",
 ];
 
-/// Returns why an expression does not give one steady value for each row; `None` where it does.
+/// Returns why an expression does not give one steady value for each row; `None` if it does.
 ///
-/// Names of functions decide, wherever they stand and however they are written. A text that cannot be taken apart is not
-/// steady.
+/// Names of functions decide, wherever they occur and however they are written. A text that cannot be split into
+/// tokens is not steady.
 pub fn unsteadiness(expression: &str, names: &Names) -> Option<Unsteady> {
     judge(expression, names, 0)
 }
@@ -199,7 +201,7 @@ fn judge(expression: &str, names: &Names, depth: usize) -> Option<Unsteady> {
 fn judge_function(name: &str, in_query: bool, names: &Names, depth: usize) -> Option<Unsteady> {
     let reason = |kind| Some(Unsteady { word: name.to_owned(), kind });
     if let Some(body) = names.functions.get(name) {
-        // A program may answer anything.
+        // An external program may return anything.
         let Some(body) = body else { return reason(UnsteadyKind::Value) };
         let body = body.split_once("->").map_or(body.as_str(), |(_, body)| body);
         return judge(body, names, depth + 1)
@@ -229,20 +231,20 @@ fn judge_column(name: &str, in_query: bool, names: &Names, depth: usize) -> Opti
     }
 }
 
-/// Whether a bracket opens a query: a query has its own rows, and gives one set or value to the expression.
+/// Returns whether a bracket opens a query. A query has its own rows, and gives one set or value to the expression.
 fn starts_query(sql: &str, found: &[Spanned], at: usize) -> bool {
     let first = |word: &str| found.get(at + 1).is_some_and(|next| next.is_word(sql, word));
     found[at].token == Token::Sign('(') && (first("SELECT") || first("WITH"))
 }
 
-/// Whether a token begins `ARRAY JOIN`, or `OVER` of a window function.
+/// Returns whether a token begins `ARRAY JOIN`, or `OVER` of a window function.
 fn is_clause(sql: &str, found: &[Spanned], at: usize) -> bool {
     let next = |word: &str| found.get(at + 1).is_some_and(|next| next.is_word(sql, word));
     let follows_call = at > 0 && found[at - 1].token == Token::Sign(')');
     (found[at].is_word(sql, "ARRAY") && next("JOIN")) || (found[at].is_word(sql, "OVER") && follows_call)
 }
 
-/// The name that a token is, without quotes.
+/// Returns the name of a token, without quotes.
 pub(super) fn name_of(token: &Spanned, sql: &str) -> Option<String> {
     let text = token.text(sql);
     match token.token {
@@ -258,7 +260,7 @@ pub(super) fn name_of(token: &Spanned, sql: &str) -> Option<String> {
     }
 }
 
-/// The text behind escapes, with `\xHH` among them.
+/// Returns the text of escapes, including `\xHH`.
 fn unescaped(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;

@@ -1,16 +1,16 @@
-//! What the words of CREATE TABLE may be, by version: no server tells that.
+//! The clauses of CREATE TABLE that each version supports. No server reports them.
 
 use super::definition::{DefaultKind, TableDefinition, starts_with_word, without_clause};
 use super::engine::Clause;
 
-/// What a version understands.
+/// The syntax that a version supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Syntax {
     release: (u32, u32),
 }
 
 impl Syntax {
-    /// Of a version, as `(18, 16)`.
+    /// Returns the syntax of a version, such as `(18, 16)`.
     pub fn of(release: (u32, u32)) -> Self {
         Self { release }
     }
@@ -21,11 +21,12 @@ impl Syntax {
 }
 
 impl TableDefinition {
-    /// This table without what a version cannot say, and a word for each kind of thing that was left out. What holds rows
-    /// (columns, keys) is never left out: the server refuses what it does not know.
+    /// Returns this table without the clauses that a version does not support, and a word for each kind of clause
+    /// that was left out. Clauses that hold rows (columns, keys) are never left out: the server refuses those that it
+    /// does not know.
     ///
-    /// Comments of columns: 18.16 cannot make a Replicated table that has some, and its `ALTER … COMMENT COLUMN` on one
-    /// removes the column (measured; docs/clickhouse-behaviour.md, T10).
+    /// Comments of columns: 18.16 cannot create a Replicated table that has some, and its `ALTER … COMMENT COLUMN` on
+    /// one removes the column (measured; docs/clickhouse-behaviour.md, T10).
     pub fn within(&self, syntax: Syntax) -> (Self, Vec<String>) {
         let mut fitting = self.clone();
         let mut left_out = Vec::new();
@@ -78,7 +79,7 @@ impl TableDefinition {
     }
 }
 
-/// Declarations that are no columns, with the version that has them first.
+/// Declarations other than columns, with the first version that supports them.
 const OF_THE_TABLE: &[(&str, (u32, u32), &str)] = &[
     ("INDEX", (19, 6), "skip indices"),
     ("CONSTRAINT", (19, 14), "constraints"),

@@ -1,7 +1,8 @@
-//! Whether what an expression gives depends on the time zone of the server that computes it.
+//! Decides whether an expression's value depends on the time zone of the server that computes it.
 //!
-//! A DateTime without a zone in its type is an instant; its text, its day and its hour are those of the server's zone, or of
-//! the session's. What is not known for certain to be the same in every zone counts as dependent.
+//! A DateTime without a zone in its type is an instant; its text, its day and its hour depend on the zone of the
+//! server or of the session. An expression counts as dependent unless it is certain to give the same value in every
+//! zone.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -9,20 +10,20 @@ use std::ops::Range;
 use super::lex::{self, Spanned, Token};
 use super::steadiness::name_of;
 
-/// A column as an expression sees it.
+/// A column, as far as time zones matter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimedColumn {
     /// The column's type.
     pub type_name: String,
-    /// The expression that computes it when it is read, if one does.
+    /// The expression that computes it when it is read, if there is one.
     pub computed: Option<String>,
 }
 
 /// Columns by their names.
 pub type TimedColumns = BTreeMap<String, TimedColumn>;
 
-/// Returns the name under which zones that are the same are compared. Zones whose clocks agree now and differ at other
-/// times are not the same.
+/// Returns the name under which equal zones are compared. Zones whose clocks agree now and differ at other times are
+/// not equal.
 pub fn canonical_zone(name: &str) -> String {
     let bare = name.strip_prefix("Etc/").unwrap_or(name);
     match bare {
@@ -31,7 +32,7 @@ pub fn canonical_zone(name: &str) -> String {
     }
 }
 
-/// How the time zone takes part in the values of a type.
+/// How the time zone affects the values of a type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Timed {
     /// Not at all.
@@ -40,7 +41,7 @@ enum Timed {
     Day,
     /// An instant whose type names its zone.
     Zoned,
-    /// An instant without a zone; also inside of an array, tuple or map.
+    /// An instant without a zone, also inside an array, tuple or map.
     Open,
 }
 
@@ -58,7 +59,7 @@ fn without_wrappers(type_name: &str) -> &str {
     let mut bare = type_name;
     let inside =
         |text: &'_ str, wrapper: &str| text.strip_prefix(wrapper).and_then(|rest| rest.strip_suffix(')')).map(str::len);
-    // A loop: the name of a type from a server may be of any depth.
+    // A loop, because a server's type may be nested to any depth.
     while let Some(length) = inside(bare, "Nullable(").or_else(|| inside(bare, "LowCardinality(")) {
         let start = bare.len() - 1 - length;
         bare = &bare[start..start + length];
@@ -66,8 +67,8 @@ fn without_wrappers(type_name: &str) -> &str {
     bare
 }
 
-/// Returns whether a value of one type becomes another value of a second type, depending on the zone of the server that
-/// converts it.
+/// Returns whether the conversion of a value from one type to another depends on the zone of the server that converts
+/// it.
 pub fn conversion_depends_on_zone(from: &str, to: &str) -> bool {
     use Timed::{Day, Never, Open, Zoned};
     let is_number = |name: &str| {
@@ -89,15 +90,16 @@ pub fn conversion_depends_on_zone(from: &str, to: &str) -> bool {
     }
 }
 
-/// How deep columns may refer to each other.
+/// The deepest nesting of references between columns.
 const DEEPEST: usize = 16;
 
-/// Returns the column or function by which an expression depends on the zone of the server; `None` where it does not.
+/// Returns the column or function that makes an expression depend on the zone of the server; `None` if it does not
+/// depend.
 pub fn zone_dependence(expression: &str, columns: &TimedColumns) -> Option<String> {
     depends(expression, columns, 0)
 }
 
-/// Returns the columns without a zone of their own that an expression names and whose type can be given one.
+/// Returns the columns without a zone of their own that an expression names and whose type can have a zone.
 pub fn columns_without_zone(expression: &str, columns: &TimedColumns) -> Vec<String> {
     let found = lex::tokens(expression).unwrap_or_default();
     let names = found.iter().filter_map(|token| name_of(token, expression));
@@ -127,7 +129,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn range(&self, range: Range<usize>) -> Option<String> {
         let mut at = range.start;
-        // On old servers a text beside a column is read in the server's zone, whatever the column's.
+        // On old servers a text next to a column is read in the server's zone, whatever the column's.
         let has_text = self.has_text(range.clone());
         while at < range.end {
             if let Some(end) = self.call_end(at).filter(|end| *end < range.end) {
@@ -145,7 +147,7 @@ impl Reader<'_> {
         None
     }
 
-    /// Whether a text stands beside the calls of a range, not in one.
+    /// Returns whether a text occurs outside the calls of a range.
     fn has_text(&self, range: Range<usize>) -> bool {
         let mut at = range.start;
         while at < range.end {
@@ -157,7 +159,7 @@ impl Reader<'_> {
         false
     }
 
-    /// Where the arguments of the call that starts at a token end.
+    /// Returns the end of the arguments of the call that starts at a token.
     fn call_end(&self, at: usize) -> Option<usize> {
         name_of(&self.found[at], self.sql)?;
         let open = self.found.get(at + 1).filter(|next| next.token == Token::Sign('('))?;
@@ -165,7 +167,7 @@ impl Reader<'_> {
         self.found[at + 2..].iter().position(closes).map(|end| at + 2 + end)
     }
 
-    /// A token that is no call: a column beside operators, the type of `::`, the unit of an interval.
+    /// Checks a token that is no call: a column next to operators, the type after `::`, the unit of an interval.
     fn operand(&self, at: usize, has_text: bool) -> Option<String> {
         let token = &self.found[at];
         let name = name_of(token, self.sql)?;
@@ -200,7 +202,7 @@ impl Reader<'_> {
         self.columns.get(&name)
     }
 
-    /// The arguments between the brackets of a call.
+    /// Returns the arguments between the brackets of a call.
     fn arguments(&self, at: usize, end: usize) -> Vec<Range<usize>> {
         let inside = self.found[at + 1].depth + 1;
         let mut arguments = Vec::new();
@@ -257,7 +259,7 @@ impl Reader<'_> {
         others(&|argument| self.bare(argument) == Some(Timed::Zoned))
     }
 
-    /// What an argument is that is nothing but a column that is stored.
+    /// Returns the kind of an argument that is only a stored column.
     fn bare(&self, argument: &Range<usize>) -> Option<Timed> {
         if argument.len() != 1 {
             return None;
@@ -275,7 +277,7 @@ impl Reader<'_> {
         argument.len() == 1 && self.found[argument.start].token == Token::Text
     }
 
-    /// Whether the last argument of a function that takes a time zone is one.
+    /// Returns whether the last argument of a function that takes a time zone is one.
     fn names_zone(&self, name: &str, arguments: &[Range<usize>]) -> bool {
         let least = match name {
             _ if name.starts_with("datediff") || name.starts_with("date_diff") => 4,
@@ -306,14 +308,14 @@ impl Reader<'_> {
     }
 }
 
-/// Units of an interval that make a time of a day.
+/// Units of an interval that turn a date into a time.
 const UNITS: &[&str] = &["hour", "minute", "second", "milli", "micro", "nano"];
 
-/// Functions that give the number that an instant is.
+/// Functions that return the number of an instant.
 const NUMBERS: &[&str] =
     &["touint32", "touint64", "toint32", "toint64", "toint128", "touint128", "reinterpretasuint32"];
 
-/// Functions that make an instant of something else, or ask for the zone or the day: these begin so, in lower case.
+/// Prefixes, in lower case, of functions that create an instant, or read the zone or the day.
 const MAKING: &[&str] = &[
     "todatetime",
     "fromunixtimestamp",
@@ -340,7 +342,7 @@ const MAKING: &[&str] = &[
     "tojsonstring",
 ];
 
-/// Functions that read or make the time of a day, also of a date.
+/// Functions that read or create the time of a day, also from a date.
 const OF_HOURS: &[&str] = &[
     "tostartofhour",
     "tostartofminute",

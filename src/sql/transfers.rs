@@ -1,7 +1,7 @@
 //! The statements that move rows from one server to another.
 //!
-//! An address in `remote()` names exactly one node: `a|b` in an INSERT would write to both, whatever the cluster says (docs/clickhouse-behaviour.md,
-//! T6).
+//! An address in `remote()` names exactly one node: `a|b` in an INSERT would write to both, whatever the cluster says
+//! (docs/clickhouse-behaviour.md, T6).
 
 use crate::model::{Node, TableName};
 
@@ -9,22 +9,22 @@ use super::quote::{ident, idents, table};
 use super::remote::remote;
 use super::select::{Selection, SlotKey};
 
-/// The push of a piece to one target node: the rows travel from server to server.
+/// Returns the push of a piece to one target node: the rows travel from server to server.
 ///
-/// There is no list of columns behind the function: 18.16 takes it for a second list of arguments (code 42). So `values` are
-/// for all columns of the table, in its order.
+/// There is no list of columns after the function, because 18.16 takes it for a second list of arguments (code 42).
+/// So `values` are for all columns of the table, in its order.
 pub fn push(to: &Node, into: &TableName, values: &[String], selection: &Selection) -> String {
     format!("INSERT INTO FUNCTION {} {}", remote(to, into), selection.select(&values.join(", ")))
 }
 
-/// The push of a piece to a node of each target shard at once: `into` is what [`remote_dealt`](super::remote_dealt) gives. Each
-/// row is read once.
+/// Returns the push of a piece to a node of each target shard at once: `into` comes from
+/// [`remote_dealt`](super::remote_dealt). Each row is read once.
 pub fn push_dealt(into: &str, values: &[String], selection: &Selection) -> String {
     format!("INSERT INTO FUNCTION {into} {}", selection.select(&values.join(", ")))
 }
 
-/// The pull of a piece by its target node. The source evaluates the conditions and the values (measured on 18.16), as far as
-/// [`Selection::filters_at_the_table`].
+/// Returns the pull of a piece by its target node. The source evaluates the conditions and the values (measured on
+/// 18.16), as far as [`Selection::filters_at_the_table`].
 pub fn pull(from: &Node, into: &TableName, columns: &[String], values: &[String], selection: &Selection) -> String {
     format!(
         "INSERT INTO {} ({}) {}",
@@ -34,10 +34,11 @@ pub fn pull(from: &Node, into: &TableName, columns: &[String], values: &[String]
     )
 }
 
-/// What a relay reads. Rows in Native format find their columns by name, so the values get the names of the target's, in a
-/// query around the one that computes them: there an alias would hide the source's column of that name.
+/// Returns the SELECT of a relay. Rows in Native format find their columns by name, so the values get the names of
+/// the target's columns, in a query around the one that computes them: inside it an alias would hide the source's
+/// column of that name.
 ///
-/// Where rows are to be dealt by the one who relays them, the first column is the slot of each, as UInt32.
+/// If the relay deals the rows, the first column is the slot of each row, as UInt32.
 pub fn relay_from(columns: &[String], values: &[String], selection: &Selection, slot: Option<&SlotKey>) -> String {
     let named = |(number, value): (usize, &String)| format!("{value} AS `relayed {number}`");
     let renamed = |(number, name): (usize, &String)| format!("`relayed {number}` AS {}", ident(name));
@@ -48,13 +49,13 @@ pub fn relay_from(columns: &[String], values: &[String], selection: &Selection, 
     format!("SELECT {} FROM ({})", outer.join(", "), selection.select(&inner.join(", ")))
 }
 
-/// Where a relay writes. It stands in the address of the request, whose length old servers limit (16 KiB), so it lists no
-/// columns: those of the rows are those of the table.
+/// Returns the INSERT of a relay. It is in the address of the request, whose length old servers limit (16 KiB), so it
+/// lists no columns: the columns of the rows are those of the table.
 pub fn relay_into(into: &TableName) -> String {
     format!("INSERT INTO {} FORMAT Native", table(into))
 }
 
-/// One row, read from another server with the account that a push or a pull would use.
+/// Selects one row from another server, with the account of a push or a pull.
 pub fn reach(to: &Node) -> String {
     format!("SELECT dummy FROM {}", remote(to, &TableName::new("system", "one")))
 }
@@ -113,7 +114,7 @@ mod tests {
         );
     }
 
-    /// Conditions on columns that the relation gives as they are stand next to the table, others around the subquery.
+    /// Conditions on unchanged columns of the relation are next to the table, others around the subquery.
     #[test]
     fn a_condition_stands_as_near_to_the_table_as_its_meaning_allows() {
         let column = |name: &str, expression: &str| (name.to_owned(), expression.to_owned());
@@ -135,7 +136,7 @@ mod tests {
             assert!(!rows.filters_at_the_table(), "{replaced}");
             assert_eq!(rows.select("1"), format!("SELECT 1 {inner})) WHERE ({replaced}) = 1"));
         }
-        // A column that only the relation has is none of the table's.
+        // A column of the relation alone is not the table's.
         rows.relation.raw.retain(|name| name != "d");
         rows.partitions = Some(filter("d"));
         assert!(!rows.filters_at_the_table());

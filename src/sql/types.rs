@@ -1,26 +1,26 @@
-//! Names of types, taken apart.
+//! Parses names of types.
 
 use super::lex::{self, Token};
 
-/// A type with the types that it is made of.
+/// A type with its inner types.
 pub(crate) struct Parts<'a> {
-    /// What stands before the parenthesis.
+    /// The text before the parenthesis.
     pub name: &'a str,
-    /// The types in it, without names of elements; none of a type that is not made of others.
+    /// The inner types, without names of elements; empty for a simple type.
     pub inner: Vec<String>,
 }
 
-/// No type is nested deeper: what takes types apart goes as deep as they are nested.
+/// The deepest nesting of types: parsers recurse as deep as types are nested.
 pub(crate) const MAX_DEPTH: usize = 64;
 
-/// Whether a type is nested more than [`MAX_DEPTH`] deep. Such a type has no parts.
+/// Returns whether a type is nested more than [`MAX_DEPTH`] deep. Such a type has no parts.
 pub(crate) fn is_too_deep(type_name: &str) -> bool {
     // An upper bound is enough for almost all of them.
     type_name.bytes().filter(|byte| *byte == b'(').count() > MAX_DEPTH
         && lex::tokens(type_name).map_or(true, |found| found.iter().any(|token| token.depth > MAX_DEPTH))
 }
 
-/// Takes a type apart.
+/// Splits a type into its parts.
 pub(crate) fn parts_of(type_name: &str) -> Parts<'_> {
     let name = type_name.split('(').next().unwrap_or(type_name);
     if is_too_deep(type_name) {
@@ -40,7 +40,7 @@ pub(crate) fn parts_of(type_name: &str) -> Parts<'_> {
     Parts { name, inner }
 }
 
-/// The type of an element of a tuple, which may have a name: `a UInt8`, `` `b c` Nullable(String) ``.
+/// Returns the type of a tuple's element, which may have a name: `a UInt8`, `` `b c` Nullable(String) ``.
 fn without_name(element: &str) -> &str {
     let Ok(found) = lex::tokens(element) else { return element };
     let words: Vec<_> =

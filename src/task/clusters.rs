@@ -2,20 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use super::elements::{Element, Place};
+use super::elements::{Element, ElementPath};
 use super::fault::{Notice, Problem};
 use super::walk::{Scope, closest};
 use super::xml::trim;
 use crate::model::{Cluster, Node, Secret, Shard};
 
-/// Native ports of nodes that name none: the original took `<tcp_port>` and `<tcp_port_secure>` of the task.
+/// Native ports of nodes without a port: the original took `<tcp_port>` and `<tcp_port_secure>` of the task.
 #[derive(Clone, Copy)]
 struct Ports {
     plain: u16,
     secure: u16,
 }
 
-/// The clusters in the order written. The list is complete only when no fault was found.
+/// Returns the clusters in the order written. The list is complete only if no fault was found.
 pub(super) fn read(root: &Scope<'_>, servers: &Scope<'_>) -> Vec<Cluster> {
     let ports = Ports { plain: root.port("tcp_port", 9000), secure: root.port("tcp_port_secure", 9440) };
     servers.attributes(&[]);
@@ -42,22 +42,22 @@ fn cluster(scope: &Scope<'_>, ports: Ports) -> Cluster {
     let mut shards = Vec::new();
     let (mut written_shards, mut written_nodes) = (false, false);
     for child in scope.children() {
-        // ClickHouse looks at the beginning of these names only: <shard_1> is a shard.
+        // ClickHouse compares only the beginning of these names: <shard_1> is a shard.
         if child.name().starts_with("shard") {
             written_shards = true;
             shards.push(shard(&child, ports));
         } else if child.name().starts_with("node") {
             written_nodes = true;
-            child.only(Place::Node);
+            child.only(ElementPath::Node);
             shards.push(Shard {
                 weight: child.number32("weight", 0, 1),
                 internal_replication: child.boolean("internal_replication").unwrap_or(false),
                 replicas: vec![node(&child, ports)],
             });
-        } else if let Some(why) = Element::no_effect(Place::Cluster, child.name()) {
+        } else if let Some(why) = Element::no_effect(ElementPath::Cluster, child.name()) {
             child.warn(Notice::NoEffect(why));
         } else {
-            let suggestion = closest(child.name(), &Element::names(Place::Cluster));
+            let suggestion = closest(child.name(), &Element::names(ElementPath::Cluster));
             child.fault(Problem::Unknown { parent: "cluster", suggestion });
         }
     }
@@ -74,15 +74,15 @@ fn cluster(scope: &Scope<'_>, ports: Ports) -> Cluster {
 }
 
 fn shard(scope: &Scope<'_>, ports: Ports) -> Shard {
-    scope.attributes(Place::Shard.attributes());
+    scope.attributes(ElementPath::Shard.attributes());
     scope.no_text();
     let mut replicas = Vec::new();
     for child in scope.children() {
-        let known = Element::names(Place::Shard);
+        let known = Element::names(ElementPath::Shard);
         if child.name().starts_with("replica") {
-            child.only(Place::Replica);
+            child.only(ElementPath::Replica);
             replicas.push(node(&child, ports));
-        } else if let Some(why) = Element::no_effect(Place::Shard, child.name()) {
+        } else if let Some(why) = Element::no_effect(ElementPath::Shard, child.name()) {
             child.warn(Notice::NoEffect(why));
         } else if !known.contains(&child.name()) {
             child.fault(Problem::Unknown { parent: "shard", suggestion: closest(child.name(), &known) });
@@ -113,7 +113,7 @@ fn node(scope: &Scope<'_>, ports: Ports) -> Node {
     }
 }
 
-/// A host's name or address. `remote()` would take a list or a pattern for several nodes, and a URL more still.
+/// Returns a host's name or address. `remote()` would take a list or a pattern for several nodes, and a URL for more.
 pub(super) fn host(scope: &Scope<'_>) -> String {
     let Some(text) = scope.required("host") else { return String::new() };
     let host = text.trimmed();
@@ -123,7 +123,7 @@ pub(super) fn host(scope: &Scope<'_>) -> String {
     host.to_owned()
 }
 
-/// Blanks of a written password count, as they did in the original; of a file only the line's end does not.
+/// Returns the password. Blanks of a written password count, as in the original; a file's final line feed does not.
 fn password(scope: &Scope<'_>) -> Secret {
     let file = scope.child("password_file");
     let Some(written) = scope.child("password") else {

@@ -1,4 +1,4 @@
-//! The description of a task that may have been edited since the task was planned.
+//! The description of a task that may have been edited after the task was planned.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use crate::task::{Faults, SecretSource, Task, differences};
 /// Why workers do not use a description.
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
-    /// It does not parse.
+    /// It cannot be parsed.
     #[error("the changed description of the task is not used: {0}")]
     Faults(Faults),
-    /// The plan depends on what was changed: a line for each difference.
+    /// It changes inputs of the plan: a line for each difference.
     #[error(
         "the changed description of the task is not used, since the plan depends on what has changed: {}",
         .0.join("; ")
@@ -18,7 +18,7 @@ pub enum Unusable {
     Differs(Vec<String>),
 }
 
-/// Returns the task of a description that fits the plan. `inputs` is what the plan depends on.
+/// Returns the task of a description that fits the plan. `inputs` are the inputs of the plan.
 pub fn usable_task(
     text: &str,
     secrets: &dyn SecretSource,
@@ -29,7 +29,7 @@ pub fn usable_task(
     if found.is_empty() { Ok(task) } else { Err(Unusable::Differs(found)) }
 }
 
-/// The same; `None`, and a warning, where workers do not use it.
+/// Returns the task; `None`, and a warning, if workers do not use the description.
 pub fn changed_task(text: &str, secrets: &dyn SecretSource, inputs: &BTreeMap<String, String>) -> Option<Task> {
     usable_task(text, secrets, inputs).inspect_err(|why| tracing::warn!("{why}")).ok()
 }

@@ -1,15 +1,15 @@
-//! Every element of a task file and of `keeper.xml`: where it stands, what it says, what holds where it is not written. The
-//! parser takes the names that it knows from here, and `docs/task-reference.md` is written from here.
+//! Every element of a task file and of `keeper.xml`: its parent, its form, and its default. The parser takes its
+//! known names from here, and `docs/task-reference.md` is generated from here.
 
-use Origin::{Original, Ours};
-use Place::{
+use ElementPath::{
     Client, Cluster, Handler, KeeperRoot, Logger, Node, OpenSsl, Replica, Root, Shard, Table, ZooKeeper, ZooKeeperNode,
 };
+use Origin::{Original, Ours};
 use Unwritten::{Is, Means, Required};
 
-/// What an element stands in.
+/// The parent of an element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum ElementPath {
     /// The root of a task.
     Root,
     /// A cluster of `<remote_servers>`.
@@ -18,7 +18,7 @@ pub enum Place {
     Shard,
     /// A `<replica>`.
     Replica,
-    /// A `<node>` of a cluster: a shard and its only replica at once.
+    /// A `<node>` of a cluster, which is a shard and its only replica at once.
     Node,
     /// A table job.
     Table,
@@ -41,76 +41,77 @@ pub enum Place {
 /// A name that the parser knows.
 #[derive(Debug, Clone, Copy)]
 pub struct Element {
-    /// The name. Of shards, replicas and nodes only the beginning counts.
+    /// The name. For shards, replicas and nodes only the beginning counts.
     pub name: &'static str,
-    /// Where it stands. An element of tables that may stand at the root too holds there for all of them.
-    pub places: &'static [Place],
-    /// What it is for.
+    /// The parents where it may be written. A table's element at the root applies to all tables.
+    pub places: &'static [ElementPath],
+    /// Its meaning.
     pub meaning: Meaning,
 }
 
-/// What an element is for.
+/// The meaning of an element.
 #[derive(Debug, Clone, Copy)]
 pub enum Meaning {
-    /// It says something.
+    /// It has a value.
     Read(Said),
-    /// It is known, and has no meaning here, for this reason.
+    /// It is known but has no effect here, for this reason.
     NoEffect(&'static str),
 }
 
-/// An element that says something.
+/// An element with a value.
 #[derive(Debug, Clone, Copy)]
 pub struct Said {
-    /// Its content, as it may be written.
+    /// An example of its content.
     pub example: &'static str,
-    /// What may be written.
+    /// The form of its content.
     pub form: &'static str,
-    /// What holds where it is not written.
+    /// Its default.
     pub default: Unwritten,
-    /// PreviousPasses when it is there.
+    /// Whether it comes from the original.
     pub origin: Origin,
-    /// Whether it may be changed while a task runs (`--task-upload-force`). All of `keeper.xml` is read at the start of a worker.
+    /// Whether it may be changed while a task runs (`--task-upload-force`). A worker reads `keeper.xml` only when it
+    /// starts.
     pub live: bool,
-    /// What it does.
+    /// Its effect.
     pub says: &'static str,
 }
 
-/// What holds where an element is not written.
+/// The default of an element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unwritten {
-    /// It must be written.
+    /// None: it must be written.
     Required,
-    /// As if this were written.
+    /// This value.
     Is(&'static str),
-    /// Something that has no form of its own.
+    /// This meaning, which no value expresses.
     Means(&'static str),
 }
 
-/// Whose element it is.
+/// The origin of an element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// The original copier's, or of every ClickHouse configuration.
+    /// The original copier, or every ClickHouse configuration.
     Original,
-    /// Ours.
+    /// This copier.
     Ours,
 }
 
 impl Element {
-    /// All of a place, in the order of the reference.
-    pub fn of(place: Place) -> impl Iterator<Item = &'static Element> + Clone {
+    /// Returns the elements of a parent, in the order of the reference.
+    pub fn of(place: ElementPath) -> impl Iterator<Item = &'static Element> + Clone {
         ELEMENTS.iter().filter(move |element| element.places.contains(&place))
     }
 
-    /// The names of a place that say something.
-    pub(super) fn names(place: Place) -> Vec<&'static str> {
+    /// Returns the names with a value in a parent.
+    pub(super) fn names(place: ElementPath) -> Vec<&'static str> {
         Self::of(place)
             .filter(|element| matches!(element.meaning, Meaning::Read(_)))
             .map(|element| element.name)
             .collect()
     }
 
-    /// Why a name has no effect at a place, where it has none.
-    pub(super) fn no_effect(place: Place, name: &str) -> Option<&'static str> {
+    /// Returns why a name has no effect in a parent, if it has none.
+    pub(super) fn no_effect(place: ElementPath, name: &str) -> Option<&'static str> {
         Self::of(place).find(|element| element.name == name).and_then(|element| match element.meaning {
             Meaning::NoEffect(why) => Some(why),
             Meaning::Read(_) => None,
@@ -118,8 +119,8 @@ impl Element {
     }
 }
 
-impl Place {
-    /// The attributes that are known there, beside `from_env` of every text.
+impl ElementPath {
+    /// Returns the attributes that are known there, besides `from_env` of every text.
     pub fn attributes(self) -> &'static [&'static str] {
         match self {
             Shard | Replica | Node | ZooKeeperNode => &["index"],
@@ -128,20 +129,20 @@ impl Place {
     }
 }
 
-const fn read(name: &'static str, places: &'static [Place], said: Said) -> Element {
+const fn read(name: &'static str, places: &'static [ElementPath], said: Said) -> Element {
     Element { name, places, meaning: Meaning::Read(said) }
 }
 
-const fn no_effect(name: &'static str, places: &'static [Place], why: &'static str) -> Element {
+const fn no_effect(name: &'static str, places: &'static [ElementPath], why: &'static str) -> Element {
     Element { name, places, meaning: Meaning::NoEffect(why) }
 }
 
-/// Elements of the original.
+/// Describes an element of the original.
 const fn old(example: &'static str, form: &'static str, default: Unwritten, live: bool, says: &'static str) -> Said {
     Said { example, form, default, origin: Original, live, says }
 }
 
-/// Ours.
+/// Describes an element of this copier.
 const fn new(example: &'static str, form: &'static str, default: Unwritten, live: bool, says: &'static str) -> Said {
     Said { example, form, default, origin: Ours, live, says }
 }
@@ -149,10 +150,10 @@ const fn new(example: &'static str, form: &'static str, default: Unwritten, live
 const FIXED: bool = false;
 const LIVE: bool = true;
 
-const EACH_SHARD: &[Place] = &[Shard, Node];
-const EACH_NODE: &[Place] = &[Replica, Node];
-/// Of a table, or of the task for all its tables (where many users of the original put them).
-const POLICY: &[Place] = &[Table, Root];
+const EACH_SHARD: &[ElementPath] = &[Shard, Node];
+const EACH_NODE: &[ElementPath] = &[Replica, Node];
+/// Elements of a table, or of the task for all its tables (where many users of the original put them).
+const POLICY: &[ElementPath] = &[Table, Root];
 
 const TEXT: &str = "text";
 const NAME: &str = "name";
@@ -175,7 +176,7 @@ const OLD_PROTOCOLS: &str = "TLS 1.2 and 1.3 are spoken, nothing older";
 const SESSIONS: &str = "sessions are resumed as the library sees fit";
 const CIPHERS: &str = "the library's ciphers are used";
 
-/// All of them.
+/// All elements.
 #[rustfmt::skip]
 pub const ELEMENTS: &[Element] = &[
     // A task.

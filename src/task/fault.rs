@@ -1,29 +1,29 @@
-//! What can be wrong with a task or keeper file, and what only looks wrong.
+//! Faults and warnings of task and keeper files.
 
 use crate::model::Way;
 use std::fmt;
 
 use thiserror::Error;
 
-/// What makes a file unusable. The text reads after the path of the element and holds no secret: values that came
-/// from the environment are not shown.
+/// A fault that makes a file unusable. Its text follows the path of the element and contains no secret: values from
+/// the environment are not shown.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Problem {
-    /// The text is not well-formed XML, or not such as a configuration can be.
+    /// The text is not well-formed XML, or not a possible configuration.
     #[error("not XML: {why} (line {line}, column {column})")]
     NotXml {
-        /// What the parser stumbled over.
+        /// The parser's error.
         why: String,
         /// Line, from 1.
         line: u32,
         /// Column in characters, from 1.
         column: u32,
     },
-    /// The text is not YAML, or not such as ClickHouse takes.
+    /// The text is not YAML, or not in a form that ClickHouse accepts.
     #[error("not YAML: {why} (line {line}, column {column})")]
     NotYaml {
-        /// What the parser stumbled over.
+        /// The parser's error.
         why: String,
         /// Line, from 1.
         line: u32,
@@ -36,26 +36,26 @@ pub enum Problem {
     /// The root is neither `<clickhouse>` nor `<yandex>`.
     #[error("the root element must be <clickhouse> or <yandex>")]
     WrongRoot,
-    /// An element that must be there is not.
+    /// A required element is missing.
     #[error("<{0}> is missing")]
     Missing(&'static str),
-    /// An element that must say something does not.
+    /// An element that needs a value is empty.
     #[error("is empty")]
     Empty,
-    /// A text was expected and elements were found (whose names may be part of a badly escaped secret).
+    /// A text was expected, but the element contains elements (whose names may be part of a badly escaped secret).
     #[error("must hold text only, but holds elements (write < as &lt;)")]
     NotText,
-    /// An element of which there can be only one.
+    /// An element that may occur only once occurs again.
     #[error("is defined twice, first on line {0}")]
     Duplicate(u32),
     /// Not a whole number, or one that does not fit.
     #[error("must be a whole number from {min} to {max}, but is {found}")]
     Number {
-        /// What is written there.
+        /// The written value.
         found: String,
-        /// Smallest value that makes sense.
+        /// Smallest allowed value.
         min: u64,
-        /// Greatest value.
+        /// Largest allowed value.
         max: u64,
     },
     /// Not a number of bytes.
@@ -64,10 +64,10 @@ pub enum Problem {
     /// Not a boolean.
     #[error("must be 1, true, yes, on, 0, false, no or off, but is {0}")]
     Boolean(String),
-    /// Not one of the words that stand to choice.
+    /// Not one of the allowed words.
     #[error("must be one of {allowed}, but is {found}")]
     Choice {
-        /// What is written there.
+        /// The written value.
         found: String,
         /// The words, joined.
         allowed: String,
@@ -75,13 +75,13 @@ pub enum Problem {
     /// `from_env` names a variable that is not set (or is not UTF-8).
     #[error("the environment variable {0} is not set")]
     NoVariable(String),
-    /// An element has a text of its own and takes one from somewhere else too.
+    /// An element has a text of its own and takes one from elsewhere too.
     #[error("is given twice: here and by {0}")]
     TwoSources(&'static str),
     /// A list of hosts, a pattern, a URL.
     #[error("must be the name or address of one host, but is {0}")]
     Host(String),
-    /// A PEM file without what is looked for in it.
+    /// A PEM file without the expected content.
     #[error("{path} holds no {what} in PEM form")]
     NotPem {
         /// The path as written.
@@ -100,41 +100,41 @@ pub enum Problem {
         /// The operating system's answer.
         why: String,
     },
-    /// `<remote_servers>` holds none.
+    /// `<remote_servers>` contains no cluster.
     #[error("holds no cluster")]
     NoClusters,
-    /// A cluster of nothing.
+    /// A cluster without shards.
     #[error("the cluster has no <shard>")]
     NoShards,
-    /// A shard of nothing.
+    /// A shard without replicas.
     #[error("the shard has no <replica>")]
     NoReplicas,
-    /// In a cluster or shard ClickHouse refuses what it does not know; to ignore it could mean to lose a shard.
+    /// ClickHouse refuses unknown elements in a cluster or shard: ignoring one could lose a shard.
     #[error("unknown element in a {parent}{}", suggested(.suggestion))]
     Unknown {
         /// "cluster" or "shard".
         parent: &'static str,
-        /// A known name that is close.
+        /// A similar known name.
         suggestion: Option<String>,
     },
     /// ClickHouse accepts one form or the other.
     #[error("the cluster has both <shard> and <node> elements; only one form is possible")]
     ShardsAndNodes,
-    /// There is no slot for any row.
+    /// No shard has a slot.
     #[error("the weights of all shards are 0: no shard would get a row")]
     NoWeight,
-    /// `<tables>` holds none.
+    /// `<tables>` contains no table.
     #[error("holds no table")]
     NoTables,
-    /// A table names a cluster that is not described.
+    /// A table names an unknown cluster.
     #[error("unknown cluster {name}; <remote_servers> has {known}")]
     UnknownCluster {
         /// The name.
         name: String,
-        /// Those that are there, joined.
+        /// The known names, joined.
         known: String,
     },
-    /// Several target shards, and nothing tells which row goes where.
+    /// Several target shards without a sharding key.
     #[error("<sharding_key> is missing, and cluster {cluster} has {shards} shards to choose from")]
     NoShardingKey {
         /// The target cluster.
@@ -142,7 +142,7 @@ pub enum Problem {
         /// Shards that can get rows.
         shards: usize,
     },
-    /// The rows would be read while they are written.
+    /// Source and target are the same table, which would be read while it is written.
     #[error("copies {table} onto itself: {node} is in both the source and the target cluster")]
     OntoItself {
         /// The table.
@@ -150,7 +150,7 @@ pub enum Problem {
         /// A node of both clusters.
         node: String,
     },
-    /// Its rows would be read (or written) once per mention.
+    /// Its rows would be read (or written) twice.
     #[error("names the node {0} twice: its rows would be copied twice")]
     NodeTwice(String),
     /// An open quote or bracket in a list of partitions.
@@ -165,7 +165,7 @@ pub enum Problem {
     /// Two elements that contradict each other.
     #[error("contradicts <{0}> of the same element")]
     Contradiction(&'static str),
-    /// A cap on bytes a second where servers carry the rows.
+    /// A bandwidth limit although servers carry the rows.
     #[error(
         "rows that travel by {0} cannot be held to max_bytes_per_second: leave <transfer> out or write relay, so that they \
          pass through the worker; or cap each statement's compressed bytes by max_network_bandwidth in <settings> instead"
@@ -177,7 +177,7 @@ pub enum Problem {
          --task-file, or allow it with --allow-env {0}"
     )]
     VariableNotAllowed(String),
-    /// The same for a file.
+    /// Such a description would read a file.
     #[error(
         "refers to the file {0}, and this description came from the coordinator: give the task's own file with --task-file, or \
          allow a folder of secrets with --secrets-dir"
@@ -203,19 +203,19 @@ pub enum Problem {
     /// `incl` names something that is not in the file of `<include_from>`.
     #[error("incl=\"{0}\" is not in the file that <include_from> names (without <include_from>: in /etc/metrika.xml)")]
     IncludeMissing(String),
-    /// `incl` with a form of path that is not followed.
+    /// `incl` with an unsupported form of path.
     #[error("incl=\"{0}\" is not supported: write names of elements, with / between them")]
     IncludeName(String),
-    /// Inclusions that may have no end.
+    /// Includes that may have no end.
     #[error("inclusions are nested more than {0} deep")]
     IncludeDepth(usize),
-    /// Inclusions that multiply.
+    /// Includes that multiply.
     #[error("more than {0} elements are included")]
     TooManyIncluded(usize),
-    /// `<include>` takes its content from elsewhere alone.
+    /// `<include>` may have no content of its own.
     #[error("must be empty: its content comes from elsewhere")]
     IncludeWithContent,
-    /// `<include>` that does not say from where.
+    /// `<include>` without a source.
     #[error("must have one of the attributes incl and from_env")]
     IncludeOfNothing,
     /// `incl` and `from_env` on one element, for example.
@@ -224,70 +224,70 @@ pub enum Problem {
     /// `remove` and `replace` on one element.
     #[error("<{0}> has both attributes, remove and replace")]
     RemoveAndReplace(String),
-    /// A variable that holds tags, and not as XML has them.
+    /// A variable that contains tags but is not well-formed XML.
     #[error("the environment variable {0} holds a <, and is not well-formed XML")]
     VariableNotXml(String),
-    /// `encrypted_by`: servers have the key.
+    /// `encrypted_by`: only servers have the key.
     #[error("encrypted_by is not supported: the copier has no key of the server; write the content here")]
     Encrypted,
-    /// Old and modern servers would use other ZooKeepers.
+    /// Old and modern servers would use different ZooKeepers.
     #[error(
         "releases of ClickHouse merge these files in different ways: 25.8 takes {modern}, 18.16 takes {old}. Name a file for \
          --config that holds one <zookeeper>, without other files beside it"
     )]
     ReleasesDiffer {
-        /// What modern servers connect to.
+        /// The ZooKeeper of modern servers.
         modern: String,
-        /// What old ones do.
+        /// The ZooKeeper of old servers.
         old: String,
     },
 }
 
-/// What is accepted and yet worth a word. The text reads after the path of the element.
+/// A warning about an accepted element. The text follows the path of the element.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Notice {
-    /// The original ignored such elements; a mistyped one is why many a task did not do what was meant.
+    /// The original ignored such elements, so a mistyped element silently changed many a task.
     #[error("unknown element, ignored{}", suggested(.0))]
     Unknown(Option<String>),
-    /// The same for an attribute.
+    /// An unknown attribute.
     #[error("unknown attribute {name}, ignored{}", suggested(.suggestion))]
     UnknownAttribute {
         /// The attribute.
         name: String,
-        /// A known name that is close.
+        /// A similar known name.
         suggestion: Option<String>,
     },
-    /// Known, and without a meaning here.
+    /// A known element without effect here.
     #[error("has no effect: {0}")]
     NoEffect(&'static str),
     /// Only the first one counts, as in the original.
     #[error("is written again on line {0}; the first one is used")]
     Repeated(u32),
-    /// Text where only elements mean something.
+    /// Text where only elements have a meaning.
     #[error("the text between the elements is ignored")]
     StrayText,
-    /// Elements of a server's configuration that are not for us.
+    /// Elements of a server's configuration that the copier does not use.
     #[error("not used by the copier: {0}")]
     NotForUs(String),
     /// Every worker would wait.
     #[error("is 0: every worker waits until it is raised")]
     NobodyWorks,
-    /// Certificates are not checked, as written.
+    /// The configuration switches off the check of certificates.
     #[error(
         "certificates of servers are not checked: whoever stands between can pose as a server, and read passwords and rows"
     )]
     Unverified,
-    /// The library that speaks to ZooKeeper always checks.
+    /// The ZooKeeper library always checks certificates.
     #[error("ZooKeeper's certificates are checked all the same")]
     CheckedAllTheSame,
-    /// Nothing was included, and the element has a content of its own.
+    /// Nothing was included, and the element has content of its own.
     #[error("incl=\"{0}\" is not in the file that <include_from> names; what is written here is used alone")]
     IncludeMissing(String),
-    /// `from_env` with `optional`, and no such variable.
+    /// `from_env` with `optional`, and the variable is not set.
     #[error("left out: the environment variable {0} is not set")]
     NoVariable(String),
-    /// `readonly` where writing is the purpose.
+    /// `readonly` although rows are written.
     #[error("readonly is ignored here: rows could not be written with it")]
     ReadonlyPush,
 }
@@ -296,22 +296,22 @@ fn suggested(suggestion: &Option<String>) -> String {
     suggestion.as_ref().map(|name| format!(" (did you mean {name}?)")).unwrap_or_default()
 }
 
-/// A [`Problem`] and where it is.
+/// A [`Problem`] with its location.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{}{problem}", prefix(.path))]
 pub struct Fault {
-    /// Path of the element, `/clickhouse/tables/hits/engine`; of several of one name, with its number:
-    /// `/clickhouse/remote_servers/source/shard[2]`. Empty when it is about the whole file.
+    /// Path of the element, `/clickhouse/tables/hits/engine`. If several have the same name, it contains a number:
+    /// `/clickhouse/remote_servers/source/shard[2]`. It is empty for the whole file.
     pub path: String,
     /// Line of the element's start tag, from 1; 0 when there is none.
     pub line: u32,
-    /// The file, where it is not the one that was named but one that was merged into it or included.
+    /// The file, if it is a merged or included one.
     pub file: Option<String>,
-    /// What is wrong.
+    /// The problem.
     pub problem: Problem,
 }
 
-/// A [`Notice`] and where it is.
+/// A [`Notice`] with its location.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
     /// As in [`Fault::path`].
@@ -320,18 +320,18 @@ pub struct Warning {
     pub line: u32,
     /// As in [`Fault::file`].
     pub file: Option<String>,
-    /// What is worth a word.
+    /// The notice.
     pub notice: Notice,
 }
 
 impl Warning {
-    /// The warning after the name of its file, which is `named` unless it is in another one.
+    /// Returns the warning after the name of its file; `named` is the main file.
     pub fn in_file(&self, named: &str) -> String {
         format!("{}: {self}", place(named, self.file.as_deref(), self.line))
     }
 }
 
-/// A file, and the line where several files can hold the same element.
+/// Returns a file, and the line if several files can contain the same element.
 fn place(named: &str, other: Option<&str>, line: u32) -> String {
     match other {
         Some(file) if line > 0 => format!("{file} line {line}"),
@@ -360,18 +360,18 @@ pub struct Faults {
 
 impl Faults {
     pub(super) fn new(file: &str, mut list: Vec<Fault>) -> Self {
-        // Those of the named file come first.
+        // Faults of the named file come first.
         list.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
         Self { file: file.to_owned(), list }
     }
 
-    /// Names the file (`task.xml` or `keeper.xml` until then).
+    /// Sets the file's name (before: `task.xml` or `keeper.xml`).
     pub fn in_file(mut self, file: impl Into<String>) -> Self {
         self.file = file.into();
         self
     }
 
-    /// The faults, in the order of their lines.
+    /// Returns the faults, in the order of their lines.
     pub fn list(&self) -> &[Fault] {
         &self.list
     }
@@ -391,7 +391,7 @@ impl fmt::Display for Faults {
 
 impl std::error::Error for Faults {}
 
-/// The line of a problem that says where it is; 0 of others.
+/// Returns the line of a problem that contains one; 0 for others.
 pub(super) fn line_of(problem: &Problem) -> u32 {
     match problem {
         Problem::NotXml { line, .. } | Problem::NotYaml { line, .. } => *line,

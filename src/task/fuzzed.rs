@@ -1,4 +1,4 @@
-//! What fuzzing holds the readers of files to; see [`crate::fuzzed`].
+//! Properties of the readers of files, for fuzzing; see [`crate::fuzzed`].
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,13 @@ use super::{
     ConfigText, GivenSecrets, KeeperConfig, Rules, Task, kept_elements, merged_outline, outline_of, replacing,
 };
 
-/// What stands between two files of a configuration.
+/// The separator between two files of a configuration.
 const BETWEEN: &str = "\n%%%\n";
 
-/// What the environment holds.
+/// The value of environment variables.
 const VALUE: &str = "<node><host>h</host></node>";
 
-/// A task file. Read twice it is the same task; its parts that other verbs take over are parts of it.
+/// Checks a task file. Two reads give the same task, and the parts that other commands extract are parts of it.
 pub(crate) fn task_file(input: &[u8]) {
     let text = &String::from_utf8_lossy(input);
     let secrets = secrets(text);
@@ -38,7 +38,7 @@ pub(crate) fn task_file(input: &[u8]) {
     }
 }
 
-/// A configuration of one file or several.
+/// Checks a configuration of one file or several.
 pub(crate) fn configuration(input: &[u8]) {
     let text = &String::from_utf8_lossy(input);
     let named = |(at, text): (usize, &str)| {
@@ -62,7 +62,7 @@ pub(crate) fn configuration(input: &[u8]) {
     let _ = outline_of(text);
 }
 
-/// Every name that the corpus refers to.
+/// Returns every name that the corpus refers to.
 fn secrets(included: &str) -> GivenSecrets {
     let env = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     GivenSecrets {

@@ -1,4 +1,4 @@
-//! What a plan depends on, as text by path: stored with the plan, and compared when the task is read again.
+//! The inputs of a plan, as text by path. They are stored with the plan, and compared when the task is read again.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,10 @@ use super::{HiddenRows, TableJob, Task, Verify};
 use crate::model::Cluster;
 
 impl Task {
-    /// Everything the plan depends on, by the path of its element without the root: the clusters that tables use (hosts,
-    /// native ports, weights, `internal_replication`) and every table with its defaults filled in. Without secrets,
-    /// users, settings, HTTP ports, `transfer`, limits and `max_workers`, which may change while the task runs.
+    /// Returns all inputs of the plan, by the path of the element without the root: the clusters that tables use
+    /// (hosts, native ports, weights, `internal_replication`) and every table with its defaults. Secrets, users,
+    /// settings, HTTP ports, `transfer`, limits and `max_workers` are not included; they may change while the task
+    /// runs.
     pub fn plan_inputs(&self) -> BTreeMap<String, String> {
         let mut inputs = BTreeMap::new();
         for job in &self.tables {
@@ -43,7 +44,7 @@ impl Task {
             "allow_to_copy_alias_and_materialized_columns",
             Some(u8::from(job.copy_alias_and_materialized).to_string()),
         );
-        // Nothing for the default: tasks that were stored before there was a choice are the same.
+        // Nothing for the default, so that tasks stored before the choice existed stay equal.
         put("merges_rows", job.merges_rows.map(|merges| u8::from(merges).to_string()));
         put("hidden_rows", (job.hidden_rows != HiddenRows::default()).then(|| job.hidden_rows.as_str().to_owned()));
         put("verify", (job.verify != Verify::default()).then(|| job.verify.as_str().to_owned()));
@@ -62,7 +63,7 @@ fn insert_cluster(inputs: &mut BTreeMap<String, String>, cluster: &Cluster) {
     }
 }
 
-/// What differs between two [`Task::plan_inputs`], a sentence for each path; empty when they are equal.
+/// Returns the differences between two [`Task::plan_inputs`], a sentence for each path; empty if they are equal.
 pub fn differences(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Vec<String> {
     let mut found = Vec::new();
     for (path, before) in old {

@@ -1,9 +1,9 @@
-//! `keeper.xml`: where ZooKeeper is, and what to log.
+//! `keeper.xml`: the address of ZooKeeper, and the settings of logs.
 
 use std::time::Duration;
 
 use super::configuration::{ConfigText, Documents, Rules};
-use super::elements::{Element, Place};
+use super::elements::{Element, ElementPath};
 use super::fault::{Fault, Faults, Notice, Problem, Warning};
 use super::secrets::{SecretSource, Trust};
 use super::values;
@@ -13,32 +13,32 @@ use crate::model::{Secret, Tls};
 /// The file that `--config` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeeperConfig {
-    /// Host and client port (2181 unless written) of every server, at least one.
+    /// Host and client port (2181 by default) of every server, at least one.
     pub hosts: Vec<(String, u16)>,
-    /// TLS to all of them.
+    /// Whether all of them use TLS.
     pub secure: bool,
-    /// How long a session outlives its connection; 30 s unless written.
+    /// How long a session outlives its connection; 30 s by default.
     pub session_timeout: Duration,
-    /// How long an answer may take; 10 s unless written.
+    /// How long an answer may take; 10 s by default.
     pub operation_timeout: Duration,
-    /// All paths are below this one (chroot): begins with `/` and does not end with it.
+    /// The root of all paths (chroot): begins with `/` and does not end with it.
     pub root: Option<String>,
     /// `user:password` for digest authentication.
     pub identity: Option<Secret>,
-    /// Whom to trust over TLS, and who we are there; for ClickHouse too.
+    /// TLS options; for ClickHouse too.
     pub tls: Tls,
-    /// What to log, and where.
+    /// Settings of logs.
     pub logger: LoggerConfig,
 }
 
-/// `<logger>`; what is not written is left to the program.
+/// `<logger>`; the program chooses what is not written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoggerConfig {
     /// The least severe messages to write.
     pub level: Option<LogLevel>,
-    /// The log file, when no `--base-dir` is given.
+    /// The log file, if no `--base-dir` is given.
     pub log: Option<String>,
-    /// The file of errors, when no `--base-dir` is given.
+    /// The file of errors, if no `--base-dir` is given.
     pub errorlog: Option<String>,
     /// Bytes after which a log file is rotated.
     pub size: Option<u64>,
@@ -48,10 +48,10 @@ pub struct LoggerConfig {
     pub console: Option<bool>,
 }
 
-/// Levels of a log. The original's `fatal`, `critical`, `notice` and `test` are taken as the nearest of these.
+/// Levels of a log. The original's `fatal`, `critical`, `notice` and `test` become the nearest of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogLevel {
-    /// Nothing at all.
+    /// No messages.
     Off,
     /// `error`, `critical`, `fatal`.
     Error,
@@ -81,19 +81,22 @@ impl LogLevel {
 }
 
 impl KeeperConfig {
-    /// Reads a `keeper.xml` without other files. Elements of a server's configuration that are not for us are named in one
-    /// warning.
+    /// Reads a `keeper.xml` without other files. One warning names all elements of a server's configuration that the
+    /// copier does not use.
     ///
     /// # Errors
-    /// Every fault of the file at once.
+    ///
+    /// Returns every fault of the file at once.
     pub fn parse(xml: &str, secrets: &dyn SecretSource) -> Result<(Self, Vec<Warning>), Faults> {
         Self::of(&[ConfigText { path: "keeper.xml".to_owned(), text: xml.to_owned() }], secrets)
     }
 
-    /// Reads a configuration of several files: the one that was named, and those that are merged into it, in their order.
+    /// Reads a configuration of several files: the named one and those merged into it, in their order.
     ///
     /// # Errors
-    /// Every fault at once, each with its file. Files that old and modern servers merge into different ZooKeepers are refused.
+    ///
+    /// Returns every fault at once, each with its file. Files that old and modern servers merge into different
+    /// ZooKeepers are refused.
     pub fn of(texts: &[ConfigText], secrets: &dyn SecretSource) -> Result<(Self, Vec<Warning>), Faults> {
         let documents = Documents::read(texts)?;
         let named = texts.first().map_or("keeper.xml", |text| &text.path);
@@ -110,13 +113,13 @@ impl KeeperConfig {
         Ok((keeper, warnings))
     }
 
-    /// Whether both use the same nodes of the same ZooKeeper.
+    /// Returns whether both use the same nodes of the same ZooKeeper.
     fn is_at(&self, other: &Self) -> bool {
         (&self.hosts, self.secure) == (&other.hosts, other.secure)
             && (&self.root, &self.identity) == (&other.root, &other.identity)
     }
 
-    /// Where ZooKeeper is, for a person.
+    /// Returns the address of ZooKeeper for messages.
     fn shown(&self) -> String {
         let hosts: Vec<String> = self.hosts.iter().map(|(host, port)| format!("{host}:{port}")).collect();
         let secure = if self.secure { " with TLS" } else { "" };
@@ -146,7 +149,7 @@ fn read(
         Some(keeper)
     });
     let mut faults = merged.faults;
-    // What is missing because an inclusion was broken is not told beside it.
+    // After a broken include, missing elements are not reported in addition.
     if faults.is_empty() {
         faults = found;
     }
@@ -159,11 +162,11 @@ fn read(
     }
 }
 
-/// A whole server configuration may stand here, with dozens of elements that are not ours.
+/// The file may be a whole server configuration, with dozens of elements that are not ours.
 fn root_vocabulary(root: &Scope<'_>) {
     root.attributes(&[]);
     root.no_text();
-    let known = Element::names(Place::KeeperRoot);
+    let known = Element::names(ElementPath::KeeperRoot);
     let mut others = Vec::new();
     for child in root.children() {
         if known.contains(&child.name()) || child.name() == "include_from" {
@@ -183,17 +186,17 @@ fn root_vocabulary(root: &Scope<'_>) {
 fn keeper(scope: &Scope<'_>, logger: LoggerConfig, tls: Tls) -> KeeperConfig {
     let mut hosts = Vec::new();
     let mut secures = Vec::new();
-    // ClickHouse looks at the beginning of these names only.
+    // ClickHouse compares only the beginning of these names.
     let (nodes, others): (Vec<_>, Vec<_>) =
         scope.children().into_iter().partition(|child| child.name().starts_with("node"));
     for node in &nodes {
-        node.only(Place::ZooKeeperNode);
+        node.only(ElementPath::ZooKeeperNode);
         hosts.push((super::clusters::host(node), node.port("port", 2181)));
         secures.push(node.boolean("secure").unwrap_or(false));
     }
     scope.no_text();
-    scope.attributes(Place::ZooKeeper.attributes());
-    scope.known(Place::ZooKeeper, &others);
+    scope.attributes(ElementPath::ZooKeeper.attributes());
+    scope.known(ElementPath::ZooKeeper, &others);
     if hosts.is_empty() {
         scope.fault(Problem::NoNodes);
     }
@@ -236,7 +239,7 @@ fn identity(scope: &Scope<'_>) -> Option<Secret> {
 }
 
 fn logger(scope: &Scope<'_>) -> LoggerConfig {
-    scope.only(Place::Logger);
+    scope.only(ElementPath::Logger);
     LoggerConfig {
         level: scope.text("level").and_then(|text| text.choice(&LogLevel::WORDS)),
         log: scope.optional("log"),
@@ -247,7 +250,7 @@ fn logger(scope: &Scope<'_>) -> LoggerConfig {
     }
 }
 
-/// Poco rotates by time too (`daily`, `7 days`, `never`); such a value is accepted and has no effect.
+/// Poco can also rotate by time (`daily`, `7 days`, `never`); such a value is accepted and has no effect.
 fn rotation_size(scope: &Scope<'_>) -> Option<u64> {
     let text = scope.text("size")?;
     let size = values::bytes(text.trimmed()).filter(|bytes| *bytes > 0);

@@ -40,7 +40,7 @@ mod xml;
 mod xml_tests;
 
 pub use configuration::{ConfigText, MOST_FILES, Rules, in_order, is_piece, merge_folders, merged_outline, outline_of};
-pub use elements::{ELEMENTS, Element, Meaning, Origin, Place, Said, Unwritten};
+pub use elements::{ELEMENTS, Element, ElementPath, Meaning, Origin, Said, Unwritten};
 pub use fault::{Fault, Faults, Notice, Problem, Warning};
 pub use inputs::differences;
 pub use keeper::{KeeperConfig, LogLevel, LoggerConfig};
@@ -110,7 +110,7 @@ impl Task {
 }
 
 fn read(root: &Scope<'_>) -> Option<Task> {
-    root.only(Place::Root);
+    root.only(ElementPath::Root);
     let max_workers = root.number32("max_workers", 0, u32::MAX);
     if max_workers == 0
         && let Some(element) = root.child("max_workers")

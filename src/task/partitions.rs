@@ -3,10 +3,10 @@
 use super::fault::Problem;
 use super::walk::Scope;
 
-/// The attribute that says what becomes of named partitions that the source does not have.
+/// The attribute that decides about named partitions that the source lacks.
 const MISSING: &str = "missing";
 
-/// Returns whether named partitions that the source does not have are to be left out.
+/// Returns whether named partitions that the source lacks are left out.
 pub(super) fn skip_missing(scope: &Scope<'_>) -> bool {
     match scope.element.attribute(MISSING) {
         None | Some("fail") => false,
@@ -19,11 +19,11 @@ pub(super) fn skip_missing(scope: &Scope<'_>) -> bool {
     }
 }
 
-/// The literals as written, each once, in the order written; `None` after a fault.
+/// Returns the literals as written, each once, in the order written; `None` after a fault.
 ///
-/// Either elements of any name (the original asked for names that begin with "partition"), one literal each, or a text
-/// with literals between blanks or commas. The original split that text at every blank, also inside of quotes, which
-/// fits no partition; here quotes and brackets hold together.
+/// The content is either elements of any name (the original required names that begin with "partition"), one literal
+/// each, or a text with literals between blanks or commas. The original split that text at every blank, even inside
+/// quotes, which fits no partition; here quotes and brackets stay together.
 pub(super) fn read(scope: &Scope<'_>) -> Option<Vec<String>> {
     let mut literals = Vec::new();
     if scope.element.children().next().is_none() {
@@ -55,7 +55,8 @@ pub(super) fn read(scope: &Scope<'_>) -> Option<Vec<String>> {
     Some(literals)
 }
 
-/// Splits at blanks and commas outside of quotes and brackets; or the quote or bracket that has no partner.
+/// Splits a text at blanks and commas outside of quotes and brackets. Returns the quote or bracket without a partner
+/// as an error.
 fn split(text: &str) -> Result<Vec<String>, char> {
     let mut literals = Vec::new();
     let mut current = String::new();
@@ -71,7 +72,7 @@ fn split(text: &str) -> Result<Vec<String>, char> {
         }
         current.push(character);
         match character {
-            // A doubled quote ends and begins again, which comes to the same.
+            // A doubled quote ends and begins again, with the same result.
             '\'' => quoted = !quoted,
             '\\' if quoted => current.extend(characters.next()),
             '(' | '[' if !quoted => brackets.push(character),

@@ -1,15 +1,15 @@
-//! From a task's text to that of a task which copies some of its partitions again, in the place of what the target holds.
+//! Turns a task's text into that of a task which copies some of its partitions again and replaces the target's rows.
 
 use quick_xml::escape::escape;
 
 use super::tables::JobNames;
 use super::xml::written_children;
 
-/// What decides which partitions are copied, and about rows that are there already.
+/// Elements that decide which partitions are copied, and about rows that the target already holds.
 const DECIDED: [&str; 3] = ["enabled_partitions", "if_target_not_empty", "allow_to_drop_target_partitions"];
 
-/// A task that replaces partitions: of each table job, by its name, those with these names; without names, all of the job's.
-/// Other jobs are left out. The text must be one that was parsed.
+/// Returns a task that replaces partitions: for each table job, by its name, the partitions with these names; without
+/// names, all of the job's partitions. Other jobs are left out. The text must have been parsed before.
 pub fn replacing(text: &str, wanted: &[(String, Vec<String>)]) -> String {
     let mut out = String::from("<clickhouse>\n");
     for (name, written) in written_children(text) {
@@ -36,7 +36,7 @@ pub fn replacing(text: &str, wanted: &[(String, Vec<String>)]) -> String {
 fn table(out: &mut String, job: &str, written: &str, partitions: &[String]) {
     line(out, &format!("<{job}>"));
     for (name, written) in written_children(written) {
-        // Partitions that the task names stay so where none are chosen.
+        // Partitions that the task names stay if none are chosen.
         let decided = DECIDED.contains(&name.as_str()) && (name != "enabled_partitions" || !partitions.is_empty());
         if !decided {
             line(out, written);

@@ -1,10 +1,10 @@
-//! Where secrets come from that are not written in the file.
+//! Sources of secrets that are not written in the file.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 
-/// What a text refers to that does not stand in it.
+/// A reference from a text to a value elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reference<'a> {
     /// An environment variable, by its name.
@@ -13,13 +13,13 @@ pub enum Reference<'a> {
     File(&'a str),
 }
 
-/// How far a description is trusted: whether it may refer to variables and files of this machine.
+/// The trust in a description: whether it may refer to variables and files of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
-    /// The operator brought it: it may refer to all that this process can read.
+    /// The operator provided it: it may refer to everything that this process can read.
     Full,
-    /// It came from the coordinator, and its `<remote_servers>` say what those of the operator's own description say: there
-    /// it may refer to the same.
+    /// It came from the coordinator, and its `<remote_servers>` equal those of the operator's own description: there
+    /// it may refer to the same secrets.
     SameServers,
     /// It came from the coordinator: it may refer to what the operator allows.
     Limited,
@@ -27,34 +27,35 @@ pub enum Trust {
 
 /// The environment and the files that `from_env` and `<password_file>` refer to.
 pub trait SecretSource: Send + Sync {
-    /// The value of an environment variable; `None` when it is not set or not UTF-8.
+    /// Returns the value of an environment variable; `None` if it is not set or not UTF-8.
     fn env(&self, name: &str) -> Option<String>;
 
-    /// The content of a file.
+    /// Returns the content of a file.
     ///
     /// # Errors
-    /// Whatever the operating system answers; also a file that is not UTF-8.
+    ///
+    /// Returns the operating system's error, or an error if the file is not UTF-8.
     fn read_file(&self, path: &str) -> io::Result<String>;
 
-    /// How far a description is trusted.
+    /// Returns the trust in a description.
     fn trust(&self, _description: &str) -> Trust {
         Trust::Full
     }
 
-    /// Whether the operator allows a reference in descriptions that are not trusted.
+    /// Returns whether the operator allows a reference in descriptions that are not trusted.
     fn allows(&self, _reference: Reference<'_>) -> bool {
         true
     }
 }
 
-/// The environment and file system of this process, for what the operator brought. Every worker has its own: what a task
-/// refers to must be there on each machine. Relative paths start at the working directory.
+/// The environment and file system of this process, for the operator's own descriptions. Every worker has its own: a
+/// variable or file that a task refers to must exist on each machine. Relative paths start at the working directory.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemSecrets;
 
 impl SecretSource for SystemSecrets {
     fn env(&self, name: &str) -> Option<String> {
-        // Names that are empty or hold `=` or NUL can't be set; std::env::var answers that they are not.
+        // Names that are empty or contain `=` or NUL cannot be set; std::env::var reports them as not set.
         std::env::var(name).ok()
     }
 
@@ -63,16 +64,17 @@ impl SecretSource for SystemSecrets {
     }
 }
 
-/// No file that a task or a configuration names is larger.
+/// The largest size in bytes of a file that a task or a configuration names.
 pub const MOST_BYTES: u64 = 16 << 20;
 
-/// Reads a file of at most so many bytes of UTF-8.
+/// Reads a file of at most this many bytes of UTF-8.
 ///
 /// # Errors
-/// Whatever the operating system answers; a file that is larger, or not UTF-8.
+///
+/// Returns the operating system's error, or an error if the file is larger or not UTF-8.
 pub fn read_bounded(path: &std::path::Path, limit: u64) -> io::Result<String> {
     let mut text = String::new();
-    // One byte more tells a file that is too large.
+    // One byte more reveals a file that is too large.
     File::open(path)?.take(limit.saturating_add(1)).read_to_string(&mut text)?;
     if text.len() as u64 > limit {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {limit} bytes")));
@@ -80,7 +82,7 @@ pub fn read_bounded(path: &std::path::Path, limit: u64) -> io::Result<String> {
     Ok(text)
 }
 
-/// Secrets given beforehand, for tests.
+/// Secrets given in advance, for tests.
 #[derive(Clone, Default)]
 pub struct GivenSecrets {
     /// Environment variables.
@@ -103,7 +105,7 @@ impl SecretSource for GivenSecrets {
 mod tests {
     use super::*;
 
-    /// A file that never ends, too.
+    /// Covers a file without an end.
     #[test]
     fn a_file_that_is_too_large_is_refused() {
         let error = SystemSecrets.read_file("/dev/zero").unwrap_err();

@@ -2,32 +2,32 @@
 
 use std::collections::BTreeMap;
 
-use super::elements::{Element, Place};
+use super::elements::{Element, ElementPath};
 use super::fault::{Notice, Problem};
 use super::walk::Scope;
 use crate::model::lay_over;
 
-/// Settings of ClickHouse by name, as written; the server says what it knows and takes.
+/// Settings of ClickHouse by name, as written. The server decides which it knows and accepts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// `<settings>`: for reading and writing statements.
+    /// `<settings>`: for statements that read and write.
     pub common: BTreeMap<String, String>,
-    /// `<settings_pull>`: for reading from the source; over `common`.
+    /// `<settings_pull>`: for statements that read from the source. They override `common`.
     pub pull: BTreeMap<String, String>,
-    /// `<settings_push>`: for writing to the target; over `common`.
+    /// `<settings_push>`: for statements that write to the target. They override `common`.
     pub push: BTreeMap<String, String>,
-    /// `readonly` of `<settings_pull>` (or of `<settings>`): the source must not be changed. It is not a setting to
-    /// send, because a `push` is an `INSERT` that runs on the source and changes nothing there.
+    /// `readonly` of `<settings_pull>` (or of `<settings>`): the source must not be changed. It is not sent as a
+    /// setting, because a `push` is an `INSERT` that runs on the source and changes nothing there.
     pub pull_readonly: bool,
 }
 
 impl Settings {
-    /// The settings of a statement that reads from the source.
+    /// Returns the settings of a statement that reads from the source.
     pub fn for_pull(&self) -> BTreeMap<String, String> {
         overlaid(&self.common, &self.pull)
     }
 
-    /// The settings of a statement that writes to the target.
+    /// Returns the settings of a statement that writes to the target.
     pub fn for_push(&self) -> BTreeMap<String, String> {
         overlaid(&self.common, &self.push)
     }
@@ -52,14 +52,14 @@ pub(super) fn read(root: &Scope<'_>) -> Settings {
 
 type Readonly<'c> = Option<(Scope<'c>, bool)>;
 
-/// A section's settings without `readonly`, which has a meaning of its own.
+/// Returns a section's settings without `readonly`, which has a meaning of its own.
 fn section<'c>(root: &Scope<'c>, name: &str) -> (BTreeMap<String, String>, Readonly<'c>) {
     let Some(section) = root.child(name) else { return (BTreeMap::new(), None) };
     section.attributes(&[]);
     section.no_text();
     let mut settings = BTreeMap::new();
     for setting in section.children() {
-        // Of a setting written twice the first one counts; the path of the second has a number.
+        // If a setting is written twice, the first one counts; the path of the second has a number.
         if settings.contains_key(setting.name()) || setting.name() == "readonly" {
             continue;
         }
@@ -78,10 +78,11 @@ fn section<'c>(root: &Scope<'c>, name: &str) -> (BTreeMap<String, String>, Reado
     (settings, readonly)
 }
 
-/// Where an element of a task belongs that is written as a setting. No setting of ClickHouse has such a name.
+/// Returns where an element of a task belongs if it is written as a setting. No setting of ClickHouse has such a
+/// name.
 fn belongs_elsewhere(name: &str) -> Option<&'static str> {
     let knows = |place| Element::names(place).contains(&name);
-    match (knows(Place::Root), knows(Place::Table)) {
+    match (knows(ElementPath::Root), knows(ElementPath::Table)) {
         (true, true) => Some("at the root, or in a table job"),
         (true, false) => Some("at the root"),
         (false, true) => Some("in a table job, below <tables>"),

@@ -1,4 +1,4 @@
-//! A task file in the making: values and comments → XML that [`Task::parse`](super::Task::parse) takes.
+//! Writes a task file: values and comments → XML that [`Task::parse`](super::Task::parse) accepts.
 
 use std::fmt::Write as _;
 
@@ -10,11 +10,11 @@ use crate::model::{Shard, TableName, is_obeyed, sentence};
 /// A task file to be written.
 #[derive(Debug, Clone, Default)]
 pub struct Sketch {
-    /// Said at the top.
+    /// Comment at the top.
     pub comment: Vec<String>,
-    /// Elements of another task file, as they are written there ([`kept_elements`]).
+    /// Elements of another task file, as written there ([`kept_elements`]).
     pub kept: Vec<(String, String)>,
-    /// Clusters beside those of a kept `<remote_servers>`.
+    /// Clusters in addition to those of a kept `<remote_servers>`.
     pub clusters: Vec<ClusterSketch>,
     /// The table jobs.
     pub tables: Vec<TableSketch>,
@@ -25,29 +25,30 @@ pub struct Sketch {
 pub struct ClusterSketch {
     /// The element's name.
     pub name: String,
-    /// Said above it.
+    /// Comment above it.
     pub comment: Vec<String>,
     /// Its shards. Passwords of nodes are not written.
     pub shards: Vec<Shard>,
-    /// The environment variable that has the password of its nodes.
+    /// The environment variable with the password of its nodes.
     pub password_env: Option<String>,
 }
 
 /// A table job to be written.
 #[derive(Debug, Clone)]
 pub struct TableSketch {
-    /// From which a name for the element is made.
+    /// Name from which the element's name is made.
     pub name: String,
-    /// Where it is copied from.
+    /// Cluster and table of the source.
     pub source: (String, TableName),
-    /// Where it is copied to.
+    /// Cluster and table of the target.
     pub target: (String, TableName),
-    /// Further elements in their order: name, text, and what is said above it; without a text only that is said.
+    /// Further elements in their order: name, text, and the comment above; without a text only the comment is
+    /// written.
     pub elements: Vec<(&'static str, Option<String>, Vec<String>)>,
 }
 
-/// What the way back takes from a task file as it stands there: everything at the root but the tables, and what decides about
-/// rows that a target holds already: that was said of another target.
+/// Returns the elements of a task file that the reverse task keeps: everything at the root except the tables and the
+/// policies for rows that a target already holds, because those were meant for another target.
 pub fn kept_elements(text: &str) -> Vec<(String, String)> {
     let not_kept = ["tables", "if_target_not_empty", "allow_to_drop_target_partitions", "transfer"];
     xml::written_children(text)
@@ -58,7 +59,7 @@ pub fn kept_elements(text: &str) -> Vec<(String, String)> {
 }
 
 impl Sketch {
-    /// The file.
+    /// Returns the file as XML.
     pub fn to_xml(&self) -> String {
         let mut out = String::new();
         comment(&mut out, 0, &self.comment);
@@ -88,7 +89,7 @@ impl Sketch {
     }
 
     fn servers(&self, out: &mut String, written: Option<&str>) {
-        // An element without content has no end to write before.
+        // An empty element has no end tag to write before.
         match written.and_then(|written| written.trim_end().strip_suffix("</remote_servers>")) {
             Some(open) => line(out, 1, open.trim_end()),
             None => line(out, 1, "<remote_servers>"),
@@ -160,7 +161,8 @@ fn element(out: &mut String, depth: usize, name: &str, text: &str) {
     line(out, depth, &format!("<{name}>{}</{name}>", referred(text)));
 }
 
-/// A text in XML. What a terminal would obey is written as a reference, but for characters that XML has in no form.
+/// Escapes a text for XML. Terminal control characters become references, except for characters that XML has in no
+/// form.
 fn referred(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in escape(text).chars() {
@@ -173,7 +175,7 @@ fn referred(text: &str) -> String {
     out
 }
 
-/// Two hyphens end a comment for some readers, and three for all.
+/// Two hyphens end a comment for some parsers, and three for all.
 fn comment(out: &mut String, depth: usize, lines: &[String]) {
     for text in lines {
         let text = sentence(text).replace("--", "- -").replace("--", "- -");
@@ -181,7 +183,7 @@ fn comment(out: &mut String, depth: usize, lines: &[String]) {
     }
 }
 
-/// A name that an element can have, and no other one has.
+/// Returns a valid name for an element that no other element has.
 fn element_name(table: &str, taken: &[String]) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' };
     let mut name: String = table.chars().map(plain).collect();

@@ -1,25 +1,25 @@
-//! `<tables>`: what to copy, from where to where.
+//! `<tables>`: the source and target of each table.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroU64;
 
-use super::elements::Place;
+use super::elements::ElementPath;
 use super::fault::Problem;
 use super::partitions;
 use super::walk::{Scope, Text, closest};
 use crate::model::{Cluster, Node, TableName, Way};
 
-/// What to do with a target partition that holds rows of others before the copy.
+/// What to do with a target partition that holds foreign rows before the copy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum IfTargetNotEmpty {
     /// Refuse before any row is copied.
     #[default]
     Fail,
-    /// Its rows give way to the copied ones; the original's `<allow_to_drop_target_partitions>`.
+    /// The copied rows replace its rows; the original's `<allow_to_drop_target_partitions>`.
     Replace,
     /// The copied rows are added.
     Append,
-    /// The partition is left as it is, and not copied.
+    /// The partition stays as it is and is not copied.
     Skip,
 }
 
@@ -27,7 +27,7 @@ impl IfTargetNotEmpty {
     const WORDS: [(&'static str, Self); 4] =
         [("fail", Self::Fail), ("replace", Self::Replace), ("append", Self::Append), ("skip", Self::Skip)];
 
-    /// The word as a task file has it.
+    /// Returns the word that a task file uses.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Fail => "fail",
@@ -37,13 +37,13 @@ impl IfTargetNotEmpty {
         }
     }
 
-    /// Returns what is done under `--safe-mode`, which drops nothing that was there before, or without it.
+    /// Returns the policy with or without `--safe-mode`, which drops nothing that existed before.
     pub fn in_mode(self, safe: bool) -> Self {
         if safe && self == Self::Replace { Self::Fail } else { self }
     }
 }
 
-/// What `<transfer>` can say; no way is `auto`.
+/// The words of `<transfer>`; `None` is `auto`.
 const TRANSFERS: [(&str, Option<Way>); 5] = [
     ("auto", None),
     ("push", Some(Way::Push)),
@@ -51,15 +51,15 @@ const TRANSFERS: [(&str, Option<Way>); 5] = [
     ("relay", Some(Way::Relay)),
     ("clone", Some(Way::Clone)),
 ];
-/// How it is checked that what arrived is what was selected.
+/// How a copy is checked against the selected rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Verify {
-    /// The rows selected at the source are counted after the transfer, and compared with those that arrived.
+    /// The selected rows are counted at the source after the transfer, and compared with the arrived rows.
     #[default]
     Count,
-    /// Their contents are compared too, by a checksum, once more on the target.
+    /// Contents are compared too, by a checksum, once more on the target.
     Checksum,
-    /// What arrived is counted; the source is asked only where that is not what was counted when the task was planned.
+    /// The arrived rows are counted. The source is counted only if they differ from the count at planning time.
     None,
 }
 
@@ -67,7 +67,7 @@ impl Verify {
     const WORDS: [(&'static str, Self); 3] =
         [("count", Self::Count), ("checksum", Self::Checksum), ("none", Self::None)];
 
-    /// The word as a task file has it.
+    /// Returns the word that a task file uses.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Count => "count",
@@ -77,7 +77,7 @@ impl Verify {
     }
 }
 
-/// One element of `<tables>`.
+/// A table job: one element of `<tables>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableJob {
     /// The element's name.
@@ -90,56 +90,56 @@ pub struct TableJob {
     pub target_cluster: usize,
     /// `database_push`, `table_push`.
     pub target: TableName,
-    /// `<engine>` as written, trimmed; without one the source's engine is used.
+    /// `<engine>` as written, trimmed; by default the source's engine.
     pub engine: Option<String>,
-    /// `<sharding_key>` as written, trimmed; there is one when several target shards can get rows.
+    /// `<sharding_key>` as written, trimmed; it exists if several target shards can get rows.
     pub sharding_key: Option<String>,
     /// `<where_condition>` as written, trimmed.
     pub where_condition: Option<String>,
-    /// Literals as written (`202001`, `'2018-02-26'`, `('a', 1)`), at least one; without the element all partitions.
+    /// Literals as written (`202001`, `'2018-02-26'`, `('a', 1)`), at least one; `None` means all partitions.
     pub enabled_partitions: Option<Vec<String>>,
-    /// Whether named partitions that the source does not have are left out; without it they are an error.
+    /// Whether named partitions that the source lacks are left out; otherwise they are an error.
     pub skip_missing_partitions: bool,
-    /// A partition is cut into at least so many pieces. The original cut into 10 (later 3) when nothing was
-    /// written; here pieces are cut by size, and nothing written means 1.
+    /// The smallest number of pieces of a partition. The default of the original was 10 (later 3); here pieces are
+    /// cut by size, and the default is 1.
     pub number_of_splits: u32,
-    /// About how much data (uncompressed bytes) is published together; unless written, as the size of the table suggests
+    /// Approximate uncompressed bytes that are published together; by default chosen by the size of the table
     /// ([`usual_batch_bytes`](crate::plan::usual_batch_bytes)).
     pub batch_bytes: Option<u64>,
-    /// The policy of this table, or else of the task, or else [`IfTargetNotEmpty::Fail`].
+    /// The policy of this table; by default that of the task, and otherwise [`IfTargetNotEmpty::Fail`].
     pub if_target_not_empty: IfTargetNotEmpty,
     /// Whether ALIAS and MATERIALIZED columns are transferred as data.
     pub copy_alias_and_materialized: bool,
-    /// `<transfer>`: how rows travel; `None` is `auto`. It may change while the task runs: the plan hangs on it
-    /// only in that pieces which are to be cloned are no slices.
+    /// `<transfer>`: how rows travel; `None` is `auto`. It may change while the task runs: the plan depends on it
+    /// only because cloned pieces are never slices.
     pub transfer: Option<Way>,
-    /// `<relay_compression>`: whether a relay asks for compressed rows; it does unless told otherwise.
+    /// `<relay_compression>`: whether a relay asks for compressed rows; true by default.
     pub relay_compression: bool,
-    /// How what arrived is checked: as this table says, or else the task, or else [`Verify::Count`].
+    /// How the copy is checked; by default as the task says, and otherwise [`Verify::Count`].
     pub verify: Verify,
-    /// `<merges_rows>`: whether merges remove rows of the target by design. `None`: what the engine's name tells.
+    /// `<merges_rows>`: whether merges remove rows of the target by design. `None`: the engine's name decides.
     pub merges_rows: Option<bool>,
-    /// `<hidden_rows>`: what becomes of rows that the source's account does not see.
+    /// `<hidden_rows>`: what to do about rows that the source's account cannot see.
     pub hidden_rows: HiddenRows,
-    /// `<max_bytes_per_second>` of this table: bytes of rows, uncompressed, that each worker moves of it in a second at most,
-    /// beside what the task allows for all. It may change while the task runs.
+    /// `<max_bytes_per_second>` of this table: uncompressed bytes of rows that each worker moves per second at most,
+    /// in addition to the task's limit. It may change while the task runs.
     pub max_bytes_per_second: Option<NonZeroU64>,
-    /// `<allow_lossy_conversion>`: columns whose values are copied though the target's type cannot hold all of them. It may
-    /// change while the task runs: it decides only whether the task is refused.
+    /// `<allow_lossy_conversion>`: columns whose values are copied although the target's type cannot hold all of
+    /// them. It may change while the task runs: it only decides whether the task is refused.
     pub allow_lossy_conversion: Vec<String>,
-    /// Whether its rows are capped, by itself or by the task: they must pass through the worker then.
+    /// Whether its rows have a bandwidth limit, of its own or of the task: they must pass through the worker then.
     pub paced: bool,
 }
 
 impl TableJob {
-    /// The way that the task prescribes for rows; none where it leaves it to us. A task that says clone says nothing of pieces that
-    /// cannot be cloned.
+    /// Returns the transfer that the task prescribes for rows; `None` if it leaves the choice. A task that prescribes
+    /// clone says nothing about pieces that cannot be cloned.
     pub fn way_of_rows(&self) -> Option<Way> {
         self.transfer.filter(|way| *way != Way::Clone)
     }
 }
 
-/// What becomes of rows of the source that a row policy or a filter hides from the account.
+/// What to do about rows of the source that a row policy or a filter hides from the account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum HiddenRows {
     /// The task is refused.
@@ -152,7 +152,7 @@ pub enum HiddenRows {
 impl HiddenRows {
     const WORDS: [(&'static str, Self); 2] = [("refuse", Self::Refuse), ("skip", Self::Skip)];
 
-    /// The word as a task file has it.
+    /// Returns the word that a task file uses.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Refuse => "refuse",
@@ -184,10 +184,10 @@ impl Default for Policies {
     }
 }
 
-/// The table jobs in the order written; complete only when no fault was found.
+/// Returns the table jobs in the order written; complete only if no fault was found.
 pub(super) fn read(root: &Scope<'_>, tables: &Scope<'_>, clusters: &[Cluster]) -> Vec<TableJob> {
     let of_task = policies(root, Policies::default());
-    // A text that is no rate is a fault of its own, and is reported where the task's other elements are.
+    // An invalid rate is a fault of its own, reported with the task's other elements.
     let paced = root.child("max_bytes_per_second").or_else(|| root.child("max_bytes_per_second_of_task")).is_some();
     tables.attributes(&[]);
     tables.no_text();
@@ -202,12 +202,13 @@ pub(super) fn read(root: &Scope<'_>, tables: &Scope<'_>, clusters: &[Cluster]) -
     jobs
 }
 
-/// How table jobs are called: as their elements. As in the original, a second `<table>` is another job, `table[1]`.
+/// The names of table jobs, which are those of their elements. As in the original, a second `<table>` is another job,
+/// `table[1]`.
 #[derive(Default)]
 pub(super) struct JobNames(BTreeMap<String, usize>);
 
 impl JobNames {
-    /// The name of the next job, whose element has this name.
+    /// Returns the name of the next job, whose element has this name.
     pub fn next(&mut self, element: &str) -> String {
         let before = self.0.entry(element.to_owned()).or_default();
         let name = if *before == 0 { element.to_owned() } else { format!("{element}[{before}]") };
@@ -223,8 +224,8 @@ fn table(
     of_task: Policies,
     paced: bool,
 ) -> Option<TableJob> {
-    scope.only(Place::Table);
-    // Everything is read before anything is given up, so that every fault is found.
+    scope.only(ElementPath::Table);
+    // Everything is read before an error is returned, so that every fault is found.
     let source_cluster = cluster(scope.required("cluster_pull"), clusters);
     let source = name(scope, "database_pull", "table_pull");
     let target_cluster = cluster(scope.required("cluster_push"), clusters);
@@ -250,7 +251,7 @@ fn table(
 
     if let Some(index) = target_cluster {
         let shards = clusters[index].shards.iter().filter(|shard| shard.weight > 0).count();
-        // After a fault of its own the element is there, and not missing.
+        // An element with a fault of its own is not reported as missing.
         if shards > 1 && sharding_key.is_none() && !matches!(written_key, Some(None)) {
             scope.fault(Problem::NoShardingKey { cluster: clusters[index].name.clone(), shards });
         }
@@ -293,7 +294,7 @@ fn name(scope: &Scope<'_>, database: &'static str, table: &'static str) -> Optio
     Some(TableName::new(database?.trimmed(), table?.trimmed()))
 }
 
-/// Names between commas; one with a comma stands in backticks.
+/// Returns names between commas; a name with a comma is in backticks.
 fn names(text: &str) -> Vec<String> {
     let mut quoted = false;
     let split = |c: char| {
@@ -310,7 +311,7 @@ fn names(text: &str) -> Vec<String> {
 fn cluster(name: Option<Text<'_>>, clusters: &[Cluster]) -> Option<usize> {
     let text = name?;
     let found = clusters.iter().position(|cluster| cluster.name == text.trimmed());
-    // Without any cluster that is the fault to report.
+    // Without any cluster, that is the fault to report.
     if found.is_none() && !clusters.is_empty() {
         let known: Vec<&str> = clusters.iter().map(|cluster| cluster.name.as_str()).collect();
         let known = match closest(text.trimmed(), &known) {
@@ -338,7 +339,7 @@ fn policies(scope: &Scope<'_>, inherited: Policies) -> Policies {
     let if_target_not_empty = match (written, may_drop, inherited.if_target_not_empty) {
         (Some(policy), _, _) => policy,
         (None, Some(true), _) => IfTargetNotEmpty::Replace,
-        // "Must not drop" takes back what the task allows, and no more.
+        // "Must not drop" revokes the task's permission only.
         (None, Some(false), IfTargetNotEmpty::Replace) => IfTargetNotEmpty::Fail,
         (None, _, inherited) => inherited,
     };
@@ -362,18 +363,18 @@ fn transfer(scope: &Scope<'_>, inherited: Policies) -> Option<Way> {
     text.choice(&TRANSFERS).unwrap_or_default()
 }
 
-/// Host names are the same in any case.
+/// Host names are case-insensitive.
 fn identity(node: &Node) -> (String, u16) {
     (node.host.to_ascii_lowercase(), node.port)
 }
 
-/// A cluster that is copied from or to must name each node once. (One that no table uses may do as it likes, as the
-/// examples in a server's own configuration do.)
+/// Checks that a source or target cluster names each node once. (A cluster that no table uses may repeat nodes, like
+/// the examples in a server's own configuration.)
 pub(super) fn check_nodes(servers: &Scope<'_>, clusters: &[Cluster], jobs: &[TableJob]) {
     let used: BTreeSet<usize> = jobs.iter().flat_map(|job| [job.source_cluster, job.target_cluster]).collect();
     for cluster in used.into_iter().map(|index| &clusters[index]) {
         let mut seen = HashSet::new();
-        // A host left out is a fault of its own.
+        // A missing host is a fault of its own.
         let mut nodes = cluster.nodes().map(|(_, node)| node).filter(|node| !node.host.is_empty());
         if let Some(node) = nodes.find(|node| !seen.insert(identity(node)))
             && let Some(scope) = servers.child(&cluster.name)

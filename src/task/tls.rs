@@ -1,26 +1,26 @@
-//! `<openSSL><client>`: whom to trust and who we are, in the words of the original's configuration file (and of every
-//! ClickHouse server's).
+//! `<openSSL><client>`: TLS options, in the words of the original's configuration file (and of every ClickHouse
+//! server's).
 
 use std::io;
 
-use super::elements::Place;
+use super::elements::ElementPath;
 use super::fault::{Notice, Problem};
 use super::walk::{Scope, Text};
 use crate::model::{Identity, Secret, Tls};
 
-/// Poco's modes. All that check anything check the same here.
+/// Poco's modes. All modes that check anything check the same here.
 const MODES: [(&str, bool); 4] = [("none", false), ("relaxed", true), ("strict", true), ("once", true)];
-/// Whether an invalid certificate is taken. On a console Poco asks a person.
+/// Whether an invalid certificate is accepted. On a console Poco asks a person.
 const HANDLERS: [(&str, bool); 3] =
     [("AcceptCertificateHandler", true), ("RejectCertificateHandler", false), ("ConsoleCertificateHandler", false)];
 
 pub(super) fn read(scope: &Scope<'_>) -> Tls {
-    scope.only(Place::OpenSsl);
+    scope.only(ElementPath::OpenSsl);
     scope.child("client").map(|client| read_client(&client)).unwrap_or_default()
 }
 
 fn read_client(scope: &Scope<'_>) -> Tls {
-    scope.only(Place::Client);
+    scope.only(ElementPath::Client);
     let authorities = pem(scope, "caConfig", "certificate", "CERTIFICATE-----");
     let system = scope.boolean("loadDefaultCAFile");
     if system == Some(false)
@@ -37,7 +37,7 @@ fn read_client(scope: &Scope<'_>) -> Tls {
     Tls { authorities, system_too: system == Some(true), verify, identity: identity(scope) }
 }
 
-/// The element that says that nothing is checked.
+/// Returns the element that switches off all checks.
 fn mode_of<'c>(scope: &Scope<'c>) -> Option<Scope<'c>> {
     let text = scope.text("verificationMode")?;
     let checked = text.choice(&MODES)?;
@@ -46,7 +46,7 @@ fn mode_of<'c>(scope: &Scope<'c>) -> Option<Scope<'c>> {
 
 fn handler_of<'c>(scope: &Scope<'c>) -> Option<Scope<'c>> {
     let handler = scope.child("invalidCertificateHandler")?;
-    handler.only(Place::Handler);
+    handler.only(ElementPath::Handler);
     let text = handler.text("name")?;
     text.choice(&HANDLERS)?.then_some(text.scope)
 }
@@ -62,7 +62,7 @@ fn identity(scope: &Scope<'_>) -> Option<Identity> {
     Some(Identity { certificates: certificates?, key: Secret::new(key?) })
 }
 
-/// The content of the file that an element names. Whether it is good is for the TLS library to say.
+/// Returns the content of the file that an element names. The TLS library checks whether it is valid.
 fn pem(scope: &Scope<'_>, name: &str, what: &'static str, mark: &str) -> Option<String> {
     let text: Text<'_> = scope.text(name)?;
     let path = text.trimmed();
@@ -78,10 +78,12 @@ fn pem(scope: &Scope<'_>, name: &str, what: &'static str, mark: &str) -> Option<
     Some(content)
 }
 
-/// The certificate authorities of this machine, as PEM: the file that `SSL_CERT_FILE` names, or the system's bundle.
+/// Returns the certificate authorities of this machine, as PEM: the file that `SSL_CERT_FILE` names, or the system's
+/// bundle.
 ///
 /// # Errors
-/// Whatever the operating system answers; [`io::ErrorKind::NotFound`] when there is no such file.
+///
+/// Returns the operating system's error; [`io::ErrorKind::NotFound`] if there is no such file.
 pub fn system_authorities() -> io::Result<String> {
     let none = || io::Error::new(io::ErrorKind::NotFound, "no certificate authorities found; set SSL_CERT_FILE");
     let bundle = openssl_probe::probe().cert_file.ok_or_else(none)?;

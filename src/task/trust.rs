@@ -1,12 +1,14 @@
-//! What a description that came from the coordinator may read on this machine.
+//! Decides what a description from the coordinator may read on this machine.
 //!
-//! Everybody who can write to the coordinator can put a description there. A worker that read `from_env` and `<password_file>` of any
-//! description would send whatever secret of its machine the description names, as a password, to whatever host it names. So
-//! what a description may refer to depends on who brought it:
+//! Everybody who can write to the coordinator can put a description there. A worker that read `from_env` and
+//! `<password_file>` of any description would send secrets of its machine, as a password, to any host that the
+//! description names. So the permitted references depend on who provided the description:
 //!
-//! - the operator, with `--task-file` of this command line, or by a state directory that is the operator's own: everything;
-//! - somebody else: what the operator allows by name (`--allow-env`) and by folder (`--secrets-dir`), and, where its
-//!   `<remote_servers>` are those of the operator's own task file, what that refers to there: it goes to the same servers.
+//! - The operator, with `--task-file` on this command line, or through a state directory that only the operator can
+//!   write to: everything.
+//! - Somebody else: names that the operator allows (`--allow-env`) and files in allowed folders (`--secrets-dir`). If
+//!   its `<remote_servers>` equal those of the operator's own task file, also the references there, because the
+//!   secrets go to the same servers.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -15,7 +17,7 @@ use std::path::{Path, PathBuf};
 use super::secrets::{Reference, SecretSource, SystemSecrets, Trust};
 use super::xml;
 
-/// What the operator allows descriptions from the coordinator to refer to.
+/// The references that the operator allows in descriptions from the coordinator.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Allowed {
     /// Names of environment variables.
@@ -24,20 +26,20 @@ pub struct Allowed {
     pub folders: Vec<PathBuf>,
 }
 
-/// The environment and file system of this process, for descriptions that the operator brought and for those that came from the
+/// The environment and file system of this process, for descriptions of the operator and for those from the
 /// coordinator.
 #[derive(Debug, Clone)]
 pub struct OperatorSecrets {
     allowed: Allowed,
-    /// The description that this command line brought.
+    /// The description from this command line.
     own: Option<String>,
     /// Whether only the operator can write to the coordinator.
     own_coordinator: bool,
 }
 
 impl OperatorSecrets {
-    /// Secrets for the descriptions of a coordinator. `own` is the description that this command line brought.
-    /// `own_coordinator` says that nobody but the operator can write there.
+    /// Returns the secrets for the descriptions of a coordinator. `own` is the description from this command line.
+    /// `own_coordinator`: only the operator can write to the coordinator.
     pub fn new(allowed: Allowed, own: Option<String>, own_coordinator: bool) -> Self {
         Self { allowed, own, own_coordinator }
     }
@@ -69,7 +71,7 @@ impl SecretSource for OperatorSecrets {
     }
 }
 
-/// Whether a file is below a folder, whatever links lead there. A file that cannot be looked at is not.
+/// Returns whether a file is below a folder, after following all links. False if the file cannot be read.
 fn is_below(path: &Path, folder: &Path) -> bool {
     match (path.canonicalize(), folder.canonicalize()) {
         (Ok(path), Ok(folder)) => path.starts_with(folder),
@@ -77,7 +79,8 @@ fn is_below(path: &Path, folder: &Path) -> bool {
     }
 }
 
-/// Whether two descriptions name the same servers, ports, accounts and references to secrets, in the same order.
+/// Returns whether two descriptions name the same servers, ports, accounts and references to secrets, in the same
+/// order.
 fn same_servers(one: &str, other: &str) -> bool {
     let servers = |text: &str| Some(outline(xml::parse(text).ok()?.children().filter(|child| child.name == SERVERS)));
     servers(one).is_some_and(|found| !found.is_empty() && servers(other) == Some(found))
@@ -86,7 +89,7 @@ fn same_servers(one: &str, other: &str) -> bool {
 /// The element that names the servers of a task.
 const SERVERS: &str = "remote_servers";
 
-/// The elements with their attributes and texts, without lines and blanks around texts.
+/// Returns the elements with their attributes and texts, without lines and without blanks around texts.
 fn outline<'e>(elements: impl Iterator<Item = &'e xml::Element>) -> Vec<String> {
     let mut lines = Vec::new();
     for element in elements {
@@ -113,7 +116,7 @@ mod tests {
 
     const SERVER: &str = "<host>h</host><password from_env=\"PATH\"/>";
 
-    /// What is refused in a description, by a worker that brought `own`.
+    /// Returns the faults of a description for a worker that has `own`.
     fn refused(text: &str, own: Option<&str>, allowed: &Allowed) -> String {
         let secrets = OperatorSecrets::new(allowed.clone(), own.map(str::to_owned), false);
         Task::parse(text, &secrets).map_or_else(|faults| faults.to_string(), |_| String::new())
@@ -147,7 +150,7 @@ mod tests {
         ] {
             assert!(refused(&strange, Some(&own), &nothing).contains("--allow-env"), "{strange}");
         }
-        // Servers would be sent the value.
+        // The value would be sent to servers.
         let setting = own.replace("<tables>", "<settings><max_threads from_env=\"PATH\"/></settings><tables>");
         assert!(refused(&setting, Some(&own), &nothing).contains("settings/max_threads"), "{setting}");
     }

@@ -1,4 +1,4 @@
-//! Numbers, sizes, booleans and words, as the original read them.
+//! Numbers, sizes, booleans and words, parsed like the original.
 
 use std::num::NonZeroU64;
 
@@ -6,29 +6,29 @@ use super::fault::Problem;
 use super::walk::{Scope, Text};
 
 impl Scope<'_> {
-    /// A whole number; `default` when the element is left out or after a fault.
+    /// Returns a whole number; `default` if the element is missing or after a fault.
     pub(super) fn number(&self, name: &str, min: u64, max: u64, default: u64) -> u64 {
         self.text(name).and_then(|text| text.number(min, max)).unwrap_or(default)
     }
 
-    /// The same for what a `u32` holds.
+    /// Returns a whole number that fits a `u32`.
     pub(super) fn number32(&self, name: &str, min: u32, default: u32) -> u32 {
         let number = self.number(name, u64::from(min), u64::from(u32::MAX), u64::from(default));
         u32::try_from(number).unwrap_or(default)
     }
 
-    /// A port; `default` when the element is left out or after a fault.
+    /// Returns a port; `default` if the element is missing or after a fault.
     pub(super) fn port(&self, name: &str, default: u16) -> u16 {
         let number = self.number(name, 1, u64::from(u16::MAX), u64::from(default));
         u16::try_from(number).unwrap_or(default)
     }
 
-    /// A boolean; `None` when the element is left out or after a fault.
+    /// Returns a boolean; `None` if the element is missing or after a fault.
     pub(super) fn boolean(&self, name: &str) -> Option<bool> {
         self.text(name)?.boolean()
     }
 
-    /// A number of bytes; `None` when the element is left out or after a fault.
+    /// Returns a number of bytes; `None` if the element is missing or after a fault.
     pub(super) fn size(&self, name: &str) -> Option<u64> {
         let text = self.text(name)?;
         let size = bytes(text.trimmed()).filter(|bytes| *bytes > 0);
@@ -38,7 +38,7 @@ impl Scope<'_> {
         size
     }
 
-    /// A rate in bytes a second, written like a size.
+    /// Returns a rate in bytes a second, written like a size.
     pub(super) fn rate(&self, name: &str) -> Option<NonZeroU64> {
         self.size(name).and_then(NonZeroU64::new)
     }
@@ -53,7 +53,7 @@ impl Text<'_> {
         number
     }
 
-    /// As Poco reads it: any whole number but 0 is true.
+    /// Parses a boolean like Poco: any whole number except 0 is true.
     pub(super) fn boolean(&self) -> Option<bool> {
         let text = self.trimmed().to_ascii_lowercase();
         let boolean = match text.as_str() {
@@ -67,7 +67,7 @@ impl Text<'_> {
         boolean
     }
 
-    /// One of some words, in any case.
+    /// Returns the value of one of some words, in any case.
     pub(super) fn choice<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
         let found = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(self.trimmed())).map(|(_, value)| *value);
         if found.is_none() {
@@ -78,7 +78,7 @@ impl Text<'_> {
     }
 }
 
-/// `1024`, `1K`, `1KB`, `1 KiB`: units are powers of 1024 however they are written, as in Poco's log sizes.
+/// Parses `1024`, `1K`, `1KB`, `1 KiB`: units are always powers of 1024, as in Poco's log sizes.
 pub(super) fn bytes(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let number: u64 = text[..digits].parse().ok()?;

@@ -1,26 +1,26 @@
-//! Walks the tree of elements, knows the path and collects what is wrong.
+//! Walks the tree of elements, tracks the path, and collects faults and warnings.
 
 use crate::task::fault::line_of;
 use std::cell::RefCell;
 
 use super::configuration;
-use super::elements::{Element, Place};
+use super::elements::{Element, ElementPath};
 use super::fault::{Fault, Faults, Notice, Problem, Warning};
 use super::secrets::{Reference, SecretSource, Trust};
 use super::xml::{self, trim};
 
-/// What is collected on the way.
+/// The state of a walk.
 pub(super) struct Context<'c> {
     secrets: &'c dyn SecretSource,
-    /// What the text may refer to.
+    /// The trust in the text, which decides about its references.
     trust: Trust,
-    /// Names of the files of a configuration that was merged.
+    /// Names of the files of a merged configuration.
     files: &'c [String],
     faults: RefCell<Vec<Fault>>,
     warnings: RefCell<Vec<Warning>>,
 }
 
-/// An element, and the way to it.
+/// An element with its path.
 #[derive(Clone)]
 pub(super) struct Scope<'c> {
     pub cx: &'c Context<'c>,
@@ -28,17 +28,17 @@ pub(super) struct Scope<'c> {
     pub path: String,
 }
 
-/// A text, and where it stands.
+/// A text with its location.
 #[derive(Clone)]
 pub(super) struct Text<'c> {
     pub scope: Scope<'c>,
-    /// As written, blanks included.
+    /// The text as written, including blanks.
     pub raw: String,
-    /// The environment variable it came from.
+    /// The environment variable that it came from.
     pub variable: Option<String>,
 }
 
-/// Parses a document, checks its root and lets `read` walk it; all faults, or the value and the warnings.
+/// Parses a document, checks its root and lets `read` walk it. Returns all faults, or the value and the warnings.
 pub(super) fn document<T>(
     file: &str,
     text: &str,
@@ -58,7 +58,7 @@ pub(super) fn document<T>(
     }
 }
 
-/// Lets `read` walk a tree. `files` are those of a configuration that was merged; none where `from_env` is still to be followed.
+/// Lets `read` walk a tree. `files` are those of a merged configuration; empty if `from_env` is not replaced yet.
 pub(super) fn walked<T>(
     root: &xml::Element,
     files: &[String],
@@ -72,11 +72,11 @@ pub(super) fn walked<T>(
     (value, cx.faults.into_inner(), warnings)
 }
 
-/// So many faults, and so many warnings, are told of a file.
+/// The largest number of faults, and of warnings, reported for a file.
 const MOST_TOLD: usize = 1000;
 
 impl Context<'_> {
-    /// Whether the document is a configuration that was merged.
+    /// Returns whether the document is a merged configuration.
     fn is_merged(&self) -> bool {
         !self.files.is_empty()
     }
@@ -107,13 +107,13 @@ impl<'c> Scope<'c> {
         let file = self.cx.file_of(self.element);
         let warning = Warning { path: self.path.clone(), line: self.element.line, file, notice };
         let mut warnings = self.cx.warnings.borrow_mut();
-        // An element that is looked at twice is warned of once.
+        // An element that is read twice causes one warning.
         if warnings.len() < MOST_TOLD && !warnings.contains(&warning) {
             warnings.push(warning);
         }
     }
 
-    /// All elements inside, in order. Of several of one name each has its number in the path.
+    /// Returns all inner elements, in order. If several have the same name, their paths contain their numbers.
     pub fn children(&self) -> Vec<Scope<'c>> {
         let all = || self.element.children();
         let mut counts = std::collections::HashMap::<&str, (usize, usize)>::new();
@@ -132,7 +132,7 @@ impl<'c> Scope<'c> {
             .collect()
     }
 
-    /// The first element of this name; more than one is worth a warning.
+    /// Returns the first element of this name; warns if there are more.
     pub fn child(&self, name: &str) -> Option<Scope<'c>> {
         let mut found = self.element.children().filter(|child| child.name == name);
         let element = found.next()?;
@@ -143,15 +143,15 @@ impl<'c> Scope<'c> {
         Some(scope)
     }
 
-    /// Warns of all that does not belong to this place, and of text between the elements.
-    pub fn only(&self, place: Place) {
+    /// Warns about all elements that do not belong to this parent, and about text between the elements.
+    pub fn only(&self, place: ElementPath) {
         self.no_text();
         self.attributes(place.attributes());
         self.known(place, &self.children());
     }
 
-    /// Warns of those children that do not belong to this place.
-    pub fn known(&self, place: Place, children: &[Scope<'_>]) {
+    /// Warns about children that do not belong to this parent.
+    pub fn known(&self, place: ElementPath, children: &[Scope<'_>]) {
         let known = Element::names(place);
         for child in children {
             let name = child.name();
@@ -163,7 +163,7 @@ impl<'c> Scope<'c> {
         }
     }
 
-    /// Warns of attributes other than these.
+    /// Warns about attributes other than these.
     pub fn attributes(&self, known: &[&str]) {
         for (name, _) in &self.element.attributes {
             let of_merging = self.cx.is_merged() && configuration::MERGING.contains(&name.as_str());
@@ -174,19 +174,19 @@ impl<'c> Scope<'c> {
         }
     }
 
-    /// Warns of text between the elements.
+    /// Warns about text between the elements.
     pub fn no_text(&self) {
         if !trim(&self.element.text()).is_empty() {
             self.warn(Notice::StrayText);
         }
     }
 
-    /// This element's text, from where it says. `None` after a fault.
+    /// Returns this element's text, from its source. `None` after a fault.
     pub fn own_text(&self) -> Option<Text<'c>> {
         self.text_beside(&["from_env"])
     }
 
-    /// [`Self::own_text`] of an element that has attributes of its own, `from_env` among them.
+    /// Returns [`Self::own_text`] of an element that has attributes of its own, including `from_env`.
     pub fn text_beside(&self, attributes: &[&str]) -> Option<Text<'c>> {
         self.attributes(attributes);
         if self.element.children().next().is_some() {
@@ -194,7 +194,7 @@ impl<'c> Scope<'c> {
             return None;
         }
         if self.cx.is_merged() {
-            // What stands in a variable is filled in. Where it could not be, that is a fault already.
+            // Substitutions are replaced before. If one could not be replaced, it is already reported as a fault.
             let unfilled = configuration::SUBSTITUTIONS.iter().any(|name| self.element.attribute(name).is_some());
             let variable = self.element.variable.as_deref().map(str::to_owned);
             let raw = self.element.text();
@@ -220,7 +220,7 @@ impl<'c> Scope<'c> {
         }
     }
 
-    /// The content of a file that this element names. `None` after a fault.
+    /// Returns the content of a file that this element names. `None` after a fault.
     pub fn file(&self, path: &str) -> Option<String> {
         if !self.may_refer_to(Reference::File(path)) {
             self.fault(Problem::FileNotAllowed(path.to_owned()));
@@ -243,17 +243,17 @@ impl<'c> Scope<'c> {
         }
     }
 
-    /// The text of the first element of this name; `None` when there is none or after a fault.
+    /// Returns the text of the first element of this name; `None` if there is none or after a fault.
     pub fn text(&self, name: &str) -> Option<Text<'c>> {
         self.child(name)?.own_text()
     }
 
-    /// The trimmed text of an element that may be left out; empty is as good as left out.
+    /// Returns the trimmed text of an optional element; an empty one counts as missing.
     pub fn optional(&self, name: &str) -> Option<String> {
         self.text(name).map(|text| text.trimmed().to_owned()).filter(|text| !text.is_empty())
     }
 
-    /// The text of an element that must be there and say something; `None` after a fault.
+    /// Returns the text of a required element; `None` after a fault.
     pub fn required(&self, name: &'static str) -> Option<Text<'c>> {
         let Some(child) = self.child(name) else {
             self.fault(Problem::Missing(name));
@@ -277,7 +277,7 @@ impl Text<'_> {
         self.scope.fault(problem);
     }
 
-    /// What to show of it in a message: nothing of a value from the environment, which may be a secret.
+    /// Returns the text for a message. A value from the environment is not shown, because it may be a secret.
     pub fn shown(&self) -> String {
         match (&self.variable, self.trimmed()) {
             (Some(variable), _) => format!("not (environment variable {variable})"),
@@ -287,7 +287,7 @@ impl Text<'_> {
     }
 }
 
-/// One line, not too long.
+/// Returns a text as one short line.
 fn shorten(text: &str) -> String {
     const LONGEST: usize = 60;
     let mut line: String = text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -297,7 +297,7 @@ fn shorten(text: &str) -> String {
     line
 }
 
-/// The known name that was probably meant.
+/// Returns the similar known name that was probably meant.
 pub(super) fn closest(name: &str, known: &[&str]) -> Option<String> {
     const LONGEST: usize = 100;
     if name.len() > LONGEST {

@@ -1,6 +1,6 @@
-//! XML → an ordered tree of elements with line numbers.
+//! Parses XML into an ordered tree of elements with line numbers.
 //!
-//! References, CDATA and comments inside a text are resolved here, so that everybody else sees plain text.
+//! It resolves references, CDATA and comments inside a text, so that all other modules see plain text.
 
 use std::rc::Rc;
 
@@ -12,16 +12,17 @@ use quick_xml::reader::Reader;
 
 use super::fault::Problem;
 
-/// No configuration nests deeper; a file that does would only exhaust the stack.
+/// The deepest nesting. A deeper file would only exhaust the stack.
 pub(super) const MAX_DEPTH: usize = 64;
 
-/// No element of a configuration has more attributes.
+/// The largest number of attributes of an element.
 const MAX_ATTRIBUTES: usize = 64;
 
-/// No configuration has more elements: some hundred bytes of memory for each.
+/// The largest number of elements in a configuration: each takes some hundred bytes of memory.
 pub(super) const MAX_ELEMENTS: usize = 500_000;
 
-/// Texts of these elements are secret, and so may be what a parser finds in them when they are badly escaped.
+/// Elements whose texts are secret. If such a text is badly escaped, parts of it that the parser takes for elements
+/// are secret too.
 const SECRET_ELEMENTS: [&str; 3] = ["password", "secret", "identity"];
 
 /// An element of a configuration.
@@ -29,17 +30,17 @@ const SECRET_ELEMENTS: [&str; 3] = ["password", "secret", "identity"];
 pub(super) struct Element {
     pub name: String,
     pub attributes: Vec<(String, String)>,
-    /// Everything inside, in order.
+    /// All inner nodes, in order.
     pub nodes: Vec<Node>,
     /// Line of the start tag, from 1.
     pub line: u32,
-    /// The file that it was read from: an index, 0 for the one that was named.
+    /// Index of the file that it was read from; 0 for the named one.
     pub file: usize,
     /// The environment variable that its content came from.
     pub variable: Option<Rc<str>>,
 }
 
-/// What stands in an element.
+/// A node inside an element.
 #[derive(Debug, Clone)]
 pub(super) enum Node {
     Element(Element),
@@ -55,12 +56,12 @@ impl Element {
         self.attributes.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// The elements directly inside, in order.
+    /// Returns the direct child elements, in order.
     pub fn children(&self) -> impl Iterator<Item = &Element> {
         self.nodes.iter().filter_map(|node| if let Node::Element(element) = node { Some(element) } else { None })
     }
 
-    /// All text directly inside, in order, untrimmed.
+    /// Returns the direct text, in order, untrimmed.
     pub fn text(&self) -> String {
         let texts = self.nodes.iter().filter_map(|node| match node {
             Node::Text(text) | Node::CData(text) => Some(text.as_str()),
@@ -77,17 +78,17 @@ impl Element {
     }
 }
 
-/// Removes blanks as XML knows them from both ends.
+/// Removes XML white space from both ends.
 pub(super) fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t', '\r', '\n'])
 }
 
-/// Reads a document that is a file of its own.
+/// Parses a document that is a single file.
 pub(super) fn parse(text: &str) -> Result<Element, Problem> {
     parse_file(text, 0)
 }
 
-/// Reads a document; its elements remember the file's index.
+/// Parses a document; its elements store the file's index.
 pub(super) fn parse_file(text: &str, file: usize) -> Result<Element, Problem> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = Reader::from_str(text);
@@ -113,12 +114,12 @@ pub(super) fn parse_file(text: &str, file: usize) -> Result<Element, Problem> {
     }
 }
 
-/// Puts the elements of a document together.
+/// Builds the tree of a document.
 struct Builder {
-    /// The elements that are not closed yet, the outermost first.
+    /// The open elements, the outermost first.
     open: Vec<Element>,
     root: Option<Element>,
-    /// The elements so far.
+    /// The number of elements so far.
     count: usize,
     file: usize,
 }
@@ -136,7 +137,7 @@ impl Builder {
                 let element = self.begin(&tag, line)?;
                 self.close(element)
             }
-            // The reader has checked that it is the end of the element that was opened last.
+            // The reader has checked that it closes the element that was opened last.
             Event::End(_) => self.open.pop().map_or(Ok(()), |element| self.close(element)),
             Event::Text(content) => {
                 let content = content.xml10_content();
@@ -186,7 +187,7 @@ impl Builder {
         if name.is_empty() {
             return Err("a < that begins no element (write it as &lt;)".to_owned());
         }
-        // Numbers of repeated elements are told by brackets.
+        // Paths use brackets for the numbers of repeated elements.
         if name.contains(['[', ']']) {
             return Err("a name of an element with a bracket in it (write < as &lt;)".to_owned());
         }
@@ -198,7 +199,7 @@ impl Builder {
         Ok(Element { name, attributes, nodes: Vec::new(), line, file: self.file, variable: None })
     }
 
-    /// Hangs a complete element into its parent, or makes it the root.
+    /// Adds a complete element to its parent, or makes it the root.
     fn close(&mut self, element: Element) -> Result<(), String> {
         match self.open.last_mut() {
             Some(parent) => parent.nodes.push(Node::Element(element)),
@@ -213,9 +214,9 @@ const OUTSIDE: &str = "there is text outside of the root element";
 
 fn attributes(tag: &BytesStart<'_>) -> Result<Vec<(String, String)>, String> {
     let mut found: Vec<(String, String)> = Vec::new();
-    // The reader's own search for repetitions takes time with the square of their number.
+    // The reader's own check for repetitions takes time quadratic in their number.
     for attribute in tag.attributes().with_checks(false) {
-        // Details of the parser name positions inside the tag and mean nothing to a reader of the file.
+        // The parser's details name positions inside the tag, which mean nothing to a reader of the file.
         let attribute = attribute.map_err(|_| MALFORMED.to_owned())?;
         let value = attribute
             .normalized_value(XmlVersion::Implicit1_0)
@@ -234,7 +235,7 @@ fn attributes(tag: &BytesStart<'_>) -> Result<Vec<(String, String)>, String> {
 
 const MALFORMED: &str = "a malformed or repeated attribute";
 
-/// The elements right below the root, as they are written, each with its name. None where the text is not XML; whoever asks
+/// Returns the direct children of the root, as written, each with its name. Empty if the text is not XML; the caller
 /// has parsed it before.
 pub(super) fn written_children(text: &str) -> Vec<(String, &str)> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -300,7 +301,7 @@ fn not_xml(text: &str, position: u64, why: String) -> Problem {
     Problem::NotXml { why, line: short(line), column: short(column) }
 }
 
-/// Counts lines forward only: positions are asked for in order.
+/// Counts lines forward only: positions are requested in order.
 struct Lines<'t> {
     text: &'t str,
     at: usize,

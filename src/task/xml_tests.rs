@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::xml::*;
 
-/// What any XML writer does, and `\r` as a reference, because a reader turns line ends into `\n`.
+/// Escapes like any XML writer, and writes `\r` as a reference, because a parser turns line ends into `\n`.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\r', "&#13;")
 }

@@ -1,11 +1,13 @@
-//! Who may see what is served.
+//! Decides who may read what is served.
 //!
 //! # Guarantees
-//! - Without a token only a loopback address is served, and only under a name of this machine: a page of somebody else whose
-//!   name was made to point here (DNS rebinding) is refused.
-//! - With a token everything but `/healthz` needs it: as `Authorization: Bearer …` from programs, as a cookie from browsers.
-//! - The token is in no address that stays: `?token=…` is exchanged for the cookie at once.
-//! - The cookie is made from the token, so a restart with the same token keeps browsers in; it does not tell the token.
+//! - Without a token only a loopback address is served, and only under a name of this machine. A foreign page whose
+//!   name resolves to this machine (DNS rebinding) is refused.
+//! - With a token every address except `/healthz` needs it: as `Authorization: Bearer …` from programs, as a cookie
+//!   from browsers.
+//! - The token stays in no address: `?token=…` is exchanged for the cookie at once.
+//! - The cookie is derived from the token, so browsers stay logged in after a restart with the same token. The cookie
+//!   does not reveal the token.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,56 +19,57 @@ use thiserror::Error;
 
 use crate::model::Secret;
 
-/// What the cookie is called.
-const NAME: &str = "clickhouse_copier";
-/// A token that is shorter could be guessed.
-const SHORTEST: usize = 16;
+/// The name of the cookie.
+const COOKIE_NAME: &str = "clickhouse_copier";
+/// The fewest characters of a token. A shorter token could be guessed.
+const MIN_TOKEN_LENGTH: usize = 16;
 
-/// Why something would be served to whom it should not.
+/// The reason why serving would be unsafe.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AccessError {
-    /// Others could reach it.
+    /// Other machines could reach the address without a token.
     #[error("{0} can be reached from other machines: give a token, or listen on 127.0.0.1")]
     Open(SocketAddr),
-    /// It could be guessed.
-    #[error("the token has less than {SHORTEST} characters: make one, as with openssl rand -hex 16")]
+    /// The token could be guessed.
+    #[error("the token has less than {MIN_TOKEN_LENGTH} characters: make one, as with openssl rand -hex 16")]
     Short,
-    /// It could not be sent in a header.
+    /// The token could not be sent in a header.
     #[error("the token may hold visible characters of ASCII only, and no blanks")]
     Odd,
 }
 
-/// Who is let in.
+/// The access rule of a server.
 #[derive(Debug)]
 pub struct Access(Option<Secret>);
 
-/// Whether somebody is let in.
+/// The decision on a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Yes.
+    /// The request is allowed.
     Welcome,
     /// The token is missing or wrong.
     Stranger,
-    /// The request was made to a name that is not this machine's.
+    /// The request was made to a name that is not a name of this machine.
     Misled,
 }
 
 impl Access {
-    /// To what listens there.
+    /// Makes the rule for a server at this address.
     ///
     /// # Errors
-    /// Where others could look without a token, or with one that is too short to keep them out.
+    /// Fails if other machines could read without a token, or if the token is too short or has characters that a header
+    /// cannot hold.
     pub fn new(listen: SocketAddr, token: Option<Secret>) -> Result<Self, AccessError> {
         match &token {
             None if !listen.ip().to_canonical().is_loopback() => return Err(AccessError::Open(listen)),
             Some(token) if !token.expose().bytes().all(|byte| byte.is_ascii_graphic()) => return Err(AccessError::Odd),
-            Some(token) if token.expose().len() < SHORTEST => return Err(AccessError::Short),
+            Some(token) if token.expose().len() < MIN_TOKEN_LENGTH => return Err(AccessError::Short),
             None | Some(_) => {}
         }
         Ok(Self(token))
     }
 
-    /// Whether a request is let in.
+    /// Returns whether a request is allowed.
     pub fn judge(&self, headers: &HeaderMap) -> Verdict {
         let Some(token) = &self.0 else {
             let host = headers.get(HOST).and_then(|host| host.to_str().ok());
@@ -75,26 +78,26 @@ impl Access {
         let given = headers.get(AUTHORIZATION).and_then(|header| header.to_str().ok()).and_then(bearer);
         let cookies = headers.get_all(COOKIE).iter().filter_map(|header| header.to_str().ok());
         let mut values = cookies.flat_map(|header| header.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        let welcome = given.is_some_and(|given| equal(given, token.expose()))
-            || values.any(|(name, value)| name == NAME && equal(value, &ticket(token)));
-        if welcome { Verdict::Welcome } else { Verdict::Stranger }
+        let is_allowed = given.is_some_and(|given| equal(given, token.expose()))
+            || values.any(|(name, value)| name == COOKIE_NAME && equal(value, &cookie_value(token)));
+        if is_allowed { Verdict::Welcome } else { Verdict::Stranger }
     }
 
-    /// What lets a browser in from now on, as the text of `Set-Cookie`. `None`: that is not the token.
+    /// Returns the text of `Set-Cookie` for a browser that gave the token. Returns `None` if the token is wrong.
     ///
-    /// Not `Secure`: the server itself speaks plain HTTP. It lasts as long as the browser.
+    /// The cookie is not `Secure`: the server itself speaks plain HTTP. The cookie lasts until the browser is closed.
     pub fn cookie(&self, given: &str) -> Option<String> {
         let token = self.0.as_ref().filter(|token| equal(given.trim(), token.expose()))?;
-        Some(format!("{NAME}={}; Path=/; HttpOnly; SameSite=Strict", ticket(token)))
+        Some(format!("{COOKIE_NAME}={}; Path=/; HttpOnly; SameSite=Strict", cookie_value(token)))
     }
 }
 
-/// The same time whatever is given: hashes are of one length, and tell nothing by where they differ.
+/// Compares in constant time: the hashes have the same length, and the position of a difference reveals nothing.
 fn equal(given: &str, wanted: &str) -> bool {
     Sha256::digest(given).ct_eq(&Sha256::digest(wanted)).into()
 }
 
-fn ticket(token: &Secret) -> String {
+fn cookie_value(token: &Secret) -> String {
     let hash = Sha256::new().chain_update("clickhouse-copier cookie\0").chain_update(token.expose()).finalize();
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -104,7 +107,7 @@ fn bearer(header: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// A name that nobody else can make point here.
+/// Returns whether the host is a name of this machine that nobody else can make resolve here.
 fn is_here(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
@@ -184,7 +187,7 @@ mod tests {
         let value = cookie.split(';').next().unwrap();
         let judge = |cookie: &str| guarded().judge(&headers(&[("cookie", cookie)]));
         assert_eq!(judge(&format!("a=b; {value}")), Verdict::Welcome);
-        assert_eq!(judge(&format!("{NAME}={TOKEN}")), Verdict::Stranger);
+        assert_eq!(judge(&format!("{COOKIE_NAME}={TOKEN}")), Verdict::Stranger);
         assert_eq!(judge("a=b"), Verdict::Stranger);
     }
 

@@ -1,6 +1,6 @@
-//! The page's files. They are part of the program: nothing is fetched from elsewhere.
+//! The files of the page. They are part of the program: the page loads nothing from elsewhere.
 
-/// A file as it is sent.
+/// A file with its content type.
 pub(super) struct Asset {
     pub(super) kind: &'static str,
     pub(super) text: &'static str,
@@ -15,7 +15,7 @@ pub(super) const SCRIPT: Asset = Asset { kind: "text/javascript; charset=utf-8",
 mod tests {
     use super::*;
 
-    /// What a page could be made to do by what servers say, or would need from elsewhere.
+    /// The files contain nothing that could run text of servers as code, or load something from elsewhere.
     #[test]
     fn nothing_comes_from_elsewhere_and_no_text_becomes_markup() {
         for asset in [PAGE, LOGIN, STYLE, SCRIPT] {

@@ -1,6 +1,6 @@
-//! The log of events: what changed from one look at the task to the next, in words.
+//! The log of events: the changes from one reading of the task to the next, in words.
 //!
-//! It knows what was looked at and no more: what came and went between two looks is not in it.
+//! The log knows only what was read. A change that came and went between two readings is missing.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -8,42 +8,43 @@ use serde::Serialize;
 
 use crate::report::status::{ErrorStatus, PartitionState, Status, TaskState};
 
-/// So many events are kept.
+/// The number of events that are kept.
 pub const KEPT: usize = 500;
-/// So many partitions are named in one event.
-const NAMED: usize = 3;
-/// So many errors of one look are told one by one.
-const ERRORS: usize = 10;
+/// The highest number of partitions that are named in one event.
+const MAX_NAMED: usize = 3;
+/// The highest number of errors of one reading that get their own event.
+const MAX_ERRORS: usize = 10;
 
-/// Something that happened.
+/// A change of the task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Event {
-    /// They are numbered from 1; a restarted dashboard begins anew.
+    /// The number of the event, from 1. A restarted dashboard begins again at 1.
     pub number: u64,
-    /// When it was seen, as RFC 3339 writes it.
+    /// The time of the reading, in RFC 3339.
     pub at: String,
-    /// What it is about.
+    /// The subject of the event.
     pub about: About,
-    /// What happened, in words.
+    /// The change, in words.
     pub text: String,
 }
 
-/// What an event is about.
+/// The subject of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum About {
     /// The task as a whole.
     Task,
-    /// A worker came or went.
+    /// A worker came or left.
     Worker,
-    /// Partitions got on.
+    /// Partitions changed their state.
     Partition,
-    /// Something failed.
+    /// An attempt failed.
     Error,
-    /// A server did not answer, or does again.
+    /// A server stopped answering, or answers again.
     Server,
-    /// What is shown here is old, or is not any more.
-    TaskOverview,
+    /// The reading became old, or is new again.
+    #[serde(rename = "sight")]
+    Reading,
 }
 
 /// The last events, at most [`KEPT`].
@@ -54,7 +55,7 @@ pub struct EventLog {
 }
 
 impl EventLog {
-    /// Takes note of something.
+    /// Adds an event.
     pub fn note(&mut self, at: &str, about: About, text: String) {
         self.last += 1;
         self.events.push_back(Event { number: self.last, at: at.to_owned(), about, text });
@@ -63,18 +64,18 @@ impl EventLog {
         }
     }
 
-    /// Those with higher numbers, the oldest first.
+    /// Returns the events with higher numbers, the oldest first.
     pub fn after(&self, number: u64) -> impl Iterator<Item = &Event> {
         self.events.iter().skip_while(move |event| event.number <= number)
     }
 
-    /// The number of the last one.
+    /// Returns the number of the last event.
     pub fn last(&self) -> u64 {
         self.last
     }
 }
 
-/// What happened between two looks. `before` is `None` for the first one.
+/// Returns the changes between two readings. `before` is `None` for the first reading.
 pub fn changes(before: Option<&Status>, now: &Status) -> Vec<(About, String)> {
     let Some(before) = before.filter(|before| before.task == now.task) else {
         let done = now.total.partitions.get(&PartitionState::Done).copied().unwrap_or(0);
@@ -149,7 +150,7 @@ fn partitions(before: &Status, now: &Status, changes: &mut Vec<(About, String)>)
             };
             let which = match names.len() {
                 1 => format!("partition {}", names[0]),
-                2..=NAMED => format!("partitions {}", names.join(", ")),
+                2..=MAX_NAMED => format!("partitions {}", names.join(", ")),
                 count => format!("{count} partitions, {} to {},", names[0], names[count - 1]),
             };
             changes.push((About::Partition, format!("table {} {which} {what}", table.name)));
@@ -161,8 +162,8 @@ fn errors(before: &Status, now: &Status, changes: &mut Vec<(About, String)>) {
     let known: BTreeSet<_> = before.errors.iter().map(|error| (&error.what, &error.error)).collect();
     let mut new: Vec<&ErrorStatus> =
         now.errors.iter().filter(|error| !known.contains(&(&error.what, &error.error))).collect();
-    let more = new.len().saturating_sub(ERRORS);
-    new.truncate(ERRORS);
+    let more = new.len().saturating_sub(MAX_ERRORS);
+    new.truncate(MAX_ERRORS);
     for error in new {
         let then = if error.tried_again { "failed and is tried again" } else { "failed" };
         changes.push((About::Error, format!("{} {then}: {}", error.what, error.error)));

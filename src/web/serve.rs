@@ -1,12 +1,14 @@
-//! Serves HTTP with a limit for everything that a stranger can hold: connections, headers, requests, answers that nobody reads.
+//! Serves HTTP, with a limit for everything that a stranger can hold: connections, headers, requests, answers that
+//! nobody reads.
 //!
 //! # Guarantees
-//! - A listener has no more than its number of connections, so that a flood leaves the descriptors of the process to the copy.
-//! - A flood locks nobody out: a new connection takes the place of the oldest one that waits for a request. Only where every
-//!   connection is being answered, the new one is closed at once.
-//! - A connection is closed when its next request does not come within `HEADERS`, when a request is not answered within
-//!   `ANSWER` (a stream of events: not begun), and when the other side takes nothing of an answer for `UNREAD`.
-//! - When the process has no descriptor left, the listener waits and tries again; it never ends for that.
+//! - A listener has a highest number of connections, so a flood of connections leaves file descriptors for the copy.
+//! - A flood does not lock others out: a new connection replaces the oldest connection that waits for a request. If
+//!   every connection is being answered, the new one is closed at once.
+//! - A connection is closed if its next request does not come within `HEADERS_TIMEOUT`, if a request is not answered
+//!   within `ANSWER_TIMEOUT` (a stream of events: not begun), or if the other side reads nothing of an answer for
+//!   `UNREAD_TIMEOUT`.
+//! - If the process has no file descriptor left, the listener waits and tries again; it does not end.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -30,23 +32,23 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-/// How long the next request of a connection may take to come, from its first moment or from the last answer on: headers that come
-/// slowly, and idle connections.
-const HEADERS: Duration = Duration::from_secs(10);
-/// How long a request may take to come as a whole and to be answered.
-const ANSWER: Duration = Duration::from_secs(30);
-/// How long the other side may take nothing of what it is sent.
-const UNREAD: Duration = Duration::from_secs(30);
-/// The most bytes of a request's headers.
-const HEAD_BYTES: usize = 32 << 10;
-/// The pause after a connection could not be accepted: mostly there is no descriptor for it.
+/// How long the headers of the next request may take, from the start of the connection or from the last answer on. It
+/// limits slow headers and idle connections.
+const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a request may take to arrive and to be answered.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the other side may read nothing of an answer.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// The highest number of bytes of a request's headers.
+const MAX_HEADER_BYTES: usize = 32 << 10;
+/// The pause after a connection could not be accepted; the usual cause is a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
-/// When the server is to stop, answers that are under way may take so long.
-const FAREWELL: Duration = Duration::from_secs(3);
+/// How long answers in progress may take when the server is to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Serves at most so many connections until `stop` ends, and then lets what is under way end for a few seconds.
-pub async fn serve(listener: TcpListener, router: Router, most: usize, stop: impl Future<Output = ()>) {
-    let router = router.layer(from_fn(in_time));
+/// Serves at most `max_connections` connections until `stop` ends. Answers in progress then have a few seconds to end.
+pub async fn serve(listener: TcpListener, router: Router, max_connections: usize, stop: impl Future<Output = ()>) {
+    let router = router.layer(from_fn(with_timeout));
     let (stopping, stopped) = watch::channel(false);
     let mut connections = Connections::default();
     let mut stop = std::pin::pin!(stop);
@@ -54,21 +56,21 @@ pub async fn serve(listener: TcpListener, router: Router, most: usize, stop: imp
         let stream = tokio::select! {
             biased;
             () = &mut stop => break,
-            () = connections.one_ended(), if !connections.tasks.is_empty() => continue,
+            () = connections.next_ended(), if !connections.tasks.is_empty() => continue,
             stream = accept(&listener) => stream,
         };
-        if connections.make_room(most).await {
+        if connections.make_room(max_connections).await {
             let requests = Arc::default();
             let work = answer(stream, router.clone(), Arc::clone(&requests), stopped.clone());
             connections.begin(requests, work);
         }
     }
     let _ = stopping.send(true);
-    // A client that does not read its answer is not waited for for long.
-    let _ = timeout(FAREWELL, async { while connections.tasks.join_next().await.is_some() {} }).await;
+    // The wait is short: a client may not read its answer.
+    let _ = timeout(STOP_TIMEOUT, async { while connections.tasks.join_next().await.is_some() {} }).await;
 }
 
-/// Accepts a connection, however long that takes.
+/// Accepts a connection. Waits until one comes.
 async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
@@ -81,20 +83,20 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     }
 }
 
-/// Answers the requests of one connection to its end.
+/// Answers the requests of one connection until its end.
 async fn answer(stream: TcpStream, router: Router, requests: Arc<AtomicUsize>, mut stopped: watch::Receiver<bool>) {
-    if let Err(error) = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD)) {
+    if let Err(error) = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_TIMEOUT)) {
         tracing::debug!("a connection has no limit for what is not read: {error}");
     }
     let router = TowerToHyperService::new(router);
-    let answered = service_fn(move |request| {
-        let held = Answering::begin(&requests);
+    let service = service_fn(move |request| {
+        let answering = Answering::begin(&requests);
         let answer = router.call(request);
-        async move { answer.await.map(|answer| answer.map(|body| Body::new(Held { body, _answering: held }))) }
+        async move { answer.await.map(|answer| answer.map(|body| Body::new(AnswerBody { body, _answering: answering }))) }
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(HEAD_BYTES);
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), answered));
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADERS_TIMEOUT).max_buf_size(MAX_HEADER_BYTES);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         _ = stopped.changed() => {
@@ -107,9 +109,9 @@ async fn answer(stream: TcpStream, router: Router, requests: Arc<AtomicUsize>, m
     }
 }
 
-/// Gives up on a request that takes too long to come or to be answered.
-async fn in_time(request: Request, next: Next) -> Response {
-    match timeout(ANSWER, next.run(request)).await {
+/// Answers with an error if a request takes too long to arrive or to be answered.
+async fn with_timeout(request: Request, next: Next) -> Response {
+    match timeout(ANSWER_TIMEOUT, next.run(request)).await {
         Ok(answer) => answer,
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "this took too long\n").into_response(),
     }
@@ -119,13 +121,13 @@ async fn in_time(request: Request, next: Next) -> Response {
 #[derive(Default)]
 struct Connections {
     tasks: JoinSet<()>,
-    /// In the order in which they came.
+    /// The connections in the order in which they came.
     open: Vec<Connection>,
 }
 
 struct Connection {
     task: AbortHandle,
-    /// The requests that are being answered: none, or one.
+    /// The number of requests that are being answered: 0 or 1.
     requests: Arc<AtomicUsize>,
 }
 
@@ -136,7 +138,7 @@ impl Connections {
     }
 
     /// Waits until a connection has ended.
-    async fn one_ended(&mut self) {
+    async fn next_ended(&mut self) {
         let ended = match self.tasks.join_next_with_id().await {
             Some(Ok((id, ()))) => id,
             Some(Err(error)) => error.id(),
@@ -145,16 +147,16 @@ impl Connections {
         self.open.retain(|one| one.task.id() != ended);
     }
 
-    /// Makes room for one more connection: where there is none, the oldest one that waits for a request is closed. Returns whether there is
-    /// room now: not where all of them are being answered.
-    async fn make_room(&mut self, most: usize) -> bool {
-        if self.tasks.len() < most {
+    /// Makes room for one more connection. If there is none, closes the oldest connection that waits for a request.
+    /// Returns whether there is room: there is none if all connections are being answered.
+    async fn make_room(&mut self, max_connections: usize) -> bool {
+        if self.tasks.len() < max_connections {
             return true;
         }
         let Some(oldest) = self.open.iter().find(|one| one.requests.load(Ordering::Relaxed) == 0) else { return false };
         oldest.task.abort();
-        while self.tasks.len() >= most {
-            self.one_ended().await;
+        while self.tasks.len() >= max_connections {
+            self.next_ended().await;
         }
         true
     }
@@ -176,13 +178,13 @@ impl Drop for Answering {
     }
 }
 
-/// The body of an answer, which is under way until it is dropped.
-struct Held {
+/// The body of an answer. The request counts as being answered until it is dropped.
+struct AnswerBody {
     body: Body,
     _answering: Answering,
 }
 
-impl HttpBody for Held {
+impl HttpBody for AnswerBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -215,8 +217,8 @@ mod tests {
 
     const HALF: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n";
 
-    /// A server of so many connections, what stops it, and whether it has ended.
-    async fn served(most: usize) -> (SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
+    /// Starts a server with this number of connections. Returns its address, the sender that stops it, and its task.
+    async fn served(max_connections: usize) -> (SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new()
@@ -231,7 +233,7 @@ mod tests {
         let until = async {
             let _ = stopped.await;
         };
-        (address, stop, tokio::spawn(serve(listener, router, most, until)))
+        (address, stop, tokio::spawn(serve(listener, router, max_connections, until)))
     }
 
     async fn sends(address: SocketAddr, bytes: &[u8]) -> TcpStream {
@@ -244,15 +246,15 @@ mod tests {
         sends(address, format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await
     }
 
-    /// Everything that comes until the server closes the connection.
+    /// Reads until the server closes the connection.
     async fn until_closed(mut stream: TcpStream) -> String {
         let mut text = Vec::new();
-        // A reset is an end too.
+        // A reset ends the connection too.
         let _ = stream.read_to_end(&mut text).await;
         String::from_utf8(text).unwrap()
     }
 
-    /// The head of the next answer.
+    /// Reads the head of the next answer.
     async fn head(stream: &mut TcpStream) -> String {
         let mut text = Vec::new();
         while !text.ends_with(b"\r\n\r\n") {
@@ -264,8 +266,8 @@ mod tests {
     #[tokio::test]
     async fn a_new_connection_takes_the_place_of_the_oldest_one_that_waits() {
         let (address, _stop, _) = served(2).await;
-        let mut answered = asks(address, "/endless").await;
-        assert!(head(&mut answered).await.starts_with("HTTP/1.1 200"));
+        let mut service = asks(address, "/endless").await;
+        assert!(head(&mut service).await.starts_with("HTTP/1.1 200"));
         let mut half = sends(address, HALF).await;
         for _ in 0..20 {
             let next = sends(address, HALF).await;
@@ -274,11 +276,11 @@ mod tests {
         let mut asked = asks(address, "/").await;
         assert!(head(&mut asked).await.starts_with("HTTP/1.1 200"));
         assert_eq!(until_closed(half).await, "");
-        // What is being answered keeps its place, and where all are, nobody else gets one.
+        // A connection that is being answered keeps its place. If all are, a new connection gets none.
         let mut other = asks(address, "/endless").await;
         assert!(head(&mut other).await.starts_with("HTTP/1.1 200"));
         assert_eq!(until_closed(asks(address, "/").await).await, "");
-        drop(answered);
+        drop(service);
         loop {
             let mut again = asks(address, "/").await;
             let mut first = [0];
@@ -293,15 +295,15 @@ mod tests {
         let (address, _stop, _) = served(8).await;
         let begun = Instant::now();
         assert_eq!(until_closed(sends(address, HALF).await).await, "");
-        assert!(begun.elapsed() >= HEADERS && begun.elapsed() < 2 * HEADERS, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() >= HEADERS_TIMEOUT && begun.elapsed() < 2 * HEADERS_TIMEOUT, "{:?}", begun.elapsed());
         let text = until_closed(asks(address, "/").await).await;
         assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("ok"), "{text}");
-        assert!(begun.elapsed() < 4 * HEADERS, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < 4 * HEADERS_TIMEOUT, "{:?}", begun.elapsed());
         for request in ["GET /never HTTP/1.1\r\n\r\n", "POST /form HTTP/1.1\r\nContent-Length: 2\r\n\r\na"] {
             let mut never = sends(address, request.as_bytes()).await;
             assert!(head(&mut never).await.starts_with("HTTP/1.1 503"), "{request}");
         }
-        let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(HEAD_BYTES));
+        let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(MAX_HEADER_BYTES));
         assert!(!until_closed(sends(address, long.as_bytes()).await).await.contains("200"));
     }
 
@@ -314,7 +316,7 @@ mod tests {
         stop.send(()).unwrap();
         let begun = Instant::now();
         ended.await.unwrap();
-        assert!(begun.elapsed() >= FAREWELL && begun.elapsed() < 2 * FAREWELL, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() >= STOP_TIMEOUT && begun.elapsed() < 2 * STOP_TIMEOUT, "{:?}", begun.elapsed());
         assert_eq!(until_closed(idle).await, "");
     }
 }

@@ -1,4 +1,4 @@
-//! Addresses → answers.
+//! The answer of each address.
 
 use std::convert::Infallible;
 use std::io;
@@ -30,24 +30,26 @@ use super::access::{Access, Verdict};
 use super::assets::{Asset, LOGIN, PAGE, SCRIPT, STYLE};
 use super::events::Event;
 use super::metrics;
-use super::news::News;
-use super::watch::{Look, TaskWatch, Viewer};
+use super::page_updates::PageUpdates;
+use super::watch::{Reading, TaskWatch, Viewer};
 
-/// So many pages look on at once.
-const VIEWERS: usize = 64;
-/// The most connections of a dashboard: those of pages that look on, and of everything else.
-pub const DASHBOARD_CONNECTIONS: usize = 128 + VIEWERS;
-/// The most connections of those who ask a worker for its metrics.
+/// The highest number of pages that receive updates at once.
+const MAX_VIEWERS: usize = 64;
+/// The highest number of connections of a dashboard: those of pages that receive updates, and all others.
+pub const DASHBOARD_CONNECTIONS: usize = 128 + MAX_VIEWERS;
+/// The highest number of connections of a worker's metrics.
 pub const METRICS_CONNECTIONS: usize = 64;
-/// A page that hears nothing for so long may take the line for broken.
-const ALIVE: Duration = Duration::from_secs(10);
-/// A form with a token is no longer than this.
-const FORM: usize = 4096;
-/// Scripts and styles are files of ours, nothing is framed, and nothing is asked elsewhere.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+/// The interval of messages that keep a stream alive. A page that receives nothing for longer may consider the
+/// connection broken.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// The highest number of bytes of the form with a token.
+const MAX_FORM_BYTES: usize = 4096;
+/// The content security policy: scripts and styles are files of this server, nothing is framed, and nothing is loaded
+/// from elsewhere.
+const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// Why nothing can be served.
+/// The reason why nothing can be served.
 #[derive(Debug, Error)]
 pub enum ServeError {
     /// The address cannot be listened on.
@@ -55,15 +57,15 @@ pub enum ServeError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The error of the system.
         source: io::Error,
     },
 }
 
-/// Takes an address, and gives the one that it got: with port 0 the system chooses.
+/// Listens on an address. Returns the actual address: with port 0 the system chooses a port.
 ///
 /// # Errors
-/// The address belongs to somebody else, or is not this machine's.
+/// Fails if the address is in use, or is not an address of this machine.
 pub async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
     let failed = |source| ServeError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
@@ -71,46 +73,47 @@ pub async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Se
     Ok((listener, address))
 }
 
-/// What the dashboard answers.
+/// Returns the routes of the dashboard.
 pub fn dashboard(watch: TaskWatch, access: Access) -> Router {
     let access = Arc::new(access);
-    let hall = Arc::new(Hall { watch, seats: Arc::new(Semaphore::new(VIEWERS)) });
+    let dashboard = Arc::new(Dashboard { watch, viewer_slots: Arc::new(Semaphore::new(MAX_VIEWERS)) });
     let guarded = Router::new()
         .route("/api/status", get(status))
         .route("/api/partition", get(partition))
         .route("/api/events", get(events))
         .route("/api/stream", get(stream))
         .route("/metrics", get(task_metrics))
-        .layer(from_fn_with_state(access.clone(), admit))
-        .with_state(hall);
+        .layer(from_fn_with_state(access.clone(), require_access))
+        .with_state(dashboard);
     let open = Router::new()
         .route("/", get(page))
         .route("/login", post(login))
         .route("/style.css", get(async || file(&STYLE)))
         .route("/page.js", get(async || file(&SCRIPT)))
         .route("/healthz", get(healthy))
-        .layer(DefaultBodyLimit::max(FORM))
+        .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
         .with_state(access);
-    dressed(open.merge(guarded))
+    with_security_headers(open.merge(guarded))
 }
 
-/// What a worker answers: its metrics.
+/// Returns the routes of a worker: its metrics.
 pub fn worker(view: View, name: String, task_path: String, access: Access) -> Router {
     let figures = async move || text(metrics::CONTENT_TYPE, metrics::of_worker(&view, &name, &task_path).await);
-    let guarded = Router::new().route("/metrics", get(figures)).layer(from_fn_with_state(Arc::new(access), admit));
-    dressed(guarded.route("/healthz", get(healthy)))
+    let guarded =
+        Router::new().route("/metrics", get(figures)).layer(from_fn_with_state(Arc::new(access), require_access));
+    with_security_headers(guarded.route("/healthz", get(healthy)))
 }
 
-struct Hall {
+struct Dashboard {
     watch: TaskWatch,
-    seats: Arc<Semaphore>,
+    viewer_slots: Arc<Semaphore>,
 }
 
-/// What every answer says to the browser.
-fn dressed(router: Router) -> Router {
+/// Adds the security headers to every answer.
+fn with_security_headers(router: Router) -> Router {
     router.layer(middleware::map_response(async |mut response: Response| {
         let headers: [(HeaderName, &'static str); 4] = [
-            (CONTENT_SECURITY_POLICY, POLICY),
+            (CONTENT_SECURITY_POLICY, CONTENT_POLICY),
             (X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (REFERRER_POLICY, "no-referrer"),
             (CACHE_CONTROL, "no-store"),
@@ -122,7 +125,7 @@ fn dressed(router: Router) -> Router {
     }))
 }
 
-async fn admit(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
+async fn require_access(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
     match access.judge(request.headers()) {
         Verdict::Welcome => next.run(request).await,
         Verdict::Stranger => {
@@ -142,13 +145,13 @@ async fn healthy() -> &'static str {
 }
 
 #[derive(Deserialize)]
-struct Entry {
+struct TokenForm {
     token: Option<String>,
 }
 
-async fn page(State(access): State<Arc<Access>>, Query(entry): Query<Entry>, request: Request) -> Response {
-    if let Some(token) = entry.token {
-        return enter(&access, &token);
+async fn page(State(access): State<Arc<Access>>, Query(form): Query<TokenForm>, request: Request) -> Response {
+    if let Some(token) = form.token {
+        return exchange_token(&access, &token);
     }
     match access.judge(request.headers()) {
         Verdict::Welcome => file(&PAGE),
@@ -157,12 +160,12 @@ async fn page(State(access): State<Arc<Access>>, Query(entry): Query<Entry>, req
     }
 }
 
-async fn login(State(access): State<Arc<Access>>, Form(entry): Form<Entry>) -> Response {
-    enter(&access, entry.token.as_deref().unwrap_or_default())
+async fn login(State(access): State<Arc<Access>>, Form(form): Form<TokenForm>) -> Response {
+    exchange_token(&access, form.token.as_deref().unwrap_or_default())
 }
 
-/// A token for a cookie; the browser goes on to an address without it.
-fn enter(access: &Access, token: &str) -> Response {
+/// Exchanges a token for a cookie. The browser continues at an address without the token.
+fn exchange_token(access: &Access, token: &str) -> Response {
     let cookie = access.cookie(token).and_then(|cookie| HeaderValue::from_str(&cookie).ok());
     match cookie {
         Some(cookie) => {
@@ -172,39 +175,39 @@ fn enter(access: &Access, token: &str) -> Response {
     }
 }
 
-/// The object of `status --format json`, with when it was seen.
+/// The object of `status --format json`, with the time of the reading.
 #[derive(Serialize)]
-struct SeenStatus<'a> {
+struct TimedStatus<'a> {
     #[serde(flatten)]
     status: &'a Status,
     seen_at: String,
     stale: Option<&'a str>,
 }
 
-async fn status(State(hall): State<Arc<Hall>>) -> Response {
-    let look = hall.watch.now().await;
-    match look.seen.as_deref() {
+async fn status(State(dashboard): State<Arc<Dashboard>>) -> Response {
+    let reading = dashboard.watch.current().await;
+    match reading.seen.as_deref() {
         Some(seen) => json(
             StatusCode::OK,
-            &SeenStatus { status: &seen.status, seen_at: seen.at_text(), stale: look.stale.as_deref() },
+            &TimedStatus { status: &seen.status, seen_at: seen.at_text(), stale: reading.stale.as_deref() },
         ),
-        None => unseen(&look),
+        None => no_reading(&reading),
     }
 }
 
 #[derive(Serialize)]
-struct Unseen<'a> {
+struct NoReading<'a> {
     stale: &'a str,
 }
 
-fn unseen(look: &Look) -> Response {
-    let stale = look.stale.as_deref().unwrap_or("the task was not looked at yet");
-    (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "2")], json(StatusCode::SERVICE_UNAVAILABLE, &Unseen { stale }))
+fn no_reading(reading: &Reading) -> Response {
+    let stale = reading.stale.as_deref().unwrap_or("the task was not looked at yet");
+    (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "2")], json(StatusCode::SERVICE_UNAVAILABLE, &NoReading { stale }))
         .into_response()
 }
 
 #[derive(Deserialize)]
-struct Which {
+struct PartitionIndex {
     table: usize,
     partition: usize,
 }
@@ -215,56 +218,58 @@ struct PartitionDetails<'a> {
     batch: BatchStatus,
 }
 
-/// By their places in the lists of `/api/status`. From the last sight: nobody is asked anew.
-async fn partition(State(hall): State<Arc<Hall>>, Query(which): Query<Which>) -> Response {
-    let mut look = hall.watch.last();
-    if look.seen.is_none() {
-        look = hall.watch.now().await;
+/// Answers with the partition at these indexes in the lists of `/api/status`. Uses the last reading, without asking
+/// anybody.
+async fn partition(State(dashboard): State<Arc<Dashboard>>, Query(index): Query<PartitionIndex>) -> Response {
+    let mut reading = dashboard.watch.latest();
+    if reading.seen.is_none() {
+        reading = dashboard.watch.current().await;
     }
-    let Some(seen) = look.seen.as_deref() else { return unseen(&look) };
-    let status = seen.status.tables.get(which.table).and_then(|table| table.partitions.get(which.partition));
-    match status.zip(BatchStatus::of(&seen.overview, which.table, which.partition)) {
+    let Some(seen) = reading.seen.as_deref() else { return no_reading(&reading) };
+    let status = seen.status.tables.get(index.table).and_then(|table| table.partitions.get(index.partition));
+    match status.zip(BatchStatus::of(&seen.overview, index.table, index.partition)) {
         Some((status, batch)) => json(StatusCode::OK, &PartitionDetails { status, batch }),
         None => (StatusCode::NOT_FOUND, "there is no such partition\n").into_response(),
     }
 }
 
-async fn events(State(hall): State<Arc<Hall>>) -> Response {
-    let look = hall.watch.last();
-    let events: Vec<&Event> = look.events.after(0).collect();
+async fn events(State(dashboard): State<Arc<Dashboard>>) -> Response {
+    let reading = dashboard.watch.latest();
+    let events: Vec<&Event> = reading.events.after(0).collect();
     json(StatusCode::OK, &events)
 }
 
-async fn task_metrics(State(hall): State<Arc<Hall>>) -> Response {
-    text(metrics::CONTENT_TYPE, metrics::of_task(hall.watch.now().await.as_ref()))
+async fn task_metrics(State(dashboard): State<Arc<Dashboard>>) -> Response {
+    text(metrics::CONTENT_TYPE, metrics::of_task(dashboard.watch.current().await.as_ref()))
 }
 
-/// A page that looks on, and what it was sent last.
-struct Seat {
+/// A page that receives updates, with the last reading that it received.
+struct PageStream {
     viewer: Viewer,
-    sent: Option<Arc<Look>>,
+    sent: Option<Arc<Reading>>,
     _permit: OwnedSemaphorePermit,
 }
 
-/// Each message is made when the one before has been taken: nothing piles up for who reads slowly.
-async fn stream(State(hall): State<Arc<Hall>>, method: Method) -> Response {
-    // To answer a HEAD nobody needs to look.
+/// Streams updates. A message is made only when the page has taken the one before, so messages do not pile up for a
+/// slow reader.
+async fn stream(State(dashboard): State<Arc<Dashboard>>, method: Method) -> Response {
+    // The answer to HEAD needs no reading.
     if method == Method::HEAD {
         return StatusCode::OK.into_response();
     }
-    let Ok(permit) = hall.seats.clone().try_acquire_owned() else {
+    let Ok(permit) = dashboard.viewer_slots.clone().try_acquire_owned() else {
         let line = "too many pages look on\n";
         return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "10")], line).into_response();
     };
-    let seat = Seat { viewer: hall.watch.viewer(), sent: None, _permit: permit };
-    let messages = stream::unfold(seat, async |mut seat| {
-        let look = seat.viewer.newer(seat.sent.as_ref().map_or(0, |sent| sent.number)).await?;
-        // What it is made of always has a JSON form, and one line.
-        let news = serde_json::to_string(&News::of(seat.sent.as_deref(), &look)).unwrap_or_default();
-        seat.sent = Some(look);
-        Some((Ok::<_, Infallible>(Message::default().data(news)), seat))
+    let page = PageStream { viewer: dashboard.watch.viewer(), sent: None, _permit: permit };
+    let messages = stream::unfold(page, async |mut page| {
+        let reading = page.viewer.newer(page.sent.as_ref().map_or(0, |sent| sent.number)).await?;
+        // A message can always be written as JSON, on one line.
+        let updates = serde_json::to_string(&PageUpdates::of(page.sent.as_deref(), &reading)).unwrap_or_default();
+        page.sent = Some(reading);
+        Some((Ok::<_, Infallible>(Message::default().data(updates)), page))
     });
-    Sse::new(messages).keep_alive(KeepAlive::new().interval(ALIVE)).into_response()
+    Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE_INTERVAL)).into_response()
 }
 
 fn file(asset: &Asset) -> Response {
@@ -291,7 +296,7 @@ mod tests {
     use super::*;
     use crate::report::status::{ErrorStatus, JobStatus, PartitionState, StatementStatus, sample};
 
-    /// Something stands in every list.
+    /// A status with an element in every list.
     fn full() -> Status {
         let mut status = sample(1);
         let partitions = status.total.partitions.clone();
@@ -328,7 +333,7 @@ mod tests {
     #[test]
     fn what_is_sent_is_what_is_documented() {
         let mut sent = BTreeSet::new();
-        let seen = SeenStatus { status: &full(), seen_at: "t".into(), stale: None };
+        let seen = TimedStatus { status: &full(), seen_at: "t".into(), stale: None };
         places(&serde_json::to_value(seen).unwrap(), "", &mut sent);
         let text = include_str!("../../docs/status-schema.md");
         let fields = text.split("| --- | --- | --- |").nth(1).unwrap().split("\n\n").next().unwrap();

@@ -1,8 +1,8 @@
-//! One who looks at the task for all viewers.
+//! Reads the task for all viewers.
 //!
-//! It looks about once a second while there is a viewer, and once when somebody asks for the state of now; else not at all. A
-//! look that took long is followed by a longer pause. A look that fails, or takes longer than eight seconds, leaves the last
-//! sight in place with the reason why there is no newer one; the next look begins with a new session.
+//! The task is read about once a second while there is a viewer, and once when somebody asks for the current state;
+//! else not at all. A longer pause follows a slow reading. A reading that fails, or takes longer than eight seconds,
+//! keeps the last reading with the reason why there is no newer one. The next reading begins with a new session.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,78 +24,78 @@ use crate::task::SecretSource;
 
 use super::events::{About, EventLog, changes};
 
-/// A look is given up after so long; servers that do not answer are done without sooner.
-const PATIENCE: Duration = Duration::from_secs(8);
-/// Somebody who asks for the state of now waits for it so long, and is given the last one then: Prometheus waits for ten seconds.
-const ANSWER: Duration = Duration::from_secs(6);
-/// The pause between two looks.
-const PAUSE: Duration = Duration::from_secs(1);
-/// … is at least so many times what the look took: a large task is looked at less often.
-const SHARE: u32 = 3;
-/// What was seen so recently is the state of now.
-const FRESH: Duration = Duration::from_millis(1500);
-/// A session is ended in so long, or left to end by itself.
-const FAREWELL: Duration = Duration::from_secs(1);
-/// So many rates are kept: half an hour's, with a viewer all the time.
-const RATES: usize = 1800;
+/// How long a reading may take. Servers that do not answer are left out sooner.
+const READ_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long a request waits for the current state before it receives the last one. Prometheus waits for ten seconds.
+const CURRENT_TIMEOUT: Duration = Duration::from_secs(6);
+/// The shortest pause between two readings.
+const MIN_PAUSE: Duration = Duration::from_secs(1);
+/// The pause is at least this multiple of the time that the reading took: a large task is read less often.
+const PAUSE_FACTOR: u32 = 3;
+/// The age up to which a reading counts as the current state.
+const MAX_CURRENT_AGE: Duration = Duration::from_millis(1500);
+/// How long ending a session may take. A session that is not ended by then ends by itself.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The number of rates that are kept: those of half an hour, if there is always a viewer.
+const MAX_RATES: usize = 1800;
 
-/// Where the task is.
-pub struct Place {
+/// The task to read, and the clients for it.
+pub struct WatchedTask {
     /// The coordinator.
     pub coordinator: Arc<dyn Coordinator>,
     /// The servers.
     pub client: Arc<dyn ServerClient>,
-    /// What the task's description may refer to.
+    /// The secrets that the task's description may refer to.
     pub secrets: Arc<dyn SecretSource>,
-    /// The task's node.
+    /// The path of the task's node.
     pub task_path: String,
 }
 
-/// What is known, at some time.
+/// The known state at one time.
 #[derive(Debug, Clone, Default)]
-pub struct Look {
-    /// They are numbered; 0 is before the first.
+pub struct Reading {
+    /// The number of the reading; 0 is before the first.
     pub number: u64,
-    /// What was seen last.
-    pub seen: Option<Arc<Seen>>,
-    /// Why that is not from now.
+    /// The last state that was read.
+    pub seen: Option<Arc<TaskSnapshot>>,
+    /// The reason why that state is old.
     pub stale: Option<String>,
-    /// What happened so far.
+    /// The events so far.
     pub events: Arc<EventLog>,
-    /// The rates so far: Unix time in milliseconds, bytes in a second.
+    /// The rates so far: Unix time in milliseconds, bytes per second.
     pub rates: Arc<VecDeque<(i64, u64)>>,
-    /// When this look ended. `None`: it is the one before the first.
+    /// When this reading ended. `None` before the first reading.
     pub ended: Option<Instant>,
 }
 
-/// A task as it was seen.
+/// A state of the task, as it was read.
 #[derive(Debug)]
-pub struct Seen {
-    /// When.
+pub struct TaskSnapshot {
+    /// The time of the reading.
     pub at: OffsetDateTime,
-    /// With all records.
+    /// The task with all records.
     pub overview: TaskOverview,
-    /// How it stands.
+    /// The status that is derived from it.
     pub status: Status,
 }
 
-impl Seen {
-    /// When it was seen, as RFC 3339 writes it.
+impl TaskSnapshot {
+    /// Returns the time of the reading, in RFC 3339.
     pub fn at_text(&self) -> String {
-        written(self.at)
+        rfc3339(self.at)
     }
 }
 
-/// The way to the one who looks. Cheap to clone.
+/// The access to the readings. Cheap to clone.
 #[derive(Clone)]
 pub struct TaskWatch {
-    looks: watch::Receiver<Arc<Look>>,
+    readings: watch::Receiver<Arc<Reading>>,
     demand: Arc<Demand>,
 }
 
-/// Somebody who looks on; while there is one, there are new looks.
+/// A viewer. While there is one, the task is read again and again.
 pub struct Viewer {
-    looks: watch::Receiver<Arc<Look>>,
+    readings: watch::Receiver<Arc<Reading>>,
     demand: Arc<Demand>,
 }
 
@@ -106,51 +106,51 @@ struct Demand {
 }
 
 impl TaskWatch {
-    /// Begins to look out. What is given besides is to be awaited beside the server; when it is dropped, no viewer gets
-    /// another look.
-    pub fn begin(place: Place) -> (Self, impl Future<Output = ()>) {
-        let (sender, looks) = watch::channel(Arc::default());
+    /// Begins to watch. The returned future must be awaited beside the server. When it is dropped, no viewer receives
+    /// another reading.
+    pub fn begin(task: WatchedTask) -> (Self, impl Future<Output = ()>) {
+        let (sender, readings) = watch::channel(Arc::default());
         let demand = Arc::new(Demand::default());
-        let guard = Guard { place, reader: None, speed: Speedometer::default() };
-        (Self { looks, demand: demand.clone() }, guard.look_out(sender, demand))
+        let read_loop = ReadLoop { task, reader: None, speed: Speedometer::default() };
+        (Self { readings, demand: demand.clone() }, read_loop.read_while_watched(sender, demand))
     }
 
-    /// The state of now. Where it cannot be had in time, the last one, with the reason.
-    pub async fn now(&self) -> Arc<Look> {
-        let mut looks = self.looks.clone();
-        let last = looks.borrow_and_update().clone();
-        if last.ended.is_some_and(|ended| ended.elapsed() < FRESH) {
+    /// Returns the current state. If it cannot be read in time, returns the last one with the reason.
+    pub async fn current(&self) -> Arc<Reading> {
+        let mut readings = self.readings.clone();
+        let last = readings.borrow_and_update().clone();
+        if last.ended.is_some_and(|ended| ended.elapsed() < MAX_CURRENT_AGE) {
             return last;
         }
         self.demand.wake.notify_one();
-        match timeout(ANSWER, looks.changed()).await {
-            Ok(Ok(())) => looks.borrow().clone(),
-            Ok(Err(_)) => Arc::new(Look { stale: Some("the dashboard is ending".into()), ..Look::clone(&last) }),
+        match timeout(CURRENT_TIMEOUT, readings.changed()).await {
+            Ok(Ok(())) => readings.borrow().clone(),
+            Ok(Err(_)) => Arc::new(Reading { stale: Some("the dashboard is ending".into()), ..Reading::clone(&last) }),
             Err(_) => {
-                let why = format!("no answer within {} s", ANSWER.as_secs());
-                Arc::new(Look { stale: Some(last.stale.clone().unwrap_or(why)), ..Look::clone(&last) })
+                let why = format!("no answer within {} s", CURRENT_TIMEOUT.as_secs());
+                Arc::new(Reading { stale: Some(last.stale.clone().unwrap_or(why)), ..Reading::clone(&last) })
             }
         }
     }
 
-    /// Somebody who looks on from now on.
+    /// Adds a viewer.
     pub fn viewer(&self) -> Viewer {
         self.demand.viewers.fetch_add(1, Ordering::SeqCst);
         self.demand.wake.notify_one();
-        Viewer { looks: self.looks.clone(), demand: self.demand.clone() }
+        Viewer { readings: self.readings.clone(), demand: self.demand.clone() }
     }
 
-    /// What is known already; nobody is asked.
-    pub fn last(&self) -> Arc<Look> {
-        self.looks.borrow().clone()
+    /// Returns the last reading, without asking anybody.
+    pub fn latest(&self) -> Arc<Reading> {
+        self.readings.borrow().clone()
     }
 }
 
 impl Viewer {
-    /// The newest look, when it is newer than the one with this number; those in between are left out. `None`: there will be
-    /// no more.
-    pub async fn newer(&mut self, number: u64) -> Option<Arc<Look>> {
-        self.looks.wait_for(|look| look.number > number).await.ok().map(|look| look.clone())
+    /// Waits for a reading that is newer than the one with this number, and returns the newest; readings in between are
+    /// left out. Returns `None` if there will be no more.
+    pub async fn newer(&mut self, number: u64) -> Option<Arc<Reading>> {
+        self.readings.wait_for(|look| look.number > number).await.ok().map(|look| look.clone())
     }
 }
 
@@ -168,69 +168,69 @@ impl Demand {
     }
 }
 
-/// Who looks.
-struct Guard {
-    place: Place,
+/// The loop that reads the task.
+struct ReadLoop {
+    task: WatchedTask,
     reader: Option<TaskReader>,
     speed: Speedometer,
 }
 
-impl Guard {
-    async fn look_out(mut self, looks: watch::Sender<Arc<Look>>, demand: Arc<Demand>) {
+impl ReadLoop {
+    async fn read_while_watched(mut self, readings: watch::Sender<Arc<Reading>>, demand: Arc<Demand>) {
         loop {
             demand.wanted().await;
             let began = Instant::now();
-            let outcome = timeout(PATIENCE, self.look()).await;
+            let outcome = timeout(READ_TIMEOUT, self.read()).await;
             let outcome = match outcome {
                 Ok(Ok(overview)) => Ok(overview),
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(_) => {
-                    let place = self.place.coordinator.place();
-                    Err(format!("{place}: no answer within {} s", PATIENCE.as_secs()))
+                    let place = self.task.coordinator.place();
+                    Err(format!("{place}: no answer within {} s", READ_TIMEOUT.as_secs()))
                 }
             };
             if outcome.is_err()
                 && let Some(reader) = self.reader.take()
             {
-                // What it has read may be half of what is there.
-                let _ = timeout(FAREWELL, reader.close()).await;
+                // The reader may have read only a part of the task.
+                let _ = timeout(CLOSE_TIMEOUT, reader.close()).await;
             }
-            let last = looks.borrow().clone();
-            looks.send_replace(Arc::new(self.next(&last, outcome)));
-            sleep(PAUSE.max(began.elapsed() * SHARE)).await;
+            let last = readings.borrow().clone();
+            readings.send_replace(Arc::new(self.next(&last, outcome)));
+            sleep(MIN_PAUSE.max(began.elapsed() * PAUSE_FACTOR)).await;
         }
     }
 
-    async fn look(&mut self) -> Result<TaskOverview, RunError> {
+    async fn read(&mut self) -> Result<TaskOverview, RunError> {
         let reader = match &mut self.reader {
             Some(reader) => reader,
             none => {
-                let Place { coordinator, client, secrets, task_path } = &self.place;
+                let WatchedTask { coordinator, client, secrets, task_path } = &self.task;
                 let opened = TaskReader::open(coordinator.as_ref(), client.clone(), secrets.clone(), task_path).await?;
                 none.insert(opened)
             }
         };
-        reader.look().await
+        reader.read().await
     }
 
-    /// The next look after the last one, from what came of looking.
-    fn next(&mut self, last: &Look, outcome: Result<TaskOverview, String>) -> Look {
+    /// Makes the next reading from the last one and the result.
+    fn next(&mut self, last: &Reading, outcome: Result<TaskOverview, String>) -> Reading {
         let now = OffsetDateTime::now_utc();
-        let mut next = Look { number: last.number + 1, ended: Some(Instant::now()), ..last.clone() };
-        let mut note = |about, text| Arc::make_mut(&mut next.events).note(&written(now), about, text);
+        let mut next = Reading { number: last.number + 1, ended: Some(Instant::now()), ..last.clone() };
+        let mut note = |about, text| Arc::make_mut(&mut next.events).note(&rfc3339(now), about, text);
         match outcome {
             Err(why) => {
                 if last.stale.as_ref() != Some(&why) {
-                    note(About::TaskOverview, format!("the task cannot be seen: {why}"));
+                    note(About::Reading, format!("the task cannot be seen: {why}"));
                 }
                 next.stale = Some(why);
             }
             Ok(overview) => {
                 if last.stale.is_some() {
-                    note(About::TaskOverview, "the task can be seen again".into());
+                    note(About::Reading, "the task can be seen again".into());
                 }
                 let before = last.seen.as_deref().map(|seen| &seen.status);
-                let mut status = Status::of(&overview, &self.place.task_path);
+                let mut status = Status::of(&overview, &self.task.task_path);
                 if before.is_some_and(|before| before.task != status.task) {
                     self.speed = Speedometer::default();
                 }
@@ -240,11 +240,11 @@ impl Guard {
                 }
                 let rates = Arc::make_mut(&mut next.rates);
                 rates.push_back((unix_millis(now), status.bytes_per_second.unwrap_or(0)));
-                while rates.len() > RATES {
+                while rates.len() > MAX_RATES {
                     rates.pop_front();
                 }
                 next.stale = None;
-                next.seen = Some(Arc::new(Seen { at: now, overview, status }));
+                next.seen = Some(Arc::new(TaskSnapshot { at: now, overview, status }));
             }
         }
         next
@@ -252,11 +252,11 @@ impl Guard {
 }
 
 fn unix_millis(at: OffsetDateTime) -> i64 {
-    // Fits for as long as there are years of four digits.
+    // This fits as long as years have four digits.
     (at.unix_timestamp_nanos() / 1_000_000) as i64
 }
 
-fn written(at: OffsetDateTime) -> String {
+fn rfc3339(at: OffsetDateTime) -> String {
     at.replace_nanosecond(at.millisecond() as u32 * 1_000_000).unwrap_or(at).format(&Rfc3339).unwrap_or_default()
 }
 
@@ -267,8 +267,8 @@ mod tests {
     use crate::coordinator::MemoryCoordinator;
     use crate::task::SystemSecrets;
 
-    fn place(coordinator: &MemoryCoordinator) -> Place {
-        Place {
+    fn place(coordinator: &MemoryCoordinator) -> WatchedTask {
+        WatchedTask {
             coordinator: Arc::new(coordinator.clone()),
             client: Arc::new(MemoryServerClient::default()),
             secrets: Arc::new(SystemSecrets),
@@ -278,9 +278,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nobody_is_asked_while_nobody_looks_on() {
-        let (watch, guard) = TaskWatch::begin(place(&MemoryCoordinator::new()));
+        let (watch, read_loop) = TaskWatch::begin(place(&MemoryCoordinator::new()));
         tokio::select! {
-            () = guard => unreachable!(),
+            () = read_loop => unreachable!(),
             () = look_on(watch.clone()) => {}
         }
         assert!(watch.viewer().newer(u64::MAX - 1).await.is_none(), "who looked is gone");
@@ -288,12 +288,12 @@ mod tests {
 
     async fn look_on(watch: TaskWatch) {
         sleep(Duration::from_secs(3600)).await;
-        assert_eq!(watch.last().number, 0);
-        let asked = watch.now().await;
+        assert_eq!(watch.latest().number, 0);
+        let asked = watch.current().await;
         assert_eq!(asked.number, 1);
         assert!(asked.stale.as_ref().is_some_and(|why| why.contains("there is no task at /t")), "{:?}", asked.stale);
         sleep(Duration::from_secs(3600)).await;
-        assert_eq!(watch.last().number, 1);
+        assert_eq!(watch.latest().number, 1);
 
         let mut viewer = watch.viewer();
         for number in 2..5 {
@@ -301,7 +301,7 @@ mod tests {
         }
         drop(viewer);
         sleep(Duration::from_secs(3600)).await;
-        assert!(watch.last().number <= 6);
-        assert_eq!(watch.last().events.after(0).count(), 1, "the same reason is told once");
+        assert!(watch.latest().number <= 6);
+        assert_eq!(watch.latest().events.after(0).count(), 1, "the same reason is told once");
     }
 }

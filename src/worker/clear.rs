@@ -1,5 +1,5 @@
-//! Cleaning up at the end of a task: its statements are ended and its tables dropped, on all nodes. A server that does not answer is
-//! waited for, for a minute. What cannot be dropped is named, with the statements that drop it.
+//! Cleanup at the end of a task: the worker ends its statements and drops its tables on all nodes. It waits up to a minute for a
+//! server that does not answer. It names each table that it cannot drop, with the statement that drops it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,39 +14,39 @@ use crate::sql::drop_table;
 use super::jobs::JobRunner;
 use crate::runtime::signals::Interrupt;
 
-/// The pauses between tries in seconds, a minute in all.
+/// The pauses between attempts in seconds, a minute in all.
 const PAUSES: [u64; 7] = [1, 2, 4, 8, 15, 15, 15];
-/// The most statements that are shown for a node.
-const SHOWN: usize = 5;
+/// The most statements that a message shows for a node.
+const MAX_SHOWN_STATEMENTS: usize = 5;
 
-/// A database of a node where the task may have made tables.
-struct Place {
+/// A database of a node where the task may have created tables.
+struct NodeDatabase {
     node: Node,
     database: String,
-    /// Whether it is on a source, where parts pass through.
+    /// Whether the node is a source node, where only cloning creates tables.
     source: bool,
 }
 
-/// What could not be dropped in a database of a node.
-struct Left {
-    /// The tables, where they are known.
+/// The tables that could not be dropped in a database of a node.
+struct Leftovers {
+    /// The tables. Empty where the node did not list them.
     tables: Vec<TableName>,
-    /// What the server said, or that it said nothing.
+    /// The error of the server, or the missing answer.
     why: Error,
-    /// Whether it may help to wait: not for a node that was given up while rows were copied.
+    /// Whether waiting may help. It does not for a node that the task gave up while it copied rows.
     may_pass: bool,
 }
 
-/// Ends statements and drops tables of the task everywhere. Returns a line for each node and database where something stays.
+/// Ends all statements and drops all tables of the task on all nodes. Returns a line for each node and database where tables stay.
 ///
-/// Cancellation: what was not dropped stays until the same command runs again. A run that is to end does not wait.
+/// Cancellation: tables that were not dropped stay until the same command runs again. An interrupted run does not wait.
 pub(super) async fn clear(runner: &JobRunner, interrupt: &Interrupt) -> Vec<String> {
     end_statements(runner).await;
     let mut places = places(runner);
     let mut pauses = PAUSES.into_iter();
     loop {
         let results = join_all(places.iter().map(|place| clear_place(runner, place))).await;
-        let left: Vec<(Place, Left)> =
+        let left: Vec<(NodeDatabase, Leftovers)> =
             places.into_iter().zip(results).filter_map(|(place, left)| Some((place, left?))).collect();
         let helps = left.iter().any(|(_, left)| left.may_pass);
         let Some(pause) = pauses.next().filter(|_| helps && !interrupt.is_finishing()) else {
@@ -83,24 +83,25 @@ async fn end_statements(runner: &JobRunner) {
     join_all(nodes.values().map(|node| runner.context.pool.client.kill(node, &queries))).await;
 }
 
-/// Lists the databases in which the task may have made tables.
-fn places(runner: &JobRunner) -> Vec<Place> {
+/// Returns the databases in which the task may have created tables.
+fn places(runner: &JobRunner) -> Vec<NodeDatabase> {
     let task = runner.context.task();
-    let mut places: BTreeMap<(String, String), Place> = BTreeMap::new();
+    let mut places: BTreeMap<(String, String), NodeDatabase> = BTreeMap::new();
     for (table, (job, plan)) in task.tables.iter().zip(runner.context.plans.iter()).enumerate() {
         let sources = task.source(job).nodes().filter(|_| runner.context.may_clone(table));
         let sources = sources.map(|(_, node)| (node, &plan.source.database, true));
         let targets = task.target(job).nodes().map(|(_, node)| (node, &plan.target.database, false));
         for (node, database, source) in sources.chain(targets) {
-            let place = Place { node: node.clone(), database: database.clone(), source };
+            let place = NodeDatabase { node: node.clone(), database: database.clone(), source };
             places.insert((node.url(), database.clone()), place);
         }
     }
     places.into_values().collect()
 }
 
-async fn clear_place(runner: &JobRunner, place: &Place) -> Option<Left> {
-    let Place { node, database, source } = place;
+/// Drops the tables of the task in a database of a node. Returns the tables that stay.
+async fn clear_place(runner: &JobRunner, place: &NodeDatabase) -> Option<Leftovers> {
+    let NodeDatabase { node, database, source } = place;
     let client = &runner.context.pool.client;
     let names = match client.server(node).await {
         Ok(_) => client.tables_with_prefix(node, database, &runner.context.id.tables()).await,
@@ -108,35 +109,36 @@ async fn clear_place(runner: &JobRunner, place: &Place) -> Option<Left> {
     };
     let names = match names {
         Ok(names) => names,
-        // A node that never got anything of this task may be dead for good.
+        // A node that never held a table of this task may be gone for good.
         Err(_) if !used(runner, node, *source).await => return None,
         Err(why) => {
             let may_pass = why.remedy() == Remedy::Retry && !is_given_up(runner, node).await;
-            return Some(Left { tables: Vec::new(), why, may_pass });
+            return Some(Leftovers { tables: Vec::new(), why, may_pass });
         }
     };
     let settings = runner.context.target_settings(node).await.unwrap_or_default();
-    let (mut tables, mut told, mut may_pass) = (Vec::new(), None, false);
-    // A table that somebody made beside ours, a renamed one for instance, is not ours.
+    let (mut tables, mut reported, mut may_pass) = (Vec::new(), None, false);
+    // A table whose name only begins like ours, such as one that a person renamed, is not ours.
     for name in names.into_iter().filter(|name| MadeTable::parse(name).is_some()) {
         let table = TableName::new(database, name);
         if let Err(error) = client.drop_table(node, &table, &settings).await {
-            // An error that waiting cannot mend is the one to tell.
+            // An error that waiting cannot remove is the one to report.
             may_pass |= error.remedy() == Remedy::Retry;
-            told = told.filter(|told: &Error| told.remedy() != Remedy::Retry).or(Some(error));
+            reported = reported.filter(|first: &Error| first.remedy() != Remedy::Retry).or(Some(error));
             tables.push(table);
         }
     }
-    told.map(|why| Left { tables, why, may_pass })
+    reported.map(|why| Leftovers { tables, why, may_pass })
 }
 
-/// Whether another node was chosen for a batch because this one was lost.
+/// Returns whether the task replaced this node for some batch because it was lost.
 async fn is_given_up(runner: &JobRunner, node: &Node) -> bool {
     let address = node.address();
     let cache = runner.cache.lock().await;
     cache.by_table.iter().flat_map(|records| &records.batches).any(|batch| batch.former.contains(&address))
 }
 
+/// Returns whether the task may have created tables on a node.
 async fn used(runner: &JobRunner, node: &Node, source: bool) -> bool {
     let address = node.address();
     let cache = runner.cache.lock().await;
@@ -147,21 +149,22 @@ async fn used(runner: &JobRunner, node: &Node, source: bool) -> bool {
     batches.any(|batch| batch.nodes.iter().flatten().chain(&batch.former).any(|used| used == &address))
 }
 
-fn nodes(left: &[(Place, Left)]) -> String {
+/// Returns the names of the nodes, for a message.
+fn nodes(left: &[(NodeDatabase, Leftovers)]) -> String {
     let mut nodes: Vec<String> = left.iter().map(|(place, _)| place.node.to_string()).collect();
     nodes.dedup();
     nodes.join(", ")
 }
 
-/// The cause first, then what stays, and the statements that remove it.
-fn line(runner: &JobRunner, place: &Place, left: &Left) -> String {
-    let Place { node, database, .. } = place;
+/// Returns the message about leftovers: the cause, then the tables that stay, and the statements that drop them.
+fn line(runner: &JobRunner, place: &NodeDatabase, left: &Leftovers) -> String {
+    let NodeDatabase { node, database, .. } = place;
     if left.tables.is_empty() {
         return format!("{}: tables {database}.{}* may be left there", left.why, runner.context.id.tables());
     }
-    let statements = left.tables.iter().take(SHOWN).map(|table| format!("{};", drop_table(table)));
+    let statements = left.tables.iter().take(MAX_SHOWN_STATEMENTS).map(|table| format!("{};", drop_table(table)));
     let statements: Vec<String> = statements.collect();
-    let more = match left.tables.len().saturating_sub(SHOWN) {
+    let more = match left.tables.len().saturating_sub(MAX_SHOWN_STATEMENTS) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };

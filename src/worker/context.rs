@@ -1,4 +1,4 @@
-//! What every job of a worker works with.
+//! The context that all jobs of a worker share: nodes, plans, task, options and limits.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,38 +24,43 @@ use crate::nodes::settings::{
 };
 use crate::runtime::random::Randomness;
 
-/// Several threads that read a table on 18.16 take turns, and what they send as one block is in no order: the target sorts it. Read
-/// by one thread, the same copy took a fifth less of its time there; the target's INSERT is one thread anyway. From this version on it is
-/// left to the server: such servers may read from storage that answers late, and it was not measured on them.
-const THREADS_LEFT_ALONE: (u32, u32) = (20, 1);
+/// The first release that chooses the number of reading threads of a transfer itself. On older releases one thread reads.
+///
+/// On 18.16 several reading threads take turns, so that the rows of a block are in no order and the target must sort them. With one
+/// reading thread the same copy took a fifth less time there. The target's INSERT has one thread anyway. Newer servers may read from
+/// storage that answers late, and the effect was not measured on them.
+const SERVER_CHOOSES_THREADS: (u32, u32) = (20, 1);
 
-/// `remote()` takes a sharding key since 21.2 (docs/clickhouse-behaviour.md, §1).
-const REMOTE_DEALS: (u32, u32) = (21, 2);
+/// The first release whose `remote()` takes a sharding key (docs/clickhouse-behaviour.md, §1).
+const REMOTE_TAKES_SHARDING_KEY: (u32, u32) = (21, 2);
 
-/// How a worker was told to behave.
+/// The longest pause before a retry.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+/// The options of a worker.
 #[derive(Debug, Clone)]
 pub struct WorkerOptions {
-    /// Tries of a piece, and of a publication, before it has failed.
+    /// The number of attempts after which a piece has failed.
     pub tries: u32,
-    /// Tries of a publication.
+    /// The number of attempts after which a publication has failed.
     pub publication_tries: u32,
-    /// Fresh starts of what failed, after everything else is done.
+    /// How often failed jobs start again after all other jobs are done.
     pub rounds: u32,
-    /// The pause before a second try; longer before each further one, up to a minute.
+    /// The pause before the second attempt. It doubles before each further attempt, up to a minute.
     pub retry_delay: Duration,
-    /// How long a transfer may move nothing.
+    /// How long a transfer may move no rows before it counts as stalled.
     pub stall_timeout: Duration,
-    /// How likely a copied piece is thrown away, for tests of a set-up.
+    /// The probability that a copied piece is thrown away, to test a deployment.
     pub copy_fault_probability: f64,
-    /// How likely a publication fails on its way, for tests of a set-up.
+    /// The probability that a publication fails, to test a deployment.
     pub move_fault_probability: f64,
-    /// Jobs at once.
+    /// The number of jobs at once.
     pub jobs: Jobs,
-    /// Whether rows that the target held before must stay whatever the task says.
+    /// Whether rows that the target held before must stay, whatever the task says.
     pub safe_mode: bool,
 }
 
-/// What every job of a worker works with.
+/// The context that all jobs of a worker share.
 pub struct WorkerContext {
     /// The nodes.
     pub pool: NodePool,
@@ -63,51 +68,53 @@ pub struct WorkerContext {
     pub id: TaskId,
     /// The plans, by index of the table job.
     pub plans: Arc<Vec<TablePlan>>,
-    /// How to behave.
+    /// The options of this worker.
     pub worker_options: WorkerOptions,
     /// This worker's name.
     pub worker: String,
-    /// Which way was the faster one.
+    /// Measurements that tell which split method is faster.
     pub(super) trials: TransferTrials,
-    /// How much may be moved in a second.
+    /// The limits in bytes per second.
     pub(super) bandwidth: Bandwidth,
-    /// How many jobs to have in hand.
+    /// The number of jobs at once.
     pub(super) concurrency: Concurrency,
     randomness: Randomness,
     task: Mutex<Arc<Task>>,
+    /// The target tables, by table job and address of the node.
     targets: Mutex<HashMap<(usize, String), Arc<TableDefinition>>>,
-    /// What the columns allow, by table job and source node.
+    /// The routes that the columns allow, by table job and address of the source node.
     column_routes: Mutex<HashMap<(usize, String), Arc<ColumnRoutes>>>,
 }
 
-/// An attempt that failed. What becomes of it:
+/// The error of a failed attempt. The worker reacts to each cause as follows:
 ///
-/// | what failed | what is done |
+/// | cause | reaction |
 /// | --- | --- |
-/// | a server, for a while ([`Remedy::Retry`]) | another attempt, after a pause that grows to a minute, never equal for two workers |
-/// | a server that asks for time ([`Error::is_overload`]) | the same, and it is not counted to the tries for some hours |
-/// | a server's memory ([`Remedy::Smaller`]) | another attempt that moves less at once |
-/// | one replica's data ([`Remedy::Elsewhere`]), or a replica of the source that does not answer | another attempt, on another replica |
-/// | a target node for good, or its staged rows | other nodes are chosen, and the batch is copied again |
-/// | somebody else who adds rows to a target node at the same time | another attempt, which looks again at what the node holds |
-/// | the coordinator | everything in hand is dropped; a new session, and everything is read again |
-/// | anything else that a server says ([`Remedy::GiveUp`]) | no further try: the partition has failed, everything else goes on |
-/// | a record that cannot be read | the run ends |
+/// | a temporary failure of a server ([`Remedy::Retry`]) | another attempt, after a pause of up to a minute that differs for each worker |
+/// | an overloaded server ([`Error::is_overload`]) | the same; for some hours the attempt does not count as a failure |
+/// | a server runs out of memory ([`Remedy::Smaller`]) | another attempt that moves fewer rows at once |
+/// | damaged data of one replica ([`Remedy::Elsewhere`]), or a source replica that does not answer | another attempt, on another replica |
+/// | a target node, or its staged rows, are lost | the worker chooses other nodes and copies the batch again |
+/// | another writer adds rows to a target node at the same time | another attempt, which counts the rows of the node again |
+/// | the coordinator | the worker drops its current work, opens a new session and reads all records again |
+/// | any other answer of a server ([`Remedy::GiveUp`]) | no further attempt: the partition has failed, all other work continues |
+/// | an unreadable record | the run ends |
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AttemptError {
-    /// A server said no.
+    /// A server answered with an error, or did not answer.
     #[error(transparent)]
     Server(#[from] Error),
-    /// The coordinator could not be asked.
+    /// The coordinator failed.
     #[error(transparent)]
     Coordinator(#[from] LedgerError),
-    /// The servers' answers do not fit together.
+    /// The answers of the servers contradict each other.
     #[error("{0}")]
     Mismatch(String),
-    /// The staged rows that were recorded are not on their node any more, or not all of them.
+    /// Some or all of the recorded staged rows are missing on their node.
     #[error("{0}")]
     StagingGone(String),
-    /// Somebody else added rows to target nodes after it was recorded what they held. Nothing of ours is there, so that is recorded anew.
+    /// Another writer added rows to target nodes after their numbers of rows were recorded. The nodes hold no rows of this attempt yet,
+    /// so the worker records the numbers again.
     #[error("{why}")]
     Overtaken {
         /// The addresses of the nodes.
@@ -115,13 +122,13 @@ pub enum AttemptError {
         /// What happened on the first of them.
         why: String,
     },
-    /// Something that no further try will change.
+    /// An error that no further attempt can remove.
     #[error("{0}")]
     Final(String),
 }
 
 impl AttemptError {
-    /// Whether another try could help.
+    /// Returns whether another attempt can help.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Server(error) => error.remedy() != Remedy::GiveUp,
@@ -130,12 +137,12 @@ impl AttemptError {
         }
     }
 
-    /// Whether a server asks for time.
+    /// Returns whether a server is overloaded.
     pub fn is_overload(&self) -> bool {
         matches!(self, Self::Server(error) if error.is_overload())
     }
 
-    /// The server that it is about, if it is about one.
+    /// Returns the server that reported the error, if a server did.
     pub fn node(&self) -> Option<&str> {
         match self {
             Self::Server(error) => Some(&error.node),
@@ -143,7 +150,7 @@ impl AttemptError {
         }
     }
 
-    /// As it is recorded.
+    /// Returns the form in which the error is recorded.
     pub fn failure(&self) -> Failure {
         let too_large = matches!(self, Self::Server(error) if error.remedy() == Remedy::Smaller);
         Failure { error: self.to_string(), transient: self.is_transient(), too_large, overload: self.is_overload() }
@@ -151,7 +158,7 @@ impl AttemptError {
 }
 
 impl WorkerContext {
-    /// Of a worker that has its task and its plans.
+    /// Creates the context of a worker that has read its task and its plans.
     pub fn new(
         pool: NodePool,
         task: Arc<Task>,
@@ -179,32 +186,33 @@ impl WorkerContext {
         }
     }
 
-    /// Whether pieces of a table job may be cloned, or may have been before the task was changed: they leave tables on source nodes.
+    /// Returns whether pieces of a table job may be cloned, or may have been cloned before the task was changed. Cloned pieces leave
+    /// tables on source nodes.
     pub fn may_clone(&self, table: usize) -> bool {
         self.plans[table].clones || self.task().tables[table].transfer == Some(Way::Clone)
     }
 
-    /// The task as it is now: settings may change while it runs.
+    /// Returns the current task. Its settings may change while it runs.
     pub fn task(&self) -> Arc<Task> {
         self.task.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes a changed task over.
+    /// Replaces the task by a changed one.
     pub fn set_task(&self, task: Arc<Task>) {
         self.bandwidth.follow(&task);
         *self.task.lock().unwrap_or_else(PoisonError::into_inner) = task;
     }
 
-    /// A shard of a table job's source cluster.
+    /// Returns a shard of a table job's source cluster.
     pub fn source_shard(&self, table: usize, shard: usize) -> Shard {
         let task = self.task();
         task.source(&task.tables[table]).shards[shard].clone()
     }
 
-    /// The target nodes with these addresses, by target shard.
+    /// Returns the target nodes with these addresses, by target shard.
     ///
     /// # Errors
-    /// When the task names such a node no more.
+    /// When the task no longer names one of these nodes.
     pub fn target_nodes(&self, table: usize, addresses: &[Vec<String>]) -> Result<Vec<Vec<Arc<Node>>>, AttemptError> {
         let task = self.task();
         let cluster = task.target(&task.tables[table]);
@@ -219,18 +227,18 @@ impl WorkerContext {
             .collect()
     }
 
-    /// The addresses of the target nodes that answer now, by shard. `None` when a shard has none, or when no other node could
-    /// take over: on plain tables with `internal_replication`, rows of one shard must not be spread over replicas.
+    /// Returns the addresses of the target nodes that answer now, by shard. Returns `None` when no node of a shard answers, or when no
+    /// other node may take over: on plain tables with `internal_replication`, the rows of one shard must stay on one replica.
     pub async fn live_targets(&self, table: usize) -> Option<Vec<Vec<String>>> {
         let task = self.task();
         let plan = &self.plans[table];
         let mut live = Vec::new();
-        for (shard, of) in task.target(&task.tables[table]).shards.iter().enumerate() {
-            if plan.replicated[shard] && !plan.engine_replicates && of.replicas.len() > 1 {
+        for (index, shard) in task.target(&task.tables[table]).shards.iter().enumerate() {
+            if plan.replicated[index] && !plan.engine_replicates && shard.replicas.len() > 1 {
                 return None;
             }
-            let answers = join_all(of.replicas.iter().map(|node| self.pool.client.answers(node))).await;
-            let answering = of.replicas.iter().zip(answers).filter(|(_, answer)| answer.is_ok());
+            let answers = join_all(shard.replicas.iter().map(|node| self.pool.client.answers(node))).await;
+            let answering = shard.replicas.iter().zip(answers).filter(|(_, answer)| answer.is_ok());
             let addresses: Vec<String> = answering.map(|(node, _)| node.address()).collect();
             if addresses.is_empty() {
                 return None;
@@ -240,7 +248,7 @@ impl WorkerContext {
         Some(live)
     }
 
-    /// The target table as a node has it.
+    /// Returns the definition of the target table on a node. Asks the node the first time.
     pub async fn target(&self, table: usize, node: &Node) -> Result<Arc<TableDefinition>, AttemptError> {
         let key = (table, node.address());
         if let Some(known) = self.targets.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
@@ -253,19 +261,19 @@ impl WorkerContext {
         Ok(found)
     }
 
-    /// Forgets what is known of a node that failed: it may come back as another version, or with another table.
+    /// Forgets the facts about a node that failed. The node may come back with another version, or with another table.
     pub fn forget(&self, address: &str) {
         self.pool.forget(address);
-        self.targets.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, of), _| of != address);
+        self.targets.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, node), _| node != address);
     }
 
-    /// The target table of a node is not the one that was planned for.
+    /// Returns the error for a target table that lacks planned columns.
     pub fn lacks(&self, table: usize, node: &Node) -> AttemptError {
         let plan = &self.plans[table];
         AttemptError::Final(format!("{node}: {} lacks one of the columns {}", plan.target, plan.columns.join(", ")))
     }
 
-    /// What the task says about rows that were there before.
+    /// Returns the policy of the task for rows that the target held before the task.
     pub fn policy(&self, table: usize) -> Policy {
         match self.task().tables[table].if_target_not_empty.in_mode(self.worker_options.safe_mode) {
             IfTargetNotEmpty::Fail => Policy::Fail,
@@ -275,24 +283,24 @@ impl WorkerContext {
         }
     }
 
-    /// Returns whether merges may remove rows of a target table by design: as the task says, or as the name of its engine tells.
+    /// Returns whether merges may remove rows of a target table by design. The task says so, or else the engine of the table.
     pub fn merges_rows(&self, table: usize, target: &TableDefinition) -> bool {
         self.task().tables[table].merges_rows.unwrap_or_else(|| target.engine.merges_rows())
     }
 
-    /// How what arrived is to be checked.
+    /// Returns how the task wants copied rows to be verified.
     pub fn verify(&self, table: usize) -> Verify {
         self.task().tables[table].verify
     }
 
-    /// Settings for our statements on a target node: the task's, and what lets them pass whatever the server's limits.
+    /// Returns the settings for our statements on a target node: the settings of the task, and those that lift limits of the server.
     pub async fn target_settings(&self, node: &Node) -> Result<Settings, Error> {
         self.pool.settings(node, &wanted_for_target(&self.task())).await
     }
 
-    /// Settings for the statements of a transfer that run on the source node, and for those on the target node. One
-    /// statement that reads and writes has the settings of both sections; where they differ, those for writing. `all` says that
-    /// whatever is read is sent, `narrow` how often such statements ran out of memory.
+    /// Returns the settings for the statements of a transfer on the source node, and for those on the target node. One
+    /// statement that reads and writes has the settings of both sections; where they differ, those for writing. `all` is whether the
+    /// source sends every row that it reads. `narrow` is how often such statements ran out of memory.
     pub async fn transfer_settings(
         &self,
         way: Way,
@@ -312,8 +320,8 @@ impl WorkerContext {
             narrower(&mut writing, narrow);
             return Ok((self.pool.settings(from, &reading).await?, self.pool.settings(to, &writing).await?));
         }
-        // Who drops most of what it reads is to read faster than it sends.
-        if all && self.pool.facts(from).await?.release() < THREADS_LEFT_ALONE {
+        // A source that filters out most rows should read with all threads.
+        if all && self.pool.facts(from).await?.release() < SERVER_CHOOSES_THREADS {
             wanted.insert("max_threads".to_owned(), "1".to_owned());
         }
         lay_over(&mut wanted, wanted_for_source(&task));
@@ -325,7 +333,7 @@ impl WorkerContext {
         })
     }
 
-    /// Returns what the columns of a table job allow, as a source node sends them. Asks the node the first time.
+    /// Returns the routes that the columns of a table job allow, with the types that a source node sends. Asks the node the first time.
     pub(super) async fn column_routes(&self, table: usize, from: &Node) -> Result<Arc<ColumnRoutes>, Error> {
         let plan = &self.plans[table];
         let key = (table, from.address());
@@ -344,23 +352,24 @@ impl WorkerContext {
         Ok(column_routes)
     }
 
-    /// Whether what is relayed from a source must be dealt, to a single target too.
+    /// Returns whether the worker must deal rows that it relays from a source, even to a single target.
     pub(super) async fn needs_dealing(&self, table: usize, from: &Node) -> Result<bool, Error> {
         let release = self.pool.facts(from).await?.release();
         Ok(self.column_routes(table, from).await?.needs_dealing(release).is_some())
     }
 
-    /// Whether a source node can push rows to all target shards by one statement, as far as its version, the columns and the
-    /// sharding key tell: the key is evaluated over the columns of the staging tables.
+    /// Returns whether the version of a source node, the columns and the sharding key let one statement push rows to all target
+    /// shards. The source evaluates the key over the columns of the staging tables.
     pub async fn pushes_dealt(&self, table: usize, from: &Node) -> Result<bool, Error> {
         let plan = &self.plans[table];
-        let of_columns = plan.sharding.as_ref().is_some_and(|of| of.slot_key().key.uses_only(&plan.columns));
-        Ok(of_columns
-            && self.pool.facts(from).await?.release() >= REMOTE_DEALS
+        let key_is_transferred =
+            plan.sharding.as_ref().is_some_and(|sharding| sharding.slot_key().key.uses_only(&plan.columns));
+        Ok(key_is_transferred
+            && self.pool.facts(from).await?.release() >= REMOTE_TAKES_SHARDING_KEY
             && self.column_routes(table, from).await?.can_be_pushed_by_key())
     }
 
-    /// Every node on which an attempt at a piece may have left a statement, whatever way its rows took: the replicas of the
+    /// Returns every node on which an attempt at a piece may have left a statement, for any transfer: the replicas of the
     /// piece's source shards, and the target nodes of its batch.
     pub fn statement_nodes(&self, piece: PieceRef, targets: &[Vec<String>]) -> Vec<Arc<Node>> {
         let sources = self.plans[piece.table].pieces[piece.piece].sources.iter();
@@ -374,23 +383,24 @@ impl WorkerContext {
         nodes
     }
 
-    /// Settings for a statement that only reads the source.
+    /// Returns the settings for a statement that only reads the source.
     pub async fn source_settings(&self, node: &Node) -> Result<Settings, Error> {
         self.pool.settings(node, &wanted_for_source(&self.task())).await
     }
 
-    /// A staging table's name as a table.
+    /// Returns the table with this name in the database of the target table.
     pub fn beside_target(&self, table: usize, name: String) -> TableName {
         self.plans[table].target.beside(name)
     }
 
-    /// The pause before the next try: doubled each time up to a minute, and never the same for two workers.
+    /// Returns the pause before the next attempt. It doubles each time, up to `MAX_PAUSE`, and is random so that workers do not
+    /// retry together.
     pub fn pause(&self, failures: u32) -> Duration {
         let doubled = self.worker_options.retry_delay * 2u32.saturating_pow(failures.saturating_sub(1).min(10));
-        self.randomness.jitter(doubled.min(Duration::from_secs(60)))
+        self.randomness.jitter(doubled.min(MAX_PAUSE))
     }
 
-    /// Throws a die for `--copy-fault-probability` and its like.
+    /// Decides at random whether a fault happens, for `--copy-fault-probability` and `--move-fault-probability`.
     pub fn strikes(&self, probability: f64) -> bool {
         self.randomness.strikes(probability)
     }

@@ -1,10 +1,10 @@
-//! What a worker has done since it was started, for whoever measures it.
+//! Counters of the work of a worker since its start, for metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts, by many jobs at once. They only grow.
+/// The counters of a worker. Many jobs add to them at once; they only grow.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct Counters {
     pieces: AtomicU64,
     rows: AtomicU64,
     bytes: AtomicU64,
@@ -12,43 +12,43 @@ pub struct Tally {
     failures: AtomicU64,
 }
 
-/// What was counted so far.
+/// The values of all counters at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Done {
-    /// Pieces that were copied and recorded so.
+pub struct Totals {
+    /// Pieces that are recorded as copied.
     pub pieces: u64,
-    /// Rows of them, counted in staging.
+    /// Rows of these pieces, counted in staging.
     pub rows: u64,
-    /// Uncompressed bytes of them, estimated.
+    /// Uncompressed bytes of these pieces, estimated.
     pub bytes: u64,
-    /// Batches that were published and recorded so.
+    /// Batches that are recorded as published.
     pub batches: u64,
-    /// Attempts that failed, at pieces and at publishing.
+    /// Failed attempts at pieces and at publications.
     pub failures: u64,
 }
 
-impl Tally {
-    /// A piece was copied.
+impl Counters {
+    /// Counts a copied piece.
     pub fn copied(&self, rows: u64, bytes: u64) {
         add(&self.pieces, 1);
         add(&self.rows, rows);
         add(&self.bytes, bytes);
     }
 
-    /// A batch was published.
+    /// Counts a published batch.
     pub fn published(&self) {
         add(&self.batches, 1);
     }
 
-    /// An attempt failed.
+    /// Counts a failed attempt.
     pub fn failed(&self) {
         add(&self.failures, 1);
     }
 
-    /// So far.
-    pub fn done(&self) -> Done {
+    /// Returns the current totals.
+    pub fn totals(&self) -> Totals {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Done {
+        Totals {
             pieces: read(&self.pieces),
             rows: read(&self.rows),
             bytes: read(&self.bytes),
@@ -58,7 +58,7 @@ impl Tally {
     }
 }
 
-/// Nothing else depends on the order in which these are seen.
-fn add(count: &AtomicU64, more: u64) {
-    count.fetch_add(more, Ordering::Relaxed);
+/// Adds to a counter. Nothing depends on the order in which other threads see the additions.
+fn add(count: &AtomicU64, amount: u64) {
+    count.fetch_add(amount, Ordering::Relaxed);
 }

@@ -1,4 +1,4 @@
-//! How a run ended, and what there is to report of it.
+//! The end of a run, and the facts that its report needs.
 
 use std::sync::Arc;
 
@@ -15,24 +15,24 @@ use crate::ledger::overview::TaskOverview;
 pub enum Ending {
     /// The task was finished before this run began.
     WasFinished,
-    /// It is finished now.
+    /// This run finished the task.
     Finished,
-    /// It is finished, and the account found that source and target differ (I7).
+    /// The task is finished, and the account found that source and target differ (I7).
     Different,
-    /// It is finished, and there are rows that the account cannot vouch for.
+    /// The task is finished, and the account cannot tell whether all rows arrived.
     Unaccounted,
-    /// Every partition is published and accounted for, and tables of the task are left on servers.
+    /// All partitions are published and accounted for, but tables of the task are left on servers.
     Uncleaned,
-    /// Something failed; everything else is done.
+    /// Some partitions failed; all others are done.
     Partial,
-    /// The run was told to end.
+    /// A signal ended the run.
     Interrupted,
     /// The task was cancelled.
     Cancelled,
 }
 
 impl Ending {
-    /// Returns how a task ended, with what its account found: `even` where everything adds up.
+    /// Returns how a task ended, given the findings of its account. Returns `even` where the account found nothing.
     pub fn after(even: Self, account: &Findings) -> Self {
         match account {
             Findings { differences, .. } if !differences.is_empty() => Self::Different,
@@ -41,13 +41,13 @@ impl Ending {
         }
     }
 
-    /// Whether all batches of the task are published.
+    /// Returns whether all batches of the task are published.
     pub fn is_end(self) -> bool {
         matches!(self, Self::WasFinished | Self::Finished | Self::Different | Self::Unaccounted | Self::Uncleaned)
     }
 }
 
-/// What there is to report.
+/// The facts that the report of a run needs.
 pub struct Summary {
     /// How the run ended.
     pub ending: Ending,
@@ -57,16 +57,16 @@ pub struct Summary {
     pub plans: Arc<Vec<TablePlan>>,
     /// The records.
     pub by_table: Vec<TableRecords>,
-    /// What is left on servers, and why: lines for a person.
+    /// The tables that are left on servers, and why, as lines for a person.
     pub left: Vec<String>,
-    /// The task, as it was last read.
+    /// The task, as the worker last read it.
     pub task: Arc<Task>,
-    /// Whether it was this worker, of all, that recorded the end of the task.
+    /// Whether this worker recorded the end of the task.
     pub ended_it: bool,
 }
 
 impl Summary {
-    /// Returns what this run has left of the task. Nobody else is looked for.
+    /// Returns the state of the task after this run. Does not look for other workers.
     pub fn state(&self) -> TaskOverview {
         let order = if self.ending == Ending::Cancelled { Order::Cancel } else { Order::Run };
         TaskOverview::alone(self.record.clone(), order, self.plans.clone(), self.by_table.clone())

@@ -1,4 +1,4 @@
-//! The end of a task: its account is settled (I7), and nothing of ours stays on any server (I6).
+//! The end of a task: the worker settles the account (I7) and removes all tables and statements of the task from servers (I6).
 
 use crate::protocol::account::Findings;
 
@@ -11,23 +11,24 @@ use crate::planning::errors::RunError;
 use crate::runtime::fault_point::fault_point;
 use crate::runtime::signals::Interrupt;
 
+/// The name of the claim on finishing a task.
 const CLAIM: &str = "finishing";
 
-/// How the end of a task went.
+/// The result of [`finish`].
 #[derive(Debug, Default)]
 pub struct Finish {
-    /// What is left on servers, and why: lines for a person.
+    /// The tables that are left on servers, and why, as lines for a person.
     pub left: Vec<String>,
-    /// Whether the task was not recorded as finished before.
+    /// Whether this worker recorded the end of the task.
     pub ended_it: bool,
-    /// What the account found.
+    /// The findings of the account.
     pub account: Findings,
 }
 
-/// Settles the account of the task, ends what is left of it on all servers, and records that it is finished. `None` when the run is
-/// to end first.
+/// Settles the account of the task, removes its tables and statements from all servers, and records that it is finished. Returns
+/// `None` when the run is interrupted first.
 ///
-/// Several workers may come here at once: each does it, one after the other, since the one before may have died half way.
+/// Several workers may call this at once. Each one does the work, one after the other, since the one before may have died half way.
 pub async fn finish(runner: &JobRunner, interrupt: &Interrupt) -> Result<Option<Finish>, RunError> {
     loop {
         let claims = runner.ledger.watch_claims().await?;
@@ -42,7 +43,7 @@ pub async fn finish(runner: &JobRunner, interrupt: &Interrupt) -> Result<Option<
         }
     }
     let by_table = runner.cache.lock().await.by_table.clone();
-    // Only the holder of the claim writes the record. A judgement that another worker has recorded stands.
+    // Only the holder of the claim writes the record. Findings that another worker has recorded stay.
     let account = match runner.ledger.task().await?.filter(|record| record.finished) {
         Some(record) => record.account,
         None => {

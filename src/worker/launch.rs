@@ -1,4 +1,4 @@
-//! What a run is started with.
+//! The parameters of a run.
 
 use std::sync::Arc;
 
@@ -10,37 +10,37 @@ use crate::task::SecretSource;
 use super::context::WorkerOptions;
 use crate::runtime::random::Randomness;
 
-/// What a run is started with.
+/// The parameters of a run.
 pub struct Launch {
     /// The coordinator.
     pub coordinator: Arc<dyn Coordinator>,
     /// The servers.
     pub client: Arc<dyn ServerClient>,
-    /// Where secrets of the task come from.
+    /// The source of the task's secrets.
     pub secrets: Arc<dyn SecretSource>,
-    /// The task's place in the coordinator.
+    /// The path of the task in the coordinator.
     pub task_path: String,
-    /// The XML of the task file, if one was given, and the file's name.
+    /// The XML of the task file and the name of the file, if the user gave one.
     pub description: Option<(String, String)>,
     /// Whether that XML replaces a stored one.
     pub upload_force: bool,
-    /// A plan that the run is held to, where the task is not planned yet.
+    /// The plan of `--plan`, which the run must follow where the task is not planned yet.
     pub agreed: Option<Document>,
-    /// Whether a finished task is begun anew, to copy what has changed since.
+    /// Whether a finished task starts its next pass, which copies what has changed since.
     pub incremental: Option<Incremental>,
-    /// How to behave.
+    /// The options of the worker.
     pub worker_options: WorkerOptions,
     /// This machine's name.
     pub host: String,
-    /// This worker's name, which no other one has.
+    /// The unique name of this worker.
     pub worker: String,
-    /// Its chance.
+    /// The source of randomness.
     pub randomness: Randomness,
 }
 
-/// How a finished task is begun anew.
+/// The options of the next pass of a finished task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Incremental {
-    /// Whether what the source does not have any more is dropped on the target.
+    /// Whether the target drops partitions that the source no longer has.
     pub drop_vanished: bool,
 }

@@ -1,4 +1,4 @@
-//! A worker at work: take what can be taken, up to `jobs` at once, until nothing is left.
+//! The main loop of a worker: it takes jobs, up to `jobs` at once, until none is left.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,157 +22,185 @@ use crate::planning::errors::RunError;
 use crate::runtime::signals::{Hand, Interrupt};
 use crate::task::edited::changed_task;
 
-/// `/status` is written at most this often, and at the end.
+/// The least time between two writes of `/status`. It is also written at the end.
 const STATUS_PAUSE: Duration = Duration::from_secs(1);
 
-/// The pause before a fresh start is that after so many failures in a row.
+/// The pause before a fresh start is as long as the pause after this number of failures in a row.
 const LONG_PAUSE: u32 = 6;
 
-/// How a shift ended.
+/// How the main loop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoopEnd {
-    /// Everything is done.
+    /// Every job is done.
     Finished,
-    /// What is left has failed.
+    /// Every job that is left has failed.
     Stuck,
-    /// There are too many workers now: wait for a place again.
+    /// There are too many workers now. The worker waits for a place again.
     Surplus,
-    /// The run is to end; what was in hand is finished.
+    /// The run is to end. The jobs in hand are finished.
     Interrupted,
-    /// The run is to end at once; what was in hand is given up.
+    /// The run is to end at once. The jobs in hand are given up.
     Stopped,
-    /// The task is paused; what was in hand is finished.
+    /// The task is paused. The jobs in hand are finished.
     Paused,
-    /// It is paused, and what was in hand is given up.
+    /// The task is paused. The jobs in hand are given up.
     GivenUp,
-    /// It is cancelled; what was in hand is given up.
+    /// The task is cancelled. The jobs in hand are given up.
     Cancelled,
 }
 
-/// A worker at work.
+/// The main loop of a worker.
 pub struct MainLoop<'a> {
-    /// What jobs need.
+    /// The runner of the jobs.
     pub runner: JobRunner,
-    /// For a description that changes.
+    /// The secrets of a description that changes.
     pub secrets: &'a dyn SecretSource,
-    /// What the plan depends on.
+    /// The elements of the task that the plan depends on.
     pub inputs: &'a BTreeMap<String, String>,
-    /// When to end.
+    /// Tells when the run is to end.
     pub interrupt: &'a Interrupt,
-    /// Ends what only waits, with the run or with a pause.
+    /// Ends jobs that only wait, when the run or a pause requires it.
     pub breaks: Hand,
-    /// Whether what failed in an earlier run is to be tried again.
+    /// Whether jobs that failed in an earlier run are tried again.
     pub retry_failed: bool,
-    /// What was counted for the last `/status`.
+    /// The counts of the last `/status`.
     pub processed: Processed,
 }
 
-/// Jobs are tasks of their own: one that holds the cache must go on while the shift waits for the cache.
+/// The jobs in hand. Each is a task of the runtime: a job that holds the cache must go on while the loop waits for the cache.
 type Running = JoinSet<Result<Job, LedgerError>>;
 
 impl MainLoop<'_> {
     /// Works until nothing is left for this worker.
     ///
     /// # Errors
-    /// When the coordinator is lost: all work in hand is dropped then, and its claims are gone or go with the session.
+    /// When the coordinator is lost. Then all jobs are dropped, and their claims are gone or go with the session.
     pub async fn work(&mut self) -> Result<LoopEnd, RunError> {
         let mut running = Running::new();
-        let mut description = self.next_description().await?;
-        let mut places = self.next_places().await?;
-        let (mut order, mut orders) = self.next_order().await?;
-        let (mut last_status, mut status_due, mut status_pause) = (Instant::now(), false, STATUS_PAUSE);
+        let mut watches = self.watch().await?;
+        let mut status = StatusTimer { written: Instant::now(), is_due: false, pause: STATUS_PAUSE };
         let session = membership::session(&self.runner.ledger);
         if self.retry_failed {
             self.revive(self.failed(true).await, true).await?;
         }
         loop {
             let surplus = self.is_surplus().await?;
-            let taking = !surplus && !self.interrupt.is_finishing() && order.lets_begin();
+            let taking = !surplus && !self.interrupt.is_finishing() && watches.order.lets_begin();
             let (next, claims) = if taking { self.take(&mut running).await? } else { (Next::Wait, None) };
-            if status_due && (running.is_empty() || last_status.elapsed() > status_pause) {
+            if status.is_due && (running.is_empty() || status.written.elapsed() > status.pause) {
                 let began = Instant::now();
                 self.write_status().await?;
-                // With thousands of tables it takes longer: at most a tenth of the time goes into it.
-                status_pause = STATUS_PAUSE.max(began.elapsed() * 10);
-                (last_status, status_due) = (Instant::now(), false);
+                status.restart(began);
             }
             if running.is_empty() {
-                if self.interrupt.is_finishing() {
-                    return Ok(LoopEnd::Interrupted);
-                }
-                match order {
-                    Order::Run => {}
-                    Order::Pause | Order::PauseNow => return Ok(LoopEnd::Paused),
-                    Order::Cancel => return Ok(LoopEnd::Cancelled),
-                }
-                if surplus {
-                    return Ok(LoopEnd::Surplus);
-                }
-                match next {
-                    Next::Finished => return Ok(LoopEnd::Finished),
-                    Next::Stuck if self.start_afresh().await? => continue,
-                    Next::Stuck => return Ok(LoopEnd::Stuck),
-                    Next::Wait | Next::Claim(_) | Next::Look(_) => {}
+                match self.when_idle(watches.order, surplus, next).await? {
+                    Idle::End(end) => return Ok(end),
+                    Idle::Continue => continue,
+                    Idle::Wait => {}
                 }
             }
             // Nothing is awaited inside the arms: a job that goes on must not wait for what another event needs.
-            // The most urgent first: a job may have ended because the session did.
+            // The most urgent event is first: a job may have ended because the session did.
             let event = tokio::select! {
                 biased;
                 () = self.interrupt.stop() => Event::Stop,
                 lost = session.lost() => Event::Lost(lost),
                 () = self.interrupt.finish(), if !self.interrupt.is_finishing() => Event::Finish,
                 Some(done) = running.join_next(), if !running.is_empty() => Event::Done(done),
-                () = &mut description => Event::Description,
-                () = &mut places => Event::Places,
-                () = &mut orders => Event::Order,
+                () = &mut watches.description => Event::Description,
+                () = &mut watches.places => Event::Places,
+                () = &mut watches.orders => Event::Order,
                 () = fired(claims) => Event::Claims,
             };
-            match event {
-                Event::Done(job) => {
-                    let job = job.map_err(|panic| RunError::World(vec![format!("internal error: {panic}")]))??;
-                    status_due |= matches!(job, Job::Publish(_));
-                }
-                Event::Claims => {}
-                Event::Finish => self.breaks.signal(),
-                Event::Description => {
-                    // The watch is set before the look, so that no change is missed.
-                    description = self.next_description().await?;
-                    self.take_over(self.runner.ledger.description().await?.as_deref());
-                    places = self.next_places().await?;
-                }
-                Event::Places => places = self.next_places().await?,
-                Event::Order => {
-                    (order, orders) = self.next_order().await?;
-                    if !order.lets_begin() {
-                        self.breaks.signal();
-                    }
-                    if order.stops() {
-                        running.shutdown().await;
-                        return Ok(if order == Order::Cancel { LoopEnd::Cancelled } else { LoopEnd::GivenUp });
-                    }
-                    if order == Order::Pause {
-                        tracing::info!(
-                            "the task is to pause, and first to finish {} in hand",
-                            counted(running.len(), "job")
-                        );
-                    }
-                }
-                Event::Stop => {
-                    running.shutdown().await;
-                    return Ok(LoopEnd::Stopped);
-                }
-                Event::Lost(error) => return Err(error.into()),
+            if let Event::Done(job) = event {
+                let job = job.map_err(|panic| RunError::servers(format!("internal error: {panic}")))??;
+                status.is_due |= matches!(job, Job::Publish(_));
+            } else if let Some(end) = self.react(event, &mut running, &mut watches).await? {
+                return Ok(end);
             }
         }
     }
 
-    /// Claims jobs until the hands are full or nothing can be claimed. Gives what is next then, and a watch that was set
-    /// before the last look.
+    /// Sets the watches of the loop.
+    async fn watch(&self) -> Result<Watches, RunError> {
+        let description = self.next_description().await?;
+        let places = self.next_places().await?;
+        let (order, orders) = self.next_order().await?;
+        Ok(Watches { description, places, order, orders })
+    }
+
+    /// Decides what a worker does that has no job in hand: it ends, takes jobs again, or waits for an event.
+    async fn when_idle(&self, order: Order, surplus: bool, next: Next) -> Result<Idle, LedgerError> {
+        if self.interrupt.is_finishing() {
+            return Ok(Idle::End(LoopEnd::Interrupted));
+        }
+        match order {
+            Order::Run => {}
+            Order::Pause | Order::PauseNow => return Ok(Idle::End(LoopEnd::Paused)),
+            Order::Cancel => return Ok(Idle::End(LoopEnd::Cancelled)),
+        }
+        if surplus {
+            return Ok(Idle::End(LoopEnd::Surplus));
+        }
+        Ok(match next {
+            Next::Finished => Idle::End(LoopEnd::Finished),
+            Next::Stuck if self.start_afresh().await? => Idle::Continue,
+            Next::Stuck => Idle::End(LoopEnd::Stuck),
+            Next::Wait | Next::Claim(_) | Next::ReadGroups(_) => Idle::Wait,
+        })
+    }
+
+    /// Reacts to an event, and sets its watch again. Returns how the loop ends, if it ends.
+    async fn react(
+        &mut self,
+        event: Event,
+        running: &mut Running,
+        watches: &mut Watches,
+    ) -> Result<Option<LoopEnd>, RunError> {
+        match event {
+            Event::Done(_) | Event::Claims => {}
+            Event::Finish => self.breaks.signal(),
+            Event::Description => {
+                // The watch is set before the description is read, so that no change is missed.
+                watches.description = self.next_description().await?;
+                self.take_over(self.runner.ledger.description().await?.as_deref());
+                watches.places = self.next_places().await?;
+            }
+            Event::Places => watches.places = self.next_places().await?,
+            Event::Order => {
+                (watches.order, watches.orders) = self.next_order().await?;
+                return Ok(self.obey(watches.order, running).await);
+            }
+            Event::Stop => {
+                running.shutdown().await;
+                return Ok(Some(LoopEnd::Stopped));
+            }
+            Event::Lost(error) => return Err(error.into()),
+        }
+        Ok(None)
+    }
+
+    /// Obeys an order that has changed. Returns how the loop ends, if the order stops the jobs in hand.
+    async fn obey(&mut self, order: Order, running: &mut Running) -> Option<LoopEnd> {
+        if !order.lets_begin() {
+            self.breaks.signal();
+        }
+        if order.stops() {
+            running.shutdown().await;
+            return Some(if order == Order::Cancel { LoopEnd::Cancelled } else { LoopEnd::GivenUp });
+        }
+        if order == Order::Pause {
+            tracing::info!("the task is to pause, and first to finish {} in hand", counted(running.len(), "job"));
+        }
+        None
+    }
+
+    /// Claims jobs until the worker has enough or none can be claimed. Returns what comes next, and a watch that was set before the
+    /// records were last read.
     async fn take(&self, running: &mut Running) -> Result<(Next, Option<Change>), RunError> {
         let (mut watch, mut sure) = (None, false);
         while running.len() < self.runner.context.concurrency.jobs() {
-            // Held until what was chosen is claimed or looked at: jobs in hand change what is known.
+            // The cache is held until the chosen job is claimed or read, because jobs in hand change the cache.
             let mut cache = self.runner.cache.lock().await;
             match cache.what_next() {
                 Next::Claim(job) => {
@@ -181,15 +209,15 @@ impl MainLoop<'_> {
                         running.spawn(async move { runner.perform(claimed).await }.in_current_span());
                     }
                 }
-                Next::Look(groups) => self.runner.ledger.look(&mut cache, &groups).await?,
+                Next::ReadGroups(groups) => self.runner.ledger.look(&mut cache, &groups).await?,
                 Next::Finished => return Ok((Next::Finished, None)),
-                // What has failed may have been tried again meanwhile.
+                // Another worker may have tried again what failed.
                 Next::Stuck if !sure => {
                     sure = true;
                     self.runner.ledger.refresh(&mut cache, &self.runner.context.plans).await?;
                 }
                 other if watch.is_some() => return Ok((other, watch)),
-                // What is known may be old: look again, and be told of what changes from then on.
+                // The cache may be old: read the claims again, and watch them from then on.
                 _ => watch = Some(self.runner.ledger.look_at_claims(&mut cache).await?),
             }
         }
@@ -202,12 +230,14 @@ impl MainLoop<'_> {
         self.runner.ledger.refresh(&mut cache, &self.runner.context.plans).await
     }
 
+    /// Returns a watch of the description.
     async fn next_description(&self) -> Result<BoxFuture<'static, ()>, LedgerError> {
         let (_, change) = self.runner.ledger.watch_description().await?;
         Ok(fired(Some(change)).boxed())
     }
 
-    /// Takes this worker's share of what all may move in a second, where there is such a cap; and waits for it to change.
+    /// Takes this worker's share of the bandwidth limit of the task, where there is one. Returns a watch of the places that it depends
+    /// on.
     async fn next_places(&self) -> Result<BoxFuture<'static, ()>, LedgerError> {
         let context = &self.runner.context;
         let task = context.task();
@@ -219,11 +249,13 @@ impl MainLoop<'_> {
         Ok(fired(Some(change)).boxed())
     }
 
+    /// Returns the order, and a watch of it.
     async fn next_order(&self) -> Result<(Order, BoxFuture<'static, ()>), LedgerError> {
         let (order, change) = self.runner.ledger.watch_order().await?;
         Ok((order, fired(Some(change)).boxed()))
     }
 
+    /// Returns whether this worker has a place beyond `max_workers`.
     async fn is_surplus(&self) -> Result<bool, LedgerError> {
         let limit = self.runner.context.task().max_workers;
         if limit == u32::MAX {
@@ -233,8 +265,8 @@ impl MainLoop<'_> {
         Ok(membership::is_surplus(&places, &self.runner.context.worker, limit))
     }
 
-    /// The pieces and batches that failed and are to have another chance: when the run begins all of them, later as often as
-    /// the rounds allow those that another try could help.
+    /// Returns the jobs that failed and are tried again. `all`: every one, as at the beginning of a run. Otherwise those that another
+    /// try could help, as often as the rounds allow.
     async fn failed(&self, all: bool) -> Vec<Job> {
         let rounds = self.runner.context.worker_options.rounds;
         let again = |transient: bool, had: u32| all || (transient && had + 1 < rounds);
@@ -255,7 +287,7 @@ impl MainLoop<'_> {
         failed
     }
 
-    /// Gives what failed another chance, after a pause. Whether there is something to do again.
+    /// Revives failed jobs after a pause. Returns whether there is something to do again.
     async fn start_afresh(&self) -> Result<bool, LedgerError> {
         let failed = self.failed(false).await;
         if failed.is_empty() {
@@ -273,7 +305,7 @@ impl MainLoop<'_> {
         Ok(true)
     }
 
-    /// Makes failed jobs ones that nobody has begun. `new_run`: their rounds are counted from the beginning.
+    /// Records failed jobs as not begun. `new_run`: their rounds are counted from the beginning.
     async fn revive(&self, failed: Vec<Job>, new_run: bool) -> Result<(), LedgerError> {
         let mut cache = self.runner.cache.lock().await;
         let (none, worker) = (ClaimChange::None, &self.runner.context.worker);
@@ -281,7 +313,7 @@ impl MainLoop<'_> {
             match job {
                 Job::Copy(piece) => {
                     let record = cache.by_table[piece.table].pieces[piece.piece].clone();
-                    // Unless another worker was faster.
+                    // Another worker may have been faster.
                     if matches!(record.state, PieceState::Failed { .. }) {
                         let next = record.fresh_start(new_run);
                         self.runner.ledger.change_piece(&mut cache, piece, &record, next, none, worker).await?;
@@ -299,7 +331,7 @@ impl MainLoop<'_> {
         Ok(())
     }
 
-    /// Takes over a changed description: settings and `max_workers`. What the plan depends on cannot change any more.
+    /// Applies a changed description: settings and `max_workers`. Elements that the plan depends on cannot change any more.
     fn take_over(&self, text: Option<&str>) {
         let Some(text) = text else {
             tracing::warn!("the description of the task was deleted; the copy goes on as planned");
@@ -313,12 +345,51 @@ impl MainLoop<'_> {
         }
     }
 
-    /// Writes `/status` from what is recorded.
+    /// Writes `/status` from the records.
     pub async fn write_status(&mut self) -> Result<(), LedgerError> {
         self.runner.ledger.write_status(&self.runner.context.plans, &mut self.processed).await
     }
 }
 
+/// What the loop waits for besides its jobs: a change of the description, of the places or of the order.
+struct Watches {
+    description: BoxFuture<'static, ()>,
+    places: BoxFuture<'static, ()>,
+    /// The order that was read last.
+    order: Order,
+    orders: BoxFuture<'static, ()>,
+}
+
+/// Says when `/status` is written next.
+struct StatusTimer {
+    /// When it was last written.
+    written: Instant,
+    /// Whether a batch was published since then.
+    is_due: bool,
+    /// The least time between two writes.
+    pause: Duration,
+}
+
+impl StatusTimer {
+    /// Notes that a write has ended that began at this time.
+    fn restart(&mut self, began: Instant) {
+        // With thousands of tables a write takes longer. At most a tenth of the time goes into writes.
+        self.pause = STATUS_PAUSE.max(began.elapsed() * 10);
+        (self.written, self.is_due) = (Instant::now(), false);
+    }
+}
+
+/// What a worker without a job does.
+enum Idle {
+    /// It leaves the loop.
+    End(LoopEnd),
+    /// It takes jobs again at once.
+    Continue,
+    /// It waits for an event.
+    Wait,
+}
+
+/// What the loop reacts to.
 enum Event {
     Done(Result<Result<Job, LedgerError>, JoinError>),
     Claims,
@@ -330,10 +401,11 @@ enum Event {
     Lost(KeeperError),
 }
 
+/// Waits for a change. Without a watch it waits for ever.
 async fn fired(change: Option<Change>) {
     match change {
         Some(change) => {
-            // A watch that cannot fire any more means that the session is over, which has an event of its own.
+            // A watch that fails means that the session is over. That is another event.
             if change.fired().await.is_err() {
                 std::future::pending::<()>().await;
             }

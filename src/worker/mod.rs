@@ -1,18 +1,19 @@
-//! A worker: observe, let the protocol decide, perform.
+//! A worker reads the state of a task, lets the protocol decide, and does what was decided.
 //!
-//! A run goes through these steps, and a reader can follow them in this order:
+//! A run goes through these steps, in this order:
 //!
-//! 1. `open_task`: the task is read, compared with what is recorded at its path, and created there if it is new.
-//! 2. [`survey`](crate::planning::survey): looks at both clusters, and refuses a task that does not fit them.
+//! 1. `open_task`: reads the task, compares it with the record at its path, and creates it there if it is new.
+//! 2. [`survey`](crate::planning::survey): inspects both clusters, and refuses a task that does not fit them.
 //! 3. [`membership`](crate::ledger::membership): the worker takes a place among the workers.
 //! 4. [`prepare`]: one worker plans ([`planning`](crate::planning)) and creates the target tables.
-//! 5. [`main_loop`]: claims pieces and publications and works on them ([`jobs`]: [`copy`], [`publish`]); `verify` compares what
-//!    arrived with what was selected.
-//! 6. [`finish`]: settles the `account`, and removes everything that the task has on servers.
+//! 5. [`main_loop`]: claims pieces and publications and works on them ([`jobs`]: [`copy`], [`publish`]); `verify` compares the
+//!    staged rows with the selected rows.
+//! 6. [`finish`]: settles the `account`, and removes all tables and statements of the task from the servers.
 //!
-//! [`limits`] says how many pieces are in hand and how fast rows move. [`view`] shows a worker to others in its process.
+//! [`limits`] controls how many pieces the worker copies at once and how fast rows move. [`view`] shows the state of a worker to
+//! other parts of the same process.
 //!
-//! When the session is lost, the worker drops all work in hand and begins again at step 3 with a new session.
+//! When the session is lost, the worker drops its current work and continues at step 3 with a new session.
 
 mod account;
 mod clear;

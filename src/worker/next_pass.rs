@@ -1,4 +1,4 @@
-//! The next pass of a finished task: it begins when nobody works on the last one, and is one for all workers that want it.
+//! The next pass of a finished task. It begins when no worker works on the last pass; all workers share it.
 
 use crate::plan::Earlier;
 use crate::protocol::{BatchState, TaskId, TaskRecord};
@@ -12,8 +12,8 @@ use crate::ledger::{Cache, Ledger};
 use crate::planning::errors::RunError;
 use crate::runtime::signals::Interrupt;
 
-/// A finished task is begun anew if the run is incremental, until the end of the pass that is its goal: of the one after
-/// the pass that it has found.
+/// Begins the next pass of a finished task if the run is incremental. The goal of a run is the pass after the one that it found;
+/// when that pass is finished, the run is finished.
 pub(super) async fn next_pass(
     launch: &Launch,
     ledger: &Ledger,
@@ -33,11 +33,11 @@ pub(super) async fn next_pass(
     }
 }
 
-/// Begins the pass with a number, unless another worker has; gives the task's record then, which is of that pass or of one
-/// that is not finished. `None` when the run is to end first.
+/// Begins the pass with this number, unless another worker has. Returns the task's record then, which is of that pass or of an
+/// unfinished one. Returns `None` when the run is interrupted first.
 ///
-/// Several workers may come here at once: the one that holds all places does it, the others wait for that. Who dies while
-/// doing it leaves the task as it was.
+/// Several workers may call this at once: the worker that holds all places begins the pass, the others wait for it. A worker that dies
+/// meanwhile leaves the task as it was.
 async fn begin(
     launch: &Launch,
     ledger: &Ledger,
@@ -46,7 +46,7 @@ async fn begin(
     drops_vanished: bool,
     interrupt: &Interrupt,
 ) -> Result<Option<TaskRecord>, RunError> {
-    let gone = || RunError::World(vec!["the task was deleted from the coordinator".into()]);
+    let gone = || RunError::servers("the task was deleted from the coordinator");
     let place = membership::beginner_place(&launch.worker);
     loop {
         let (_, places) = membership::watch_places(ledger).await?;
@@ -72,7 +72,7 @@ async fn begin(
     }
 }
 
-/// For who holds all places.
+/// Begins the pass. The caller must hold all places.
 async fn begin_alone(
     launch: &Launch,
     ledger: &Ledger,

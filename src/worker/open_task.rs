@@ -1,6 +1,7 @@
-//! Whether a task may be worked on: read, compared with what is recorded, created if it is new. Nothing is created when anything is
+//! The opening of a task: it is read, compared with the recorded one, and created if it is new. Nothing is created when anything is
 //! wrong with it.
 
+use crate::planning::errors::Problem;
 use std::sync::Arc;
 
 use crate::protocol::account::Findings;
@@ -17,22 +18,22 @@ use crate::planning::survey::{Survey, refuse_lossy_conversions, survey};
 use crate::planning::task_file::{parse, refuse_another, refuse_differences};
 use crate::runtime::fault_point::fault_point;
 
-/// A task that may be worked on.
+/// A task that this worker may work on.
 pub(super) struct Accepted {
     pub task: Arc<Task>,
     pub record: TaskRecord,
-    /// What was found on the servers, and the fleet that asked them; `None` when others have planned the task.
+    /// The surveys of the servers, with the pool that made them. `None` when other workers have planned the task.
     pub surveyed: Option<(Box<NodePool>, Vec<Survey>)>,
 }
 
-/// What came of looking at a task.
+/// The result of opening a task.
 pub(super) enum Begun {
     Finished(Summary),
     Accepted(Accepted),
 }
 
-/// Rows of a pass give way to those of the next one: they must be told from rows of others, as they are in partitions that
-/// held none before, or none any more.
+/// Refuses `--incremental` for table jobs that keep rows of others in a partition. A pass replaces the rows of the pass before, so
+/// a partition must hold no other rows.
 fn refuse_incremental(launch: &Launch, task: &Task) -> Result<(), RunError> {
     if launch.incremental.is_none() {
         return Ok(());
@@ -53,63 +54,101 @@ fn refuse_incremental(launch: &Launch, task: &Task) -> Result<(), RunError> {
             )
         })
         .collect();
-    if lines.is_empty() { Ok(()) } else { Err(RunError::Task(lines)) }
+    if lines.is_empty() { Ok(()) } else { Err(RunError::Problems(lines.into_iter().map(Problem::task).collect())) }
 }
 
-/// Reads the task, compares it with what is recorded, and creates it if it is new. Nothing is created when anything is
-/// wrong with it.
+/// Reads the task, compares it with the recorded one, and creates it if it is new. Creates nothing when anything is wrong with
+/// it.
 pub(super) async fn begin(launch: &Launch, ledger: &Ledger, pool: NodePool) -> Result<Begun, RunError> {
     let own = launch.description.as_ref().map(|(text, file)| parse(text, file, launch.secrets.as_ref())).transpose()?;
-    if let (Some(old), Some(task)) = (ledger.task().await?, &own)
+    renew_for_file(launch, ledger, own.as_ref()).await?;
+    let stored = ledger.description().await?;
+    if let Some(record) = ledger.task().await? {
+        refuse_record(launch, &record)?;
+        return resume(launch, ledger, own, stored, record).await;
+    }
+    let (text, task) = description_of_new(launch, &ledger.path("description"), own, stored)?;
+    create(launch, ledger, pool, &text, task).await
+}
+
+/// Begins a recorded task anew when its file has changed and no row was copied yet. Fails when workers prevent that.
+async fn renew_for_file(launch: &Launch, ledger: &Ledger, own: Option<&Task>) -> Result<(), RunError> {
+    if let (Some(old), Some(task)) = (ledger.task().await?, own)
         && old.format == TaskRecord::FORMAT
         && !renew(ledger, &old, task, &launch.worker).await?
     {
-        return Err(RunError::World(vec![format!(
+        return Err(RunError::servers(format!(
             "the task at {} is another one, and somebody works on it: stop those workers, and the changed file is taken, since no row was \
              copied",
             launch.task_path
-        )]));
+        )));
     }
-    let stored = ledger.description().await?;
-    let record = ledger.task().await?;
-    let place = ledger.path("description");
-    if let Some(record) = record {
-        if record.format != TaskRecord::FORMAT {
-            return Err(RunError::Task(vec![format!(
-                "the task at {} was created by another version of this program (format {})",
-                launch.task_path, record.format
-            )]));
-        }
-        if record.forgotten {
-            return Err(RunError::World(vec![format!(
-                "the task at {} is being forgotten: cleanup --remove --forget ends that",
-                launch.task_path
-            )]));
-        }
-        return resume(launch, ledger, own, stored, record).await;
+    Ok(())
+}
+
+/// Refuses a recorded task of another version of this program, and one that `cleanup` is removing.
+fn refuse_record(launch: &Launch, record: &TaskRecord) -> Result<(), RunError> {
+    if record.format != TaskRecord::FORMAT {
+        return Err(RunError::task(format!(
+            "the task at {} was created by another version of this program (format {})",
+            launch.task_path, record.format
+        )));
     }
-    let (text, task) = match (&launch.description, own, stored) {
-        (Some((text, _)), Some(task), None) => (text.clone(), task),
-        (Some((text, _)), Some(task), Some(_)) if launch.upload_force => (text.clone(), task),
+    if record.forgotten {
+        return Err(RunError::servers(format!(
+            "the task at {} is being forgotten: cleanup --remove --forget ends that",
+            launch.task_path
+        )));
+    }
+    Ok(())
+}
+
+/// Returns the description of a new task as text and as a task: the one in the file, or else the one stored at `place`.
+fn description_of_new(
+    launch: &Launch,
+    place: &str,
+    own: Option<Task>,
+    stored: Option<String>,
+) -> Result<(String, Task), RunError> {
+    match (&launch.description, own, stored) {
+        (Some((text, _)), Some(task), None) => Ok((text.clone(), task)),
+        (Some((text, _)), Some(task), Some(_)) if launch.upload_force => Ok((text.clone(), task)),
         (_, own, Some(stored)) => {
-            let task = parse(&stored, &place, launch.secrets.as_ref())?;
-            refuse_differences(&place, &task.plan_inputs(), own.as_ref())?;
-            (stored, task)
+            let task = parse(&stored, place, launch.secrets.as_ref())?;
+            refuse_differences(place, &task.plan_inputs(), own.as_ref())?;
+            Ok((stored, task))
         }
         (_, _, None) => {
-            return Err(RunError::Task(vec![format!(
-                "there is no task at {}: give its file with --task-file",
-                launch.task_path
-            )]));
+            Err(RunError::task(format!("there is no task at {}: give its file with --task-file", launch.task_path)))
         }
-    };
+    }
+}
+
+/// Creates a task in the coordinator after a survey of its servers.
+async fn create(launch: &Launch, ledger: &Ledger, pool: NodePool, text: &str, task: Task) -> Result<Begun, RunError> {
     refuse_incremental(launch, &task)?;
-    let mut surveys = survey(&pool, &task).await.map_err(RunError::from_faults)?;
+    let mut surveys = survey(&pool, &task).await.map_err(RunError::Problems)?;
     let lost = refuse_lossy_conversions(&pool, &task, &mut surveys).await;
     if !lost.is_empty() {
-        return Err(RunError::from_faults(lost));
+        return Err(RunError::Problems(lost));
     }
-    let record = TaskRecord {
+    ledger.create_task(text, &new_record(launch, &task)).await?;
+    if launch.upload_force {
+        ledger.upload(text).await?;
+    }
+    fault_point("task-created").await;
+    // Another worker may have been faster, perhaps with another task.
+    let Some(record) = ledger.task().await? else {
+        return Err(RunError::servers(format!("the task at {} was deleted", launch.task_path)));
+    };
+    refuse_differences(&launch.task_path, &record.inputs, Some(&task))?;
+    tracing::info!("task {} at {}: accepted", record.id.0, launch.task_path);
+    Ok(Begun::Accepted(Accepted { task: Arc::new(task), record, surveyed: Some((Box::new(pool), surveys)) }))
+}
+
+/// Returns the record of a task that no worker has begun.
+fn new_record(launch: &Launch, task: &Task) -> TaskRecord {
+    TaskRecord {
         format: TaskRecord::FORMAT,
         id: TaskId(launch.randomness.unique(12)),
         inputs: task.plan_inputs(),
@@ -120,21 +159,10 @@ pub(super) async fn begin(launch: &Launch, ledger: &Ledger, pool: NodePool) -> R
         drops_vanished: false,
         forgotten: false,
         account: Findings::default(),
-    };
-    ledger.create_task(&text, &record).await?;
-    if launch.upload_force {
-        ledger.upload(&text).await?;
     }
-    fault_point("task-created").await;
-    // Another worker may have been faster, perhaps with another task.
-    let Some(record) = ledger.task().await? else {
-        return Err(RunError::World(vec![format!("the task at {} was deleted", launch.task_path)]));
-    };
-    refuse_differences(&launch.task_path, &record.inputs, Some(&task))?;
-    tracing::info!("task {} at {}: accepted", record.id.0, launch.task_path);
-    Ok(Begun::Accepted(Accepted { task: Arc::new(task), record, surveyed: Some((Box::new(pool), surveys)) }))
 }
 
+/// Goes on with a recorded task, which the file must match.
 async fn resume(
     launch: &Launch,
     ledger: &Ledger,
@@ -162,7 +190,7 @@ async fn resume(
             }
             task
         }
-        _ => return Err(RunError::World(vec![format!("{place} is gone from the coordinator")])),
+        _ => return Err(RunError::servers(format!("{place} is gone from the coordinator"))),
     };
     refuse_incremental(launch, &task)?;
     if record.finished {

@@ -1,5 +1,6 @@
-//! Before the first row moves: one worker plans every table job and makes the target tables; the others wait for it.
+//! Preparation before the first row moves: one worker plans every table job and creates the target tables; the others wait for it.
 
+use crate::planning::errors::Problem;
 use crate::planning::plan_all::fit;
 use crate::planning::plan_all::plan_all;
 use crate::planning::target_tables::create_all_targets;
@@ -21,10 +22,11 @@ use crate::planning::survey::{Survey, refuse_lossy_conversions, survey};
 use crate::runtime::fault_point::fault_point;
 use crate::runtime::signals::Interrupt;
 
+/// The name of the claim on planning a task.
 const CLAIM: &str = "planning";
 
-/// Plans and prepares, or waits until another worker has. `None` when the run is to end first. Of
-/// the terms, the second is a plan that the run is held to.
+/// Plans and prepares the task, or waits until another worker has. Returns `None` when the run is interrupted first. The second
+/// element of `terms` is the plan of `--plan`, which the run must follow.
 pub async fn prepare(
     pool: &NodePool,
     ledger: &Ledger,
@@ -35,23 +37,23 @@ pub async fn prepare(
     interrupt: &Interrupt,
 ) -> Result<Option<Vec<TablePlan>>, RunError> {
     let mut surveys = surveys;
-    let mut told = false;
+    let mut is_announced = false;
     loop {
         let claims = ledger.watch_claims().await?;
         let (record, change) = ledger.watch_task().await?;
-        let record = record.ok_or_else(|| RunError::World(vec!["the task was deleted from the coordinator".into()]))?;
+        let record = record.ok_or_else(|| RunError::servers("the task was deleted from the coordinator"))?;
         if record.planned && record.prepared {
             let plans = ledger.plans(task.tables.len()).await?;
             if terms.1.is_some_and(|agreed| !agreed.tables.iter().map(|table| &table.plan).eq(&plans)) {
                 let line = "the task was planned before, and not as --plan says: leave it out to go on with the plan that is there";
-                return Err(RunError::World(vec![line.into()]));
+                return Err(RunError::servers(line));
             }
-            fit(plans.iter(), task).map_err(|why| RunError::World(vec![why]))?;
+            fit(plans.iter(), task).map_err(RunError::servers)?;
             return Ok(Some(plans));
         }
         if ledger.claim(CLAIM, worker).await? == Outcome::Done {
-            // The one who had the claim may have planned since the look: a second plan would wipe out the first, with all
-            // that is recorded of it.
+            // The last holder of the claim may have planned since the record was read. A second plan would delete the first one with
+            // all its records.
             let done = match ledger.task().await? {
                 Some(record) if !(record.planned && record.prepared) => {
                     plan_and_create(pool, ledger, task, surveys.take(), terms, &record).await
@@ -62,9 +64,9 @@ pub async fn prepare(
             done?;
             continue;
         }
-        if !told {
+        if !is_announced {
             tracing::info!("another worker is planning the task: waiting for it");
-            told = true;
+            is_announced = true;
         }
         tokio::select! {
             biased;
@@ -75,6 +77,7 @@ pub async fn prepare(
     }
 }
 
+/// Plans all table jobs if no plan is stored, and creates the target tables. The caller must hold the claim.
 async fn plan_and_create(
     pool: &NodePool,
     ledger: &Ledger,
@@ -86,36 +89,36 @@ async fn plan_and_create(
     let surveys = match surveys {
         Some(surveys) => surveys,
         None => {
-            let mut surveys = survey(pool, task).await.map_err(RunError::from_faults)?;
-            // A later pass counts in what it copies, when that is known.
+            let mut surveys = survey(pool, task).await.map_err(RunError::Problems)?;
+            // A later pass counts these rows only among the partitions that it copies, which are known after planning.
             let is_first = !record.planned && record.pass == 0;
             let lost = if is_first { refuse_lossy_conversions(pool, task, &mut surveys).await } else { Vec::new() };
             if !lost.is_empty() {
-                return Err(RunError::from_faults(lost));
+                return Err(RunError::Problems(lost));
             }
             surveys
         }
     };
     if !record.planned {
-        let mut since = Vec::new();
+        let mut previous = Vec::new();
         for table in 0..task.tables.len() {
             let earlier = ledger.earlier(record, table).await?;
-            since.push(earlier.map(|earlier| PreviousPasses { earlier, drops_vanished: record.drops_vanished }));
+            previous.push(earlier.map(|earlier| PreviousPasses { earlier, drops_vanished: record.drops_vanished }));
         }
-        let mut good = plan_all(pool, task, &surveys, worker_options.safe_mode, &since).await?;
+        let mut plans = plan_all(pool, task, &surveys, worker_options.safe_mode, &previous).await?;
         if let Some(agreed) = agreed {
-            let now = document(pool, task, &surveys, good).await?;
+            let now = document(pool, task, &surveys, plans).await?;
             let changes = agreed.changes(&now);
             if !changes.is_empty() {
                 let head =
                     "the plan of --plan does not hold any more: plan again, and look at what has changed".to_owned();
-                return Err(RunError::World(std::iter::once(head).chain(changes).collect()));
+                return Err(RunError::Problems(std::iter::once(head).chain(changes).map(Problem::servers).collect()));
             }
-            good = agreed.tables.iter().map(|table| table.plan.clone()).collect();
+            plans = agreed.tables.iter().map(|table| table.plan.clone()).collect();
         }
-        good.iter().for_each(describe);
+        plans.iter().for_each(describe);
         // The surveys are in the order of the task's tables.
-        let batches = surveys.iter().zip(&good).map(|(survey, plan)| (plan, fresh_batches(plan, survey)));
+        let batches = surveys.iter().zip(&plans).map(|(survey, plan)| (plan, fresh_batches(plan, survey)));
         ledger.store_plans(&batches.collect::<Vec<_>>()).await?;
         ledger.set_task(|record| record.planned = true).await?;
         fault_point("plan-stored").await;
@@ -126,6 +129,7 @@ async fn plan_and_create(
     Ok(())
 }
 
+/// Logs the size of a plan and its remarks.
 fn describe(plan: &TablePlan) {
     let rows: u64 = plan.partitions.iter().map(|partition| partition.rows).sum();
     let bytes: u64 = plan.partitions.iter().map(|partition| partition.bytes).sum();
@@ -137,13 +141,13 @@ fn describe(plan: &TablePlan) {
         counted(plan.batches.len(), "batch"),
         counted(plan.pieces.len(), "piece")
     );
-    // The way of the rows is told by the worker that takes it.
+    // The worker that transfers the rows logs the transfer.
     for remark in plan.remarks.iter().filter(|remark| !remark.starts_with("transfer: ")) {
         tracing::warn!(table = plan.name, "table {}: {remark}", plan.name);
     }
 }
 
-/// The records of a plan's batches, with the nodes that each is to be written to.
+/// Returns the records of a plan's batches, with the target nodes of each.
 fn fresh_batches(plan: &TablePlan, survey: &Survey) -> Vec<BatchRecord> {
     let address = |nodes: &Vec<Arc<Node>>| nodes.iter().map(|node| node.address()).collect();
     let live: Vec<Vec<String>> = survey.targets.iter().map(address).collect();

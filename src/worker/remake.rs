@@ -1,4 +1,4 @@
-//! A task file that was changed before any row was copied is simply taken: the task is made anew.
+//! A task whose file was changed before any row was copied: the worker deletes its record and creates the task again.
 
 use crate::protocol::TaskRecord;
 use crate::task::{Task, differences};
@@ -6,15 +6,15 @@ use crate::task::{Task, differences};
 use crate::ledger::membership;
 use crate::ledger::{Ledger, LedgerError};
 
-/// Whether a task may be made anew: nobody was told to copy anything of it, in this pass or in an earlier one, and no person has paused or
-/// cancelled it.
+/// Returns whether a task may be created again: no worker has begun to copy it, in this pass or an earlier one, and nobody has paused
+/// or cancelled it.
 pub(crate) async fn is_new(ledger: &Ledger, record: &TaskRecord) -> Result<bool, LedgerError> {
     let may_go = record.pass == 0 && !record.finished && !record.forgotten && ledger.order().await?.lets_begin();
     Ok(may_go && !ledger.is_begun().await?)
 }
 
-/// Removes the record of a task whose file was changed in what the plan depends on, if nothing of it was begun. Nothing is on servers then
-/// but target tables, which stay. `false`: it would, but somebody works on the task.
+/// Removes the record of a task that no worker has begun, if its file was changed in elements that the plan depends on. Servers have
+/// only its target tables then, which stay. Returns `false` when another worker works on the task, so that the record cannot be removed.
 pub(crate) async fn renew(
     ledger: &Ledger,
     record: &TaskRecord,
@@ -29,7 +29,7 @@ pub(crate) async fn renew(
     if !membership::take_all(ledger, &place, worker).await? {
         return Ok(false);
     }
-    // Others may have begun it, or made it anew, before we had all places.
+    // Other workers may have begun or replaced the task before this one had all places.
     let now = ledger.task().await?.filter(|now| now.id == record.id);
     let is_still_new = match &now {
         Some(now) => is_new(ledger, now).await?,

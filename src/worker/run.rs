@@ -24,17 +24,17 @@ use super::open_task::{Accepted, Begun, begin};
 use super::prepare::prepare;
 use super::view::View;
 use crate::ledger::membership;
-use crate::ledger::membership::Seat;
+use crate::ledger::membership::WorkerPlace;
 use crate::ledger::{Cache, Ledger, Processed};
 use crate::nodes::pool::NodePool;
 use crate::planning::shared_partitions::batches_before;
-use crate::runtime::signals::Interrupt;
+use crate::runtime::signals::{Hand, Interrupt};
 use crate::task::edited::changed_task;
 
-/// Runs a worker. `started` is called once the task is accepted and this worker waits for its place or for work.
+/// Runs a worker. Calls `started` once the task is accepted and this worker waits for its place or for work.
 ///
 /// # Errors
-/// See [`RunError`]; nothing was created when the task itself or the servers were not as they must be.
+/// See [`RunError`]. Nothing was created when the task or the servers are not as they must be.
 pub async fn run(
     launch: Launch,
     interrupt: &Interrupt,
@@ -43,7 +43,7 @@ pub async fn run(
     run_seen(launch, interrupt, &View::default(), started).await
 }
 
-/// The same, while somebody looks on.
+/// Runs a worker whose progress `view` shows.
 ///
 /// # Errors
 /// As [`run`]'s.
@@ -57,7 +57,7 @@ pub async fn run_seen(
     let session = launch.coordinator.session().await?;
     let pool = || NodePool::new(launch.client.clone(), launch.host.clone());
     let mut ledger = Ledger::new(session, &launch.task_path);
-    // The pass that this run is to see the end of.
+    // The pass with which this run ends.
     let mut goal = None;
     let mut accepted = loop {
         let begun = match begin(&launch, &ledger, pool()).await {
@@ -81,7 +81,7 @@ pub async fn run_seen(
         }
     };
     started().await?;
-    // What others have begun may have been planned before the last change.
+    // Other workers may have planned the pass that they have begun before the last change of the source.
     let joined = u32::from(accepted.surveyed.is_none());
     let goal = *goal.get_or_insert(accepted.record.pass + joined);
     let mut first = true;
@@ -100,7 +100,7 @@ pub async fn run_seen(
         };
         match ended {
             Ok(None) => {
-                // What was in hand was claimed by this session.
+                // Jobs that were not done hold claims of this session.
                 ledger.session().close().await;
                 ledger = Ledger::new(reconnect(&launch, interrupt).await?, &launch.task_path);
                 first = false;
@@ -116,7 +116,7 @@ pub async fn run_seen(
             }
             Ok(Some(Begun::Accepted(again))) => accepted = again,
             Ok(Some(Begun::Finished(summary))) => {
-                // The ephemeral nodes go at once, not after a time-out.
+                // This removes the ephemeral nodes at once, and not after a time-out.
                 ledger.session().close().await;
                 return Ok(summary);
             }
@@ -124,7 +124,7 @@ pub async fn run_seen(
     }
 }
 
-/// A new session, however long that takes.
+/// Returns a new session, however long that takes.
 async fn reconnect(launch: &Launch, interrupt: &Interrupt) -> Result<Arc<dyn crate::coordinator::Session>, RunError> {
     let mut pause = Duration::from_millis(200);
     loop {
@@ -144,6 +144,7 @@ async fn reconnect(launch: &Launch, interrupt: &Interrupt) -> Result<Arc<dyn cra
     }
 }
 
+/// A run of a worker in one session.
 struct Run<'a, F> {
     launch: &'a Launch,
     ledger: &'a Ledger,
@@ -155,7 +156,8 @@ struct Run<'a, F> {
 }
 
 impl<F: Fn() -> NodePool> Run<'_, F> {
-    /// Settings and `max_workers` may have changed while this worker waited for a place, and the task may have been begun anew.
+    /// Reads the task and its record again. Settings and `max_workers` may have changed while this worker waited for a place, and
+    /// another pass may have begun.
     async fn read_again(&self, accepted: &mut Accepted) -> Result<(), RunError> {
         if let Some(record) = self.ledger.task().await? {
             accepted.record = record;
@@ -167,112 +169,160 @@ impl<F: Fn() -> NodePool> Run<'_, F> {
         Ok(())
     }
 
-    /// Works until the run ends. `None`: another session is to go on.
+    /// Works until the run ends. Returns `None` when the run goes on in another session.
     async fn with_session(&self, accepted: &mut Accepted) -> Result<Option<Summary>, RunError> {
         loop {
-            let secrets = self.launch.secrets.as_ref();
-            let limit = membership::Limit { task: &accepted.task, inputs: &accepted.record.inputs, secrets };
-            match membership::take_place(self.ledger, self.worker, &limit, self.interrupt).await? {
-                Seat::Taken => {}
-                Seat::Interrupted => return Ok(Some(ended(Ending::Interrupted, accepted))),
-                Seat::Cancelled => return Ok(Some(ended(Ending::Cancelled, accepted))),
+            if let Some(ending) = self.wait_for_place(accepted).await? {
+                return Ok(Some(ended(ending, accepted)));
             }
             self.read_again(accepted).await?;
             let alone = membership::places(self.ledger).await?.len() <= 1;
-            let (worker_options, agreed) = (&self.launch.worker_options, self.launch.agreed.as_ref());
-            let (pool, surveys) = match accepted.surveyed.take() {
-                Some((pool, surveys)) => (*pool, Some(surveys)),
-                None => ((self.pool)(), None),
+            let Some(context) = self.prepare_context(accepted).await? else {
+                return Ok(Some(ended(Ending::Interrupted, accepted)));
             };
-            let prepared = prepare(
-                &pool,
-                self.ledger,
-                &accepted.task,
-                surveys,
-                (worker_options, agreed),
-                self.worker,
-                self.interrupt,
-            )
-            .await?;
-            let Some(plans) = prepared else { return Ok(Some(ended(Ending::Interrupted, accepted))) };
-            let (task, id) = (accepted.task.clone(), accepted.record.id.clone());
-            let context = Arc::new(WorkerContext::new(
-                pool,
-                task,
-                id,
-                plans,
-                worker_options.clone(),
-                self.worker.to_owned(),
-                self.launch.randomness.clone(),
-            ));
-            let mut cache = Cache::default();
-            self.ledger.refresh(&mut cache, &context.plans).await?;
-            let likings: Vec<Preferences> =
-                (0..context.plans.len()).map(|table| preferences(&context, table)).collect();
-            cache.look_out(&likings, self.worker);
-            let (ledger, cache) = (self.ledger.clone(), Arc::new(Mutex::new(cache)));
             let (breaks, interrupt) = Interrupt::by_hand();
-            let runner =
-                JobRunner { context: context.clone(), ledger, cache, interrupt, tally: self.view.tally().clone() };
-            let mut shift = MainLoop {
-                runner: runner.clone(),
-                secrets,
-                inputs: &accepted.record.inputs,
-                interrupt: self.interrupt,
-                breaks,
-                retry_failed: self.retry_failed && alone,
-                processed: Processed::default(),
-            };
-            shift.write_status().await?;
-            let shown = self.view.show(&runner, &accepted.record);
-            let end = shift.work().await?;
-            drop(shown);
-            shift.refresh().await?;
-            shift.write_status().await?;
-            accepted.task = context.task();
-            let ending = match end {
-                LoopEnd::Surplus | LoopEnd::Paused => {
-                    membership::leave_seat(self.ledger, self.worker).await;
-                    continue;
-                }
-                LoopEnd::Finished => Ending::Finished,
-                LoopEnd::Stuck => Ending::Partial,
-                LoopEnd::Interrupted => Ending::Interrupted,
-                LoopEnd::Stopped => {
-                    stop_statements(&runner).await;
-                    Ending::Interrupted
-                }
-                LoopEnd::GivenUp => {
-                    stop_statements(&runner).await;
-                    tracing::info!("the task is to pause: what was in hand is given up");
-                    return Ok(None);
-                }
-                LoopEnd::Cancelled => {
-                    stop_statements(&runner).await;
-                    Ending::Cancelled
-                }
-            };
-            let (ending, Finish { left, ended_it, account }) = match ending {
-                Ending::Finished => match finish::finish(&runner, self.interrupt).await? {
-                    Some(finish) => {
-                        let even = if finish.left.is_empty() { Ending::Finished } else { Ending::Uncleaned };
-                        (Ending::after(even, &finish.account), finish)
-                    }
-                    None => (Ending::Interrupted, Finish::default()),
-                },
-                other => (other, Finish::default()),
-            };
-            membership::leave_seat(self.ledger, self.worker).await;
-            let by_table = runner.cache.lock().await.by_table.clone();
-            let finished = ending.is_end() && left.is_empty();
-            let record = TaskRecord { planned: true, prepared: true, finished, account, ..accepted.record.clone() };
-            let (plans, task) = (context.plans.clone(), accepted.task.clone());
-            return Ok(Some(Summary { ending, record, plans, by_table, left, task, ended_it }));
+            let runner = self.job_runner(context, interrupt).await?;
+            let end = self.work(&runner, breaks, accepted, alone).await?;
+            accepted.task = runner.context.task();
+            match self.after_loop(end, &runner).await {
+                AfterLoop::TakePlace => {}
+                AfterLoop::Reconnect => return Ok(None),
+                AfterLoop::End(ending) => return self.summary(ending, &runner, accepted).await.map(Some),
+            }
         }
+    }
+
+    /// Waits for a place among the workers of the task. Returns how the run ends when it gets none.
+    async fn wait_for_place(&self, accepted: &Accepted) -> Result<Option<Ending>, RunError> {
+        let secrets = self.launch.secrets.as_ref();
+        let limit = membership::Limit { task: &accepted.task, inputs: &accepted.record.inputs, secrets };
+        Ok(match membership::take_place(self.ledger, self.worker, &limit, self.interrupt).await? {
+            WorkerPlace::Taken => None,
+            WorkerPlace::Interrupted => Some(Ending::Interrupted),
+            WorkerPlace::Cancelled => Some(Ending::Cancelled),
+        })
+    }
+
+    /// Prepares the task for copying. Returns what jobs need to know, or `None` when the run is interrupted.
+    async fn prepare_context(&self, accepted: &mut Accepted) -> Result<Option<Arc<WorkerContext>>, RunError> {
+        let (worker_options, agreed) = (&self.launch.worker_options, self.launch.agreed.as_ref());
+        let (pool, surveys) = match accepted.surveyed.take() {
+            Some((pool, surveys)) => (*pool, Some(surveys)),
+            None => ((self.pool)(), None),
+        };
+        let options = (worker_options, agreed);
+        let prepared =
+            prepare(&pool, self.ledger, &accepted.task, surveys, options, self.worker, self.interrupt).await?;
+        let Some(plans) = prepared else { return Ok(None) };
+        Ok(Some(Arc::new(WorkerContext::new(
+            pool,
+            accepted.task.clone(),
+            accepted.record.id.clone(),
+            plans,
+            worker_options.clone(),
+            self.worker.to_owned(),
+            self.launch.randomness.clone(),
+        ))))
+    }
+
+    /// Makes the runner of jobs, with a cache of all records. `interrupt` ends what only waits.
+    async fn job_runner(&self, context: Arc<WorkerContext>, interrupt: Interrupt) -> Result<JobRunner, RunError> {
+        let mut cache = Cache::default();
+        self.ledger.refresh(&mut cache, &context.plans).await?;
+        let likings: Vec<Preferences> = (0..context.plans.len()).map(|table| preferences(&context, table)).collect();
+        cache.look_out(&likings, self.worker);
+        let (ledger, cache) = (self.ledger.clone(), Arc::new(Mutex::new(cache)));
+        Ok(JobRunner { context, ledger, cache, interrupt, counters: self.view.counters().clone() })
+    }
+
+    /// Runs the main loop, and writes the status before and after it. `alone`: no other worker has a place.
+    async fn work(
+        &self,
+        runner: &JobRunner,
+        breaks: Hand,
+        accepted: &Accepted,
+        alone: bool,
+    ) -> Result<LoopEnd, RunError> {
+        let mut main_loop = MainLoop {
+            runner: runner.clone(),
+            secrets: self.launch.secrets.as_ref(),
+            inputs: &accepted.record.inputs,
+            interrupt: self.interrupt,
+            breaks,
+            retry_failed: self.retry_failed && alone,
+            processed: Processed::default(),
+        };
+        main_loop.write_status().await?;
+        let shown = self.view.show(runner, &accepted.record);
+        let end = main_loop.work().await?;
+        drop(shown);
+        main_loop.refresh().await?;
+        main_loop.write_status().await?;
+        Ok(end)
+    }
+
+    /// Gives up the place or the statements of the worker where the end of its loop requires that. Returns what comes next.
+    async fn after_loop(&self, end: LoopEnd, runner: &JobRunner) -> AfterLoop {
+        match end {
+            LoopEnd::Surplus | LoopEnd::Paused => {
+                membership::leave_place(self.ledger, self.worker).await;
+                AfterLoop::TakePlace
+            }
+            LoopEnd::Finished => AfterLoop::End(Ending::Finished),
+            LoopEnd::Stuck => AfterLoop::End(Ending::Partial),
+            LoopEnd::Interrupted => AfterLoop::End(Ending::Interrupted),
+            LoopEnd::Stopped => {
+                stop_statements(runner).await;
+                AfterLoop::End(Ending::Interrupted)
+            }
+            LoopEnd::GivenUp => {
+                stop_statements(runner).await;
+                tracing::info!("the task is to pause: what was in hand is given up");
+                AfterLoop::Reconnect
+            }
+            LoopEnd::Cancelled => {
+                stop_statements(runner).await;
+                AfterLoop::End(Ending::Cancelled)
+            }
+        }
+    }
+
+    /// Finishes the task when all of it is copied, gives up the place, and returns the summary of the run.
+    async fn summary(&self, ending: Ending, runner: &JobRunner, accepted: &Accepted) -> Result<Summary, RunError> {
+        let (ending, finish) = match ending {
+            Ending::Finished => self.finish(runner).await?,
+            other => (other, Finish::default()),
+        };
+        let Finish { left, ended_it, account } = finish;
+        membership::leave_place(self.ledger, self.worker).await;
+        let by_table = runner.cache.lock().await.by_table.clone();
+        let finished = ending.is_end() && left.is_empty();
+        let record = TaskRecord { planned: true, prepared: true, finished, account, ..accepted.record.clone() };
+        let (plans, task) = (runner.context.plans.clone(), accepted.task.clone());
+        Ok(Summary { ending, record, plans, by_table, left, task, ended_it })
+    }
+
+    /// Balances the account of the task and removes its tables. Returns how the run ends.
+    async fn finish(&self, runner: &JobRunner) -> Result<(Ending, Finish), RunError> {
+        let Some(finish) = finish::finish(runner, self.interrupt).await? else {
+            return Ok((Ending::Interrupted, Finish::default()));
+        };
+        let even = if finish.left.is_empty() { Ending::Finished } else { Ending::Uncleaned };
+        Ok((Ending::after(even, &finish.account), finish))
     }
 }
 
-/// Ends the statements of this worker's pieces: nobody waits for them any more.
+/// What comes after the main loop.
+enum AfterLoop {
+    /// Wait for a place again.
+    TakePlace,
+    /// Go on in another session.
+    Reconnect,
+    /// The run ends.
+    End(Ending),
+}
+
+/// Ends the statements of the pieces that this worker copies. No job waits for them any more.
 async fn stop_statements(runner: &JobRunner) {
     let by_table = runner.cache.lock().await.by_table.clone();
     for (table, records) in by_table.iter().enumerate() {
@@ -292,7 +342,8 @@ async fn stop_statements(runner: &JobRunner) {
     }
 }
 
-/// What a worker likes of a table job: what is large, and within a batch what is on its own host.
+/// Returns the order in which a worker prefers the work of a table job: large batches, and within a batch the pieces on its own
+/// host.
 fn preferences(context: &WorkerContext, table: usize) -> Preferences {
     let plan = &context.plans[table];
     let near: Vec<bool> = {
@@ -309,6 +360,7 @@ fn preferences(context: &WorkerContext, table: usize) -> Preferences {
     }
 }
 
+/// Returns the summary of a run that ended before its main loop.
 fn ended(ending: Ending, accepted: &Accepted) -> Summary {
     let (record, task) = (accepted.record.clone(), accepted.task.clone());
     let (plans, by_table, left) = (Arc::default(), Vec::new(), Vec::new());

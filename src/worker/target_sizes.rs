@@ -1,4 +1,4 @@
-//! How much lies on the target's shards when a run has ended. Changes nothing; who does not answer is named.
+//! The sizes of the target's shards at the end of a run. Reads only. A shard that does not answer is named.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -10,41 +10,41 @@ use crate::model::{PartitionId, Shard};
 use crate::plan::TablePlan;
 use crate::task::Task;
 
-/// So long each replica is asked: a report is worth a little time.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait for the answer of a replica.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a shard of the target holds.
+/// The size of a target table on a shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bulk {
+pub struct TargetSize {
     /// Index of the table job.
     pub table: usize,
     /// Index of the shard.
     pub shard: usize,
-    /// The node that said so.
+    /// The node that answered.
     pub node: String,
     /// Rows of the active parts.
     pub rows: u64,
     /// Uncompressed bytes of the active parts.
     pub bytes: u64,
-    /// Whether that is all of the table: where partitions cannot be told from others by their ids.
+    /// Whether the size is of the whole table, because the ids of the planned partitions are not known.
     pub whole: bool,
 }
 
-/// What the shards hold of the planned partitions, whoever put it there, by `system.parts` of one replica that answers; and a line
-/// for each shard of which none does.
-pub async fn measure(client: &dyn ServerClient, task: &Task, plans: &[TablePlan]) -> (Vec<Bulk>, Vec<String>) {
-    let looks = task.tables.iter().zip(plans).enumerate().flat_map(|(table, (job, plan))| {
+/// Returns the sizes of the planned partitions on each target shard, whoever wrote their rows, and a line for each shard of which
+/// no replica answers. Reads `system.parts` of one replica of each shard.
+pub async fn measure(client: &dyn ServerClient, task: &Task, plans: &[TablePlan]) -> (Vec<TargetSize>, Vec<String>) {
+    let shards = task.tables.iter().zip(plans).enumerate().flat_map(|(table, (job, plan))| {
         let shards = &task.target(job).shards;
         plan.target_shards().filter_map(move |shard| Some((table, plan, shard, shards.get(shard)?)))
     });
-    let looks = looks.map(|(table, plan, shard, of)| async move {
+    let measurements = shards.map(|(table, plan, index, shard)| async move {
         let ids: Option<HashSet<&PartitionId>> =
             plan.partitions.iter().map(|partition| partition.id.as_ref()).collect();
-        let (node, parts) = parts(client, of, plan).await?;
+        let (node, parts) = parts(client, shard, plan).await?;
         let counted = || parts.iter().filter(|part| ids.as_ref().is_none_or(|ids| ids.contains(&part.id)));
-        Ok::<_, String>(Bulk {
+        Ok::<_, String>(TargetSize {
             table,
-            shard,
+            shard: index,
             node,
             rows: counted().map(|part| part.rows).sum(),
             bytes: counted().map(|part| part.bytes).sum(),
@@ -52,22 +52,23 @@ pub async fn measure(client: &dyn ServerClient, task: &Task, plans: &[TablePlan]
         })
     });
     let (mut found, mut silent) = (Vec::new(), Vec::new());
-    for look in join_all(looks).await {
-        match look {
-            Ok(bulk) => found.push(bulk),
+    for measurement in join_all(measurements).await {
+        match measurement {
+            Ok(size) => found.push(size),
             Err(why) => silent.push(format!("how much a shard holds is not known: {why}")),
         }
     }
     (found, silent)
 }
 
+/// Returns the parts of the target table on the first replica of a shard that answers, with the address of that replica.
 async fn parts(client: &dyn ServerClient, shard: &Shard, plan: &TablePlan) -> Result<(String, Vec<PartSizes>), String> {
     let mut first = None;
     for node in &shard.replicas {
-        let why = match tokio::time::timeout(PATIENCE, client.parts(node, &plan.target)).await {
+        let why = match tokio::time::timeout(ANSWER_TIMEOUT, client.parts(node, &plan.target)).await {
             Ok(Ok(parts)) => return Ok((node.address(), parts)),
             Ok(Err(error)) => Error::to_string(&error),
-            Err(_) => format!("{}: no answer within {} s", node.address(), PATIENCE.as_secs()),
+            Err(_) => format!("{}: no answer within {} s", node.address(), ANSWER_TIMEOUT.as_secs()),
         };
         first = first.or(Some(why));
     }

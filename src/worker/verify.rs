@@ -1,12 +1,13 @@
-//! Whether what arrived is what was selected: counts always, contents where the task asks for them (`<verify>`).
+//! Verification of a copy: compares the staged rows with the selected rows. Always compares counts; compares contents where the
+//! task asks for that (`<verify>`).
 //!
 //! # Guarantees
-//! - What is recorded as copied was counted on the nodes that hold it, whatever the task says (I3).
-//! - With `count` and `checksum` the source is asked again after the transfer: the same filter, the same values as were
-//!   transferred. With `none` only where something else arrived than was counted when the task was planned, or where the
-//!   plan has but an estimate (a slice).
-//! - With `checksum` the sums are recorded with the piece, and compared once more when its batch is published: on the target
-//!   where nothing may remove rows there or add some, else on the gathered tables, right before they are put in place.
+//! - Rows that are recorded as copied were counted on the nodes that hold them, whatever the task says (I3).
+//! - With `count` and `checksum` the source is read again after the transfer, with the same filter and the same values. With `none`
+//!   the source is read again only where the number of staged rows is not the planned one, or where the plan has only an estimate
+//!   (a slice).
+//! - With `checksum` the sums are recorded with the piece, and compared again when its batch is published. They are compared on the
+//!   target where nothing else may add or remove rows, otherwise on the gathered tables, right before these are put in place.
 
 use crate::nodes::checksums::Compared;
 use crate::nodes::checksums::Hashes;
@@ -26,20 +27,20 @@ use super::context::AttemptError;
 use super::copy::{Attempt, Source};
 use super::publish::{Gathered, Publication};
 
-/// What the source says after the transfer, for each partition of the batch.
+/// The rows and checksums that the source has after the transfer, for each partition of the batch.
 struct Selected {
     rows: Vec<u64>,
     sums: Vec<u64>,
-    /// Rows of each source, over all partitions.
+    /// The rows of each source, over all partitions.
     by_source: Vec<u64>,
 }
 
 impl Selected {
-    /// What several sources say together.
+    /// Adds up the numbers of several sources.
     fn of_all(sources: Vec<Self>) -> Self {
-        let add = |into: &mut Vec<u64>, more: Vec<u64>| {
-            into.resize(into.len().max(more.len()), 0);
-            into.iter_mut().zip(more).for_each(|(sum, more)| *sum = sum.wrapping_add(more));
+        let add = |sums: &mut Vec<u64>, numbers: Vec<u64>| {
+            sums.resize(sums.len().max(numbers.len()), 0);
+            sums.iter_mut().zip(numbers).for_each(|(sum, number)| *sum = sum.wrapping_add(number));
         };
         let mut all = Self { rows: Vec::new(), sums: Vec::new(), by_source: Vec::new() };
         for source in sources {
@@ -52,11 +53,11 @@ impl Selected {
 }
 
 impl Attempt<'_> {
-    /// Rows selected at the source must equal rows staged, over all target shards; and replicas that are written to one
-    /// by one must have the same (I3).
+    /// Checks that the rows selected at the source equal the rows staged on all target shards, and that replicas that are written one
+    /// by one hold the same rows (I3).
     ///
     /// # Errors
-    /// [`AttemptError::Mismatch`] where they do not: the piece is copied again.
+    /// [`AttemptError::Mismatch`] where they differ. The piece is copied again then.
     pub(super) async fn verify(&self, sources: &[Source], nodes: &[Vec<Arc<Node>>]) -> Result<Copied, AttemptError> {
         let plan = self.plan();
         let piece = &plan.pieces[self.piece.piece];
@@ -72,14 +73,15 @@ impl Attempt<'_> {
         {
             return Ok(Copied { selected, staged, ..Copied::default() });
         }
-        let selected = try_join_all(sources.iter().map(|of| self.select_again(&of.node, hashes.as_ref()))).await?;
+        let selected =
+            try_join_all(sources.iter().map(|source| self.select_again(&source.node, hashes.as_ref()))).await?;
         let selected = Selected::of_all(selected);
         let total: u64 = selected.rows.iter().sum();
-        let who = || sources.iter().map(|source| source.node.to_string()).collect::<Vec<_>>().join(", ");
+        let nodes_of_sources = || sources.iter().map(|source| source.node.to_string()).collect::<Vec<_>>().join(", ");
         if total != arrived.rows {
             return Err(AttemptError::Mismatch(format!(
                 "{} has {total} rows to copy now, and {} arrived: did the source change meanwhile?",
-                who(),
+                nodes_of_sources(),
                 arrived.rows
             )));
         }
@@ -89,7 +91,7 @@ impl Attempt<'_> {
                 return Err(AttemptError::Mismatch(format!(
                     "{} has {total} rows to copy with checksum {sum:016x}, and as many arrived with {:016x}{}: did the \
                      source change meanwhile?",
-                    who(),
+                    nodes_of_sources(),
                     arrived.sum,
                     self.differing_column(sources, nodes, hashes).await
                 )));
@@ -101,7 +103,8 @@ impl Attempt<'_> {
         Ok(Copied { selected: selected.rows, staged, checksums: selected.sums, ..Copied::default() })
     }
 
-    /// Fewer rows than the plan saw may be those of a replica that has not fetched all yet.
+    /// Compares the rows of a source with the planned number. A replica with fewer rows may not have fetched all of them yet, so the
+    /// first attempt fails and another replica is tried.
     fn compare_with_plan(&self, source: &Source, found: u64) -> Result<(), AttemptError> {
         let Source { node, share } = source;
         let sliced = self.plan().pieces[self.piece.piece].slice.is_some();
@@ -125,14 +128,14 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// What is to be hashed, where the task asks for checksums.
+    /// Returns the columns to hash, where the task asks for checksums.
     async fn hashes(&self, nodes: &[Vec<Arc<Node>>], verify: Verify) -> Result<Option<Hashes>, AttemptError> {
         let Some(node) = nodes.iter().flatten().next().filter(|_| verify == Verify::Checksum) else { return Ok(None) };
         let target = self.context.target(self.piece.table, node).await?;
         Hashes::of(self.plan(), &target).map(Some).ok_or_else(|| self.context.lacks(self.piece.table, node))
     }
 
-    /// What waits on each target shard.
+    /// Counts and hashes the staged rows of each target shard.
     async fn measure_staged(
         &self,
         nodes: &[Vec<Arc<Node>>],
@@ -141,7 +144,7 @@ impl Attempt<'_> {
         let mut shards = vec![Measure { rows: 0, sum: 0 }; nodes.len()];
         for shard in self.plan().target_shards() {
             for (replica, node) in nodes[shard].iter().enumerate() {
-                let found = self.measure_staged_on(node, hashes.map(Hashes::there).as_deref()).await?;
+                let found = self.measure_staged_on(node, hashes.map(Hashes::at_target).as_deref()).await?;
                 let first = shards[shard];
                 if replica > 0 && found != first {
                     let what =
@@ -161,14 +164,14 @@ impl Attempt<'_> {
         let (client, staging) = (&self.context.pool.client, self.staging());
         let all = Selection::all(Relation::plain(staging));
         let Some(hash) = hash else {
-            // Without a key it is one number, for which 18.16 looks at no value.
+            // Without a key the answer is one number, and 18.16 reads no values for it.
             let counts = client.tally(node, &all, &[], &Settings::new()).await?;
             return Ok(Measure { rows: counts.iter().map(|count| count.rows).sum(), sum: 0 });
         };
         Ok(Measure::of(&client.digest(node, &all, &[], hash, &Settings::new()).await?))
     }
 
-    /// The rows of each partition by what was staged of it; `None` where a partition there has no counterpart by name.
+    /// Returns the number of staged rows of each partition. Returns `None` where a staged partition is not in the plan by its value.
     async fn selected_as_staged(&self, nodes: &[Vec<Arc<Node>>]) -> Result<Option<Vec<u64>>, AttemptError> {
         let plan = self.plan();
         let batch = plan.pieces[self.piece.piece].batch;
@@ -185,7 +188,7 @@ impl Attempt<'_> {
         Ok(Some(selected))
     }
 
-    /// Counts, and hashes where it is asked for, the rows of the piece at the source.
+    /// Counts the rows of the piece at the source, and hashes them where `hashes` is given.
     async fn select_again(&self, source: &Arc<Node>, hashes: Option<&Hashes>) -> Result<Selected, AttemptError> {
         let plan = self.plan();
         let batch = plan.pieces[self.piece.piece].batch;
@@ -217,25 +220,26 @@ impl Attempt<'_> {
         Ok(selected)
     }
 
-    /// For the message of a mismatch: the first column whose own checksum differs, if that can be found out.
+    /// Returns the first column whose checksum differs, for the message of a mismatch. Returns an empty text where no column can be
+    /// found.
     async fn differing_column(&self, sources: &[Source], nodes: &[Vec<Arc<Node>>], all: &Hashes) -> String {
         let plan = self.plan();
         let client = &self.context.pool.client;
         let rows = plan.rows_of(self.piece.piece);
         for Compared { name, type_name, value } in &all.columns {
-            let there = sql::values_hash([(name.as_str(), type_name.as_str())]);
-            let hash = sql::values_hash([(value.as_str(), type_name.as_str())]);
+            let staged_hash = sql::values_hash([(name.as_str(), type_name.as_str())]);
+            let source_hash = sql::values_hash([(value.as_str(), type_name.as_str())]);
             let mut selected = Measure { rows: 0, sum: 0 };
             for Source { node, .. } in sources {
                 let Ok(settings) = self.context.source_settings(node).await else { return String::new() };
-                let Ok(found) = client.digest(node, &rows, &[], &hash, &settings).await else {
+                let Ok(found) = client.digest(node, &rows, &[], &source_hash, &settings).await else {
                     return String::new();
                 };
                 selected = selected.and(Measure::of(&found));
             }
             let mut staged = Measure { rows: 0, sum: 0 };
             for node in nodes.iter().filter_map(|replicas| replicas.first()) {
-                let Ok(found) = self.measure_staged_on(node, Some(&there)).await else { return String::new() };
+                let Ok(found) = self.measure_staged_on(node, Some(&staged_hash)).await else { return String::new() };
                 staged = staged.and(found);
             }
             if selected != staged {
@@ -247,9 +251,8 @@ impl Attempt<'_> {
 }
 
 impl Publication<'_> {
-    /// Where the contents of the batch are compared.
-    ///
-    /// Only where nothing but our rows may be in the target, and nothing may remove some of them, is it compared there.
+    /// Returns whether the contents of the batch are compared on the target. They are only where the target partitions may hold no
+    /// other rows, and nothing may remove rows. Elsewhere they are compared on the gathered tables.
     pub(super) fn compares_target(&self, gathered: &[Gathered]) -> bool {
         let own = matches!(self.context.policy(self.batch.table), Policy::Fail | Policy::Replace);
         let shrinks =
@@ -257,11 +260,11 @@ impl Publication<'_> {
         own && !gathered.iter().any(shrinks)
     }
 
-    /// Compares the contents of each partition with what was recorded when its pieces were copied. Gives the checksums, in
-    /// the plan's order, or nothing where the task asks for none.
+    /// Compares the contents of each partition with the checksums recorded when its pieces were copied. Returns these checksums in
+    /// the plan's order, or `None` where the task asks for none.
     ///
     /// # Errors
-    /// [`AttemptError::StagingGone`] where gathered rows are not the recorded ones, [`AttemptError::Mismatch`] where those of
+    /// [`AttemptError::StagingGone`] where gathered rows are not the recorded ones, [`AttemptError::Mismatch`] where rows of
     /// the target are not.
     pub(super) async fn check_contents(
         &self,
@@ -327,13 +330,13 @@ impl Publication<'_> {
     ) -> Result<Vec<Digest>, AttemptError> {
         let rows = Selection { partitions: Some(filter.clone()), ..Selection::all(Relation::plain(table.clone())) };
         let client = &self.context.pool.client;
-        let mut digests = client.digest(node, &rows, key, &hashes.there(), &Settings::new()).await?;
+        let mut digests = client.digest(node, &rows, key, &hashes.at_target(), &Settings::new()).await?;
         digests.sort_by(|a, b| a.value.cmp(&b.value));
         Ok(digests)
     }
 
-    /// The name of a partition whose checksum is not the recorded one. Where texts of values differ between versions, only
-    /// the sums of all of them can be compared.
+    /// Returns the name of a partition whose checksum is not the recorded one. Where versions write the values of partitions
+    /// differently, compares only the sums over all partitions.
     fn first_difference(&self, recorded: &[u64], found: &BTreeMap<PartitionValue, u64>) -> Option<String> {
         let plan = &self.context.plans[self.batch.table];
         let mut sums = vec![0u64; recorded.len()];

@@ -1,5 +1,5 @@
-//! What a worker lets others in its process see of it while it works. Looking changes nothing and holds nothing up: an answer
-//! that does not come is done without.
+//! A view of a working worker, for other parts of the same process. Reading it changes nothing and delays nothing: it leaves out
+//! answers that do not come in time.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,132 +15,134 @@ use crate::protocol::{
     TaskRecord,
 };
 
-use super::counters::Tally;
+use super::counters::Counters;
 use super::jobs::JobRunner;
 use crate::ledger::membership;
 use crate::ledger::overview::TaskOverview;
 use crate::ledger::{Cache, LedgerError};
 
-pub use super::counters::Done;
+pub use super::counters::Totals;
 
-/// So long a server is asked for what runs there.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long to wait for the statements of a server, or for the cache of the worker.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Where a worker shows itself. A clone shows the same.
+/// The view of a worker. Clones share it.
 #[derive(Clone, Default)]
 pub struct View {
-    shown: watch::Sender<Option<Shown>>,
-    last: Arc<Mutex<Option<Shown>>>,
-    tally: Arc<Tally>,
+    shown: watch::Sender<Option<WorkerState>>,
+    last: Arc<Mutex<Option<WorkerState>>>,
+    counters: Arc<Counters>,
 }
 
+/// The handles to a worker at work.
 #[derive(Clone)]
-struct Shown {
+struct WorkerState {
     runner: JobRunner,
     record: TaskRecord,
 }
 
-/// Ends the show when it goes.
-pub(super) struct Showing<'a>(&'a View);
+/// A guard that hides the worker again when it is dropped.
+pub(super) struct ShownGuard<'a>(&'a View);
 
-/// Who looks on.
+/// A reader of the view.
 pub struct Watcher {
-    shown: watch::Receiver<Option<Shown>>,
+    shown: watch::Receiver<Option<WorkerState>>,
     cache: Cache,
 }
 
-/// A piece that the worker copies.
+/// A piece that the worker copies now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InHand {
     /// The piece.
     pub piece: PieceRef,
     /// The number of the attempt.
     pub attempt: u32,
-    /// The table job, and the partition or how many there are.
+    /// The table job, and the partition or the number of partitions.
     pub name: String,
-    /// Rows when it was planned.
+    /// The planned number of rows.
     pub rows: u64,
-    /// Rows that are read or written, as far as servers told.
+    /// The number of rows read or written so far, according to the servers.
     pub so_far: u64,
 }
 
 impl View {
-    /// Somebody who looks on from now on.
+    /// Creates a reader.
     pub fn watcher(&self) -> Watcher {
         Watcher { shown: self.shown.subscribe(), cache: Cache::default() }
     }
 
-    /// What the worker has done so far.
-    pub fn done(&self) -> Done {
-        self.tally.done()
+    /// Returns the totals of the worker so far.
+    pub fn totals(&self) -> Totals {
+        self.counters.totals()
     }
 
-    /// Where that is counted.
-    pub fn tally(&self) -> &Arc<Tally> {
-        &self.tally
+    /// Returns the counters of the worker.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
     }
 
-    /// How many pieces and batches the worker has in hand, going by the records that it knows. `None`: it is not at work.
+    /// Returns how many pieces and batches the worker works on, according to the records in its cache. Returns `None` when it is not
+    /// at work.
     pub async fn jobs_in_hand(&self) -> Option<(usize, usize)> {
-        let Shown { runner, .. } = self.shown.borrow().clone()?;
+        let WorkerState { runner, .. } = self.shown.borrow().clone()?;
         let worker = &runner.context.worker;
         let cache = runner.cache.lock().await;
         let pieces = cache.by_table.iter().flat_map(|records| &records.pieces);
         let copies =
-            |record: &&PieceRecord| matches!(&record.state, PieceState::Running { worker: of } if of == worker);
+            |record: &&PieceRecord| matches!(&record.state, PieceState::Running { worker: holder } if holder == worker);
         let batches = cache.by_table.iter().flat_map(|records| &records.batches);
-        let publishes =
-            |record: &&BatchRecord| matches!(&record.state, BatchState::Publishing { worker: of, .. } if of == worker);
+        let publishes = |record: &&BatchRecord| matches!(&record.state, BatchState::Publishing { worker: holder, .. } if holder == worker);
         Some((pieces.filter(copies).count(), batches.filter(publishes).count()))
     }
 
-    pub(super) fn show(&self, runner: &JobRunner, record: &TaskRecord) -> Showing<'_> {
-        let shown = Shown { runner: runner.clone(), record: record.clone() };
+    /// Shows a worker until the returned guard is dropped.
+    pub(super) fn show(&self, runner: &JobRunner, record: &TaskRecord) -> ShownGuard<'_> {
+        let shown = WorkerState { runner: runner.clone(), record: record.clone() };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown.clone());
         self.shown.send_replace(Some(shown));
-        Showing(self)
+        ShownGuard(self)
     }
 
-    /// What the worker knew last of the task, when its run is over. Asks nobody. `None`: it never was at work.
+    /// Returns the last known state of the task, after the run. Asks no server. Returns `None` when the worker never was at work.
     pub async fn last(&self) -> Option<TaskOverview> {
-        let Shown { runner, record } = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        // No job is left that could hold it; if one hangs, there is no such look.
-        let cache = tokio::time::timeout(PATIENCE, runner.cache.lock()).await.ok()?;
+        let WorkerState { runner, record } = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        // No job should hold the lock now. If one hangs, there is no overview.
+        let cache = tokio::time::timeout(ANSWER_TIMEOUT, runner.cache.lock()).await.ok()?;
         let record = TaskRecord { planned: true, ..record };
         Some(TaskOverview::alone(record, Order::Run, runner.context.plans.clone(), cache.by_table.clone()))
     }
 }
 
-impl Drop for Showing<'_> {
+impl Drop for ShownGuard<'_> {
     fn drop(&mut self) {
         self.0.shown.send_replace(None);
     }
 }
 
 impl Watcher {
-    /// Returns when the worker is at work. Never, when it will not be any more.
+    /// Waits until the worker is at work. Never returns when the worker has ended.
     pub async fn at_work(&mut self) {
         if self.shown.wait_for(Option::is_some).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// The whole task, as it is recorded now; what runs on servers is left out. `None`: the worker is not at work, or the
-    /// coordinator did not answer.
-    pub async fn look(&mut self) -> Option<TaskOverview> {
-        let Shown { runner, record } = self.shown.borrow().clone()?;
-        match self.read(&runner, record).await {
+    /// Reads the whole task as it is recorded now, without the statements on servers. Returns `None` when the worker is not at work, or
+    /// the coordinator did not answer.
+    pub async fn read(&mut self) -> Option<TaskOverview> {
+        let WorkerState { runner, record } = self.shown.borrow().clone()?;
+        match self.read_records(&runner, record).await {
             Ok(overview) => Some(overview),
             Err(error) => {
                 tracing::debug!("how far the task is cannot be seen: {error}");
-                // What was read may be half of it.
+                // The cache may be incomplete.
                 self.cache = Cache::default();
                 None
             }
         }
     }
 
-    async fn read(&mut self, runner: &JobRunner, record: TaskRecord) -> Result<TaskOverview, LedgerError> {
+    async fn read_records(&mut self, runner: &JobRunner, record: TaskRecord) -> Result<TaskOverview, LedgerError> {
         let context = &runner.context;
         runner.ledger.refresh(&mut self.cache, &context.plans).await?;
         let task = context.task();
@@ -165,9 +167,9 @@ impl Watcher {
         })
     }
 
-    /// The pieces that this worker has in hand. Each node that they are on is asked once.
+    /// Returns the pieces that this worker copies now. Asks each of their nodes once.
     pub async fn in_hand(&self) -> Vec<InHand> {
-        let Some(Shown { runner, .. }) = self.shown.borrow().clone() else { return Vec::new() };
+        let Some(WorkerState { runner, .. }) = self.shown.borrow().clone() else { return Vec::new() };
         let context = &runner.context;
         let (mut in_hand, mut nodes): (Vec<InHand>, BTreeMap<String, Arc<Node>>) = Default::default();
         {
@@ -176,7 +178,7 @@ impl Watcher {
                 for (piece, record) in records.pieces.iter().enumerate() {
                     if matches!(&record.state, PieceState::Running { worker } if *worker == context.worker) {
                         let plan = &context.plans[table];
-                        let of = PieceRef { table, piece };
+                        let piece_ref = PieceRef { table, piece };
                         let batch = records.batch_of[piece];
                         let what = match plan.partitions_of(batch) {
                             [one] => one.name.clone(),
@@ -184,8 +186,8 @@ impl Watcher {
                         };
                         let name = format!("{} piece {piece} ({what})", plan.name);
                         let (attempt, rows) = (record.attempt, plan.pieces[piece].rows());
-                        in_hand.push(InHand { piece: of, attempt, name, rows, so_far: 0 });
-                        for node in context.statement_nodes(of, &records.batches[batch].nodes) {
+                        in_hand.push(InHand { piece: piece_ref, attempt, name, rows, so_far: 0 });
+                        for node in context.statement_nodes(piece_ref, &records.batches[batch].nodes) {
                             nodes.insert(node.url(), node);
                         }
                     }
@@ -193,12 +195,13 @@ impl Watcher {
             }
         }
         let (client, prefix) = (&context.pool.client, context.id.queries());
-        let looks = join_all(nodes.values().map(|node| tokio::time::timeout(PATIENCE, client.running(node, &prefix))));
-        let statements: Vec<_> = looks.await.into_iter().flatten().flatten().flatten().collect();
+        let answers =
+            join_all(nodes.values().map(|node| tokio::time::timeout(ANSWER_TIMEOUT, client.running(node, &prefix))));
+        let statements: Vec<_> = answers.await.into_iter().flatten().flatten().flatten().collect();
         for held in &mut in_hand {
             let of_piece = |statement: &&Running| {
-                let of = MadeStatement::parse(&statement.query_id);
-                of.is_some_and(|of| of.piece == held.piece && of.attempt == held.attempt)
+                let origin = MadeStatement::parse(&statement.query_id);
+                origin.is_some_and(|origin| origin.piece == held.piece && origin.attempt == held.attempt)
             };
             held.so_far = rows_so_far(statements.iter().filter(of_piece)).min(held.rows);
         }
@@ -206,8 +209,8 @@ impl Watcher {
     }
 }
 
-/// Returns how many rows the statements of one attempt have written so far. A push or a pull reads ahead of what it sends, so
-/// what it has read tells nothing; of a relay whose INSERT is not seen yet, what its SELECT has read.
+/// Returns how many rows the statements of one attempt have written so far. A push or a pull reads ahead of what it sends, so its
+/// read rows tell nothing. For a relay whose INSERT is not visible yet, returns the rows that its SELECT has read.
 fn rows_so_far<'a>(statements: impl Iterator<Item = &'a Running>) -> u64 {
     let (mut read, mut written) = (0, None);
     for statement in statements {
@@ -220,7 +223,7 @@ fn rows_so_far<'a>(statements: impl Iterator<Item = &'a Running>) -> u64 {
     written.unwrap_or(read)
 }
 
-/// What is claimed, going by the records: a look at the claims themselves would ask for each of them.
+/// Returns the claims according to the records. Reading the claims themselves would take a request for each of them.
 fn claims(table: usize, records: &TableRecords) -> impl Iterator<Item = (String, String)> + '_ {
     let pieces = records.pieces.iter().enumerate().filter_map(move |(piece, record)| match &record.state {
         PieceState::Running { worker } => Some((Job::Copy(PieceRef { table, piece }), worker)),

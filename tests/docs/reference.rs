@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 
 use clickhouse_copier::task::{
-    ELEMENTS, Element, Faults, GivenSecrets, KeeperConfig, Meaning, Origin, Parsed, Place, Said, Task, Unwritten,
+    ELEMENTS, Element, ElementPath, Faults, GivenSecrets, KeeperConfig, Meaning, Origin, Parsed, Said, Task, Unwritten,
     Warning, differences,
 };
 
@@ -12,23 +12,23 @@ use super::{path, text};
 
 const REFERENCE: &str = "docs/task-reference.md";
 
-const PLACES: [(&str, Place); 12] = [
-    ("Root", Place::Root),
-    ("Cluster", Place::Cluster),
-    ("Shard", Place::Shard),
-    ("Replica", Place::Replica),
-    ("Table", Place::Table),
-    ("KeeperRoot", Place::KeeperRoot),
-    ("ZooKeeper", Place::ZooKeeper),
-    ("ZooKeeperNode", Place::ZooKeeperNode),
-    ("Logger", Place::Logger),
-    ("OpenSsl", Place::OpenSsl),
-    ("Client", Place::Client),
-    ("Handler", Place::Handler),
+const PLACES: [(&str, ElementPath); 12] = [
+    ("Root", ElementPath::Root),
+    ("Cluster", ElementPath::Cluster),
+    ("Shard", ElementPath::Shard),
+    ("Replica", ElementPath::Replica),
+    ("Table", ElementPath::Table),
+    ("KeeperRoot", ElementPath::KeeperRoot),
+    ("ZooKeeper", ElementPath::ZooKeeper),
+    ("ZooKeeperNode", ElementPath::ZooKeeperNode),
+    ("Logger", ElementPath::Logger),
+    ("OpenSsl", ElementPath::OpenSsl),
+    ("Client", ElementPath::Client),
+    ("Handler", ElementPath::Handler),
 ];
 
-fn of_task(place: Place) -> bool {
-    use Place::{Cluster, Node, Replica, Root, Shard, Table};
+fn of_task(place: ElementPath) -> bool {
+    use ElementPath::{Cluster, Node, Replica, Root, Shard, Table};
     matches!(place, Root | Cluster | Shard | Replica | Node | Table)
 }
 
@@ -46,14 +46,14 @@ fn secrets() -> GivenSecrets {
 
 /// A file with as little as possible in it, and the element to be looked at.
 struct File<'a> {
-    place: Place,
+    place: ElementPath,
     name: &'a str,
     content: Option<&'a str>,
 }
 
 impl File<'_> {
     /// What stands at a place: some elements, and the one that is looked at, in the place of one of that name.
-    fn at(&self, places: &[Place], usual: &[(&str, String)]) -> String {
+    fn at(&self, places: &[ElementPath], usual: &[(&str, String)]) -> String {
         let mut out = String::new();
         for (name, content) in usual.iter().filter(|(name, _)| !(places.contains(&self.place) && *name == self.name)) {
             let _ = write!(out, "<{name}>{content}</{name}>");
@@ -66,10 +66,10 @@ impl File<'_> {
 
     fn task(&self) -> String {
         let host = |name: &str| vec![("host", format!("{name}.example"))];
-        let first = self.at(&[Place::Replica], &host("a"));
+        let first = self.at(&[ElementPath::Replica], &host("a"));
         let source = match self.place {
-            Place::Node => format!("<node>{}</node>", self.at(&[Place::Node], &host("a"))),
-            _ => self.at(&[Place::Cluster], &[("shard", self.at(&[Place::Shard], &[("replica", first)]))]),
+            ElementPath::Node => format!("<node>{}</node>", self.at(&[ElementPath::Node], &host("a"))),
+            _ => self.at(&[ElementPath::Cluster], &[("shard", self.at(&[ElementPath::Shard], &[("replica", first)]))]),
         };
         // A weight alone means nothing, and one port is for nodes with TLS.
         let (plain, tls) = (host("b"), [host("c"), vec![("secure", "1".to_owned())]].concat());
@@ -86,17 +86,18 @@ impl File<'_> {
             ("database_push", "e"),
             ("table_push", "u"),
         ];
-        let table = self.at(&[Place::Table], &names.map(|(name, text)| (name, text.to_owned())));
+        let table = self.at(&[ElementPath::Table], &names.map(|(name, text)| (name, text.to_owned())));
         let table = table.replace(
             "<cluster_push>target</cluster_push>",
             "<cluster_push>target</cluster_push><sharding_key>k</sharding_key>",
         );
         let root = [("remote_servers", servers), ("tables", format!("<hits>{table}</hits>"))];
-        format!("<clickhouse>{}</clickhouse>", self.at(&[Place::Root], &root))
+        format!("<clickhouse>{}</clickhouse>", self.at(&[ElementPath::Root], &root))
     }
 
     fn keeper(&self) -> String {
-        let (node, mut client) = (self.at(&[Place::ZooKeeperNode], &[("host", "z.example".to_owned())]), Vec::new());
+        let (node, mut client) =
+            (self.at(&[ElementPath::ZooKeeperNode], &[("host", "z.example".to_owned())]), Vec::new());
         // One is nothing without the other.
         for (one, other, file) in [
             ("certificateFile", "privateKeyFile", "/etc/copier/client.key"),
@@ -106,13 +107,13 @@ impl File<'_> {
         }
         // More than the system's authorities, which are trusted anyway.
         client.extend((self.name == "loadDefaultCAFile").then(|| ("caConfig", "/etc/copier/ca.pem".to_owned())));
-        let handler = self.at(&[Place::Handler], &[]);
-        client.extend((self.place == Place::Handler).then_some(("invalidCertificateHandler", handler)));
-        let client = self.at(&[Place::Client], &client);
-        let open = self.at(&[Place::OpenSsl], &[("client", client)]);
-        let keeper = self.at(&[Place::ZooKeeper], &[("node", node)]);
-        let root = [("zookeeper", keeper), ("logger", self.at(&[Place::Logger], &[])), ("openSSL", open)];
-        format!("<clickhouse>{}</clickhouse>", self.at(&[Place::KeeperRoot], &root))
+        let handler = self.at(&[ElementPath::Handler], &[]);
+        client.extend((self.place == ElementPath::Handler).then_some(("invalidCertificateHandler", handler)));
+        let client = self.at(&[ElementPath::Client], &client);
+        let open = self.at(&[ElementPath::OpenSsl], &[("client", client)]);
+        let keeper = self.at(&[ElementPath::ZooKeeper], &[("node", node)]);
+        let root = [("zookeeper", keeper), ("logger", self.at(&[ElementPath::Logger], &[])), ("openSSL", open)];
+        format!("<clickhouse>{}</clickhouse>", self.at(&[ElementPath::KeeperRoot], &root))
     }
 
     fn parse(&self) -> Result<(Parse, Vec<Warning>), Faults> {
@@ -133,7 +134,7 @@ enum Parse {
 }
 
 /// Each element that says something, at each of its places.
-fn each(mut look: impl FnMut(&Element, Place, &Said)) {
+fn each(mut look: impl FnMut(&Element, ElementPath, &Said)) {
     for element in ELEMENTS {
         if let Meaning::Read(said) = &element.meaning {
             for place in element.places {
@@ -207,7 +208,7 @@ fn what_is_said_to_have_no_effect_is_accepted_so() {
 }
 
 /// A table of the reference.
-fn table(place: Place) -> String {
+fn table(place: ElementPath) -> String {
     let task = of_task(place);
     let mut out = String::from(if task {
         "| element | content | not written | may change | |\n| --- | --- | --- | --- | --- |\n"
@@ -215,7 +216,7 @@ fn table(place: Place) -> String {
         "| element | content | not written | |\n| --- | --- | --- | --- |\n"
     });
     let mut without = Vec::new();
-    for element in Element::of(place).filter(|element| element.places[0] == place || place == Place::Replica) {
+    for element in Element::of(place).filter(|element| element.places[0] == place || place == ElementPath::Replica) {
         let said = match &element.meaning {
             Meaning::NoEffect(why) => {
                 without.push(format!("`{}` ({why})", element.name));
@@ -230,7 +231,7 @@ fn table(place: Place) -> String {
             Unwritten::Means(what) => what.to_owned(),
         };
         let whose = if said.origin == Origin::Ours { "Ours. " } else { "" };
-        let also = if element.places.contains(&Place::Root) && place == Place::Table {
+        let also = if element.places.contains(&ElementPath::Root) && place == ElementPath::Table {
             " Also at the root, for all tables."
         } else {
             ""

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clickhouse_copier::report::status::Status;
 use clickhouse_copier::web::metrics::{CONTENT_TYPE, of_task, of_worker};
-use clickhouse_copier::web::watch::{Look, Seen};
+use clickhouse_copier::web::watch::{Reading, TaskSnapshot};
 use clickhouse_copier::worker::view::View;
 use time::OffsetDateTime;
 
@@ -25,17 +25,17 @@ fn forms(text: &str) -> String {
     forms.join("\n")
 }
 
-fn seen() -> Look {
+fn seen() -> Reading {
     let at = OffsetDateTime::from_unix_timestamp(1_700_000_000).expect("a time");
     let mut status = Status::of(&overview(), "/copy/hits");
     status.at_rate(Some(100));
-    Look { seen: Some(Arc::new(Seen { at, overview: overview(), status })), ..Look::default() }
+    Reading { seen: Some(Arc::new(TaskSnapshot { at, overview: overview(), status })), ..Reading::default() }
 }
 
 #[test]
 fn metrics_of_a_task_keep_their_names_types_and_labels() {
     check("metrics-task.txt", &forms(&of_task(&seen())));
-    let stale = Look { stale: Some("away".into()), ..seen() };
+    let stale = Reading { stale: Some("away".into()), ..seen() };
     check("metrics-task-away.txt", &forms(&of_task(&stale)));
 }
 

@@ -6,21 +6,21 @@ use std::sync::Arc;
 
 use clickhouse_copier::model::{Node, Shard, TableName};
 use clickhouse_copier::nodes::checksums::Measure;
-use clickhouse_copier::operations::cleanup::{Findings, Holder, Leftover, Removal, Standing, Thing};
+use clickhouse_copier::operations::cleanup::{Findings, Holder, Leftover, LeftoverKind, Removal, Standing};
 use clickhouse_copier::operations::verify::{
     By, Comparison, KeyDifference, Narrowed, PartitionComparison, Sample, TableComparison, Verdict,
 };
 use clickhouse_copier::protocol::{Order, Reason, TaskId, Verdict as Fate};
-use clickhouse_copier::report::check::{About, CheckReport, Finding, Level, Verdict as CheckVerdict};
+use clickhouse_copier::report::check::{CheckReport, CheckResult, Finding, Level, Topic};
 use clickhouse_copier::report::leftovers::CleanupReport;
 use clickhouse_copier::report::order::{Obeyed, OrderReport};
-use clickhouse_copier::report::outcome::{End, Form, Outcome, Verdict as RunVerdict};
+use clickhouse_copier::report::outcome::{End, Form, Outcome, RunResult};
 use clickhouse_copier::report::proposal::ProposalReport;
 use clickhouse_copier::report::status::{BatchStatus, PartitionState, PieceStage, SCHEMA, Status, TaskState};
-use clickhouse_copier::report::verify::{Outcome as VerifyOutcome, VerifyReport};
+use clickhouse_copier::report::verify::{ComparisonResult, VerifyReport};
 use clickhouse_copier::task::{ClusterSketch, GivenSecrets, Sketch, TableSketch, Task};
 use clickhouse_copier::worker::ending::Ending;
-use clickhouse_copier::worker::target_sizes::Bulk;
+use clickhouse_copier::worker::target_sizes::TargetSize;
 
 use super::facts::{overview, text, texts};
 use super::{check, json};
@@ -92,7 +92,7 @@ fn the_details_of_a_partition_keep_their_form() {
 #[test]
 fn the_report_of_a_run_keeps_its_form() {
     let end = |error: Option<&str>| End {
-        verdict: RunVerdict::Partial,
+        verdict: RunResult::Partial,
         exit_code: 3,
         error: error.map(text),
         worker: text("host-1-aaaa"),
@@ -100,7 +100,7 @@ fn the_report_of_a_run_keeps_its_form() {
         seconds: 1.5,
         warnings: texts(&["a warning"]),
     };
-    let bulk = [Bulk { table: 0, shard: 1, node: text("t2:9000"), rows: 17, bytes: 1700, whole: true }];
+    let bulk = [TargetSize { table: 0, shard: 1, node: text("t2:9000"), rows: 17, bytes: 1700, whole: true }];
     let written = |outcome: Outcome| {
         let version = format!("\"version\": \"{}\"", env!("CARGO_PKG_VERSION"));
         let json = outcome.written(Form::Json).expect("a report has a JSON form");
@@ -123,7 +123,7 @@ fn endings_of_a_run_keep_their_words() {
         Ending::Interrupted,
         Ending::Cancelled,
     ];
-    let verdicts = endings.into_iter().map(RunVerdict::from).chain([RunVerdict::Failed]);
+    let verdicts = endings.into_iter().map(RunResult::from).chain([RunResult::Failed]);
     let lines = verdicts.map(|verdict| {
         assert_eq!(serde_json::to_string(&verdict).expect("JSON"), format!("\"{}\"", verdict.as_str()));
         verdict.as_str()
@@ -142,30 +142,30 @@ fn the_form_of_a_report_follows_from_the_name_of_its_file() {
 #[test]
 fn check_keeps_its_form() {
     let abouts = [
-        About::Task,
-        About::Server,
-        About::Version,
-        About::Rights,
-        About::Table,
-        About::Partitions,
-        About::Disk,
-        About::Clock,
-        About::Zookeeper,
-        About::Mutation,
-        About::Ttl,
-        About::View,
-        About::Leftover,
-        About::Settings,
+        Topic::Task,
+        Topic::Server,
+        Topic::Version,
+        Topic::Rights,
+        Topic::Table,
+        Topic::Partitions,
+        Topic::Disk,
+        Topic::Clock,
+        Topic::Zookeeper,
+        Topic::Mutation,
+        Topic::Ttl,
+        Topic::View,
+        Topic::Leftover,
+        Topic::Settings,
     ];
     let levels = [Level::Fault, Level::Warning, Level::Remark];
-    let finding = |(at, about): (usize, &About)| {
+    let finding = |(at, about): (usize, &Topic)| {
         let whole = at % 2 == 0;
         let told = |what: &str| whole.then(|| text(what));
         let (node, table, todo) = (told("t1:9000"), told("hits"), told("do this"));
         Finding { level: levels[at % levels.len()], about: *about, node, table, what: text("is wrong"), todo }
     };
     check("report-check.json", &json(&CheckReport::of(abouts.iter().enumerate().map(finding).collect())));
-    let verdicts = [CheckVerdict::Clear, CheckVerdict::WouldFail, CheckVerdict::TaskWrong];
+    let verdicts = [CheckResult::Clear, CheckResult::WouldFail, CheckResult::TaskWrong];
     check("report-check-words.json", &json(&verdicts));
 }
 
@@ -219,12 +219,13 @@ fn verify_keeps_its_form() {
     let sample = Sample { take: 1, of: 7, day: 100 };
     check("report-verify.json", &json(&VerifyReport::of(&comparison(), By::Checksum, Some(sample))));
     check("report-verify-count.json", &json(&VerifyReport::of(&comparison(), By::Count, None)));
-    let words = [VerifyOutcome::Equal, VerifyOutcome::Expected, VerifyOutcome::Unknown, VerifyOutcome::Different];
+    let words =
+        [ComparisonResult::Equal, ComparisonResult::Expected, ComparisonResult::Unknown, ComparisonResult::Different];
     check("report-verify-words.json", &json(&words));
 }
 
 fn leftovers(standing: Standing) -> Findings {
-    let table = |name: &str, held| Thing::Table(TableName::new("b", name), held);
+    let table = |name: &str, held| LeftoverKind::Table(TableName::new("b", name), held);
     let thing = |what, verdict| Leftover { node: Arc::new(Node::new("t1")), what, told: text("what it is"), verdict };
     let other = |id: &str| Fate::OfAnother(TaskId(text(id)));
     let reasons = [
@@ -239,7 +240,7 @@ fn leftovers(standing: Standing) -> Findings {
     ];
     let goes =
         reasons.map(|reason| thing(table("copier_0123456789ab_t0_b1_p2_a3", Some((5, 500))), Fate::Goes(reason)));
-    let statement = Thing::Statement { query_id: text("copier:0123456789ab:t0:p3:a3:s0r0"), elapsed: 1.5 };
+    let statement = LeftoverKind::Statement { query_id: text("copier:0123456789ab:t0:p3:a3:s0r0"), elapsed: 1.5 };
     let stays = [
         thing(statement, Fate::Held { by: text("host-2-bbbb") }),
         thing(table("copier_ba9876543210_t0_b1_p2_a3", None), other("ba9876543210")),
@@ -251,7 +252,7 @@ fn leftovers(standing: Standing) -> Findings {
         task_path: text("/copy/hits"),
         standing,
         holders: vec![Holder { worker: text("host-2-bbbb"), claims: texts(&["t0-p3", "planning"]) }],
-        things: goes.into_iter().chain(stays).collect(),
+        leftovers: goes.into_iter().chain(stays).collect(),
         silent: texts(&["t9:9000: no answer"]),
         neighbours: BTreeMap::from([(TaskId(text("ba9876543210")), text("/copy/other"))]),
     }
@@ -268,7 +269,7 @@ fn cleanup_keeps_its_form() {
     let nothing = |standing| Findings {
         id: None,
         holders: Vec::new(),
-        things: Vec::new(),
+        leftovers: Vec::new(),
         silent: Vec::new(),
         ..leftovers(standing)
     };
@@ -293,7 +294,7 @@ fn pause_resume_and_cancel_keep_their_form() {
         outcome,
         not_looked_at: if outcome == Obeyed::Paused { texts(&["t9:9000: no answer"]) } else { Vec::new() },
         cleanup: (outcome == Obeyed::Cancelled).then(|| {
-            let found = Findings { things: Vec::new(), ..leftovers(Standing::Finished) };
+            let found = Findings { leftovers: Vec::new(), ..leftovers(Standing::Finished) };
             CleanupReport::of(&found, Some(&removal()), false)
         }),
     };

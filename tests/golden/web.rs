@@ -12,9 +12,9 @@ use clickhouse_copier::report::status::Status;
 use clickhouse_copier::task::GivenSecrets;
 use clickhouse_copier::web::access::Access;
 use clickhouse_copier::web::events::{About, EventLog};
-use clickhouse_copier::web::news::News;
+use clickhouse_copier::web::page_updates::PageUpdates;
 use clickhouse_copier::web::server::{dashboard, worker};
-use clickhouse_copier::web::watch::{Look, Place, Seen, TaskWatch};
+use clickhouse_copier::web::watch::{Reading, TaskSnapshot, TaskWatch, WatchedTask};
 use clickhouse_copier::worker::view::View;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -25,22 +25,24 @@ use super::facts::overview;
 use super::run::{copy, servers};
 use super::{check, json};
 
-const ABOUTS: [About; 6] =
-    [About::Task, About::Worker, About::Partition, About::Error, About::Server, About::TaskOverview];
+const ABOUTS: [About; 6] = [About::Task, About::Worker, About::Partition, About::Error, About::Server, About::Reading];
 
-fn look(number: u64) -> Look {
+fn look(number: u64) -> Reading {
     let mut events = EventLog::default();
     for (at, about) in ABOUTS.into_iter().enumerate().take(number as usize) {
         events.note("2026-01-02T03:04:05Z", about, format!("event {at}"));
     }
-    let seen =
-        Seen { at: OffsetDateTime::UNIX_EPOCH, overview: overview(), status: Status::of(&overview(), "/copy/hits") };
-    Look {
+    let seen = TaskSnapshot {
+        at: OffsetDateTime::UNIX_EPOCH,
+        overview: overview(),
+        status: Status::of(&overview(), "/copy/hits"),
+    };
+    Reading {
         number,
         seen: Some(Arc::new(seen)),
         events: Arc::new(events),
         rates: Arc::new((1..=number as i64).map(|at| (at, 5)).collect()),
-        ..Look::default()
+        ..Reading::default()
     }
 }
 
@@ -48,7 +50,7 @@ fn look(number: u64) -> Look {
 fn what_a_page_is_sent_keeps_its_form() {
     let (first, mut later) = (look(2), look(6));
     later.stale = Some("away".into());
-    check("web-news.json", &json(&(News::of(None, &first), News::of(Some(&first), &later))));
+    check("web-news.json", &json(&(PageUpdates::of(None, &first), PageUpdates::of(Some(&first), &later))));
 }
 
 async fn ask(router: &Router, method: Method, address: &str) -> (u16, String, Vec<u8>) {
@@ -88,7 +90,7 @@ fn masked(value: Value) -> Value {
 async fn answers() {
     let (coordinator, servers) = (MemoryCoordinator::new(), servers().await);
     copy(Arc::new(coordinator.clone()), servers.clone(), "/copy/hits", false).await.expect("the copy succeeds");
-    let place = Place {
+    let place = WatchedTask {
         coordinator: Arc::new(coordinator),
         client: Arc::new(servers),
         secrets: Arc::new(GivenSecrets::default()),
@@ -96,7 +98,7 @@ async fn answers() {
     };
     let listen: SocketAddr = "127.0.0.1:0".parse().expect("an address");
     let access = || Access::new(listen, None).expect("a loopback address is served");
-    let (watch, looks_out) = TaskWatch::begin(place);
+    let (watch, reading) = TaskWatch::begin(place);
     let router = dashboard(watch, access());
     let of_worker = worker(View::default(), "host-1-aaaa".into(), "/copy/hits".into(), access());
     let asked = async {
@@ -135,7 +137,7 @@ async fn answers() {
         check("web-addresses.txt", &lines.join("\n"));
     };
     tokio::select! {
-        () = looks_out => panic!("the lookout ends"),
+        () = reading => panic!("the lookout ends"),
         () = asked => {}
     }
 }

@@ -12,8 +12,8 @@ use lab::Release;
 use rstest_reuse::apply;
 
 use crate::both;
-use crate::harness::{Launch, Scene, Task, Worker, ask, scene, stream};
 use crate::control::{slow, slow_text};
+use crate::harness::{Launch, Scene, Task, Worker, ask, scene, stream};
 
 pub const TOKEN: &str = "correct-horse-battery-staple";
 

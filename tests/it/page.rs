@@ -8,10 +8,10 @@ use rstest_reuse::apply;
 use serde_json::json;
 
 use crate::both;
+use crate::control::slow_text;
 use crate::copy::{BY_MONTH, COLUMNS, rows};
 use crate::dashboard::{Dashboard, TOKEN};
 use crate::harness::{Browser, Scene, Task, ask, scene};
-use crate::control::slow_text;
 
 /// Partitions of the large table.
 const HITS: u64 = 12;

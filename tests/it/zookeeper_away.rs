@@ -5,9 +5,9 @@ use std::time::Duration;
 use lab::{LabSpec, Release};
 use rstest_reuse::apply;
 
-use crate::relaunch::{slow, wait_for_transfer};
 use crate::both;
 use crate::harness::{Scene, Worker, scene};
+use crate::relaunch::{slow, wait_for_transfer};
 
 fn two(release: Release) -> LabSpec {
     LabSpec { query_log: true, ..LabSpec::of(release, 2) }

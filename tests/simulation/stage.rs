@@ -287,93 +287,110 @@ impl Stage {
         }
     }
 
+    /// Does what a fault of a worker, of a server or of the coordinator does.
     fn happen(self: &Arc<Self>, fault: Fault, actor: &Arc<Actor>) {
-        let seconds =
-            |fates: &mut Fates, least, most| fates.between(Duration::from_millis(least), Duration::from_millis(most));
-        let targets = self.scene.targets().concat();
         match fault {
-            Fault::ShortPause => actor.stand_still(seconds(&mut self.fates(), 10, 9_000)),
+            Fault::ShortPause => actor.stand_still(milliseconds(&mut self.fates(), 10, 9_000)),
             Fault::LongPause => {
-                actor.stand_still(seconds(&mut self.fates(), 11_000, 600_000));
+                actor.stand_still(milliseconds(&mut self.fates(), 11_000, 600_000));
                 self.expire_later(actor.session_ids(), SESSION);
             }
             Fault::SessionExpired => self.expire_later(actor.session_ids(), Duration::ZERO),
-            Fault::NodeAway | Fault::NodeRestart => {
-                let hosts = self.scene.hosts();
-                let (host, away) = {
-                    let mut fates = self.fates();
-                    (*fates.pick(&hosts), seconds(&mut fates, 10, 120_000))
-                };
-                self.client.set_reachable(&node(host), false);
-                if fault == Fault::NodeRestart {
-                    lock(&self.check).restarted(host);
-                    self.client.restart(&node(host));
-                }
-                self.later(away, move |stage| {
-                    if !stage.gone().contains(host) {
-                        stage.client.set_reachable(&node(host), true);
-                    }
-                });
-            }
+            Fault::NodeAway => self.take_node_away(false),
+            Fault::NodeRestart => self.take_node_away(true),
             Fault::NodeGone => {
                 let host = *self.fates().pick(&self.scene.hosts());
                 lock(&self.gone).insert(host);
                 self.client.set_reachable(&node(host), false);
             }
-            Fault::CoordinatorAway | Fault::CoordinatorAwayLong => {
-                let sessions = self.coordinator.sessions();
-                self.coordinator.set_reachable(false);
-                sessions.iter().for_each(|session| self.coordinator.cut(session));
-                let away = if fault == Fault::CoordinatorAway {
-                    let away = seconds(&mut self.fates(), 10, 9_000);
-                    self.later(away, move |stage| {
-                        sessions.iter().for_each(|session| stage.coordinator.mend(session));
-                    });
-                    away
-                } else {
-                    self.expire_later(sessions, SESSION);
-                    seconds(&mut self.fates(), 11_000, 100_000)
-                };
-                self.later(away, |stage| stage.coordinator.set_reachable(true));
-            }
+            Fault::CoordinatorAway => self.take_coordinator_away(false),
+            Fault::CoordinatorAwayLong => self.take_coordinator_away(true),
             Fault::MaxWorkers => {
                 let limit = self.fates().below(4);
                 let text = self.scene.task(actor.task, (limit > 0).then_some(limit));
                 self.describe(actor.task, text);
             }
-            Fault::Paused => {
-                let (order, pause) = {
-                    let mut fates = self.fates();
-                    let order = *fates.pick(&[Order::Pause, Order::PauseNow]);
-                    (order, seconds(&mut fates, 10, 120_000))
-                };
-                self.pause(actor.task, order, pause);
-            }
+            Fault::Paused => self.pause_for_a_while(actor.task),
             Fault::Finish => lock(&actor.hand).signal(),
             Fault::Stop => {
                 lock(&actor.hand).signal();
                 lock(&actor.hand).signal();
             }
-            Fault::Lag => {
-                let (host, lag) = {
-                    let mut fates = self.fates();
-                    (*fates.pick(&targets), seconds(&mut fates, 10, 60_000))
-                };
-                self.client.set_lagging(&node(host), true);
-                self.later(lag, move |stage| stage.client.set_lagging(&node(host), false));
-            }
-            Fault::Merge => {
-                let host = *self.fates().pick(&targets);
-                for table in self.client.tables(&node(host)) {
-                    let _ = self.client.merge(&node(host), &table);
-                }
-            }
+            Fault::Lag => self.let_replica_lag(),
+            Fault::Merge => self.merge_tables(),
             Fault::Crash
             | Fault::CrashAfter
             | Fault::LostReply
             | Fault::LostRequest
             | Fault::Refused
             | Fault::LateStatement => unreachable!("these are the request's own"),
+        }
+    }
+
+    /// Cuts a server off for a while. With `restart` the server is killed and starts again.
+    fn take_node_away(self: &Arc<Self>, restart: bool) {
+        let hosts = self.scene.hosts();
+        let (host, away) = {
+            let mut fates = self.fates();
+            (*fates.pick(&hosts), milliseconds(&mut fates, 10, 120_000))
+        };
+        self.client.set_reachable(&node(host), false);
+        if restart {
+            lock(&self.check).restarted(host);
+            self.client.restart(&node(host));
+        }
+        self.later(away, move |stage| {
+            if !stage.gone().contains(host) {
+                stage.client.set_reachable(&node(host), true);
+            }
+        });
+    }
+
+    /// Cuts the coordinator off for a while. With `expire` that lasts longer than the sessions of all workers.
+    fn take_coordinator_away(self: &Arc<Self>, expire: bool) {
+        let sessions = self.coordinator.sessions();
+        self.coordinator.set_reachable(false);
+        sessions.iter().for_each(|session| self.coordinator.cut(session));
+        let away = if expire {
+            self.expire_later(sessions, SESSION);
+            milliseconds(&mut self.fates(), 11_000, 100_000)
+        } else {
+            let away = milliseconds(&mut self.fates(), 10, 9_000);
+            self.later(away, move |stage| {
+                sessions.iter().for_each(|session| stage.coordinator.mend(session));
+            });
+            away
+        };
+        self.later(away, |stage| stage.coordinator.set_reachable(true));
+    }
+
+    /// Pauses a task for a while.
+    fn pause_for_a_while(self: &Arc<Self>, task: usize) {
+        let (order, pause) = {
+            let mut fates = self.fates();
+            let order = *fates.pick(&[Order::Pause, Order::PauseNow]);
+            (order, milliseconds(&mut fates, 10, 120_000))
+        };
+        self.pause(task, order, pause);
+    }
+
+    /// Makes the replicas of a target host fetch nothing for a while.
+    fn let_replica_lag(self: &Arc<Self>) {
+        let targets = self.scene.targets().concat();
+        let (host, lag) = {
+            let mut fates = self.fates();
+            (*fates.pick(&targets), milliseconds(&mut fates, 10, 60_000))
+        };
+        self.client.set_lagging(&node(host), true);
+        self.later(lag, move |stage| stage.client.set_lagging(&node(host), false));
+    }
+
+    /// Merges the tables of a target host.
+    fn merge_tables(&self) {
+        let targets = self.scene.targets().concat();
+        let host = *self.fates().pick(&targets);
+        for table in self.client.tables(&node(host)) {
+            let _ = self.client.merge(&node(host), &table);
         }
     }
 
@@ -489,6 +506,11 @@ impl Stage {
         check.look(self)?;
         check.nothing_left(self, task, &BTreeSet::new())
     }
+}
+
+/// Draws a duration between two numbers of milliseconds.
+fn milliseconds(fates: &mut Fates, least: u64, most: u64) -> Duration {
+    fates.between(Duration::from_millis(least), Duration::from_millis(most))
 }
 
 async fn give(coordinator: &MemoryCoordinator, task: usize, order: Order) -> Option<Order> {

@@ -1,4 +1,4 @@
-//! Where a task lives, as typed → as meant → as doors: the same for every verb.
+//! The address of a task: read from flags, checked, and turned into clients. It is the same for every verb.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,16 +18,16 @@ use crate::ledger::Ledger;
 use crate::model::Tls;
 use crate::task::{Allowed, OperatorSecrets, SecretSource, SystemSecrets};
 
-/// The state directory that is used when none is named: beside the task file, so that the same task file finds the same
-/// state from wherever it is run.
+/// The state directory when no flag names one. It stands beside the task file, so the same task file finds the same
+/// state from every working directory.
 const STATE_DIR: &str = "clickhouse-copier-state";
 
-/// What limits the statements on servers.
+/// The limits of the statements on servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerLimits {
-    /// Statements at once on each server.
+    /// The highest number of statements at once on each server.
     pub statements: u16,
-    /// How long a statement or a transfer may move nothing.
+    /// How long a statement or a transfer may make no progress.
     pub stall: Duration,
 }
 
@@ -37,47 +37,47 @@ impl Default for ServerLimits {
     }
 }
 
-/// Where a task lives, and how this process works with it.
+/// The address of a task, and how this process works with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
-    /// The coordinator.
+    /// The coordinator that keeps the task.
     pub coordinator: Coordination,
-    /// The task's node: absolute, no slash at its end, no empty parts.
+    /// The path of the task's node: absolute, without a slash at the end, without empty parts.
     pub task_path: String,
-    /// What limits its statements on servers.
+    /// The limits of the task's statements on servers.
     pub servers: ServerLimits,
-    /// What descriptions from the coordinator may refer to.
+    /// The variables and files that descriptions from the coordinator may refer to.
     pub allowed: Allowed,
-    /// The task file of the command line, where it is a file that can be read more than once.
+    /// The task file of the command line, if it is a regular file, which can be read more than once.
     pub task_file: Option<PathBuf>,
 }
 
-/// Which coordinator keeps a task.
+/// The coordinator that keeps a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Coordination {
-    /// ZooKeeper; the XML file says how to reach it. It existed when the command line was read.
+    /// ZooKeeper. The XML file says how to reach it; the file existed when the command line was read.
     Keeper(PathBuf),
-    /// A state directory of this machine: a folder, or a place where one can be made.
+    /// A state directory of this machine: an existing folder, or a path where a folder can be created.
     Local(PathBuf),
 }
 
 impl Address {
-    /// The task's node: absolute, no slash at its end, no empty parts.
+    /// Returns the path of the task's node: absolute, without a slash at the end, without empty parts.
     pub fn task_path(&self) -> &str {
         &self.task_path
     }
 
-    /// The flags that name it, for a command that can be pasted into a shell.
+    /// Returns the flags that name this address, quoted for a command that can be pasted into a shell.
     pub fn flags(&self) -> String {
-        let (flag, place) = match &self.coordinator {
+        let (flag, path) = match &self.coordinator {
             Coordination::Keeper(config) => ("--config", config),
             Coordination::Local(state_dir) => ("--state-dir", state_dir),
         };
-        format!("{flag} {} --task-path {}", shell_word(&place.display().to_string()), shell_word(&self.task_path))
+        format!("{flag} {} --task-path {}", shell_word(&path.display().to_string()), shell_word(&self.task_path))
     }
 
-    /// What descriptions may refer to. `own` is the one that this command line brought; without it that of [`Self::task_file`]
-    /// counts.
+    /// Returns the source of the secrets that descriptions may refer to. `own` is the description that this command
+    /// line brought. Without it, the text of [`Self::task_file`] is taken.
     pub(crate) fn secrets(&self, own: Option<&str>) -> Arc<dyn SecretSource> {
         let own_coordinator = match &self.coordinator {
             Coordination::Keeper(_) => false,
@@ -88,18 +88,19 @@ impl Address {
     }
 }
 
-/// The text of a description that this command line brought.
+/// Returns the text of the description that this command line brought.
 pub(crate) fn own(description: &Option<(String, String)>) -> Option<&str> {
     description.as_ref().map(|(text, _)| text.as_str())
 }
 
-/// [`Address::secrets`] of a task that may have no place yet: then its file is all there is.
+/// Returns [`Address::secrets`]. A task that has no address yet has only its file: that may refer to every secret of
+/// the system.
 pub(crate) fn secrets_at(place: Option<&Address>, own: Option<&str>) -> Arc<dyn SecretSource> {
     place.map_or_else(|| Arc::new(SystemSecrets) as Arc<dyn SecretSource>, |address| address.secrets(own))
 }
 
-/// What the flags of a verb name. `task_file` is the verb's own flag; without other flags it says where the state is and
-/// what the task is called there.
+/// Returns the address that the flags of a verb name. `task_file` is the verb's own flag. Without other flags it gives
+/// the state directory and the task's name.
 pub(crate) fn addressed(typed: flags::Address, task_file: Option<&Path>) -> Result<Address, Fault> {
     let normalised = |path: String| task_path::normalised(&path).map_err(Fault::TaskPath);
     let servers = ServerLimits {
@@ -107,7 +108,7 @@ pub(crate) fn addressed(typed: flags::Address, task_file: Option<&Path>) -> Resu
         stall: Duration::from_secs(typed.stall_timeout.into()),
     };
     let allowed = allowed(typed.allow_env, &typed.secrets_dir)?;
-    // A pipe has neither a place nor a name that would be the same the next time.
+    // A pipe has no folder for the state and no name that stays the same.
     let file = task_file.map(|file| existing_file("--task-file", file)).transpose()?.filter(|file| file.is_file());
     if let Some(config) = typed.config_file {
         let config = existing_file("--config-file", &config)?;
@@ -151,7 +152,7 @@ pub(crate) fn addressed(typed: flags::Address, task_file: Option<&Path>) -> Resu
     Ok(Address { coordinator: Coordination::Local(state_dir), task_path, servers, allowed, task_file: file })
 }
 
-/// What the operator allows descriptions from the coordinator to refer to.
+/// Returns what the operator allows descriptions from the coordinator to refer to.
 fn allowed(variables: Vec<String>, folders: &[PathBuf]) -> Result<Allowed, Fault> {
     let folder = |path: &PathBuf| {
         let unseen = |source| Fault::Unseen { flag: "--secrets-dir", path: path.clone(), source };
@@ -165,7 +166,7 @@ fn allowed(variables: Vec<String>, folders: &[PathBuf]) -> Result<Allowed, Fault
 }
 
 impl Address {
-    /// The same, for a verb that only looks: there must be something to look at.
+    /// Returns the same address for a verb that only reads. Fails if the task has no state yet.
     pub(crate) fn existing(self) -> Result<Address, Fault> {
         if let Coordination::Local(state_dir) = &self.coordinator {
             let file = LocalCoordinator::new(state_dir).file();
@@ -177,31 +178,31 @@ impl Address {
     }
 }
 
-/// What a verb works with.
-pub(crate) struct Doors {
+/// The clients that a verb works with.
+pub(crate) struct Clients {
     pub(crate) coordinator: Arc<dyn Coordinator>,
     pub(crate) client: Arc<HttpServerClient>,
     pub(crate) rotation: Rotation,
 }
 
-/// The doors to coordination and to ClickHouse. Nothing is connected, nothing is made yet.
+/// Makes the clients of the coordinator and of the ClickHouse servers. Connects to nothing and creates nothing.
 ///
-/// What the file of `--config` says besides (whom to trust, when log files are set aside) has its defaults without it.
-pub(crate) fn doors_of(address: &Address) -> Result<Doors, Failure> {
-    let usual = Rotation::default();
+/// Without `--config`, certificates and the rotation of log files have their defaults.
+pub(crate) fn clients_of(address: &Address) -> Result<Clients, Failure> {
+    let default = Rotation::default();
     match &address.coordinator {
-        Coordination::Local(state_dir) => Ok(Doors {
+        Coordination::Local(state_dir) => Ok(Clients {
             coordinator: Arc::new(LocalCoordinator::new(state_dir)),
             client: client(&Tls::default(), address.servers)?,
-            rotation: usual,
+            rotation: default,
         }),
         Coordination::Keeper(config) => {
             let config = keeper_config(config)?;
-            Ok(Doors {
+            Ok(Clients {
                 client: client(&config.tls, address.servers)?,
                 rotation: Rotation {
-                    bytes: config.logger.size.and_then(|size| usize::try_from(size).ok()).unwrap_or(usual.bytes),
-                    files: config.logger.count.map_or(usual.files, |count| count as usize),
+                    bytes: config.logger.size.and_then(|size| usize::try_from(size).ok()).unwrap_or(default.bytes),
+                    files: config.logger.count.map_or(default.files, |count| count as usize),
                 },
                 coordinator: Arc::new(ZooKeeperCoordinator::new(ZooKeeperOptions {
                     hosts: config.hosts,
@@ -216,43 +217,44 @@ pub(crate) fn doors_of(address: &Address) -> Result<Doors, Failure> {
     }
 }
 
-/// The door to ClickHouse alone. Whom to trust may be said by a file of `--config`; else the system's authorities.
+/// Makes the client of the ClickHouse servers alone. The file of `--config` may name the trusted certificates; without
+/// it the authorities of the system are trusted.
 pub(crate) fn servers(config: Option<&Path>) -> Result<Arc<HttpServerClient>, Failure> {
     let config = config.map(keeper_config).transpose()?;
     client(&config.map(|config| config.tls).unwrap_or_default(), ServerLimits::default())
 }
 
-/// Certificates that cannot be used are a fault of the configuration.
+/// Makes the client. Certificates that cannot be used are a fault of the configuration.
 fn client(tls: &Tls, servers: ServerLimits) -> Result<Arc<HttpServerClient>, Failure> {
-    let door = HttpServerClient::limited(tls, Limits { stall: servers.stall, ..Limits::of(servers.statements) });
-    door.map(Arc::new).map_err(|error| Failure::new(Exit::BadInput, error))
+    let client = HttpServerClient::limited(tls, Limits { stall: servers.stall, ..Limits::of(servers.statements) });
+    client.map(Arc::new).map_err(|error| Failure::new(Exit::BadInput, error))
 }
 
-/// A task's text, where it is from, and what it takes to work with it.
-pub(crate) struct Described {
+/// The text of a task, the place where it was read, and the client and secrets that are needed to work with it.
+pub(crate) struct TaskText {
     pub(crate) http: Arc<HttpServerClient>,
     pub(crate) text: String,
-    /// The name of its file, or of the node that holds it.
+    /// The name of the task file, or the path of the node that holds the text.
     pub(crate) file: String,
     pub(crate) secrets: Arc<dyn SecretSource>,
 }
 
-/// The text of a task, from its file or from the coordinator, and the door to its servers.
-pub(crate) async fn described(place: Option<Address>, task_file: Option<&Path>) -> Result<Described, Failure> {
-    let doors = place.as_ref().map(doors_of).transpose()?;
-    let http = doors.as_ref().map_or_else(|| servers(None), |doors| Ok(doors.client.clone()))?;
+/// Reads the text of a task from its file or from the coordinator, and makes the client of its servers.
+pub(crate) async fn read_task(place: Option<Address>, task_file: Option<&Path>) -> Result<TaskText, Failure> {
+    let clients = place.as_ref().map(clients_of).transpose()?;
+    let http = clients.as_ref().map_or_else(|| servers(None), |clients| Ok(clients.client.clone()))?;
     if let Some(file) = task_file {
         let (text, file) = (text(file)?, name(file));
-        return Ok(Described { http, secrets: secrets_at(place.as_ref(), Some(&text)), text, file });
+        return Ok(TaskText { http, secrets: secrets_at(place.as_ref(), Some(&text)), text, file });
     }
-    let Some((doors, address)) = doors.zip(place) else {
+    let Some((clients, address)) = clients.zip(place) else {
         return Err(Failure::new(Exit::BadInput, "give the task's file with --task-file"));
     };
-    let (text, file) = stored(doors.coordinator.as_ref(), address.task_path()).await?;
-    Ok(Described { http, text, file, secrets: address.secrets(None) })
+    let (text, file) = stored(clients.coordinator.as_ref(), address.task_path()).await?;
+    Ok(TaskText { http, text, file, secrets: address.secrets(None) })
 }
 
-/// The description of a task in the coordinator, and its place.
+/// Returns the description of a task in the coordinator, and the path of its node.
 pub(crate) async fn stored(coordinator: &dyn Coordinator, task_path: &str) -> Result<(String, String), Failure> {
     let session = coordinator.session().await?;
     let ledger = Ledger::new(session, task_path);
@@ -268,7 +270,7 @@ pub(crate) async fn stored(coordinator: &dyn Coordinator, task_path: &str) -> Re
     }
 }
 
-/// The door to coordination alone, for a verb that asks no server.
+/// Makes the client of the coordinator alone, for a verb that asks no server.
 pub(crate) fn coordinator_of(address: &Address) -> Result<Arc<dyn Coordinator>, Failure> {
-    Ok(doors_of(address)?.coordinator)
+    Ok(clients_of(address)?.coordinator)
 }

@@ -1,4 +1,4 @@
-//! The files of a configuration, read: the one that `--config` names, and those that ClickHouse merges into it.
+//! Reads the files of a configuration: the file that `--config` names, and the files that ClickHouse merges into it.
 
 use std::ffi::OsString;
 use std::io;
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use super::super::{Exit, Failure};
 use crate::task::{ConfigText, MOST_BYTES, MOST_FILES, in_order, is_piece, merge_folders, read_bounded};
 
-/// Reads them all; the named one comes first, the others in the order in which they are merged.
+/// Reads all files. The named file comes first; the others follow in the order in which they are merged.
 ///
 /// # Errors
-/// A file or folder that is there and cannot be read: what it says could name another ZooKeeper.
+/// Fails if a file or folder exists and cannot be read: it could name another ZooKeeper.
 pub(crate) fn read(named: &Path) -> Result<Vec<ConfigText>, Failure> {
     let mut pieces = Vec::new();
     for folder in merge_folders(named) {
@@ -32,7 +32,7 @@ fn text(path: &Path) -> io::Result<ConfigText> {
     Ok(ConfigText { path: path.display().to_string(), text })
 }
 
-/// The files of a folder that are merged; none where there is no such folder.
+/// Returns the files of a folder that are merged. Returns none if the folder does not exist.
 fn pieces_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -47,7 +47,8 @@ fn pieces_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
         if !is_piece(&path) {
             continue;
         }
-        // Follows symbolic links. One that leads nowhere here may lead somewhere for the server.
+        // This follows symbolic links. A link that leads nowhere on this machine is an error: it may lead to a file for
+        // the server.
         let kind = std::fs::metadata(&path).map_err(|error| {
             let name = path.file_name().map_or_else(OsString::new, OsString::from);
             io::Error::new(error.kind(), format!("{}: {error}", name.display()))
@@ -99,7 +100,7 @@ mod tests {
         let all = ["config.xml", "conf.d/link.xml", "conf.d/z.yaml", "config.d/a.xml", "config.d/b.xml"];
         assert_eq!(names(folder.path()).unwrap(), all);
 
-        // What cannot be read is never left out.
+        // A file that cannot be read is an error; it is never left out.
         fs::remove_file(folder.path().join("target")).unwrap();
         let message = names(folder.path()).unwrap_err();
         assert!(message.contains("conf.d: link.xml: No such file"), "{message}");

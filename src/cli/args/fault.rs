@@ -1,4 +1,4 @@
-//! What can be wrong with a command line whose flags are all well formed.
+//! The faults of a command line whose flags are all well formed.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,37 +7,37 @@ use thiserror::Error;
 
 use super::task_path::TaskPathFault;
 
-/// What is wrong with a command line whose flags are all well formed. One line, which names the flag.
+/// A fault of a command line whose flags are all well formed. It displays as one line, which names the flag.
 #[derive(Debug, Error)]
 pub enum Fault {
-    /// A flag is needed and was not given.
+    /// A needed flag is missing.
     #[error("{flag} is missing: {purpose}")]
     Missing {
         /// The flag.
         flag: &'static str,
-        /// What it would say.
+        /// The purpose of the flag.
         purpose: &'static str,
     },
-    /// The task's path is none.
+    /// The task's path is not valid.
     #[error("--task-path {0}")]
     TaskPath(TaskPathFault),
-    /// There is nothing to look at.
+    /// The task has no state that could be read.
     #[error("there is no {}: no task was run from this task file or with this --state-dir yet", file.display())]
     NoState {
         /// The file that would hold the tasks' state.
         file: PathBuf,
     },
-    /// A file that should be there can't be seen.
+    /// The file system does not show a file or folder.
     #[error("{flag} {}", path.display())]
     Unseen {
         /// The flag.
         flag: &'static str,
         /// Its value.
         path: PathBuf,
-        /// Why not.
+        /// The error of the file system.
         source: io::Error,
     },
-    /// A folder where a file should be.
+    /// A folder stands where a file is expected.
     #[error("{flag} {} is a folder, not a file", path.display())]
     NotAFile {
         /// The flag.
@@ -45,7 +45,7 @@ pub enum Fault {
         /// Its value.
         path: PathBuf,
     },
-    /// Something where a new file is to be.
+    /// Something stands at the path of a new file.
     #[error("{flag} {} is there already: it is not overwritten", path.display())]
     Exists {
         /// The flag.
@@ -53,7 +53,7 @@ pub enum Fault {
         /// Its value.
         path: PathBuf,
     },
-    /// Not a server.
+    /// The text does not name a server.
     #[error("{flag} {text} is no server: write host, host:8123 or https://host:8443 (the port is that of HTTP)")]
     Host {
         /// The flag.
@@ -61,10 +61,10 @@ pub enum Fault {
         /// Its value.
         text: String,
     },
-    /// Bars without a terminal.
+    /// Bars were requested without a terminal.
     #[error("--progress bars needs a terminal on standard error, and no --daemon: say lines or auto")]
     NoTerminal,
-    /// Something else where a folder should be.
+    /// Something other than a folder stands where a folder is expected.
     #[error("{flag} {} is not a folder", path.display())]
     NotAFolder {
         /// The flag.

@@ -1,4 +1,4 @@
-//! Files and folders that flags name.
+//! Checks of the files and folders that flags name.
 
 use std::fs;
 use std::io;
@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::fault::Fault;
 
-/// A file to read. It is not opened: it may be a pipe, and a pipe can be read only once.
+/// Returns the absolute path of a file to read. The file is not opened: it may be a pipe, and a pipe can be read only
+/// once.
 pub(crate) fn existing_file(flag: &'static str, path: &Path) -> Result<PathBuf, Fault> {
     let unseen = |source| Fault::Unseen { flag, path: path.to_owned(), source };
     if fs::metadata(path).map_err(unseen)?.is_dir() {
@@ -15,7 +16,7 @@ pub(crate) fn existing_file(flag: &'static str, path: &Path) -> Result<PathBuf, 
     std::path::absolute(path).map_err(unseen)
 }
 
-/// A file to write: it may be absent, but its folder may not.
+/// Returns the absolute path of a file to write. The file may be absent; its folder must exist.
 pub(crate) fn new_file(flag: &'static str, path: &Path) -> Result<PathBuf, Fault> {
     let unseen = |source| Fault::Unseen { flag, path: path.to_owned(), source };
     let absolute = std::path::absolute(path).map_err(unseen)?;
@@ -28,7 +29,7 @@ pub(crate) fn new_file(flag: &'static str, path: &Path) -> Result<PathBuf, Fault
     Ok(absolute)
 }
 
-/// A file to make.
+/// Returns the absolute path of a file to create. Fails if something stands there.
 pub(crate) fn absent_file(flag: &'static str, path: &Path) -> Result<PathBuf, Fault> {
     let absolute = new_file(flag, path)?;
     if absolute.exists() {
@@ -37,7 +38,7 @@ pub(crate) fn absent_file(flag: &'static str, path: &Path) -> Result<PathBuf, Fa
     Ok(absolute)
 }
 
-/// A folder, or a place where one can be made later.
+/// Returns the absolute path of a folder, or of a folder that can be created later.
 pub(crate) fn folder_or_nothing(flag: &'static str, path: &Path) -> Result<PathBuf, Fault> {
     let unseen = |source| Fault::Unseen { flag, path: path.to_owned(), source };
     match fs::metadata(path) {

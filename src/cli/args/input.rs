@@ -1,4 +1,4 @@
-//! Files that a launch reads: task files and configurations.
+//! Reads files of a launch: task files and configurations.
 
 use std::fs;
 use std::path::Path;

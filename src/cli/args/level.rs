@@ -1,32 +1,32 @@
-//! `--log-level`: the names of the original's logger, and what they let through.
+//! `--log-level`: the names of the original's levels, and which lines each level lets through.
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 
-/// How much is logged. The original's levels have finer steps than ours: `fatal` and `critical` let errors through,
-/// `notice` means the same as `information`, `test` the same as `trace`.
+/// The log level. The original has more levels than this program: `fatal` and `critical` let errors through, `notice`
+/// means `information`, `test` means `trace`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Nothing.
+    /// No lines.
     Off,
-    /// What failed.
+    /// Errors.
     Error,
-    /// … and what is odd.
+    /// Errors and warnings.
     Warning,
-    /// … and what was done.
+    /// Warnings and the work that was done.
     Information,
-    /// … and why, statement by statement.
+    /// Also the reasons, statement by statement.
     Debug,
-    /// Everything, the libraries' own lines included.
+    /// All lines, also those of libraries.
     Trace,
 }
 
 impl Level {
-    /// The names that are understood, in any case, for messages.
+    /// The accepted names, in any case, for messages.
     pub(crate) const NAMES: &str =
         "none, fatal, critical, error, warning, notice, information, debug, trace, test (or off, warn, info)";
 
-    /// The level of that name.
+    /// Returns the level with this name.
     pub(crate) fn named(name: &str) -> Result<Level, String> {
         match name.to_ascii_lowercase().as_str() {
             "none" | "off" => Ok(Level::Off),
@@ -39,7 +39,8 @@ impl Level {
         }
     }
 
-    /// What passes: our own lines at this level; other crates' lines only from warnings up, unless everything is wanted.
+    /// Returns the filter of log lines. Lines of this crate pass at this level. Lines of other crates pass from
+    /// warnings up, but all of them at `trace`.
     pub(crate) fn filter(self) -> Targets {
         let libraries = if self == Level::Trace { Level::Trace } else { self.min(Level::Warning) };
         Targets::new().with_default(libraries.threshold()).with_target("clickhouse_copier", self.threshold())

@@ -1,4 +1,4 @@
-//! What a command line means: plain values, every one checked, paths absolute. Looks at the file system, creates nothing.
+//! Turns flags into options: plain values, each checked, with absolute paths. Reads the file system, creates nothing.
 
 use super::files::absent_file;
 use super::files::existing_file;
@@ -29,19 +29,19 @@ use crate::operations::verify::{By, Sample};
 use crate::protocol::Order;
 use crate::worker::launch::Incremental;
 
-/// Checks the flags of a verb and says what they mean; the first fault ends it.
-pub(crate) fn meaning(verb: Verb) -> Result<Invocation, Fault> {
+/// Checks the flags of a verb and returns its options. The first fault ends the check.
+pub(crate) fn checked(verb: Verb) -> Result<Invocation, Fault> {
     match verb {
         Verb::Run(flags) => run(flags),
         Verb::Cleanup(flags) => cleanup(flags).map(Invocation::Cleanup),
-        // Answered when the line was read.
+        // The parser has answered these two verbs already.
         Verb::Completions { .. } | Verb::Man => Err(Fault::Missing { flag: "a verb", purpose: "say what to do" }),
         Verb::Plan(flags) => plan(flags).map(Invocation::Plan),
-        Verb::Status(flags) => look(flags),
+        Verb::Status(flags) => status(flags),
         Verb::Dashboard(flags) => dashboard(flags).map(Invocation::Dashboard),
-        Verb::Pause(flags) => command(flags.order, if flags.now { Order::PauseNow } else { Order::Pause }),
-        Verb::Resume(flags) => command(flags, Order::Run),
-        Verb::Cancel(flags) => command(flags, Order::Cancel),
+        Verb::Pause(flags) => order(flags.order, if flags.now { Order::PauseNow } else { Order::Pause }),
+        Verb::Resume(flags) => order(flags, Order::Run),
+        Verb::Cancel(flags) => order(flags, Order::Cancel),
         Verb::Check(flags) => check(flags).map(Invocation::Check),
         Verb::Verify(flags) => verify(flags).map(Invocation::Verify),
         Verb::Init(flags) => init(flags).map(Invocation::Init),
@@ -52,18 +52,18 @@ pub(crate) fn meaning(verb: Verb) -> Result<Invocation, Fault> {
 fn plan(PlanFlags { command: flags, format, output }: PlanFlags) -> Result<PlanOptions, Fault> {
     let task_file = flags.task_file.map(|path| existing_file("--task-file", &path)).transpose()?;
     Ok(PlanOptions {
-        place: place_beside(flags.address, task_file.as_deref())?,
+        place: address_if_any(flags.address, task_file.as_deref())?,
         task_file,
         format,
         output: output.map(|path| absent_file("--output", &path)).transpose()?,
-        log: to_standard_error(flags.log_level, flags.log_format)?,
+        log: log_to_standard_error(flags.log_level, flags.log_format)?,
     })
 }
 
-fn look(LookFlags { command: flags, format, watch }: LookFlags) -> Result<Invocation, Fault> {
+fn status(LookFlags { command: flags, format, watch }: LookFlags) -> Result<Invocation, Fault> {
     let address = addressed(flags.address, flags.task_file.as_deref())?.existing()?;
     let watch = watch.map(|seconds| Duration::from_secs(seconds.into()));
-    let log = to_standard_error(flags.log_level, flags.log_format)?;
+    let log = log_to_standard_error(flags.log_level, flags.log_format)?;
     Ok(Invocation::Look(LookOptions { address, format, watch, log }))
 }
 
@@ -72,7 +72,7 @@ fn dashboard(flags: DashboardFlags) -> Result<DashboardOptions, Fault> {
     Ok(DashboardOptions {
         address: addressed(flags.address, flags.task_file.as_deref())?.existing()?,
         serving: Serving { listen, token: token("--token-file", token_env, token_file.as_deref())? },
-        log: to_standard_error(flags.log_level, flags.log_format)?,
+        log: log_to_standard_error(flags.log_level, flags.log_format)?,
     })
 }
 
@@ -81,18 +81,18 @@ fn token(flag: &'static str, env: Option<String>, file: Option<&Path>) -> Result
     Ok(env.map(TokenSource::Env).or(file.map(TokenSource::File)))
 }
 
-fn command(OrderFlags { command: flags, format }: OrderFlags, order: Order) -> Result<Invocation, Fault> {
+fn order(OrderFlags { command: flags, format }: OrderFlags, order: Order) -> Result<Invocation, Fault> {
     let address = addressed(flags.address, flags.task_file.as_deref())?.existing()?;
     Ok(Invocation::Command(CommandOptions {
         address,
         order,
         format,
-        log: to_standard_error(flags.log_level, flags.log_format)?,
+        log: log_to_standard_error(flags.log_level, flags.log_format)?,
     }))
 }
 
-/// Of a verb that leaves no folder behind.
-fn to_standard_error(level: Level, format: LogFormat) -> Result<LogOptions, Fault> {
+/// Returns the log options of a verb that creates no log folder.
+fn log_to_standard_error(level: Level, format: LogFormat) -> Result<LogOptions, Fault> {
     let base_dir = folder_or_nothing("--base-dir", Path::new("."))?;
     Ok(LogOptions { level, format, base_dir, file: None, error_file: None })
 }
@@ -107,18 +107,18 @@ fn cleanup(flags: CleanupFlags) -> Result<CleanupOptions, Fault> {
         forget: flags.forget,
         task_id: flags.task_id,
         format: flags.format,
-        log: to_standard_error(flags.log_level, flags.log_format)?,
+        log: log_to_standard_error(flags.log_level, flags.log_format)?,
     })
 }
 
 fn check(flags: CheckFlags) -> Result<CheckOptions, Fault> {
     let task_file = flags.task_file.map(|path| existing_file("--task-file", &path)).transpose()?;
-    let place = place_beside(flags.address, task_file.as_deref())?;
+    let place = address_if_any(flags.address, task_file.as_deref())?;
     Ok(CheckOptions {
         place,
         task_file,
         format: flags.format,
-        log: to_standard_error(flags.log_level, LogFormat::Text)?,
+        log: log_to_standard_error(flags.log_level, LogFormat::Text)?,
     })
 }
 
@@ -129,25 +129,25 @@ fn verify(flags: VerifyFlags) -> Result<VerifyOptions, Fault> {
         u64::try_from(date.to_julian_day()).unwrap_or_default()
     };
     Ok(VerifyOptions {
-        place: place_beside(flags.address, task_file.as_deref())?,
+        place: address_if_any(flags.address, task_file.as_deref())?,
         task_file,
         by: match flags.by {
             Measured::Count => By::Count,
             Measured::Checksum => By::Checksum,
         },
-        sample: flags.sample.map(|(take, of)| Sample { take, of, day: day(flags.date) }),
+        sample: flags.sample.map(|(take, parts)| Sample { take, of: parts, day: day(flags.date) }),
         repair: flags.repair,
         keys: usize::from(flags.keys),
         format: flags.format,
-        log: to_standard_error(flags.log_level, LogFormat::Text)?,
+        log: log_to_standard_error(flags.log_level, LogFormat::Text)?,
     })
 }
 
-/// The task's place. `None`: it was never run there, and its file says what there is to say.
-fn place_beside(address: flags::Address, task_file: Option<&Path>) -> Result<Option<Address>, Fault> {
+/// Returns the address of the task. Returns `None` if the task has no state there: then its file says everything.
+fn address_if_any(address: flags::Address, task_file: Option<&Path>) -> Result<Option<Address>, Fault> {
     let named = address.config_file.is_some() || address.state_dir.is_some() || address.task_path.is_some();
     let place = match addressed(address, task_file) {
-        // A pipe, which has no place of its own.
+        // A pipe has no folder for the state.
         Err(_) if !named && task_file.is_some() => return Ok(None),
         place => place?,
     };
@@ -174,31 +174,31 @@ fn init(flags: InitFlags) -> Result<InitOptions, Fault> {
         config: flags.config_file.map(|path| existing_file("--config-file", &path)).transpose()?,
         output: flags.written.output.map(|path| absent_file("--output", &path)).transpose()?,
         format: flags.written.format,
-        log: to_standard_error(flags.written.log_level, LogFormat::Text)?,
+        log: log_to_standard_error(flags.written.log_level, LogFormat::Text)?,
     })
 }
 
 fn reverse(flags: ReverseFlags) -> Result<ReverseOptions, Fault> {
     let task_file = flags.task_file.map(|path| existing_file("--task-file", &path)).transpose()?;
     Ok(ReverseOptions {
-        place: place_beside(flags.address, task_file.as_deref())?,
+        place: address_if_any(flags.address, task_file.as_deref())?,
         task_file,
         to: flags.to.map(|to| side(&to, flags.to_more)).transpose()?,
         database: flags.database,
         sharding_key: flags.sharding_key,
         output: flags.written.output.map(|path| absent_file("--output", &path)).transpose()?,
         format: flags.written.format,
-        log: to_standard_error(flags.written.log_level, LogFormat::Text)?,
+        log: log_to_standard_error(flags.written.log_level, LogFormat::Text)?,
     })
 }
 
-fn side(to: &str, more: ToFlags) -> Result<Side, Fault> {
+fn side(to: &str, details: ToFlags) -> Result<Side, Fault> {
     let mut node = server("--to", to)?;
-    node.user = more.to_user.unwrap_or(node.user);
-    Ok(Side { node, password_env: more.to_password_env, cluster: more.to_cluster })
+    node.user = details.to_user.unwrap_or(node.user);
+    Ok(Side { node, password_env: details.to_password_env, cluster: details.to_cluster })
 }
 
-/// `host`, `host:8123`, `[::1]:8123`, `http://host`, `https://host:8443`.
+/// Reads a server: `host`, `host:8123`, `[::1]:8123`, `http://host`, `https://host:8443`.
 fn server(flag: &'static str, text: &str) -> Result<Node, Fault> {
     let fault = || Fault::Host { flag, text: text.to_owned() };
     let (rest, secure) = match text.split_once("://") {
@@ -209,7 +209,7 @@ fn server(flag: &'static str, text: &str) -> Result<Node, Fault> {
     };
     let rest = rest.trim_end_matches('/');
     let (host, port) = match rest.rsplit_once(':') {
-        // An address of IPv6 without a port ends with a bracket, or has none at all.
+        // An IPv6 address without a port ends with a bracket, or has no brackets.
         Some((host, port)) if !port.ends_with(']') && (!host.contains(':') || host.ends_with(']')) => {
             (host, Some(port.parse::<u16>().map_err(|_| fault())?))
         }
@@ -218,8 +218,8 @@ fn server(flag: &'static str, text: &str) -> Result<Node, Fault> {
     if host.is_empty() || port == Some(0) || !host.chars().all(|c| c.is_alphanumeric() || "-._:[]".contains(c)) {
         return Err(fault());
     }
-    let usual = if secure { (9440, 8443) } else { (9000, 8123) };
-    Ok(Node { port: usual.0, http_port: port.unwrap_or(usual.1), secure, ..Node::new(host) })
+    let default_ports = if secure { (9440, 8443) } else { (9000, 8123) };
+    Ok(Node { port: default_ports.0, http_port: port.unwrap_or(default_ports.1), secure, ..Node::new(host) })
 }
 
 fn run(flags: Flags) -> Result<Invocation, Fault> {
@@ -281,11 +281,11 @@ fn run(flags: Flags) -> Result<Invocation, Fault> {
 }
 
 fn progress(wish: ProgressWish, daemon: bool, format: LogFormat) -> Result<Progress, Fault> {
-    // Bars are drawn by moving the cursor.
-    let able = io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+    // The bars move the cursor, which needs a terminal.
+    let has_cursor = io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
     match wish {
-        ProgressWish::Bars if daemon || !able => Err(Fault::NoTerminal),
-        ProgressWish::Auto if able && !daemon && format == LogFormat::Text => Ok(Progress::Bars),
+        ProgressWish::Bars if daemon || !has_cursor => Err(Fault::NoTerminal),
+        ProgressWish::Auto if has_cursor && !daemon && format == LogFormat::Text => Ok(Progress::Bars),
         ProgressWish::Bars => Ok(Progress::Bars),
         ProgressWish::Auto | ProgressWish::Lines => Ok(Progress::Lines),
         ProgressWish::None => Ok(Progress::None),

@@ -1,4 +1,4 @@
-//! What was typed, and what it means: flags become plain values, each one checked. Creates nothing.
+//! Turns the command line into plain, checked values. Creates nothing.
 
 pub mod address;
 pub(super) mod config_files;

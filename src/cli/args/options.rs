@@ -1,4 +1,4 @@
-//! What each verb was told, as plain values.
+//! The options of each verb, as plain values.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,256 +14,258 @@ use crate::protocol::{Order, TaskId};
 use crate::worker::launch::Incremental;
 use crate::worker::limits::concurrency::Jobs;
 
-/// What is to be done.
+/// The verb to perform, with its options.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Invocation {
-    /// Copy what a task says.
+    /// Copy the tables of a task.
     Run(RunOptions),
-    /// Print how far a task has come.
+    /// Print the counts of `--status`.
     Status(StatusOptions),
-    /// List what a dead task left, and remove it when told so.
+    /// List the tables and statements that a dead task left, and remove them on request.
     Cleanup(CleanupOptions),
-    /// Tell all workers of a task something.
+    /// Pause, resume or cancel a task.
     Command(CommandOptions),
-    /// Show how far a task is.
+    /// Show the progress of a task.
     Look(LookOptions),
-    /// Show a task as a page.
+    /// Serve a page about a task.
     Dashboard(DashboardOptions),
     /// Show what a run would do.
     Plan(PlanOptions),
-    /// Say what would keep a task from being copied.
+    /// Report what would keep a task from being copied.
     Check(CheckOptions),
-    /// Compare what a task has copied with its source.
+    /// Compare the copied rows of a task with its source.
     Verify(VerifyOptions),
-    /// Write a task file from what servers say.
+    /// Write a task file from live servers.
     Init(InitOptions),
-    /// Write the task that restores what a task has copied.
+    /// Write the task that copies everything back.
     Reverse(ReverseOptions),
 }
 
-/// Everything that `plan` was told.
+/// The options of `plan`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlanOptions {
     /// See [`CheckOptions::place`].
     pub place: Option<Address>,
-    /// The task file. Existed when the command line was read; may be a pipe.
+    /// The task file. It existed when the command line was read; it may be a pipe.
     pub task_file: Option<PathBuf>,
-    /// For people or for programs.
+    /// The output format.
     pub format: LogFormat,
-    /// Where the plan is kept; it did not exist when the command line was read.
+    /// The file for the plan. It did not exist when the command line was read.
     pub output: Option<PathBuf>,
-    /// What is logged. To standard error only.
+    /// The log: standard error only.
     pub log: LogOptions,
 }
 
-/// Everything that `status` was told.
+/// The options of `status`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LookOptions {
-    /// Where the task lives.
+    /// The address of the task.
     pub address: Address,
-    /// For people or for programs.
+    /// The output format.
     pub format: LogFormat,
-    /// Look again after so long, until the task ends.
+    /// The pause between two outputs, which repeat until the task ends. `None`: one output.
     pub watch: Option<Duration>,
-    /// What is logged. To standard error only.
+    /// The log: standard error only.
     pub log: LogOptions,
 }
 
-/// Everything that `dashboard` was told.
+/// The options of `dashboard`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DashboardOptions {
-    /// Where the task lives.
+    /// The address of the task.
     pub address: Address,
     /// Where the page is served, and to whom.
     pub serving: Serving,
-    /// What is logged. To standard error only.
+    /// The log: standard error only.
     pub log: LogOptions,
 }
 
-/// Everything that `pause`, `resume` and `cancel` were told.
+/// The options of `pause`, `resume` and `cancel`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CommandOptions {
-    /// Where the task lives.
+    /// The address of the task.
     pub address: Address,
-    /// What its workers are to do.
+    /// The order for the task's workers.
     pub order: Order,
-    /// For people or for programs.
+    /// The output format.
     pub format: LogFormat,
-    /// What is logged. To standard error only.
+    /// The log: standard error only.
     pub log: LogOptions,
 }
 
-/// Everything that a run was told on the command line.
+/// The options of `run`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunOptions {
-    /// Where the task lives.
+    /// The address of the task.
     pub address: Address,
-    /// A task file to take, where the path has no task. Existed when the command line was read; may be a pipe.
+    /// The task file, which is stored if the path has no task. It existed when the command line was read; it may be a
+    /// pipe.
     pub task_file: Option<PathBuf>,
-    /// Put it there even if there is a task already.
+    /// Whether the task file replaces the stored description.
     pub upload_force: bool,
-    /// A plan to be held to. Existed when the command line was read.
+    /// The file of the plan that the run must follow. It existed when the command line was read.
     pub plan: Option<PathBuf>,
-    /// Begin a finished task anew, to copy what has changed since.
+    /// Set to begin a finished task again and copy the changes since.
     pub incremental: Option<Incremental>,
-    /// Go on in the background once work has begun.
+    /// Whether the process continues in the background once work has begun.
     pub daemon: bool,
-    /// The background process's file mode mask.
+    /// The file mode mask of the background process.
     pub umask: Option<u32>,
-    /// Where our process id goes.
+    /// The file for the process id.
     pub pid_file: Option<PathBuf>,
-    /// What is logged, and where.
+    /// The log: its level and its files.
     pub log: LogOptions,
-    /// Never drop a partition.
+    /// Whether the run never drops a partition.
     pub safe_mode: bool,
-    /// How often each step is tried.
+    /// The highest number of tries of each step.
     pub tries: Tries,
-    /// The pause between two tries, at least 100 ms as in the original.
+    /// The pause between two tries: at least 100 ms, as in the original.
     pub retry_delay: Duration,
-    /// The probability, 0 to 1, that copying a piece is made to fail.
+    /// The probability, 0 to 1, that copying a piece fails on purpose.
     pub copy_fault_probability: f64,
-    /// The probability, 0 to 1, that attaching a piece is made to fail.
+    /// The probability, 0 to 1, that attaching a piece fails on purpose.
     pub move_fault_probability: f64,
-    /// How many pieces are copied at a time.
+    /// How many pieces are copied at once.
     pub jobs: Jobs,
-    /// The form of the report on standard output.
+    /// The format of the report on standard output.
     pub format: LogFormat,
     /// How progress is shown.
     pub progress: Progress,
     /// The pause between two lines of progress.
     pub progress_every: Duration,
-    /// Where its metrics are served, and to whom.
+    /// Where the worker's metrics are served, and to whom.
     pub metrics: Option<Serving>,
-    /// Where reports go at the end. Their folders existed when the command line was read.
+    /// The files for the final report. Their folders existed when the command line was read.
     pub report: Vec<PathBuf>,
-    /// What is run when the task is finished.
+    /// The shell command for a finished task.
     pub on_finish: Option<String>,
-    /// What is run when the launch ends with another code than 0.
+    /// The shell command for an exit code other than 0.
     pub on_failure: Option<String>,
-    /// What the person should be told about these flags; warnings, none of them fatal.
+    /// Warnings about these flags.
     pub notices: Vec<&'static str>,
 }
 
-/// Everything that `--status` was told.
+/// The options of `--status`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StatusOptions {
-    /// Where the task lives.
+    /// The address of the task.
     pub address: Address,
-    /// What is logged. To standard error only: asking for the status leaves no folder behind.
+    /// The log: standard error only. The command creates no log folder.
     pub log: LogOptions,
 }
 
-/// Everything that `cleanup` was told.
+/// The options of `cleanup`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CleanupOptions {
-    /// Where the task lives.
+    /// The address of the task.
     pub address: Address,
-    /// A task file that says which servers to look at. Existed when the command line was read; may be a pipe.
+    /// A task file that names the servers to search. It existed when the command line was read; it may be a pipe.
     pub task_file: Option<PathBuf>,
-    /// Remove what may go.
+    /// Whether the removable tables and statements are removed.
     pub remove: bool,
-    /// Then remove the task's state.
+    /// Whether the task's records are removed afterwards.
     pub forget: bool,
-    /// Take this task instead of the one at the path.
+    /// The identity of the task, instead of that of the task at the path.
     pub task_id: Option<TaskId>,
-    /// For people or for programs.
+    /// The output format.
     pub format: LogFormat,
-    /// What is logged. To standard error only.
+    /// The log: standard error only.
     pub log: LogOptions,
 }
 
-/// Everything that `check` was told.
+/// The options of `check`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckOptions {
-    /// Where the task lives, if it was ever run there; else there is a task file.
+    /// The address of the task, if the task has state there. Without it there is a task file.
     pub place: Option<Address>,
-    /// The task file. Existed when the command line was read; may be a pipe.
+    /// The task file. It existed when the command line was read; it may be a pipe.
     pub task_file: Option<PathBuf>,
-    /// The form of what is printed.
+    /// The output format.
     pub format: LogFormat,
-    /// What is logged. To standard error only.
+    /// The log: standard error only.
     pub log: LogOptions,
 }
 
-/// Everything that `verify` was told.
+/// The options of `verify`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VerifyOptions {
     /// See [`CheckOptions::place`].
     pub place: Option<Address>,
-    /// The task file. Existed when the command line was read; may be a pipe.
+    /// The task file. It existed when the command line was read; it may be a pipe.
     pub task_file: Option<PathBuf>,
-    /// What is compared.
+    /// The measure of the comparison.
     pub by: By,
-    /// Which partitions; without, all.
+    /// The partitions to compare; `None` means all.
     pub sample: Option<Sample>,
-    /// Copy again what differs.
+    /// Whether partitions that differ are copied again.
     pub repair: bool,
-    /// So many differing keys of a partition are printed.
+    /// The highest number of differing keys to print for a partition.
     pub keys: usize,
-    /// The form of what is printed.
+    /// The output format.
     pub format: LogFormat,
-    /// What is logged. To standard error only.
+    /// The log: standard error only.
     pub log: LogOptions,
 }
 
-/// Everything that `init` was told. Passwords are to be read from the environment yet.
+/// The options of `init`. The passwords are not read from the environment yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InitOptions {
-    /// What is to be copied.
+    /// The tables to copy, and the two sides.
     pub copy: FirstCopy,
-    /// The XML file that says whom to trust over TLS. Existed when the command line was read.
+    /// The XML file that names the trusted TLS certificates. It existed when the command line was read.
     pub config: Option<PathBuf>,
-    /// Where the file goes; it did not exist when the command line was read. Without: standard output.
+    /// The new task file, which did not exist when the command line was read. `None`: standard output.
     pub output: Option<PathBuf>,
-    /// For people or for programs.
+    /// The output format.
     pub format: LogFormat,
-    /// What is logged. To standard error only.
+    /// The log: standard error only.
     pub log: LogOptions,
 }
 
-/// Everything that `reverse` was told.
+/// The options of `reverse`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReverseOptions {
     /// See [`CheckOptions::place`].
     pub place: Option<Address>,
-    /// The task file. Existed when the command line was read; may be a pipe.
+    /// The task file. It existed when the command line was read; it may be a pipe.
     pub task_file: Option<PathBuf>,
-    /// Where to, if not to where the task copied from. Its password is to be read from the environment yet.
+    /// The side to restore to, if it is not the one that the task copied from. Its password is not read from the
+    /// environment yet.
     pub to: Option<Side>,
-    /// The database to restore into, where it is another one.
+    /// The database to restore into, if it is another one.
     pub database: Option<String>,
-    /// The sharding key of the way back.
+    /// The sharding key of the reverse task.
     pub sharding_key: Option<String>,
     /// See [`InitOptions::output`].
     pub output: Option<PathBuf>,
-    /// For people or for programs.
+    /// The output format.
     pub format: LogFormat,
-    /// What is logged. To standard error only.
+    /// The log: standard error only.
     pub log: LogOptions,
 }
 
-/// How often each step is tried before it counts as failed; each at least once.
+/// The highest number of tries of each step before it counts as failed; each is at least 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tries {
-    /// A whole table.
+    /// Tries of a whole table.
     pub table: u32,
-    /// A partition of a shard.
+    /// Tries of a partition of a shard.
     pub partition: u32,
-    /// Attaching a copied piece to the target table.
+    /// Tries of attaching a copied piece to the target table.
     pub attach: u32,
 }
 
-/// What is logged, and where.
+/// The options of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogOptions {
-    /// How much.
+    /// The level.
     pub level: Level,
-    /// In which form.
+    /// The format of a line.
     pub format: LogFormat,
-    /// Where the launch's folder is made; need not exist.
+    /// The folder for the launch's log folder; it need not exist.
     pub base_dir: PathBuf,
-    /// A file of the user's choice instead of `log.log` in the launch's folder.
+    /// A file instead of `log.log` in the launch's folder.
     pub file: Option<PathBuf>,
-    /// A file of the user's choice instead of `log.err.log` in the launch's folder.
+    /// A file instead of `log.err.log` in the launch's folder.
     pub error_file: Option<PathBuf>,
 }

@@ -1,20 +1,20 @@
-//! `--task-path`: where in ZooKeeper a task lives.
+//! `--task-path`: the path of a task's node in ZooKeeper.
 
 use thiserror::Error;
 
-/// What is wrong with a path; reads after "--task-path ".
+/// A fault of the path. The text follows "--task-path ".
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TaskPathFault {
-    /// It is relative, or empty.
+    /// The path is relative or empty.
     #[error("{0:?} is not absolute: it must begin with '/', as in /clickhouse/copytasks/task1")]
     Relative(String),
-    /// It is `/`.
+    /// The path is `/`.
     #[error("\"/\" is the root: a task needs a node of its own, as in /clickhouse/copytasks/task1")]
     Root,
-    /// Two slashes in a row.
+    /// The path has two slashes in a row.
     #[error("{0:?} has an empty part ('//')")]
     EmptyPart(String),
-    /// `.` or `..`: ZooKeeper has no such thing and refuses them.
+    /// The path has a part `.` or `..`, which ZooKeeper refuses.
     #[error("{path:?} has a part {part:?}, which ZooKeeper does not allow")]
     DotPart {
         /// The path as typed.
@@ -22,7 +22,7 @@ pub enum TaskPathFault {
         /// The part.
         part: String,
     },
-    /// A control character.
+    /// The path has a control character, or another character that ZooKeeper refuses.
     #[error("{path:?} has the character {character:?}, which ZooKeeper does not allow")]
     Character {
         /// The path as typed.
@@ -32,7 +32,7 @@ pub enum TaskPathFault {
     },
 }
 
-/// The path in the one form that is compared and recorded: absolute, no slash at its end.
+/// Returns the path in the form that is compared and recorded: absolute, without a slash at the end.
 pub(crate) fn normalised(typed: &str) -> Result<String, TaskPathFault> {
     let Some(relative) = typed.strip_prefix('/') else {
         return Err(TaskPathFault::Relative(typed.to_owned()));
@@ -48,7 +48,7 @@ pub(crate) fn normalised(typed: &str) -> Result<String, TaskPathFault> {
             _ => {}
         }
     }
-    // The ranges that ZooKeeper's PathUtils refuses.
+    // These are the ranges that ZooKeeper's PathUtils refuses.
     let refused =
         |c: &char| c.is_control() || ('\u{e000}'..='\u{f8ff}').contains(c) || ('\u{fff0}'..='\u{ffff}').contains(c);
     if let Some(character) = relative.chars().find(refused) {

@@ -1,9 +1,9 @@
-//! `check`: everything is asked, and each finding is a line.
+//! `check`: reports what would keep a task from being copied.
 
 use crate::operations::check::{Request, observe};
-use crate::report::check::{CheckReport, Verdict, judge};
+use crate::report::check::{CheckReport, CheckResult, judge};
 
-use super::super::args::address::{doors_of, own, secrets_at, servers};
+use super::super::args::address::{clients_of, own, secrets_at, servers};
 use super::super::args::flags::LogFormat;
 use super::super::args::options::CheckOptions;
 use super::super::exit::failure;
@@ -11,14 +11,14 @@ use super::super::output::{print, print_object};
 use super::super::{Exit, Failure, Interrupt};
 use crate::cli::args::input::{name, text};
 
-/// Looks at everything that a run would need. Creates nothing; either signal ends it at once.
+/// Checks everything that a run needs. Creates nothing. The first signal ends it at once.
 pub(crate) async fn check(options: CheckOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
     let description =
         options.task_file.as_deref().map(|file| Ok::<_, Failure>((text(file)?, name(file)))).transpose()?;
     let (servers, coordinator) = match &options.place {
         Some(address) => {
-            let doors = doors_of(address)?;
-            (doors.client, Some((doors.coordinator, address.task_path().to_owned())))
+            let clients = clients_of(address)?;
+            (clients.client, Some((clients.coordinator, address.task_path().to_owned())))
         }
         None => (servers(None)?, None),
     };
@@ -34,10 +34,10 @@ pub(crate) async fn check(options: CheckOptions, interrupt: Interrupt) -> Result
         observed = observe(&request) => observed.map_err(failure)?,
         () = interrupt.finish() => return Ok(Exit::Interrupted),
     };
-    tell(&judge(&observed), options.format)
+    print_report(&judge(&observed), options.format)
 }
 
-fn tell(report: &CheckReport, format: LogFormat) -> Result<Exit, Failure> {
+fn print_report(report: &CheckReport, format: LogFormat) -> Result<Exit, Failure> {
     match format {
         LogFormat::Text => print(&report.to_string())?,
         LogFormat::Json => print_object(report)?,
@@ -47,19 +47,19 @@ fn tell(report: &CheckReport, format: LogFormat) -> Result<Exit, Failure> {
 
 fn exit(report: &CheckReport) -> Exit {
     match report.verdict {
-        Verdict::Clear => Exit::Done,
-        Verdict::WouldFail => Exit::Failed,
-        Verdict::TaskWrong => Exit::BadInput,
+        CheckResult::Clear => Exit::Done,
+        CheckResult::WouldFail => Exit::Failed,
+        CheckResult::TaskWrong => Exit::BadInput,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{CheckReport, Exit, Verdict};
+    use super::{CheckReport, CheckResult, Exit};
 
     #[test]
     fn each_verdict_of_a_check_has_its_exit_code() {
-        for (verdict, code) in [(Verdict::Clear, 0), (Verdict::WouldFail, 1), (Verdict::TaskWrong, 2)] {
+        for (verdict, code) in [(CheckResult::Clear, 0), (CheckResult::WouldFail, 1), (CheckResult::TaskWrong, 2)] {
             let exit: Exit = super::exit(&CheckReport { verdict, findings: Vec::new() });
             assert_eq!(exit as u8, code, "{verdict:?}");
         }

@@ -1,11 +1,11 @@
-//! `cleanup`: what was found, what was done about it, and the exit code.
+//! `cleanup`: lists what a dead task left, removes it on request, and returns the exit code.
 
 use crate::model::counted;
 use crate::operations::cleanup::{Cleaner, Findings, Removal, Request, Standing};
 use crate::planning::errors::RunError;
 use crate::report::leftovers::CleanupReport;
 
-use super::super::args::address::{Coordination, doors_of, own};
+use super::super::args::address::{Coordination, clients_of, own};
 use super::super::args::flags::LogFormat;
 use super::super::args::options::CleanupOptions;
 use super::super::exit::chain;
@@ -16,14 +16,14 @@ use super::super::output::{print, print_object};
 use super::super::{Exit, Failure, Interrupt, PROGRAM};
 use crate::cli::args::input::{name, text};
 
-/// Lists what a dead task left, and removes it when told so.
+/// Lists the tables and statements that a dead task left, and removes them on request.
 pub(crate) async fn cleanup(options: CleanupOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
-    let doors = doors_of(&options.address)?;
+    let clients = clients_of(&options.address)?;
     let description =
         options.task_file.as_deref().map(|file| Ok::<_, Failure>((text(file)?, name(file)))).transpose()?;
     let request = Request {
-        client: doors.client,
-        coordinator: doors.coordinator,
+        client: clients.client,
+        coordinator: clients.coordinator,
         secrets: options.address.secrets(own(&description)),
         task_path: options.address.task_path().to_owned(),
         description,
@@ -33,7 +33,7 @@ pub(crate) async fn cleanup(options: CleanupOptions, interrupt: Interrupt) -> Re
     };
     let mut cleaner = Cleaner::open(request).await.map_err(failure)?;
     let outcome = tokio::select! {
-        outcome = look_and_remove(&mut cleaner, &options, &interrupt) => outcome.map_err(|error| {
+        outcome = list_and_remove(&mut cleaner, &options, &interrupt) => outcome.map_err(|error| {
             if error.is_session_lost() {
                 tracing::warn!("the session was lost on the way; the same command goes on where this one stopped");
             }
@@ -53,14 +53,14 @@ pub(crate) async fn cleanup(options: CleanupOptions, interrupt: Interrupt) -> Re
     Ok(cleaned.exit())
 }
 
-/// What was found and done.
+/// The findings and what was done about them.
 struct Cleaned {
     found: Findings,
     removal: Option<Removal>,
     forgotten: bool,
 }
 
-async fn look_and_remove(
+async fn list_and_remove(
     cleaner: &mut Cleaner,
     options: &CleanupOptions,
     interrupt: &Interrupt,
@@ -69,35 +69,35 @@ async fn look_and_remove(
         found = cleaner.look() => found?,
         () = interrupt.finish() => return Ok(None),
     };
-    // What is about to be removed is shown before, or nothing is.
-    tell(options, found.to_string().trim_end())?;
+    // The list is shown before anything is removed. If it cannot be shown, nothing is removed.
+    show(options, found.to_string().trim_end())?;
     let mut cleaned = Cleaned { found, removal: None, forgotten: false };
     if !options.remove {
         return Ok(Some(cleaned));
     }
     let removal = cleaner.remove(&cleaned.found, interrupt).await?;
     if !removal.interrupted {
-        tell(options, removal.to_string().trim_end())?;
+        show(options, removal.to_string().trim_end())?;
         if removal.given_up > 0 {
             let line =
                 format!("{} will be copied again when the task is run again.", counted(removal.given_up, "batch"));
-            tell(options, &line)?;
+            show(options, &line)?;
         }
     }
     cleaned.removal = Some(removal);
-    if options.forget && cleaned.is_everything() {
+    if options.forget && cleaned.is_complete() {
         cleaner.forget().await?;
         cleaned.forgotten = true;
     }
     Ok(Some(cleaned))
 }
 
-fn tell(options: &CleanupOptions, line: &str) -> Result<(), RunError> {
-    say(options.format, line).map_err(|error| RunError::World(vec![chain(&error)]))
+fn show(options: &CleanupOptions, line: &str) -> Result<(), RunError> {
+    say(options.format, line).map_err(|error| RunError::servers(chain(&error)))
 }
 
 impl Cleaned {
-    fn is_everything(&self) -> bool {
+    fn is_complete(&self) -> bool {
         self.removal.as_ref().is_some_and(|removal| self.found.are_gone(removal))
     }
 
@@ -105,18 +105,18 @@ impl Cleaned {
         match &self.removal {
             None if self.found.silent.is_empty() => Exit::Done,
             Some(removal) if removal.interrupted => Exit::Interrupted,
-            Some(_) if self.is_everything() => Exit::Done,
+            Some(_) if self.is_complete() => Exit::Done,
             _ => Exit::Partial,
         }
     }
 
-    /// What a person is told last.
+    /// Returns the last text for the user.
     fn conclusion(&self, options: &CleanupOptions) -> String {
         let Some(removal) = &self.removal else { return advice(&self.found, options) };
         if removal.interrupted {
             return "Interrupted: only some of it is removed. The same command goes on.".to_owned();
         }
-        if !self.is_everything() {
+        if !self.is_complete() {
             let stays = if options.forget { "; the task is not forgotten before" } else { "" };
             return format!("Not everything is removed{stays}: the same command tries again.");
         }
@@ -133,7 +133,7 @@ impl Cleaned {
     }
 }
 
-/// What a person can do after the list.
+/// Returns the advice that follows the list.
 fn advice(found: &Findings, options: &CleanupOptions) -> String {
     let removable = found.removable().count();
     if !found.holders.is_empty() {
@@ -159,7 +159,7 @@ fn advice(found: &Findings, options: &CleanupOptions) -> String {
     }
 }
 
-/// What becomes of the task in the coordinator.
+/// Returns what becomes of the task in the coordinator.
 fn standing(found: &Findings) -> &'static str {
     match found.standing {
         Standing::Absent => "There is no task here, and nothing of one is on the servers that answered.",
@@ -173,7 +173,7 @@ fn standing(found: &Findings) -> &'static str {
     }
 }
 
-fn command(options: &CleanupOptions, more: &str) -> String {
+fn command(options: &CleanupOptions, action: &str) -> String {
     let mut line = format!("{PROGRAM} cleanup {}", options.address.flags());
     if let Some(file) = &options.task_file {
         line += &format!(" --task-file {}", shell_word(&name(file)));
@@ -181,7 +181,7 @@ fn command(options: &CleanupOptions, more: &str) -> String {
     if let Some(id) = &options.task_id {
         line += &format!(" --task-id {}", id.0);
     }
-    format!("{line} {more}")
+    format!("{line} {action}")
 }
 
 #[cfg(test)]
@@ -196,7 +196,7 @@ mod tests {
             task_path: "/task".into(),
             standing: Standing::Absent,
             holders: Vec::new(),
-            things: Vec::new(),
+            leftovers: Vec::new(),
             silent: silent.iter().map(|line| (*line).to_owned()).collect(),
             neighbours: BTreeMap::new(),
         };

@@ -1,15 +1,15 @@
-//! `pause`, `resume`, `cancel`: what all workers of a task are told, wherever they are.
+//! `pause`, `resume`, `cancel`: give an order to all workers of a task.
 
 use std::time::Duration;
 
 use crate::operations::cleanup::{Cleaner, Findings, Removal, Request, Standing};
-use crate::operations::control::{Awaited, Orders};
+use crate::operations::control::{Awaited, Control};
 use crate::operations::status::TaskReader;
 use crate::protocol::Order;
 use crate::report::leftovers::CleanupReport;
 use crate::report::order::{Obeyed, OrderReport};
 
-use super::super::args::address::{Coordination, coordinator_of, doors_of};
+use super::super::args::address::{Coordination, clients_of, coordinator_of};
 use super::super::args::flags::LogFormat;
 use super::super::args::options::CommandOptions;
 use super::super::exit::failure;
@@ -18,90 +18,100 @@ use super::super::output::{print, print_object};
 use super::super::{Exit, Failure, Interrupt, PROGRAM};
 
 /// How often servers are asked for statements that are to end.
-const LOOK: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Gives the order, and waits until it has come true.
+/// Gives the order, and waits until the workers have obeyed it.
 pub(crate) async fn command(options: CommandOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
     let coordinator = coordinator_of(&options.address)?;
-    let orders = Orders::open(coordinator.as_ref(), options.address.task_path()).await.map_err(failure)?;
-    let came = carry_out(&orders, &options, &interrupt).await;
-    orders.close().await;
-    let came = came?;
+    let control = Control::open(coordinator.as_ref(), options.address.task_path()).await.map_err(failure)?;
+    let outcome = carry_out(&control, &options, &interrupt).await;
+    control.close().await;
+    let outcome = outcome?;
     match options.format {
-        LogFormat::Text => print(&came.text(&options))?,
-        LogFormat::Json => print_object(&came.report(&options))?,
+        LogFormat::Text => print(&outcome.text(&options))?,
+        LogFormat::Json => print_object(&outcome.report(&options))?,
     }
-    Ok(came.exit())
+    Ok(outcome.exit())
 }
 
-/// What became of an order.
-enum Came {
+/// The outcome of an order.
+enum OrderOutcome {
     Resumed,
     WasNotPaused,
-    /// With what servers said that did not answer.
+    /// Paused. Contains the errors of servers that did not answer.
     Paused(Vec<String>),
     Cancelled(Box<Findings>, Removal),
     Overruled,
     Interrupted,
 }
 
-async fn carry_out(orders: &Orders, options: &CommandOptions, interrupt: &Interrupt) -> Result<Came, Failure> {
-    let before = orders.give(options.order).await.map_err(failure)?;
+async fn carry_out(
+    control: &Control,
+    options: &CommandOptions,
+    interrupt: &Interrupt,
+) -> Result<OrderOutcome, Failure> {
+    let before = control.give(options.order).await.map_err(failure)?;
     match (options.order, before) {
-        (Order::Run, Order::Run) => return Ok(Came::WasNotPaused),
-        (Order::Run, _) => return Ok(Came::Resumed),
+        (Order::Run, Order::Run) => return Ok(OrderOutcome::WasNotPaused),
+        (Order::Run, _) => return Ok(OrderOutcome::Resumed),
         _ => {}
     }
-    let mut said = Ok(());
-    let in_hand = |workers: &[String]| {
+    let mut printed = Ok(());
+    let show_workers = |workers: &[String]| {
         let verb = if options.order == Order::Pause {
             "finish what they have in hand"
         } else {
             "give up what they have in hand"
         };
         let line = format!("Waiting until these workers {verb}: {}", workers.join(", "));
-        // The order is given, and what is staged is to be removed: that nobody reads this is told when that is done.
-        if said.is_ok() {
-            said = say(options.format, &line);
+        // The order is given, and staging tables are still to be removed. An error of writing is therefore returned at
+        // the end.
+        if printed.is_ok() {
+            printed = say(options.format, &line);
         }
     };
-    let awaited = orders.quiet(interrupt, in_hand).await.map_err(failure)?;
-    let came = await_servers(awaited, options, interrupt).await?;
-    said?;
-    Ok(came)
+    let awaited = control.quiet(interrupt, show_workers).await.map_err(failure)?;
+    let outcome = await_servers(awaited, options, interrupt).await?;
+    printed?;
+    Ok(outcome)
 }
 
-async fn await_servers(awaited: Awaited, options: &CommandOptions, interrupt: &Interrupt) -> Result<Came, Failure> {
+async fn await_servers(
+    awaited: Awaited,
+    options: &CommandOptions,
+    interrupt: &Interrupt,
+) -> Result<OrderOutcome, Failure> {
     match awaited {
         Awaited::Quiet if options.order == Order::Cancel => clean(options, interrupt).await,
         Awaited::Quiet => tokio::select! {
             biased;
-            () = interrupt.finish() => Ok(Came::Interrupted),
-            silent = statements_ended(options) => Ok(Came::Paused(silent?)),
+            () = interrupt.finish() => Ok(OrderOutcome::Interrupted),
+            silent = statements_ended(options) => Ok(OrderOutcome::Paused(silent?)),
         },
-        Awaited::Overruled(_) => Ok(Came::Overruled),
-        Awaited::Interrupted => Ok(Came::Interrupted),
+        Awaited::Overruled(_) => Ok(OrderOutcome::Overruled),
+        Awaited::Interrupted => Ok(OrderOutcome::Interrupted),
     }
 }
 
-/// Waits until servers have ended what was given up: a killed statement goes on until it notices. Gives the servers that did not
-/// answer.
+/// Waits until servers have ended the statements of the task: a killed statement runs until it notices. Returns the
+/// errors of servers that did not answer.
 async fn statements_ended(options: &CommandOptions) -> Result<Vec<String>, Failure> {
-    let doors = doors_of(&options.address)?;
+    let clients = clients_of(&options.address)?;
     let path = options.address.task_path();
-    let opened = TaskReader::open(doors.coordinator.as_ref(), doors.client, options.address.secrets(None), path).await;
+    let opened =
+        TaskReader::open(clients.coordinator.as_ref(), clients.client, options.address.secrets(None), path).await;
     let mut reader = opened.map_err(failure)?;
-    let mut told = false;
+    let mut has_shown = false;
     let ended = loop {
-        let overview = match reader.look().await {
+        let overview = match reader.read().await {
             Ok(overview) => overview,
             Err(error) => break Err(failure(error)),
         };
         if overview.statements.is_empty() {
             break Ok(overview.silent);
         }
-        if !told {
-            told = true;
+        if !has_shown {
+            has_shown = true;
             let running: Vec<String> = overview
                 .statements
                 .iter()
@@ -113,19 +123,19 @@ async fn statements_ended(options: &CommandOptions) -> Result<Vec<String>, Failu
                 break Err(error.into());
             }
         }
-        // Servers tell nobody when a statement ends.
-        tokio::time::sleep(LOOK).await;
+        // Servers do not report the end of a statement.
+        tokio::time::sleep(POLL_INTERVAL).await;
     };
     reader.close().await;
     ended
 }
 
-/// Removes what a cancelled task had staged.
-async fn clean(options: &CommandOptions, interrupt: &Interrupt) -> Result<Came, Failure> {
-    let doors = doors_of(&options.address)?;
+/// Removes the staging tables of a cancelled task.
+async fn clean(options: &CommandOptions, interrupt: &Interrupt) -> Result<OrderOutcome, Failure> {
+    let clients = clients_of(&options.address)?;
     let request = Request {
-        client: doors.client,
-        coordinator: doors.coordinator,
+        client: clients.client,
+        coordinator: clients.coordinator,
         secrets: options.address.secrets(None),
         task_path: options.address.task_path().to_owned(),
         description: None,
@@ -141,13 +151,13 @@ async fn clean(options: &CommandOptions, interrupt: &Interrupt) -> Result<Came, 
     };
     let outcome = tokio::select! {
         outcome = outcome => outcome.map_err(failure),
-        () = interrupt.stop() => return Ok(Came::Interrupted),
+        () = interrupt.stop() => return Ok(OrderOutcome::Interrupted),
     };
     cleaner.close().await;
-    outcome.map(|(found, removal)| Came::Cancelled(Box::new(found), removal))
+    outcome.map(|(found, removal)| OrderOutcome::Cancelled(Box::new(found), removal))
 }
 
-impl Came {
+impl OrderOutcome {
     fn exit(&self) -> Exit {
         match self {
             Self::Resumed | Self::WasNotPaused => Exit::Done,
@@ -227,37 +237,37 @@ fn cancelled(found: &Findings, removal: &Removal, options: &CommandOptions) -> S
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{Came, Findings, Removal, Standing};
+    use super::{Findings, OrderOutcome, Removal, Standing};
 
-    fn cancelled(removal: Removal) -> Came {
+    fn cancelled(removal: Removal) -> OrderOutcome {
         let found = Findings {
             id: None,
             task_path: "/task".into(),
             standing: Standing::Finished,
             holders: Vec::new(),
-            things: Vec::new(),
+            leftovers: Vec::new(),
             silent: Vec::new(),
             neighbours: BTreeMap::new(),
         };
-        Came::Cancelled(Box::new(found), removal)
+        OrderOutcome::Cancelled(Box::new(found), removal)
     }
 
     #[test]
     fn each_end_of_an_order_has_its_exit_code() {
         let failed = Removal { failed: vec!["that one".into()], ..Removal::default() };
         let interrupted = Removal { interrupted: true, ..Removal::default() };
-        for (came, code) in [
-            (Came::Resumed, 0),
-            (Came::WasNotPaused, 0),
-            (Came::Paused(Vec::new()), 0),
-            (Came::Paused(vec!["no answer".into()]), 3),
+        for (outcome, code) in [
+            (OrderOutcome::Resumed, 0),
+            (OrderOutcome::WasNotPaused, 0),
+            (OrderOutcome::Paused(Vec::new()), 0),
+            (OrderOutcome::Paused(vec!["no answer".into()]), 3),
             (cancelled(Removal::default()), 0),
             (cancelled(failed), 3),
             (cancelled(interrupted), 130),
-            (Came::Overruled, 1),
-            (Came::Interrupted, 130),
+            (OrderOutcome::Overruled, 1),
+            (OrderOutcome::Interrupted, 130),
         ] {
-            assert_eq!(came.exit() as u8, code);
+            assert_eq!(outcome.exit() as u8, code);
         }
     }
 }

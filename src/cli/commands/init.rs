@@ -1,4 +1,4 @@
-//! `init`: a task file from what live servers say.
+//! `init`: writes a first task file from live servers.
 
 use std::path::Path;
 
@@ -16,13 +16,13 @@ use super::super::output::{print, print_object};
 use super::super::process::files;
 use super::super::{Exit, Failure, Interrupt, PROGRAM};
 
-/// Asks the servers and writes the file. Creates nothing else; either signal ends it at once.
+/// Asks the servers and writes the file. Creates nothing else. The first signal ends it at once.
 pub(crate) async fn init(options: InitOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
     let http = servers(options.config.as_deref())?;
     let servers = Servers { client: http.clone(), inspector: http };
     let mut copy = options.copy;
-    enter("--from-password-env", &mut copy.from)?;
-    enter("--to-password-env", &mut copy.to)?;
+    read_password("--from-password-env", &mut copy.from)?;
+    read_password("--to-password-env", &mut copy.to)?;
     let sketch = tokio::select! {
         sketch = init::init(&servers, &copy) => sketch.map_err(failure)?,
         () = interrupt.finish() => return Ok(Exit::Interrupted),
@@ -30,8 +30,8 @@ pub(crate) async fn init(options: InitOptions, interrupt: Interrupt) -> Result<E
     write(&sketch, options.output.as_deref(), options.format)
 }
 
-/// Reads the password of a side from where its variable says.
-pub(crate) fn enter(flag: &str, side: &mut Side) -> Result<(), Failure> {
+/// Reads the password of a side from the environment variable that the side names.
+pub(crate) fn read_password(flag: &str, side: &mut Side) -> Result<(), Failure> {
     let Some(variable) = &side.password_env else { return Ok(()) };
     let Some(password) = SystemSecrets.env(variable) else {
         let line = format!("{flag} {variable}: the environment variable is not set");
@@ -41,14 +41,14 @@ pub(crate) fn enter(flag: &str, side: &mut Side) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes a task file that is known to be one. A file of that name is not overwritten, and nobody else may read it: what is
-/// kept of another task may hold passwords.
+/// Writes a task file after it is parsed as a check. An existing file is not overwritten. Only the owner may read the
+/// file: text that is taken from another task may hold passwords.
 pub(crate) fn write(sketch: &Sketch, output: Option<&Path>, format: LogFormat) -> Result<Exit, Failure> {
     let xml = sketch.to_xml();
-    // What is kept of another task stands as it was written.
-    let made = sketch.kept.is_empty();
-    if let Some((line, character)) = unwritable(&xml, made || output.is_none()) {
-        if output.is_none() && !made && unwritable(&xml, false).is_none() {
+    // Text that is taken from another task is written unchanged.
+    let is_generated = sketch.kept.is_empty();
+    if let Some((line, character)) = unwritable(&xml, is_generated || output.is_none()) {
+        if output.is_none() && !is_generated && unwritable(&xml, false).is_none() {
             let why = format!(
                 "a terminal would act on the character U+{:04X} on line {line} of the task file: write it to a file, by --output",
                 u32::from(character)
@@ -80,15 +80,15 @@ pub(crate) fn write(sketch: &Sketch, output: Option<&Path>, format: LogFormat) -
     Ok(Exit::Done)
 }
 
-/// The first character that no XML document may hold, and its line; with `shown` also those that a terminal obeys. Where they may
-/// stand, they are written as references.
+/// Returns the first character that no XML document may hold, and its line. With `shown` it also finds characters that
+/// a terminal obeys. Where such characters are allowed, they are written as references.
 fn unwritable(xml: &str, shown: bool) -> Option<(usize, char)> {
-    let no_xml = |c: &char| {
+    let is_unwritable = |c: &char| {
         (c.is_ascii_control() && !"\t\n\r\u{7f}".contains(*c))
             || "\u{fffe}\u{ffff}".contains(*c)
             || (shown && is_obeyed(*c))
     };
-    xml.lines().enumerate().find_map(|(at, line)| line.chars().find(no_xml).map(|found| (at + 1, found)))
+    xml.lines().enumerate().find_map(|(at, line)| line.chars().find(is_unwritable).map(|found| (at + 1, found)))
 }
 
 #[cfg(test)]

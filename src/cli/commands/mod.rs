@@ -1,4 +1,4 @@
-//! What each verb does: one file a verb.
+//! The work of each verb: one file for each verb.
 
 pub(super) mod check;
 pub(super) mod cleanup;

@@ -1,14 +1,14 @@
-//! `plan`: what a run would do, shown, and kept where a run is to be held to it.
+//! `plan`: shows what a run would do, and writes the plan to a file on request.
 
 use std::path::Path;
 
-use crate::operations::plan::foresee;
+use crate::operations::plan::make_plan;
 use crate::plan::Document;
 use crate::planning::plan_all::fit;
-use crate::report::plan::Shown;
+use crate::report::plan::PlanText;
 use crate::task::{Task, differences};
 
-use super::super::args::address::{Described, described};
+use super::super::args::address::{TaskText, read_task};
 use super::super::args::flags::LogFormat;
 use super::super::args::options::PlanOptions;
 use super::super::exit::failure;
@@ -17,20 +17,20 @@ use super::super::process::files;
 use super::super::{Exit, Failure, Interrupt, PROGRAM};
 use crate::cli::args::input::text;
 
-/// Plans as a run would. Creates nothing on any server; either signal ends it at once.
+/// Plans as a run would. Creates nothing on any server. The first signal ends it at once.
 pub(crate) async fn plan(options: PlanOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
     tokio::select! {
-        outcome = foreseen(options) => outcome,
+        outcome = planned(options) => outcome,
         () = interrupt.finish() => Ok(Exit::Interrupted),
     }
 }
 
-async fn foreseen(options: PlanOptions) -> Result<Exit, Failure> {
-    let Described { http, text, file, secrets } = described(options.place, options.task_file.as_deref()).await?;
+async fn planned(options: PlanOptions) -> Result<Exit, Failure> {
+    let TaskText { http, text, file, secrets } = read_task(options.place, options.task_file.as_deref()).await?;
     let host = gethostname::gethostname().to_string_lossy().into_owned();
-    let document = foresee(http, secrets.as_ref(), (&text, &file), host).await.map_err(failure)?;
+    let document = make_plan(http, secrets.as_ref(), (&text, &file), host).await.map_err(failure)?;
     match options.format {
-        LogFormat::Text => print(&Shown(&document).to_string())?,
+        LogFormat::Text => print(&PlanText(&document).to_string())?,
         LogFormat::Json => print_object(&document)?,
     }
     if let Some(path) = &options.output {
@@ -43,8 +43,8 @@ async fn foreseen(options: PlanOptions) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Reads a plan that a run is to be held to; it must be one of this task.
-pub(crate) fn agreed(path: &Path, task: Option<&Task>) -> Result<Document, Failure> {
+/// Reads a plan that a run must follow. The plan must be one of this task.
+pub(crate) fn read_plan(path: &Path, task: Option<&Task>) -> Result<Document, Failure> {
     let wrong = |why: String| Failure::new(Exit::BadInput, format!("--plan {}: {why}", path.display()));
     let document: Document = serde_json::from_str(&text(path)?)
         .map_err(|error| wrong(format!("this is no plan that the verb plan wrote: {error}")))?;
@@ -55,9 +55,9 @@ pub(crate) fn agreed(path: &Path, task: Option<&Task>) -> Result<Document, Failu
     if let Some(task) = task {
         fit(document.tables.iter().map(|planned| &planned.plan), task).map_err(&wrong)?;
     }
-    let found = task.map(|task| differences(&document.inputs, &task.plan_inputs())).unwrap_or_default();
-    if !found.is_empty() {
-        return Err(wrong(format!("it is of another task: {}", found.join("; "))));
+    let changed_inputs = task.map(|task| differences(&document.inputs, &task.plan_inputs())).unwrap_or_default();
+    if !changed_inputs.is_empty() {
+        return Err(wrong(format!("it is of another task: {}", changed_inputs.join("; "))));
     }
     Ok(document)
 }

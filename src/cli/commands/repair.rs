@@ -1,10 +1,10 @@
-//! `verify --repair`: what differs is copied again by a task of its own, beside the one that copied it.
+//! `verify --repair`: copies partitions that differ again, as a task of its own beside the original task.
 
 use std::time::Duration;
 
 use crate::operations::verify::Request;
 use crate::planning::errors::RunError;
-use crate::report::verify::{Outcome, VerifyReport};
+use crate::report::verify::{ComparisonResult, VerifyReport};
 use crate::runtime::random::Randomness;
 use crate::task::{IfTargetNotEmpty, Task, replacing};
 use crate::worker;
@@ -17,19 +17,20 @@ use super::super::args::address::{Address, stored};
 use super::super::exit::failure;
 use super::super::{Exit, Failure, Interrupt};
 
-/// What a repair works with, known before anything is compared.
+/// The inputs of a repair, which are known before anything is compared.
 pub(crate) struct Repair {
     /// The task's text.
     text: String,
-    /// The path of the task that repairs.
+    /// The path of the repair task.
     task_path: String,
     randomness: Randomness,
-    /// Where the task lives, and how servers are treated.
+    /// The address of the original task, with the limits for servers.
     place: Address,
 }
 
 impl Repair {
-    /// Refused where the target holds rows of others on purpose: replaced partitions would lose them.
+    /// Prepares a repair. Refuses if the target may hold foreign rows on purpose: they would be lost with a replaced
+    /// partition.
     pub(crate) async fn of(request: &Request, place: Option<&Address>) -> Result<Self, Failure> {
         let refused = |why: String| Failure::new(Exit::BadInput, why);
         let Some(((coordinator, path), place)) = request.coordinator.as_ref().zip(place) else {
@@ -46,7 +47,7 @@ impl Repair {
         let task = Task::parse(&text, request.secrets.as_ref())
             .map_err(|faults| Failure::new(Exit::BadInput, faults.in_file(file)))?
             .task;
-        for (at, job) in task.tables.iter().enumerate() {
+        for (index, job) in task.tables.iter().enumerate() {
             if let IfTargetNotEmpty::Append | IfTargetNotEmpty::Skip = job.if_target_not_empty {
                 return Err(refused(format!(
                     "--repair: tables/{} has if_target_not_empty {}: the target may hold rows of others, which would be lost \
@@ -58,7 +59,7 @@ impl Repair {
             let same = |other: &&crate::task::TableJob| {
                 other.target_cluster == job.target_cluster && other.target == job.target
             };
-            if let Some(other) = task.tables[..at].iter().find(same) {
+            if let Some(other) = task.tables[..index].iter().find(same) {
                 return Err(refused(format!(
                     "--repair: tables/{} and tables/{} fill the same table {}: the rows of one would be lost where those of \
                      the other are replaced",
@@ -71,16 +72,19 @@ impl Repair {
         Ok(Self { text, task_path, randomness, place: place.clone() })
     }
 
-    /// The partitions that differ and have rows at the source, by table job.
+    /// Returns the partitions that differ and have rows at the source, for each table job.
     pub(crate) fn chosen(&self, report: &VerifyReport) -> Vec<(String, Vec<String>)> {
-        let of_table = |table: &crate::report::verify::TableReport| {
-            let differ = table.partitions.iter().filter(|of| of.verdict == Outcome::Different && of.source_rows > 0);
-            (table.table.clone(), differ.map(|of| of.partition.clone()).collect::<Vec<_>>())
+        let differing_partitions = |table: &crate::report::verify::TableReport| {
+            let differ = table
+                .partitions
+                .iter()
+                .filter(|partition| partition.verdict == ComparisonResult::Different && partition.source_rows > 0);
+            (table.table.clone(), differ.map(|partition| partition.partition.clone()).collect::<Vec<_>>())
         };
-        report.tables.iter().map(of_table).filter(|(_, partitions)| !partitions.is_empty()).collect()
+        report.tables.iter().map(differing_partitions).filter(|(_, partitions)| !partitions.is_empty()).collect()
     }
 
-    /// Copies them again. Gives the exit code of a run that did not do all.
+    /// Copies these partitions again. Returns the exit code of a run that did not copy all of them.
     pub(crate) async fn run(
         self,
         request: &Request,
@@ -95,14 +99,15 @@ impl Repair {
                 self.task_path
             );
         }
-        // A table without partitions has nothing to name.
-        let named = |(table, partitions): &(String, Vec<String>)| {
+        // A table without partitions has no partition to name.
+        let table_selection = |(table, partitions): &(String, Vec<String>)| {
             let all = partitions.as_slice() == ["all"];
             (table.clone(), if all { Vec::new() } else { partitions.clone() })
         };
-        let wanted: Vec<_> = chosen.iter().map(named).collect();
+        let wanted: Vec<_> = chosen.iter().map(table_selection).collect();
         let text = replacing(&self.text, &wanted);
-        // Made from the task file, it is trusted as that is; made from a description of the coordinator, it is not.
+        // A repair task that is made from the task file may refer to the same secrets as the file. A task from a
+        // description of the coordinator may not.
         let secrets = match request.description {
             Some(_) => self.place.secrets(Some(&text)),
             None => request.secrets.clone(),
@@ -116,7 +121,7 @@ impl Repair {
             upload_force: false,
             agreed: None,
             incremental: None,
-            // As a run without flags.
+            // These are the defaults of a run without flags.
             worker_options: WorkerOptions {
                 tries: 3,
                 publication_tries: 10,

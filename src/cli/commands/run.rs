@@ -1,4 +1,4 @@
-//! The work behind an invocation: configuration and doors are put together here, and what happened is told.
+//! `run` and `--status`: makes the clients from the configuration, starts a worker, and reports the result.
 
 use crate::cli::args::input::name;
 use crate::cli::args::input::text;
@@ -17,42 +17,42 @@ use crate::worker::context::WorkerOptions;
 use crate::worker::ending::{Ending, Summary};
 use crate::worker::launch::Launch;
 
-use super::super::args::address::{Coordination, coordinator_of, doors_of, own};
+use super::super::args::address::{Coordination, clients_of, coordinator_of, own};
 use super::super::args::flags::LogFormat;
 use super::super::args::options::{RunOptions, StatusOptions};
 use super::super::output::logs::Logs;
 use super::super::output::progress;
 use super::super::output::{print, print_json};
-use super::super::process::after_run::{Aftermath, Traces};
+use super::super::process::after_run::{AfterRun, RunFacts};
 use super::super::process::daemon::Readiness;
 use super::super::process::pid_file::PidFile;
 use super::super::process::systemd;
 use super::super::{Exit, Failure, Interrupt};
-use super::plan::agreed;
+use super::plan::read_plan;
 
-/// Copies what the task says.
+/// Copies the tables of the task.
 ///
-/// An error before `readiness.ready(…)` reaches the person who launched a daemon as its text. Ends at a safe point after
-/// `interrupt.finish()` and at once after `interrupt.stop()`.
+/// Until `readiness.ready(…)` the launcher of a daemon receives the text of an error. The run ends at a safe point
+/// after `interrupt.finish()` and at once after `interrupt.stop()`.
 pub(crate) async fn run(
     options: RunOptions,
     logs: &Logs,
     interrupt: Interrupt,
     readiness: &mut Readiness,
 ) -> Result<Exit, Failure> {
-    let (aftermath, mut traces) = (Aftermath::of(&options), Traces::default());
-    // Kept until all is over.
+    let (after_run, mut facts) = (AfterRun::of(&options), RunFacts::default());
+    // The pid file is held until the end.
     let pid_file = options.pid_file.as_deref().map(PidFile::claim).transpose();
     let ended = match &pid_file {
-        Ok(_) => copy(options, logs, &interrupt, readiness, &mut traces).await,
+        Ok(_) => copy(options, logs, &interrupt, readiness, &mut facts).await,
         Err(error) => Err(Failure::new(Exit::Failed, super::super::exit::chain(error))),
     };
     if let Ok(Exit::Done) = ended {
-        // systemd takes one that ends before it was ready for a failure, even when there was nothing to do.
-        systemd::works();
+        // systemd takes a process that ends before it was ready for a failure, even when there was nothing to do.
+        systemd::report_ready();
     }
-    systemd::ends();
-    aftermath.follow(ended, traces, logs, &interrupt).await
+    systemd::report_stopping();
+    after_run.finish(ended, facts, logs, &interrupt).await
 }
 
 async fn copy(
@@ -60,30 +60,30 @@ async fn copy(
     logs: &Logs,
     interrupt: &Interrupt,
     readiness: &mut Readiness,
-    traces: &mut Traces,
+    facts: &mut RunFacts,
 ) -> Result<Exit, Failure> {
-    let doors = doors_of(&options.address)?;
+    let clients = clients_of(&options.address)?;
     if let Coordination::Local(_) = &options.address.coordinator {
         let task_path = options.address.task_path();
-        tracing::info!("task {task_path} in {}, for workers on this machine", doors.coordinator.place());
+        tracing::info!("task {task_path} in {}, for workers on this machine", clients.coordinator.place());
     }
-    if doors.coordinator.is_open_to_all() {
-        let place = doors.coordinator.place();
+    if clients.coordinator.is_open_to_all() {
+        let place = clients.coordinator.place();
         tracing::warn!("everybody who reaches {place} can change this task there: {CLOSE_ZOOKEEPER}");
     }
     let description =
         options.task_file.as_deref().map(|file| Ok::<_, Failure>((text(file)?, name(file)))).transpose()?;
-    // A task that is wrong is told before anybody is asked for anything.
+    // A wrong task is reported before any server or coordinator is asked.
     let parsed = description.as_ref().map(|(text, file)| {
         let parsed = Task::parse(text, &SystemSecrets);
         parsed.map_err(|faults| Failure::new(Exit::BadInput, faults.in_file(file)))
     });
     let task = parsed.transpose()?.map(|parsed| parsed.task);
-    let agreed = options.plan.as_deref().map(|path| agreed(path, task.as_ref())).transpose()?;
+    let agreed = options.plan.as_deref().map(|path| read_plan(path, task.as_ref())).transpose()?;
     let (host, randomness) = (gethostname::gethostname().to_string_lossy().into_owned(), Randomness::fair());
     let launch = Launch {
-        client: doors.client,
-        coordinator: doors.coordinator,
+        client: clients.client,
+        coordinator: clients.coordinator,
         secrets: options.address.secrets(own(&description)),
         task_path: options.address.task_path().to_owned(),
         description,
@@ -106,32 +106,32 @@ async fn copy(
         randomness,
     };
     let started = async || {
-        let places = logs.start(doors.rotation).map_err(as_world)?;
+        let places = logs.start(clients.rotation).map_err(as_world)?;
         readiness.ready(&places).map_err(as_world)?;
-        systemd::works();
+        systemd::report_ready();
         Ok(())
     };
-    (traces.worker, traces.client) = (launch.worker.clone(), Some(launch.client.clone()));
-    let (view, task_path) = (&traces.view, options.address.task_path());
+    (facts.worker, facts.client) = (launch.worker.clone(), Some(launch.client.clone()));
+    let (view, task_path) = (&facts.view, options.address.task_path());
     let metrics = match &options.metrics {
         Some(serving) => {
             let (listener, address, access) = serving.begin().await?;
             tracing::info!("metrics of this worker are at http://{address}/metrics");
             let router = web::server::worker(view.clone(), launch.worker.clone(), task_path.to_owned(), access);
-            // Served as long as this worker works, and dropped with it.
-            let most = served_connections(web::server::METRICS_CONNECTIONS);
-            Some(web::serve::serve(listener, router, most, std::future::pending()))
+            // The metrics are served as long as this worker works.
+            let max_connections = served_connections(web::server::METRICS_CONNECTIONS);
+            Some(web::serve::serve(listener, router, max_connections, std::future::pending()))
         }
         None => None,
     };
-    let shows = progress::begin(options.progress, options.progress_every, view, task_path, logs.terminal());
+    let progress_display = progress::begin(options.progress, options.progress_every, view, task_path, logs.terminal());
     let ended = beside(metrics, worker::run_seen(launch, interrupt, view, started)).await;
-    drop(shows);
-    let summary = traces.summary.insert(ended.map_err(failure)?);
-    tell(summary, options.format, readiness.is_background())
+    drop(progress_display);
+    let summary = facts.summary.insert(ended.map_err(failure)?);
+    report_result(summary, options.format, readiness.is_background())
 }
 
-/// The work, with what is served beside it.
+/// Does the work, and serves HTTP beside it.
 async fn beside<T>(served: Option<impl Future<Output = ()>>, work: impl Future<Output = T>) -> T {
     let Some(served) = served else { return work.await };
     let served = async {
@@ -144,15 +144,15 @@ async fn beside<T>(served: Option<impl Future<Output = ()>>, work: impl Future<O
     }
 }
 
-/// Prints how far the task has come, on standard output, as the original wrote it.
+/// Prints the progress of the task on standard output, as the original wrote it.
 pub(crate) async fn status(options: StatusOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
     tokio::select! {
-        outcome = counts(options) => outcome,
+        outcome = print_counts(options) => outcome,
         () = interrupt.finish() => Ok(Exit::Interrupted),
     }
 }
 
-async fn counts(options: StatusOptions) -> Result<Exit, Failure> {
+async fn print_counts(options: StatusOptions) -> Result<Exit, Failure> {
     let coordinator = coordinator_of(&options.address)?;
     let task_path = options.address.task_path();
     let session = coordinator.session().await?;
@@ -166,7 +166,7 @@ async fn counts(options: StatusOptions) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn tell(summary: &Summary, format: LogFormat, in_background: bool) -> Result<Exit, Failure> {
+fn report_result(summary: &Summary, format: LogFormat, in_background: bool) -> Result<Exit, Failure> {
     if summary.ending == Ending::Interrupted {
         tracing::warn!("interrupted; the task goes on where it stands when a worker is started again");
         return Ok(Exit::Interrupted);
@@ -193,7 +193,7 @@ fn tell(summary: &Summary, format: LogFormat, in_background: bool) -> Result<Exi
         tracing::info!("\n{report}");
     } else {
         tracing::debug!("\n{report}");
-        // A program is given everything at the very end.
+        // With JSON, the report is printed at the very end.
         if format == LogFormat::Text {
             printed = print(&report.to_string()).map_err(Failure::from);
         }
@@ -204,11 +204,11 @@ fn tell(summary: &Summary, format: LogFormat, in_background: bool) -> Result<Exi
     for line in account.lines() {
         tracing::error!("{line}");
     }
-    // A report that nobody can read is no success.
+    // A report that cannot be printed is no success.
     let exit = conclusion(summary.ending, report.missing());
     match printed {
         Err(error) if exit != Exit::Done => {
-            // What is worse decides how this ends.
+            // The worse of the two results decides the exit code.
             tracing::error!("{error}");
             Ok(exit)
         }
@@ -216,7 +216,7 @@ fn tell(summary: &Summary, format: LogFormat, in_background: bool) -> Result<Exi
     }
 }
 
-/// Says in the log how a task ended.
+/// Logs how a task ended, and returns the exit code.
 fn conclusion(ending: Ending, missing: usize) -> Exit {
     match ending {
         Ending::Different => {
@@ -251,7 +251,7 @@ fn conclusion(ending: Ending, missing: usize) -> Exit {
 }
 
 fn as_world(error: impl std::error::Error) -> RunError {
-    RunError::World(vec![error.to_string()])
+    RunError::servers(error.to_string())
 }
 
 #[cfg(test)]
@@ -259,7 +259,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use super::{Ending, Exit, LogFormat, RunError, Summary, Task, failure, tell};
+    use super::{Ending, Exit, LogFormat, RunError, Summary, Task, failure, report_result};
     use crate::protocol::account::Findings;
     use crate::protocol::{TaskId, TaskRecord};
     use crate::task::GivenSecrets;
@@ -303,7 +303,7 @@ mod tests {
             (Ending::Interrupted, 130),
             (Ending::Cancelled, 1),
         ] {
-            let exit = tell(&summary(ending), LogFormat::Json, false);
+            let exit = report_result(&summary(ending), LogFormat::Json, false);
             let exit = exit.unwrap_or_else(|failure| failure.exit());
             assert_eq!(exit as u8, code, "{ending:?}");
         }
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_wrong_task_has_another_exit_code_than_a_wrong_server() {
-        assert_eq!(failure(RunError::Task(vec!["wrong".into()])).exit(), Exit::BadInput);
-        assert_eq!(failure(RunError::World(vec!["wrong".into()])).exit(), Exit::Failed);
+        assert_eq!(failure(RunError::task("wrong")).exit(), Exit::BadInput);
+        assert_eq!(failure(RunError::servers("wrong")).exit(), Exit::Failed);
     }
 }

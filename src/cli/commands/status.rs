@@ -1,4 +1,4 @@
-//! `status`: how far a task is, once or again and again.
+//! `status`: shows the state of a task, once or repeatedly.
 
 use std::io::{IsTerminal, stdout};
 use std::time::Instant;
@@ -6,22 +6,23 @@ use std::time::Instant;
 use crate::operations::status::TaskReader;
 use crate::report::status::{Speedometer, Status, TaskState};
 
-use super::super::args::address::doors_of;
+use super::super::args::address::clients_of;
 use super::super::args::flags::LogFormat;
 use super::super::args::options::LookOptions;
 use super::super::exit::failure;
 use super::super::output::{Reader, print_again, print_next, print_object};
 use super::super::{Exit, Failure, Interrupt};
 
-/// Shows how the task stands. Ends with [`Exit::Partial`] where partitions have failed for good.
-pub(crate) async fn look(options: LookOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
-    let doors = doors_of(&options.address)?;
+/// Shows the state of the task. Ends with [`Exit::Partial`] if partitions have failed for good.
+pub(crate) async fn status(options: LookOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
+    let clients = clients_of(&options.address)?;
     let path = options.address.task_path();
-    let opened = TaskReader::open(doors.coordinator.as_ref(), doors.client, options.address.secrets(None), path).await;
+    let opened =
+        TaskReader::open(clients.coordinator.as_ref(), clients.client, options.address.secrets(None), path).await;
     let mut reader = opened.map_err(failure)?;
     let outcome = tokio::select! {
         biased;
-        // Looking leaves nothing behind.
+        // Reading leaves nothing behind.
         () = interrupt.finish() => Ok(Exit::Interrupted),
         outcome = watch(&mut reader, &options) => outcome,
     };
@@ -32,12 +33,12 @@ pub(crate) async fn look(options: LookOptions, interrupt: Interrupt) -> Result<E
 async fn watch(reader: &mut TaskReader, options: &LookOptions) -> Result<Exit, Failure> {
     let mut speed = Speedometer::default();
     loop {
-        let overview = reader.look().await.map_err(failure)?;
+        let overview = reader.read().await.map_err(failure)?;
         let mut status = Status::of(&overview, options.address.task_path());
         speed.note(&mut status, Instant::now());
         let reader = show(&status, options)?;
         let ended = matches!(status.state, TaskState::Finished | TaskState::Cancelled | TaskState::Failed);
-        // Nobody watches any more.
+        // The reader of standard output has gone.
         let ended = ended || reader == Reader::Left;
         match options.watch {
             Some(pause) if !ended => tokio::time::sleep(pause).await,
@@ -48,17 +49,17 @@ async fn watch(reader: &mut TaskReader, options: &LookOptions) -> Result<Exit, F
 
 fn show(status: &Status, options: &LookOptions) -> Result<Reader, Failure> {
     Ok(match options.format {
-        // One object a line where there are many.
+        // With `--watch`, each object stands on one line.
         LogFormat::Json if options.watch.is_some() => print_next(status)?,
         LogFormat::Json => print_object(status).map(|()| Reader::Reads)?,
         LogFormat::Text => {
-            let anew = options.watch.is_some() && stdout().is_terminal();
-            print_again(status.to_string().trim_end(), anew)?
+            let clears_screen = options.watch.is_some() && stdout().is_terminal();
+            print_again(status.to_string().trim_end(), clears_screen)?
         }
     })
 }
 
-/// Returns the code with which a look ends.
+/// Returns the exit code for this state of the task.
 fn exit(state: TaskState) -> Exit {
     if state == TaskState::Failed { Exit::Partial } else { Exit::Done }
 }

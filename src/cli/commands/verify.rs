@@ -1,9 +1,9 @@
-//! `verify`: both sides are compared, and what differs is told.
+//! `verify`: compares the target with the source.
 
 use crate::operations::verify::{Request, compare};
-use crate::report::verify::{Outcome, VerifyReport};
+use crate::report::verify::{ComparisonResult, VerifyReport};
 
-use super::super::args::address::{doors_of, own, secrets_at, servers};
+use super::super::args::address::{clients_of, own, secrets_at, servers};
 use super::super::args::flags::LogFormat;
 use super::super::args::options::VerifyOptions;
 use super::super::exit::failure;
@@ -12,15 +12,15 @@ use super::super::{Exit, Failure, Interrupt};
 use super::repair::Repair;
 use crate::cli::args::input::{name, text};
 
-/// Compares what the task has copied with its source. Changes nothing unless told to repair; either signal ends a comparison
-/// at once, and a repair as it ends a run.
+/// Compares the copied rows with their source. Changes nothing without `--repair`. A signal ends a comparison at once,
+/// and a repair in the same way as a run.
 pub(crate) async fn verify(options: VerifyOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
     let description =
         options.task_file.as_deref().map(|file| Ok::<_, Failure>((text(file)?, name(file)))).transpose()?;
     let (client, coordinator) = match &options.place {
         Some(address) => {
-            let doors = doors_of(address)?;
-            (doors.client, Some((doors.coordinator, address.task_path().to_owned())))
+            let clients = clients_of(address)?;
+            (clients.client, Some((clients.coordinator, address.task_path().to_owned())))
         }
         None => (servers(None)?, None),
     };
@@ -35,9 +35,9 @@ pub(crate) async fn verify(options: VerifyOptions, interrupt: Interrupt) -> Resu
         only: None,
         keys: options.keys,
     };
-    // What cannot be repaired is told before hours are spent on the comparison.
+    // A repair that is impossible is reported before hours are spent on the comparison.
     let repair = if options.repair { Some(Repair::of(&request, options.place.as_ref()).await?) } else { None };
-    let Some(report) = look(&request, &options, &interrupt).await? else { return Ok(Exit::Interrupted) };
+    let Some(report) = compare_and_print(&request, &options, &interrupt).await? else { return Ok(Exit::Interrupted) };
     let Some(repair) = repair else { return Ok(exit(&report)) };
     let chosen = repair.chosen(&report);
     if chosen.is_empty() {
@@ -46,11 +46,11 @@ pub(crate) async fn verify(options: VerifyOptions, interrupt: Interrupt) -> Resu
     if let Some(exit) = repair.run(&request, &chosen, &interrupt).await? {
         return Ok(exit);
     }
-    let unmended = report.different() > chosen.iter().map(|(_, partitions)| partitions.len()).sum();
+    let has_unrepairable = report.different() > chosen.iter().map(|(_, partitions)| partitions.len()).sum();
     request.only = Some(chosen);
-    let Some(mended) = look(&request, &options, &interrupt).await? else { return Ok(Exit::Interrupted) };
-    Ok(match exit(&mended) {
-        Exit::Done if unmended => {
+    let Some(repaired) = compare_and_print(&request, &options, &interrupt).await? else { return Ok(Exit::Interrupted) };
+    Ok(match exit(&repaired) {
+        Exit::Done if has_unrepairable => {
             tracing::warn!("partitions without rows at the source still differ: there is nothing to copy into them");
             Exit::Different
         }
@@ -59,8 +59,8 @@ pub(crate) async fn verify(options: VerifyOptions, interrupt: Interrupt) -> Resu
     })
 }
 
-/// Compares, and prints what was found; `None` where it was told to stop.
-async fn look(
+/// Compares, and prints the report. Returns `None` if a signal ended it.
+async fn compare_and_print(
     request: &Request,
     options: &VerifyOptions,
     interrupt: &Interrupt,
@@ -79,21 +79,24 @@ async fn look(
 
 fn exit(report: &VerifyReport) -> Exit {
     match report.verdict {
-        Outcome::Equal | Outcome::Expected => Exit::Done,
-        Outcome::Unknown => Exit::Failed,
-        Outcome::Different => Exit::Different,
+        ComparisonResult::Equal | ComparisonResult::Expected => Exit::Done,
+        ComparisonResult::Unknown => Exit::Failed,
+        ComparisonResult::Different => Exit::Different,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Outcome, VerifyReport, exit};
+    use super::{ComparisonResult, VerifyReport, exit};
 
     #[test]
     fn each_verdict_of_a_comparison_has_its_exit_code() {
-        for (verdict, code) in
-            [(Outcome::Equal, 0), (Outcome::Expected, 0), (Outcome::Unknown, 1), (Outcome::Different, 4)]
-        {
+        for (verdict, code) in [
+            (ComparisonResult::Equal, 0),
+            (ComparisonResult::Expected, 0),
+            (ComparisonResult::Unknown, 1),
+            (ComparisonResult::Different, 4),
+        ] {
             let (by, remarks, tables) = ("count", Vec::new(), Vec::new());
             let report = VerifyReport { verdict, by, sample: None, remarks, tables };
             assert_eq!(exit(&report) as u8, code, "{verdict:?}");

@@ -1,4 +1,4 @@
-//! A log file that is opened later than it is written to, and never stops anybody.
+//! A log file that takes lines before it is open, and whose errors stop nobody.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -13,117 +13,119 @@ use super::log_file::{LogFile, Rotation};
 use super::terminal::Terminal;
 use crate::model::counted;
 
-/// The file. What cannot be written is lost, which standard error is told once, and the file when it takes lines again.
+/// The log file. Lines that cannot be written are lost. Standard error is told once, and the file when it takes lines
+/// again.
 #[derive(Debug, Clone)]
 pub(crate) struct LateFile {
     state: Arc<Mutex<State>>,
     format: LogFormat,
-    /// Standard error, where a person sees it.
-    person: Option<Terminal>,
+    /// Standard error, if a person reads it.
+    terminal: Option<Terminal>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Lines from before it was open.
+    /// Lines from before the file was open.
     waiting: Vec<u8>,
     file: Option<LogFile>,
-    /// Lines that are in no file.
+    /// The number of lines that are in no file.
     lost: u64,
-    /// Why the last of them is not.
-    why: String,
-    /// Whether a person knows that lines are lost.
-    told: bool,
+    /// Why the last of these lines was lost.
+    reason: String,
+    /// Whether standard error was told about lost lines.
+    has_warned: bool,
 }
 
-/// What is kept until a file is open. The first lines say most, so what comes after that is dropped.
-const WAITING_BYTES: usize = 1 << 20;
-/// So often a thread that panics tries to get hold of a file, with a pause between. It may hold it itself.
-const TRIES_OF_A_PANIC: u32 = 50;
-/// The pause.
-const PAUSE_OF_A_PANIC: Duration = Duration::from_millis(2);
+/// The highest number of bytes that are kept until the file is open. The first lines are the most useful ones, so later
+/// lines are dropped.
+const MAX_WAITING_BYTES: usize = 1 << 20;
+/// How often a thread that panics tries to lock a file. The thread may hold the lock itself.
+const PANIC_LOCK_TRIES: u32 = 50;
+/// The pause between two of these tries.
+const PANIC_LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 impl LateFile {
-    pub fn new(format: LogFormat, person: Option<Terminal>) -> LateFile {
-        LateFile { state: Arc::default(), format, person }
+    pub fn new(format: LogFormat, terminal: Option<Terminal>) -> LateFile {
+        LateFile { state: Arc::default(), format, terminal }
     }
 
-    /// Opens it; the lines so far go there first.
+    /// Opens the file. The lines so far are written first.
     pub fn open(&self, path: &Path, rotation: Rotation) -> io::Result<()> {
         let file = LogFile::open(path, rotation)?;
         let mut state = self.locked();
         state.file = Some(file);
         let waiting = std::mem::take(&mut state.waiting);
-        let news = state.write(&waiting, self.format);
+        let notice = state.write(&waiting, self.format);
         drop(state);
-        self.tell(news);
+        self.warn(notice);
         Ok(())
     }
 
-    /// Nothing that is done under this lock can panic, log or wait for another lock.
+    /// Locks the state. Code under this lock cannot panic, log or wait for another lock.
     fn locked(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The same, but for a thread that panics: it may be the one that holds the lock.
-    fn locked_or_not(&self) -> Option<MutexGuard<'_, State>> {
+    /// Locks the state. A thread that panics may hold the lock itself: it tries for a limited time, then gives up.
+    fn try_locked(&self) -> Option<MutexGuard<'_, State>> {
         if !std::thread::panicking() {
             return Some(self.locked());
         }
-        for _ in 0..TRIES_OF_A_PANIC {
+        for _ in 0..PANIC_LOCK_TRIES {
             match self.state.try_lock() {
                 Ok(state) => return Some(state),
                 Err(TryLockError::Poisoned(state)) => return Some(state.into_inner()),
-                Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE_OF_A_PANIC),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(PANIC_LOCK_PAUSE),
             }
         }
         None
     }
 
-    fn tell(&self, news: Option<String>) {
-        let (Some(news), Some(person)) = (news, &self.person) else { return };
-        person.say(&warning(self.format, &news));
+    fn warn(&self, notice: Option<String>) {
+        let (Some(notice), Some(terminal)) = (notice, &self.terminal) else { return };
+        terminal.say(&warning(self.format, &notice));
     }
 
-    /// Says on standard error how many lines are in no file.
-    pub fn tell_lost(&self) {
+    /// Reports on standard error how many lines are in no file.
+    pub fn report_lost(&self) {
         let state = self.locked();
-        let news = state.file.as_ref().filter(|_| state.lost > 0).map(|file| {
-            format!("{} are missing in {}: {}", counted_lines(state.lost), file.path().display(), state.why)
+        let notice = state.file.as_ref().filter(|_| state.lost > 0).map(|file| {
+            format!("{} are missing in {}: {}", counted_lines(state.lost), file.path().display(), state.reason)
         });
         drop(state);
-        self.tell(news);
+        self.warn(notice);
     }
 }
 
 impl State {
-    /// Writes lines. Gives what a person should be told.
+    /// Writes lines. Returns a message for standard error.
     fn write(&mut self, lines: &[u8], format: LogFormat) -> Option<String> {
         let Some(file) = &mut self.file else {
-            if self.waiting.len() + lines.len() <= WAITING_BYTES {
+            if self.waiting.len() + lines.len() <= MAX_WAITING_BYTES {
                 self.waiting.extend_from_slice(lines);
             } else {
-                self.lost += count(lines);
-                self.why = "too much was logged before the file was opened".to_owned();
+                self.lost += count_lines(lines);
+                self.reason = "too much was logged before the file was opened".to_owned();
             }
             return None;
         };
         if self.lost > 0 {
-            let gap = format!("{} before this one are missing: {}", counted_lines(self.lost), self.why);
+            let gap = format!("{} before this one are missing: {}", counted_lines(self.lost), self.reason);
             if file.write(warning(format, &gap).as_bytes()).is_ok() {
                 self.lost = 0;
             }
         }
         let error = file.write(lines).err()?;
-        self.lost += count(lines);
-        self.why = error.to_string();
-        if std::mem::replace(&mut self.told, true) {
+        self.lost += count_lines(lines);
+        self.reason = error.to_string();
+        if std::mem::replace(&mut self.has_warned, true) {
             return None;
         }
         Some(format!("cannot write to the log {}: {error}. The work goes on without it", file.path().display()))
     }
 }
 
-fn count(lines: &[u8]) -> u64 {
+fn count_lines(lines: &[u8]) -> u64 {
     lines.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
@@ -132,18 +134,18 @@ fn counted_lines(lines: u64) -> String {
 }
 
 impl Write for LateFile {
-    /// Never fails: the code that logs could not act on an error.
+    /// Never fails: the code that logs cannot handle an error.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Some(mut state) = self.locked_or_not() {
-            let news = state.write(bytes, self.format);
+        if let Some(mut state) = self.try_locked() {
+            let notice = state.write(bytes, self.format);
             drop(state);
-            self.tell(news);
+            self.warn(notice);
         }
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        // Nothing is kept back.
+        // Nothing is buffered.
         Ok(())
     }
 }
@@ -199,7 +201,7 @@ mod tests {
         assert!(found.ends_with("four\n") && late.locked().lost == 0, "{found}");
     }
 
-    /// A panic while the file is held, however it came, is logged nowhere, and holds nobody up.
+    /// A panic while the state is locked is not logged, and blocks no thread.
     #[test]
     fn a_panic_never_waits_for_itself() {
         let folder = tempfile::tempdir().unwrap();

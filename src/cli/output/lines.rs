@@ -1,12 +1,12 @@
-//! The form of a log line.
+//! The format of a log line.
 //!
-//! Spans say what a line is about: `task` (its identity) and `worker`; within a job `table`, `partition`, `batch` and `piece`;
-//! within an attempt `attempt`. An event adds `node` where it is about one server.
+//! Spans name the subject of a line: `task` (its identity) and `worker`; within a job `table`, `partition`, `batch` and
+//! `piece`; within an attempt `attempt`. An event adds `node` if it concerns one server.
 //!
-//! - As JSON these are fields of each line, beside `timestamp`, `level`, `message` and `target` (the module). A field that does
-//!   not apply is absent. `jq 'select(.table == "hits" and .piece == 3)'` follows a piece.
-//! - As text they are in the sentence: the lines of a job begin with its name, `table hits piece 3 (partition 201801, source
-//!   shard 1)`, whoever wrote them; `grep 'table hits piece 3 '` follows a piece.
+//! - In JSON these are fields of each line, beside `timestamp`, `level`, `message` and `target` (the module). A field
+//!   that does not apply is absent. `jq 'select(.table == "hits" and .piece == 3)'` follows a piece.
+//! - In text they are part of the sentence: the lines of a job begin with its name, `table hits piece 3 (partition
+//!   201801, source shard 1)`, whichever module writes them; `grep 'table hits piece 3 '` follows a piece.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -26,28 +26,28 @@ use tracing_subscriber::registry::LookupSpan;
 use super::super::args::flags::LogFormat;
 use crate::model::{printable, printable_json};
 
-/// The name of a job, as its lines of text begin; the other fields say the same to programs.
+/// The field with the name of a job, which begins its lines of text. The other fields name the job in JSON.
 const JOB: &str = "job";
-/// What a text line has in its sentence.
-const SAID: [&str; 8] = ["task", "worker", "table", "partition", "batch", "piece", "attempt", "node"];
+/// The fields that a text line has in its sentence.
+const SENTENCE_FIELDS: [&str; 8] = ["task", "worker", "table", "partition", "batch", "piece", "attempt", "node"];
 
-/// Keeps what spans say.
-pub(crate) struct Facts;
+/// Stores the fields of each span in the span.
+pub(crate) struct SpanFields;
 
-/// What a span, or an event, says.
+/// The fields of a span or an event.
 #[derive(Debug, Default)]
-struct Said(BTreeMap<&'static str, Value>);
+struct LineFields(BTreeMap<&'static str, Value>);
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Facts {
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for SpanFields {
     fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        let mut said = Said::default();
-        attributes.record(&mut said);
-        span.extensions_mut().insert(said);
+        let mut fields = LineFields::default();
+        attributes.record(&mut fields);
+        span.extensions_mut().insert(fields);
     }
 }
 
-impl Visit for Said {
+impl Visit for LineFields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.0.insert(field.name(), format!("{value:?}").into());
     }
@@ -73,23 +73,23 @@ impl Visit for Said {
     }
 }
 
-impl Said {
-    /// What an event says, and the spans that it is in; the event and the inner spans know better.
-    fn of<S, N>(context: &FmtContext<'_, S, N>, event: &Event<'_>) -> Said
+impl LineFields {
+    /// Returns the fields of an event and of the spans around it. A field of the event or of an inner span wins.
+    fn of<S, N>(context: &FmtContext<'_, S, N>, event: &Event<'_>) -> LineFields
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
         N: for<'w> FormatFields<'w> + 'static,
     {
-        let mut said = Said::default();
-        event.record(&mut said);
+        let mut fields = LineFields::default();
+        event.record(&mut fields);
         for span in context.event_scope().into_iter().flatten() {
-            if let Some(more) = span.extensions().get::<Said>() {
-                for (name, value) in &more.0 {
-                    said.0.entry(name).or_insert_with(|| value.clone());
+            if let Some(span_fields) = span.extensions().get::<LineFields>() {
+                for (name, value) in &span_fields.0 {
+                    fields.0.entry(name).or_insert_with(|| value.clone());
                 }
             }
         }
-        said
+        fields
     }
 
     fn text(&self, name: &str) -> Cow<'_, str> {
@@ -100,7 +100,8 @@ impl Said {
         }
     }
 
-    /// The sentence of a text line. One that does not begin with the table gets the name of its job.
+    /// Returns the sentence of a text line. A sentence that does not begin with the table begins with the name of its
+    /// job.
     fn sentence(&self) -> String {
         let message = self.text("message");
         let mut sentence = String::new();
@@ -114,8 +115,8 @@ impl Said {
         }
         sentence.push_str(&message);
         for name in self.0.keys() {
-            // What comes from the `log` crate has fields about its place.
-            if !SAID.contains(name) && ![JOB, "message"].contains(name) && !name.starts_with("log.") {
+            // An event of the `log` crate has fields about its place in the source.
+            if !SENTENCE_FIELDS.contains(name) && ![JOB, "message"].contains(name) && !name.starts_with("log.") {
                 let _ = write!(sentence, " {name}={}", self.text(name));
             }
         }
@@ -131,29 +132,29 @@ impl Said {
     }
 }
 
-/// A line of ours about the log itself, in its form.
+/// Returns a warning about the log itself, in the format of the log.
 pub(crate) fn warning(format: LogFormat, message: &str) -> String {
     let (level, target) = (Level::WARN.as_str(), module_path!());
     match format {
         LogFormat::Text => format!("{} {level:>5} {}\n", now(), printable(message)),
         LogFormat::Json => {
-            let said = Said(BTreeMap::from([("message", message.into())]));
-            // Every text has a form in JSON.
-            said.json(&now(), level, target).map(|line| line + "\n").unwrap_or_default()
+            let fields = LineFields(BTreeMap::from([("message", message.into())]));
+            // Every text can be written as JSON.
+            fields.json(&now(), level, target).map(|line| line + "\n").unwrap_or_default()
         }
     }
 }
 
 fn now() -> String {
     let mut text = String::new();
-    // Writing to a string cannot fail; without a clock a line has no time.
+    // Writing to a string cannot fail. Without a clock a line has no time.
     let _ = SystemTime.format_time(&mut Writer::new(&mut text));
     text
 }
 
-/// For people.
+/// Formats lines for people.
 pub(crate) struct TextLines {
-    /// Whether the module is said.
+    /// Whether a line contains the module.
     pub(crate) with_target: bool,
 }
 
@@ -163,7 +164,7 @@ where
     N: for<'w> FormatFields<'w> + 'static,
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let said = Said::of(context, event);
+        let fields = LineFields::of(context, event);
         let level = *event.metadata().level();
         let (dim, colour, plain) = match (to.has_ansi_escapes(), level) {
             (false, _) => ("", "", ""),
@@ -174,13 +175,13 @@ where
         };
         write!(to, "{dim}{}{plain} {colour}{:>5}{plain} ", now(), level.as_str())?;
         if self.with_target {
-            write!(to, "{dim}{}{plain}: ", printable(&said.target(event)))?;
+            write!(to, "{dim}{}{plain}: ", printable(&fields.target(event)))?;
         }
-        writeln!(to, "{}", said.sentence())
+        writeln!(to, "{}", fields.sentence())
     }
 }
 
-/// For programs: an object a line.
+/// Formats lines for programs: one JSON object for each line.
 pub(crate) struct JsonLines;
 
 impl<S, N> FormatEvent<S, N> for JsonLines
@@ -189,13 +190,13 @@ where
     N: for<'w> FormatFields<'w> + 'static,
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let said = Said::of(context, event);
-        let line = said.json(&now(), event.metadata().level().as_str(), &said.target(event));
+        let fields = LineFields::of(context, event);
+        let line = fields.json(&now(), event.metadata().level().as_str(), &fields.target(event));
         writeln!(to, "{}", line.map_err(|_| fmt::Error)?)
     }
 }
 
-impl Said {
+impl LineFields {
     fn json(&self, timestamp: &str, level: &str, target: &str) -> Result<String, serde_json::Error> {
         let mut line = Vec::new();
         let mut serializer = serde_json::Serializer::new(&mut line);
@@ -203,14 +204,14 @@ impl Said {
         object.serialize_entry("timestamp", timestamp)?;
         object.serialize_entry("level", level)?;
         object.serialize_entry("message", &self.text("message"))?;
-        for name in SAID {
+        for name in SENTENCE_FIELDS {
             if let Some(value) = self.0.get(name) {
                 object.serialize_entry(name, value)?;
             }
         }
         let others = self.0.iter().filter(|(name, _)| {
-            let own = [JOB, "message", "timestamp", "level", "target"];
-            !SAID.contains(name) && !own.contains(name) && !name.starts_with("log.")
+            let reserved = [JOB, "message", "timestamp", "level", "target"];
+            !SENTENCE_FIELDS.contains(name) && !reserved.contains(name) && !name.starts_with("log.")
         });
         for (name, value) in others {
             object.serialize_entry(name, value)?;
@@ -225,15 +226,15 @@ impl Said {
 mod tests {
     use super::*;
 
-    fn said(facts: &[(&'static str, Value)]) -> Said {
-        Said(facts.iter().cloned().collect())
+    fn fields(facts: &[(&'static str, Value)]) -> LineFields {
+        LineFields(facts.iter().cloned().collect())
     }
 
     #[test]
     fn a_line_says_what_it_is_about_once() {
         let job = "table hits piece 3 (partition 201801, source shard 1)";
         let of = |message: &str| {
-            said(&[
+            fields(&[
                 (JOB, job.into()),
                 ("table", "hits".into()),
                 ("piece", 3.into()),
@@ -245,7 +246,7 @@ mod tests {
         let own = format!("{job}: 5 rows copied in 0.1 s (attempt 2)");
         assert_eq!(of(&own).sentence(), own);
         assert_eq!(of("a:9000: cannot drop x").sentence(), format!("{job}, attempt 2: a:9000: cannot drop x"));
-        assert_eq!(said(&[("message", "done".into()), ("task", "f00".into())]).sentence(), "done");
+        assert_eq!(fields(&[("message", "done".into()), ("task", "f00".into())]).sentence(), "done");
         let line = of(&own).json("now", "INFO", "here").unwrap();
         assert_eq!(
             line,
@@ -258,6 +259,6 @@ mod tests {
 
     #[test]
     fn a_terminal_does_not_obey_a_server() {
-        assert_eq!(said(&[("message", "a\x1b[2Jb\nc".into())]).sentence(), "a\\u{1b}[2Jb\nc");
+        assert_eq!(fields(&[("message", "a\x1b[2Jb\nc".into())]).sentence(), "a\\u{1b}[2Jb\nc");
     }
 }

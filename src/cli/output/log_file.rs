@@ -1,7 +1,7 @@
-//! A log file that is cut by size, and what happens where it cannot be written: the process goes on.
+//! A log file that is rotated by size. Errors of writing do not stop the process.
 //!
-//! Each line is written at once: what was logged before a crash is in the file. Every line tries again where one before it failed:
-//! a folder that vanished is made anew, and a disk may have room again. Lines that were lost meanwhile are counted.
+//! Each line is written at once, so lines from before a crash are in the file. After an error, every line tries again:
+//! a folder that vanished is created again, and a disk may have room again. Lines that are lost meanwhile are counted.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -9,34 +9,34 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// When a log file is set aside and a new one begun, and how many old ones (`log.log.1` is the youngest) are kept.
+/// The limits of rotation: the size of a log file, and the number of old files (`log.log.1` is the youngest).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rotation {
-    /// Bytes after which a file is full. The line that fills it is not cut.
+    /// The size in bytes after which a file is full. The last line is not cut.
     pub bytes: usize,
-    /// Old files that are kept.
+    /// The number of old files that are kept.
     pub files: usize,
 }
 
 impl Default for Rotation {
-    /// A hundred megabytes, as in the original; ten files, where the original kept one, because the first error of a copy that
-    /// took days is in an old one.
+    /// The default is 100 MiB, as in the original, and ten files. The original kept one old file; the first error of a
+    /// copy that took days is in an old file.
     fn default() -> Rotation {
         Rotation { bytes: 100 << 20, files: 10 }
     }
 }
 
-/// The mode of new log files: the owner and the group may read them. The umask may allow less.
+/// The mode of new log files: the owner and the group may read them. The umask may remove permissions.
 const FILE_MODE: u32 = 0o640;
-/// The mode of new folders of logs.
+/// The mode of new log folders.
 const FOLDER_MODE: u32 = 0o750;
 
-/// Opens a file for appending; made where it is missing.
+/// Opens a file for appending. Creates it if it is missing.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).mode(FILE_MODE).open(path)
 }
 
-/// What makes folders of logs.
+/// Returns the builder of log folders.
 pub(crate) fn folders() -> DirBuilder {
     let mut builder = DirBuilder::new();
     builder.mode(FOLDER_MODE);
@@ -48,30 +48,31 @@ pub(crate) fn folders() -> DirBuilder {
 pub(crate) struct LogFile {
     path: PathBuf,
     rotation: Rotation,
-    /// `None` where it could not be opened again.
+    /// `None` if the file could not be opened again.
     file: Option<File>,
-    /// Whether it can be set aside: a terminal or a pipe cannot.
+    /// Whether the file can be rotated: a terminal or a pipe cannot.
     regular: bool,
-    /// The bytes in the file; after a rotation that failed, the bytes written since then.
+    /// The bytes in the file. After a failed rotation, the bytes written since then.
     bytes: u64,
-    /// Whether a line was cut off in the middle.
-    torn: bool,
+    /// Whether the last line was cut in the middle.
+    has_partial_line: bool,
 }
 
 impl LogFile {
-    /// Opens it, and makes it where it is missing. Its folder is there.
+    /// Opens the file, and creates it if it is missing. Its folder must exist.
     pub fn open(path: &Path, rotation: Rotation) -> io::Result<Self> {
-        let mut log = Self { path: path.to_owned(), rotation, file: None, regular: false, bytes: 0, torn: false };
-        log.take(open(path)?)?;
+        let mut log =
+            Self { path: path.to_owned(), rotation, file: None, regular: false, bytes: 0, has_partial_line: false };
+        log.set_file(open(path)?)?;
         Ok(log)
     }
 
-    /// Where it is.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes a line, or several, in the file or in the next one.
+    /// Writes one or more lines to this file or, after a rotation, to the next one.
     pub fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         if self.regular && self.bytes >= self.rotation.bytes as u64 {
             self.rotate();
@@ -81,9 +82,9 @@ impl LogFile {
         if self.file.as_ref().is_none_or(vanished) {
             self.reopen()?;
         }
-        if self.torn {
+        if self.has_partial_line {
             self.append(b"\n")?;
-            self.torn = false;
+            self.has_partial_line = false;
         }
         self.append(lines)
     }
@@ -100,7 +101,7 @@ impl LogFile {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.torn |= begun;
+                    self.has_partial_line |= begun;
                     return Err(error);
                 }
             }
@@ -113,32 +114,36 @@ impl LogFile {
         if let Some(folder) = self.path.parent() {
             folders().recursive(true).create(folder)?;
         }
-        self.take(open(&self.path)?)
+        self.set_file(open(&self.path)?)
     }
 
-    fn take(&mut self, file: File) -> io::Result<()> {
+    fn set_file(&mut self, file: File) -> io::Result<()> {
         let found = file.metadata()?;
-        (self.regular, self.bytes, self.torn) = (found.is_file(), found.len(), false);
+        (self.regular, self.bytes, self.has_partial_line) = (found.is_file(), found.len(), false);
         self.file = Some(file);
         Ok(())
     }
 
-    /// Sets the file aside. Where that fails it goes on growing, and the next try comes when it has grown by as much again.
+    /// Renames the file. If that fails, the file continues to grow, and the next try comes after the same number of
+    /// bytes.
     fn rotate(&mut self) {
         self.bytes = 0;
         for number in (1..self.rotation.files).rev() {
-            // There may not be so many yet.
-            let _ = fs::rename(self.old(number), self.old(number + 1));
+            // An old file with this number may not exist yet.
+            let _ = fs::rename(self.old_path(number), self.old_path(number + 1));
         }
-        let aside =
-            if self.rotation.files == 0 { fs::remove_file(&self.path) } else { fs::rename(&self.path, self.old(1)) };
-        // Where somebody has taken it away before, it is made anew as well.
-        if aside.is_ok() || aside.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        let renamed = if self.rotation.files == 0 {
+            fs::remove_file(&self.path)
+        } else {
+            fs::rename(&self.path, self.old_path(1))
+        };
+        // If somebody has removed the file before, a new one is created too.
+        if renamed.is_ok() || renamed.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             self.file = None;
         }
     }
 
-    fn old(&self, number: usize) -> PathBuf {
+    fn old_path(&self, number: usize) -> PathBuf {
         let mut name = OsString::from(&self.path);
         name.push(format!(".{number}"));
         name.into()
@@ -194,7 +199,7 @@ mod tests {
         log.write(b"4\n").unwrap();
         assert_eq!((fs::read(&path).unwrap(), names(&folder)), (b"4\n".to_vec(), vec!["log.log".to_owned()]));
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        // A umask of the process may take something away.
+        // The umask of the process may remove permissions.
         assert_eq!((mode(&path) & !0o640, mode(&folder) & !0o750), (0, 0));
     }
 

@@ -1,11 +1,10 @@
-//! Where the lines go.
+//! The destinations of log lines.
 //!
-//! Standard error has what a person should see, from the first moment; a daemon's lines don't go there. Files get
-//! theirs from [`Logs::start`] on, so that a launch which fails on its task leaves no folder behind; the lines from
-//! before are kept and written then. As in the original a launch has a folder of its own,
-//! `<base-dir>/clickhouse-copier_YYYYMMDDhhmmss_PID/`, with `log.log` (everything at the level) and `log.err.log`
-//! (warnings and errors). All times, the folder's name included, are UTC: local time can't be asked for safely once
-//! threads run, and the clocks of workers on several machines compare.
+//! Lines for a person go to standard error from the first moment; lines of a daemon do not. Files receive lines from
+//! [`Logs::start`] on, so a launch that fails on its task creates no folder; earlier lines are kept and written then.
+//! As in the original, a launch has its own folder, `<base-dir>/clickhouse-copier_YYYYMMDDhhmmss_PID/`, with `log.log`
+//! (all lines at the level) and `log.err.log` (warnings and errors). All times are UTC, also in the folder's name: the
+//! local time cannot be read safely once threads run, and times of workers on several machines can be compared.
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -22,37 +21,37 @@ use super::super::args::level::Level;
 use super::super::args::options::LogOptions;
 use super::complain;
 use super::late_file::LateFile;
-use super::lines::{Facts, JsonLines, TextLines};
+use super::lines::{JsonLines, SpanFields, TextLines};
 pub use super::log_file::Rotation;
 use super::log_file::folders;
 use super::terminal::Terminal;
 use super::warnings::Warnings;
 
-/// Why there are no logs.
+/// The reason why logging could not be set up.
 #[derive(Debug, Error)]
 pub enum LogError {
-    /// Something in this process logs already.
+    /// This process has a logger already.
     #[error("cannot set up logging")]
     Install(#[source] TryInitError),
-    /// The launch's folder can't be made.
+    /// The launch's folder cannot be created.
     #[error("cannot create the log folder {}", path.display())]
     Folder {
         /// The folder.
         path: PathBuf,
-        /// Why not.
+        /// The error of the file system.
         source: io::Error,
     },
-    /// A log file can't be opened.
+    /// A log file cannot be opened.
     #[error("cannot open the log file {}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The error of the file system.
         source: io::Error,
     },
 }
 
-/// Logging, with its files not yet open.
+/// The logging of this process. Its files may not be open yet.
 #[derive(Debug)]
 pub struct Logs {
     options: LogOptions,
@@ -62,36 +61,36 @@ pub struct Logs {
     errors: LateFile,
 }
 
-/// Logging, with its files open; says where they are.
+/// The open log files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogPlaces {
-    /// The launch's folder; none was made if both files are elsewhere.
+    /// The launch's folder; `None` if both files are elsewhere.
     pub folder: Option<PathBuf>,
-    /// Everything at the level.
+    /// The file with all lines at the level.
     pub all: PathBuf,
-    /// Warnings and errors.
+    /// The file with warnings and errors.
     pub errors: PathBuf,
 }
 
 impl Logs {
-    /// Makes this the logging of the whole process. With `to_person`, standard error gets information and above: how
-    /// every single statement went is for the file; and errors at any level: nothing may fail in silence. A panic,
-    /// too, becomes a line.
+    /// Makes this the logging of the whole process. With `to_person`, standard error receives lines of information and
+    /// above: lines about single statements go to the file only. It receives errors at every level, so nothing fails in
+    /// silence. A panic becomes a line too.
     pub fn install(options: &LogOptions, to_person: bool) -> Result<Logs, LogError> {
         let terminal = Terminal::default();
         let file = || LateFile::new(options.format, to_person.then(|| terminal.clone()));
         let (all, errors) = (file(), file());
         let warnings = Warnings::default();
-        let person = to_person.then(|| {
+        let person_layer = to_person.then(|| {
             let layer =
                 tracing_subscriber::fmt::layer().with_writer(terminal.clone()).with_ansi(io::stderr().is_terminal());
             let filter = options.level.clamp(Level::Error, Level::Information).filter();
-            shaped(layer, options.format, false).with_filter(filter)
+            formatted(layer, options.format, false).with_filter(filter)
         });
         tracing_subscriber::registry()
-            // First: what a span says is known to those below.
-            .with(Facts.with_filter(Level::Error.filter()))
-            .with(person)
+            // This layer comes first: the layers below read the fields of spans.
+            .with(SpanFields.with_filter(Level::Error.filter()))
+            .with(person_layer)
             .with(warnings.clone().with_filter(Level::Warning.filter()))
             .with(file_layer(all.clone(), options.format).with_filter(options.level.filter()))
             .with(file_layer(errors.clone(), options.format).with_filter(options.level.min(Level::Warning).filter()))
@@ -102,7 +101,7 @@ impl Logs {
             // The thread that panics may hold the lock of the bars.
             screen.leave_bars();
             tracing::error!("internal error: {panic}");
-            // The files may not be open yet, and a daemon's standard error is the launcher's until it is ready.
+            // The files may not be open yet, and until a daemon is ready its standard error is that of the launcher.
             if !to_person {
                 complain(&format!("internal error: {panic}"));
             }
@@ -110,17 +109,17 @@ impl Logs {
         Ok(Logs { options: options.clone(), terminal, warnings, all, errors })
     }
 
-    /// Standard error, for bars.
+    /// Returns standard error, for bars.
     pub(crate) fn terminal(&self) -> &Terminal {
         &self.terminal
     }
 
-    /// Every warning and error so far, whatever the level.
+    /// Returns every warning and error so far, at any log level.
     pub(crate) fn warnings(&self) -> Vec<String> {
-        self.warnings.said()
+        self.warnings.lines()
     }
 
-    /// Makes the launch's folder and opens the files; the lines so far go there first. To be called once the task is
+    /// Creates the launch's folder and opens the files. The lines so far are written first. Call it once the task is
     /// known to be good.
     pub fn start(&self, rotation: Rotation) -> Result<LogPlaces, LogError> {
         let LogOptions { base_dir, file, error_file, .. } = &self.options;
@@ -136,12 +135,15 @@ impl Logs {
         Ok(places)
     }
 
-    /// Says on standard error what is in no log file because it could not be written to the end.
-    pub(crate) fn tell_lost(&self) {
-        self.all.tell_lost();
-        self.errors.tell_lost();
+    /// Reports on standard error how many lines are in no log file.
+    pub(crate) fn report_lost(&self) {
+        self.all.report_lost();
+        self.errors.report_lost();
     }
 }
+
+/// The highest number that follows the name of a new folder.
+const MAX_FOLDER_NUMBER: u32 = 100;
 
 type BoxedLayer<S> = Box<dyn Layer<S> + Send + Sync>;
 
@@ -149,10 +151,10 @@ fn file_layer<S>(file: LateFile, format: LogFormat) -> BoxedLayer<S>
 where
     S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
 {
-    shaped(tracing_subscriber::fmt::layer().with_writer(file).with_ansi(false), format, true)
+    formatted(tracing_subscriber::fmt::layer().with_writer(file).with_ansi(false), format, true)
 }
 
-fn shaped<S, W>(
+fn formatted<S, W>(
     layer: tracing_subscriber::fmt::Layer<
         S,
         tracing_subscriber::fmt::format::DefaultFields,
@@ -172,8 +174,8 @@ where
     }
 }
 
-/// Makes a folder that was not there. Its name repeats only if two machines share `base_dir` and their pids and clocks
-/// agree, as in containers, where every process is the first; then a number follows.
+/// Creates a new folder. Its name exists already only if two machines share `base_dir` and their pids and clocks agree,
+/// as in containers, where every process has pid 1. Then a number follows the name.
 fn new_folder(base_dir: &Path) -> Result<PathBuf, LogError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -187,7 +189,7 @@ fn new_folder(base_dir: &Path) -> Result<PathBuf, LogError> {
     let mut folder = base_dir.join(&name);
     for number in 2.. {
         match folders().create(&folder) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 100 => {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < MAX_FOLDER_NUMBER => {
                 folder = base_dir.join(format!("{name}_{number}"));
             }
             other => return other.map_err(failed(&folder)).map(|()| folder),

@@ -1,12 +1,13 @@
-//! What this process prints: the one place where text goes to standard output, and where lines go to standard error that no log
-//! has. Nothing else may print (`clippy::print_stdout` and `clippy::print_stderr` are denied); log lines are in `lines`.
+//! The output of this process: the only place that writes to standard output, or writes lines to standard error outside
+//! of the log. Other code cannot print (`clippy::print_stdout` and `clippy::print_stderr` are denied). `lines` formats
+//! the log lines.
 //!
-//! - **No control character reaches a terminal**: names, values and messages come from servers, tasks and command lines. They are
-//!   escaped here, whatever the verb: in text as in `\u{1b}`, in JSON as JSON does.
-//! - **What cannot be written is an error**, and the process ends with [`Exit::Failed`](super::Exit::Failed).
-//! - **A reader that leaves is none**: where standard output is a pipe and its reader has closed it (`| head`), the rest is not
-//!   written and nothing is said, as with other tools. They end by SIGPIPE; a copy must not, so the work goes on, and the exit code
-//!   is that of the work: `verify | head` still tells by it whether both sides are equal.
+//! - **No control character reaches a terminal**: names, values and messages come from servers, tasks and command
+//!   lines. They are escaped here for every verb: in text as `\u{1b}`, in JSON as JSON does.
+//! - **A failed write is an error**, and the process ends with [`Exit::Failed`](super::Exit::Failed).
+//! - **A reader that leaves is no error**: if standard output is a pipe that its reader has closed (`| head`), the rest
+//!   is dropped in silence, as with other tools. Other tools end by SIGPIPE. A copy must not end, so the work
+//!   continues, and the exit code is that of the work: `verify | head` still tells whether both sides are equal.
 
 pub(super) mod late_file;
 pub(super) mod lines;
@@ -26,69 +27,70 @@ use thiserror::Error;
 use super::{Failure, PROGRAM};
 use crate::model::{printable, printable_json};
 
-/// Clears a terminal from its upper left corner on.
+/// The sequence that moves to the upper left corner of a terminal and clears it.
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
-/// Standard output does not take what is printed.
+/// Standard output cannot be written.
 #[derive(Debug, Error)]
 #[error("cannot write to standard output")]
 pub struct OutputError(#[source] io::Error);
 
-/// Whether somebody still reads what is printed.
+/// Whether the reader of standard output is still there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reader {
-    /// As far as is known.
+    /// The reader is there, as far as is known.
     Reads,
-    /// It has closed its end of the pipe.
+    /// The reader has closed its end of the pipe.
     Left,
 }
 
-/// Prints text, and a line feed where none ends it.
+/// Prints text, with a line feed at the end.
 pub(super) fn print(text: &str) -> Result<(), OutputError> {
     write("", &printable(text)).map(drop)
 }
 
-/// Prints an object for a program, on several lines.
+/// Prints an object as JSON, on several lines.
 pub(super) fn print_object(object: &impl Serialize) -> Result<(), Failure> {
     Ok(print_json(&serde_json::to_string_pretty(object)?)?)
 }
 
-/// Prints what is JSON already.
+/// Prints text that is JSON already.
 pub(super) fn print_json(json: &str) -> Result<(), OutputError> {
     write("", &printable_json(json)).map(drop)
 }
 
-/// Prints an object on one line, as the next of many.
+/// Prints an object as JSON on one line, as one of several.
 pub(super) fn print_next(object: &impl Serialize) -> Result<Reader, Failure> {
     Ok(write("", &printable_json(&serde_json::to_string(object)?))?)
 }
 
-/// Prints text as the next of many; `anew` on a terminal that is cleared before.
-pub(super) fn print_again(text: &str, anew: bool) -> Result<Reader, OutputError> {
-    write(if anew { CLEAR } else { "" }, &printable(text))
+/// Prints text, as one of several. `clears_screen` clears the terminal first.
+pub(super) fn print_again(text: &str, clears_screen: bool) -> Result<Reader, OutputError> {
+    write(if clears_screen { CLEAR } else { "" }, &printable(text))
 }
 
-/// Says a line on standard error, where there is no log. Where that cannot be written nobody can be told.
+/// Writes a line to standard error when there is no log. An error of writing is ignored: nobody could read it.
 pub(super) fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "{PROGRAM}: {}", printable(line));
 }
 
-fn write(ours: &str, text: &str) -> Result<Reader, OutputError> {
-    write_to(&mut io::stdout().lock(), ours, text)
+fn write(prefix: &str, text: &str) -> Result<Reader, OutputError> {
+    write_to(&mut io::stdout().lock(), prefix, text)
 }
 
-fn write_to(out: &mut impl Write, ours: &str, text: &str) -> Result<Reader, OutputError> {
+fn write_to(out: &mut impl Write, prefix: &str, text: &str) -> Result<Reader, OutputError> {
     let end = if text.ends_with('\n') { "" } else { "\n" };
-    // Standard output keeps what has no line feed; an error must not come when it is too late to tell.
-    match write!(out, "{ours}{text}{end}").and_then(|()| out.flush()) {
+    // Standard output buffers text without a line feed. The flush makes an error appear now, when it can still be
+    // reported.
+    match write!(out, "{prefix}{text}{end}").and_then(|()| out.flush()) {
         Ok(()) => Ok(Reader::Reads),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Left),
         Err(error) => Err(OutputError(error)),
     }
 }
 
-/// Tells a person what is going on. Where a program reads standard output it goes to the log instead: that gets one object, at
-/// the end.
+/// Reports progress to a person. If a program reads standard output, the line goes to the log: the program receives one
+/// object at the end.
 pub(super) fn say(format: LogFormat, line: &str) -> Result<(), OutputError> {
     match format {
         LogFormat::Text => print(line)?,
@@ -101,7 +103,7 @@ pub(super) fn say(format: LogFormat, line: &str) -> Result<(), OutputError> {
 mod tests {
     use super::*;
 
-    /// Takes nothing, for this reason.
+    /// A writer that fails with this error.
     struct Closed(io::ErrorKind);
 
     impl Write for Closed {

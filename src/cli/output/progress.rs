@@ -1,5 +1,5 @@
-//! How far a run is, while it runs: bars on a terminal, else a line now and then. What cannot be seen is not shown, and nothing
-//! waits for it.
+//! Shows the progress of a run: bars on a terminal, else log lines at intervals. Output that fails is dropped, and the
+//! run never waits for it.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,145 +17,145 @@ use crate::worker::view::{InHand, View, Watcher};
 use super::super::process::systemd;
 use super::terminal::Terminal;
 
-/// The servers are asked so often how many rows have moved, while there are bars.
-const PIECES: Duration = Duration::from_secs(1);
-/// The records are read so often, while there are bars.
-const WHOLE: Duration = Duration::from_secs(3);
-/// A look at the records is followed by so many times the time that it took: a large task is looked at less often.
-const LOOKS: u32 = 20;
-/// So many bars at most, besides that of the whole task.
-const MOST_BARS: usize = 10;
+/// The interval at which servers are asked for moved rows, for the bars of pieces.
+const PIECES_INTERVAL: Duration = Duration::from_secs(1);
+/// The interval at which the records are read, for the bar of the whole task.
+const TASK_INTERVAL: Duration = Duration::from_secs(3);
+/// The pause after reading the records, as a multiple of the time that reading took: a large task is read less often.
+const PAUSE_FACTOR: u32 = 20;
+/// The highest number of bars of pieces.
+const MAX_PIECE_BARS: usize = 10;
 const PIECE_BAR: &str = "[{bar:24}] {percent:>3} % of {human_len} rows  {wide_msg}";
-const WHOLE_BAR: &str = "[{bar:24}] {wide_msg}";
-/// The whole task is a bar of so many steps.
-const STEPS: u64 = 1000;
+const TASK_BAR: &str = "[{bar:24}] {wide_msg}";
+/// The number of steps of the bar of the whole task.
+const TASK_BAR_STEPS: u64 = 1000;
 
-/// How progress is shown.
+/// The form of progress output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// A bar for each piece, and one for the whole task. In the log there is a line for debugging now and then.
+    /// A bar for each piece, and one for the whole task. The log has a debug line at intervals.
     Bars,
-    /// A line of the log now and then, when something has changed.
+    /// A log line at intervals, if something has changed.
     Lines,
-    /// Not at all.
+    /// No output.
     None,
 }
 
-/// Shows progress until it is dropped.
-pub(crate) struct Shows {
+/// The progress display. It ends when it is dropped.
+pub(crate) struct ProgressDisplay {
     task: JoinHandle<()>,
     bars: Option<MultiProgress>,
 }
 
-impl Drop for Shows {
+impl Drop for ProgressDisplay {
     fn drop(&mut self) {
         self.task.abort();
         if let Some(bars) = &self.bars {
-            // Where a terminal has gone there is nothing to clear.
+            // A terminal that has gone needs no clearing.
             let _ = bars.clear();
         }
     }
 }
 
-/// Begins to show what `view` shows. `path` is where the task is recorded. To be called in a runtime.
+/// Begins to show the progress of `view`. `path` is the path of the task. Call it in a runtime.
 pub(crate) fn begin(
     progress: Progress,
     every: Duration,
     view: &View,
     path: &str,
     terminal: &Terminal,
-) -> Option<Shows> {
-    let teller = Teller { watcher: view.watcher(), path: path.to_owned(), speed: Speedometer::default() };
+) -> Option<ProgressDisplay> {
+    let task_progress = TaskProgress { watcher: view.watcher(), path: path.to_owned(), speed: Speedometer::default() };
     match progress {
         Progress::None => None,
-        Progress::Lines => Some(Shows { task: tokio::spawn(teller.tell_lines(every)), bars: None }),
+        Progress::Lines => Some(ProgressDisplay { task: tokio::spawn(task_progress.log_lines(every)), bars: None }),
         Progress::Bars => {
             let bars = terminal.bars().clone();
-            let runner = view.watcher();
+            let watcher = view.watcher();
             let (all, shown) = (bars.clone(), bars.clone());
             let task = tokio::spawn(async move {
-                let whole = Whole::new(&all);
-                tokio::join!(draw_pieces(runner, all), teller.draw_whole(whole, every));
+                let task_bar = TaskBar::new(&all);
+                tokio::join!(draw_pieces(watcher, all), task_progress.draw_task(task_bar, every));
             });
-            Some(Shows { task, bars: Some(shown) })
+            Some(ProgressDisplay { task, bars: Some(shown) })
         }
     }
 }
 
-/// Who looks at the whole task.
-struct Teller {
+/// Reads the state of the whole task for bars and lines.
+struct TaskProgress {
     watcher: Watcher,
     path: String,
     speed: Speedometer,
 }
 
-impl Teller {
-    /// How the task stands.
+impl TaskProgress {
+    /// Reads the state of the task.
     async fn look(&mut self) -> Option<Status> {
-        let overview = self.watcher.look().await?;
+        let overview = self.watcher.read().await?;
         let mut status = Status::of(&overview, &self.path);
         self.speed.note(&mut status, Instant::now());
         Some(status)
     }
 
-    async fn tell_lines(mut self, every: Duration) {
-        let mut told = None;
+    async fn log_lines(mut self, every: Duration) {
+        let mut last_values = None;
         loop {
             self.watcher.at_work().await;
-            let took = Instant::now();
+            let started = Instant::now();
             if let Some(status) = self.look().await
-                && told.as_ref().is_none_or(|told| *told != what_counts(&status))
+                && last_values.as_ref().is_none_or(|last_values| *last_values != progress_values(&status))
             {
-                // What is not begun when the worker comes is no progress.
-                if told.is_some() || status.total.bytes_copied > 0 {
+                // A worker that starts on a task without copied bytes logs no line.
+                if last_values.is_some() || status.total.bytes_copied > 0 {
                     let line = line(&status);
-                    systemd::stands(&line);
+                    systemd::report_progress(&line);
                     tracing::info!(task = status.task, "{line}");
                 }
-                told = Some(what_counts(&status));
+                last_values = Some(progress_values(&status));
             }
-            sleep(every.max(took.elapsed() * LOOKS)).await;
+            sleep(every.max(started.elapsed() * PAUSE_FACTOR)).await;
         }
     }
 
-    async fn draw_whole(mut self, whole: Whole, every: Duration) {
-        let mut told: Option<(Instant, _)> = None;
+    async fn draw_task(mut self, task_bar: TaskBar, every: Duration) {
+        let mut last_values: Option<(Instant, _)> = None;
         loop {
             self.watcher.at_work().await;
-            let took = Instant::now();
+            let started = Instant::now();
             if let Some(status) = self.look().await {
-                whole.draw(&status);
-                let now = what_counts(&status);
-                if told.as_ref().is_none_or(|(at, before)| at.elapsed() >= every && *before != now) {
+                task_bar.draw(&status);
+                let now = progress_values(&status);
+                if last_values.as_ref().is_none_or(|(at, before)| at.elapsed() >= every && *before != now) {
                     tracing::debug!(task = status.task, "{}", line(&status));
-                    told = Some((Instant::now(), now));
+                    last_values = Some((Instant::now(), now));
                 }
             }
-            sleep(WHOLE.max(took.elapsed() * LOOKS)).await;
+            sleep(TASK_INTERVAL.max(started.elapsed() * PAUSE_FACTOR)).await;
         }
     }
 }
 
-/// What makes a line worth telling.
-fn what_counts(status: &Status) -> (u64, BTreeMap<crate::report::status::PartitionState, usize>, usize) {
+/// Returns the values whose change makes a line worth logging.
+fn progress_values(status: &Status) -> (u64, BTreeMap<crate::report::status::PartitionState, usize>, usize) {
     (status.total.bytes_copied, status.total.partitions.clone(), status.workers.len())
 }
 
 /// The bar of the whole task.
-struct Whole(ProgressBar);
+struct TaskBar(ProgressBar);
 
-impl Whole {
+impl TaskBar {
     fn new(bars: &MultiProgress) -> Self {
-        Self(bars.add(ProgressBar::new(STEPS).with_style(style(WHOLE_BAR))))
+        Self(bars.add(ProgressBar::new(TASK_BAR_STEPS).with_style(style(TASK_BAR))))
     }
 
     fn draw(&self, status: &Status) {
-        self.0.set_position((share(&status.total) * STEPS as f64) as u64);
+        self.0.set_position((share(&status.total) * TASK_BAR_STEPS as f64) as u64);
         self.0.set_message(line(status));
     }
 }
 
-/// A bar for each piece that this worker has in hand, as long as it has it.
+/// Draws a bar for each piece that this worker copies now.
 async fn draw_pieces(mut watcher: Watcher, all: MultiProgress) {
     let mut bars: BTreeMap<(PieceRef, u32), ProgressBar> = BTreeMap::new();
     loop {
@@ -170,19 +170,20 @@ async fn draw_pieces(mut watcher: Watcher, all: MultiProgress) {
             stays
         });
         for held in &in_hand {
-            if !bars.contains_key(&key_of(held)) && bars.len() >= MOST_BARS {
+            if !bars.contains_key(&key_of(held)) && bars.len() >= MAX_PIECE_BARS {
                 continue;
             }
             let bar = bars.entry(key_of(held)).or_insert_with(|| {
                 let style = style(PIECE_BAR);
-                // The whole task stays at the bottom.
+                // The bar of the whole task stays at the bottom.
                 let bar = all.insert(0, ProgressBar::new(held.rows).with_style(style));
                 bar.with_message(title(&held.name, held.attempt))
             });
-            // What is moved by several statements, one after the other, is counted from the beginning by each.
+            // A piece may be moved by several statements, one after the other, and each counts from 0. The bar does not
+            // go back.
             bar.set_position(held.so_far.max(bar.position()));
         }
-        sleep(PIECES).await;
+        sleep(PIECES_INTERVAL).await;
     }
 }
 
@@ -190,13 +191,13 @@ fn key_of(held: &InHand) -> (PieceRef, u32) {
     (held.piece, held.attempt)
 }
 
-/// Names come from servers; a terminal is not to obey them.
+/// Returns the title of a bar. Names come from servers, so control characters are escaped.
 fn title(name: &str, attempt: u32) -> String {
     let name = one_line(name);
     if attempt > 1 { format!("{name}, attempt {attempt}") } else { name.into_owned() }
 }
 
-/// A template that is wrong gives a bar without words; a test sees to it that none is.
+/// Returns the style. A wrong template gives a bar without text; a test checks all templates.
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
 }
@@ -207,7 +208,7 @@ mod tests {
 
     #[test]
     fn templates_are_templates() {
-        for template in [PIECE_BAR, WHOLE_BAR] {
+        for template in [PIECE_BAR, TASK_BAR] {
             ProgressStyle::with_template(template).unwrap();
         }
     }

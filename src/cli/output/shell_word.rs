@@ -1,6 +1,6 @@
-//! Commands that can be pasted into a shell.
+//! Quotes words of commands that can be pasted into a shell.
 
-/// A text as one word of a shell's command line.
+/// Returns a text as one word of a shell's command line.
 pub(crate) fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=:@+,".contains(c);
     if !text.is_empty() && text.chars().all(plain) {

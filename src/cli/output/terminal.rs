@@ -7,39 +7,41 @@ use std::sync::{Arc, OnceLock};
 use indicatif::MultiProgress;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Where the lines for a person go. While there are bars, each line is put above them.
+/// The output for a person. While bars are drawn, each line is put above them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Terminal(Arc<Screen>);
 
 #[derive(Debug, Default)]
 struct Screen {
     bars: OnceLock<MultiProgress>,
-    /// Lines pay no heed to bars any more.
-    left: AtomicBool,
+    /// Whether lines ignore the bars.
+    ignores_bars: AtomicBool,
 }
 
 impl Terminal {
-    /// The bars, which are there from now on.
+    /// Returns the bars. The first call creates them.
     pub(crate) fn bars(&self) -> &MultiProgress {
         self.0.bars.get_or_init(MultiProgress::new)
     }
 
-    /// From now on lines go out whatever the bars do: after a panic, which may have come while they were drawn, with their lock held.
+    /// Makes all further lines ignore the bars. This is for a panic, which may have come while bars were drawn under
+    /// their lock.
     pub(crate) fn leave_bars(&self) {
-        self.0.left.store(true, Ordering::Relaxed);
+        self.0.ignores_bars.store(true, Ordering::Relaxed);
     }
 
-    /// Puts out whole lines. Where nobody reads them they are lost: nothing is to stop for that.
+    /// Writes whole lines. Errors are ignored: the work must not stop for them.
     pub(crate) fn say(&self, lines: &str) {
         let _ = self.clone().write_all(lines.as_bytes());
     }
 }
 
 impl Write for Terminal {
-    /// Never fails: a terminal that is gone, or a full disk in its place, is no reason to stop, and tracing would panic on it.
+    /// Never fails. A terminal that has gone, or a full disk behind a redirection, must not stop the work, and tracing
+    /// would panic on an error.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // A whole line, so that nothing is drawn into it: the subscriber writes each at once.
-        let _ = match self.0.bars.get().filter(|_| !self.0.left.load(Ordering::Relaxed)) {
+        // The subscriber writes each line at once, so no bar is drawn into a line.
+        let _ = match self.0.bars.get().filter(|_| !self.0.ignores_bars.load(Ordering::Relaxed)) {
             Some(bars) => bars.suspend(|| io::stderr().write_all(bytes)),
             None => io::stderr().write_all(bytes),
         };
@@ -47,7 +49,7 @@ impl Write for Terminal {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        // Standard error keeps nothing back.
+        // Standard error buffers nothing.
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! What was odd in this process, kept for its report: every warning and error that was logged, whatever is shown of them.
+//! Keeps every warning and error of this process for its report, at any log level.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,31 +8,32 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// The first say most; a copy that fails all night says the same again and again.
-const MOST: usize = 500;
+/// The highest number of messages that are kept. The first messages are the most useful ones: a copy that fails all
+/// night repeats the same messages.
+const MAX_MESSAGES: usize = 500;
 
-/// Keeps the messages of warnings and errors, each once. Cheap to clone; every clone is the same.
+/// The messages of warnings and errors, each once. A clone shares the same messages and is cheap.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Warnings(Arc<Mutex<Kept>>);
+pub(crate) struct Warnings(Arc<Mutex<Messages>>);
 
 #[derive(Debug, Default)]
-struct Kept {
+struct Messages {
     lines: Vec<String>,
-    more: u64,
+    dropped: u64,
 }
 
 impl Warnings {
-    /// What was said so far.
-    pub(crate) fn said(&self) -> Vec<String> {
+    /// Returns the messages so far.
+    pub(crate) fn lines(&self) -> Vec<String> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let more = (kept.more > 0).then(|| format!("and {} more: see the log", kept.more));
-        kept.lines.iter().cloned().chain(more).collect()
+        let dropped = (kept.dropped > 0).then(|| format!("and {} more: see the log", kept.dropped));
+        kept.lines.iter().cloned().chain(dropped).collect()
     }
 }
 
 impl<S: Subscriber> Layer<S> for Warnings {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        // What libraries say is for the log.
+        // Messages of libraries are for the log only.
         let ours = event.metadata().target().starts_with(env!("CARGO_CRATE_NAME"));
         if *event.metadata().level() > Level::WARN || !ours {
             return;
@@ -43,7 +44,7 @@ impl<S: Subscriber> Layer<S> for Warnings {
         if kept.lines.contains(&message.0) {
             return;
         }
-        if kept.lines.len() < MOST { kept.lines.push(message.0) } else { kept.more += 1 }
+        if kept.lines.len() < MAX_MESSAGES { kept.lines.push(message.0) } else { kept.dropped += 1 }
     }
 }
 
@@ -73,10 +74,10 @@ mod tests {
             tracing::error!("wrong");
             tracing::warn!("odd: 1");
             tracing::warn!(target: "somebody_else", "odd too");
-            (0..MOST).for_each(|number| tracing::warn!("again {number}"));
+            (0..MAX_MESSAGES).for_each(|number| tracing::warn!("again {number}"));
         });
-        let said = warnings.said();
-        assert_eq!(said[..3], ["odd: 1", "wrong", "again 0"]);
-        assert_eq!((said.len(), said[MOST].as_str()), (MOST + 1, "and 2 more: see the log"));
+        let lines = warnings.lines();
+        assert_eq!(lines[..3], ["odd: 1", "wrong", "again 0"]);
+        assert_eq!((lines.len(), lines[MAX_MESSAGES].as_str()), (MAX_MESSAGES + 1, "and 2 more: see the log"));
     }
 }

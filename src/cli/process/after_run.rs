@@ -1,8 +1,8 @@
-//! What follows a run, however it ended: its reports, then its hook.
+//! Writes reports and runs the hook after a run.
 //!
-//! `--on-finish` runs where a launch ends with 0: of several workers at one task only in the one that recorded its end, and in a
-//! launch that finds the task finished. `--on-failure` runs in each worker whose launch ends with another code, signals
-//! included. Neither changes the exit code.
+//! `--on-finish` runs after exit code 0: among several workers of a task only in the worker that recorded its end, and
+//! in a launch that finds the task finished. `--on-failure` runs in each worker whose launch ends with another code,
+//! also after a signal. Neither changes the exit code.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 use crate::client::ServerClient;
 use crate::report::moment::Moment;
-use crate::report::outcome::{End, Form, Outcome, Verdict};
+use crate::report::outcome::{End, Form, Outcome, RunResult};
 use crate::worker::ending::{Ending, Summary};
 use crate::worker::target_sizes;
 use crate::worker::view::View;
@@ -25,10 +25,10 @@ use super::super::{Exit, Failure, Interrupt};
 use super::files;
 use super::hook::Hook;
 
-/// What is to be done after a run.
-pub(crate) struct Aftermath {
+/// The work after a run.
+pub(crate) struct AfterRun {
     reports: Vec<PathBuf>,
-    /// Whether one goes to standard output too, for a program.
+    /// Whether a report goes to standard output too, as JSON.
     prints: bool,
     on_finish: Option<String>,
     on_failure: Option<String>,
@@ -36,21 +36,21 @@ pub(crate) struct Aftermath {
     begun: Instant,
 }
 
-/// What a run lets be known of itself, as far as it came.
+/// The facts that a run leaves for its report. A run that failed leaves only some of them.
 #[derive(Default)]
-pub(crate) struct Traces {
-    /// The task while it was worked on.
+pub(crate) struct RunFacts {
+    /// The state of the task during the run.
     pub(crate) view: View,
     /// The worker's name.
     pub(crate) worker: String,
-    /// What there is to report, if it came to an end of its own.
+    /// The summary, if the run reached its own end.
     pub(crate) summary: Option<Summary>,
-    /// The servers.
+    /// The client of the servers.
     pub(crate) client: Option<Arc<dyn ServerClient>>,
 }
 
-impl Aftermath {
-    /// Of a run that begins now.
+impl AfterRun {
+    /// Makes the work after a run that begins now.
     pub(crate) fn of(options: &RunOptions) -> Self {
         Self {
             reports: options.report.clone(),
@@ -62,18 +62,18 @@ impl Aftermath {
         }
     }
 
-    /// Writes reports and runs the hook. A report that was asked for and cannot be written is no success.
-    pub(crate) async fn follow(
+    /// Writes reports and runs the hook. A run whose requested report cannot be written has failed.
+    pub(crate) async fn finish(
         self,
         ended: Result<Exit, Failure>,
-        traces: Traces,
+        facts: RunFacts,
         logs: &Logs,
         interrupt: &Interrupt,
     ) -> Result<Exit, Failure> {
         if self.reports.is_empty() && !self.prints && self.on_finish.is_none() && self.on_failure.is_none() {
             return ended;
         }
-        let mut outcome = self.outcome(&ended, &traces, logs).await;
+        let mut outcome = self.outcome(&ended, &facts, logs).await;
         let written = self.write(&outcome).and(self.print(&outcome));
         let ended = match (ended, written) {
             (Ok(Exit::Done), Err(error)) => {
@@ -87,7 +87,7 @@ impl Aftermath {
             }
             (ended, Ok(())) => ended,
         };
-        if let Some((flag, command)) = self.hook(&outcome, traces.summary.as_ref()) {
+        if let Some((flag, command)) = self.hook(&outcome, facts.summary.as_ref()) {
             let (exit_code, task) = (outcome.exit_code, self.task_path.as_str());
             let hook = Hook { flag, command, outcome: outcome.outcome.as_str(), exit_code, task };
             if let Err(error) = hook.run(outcome.written(Form::Json)?, interrupt).await {
@@ -101,40 +101,40 @@ impl Aftermath {
         if outcome.exit_code != Exit::Done as u8 {
             return Some(("--on-failure", self.on_failure.as_deref()?));
         }
-        let tells = |summary: &Summary| summary.ended_it || summary.ending == Ending::WasFinished;
-        Some(("--on-finish", self.on_finish.as_deref().filter(|_| summary.is_some_and(tells))?))
+        let runs_hook = |summary: &Summary| summary.ended_it || summary.ending == Ending::WasFinished;
+        Some(("--on-finish", self.on_finish.as_deref().filter(|_| summary.is_some_and(runs_hook))?))
     }
 
-    async fn outcome(&self, ended: &Result<Exit, Failure>, traces: &Traces, logs: &Logs) -> Outcome {
+    async fn outcome(&self, ended: &Result<Exit, Failure>, facts: &RunFacts, logs: &Logs) -> Outcome {
         let (exit, error) = match ended {
             Ok(exit) => (*exit, None),
             Err(failure) => (failure.exit(), Some(failure.to_string())),
         };
         let (mut held, mut silent) = (Vec::new(), Vec::new());
-        // Who was told to end is waited for.
-        if let (Some(of), Some(client)) = (&traces.summary, &traces.client)
+        // After a signal the sizes of the target tables are not measured: somebody waits for the end.
+        if let (Some(summary), Some(client)) = (&facts.summary, &facts.client)
             && exit != Exit::Interrupted
         {
-            (held, silent) = target_sizes::measure(client.as_ref(), &of.task, &of.plans).await;
+            (held, silent) = target_sizes::measure(client.as_ref(), &summary.task, &summary.plans).await;
         }
-        let seen = match &traces.summary {
+        let last_state = match &facts.summary {
             Some(summary) => Some(summary.state()),
-            None => traces.view.last().await,
+            None => facts.view.last().await,
         };
         let end = End {
-            verdict: match (&traces.summary, exit) {
+            verdict: match (&facts.summary, exit) {
                 (Some(summary), _) => summary.ending.into(),
-                (None, Exit::Interrupted) => Verdict::Interrupted,
-                (None, _) => Verdict::Failed,
+                (None, Exit::Interrupted) => RunResult::Interrupted,
+                (None, _) => RunResult::Failed,
             },
             exit_code: exit as u8,
             error,
-            worker: traces.worker.clone(),
+            worker: facts.worker.clone(),
             ended: Moment((OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000) as u64).to_string(),
             seconds: self.begun.elapsed().as_secs_f64(),
             warnings: logs.warnings().into_iter().chain(silent).collect(),
         };
-        Outcome::of(end, seen.as_ref(), &self.task_path, &held)
+        Outcome::of(end, last_state.as_ref(), &self.task_path, &held)
     }
 
     fn print(&self, outcome: &Outcome) -> Result<(), Failure> {
@@ -149,7 +149,7 @@ impl Aftermath {
         for file in &self.reports {
             let written = outcome.written(Form::of(file)).map_err(Failure::from);
             let written = written.and_then(|text| files::replace(file, &text).map_err(Failure::from));
-            // Each of them is tried.
+            // A failed report does not prevent the others.
             first = first.and(written);
         }
         first

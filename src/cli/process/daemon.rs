@@ -1,9 +1,10 @@
-//! `--daemon`: the launch goes on in a child; the parent leaves once the child is at work, or with its error.
+//! `--daemon`: the launch continues in a child process. The parent ends once the child has begun its work, or with the
+//! child's error.
 //!
-//! The child is this program again with the same arguments, and a mark in its environment. Its standard output is a
-//! pipe on which it reports once. Until it is ready it stays in the parent's process group and session, so that
-//! Ctrl-C ends both; only then does it leave the terminal. If the parent is gone by then, the launch was called off,
-//! and the child ends too: nobody is left with a daemon they know nothing of.
+//! The child is this program with the same arguments and a mark in its environment. Its standard output is a pipe on
+//! which it reports once. Until it is ready it stays in the parent's process group and session, so Ctrl-C ends both;
+//! then it leaves the terminal. If the parent has ended by then, the launch was called off, and the child ends too: no
+//! daemon remains that the user does not know of.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -19,10 +20,11 @@ use super::super::output::logs::LogPlaces;
 use super::super::output::{OutputError, print};
 use super::super::{Exit, Failure};
 
-/// The mark. Its value is the parent's pid: inherited by anyone else, it means nothing.
+/// The environment variable that marks the child. Its value is the parent's pid, so it means nothing in another process
+/// that inherits it.
 const MARK: &str = "CLICKHOUSE_COPIER_DAEMON_OF";
 
-/// Why the background process could not take over.
+/// The reason why the background process could not take over.
 #[derive(Debug, Error)]
 pub enum DaemonError {
     /// The child could not be started.
@@ -31,18 +33,18 @@ pub enum DaemonError {
     /// The child could not be waited for.
     #[error("--daemon: lost sight of the background process")]
     Watch(#[source] io::Error),
-    /// The child ended without a word.
+    /// The child ended without a report.
     #[error("--daemon: the background process ended before it began to work ({0})")]
     Silent(ExitStatus),
-    /// The child said why it failed.
+    /// The child reported why it failed.
     #[error("{0}")]
     Failed(String),
-    /// The child works, and its launcher cannot say so.
+    /// The child works, and its launcher cannot print that.
     #[error("{line}")]
     Untold {
-        /// What should have been printed.
+        /// The line that should have been printed.
         line: String,
-        /// Why it was not.
+        /// The error of printing.
         source: OutputError,
     },
     /// The child can't leave its terminal.
@@ -53,16 +55,16 @@ pub enum DaemonError {
     CalledOff(#[source] io::Error),
 }
 
-/// What the child reports on its pipe: a word, a newline, a text.
+/// The child's report on its pipe: a word, a newline, a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Report {
-    /// It works; the text says where it logs.
+    /// The child works. Contains the path of its log.
     Ready(String),
-    /// It has nothing more to do; its exit code says how that went.
+    /// The child has nothing left to do. Its exit code tells the result.
     Ended,
-    /// The text says why it failed.
+    /// The child failed. Contains the reason.
     Failed(String),
-    /// It died.
+    /// The child ended without a report.
     Silent,
 }
 
@@ -86,8 +88,8 @@ impl Report {
     }
 }
 
-/// Starts the child and waits, without a limit of its own, for its report: how long connecting may take is decided
-/// there. Succeeds only when the child is at work, or has done all there was to do.
+/// Starts the child and waits for its report. There is no time limit here: the child limits how long it tries to
+/// connect. Succeeds only if the child has begun its work, or has completed it.
 pub(crate) fn launch() -> Result<Exit, Failure> {
     let mut child = spawn().map_err(DaemonError::Start)?;
     let mut text = Vec::new();
@@ -124,23 +126,23 @@ fn end_of(child: &mut Child) -> Result<(ExitStatus, Exit), DaemonError> {
     Ok((status, Exit::from_code(code)))
 }
 
-/// The child's side: says once how the launch went. In a process that is no such child it does nothing.
+/// The child's side: reports the result of the launch once. In another process it does nothing.
 #[derive(Debug)]
 pub struct Readiness {
     background: bool,
     pipe: Option<File>,
-    /// What was open when this process began, beside its three standard streams.
+    /// The files that were open when this process began, besides its three standard streams.
     inherited: Vec<RawFd>,
 }
 
 impl Readiness {
-    /// That of a process which stays where it is.
+    /// Returns the readiness of a process that stays in the foreground.
     pub fn foreground() -> Readiness {
         Readiness { background: false, pipe: None, inherited: Vec::new() }
     }
 
-    /// That of this process, as its environment says. To be called once, before anything is printed: from here on
-    /// the standard output of a background process is closed to all but this.
+    /// Returns the readiness of this process, as its environment says. Call it once, before anything is printed: from
+    /// then on the standard output of a background process takes only the report.
     pub fn of_this_process() -> Result<Readiness, DaemonError> {
         let mark = std::env::var(MARK).ok().and_then(|mark| mark.parse().ok());
         if mark != Some(parent_id()) {
@@ -149,52 +151,53 @@ impl Readiness {
         let inherited = inherited();
         let take_stdout = || -> io::Result<File> {
             let pipe = io::stdout().as_fd().try_clone_to_owned()?;
-            nix::unistd::dup2_stdout(nowhere()?)?;
+            nix::unistd::dup2_stdout(dev_null()?)?;
             Ok(File::from(pipe))
         };
         Ok(Readiness { background: true, pipe: Some(take_stdout().map_err(DaemonError::Detach)?), inherited })
     }
 
-    /// Whether this is the child of a launch with `--daemon`.
+    /// Returns whether this is the child of a launch with `--daemon`.
     pub fn is_background(&self) -> bool {
         self.background
     }
 
-    /// The task is read, the servers answer, work has begun: the parent may leave. What the system itself has to say
-    /// from now on (out of memory, say) goes to `stderr.log` in the launch's folder. What was open when this process began is
-    /// closed, so that nobody waits for the end of a pipe, or cannot unmount a disk, because of it.
+    /// Reports that the task is read, the servers answer and work has begun: the parent may end. Later messages of the
+    /// system (for example that memory ran out) go to `stderr.log` in the launch's folder. Inherited files are closed,
+    /// so that no process waits for the end of a pipe and no disk stays mounted because of them.
     ///
-    /// Fails if the parent is gone or the terminal can't be left; the run should end then.
+    /// Fails if the parent has ended or the terminal cannot be left. The run should end then.
     pub fn ready(&mut self, places: &LogPlaces) -> Result<(), DaemonError> {
         let Some(pipe) = self.pipe.take() else { return Ok(()) };
         nix::unistd::setsid().map_err(|error| DaemonError::Detach(error.into()))?;
-        let leave_stderr = || -> io::Result<()> {
+        let redirect_stderr = || -> io::Result<()> {
             let errors = match &places.folder {
                 Some(folder) => log_file::open(&folder.join("stderr.log"))?,
-                None => nowhere()?,
+                None => dev_null()?,
             };
             Ok(nix::unistd::dup2_stderr(errors)?)
         };
-        leave_stderr().map_err(DaemonError::Detach)?;
-        // Not before: the task file may have been one of them (`--task-file <(…)`).
+        redirect_stderr().map_err(DaemonError::Detach)?;
+        // The files are closed only now: the task file may be one of them (`--task-file <(…)`).
         for number in self.inherited.drain(..) {
-            // Nobody here has closed it, so the number is not another file's.
+            // This process has not closed the number before, so it does not belong to another file.
             let _ = nix::unistd::close(number);
         }
         send(pipe, &Report::Ready(places.all.display().to_string())).map_err(DaemonError::CalledOff)
     }
 
-    /// It failed before it was ready. After [`ready`](Self::ready) this does nothing: the logs have the error.
+    /// Reports a failure before the process was ready. After [`ready`](Self::ready) it does nothing: the logs have the
+    /// error.
     pub fn failed(&mut self, why: &str) {
-        self.last_word(&Report::Failed(why.to_owned()));
+        self.send_report(&Report::Failed(why.to_owned()));
     }
 
-    /// It ended well before it was ready: there was nothing left to do.
+    /// Reports a good end before the process was ready: there was nothing left to do.
     pub fn ended(&mut self) {
-        self.last_word(&Report::Ended);
+        self.send_report(&Report::Ended);
     }
 
-    fn last_word(&mut self, report: &Report) {
+    fn send_report(&mut self, report: &Report) {
         if let Some(pipe) = self.pipe.take()
             && let Err(error) = send(pipe, report)
         {
@@ -207,7 +210,7 @@ fn send(mut pipe: File, report: &Report) -> io::Result<()> {
     pipe.write_all(report.to_text().as_bytes())
 }
 
-/// The files beside the standard streams that are open now: where the system does not say, none.
+/// Returns the files besides the standard streams that are open now. Returns none if the system does not list them.
 fn inherited() -> Vec<RawFd> {
     let folder = Path::new("/proc/self/fd");
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
@@ -217,7 +220,7 @@ fn inherited() -> Vec<RawFd> {
     numbers.into_iter().filter(|number| *number > 2).filter(is_open).collect()
 }
 
-fn nowhere() -> io::Result<File> {
+fn dev_null() -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open("/dev/null")
 }
 

@@ -1,8 +1,8 @@
-//! Files that this process writes for somebody: whole or not at all.
+//! Writes files for the user: whole or not at all.
 //!
-//! A file is written under another name in the same folder (a rename does not go from one file system to another) and then put in its
-//! place. Nobody can guess that name, and nothing that has it already is written to, so a link in a folder that others may write to
-//! leads nowhere.
+//! A file is written under another name in the same folder, because a rename does not cross file systems, and then
+//! renamed. The temporary name cannot be guessed, and an existing file of that name is never written to. A link that
+//! somebody else put into the folder is therefore not followed.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 use tempfile::{Builder, NamedTempFile};
 use thiserror::Error;
 
-/// Why there is no file.
+/// The reason why a file could not be written.
 #[derive(Debug, Error)]
 pub(crate) enum FileError {
-    /// A report.
+    /// A report could not be written.
     #[error("cannot write the report to {}", path.display())]
     Report { path: PathBuf, source: io::Error },
-    /// Another file.
+    /// Another file could not be written.
     #[error("cannot write {}", path.display())]
     Other { path: PathBuf, source: io::Error },
 }
@@ -32,29 +32,29 @@ pub(crate) enum Readers {
     AsUsual,
 }
 
-/// Writes a report, in the place of what was there. A reader sees the old one or the new one, never a part.
+/// Writes a report, and replaces an existing file. A reader sees the old file or the new one, never a part.
 pub(crate) fn replace(path: &Path, text: &str) -> Result<(), FileError> {
     let written = match path.metadata() {
-        // What is no file (a pipe, `/dev/stdout`) is written to and never replaced.
+        // A pipe or a device such as `/dev/stdout` is written to and never replaced.
         Ok(found) if !found.is_file() && !found.is_dir() => {
             OpenOptions::new().append(true).open(path).and_then(|mut file: File| file.write_all(text.as_bytes()))
         }
-        _ => written(path, text, Readers::AsUsual).and_then(|file| Ok(file.persist(path)?)).map(drop),
+        _ => write_temporary(path, text, Readers::AsUsual).and_then(|file| Ok(file.persist(path)?)).map(drop),
     };
     written.map_err(|source| FileError::Report { path: path.to_owned(), source })
 }
 
-/// Makes a file. What is there already stays as it is, and is an error.
+/// Creates a file. An existing file stays as it is and is an error.
 pub(crate) fn make(path: &Path, text: &str, readers: Readers) -> Result<(), FileError> {
-    let made = written(path, text, readers).and_then(|file| Ok(file.persist_noclobber(path)?));
+    let made = write_temporary(path, text, readers).and_then(|file| Ok(file.persist_noclobber(path)?));
     made.map(drop).map_err(|source| FileError::Other { path: path.to_owned(), source })
 }
 
-/// The text in a file that has another name still. It goes where it is not given its own.
-fn written(path: &Path, text: &str, readers: Readers) -> io::Result<NamedTempFile> {
+/// Writes the text to a file with a temporary name. The file is removed if it is not renamed.
+fn write_temporary(path: &Path, text: &str, readers: Readers) -> io::Result<NamedTempFile> {
     let mode = match readers {
         Readers::OwnerOnly => 0o600,
-        // The umask takes something away.
+        // The umask removes permissions.
         Readers::AsUsual => 0o666,
     };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -85,7 +85,8 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing unfinished stays");
     }
 
-    /// A link where a report is to be is replaced, and what it leads to stays; so with the name that was used for the unfinished file.
+    /// A link at the path of a report is replaced, and the file behind it stays. The same holds for a link with the
+    /// name of the temporary file.
     #[test]
     fn no_link_leads_a_report_elsewhere() {
         let folder = tempfile::tempdir().unwrap();

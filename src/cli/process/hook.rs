@@ -1,4 +1,4 @@
-//! `--on-finish` and `--on-failure`: a command of the user's, told by the report how a run ended.
+//! `--on-finish` and `--on-failure`: run a command of the user, which reads the report.
 
 use std::io;
 use std::process::{ExitStatus, Stdio};
@@ -13,20 +13,21 @@ use tokio::time::{sleep, timeout};
 
 use super::super::Interrupt;
 
-/// So long a command may take. It is there to tell somebody; what takes longer is to be started by it and left alone.
-const LIMIT: Duration = Duration::from_secs(300);
-/// So long where this process was told to stop at once before it began: that process lives for ten seconds more at the most.
-const HURRY: Duration = Duration::from_secs(5);
-/// So long it is given to end after it was asked to.
-const GRACE: Duration = Duration::from_secs(3);
-/// So long its last words are waited for when it has ended: what it left running may hold its output open.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-/// So much of what it says is logged.
-const MOST_SAID: u64 = 64 << 10;
+/// How long a command may run. Its purpose is to notify somebody; it should start longer work in the background.
+const RUN_LIMIT: Duration = Duration::from_secs(300);
+/// How long a command may run if a second signal came before it began: the process lives for ten more seconds at most.
+const HURRY_LIMIT: Duration = Duration::from_secs(5);
+/// How long a command may continue after SIGTERM.
+const KILL_DELAY: Duration = Duration::from_secs(3);
+/// How long the output of an ended command is read: a process that it left running may hold its output open.
+const OUTPUT_TIMEOUT: Duration = Duration::from_secs(1);
+/// The highest number of bytes of a command's output that are logged.
+const MAX_OUTPUT_BYTES: u64 = 64 << 10;
 
-/// What a command gets of this process's environment, beside all that begins with `LC_`: what programs need to find their files, to
-/// speak the user's language and to reach the network. Nothing else: a task's secrets may be there (`from_env`).
-const PASSED_ON: [&str; 22] = [
+/// The environment variables that a command receives, besides all that begin with `LC_`. Programs need them to find
+/// files, to speak the user's language and to reach the network. Other variables are not passed on: they may hold
+/// secrets of a task (`from_env`).
+const PASSED_VARIABLES: [&str; 22] = [
     "PATH",
     "HOME",
     "USER",
@@ -52,15 +53,15 @@ const PASSED_ON: [&str; 22] = [
 ];
 
 fn is_passed_on(name: &str) -> bool {
-    PASSED_ON.contains(&name) || name.starts_with("LC_")
+    PASSED_VARIABLES.contains(&name) || name.starts_with("LC_")
 }
 
-/// A command, and what it is told beside the report.
+/// A command, and the values that it receives besides the report.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Hook<'a> {
-    /// The flag that named it.
+    /// The flag that named the command.
     pub(crate) flag: &'static str,
-    /// For `sh -c`.
+    /// The text for `sh -c`.
     pub(crate) command: &'a str,
     /// `CLICKHOUSE_COPIER_OUTCOME`
     pub(crate) outcome: &'static str,
@@ -70,40 +71,40 @@ pub(crate) struct Hook<'a> {
     pub(crate) task: &'a str,
 }
 
-/// Why a command did not do what it was to.
+/// The reason why a command failed.
 #[derive(Debug, Error)]
 pub(crate) enum HookError {
-    /// There may be no `sh`.
+    /// The shell cannot be started. `sh` may be missing.
     #[error("{flag}: cannot start sh")]
     Start { flag: &'static str, source: io::Error },
-    /// It cannot be waited for.
+    /// The command cannot be waited for.
     #[error("{flag}: lost sight of the command")]
     Watch { flag: &'static str, source: io::Error },
-    /// It said that it failed, or was ended by a signal.
+    /// The command failed, or was ended by a signal.
     #[error("{flag}: the command failed ({status})")]
     Failed { flag: &'static str, status: ExitStatus },
-    /// It took too long.
+    /// The command took too long.
     #[error("{flag}: the command took more than {} s and was ended", limit.as_secs())]
     TooLong { flag: &'static str, limit: Duration },
-    /// This process was told to stop at once.
+    /// A second signal came.
     #[error("{flag}: the command was ended, since this process was told to stop")]
     Stopped { flag: &'static str },
 }
 
 impl Hook<'_> {
-    /// Runs it with `report` on its standard input, and waits for its end; what it says becomes log lines.
+    /// Runs the command with `report` on its standard input, and waits for its end. Its output becomes log lines.
     ///
-    /// It has a process group of its own: Ctrl-C does not reach it, and what it started ends with it where it is ended. That is
-    /// after [`LIMIT`] ([`HURRY`] after a second signal), or at a second signal; by SIGTERM, and [`GRACE`] later by SIGKILL. What it leaves running when it ends
-    /// by itself is left alone.
+    /// The command has its own process group. Ctrl-C does not reach it, and the processes that it started end with it.
+    /// It is ended after [`RUN_LIMIT`] ([`HURRY_LIMIT`] after a second signal) or at a second signal: by SIGTERM, and by
+    /// SIGKILL after [`KILL_DELAY`]. Processes that it leaves running when it ends by itself are left alone.
     pub(crate) async fn run(self, report: String, interrupt: &Interrupt) -> Result<(), HookError> {
-        self.run_for(LIMIT, report, interrupt).await
+        self.run_for(RUN_LIMIT, report, interrupt).await
     }
 
     async fn run_for(self, limit: Duration, report: String, interrupt: &Interrupt) -> Result<(), HookError> {
         let flag = self.flag;
-        let hurry = interrupt.is_stopping();
-        let limit = if hurry { HURRY.min(limit) } else { limit };
+        let is_stopping = interrupt.is_stopping();
+        let limit = if is_stopping { HURRY_LIMIT.min(limit) } else { limit };
         tracing::debug!("{flag}: runs {}", self.command);
         let mut child = Command::new("sh")
             .args(["-c", self.command])
@@ -119,17 +120,18 @@ impl Hook<'_> {
             .kill_on_drop(true)
             .spawn()
             .map_err(|source| HookError::Start { flag, source })?;
-        // In tasks of their own: one that reads nothing, or says nothing, does not hold up the others.
-        let told = child.stdin.take().map(|mut stdin| {
+        // Input and output have their own tasks: a command that does not read, or prints nothing, does not block the
+        // others.
+        let input_task = child.stdin.take().map(|mut stdin| {
             tokio::spawn(async move {
-                // A command may be content with its environment.
+                // A command may ignore its input.
                 let _ = stdin.write_all(report.as_bytes()).await;
             })
         });
-        let mut words = tokio::task::JoinSet::new();
+        let mut output_tasks = tokio::task::JoinSet::new();
         if let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) {
-            words.spawn(log(flag, out));
-            words.spawn(log(flag, err));
+            output_tasks.spawn(log(flag, out));
+            output_tasks.spawn(log(flag, err));
         }
         let ended = tokio::select! {
             status = child.wait() => match status {
@@ -141,26 +143,27 @@ impl Hook<'_> {
                 end(&mut child).await;
                 Err(HookError::TooLong { flag, limit })
             }
-            () = interrupt.stop(), if !hurry => {
+            () = interrupt.stop(), if !is_stopping => {
                 end(&mut child).await;
                 Err(HookError::Stopped { flag })
             }
         };
-        if let Some(told) = told {
-            told.abort();
+        if let Some(input_task) = input_task {
+            input_task.abort();
         }
-        let _ = timeout(LAST_WORDS, async { while words.join_next().await.is_some() {} }).await;
+        let _ = timeout(OUTPUT_TIMEOUT, async { while output_tasks.join_next().await.is_some() {} }).await;
         ended
     }
 }
 
-/// Ends the command and what it started.
+/// Ends the command and the processes that it started.
 async fn end(child: &mut Child) {
-    // Its group has its own number. Not waited for yet, so the number is nobody else's.
+    // The group has the number of its first process. That process is not waited for yet, so no other process has the
+    // number.
     let Some(group) = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw) else { return };
     let _ = killpg(group, Signal::SIGTERM);
-    let ended = timeout(GRACE, child.wait()).await;
-    // What did not listen goes with it, or is gone.
+    let ended = timeout(KILL_DELAY, child.wait()).await;
+    // SIGKILL ends the processes that ignored SIGTERM, if any are left.
     let _ = killpg(group, Signal::SIGKILL);
     if ended.is_err() {
         let _ = child.wait().await;
@@ -168,13 +171,13 @@ async fn end(child: &mut Child) {
 }
 
 async fn log(flag: &'static str, output: impl AsyncRead + Unpin) {
-    let (mut output, mut left, mut line) = (BufReader::new(output), MOST_SAID, Vec::new());
-    while let Ok(read @ 1..) = (&mut output).take(left).read_until(b'\n', &mut line).await {
+    let (mut output, mut bytes_left, mut line) = (BufReader::new(output), MAX_OUTPUT_BYTES, Vec::new());
+    while let Ok(read @ 1..) = (&mut output).take(bytes_left).read_until(b'\n', &mut line).await {
         tracing::info!("{flag}: {}", String::from_utf8_lossy(&line).trim_end());
-        left -= read as u64;
+        bytes_left -= read as u64;
         line.clear();
     }
-    // The rest is read and forgotten, so that the command is not held up.
+    // The rest is read and dropped, so that the command is not blocked.
     let _ = tokio::io::copy_buf(&mut output, &mut tokio::io::sink()).await;
 }
 
@@ -227,17 +230,17 @@ mod tests {
         let (held, fifo) = (folder.path().join("held"), folder.path().join("fifo"));
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
         fs::write(&held, "").unwrap();
-        // Held by a command of its own for as long as that runs, whatever it is told.
+        // A process of the command holds the lock as long as it runs, whatever signal it receives.
         let command =
             format!("exec 9<{}; flock -n 9 || exit 1; (trap '' TERM; exec sleep 1000) & wait", held.display());
         let (mut hand, interrupt) = Interrupt::by_hand();
         let limit = Duration::from_millis(500);
-        let ended = timeout(10 * GRACE, hook(&command).run_for(limit, report(), &interrupt)).await;
+        let ended = timeout(10 * KILL_DELAY, hook(&command).run_for(limit, report(), &interrupt)).await;
         let error = ended.expect("it was not ended").unwrap_err();
         assert!(matches!(error, HookError::TooLong { .. }), "{error}");
         let free = tokio::task::spawn_blocking(move || fs::File::open(held).unwrap().lock());
         timeout(Duration::from_secs(20), free).await.expect("what it started is still there").unwrap().unwrap();
-        // One that does not listen, when this process is to stop.
+        // A command that ignores SIGTERM when this process is to stop.
         let begun = Instant::now();
         let deaf = format!("trap '' TERM; echo begun > {}; while :; do sleep 1; done", fifo.display());
         let stops = async {
@@ -247,10 +250,10 @@ mod tests {
         };
         let (ended, ()) = tokio::join!(hook(&deaf).run(report(), &interrupt), stops);
         let error = ended.unwrap_err();
-        assert!(matches!(error, HookError::Stopped { .. }) && begun.elapsed() < 3 * GRACE, "{error}");
-        // What was asked to stop before that still tells somebody, but not for long.
+        assert!(matches!(error, HookError::Stopped { .. }) && begun.elapsed() < 3 * KILL_DELAY, "{error}");
+        // After a second signal a hook still runs, but only for a short time.
         hook("cat").run(report(), &interrupt).await.unwrap();
         let error = hook("sleep 1000").run(report(), &interrupt).await.unwrap_err();
-        assert!(matches!(error, HookError::TooLong { limit: HURRY, .. }), "{error}");
+        assert!(matches!(error, HookError::TooLong { limit: HURRY_LIMIT, .. }), "{error}");
     }
 }

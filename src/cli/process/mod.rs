@@ -1,4 +1,5 @@
-//! What surrounds a run in its process: the daemon, the pid file, systemd, hooks, what follows a run, and what is served over HTTP.
+//! The surroundings of a run in its process: the daemon, the pid file, systemd, hooks, reports after the run, and the
+//! HTTP address.
 
 pub(super) mod after_run;
 pub mod daemon;

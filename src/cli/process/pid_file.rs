@@ -1,7 +1,7 @@
-//! `--pid-file`: who is running here.
+//! `--pid-file`: a file with the id of this process, held by one launch.
 //!
-//! Two launches must not take the same file. What tells them apart is a lock on the file, not the number in it: a lock
-//! goes away with its process, however that ended, and a number may by then belong to somebody else.
+//! Two launches must not use the same file. A lock on the file decides that, not the number in it: the lock ends with
+//! its process, and the number may later belong to another process.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -10,18 +10,18 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-/// Why the file can't be taken.
+/// The reason why the file cannot be used.
 #[derive(Debug, Error)]
 pub enum PidFileError {
-    /// Another launch holds it.
+    /// Another launch holds the file.
     #[error("--pid-file {}: already running as process {pid}", path.display())]
     Running {
         /// The file.
         path: PathBuf,
-        /// What stands in it.
+        /// The text in the file.
         pid: String,
     },
-    /// It holds something else, and would have been overwritten.
+    /// The file holds other text, and would have been overwritten.
     #[error("--pid-file {}: this is no pid file, it holds other text", path.display())]
     Foreign {
         /// The file.
@@ -32,23 +32,23 @@ pub enum PidFileError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What was tried.
+        /// The failed operation.
         operation: &'static str,
-        /// Why not.
+        /// The error of the file system.
         source: io::Error,
     },
 }
 
-/// A pid file that is ours; dropping it removes it.
+/// A pid file of this process. Dropping it removes the file.
 #[derive(Debug)]
 pub struct PidFile {
     path: PathBuf,
-    // Held for its lock, which ends with it.
+    // Held open for its lock.
     _file: File,
 }
 
 impl PidFile {
-    /// Takes the file and writes our pid and a newline. A file that a dead process left behind is taken over.
+    /// Locks the file and writes the pid of this process and a newline. A file that a dead process left is taken over.
     pub fn claim(path: &Path) -> Result<PidFile, PidFileError> {
         let failed = |operation| move |source| PidFileError::Io { path: path.to_owned(), operation, source };
         loop {
@@ -57,7 +57,7 @@ impl PidFile {
                 .write(true)
                 .create(true)
                 .truncate(false)
-                // Not through a link that somebody else may have put there.
+                // Somebody else may have put a link there: it is not followed.
                 .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits())
                 .open(path)
                 .map_err(failed("open"))?;
@@ -72,7 +72,8 @@ impl PidFile {
                 Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
             }
             if !is_still_at(&file, path).map_err(failed("examine"))? {
-                // Its owner removed it between our opening and our locking: this lock is on a file nobody can see.
+                // The owner removed the file between the open and the lock: this lock is on a file that no other launch
+                // can see.
                 continue;
             }
             let text = start_of(&mut file).map_err(failed("read"))?;
@@ -90,18 +91,21 @@ impl PidFile {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // Removed while the lock is still held, so that it can't be a successor's file. One that stays behind does no
-        // harm: it is not locked.
+        // The file is removed while the lock is held, so it cannot be the file of a successor. A file that stays does
+        // no harm: it is not locked.
         if let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!("cannot remove the pid file {}: {error}", self.path.display());
         }
     }
 }
 
-/// A pid file is short; of anything else the beginning is enough to see that it is none.
+/// The number of bytes that are read of a pid file.
+const MAX_READ_BYTES: u64 = 64;
+
+/// Reads the start of the file. A pid file is short; the start of any other file shows that it is no pid file.
 fn start_of(file: &mut File) -> io::Result<String> {
     let mut bytes = Vec::new();
-    file.take(64).read_to_end(&mut bytes)?;
+    file.take(MAX_READ_BYTES).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
 }
 
@@ -142,7 +146,7 @@ mod tests {
     fn what_a_dead_process_left_behind_is_taken_over() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("copier.pid");
-        // Process 1 lives, but it is not ours: the number alone says nothing.
+        // Process 1 lives but does not hold the file: the number alone means nothing.
         fs::write(&path, "1\n").unwrap();
         let _claimed = PidFile::claim(&path).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", std::process::id()));

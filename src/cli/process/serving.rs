@@ -1,4 +1,4 @@
-//! What is served over HTTP: where, and to whom.
+//! The address and the access token of what is served over HTTP.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,25 +10,25 @@ use crate::model::Secret;
 use crate::web::access::Access;
 use crate::web::server;
 
-/// Where something is served, and where the token is that opens it.
+/// The address where HTTP is served, and the source of its access token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Serving {
-    /// The address; with port 0 the system chooses one.
+    /// The address. With port 0 the system chooses a port.
     pub listen: SocketAddr,
-    /// Without it a loopback address is served only.
+    /// The source of the token. Without it only a loopback address is allowed.
     pub token: Option<TokenSource>,
 }
 
-/// Where a token is: never on the command line, which others can see.
+/// The source of a token. It is never on the command line, which other users can see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenSource {
-    /// In this environment variable.
+    /// The environment variable with the token.
     Env(String),
-    /// In this file, which existed when the command line was read; blanks around it do not count.
+    /// The file with the token, which existed when the command line was read. Blanks around the token are ignored.
     File(PathBuf),
 }
 
-/// A token that is not there.
+/// A token that cannot be read.
 #[derive(Debug, thiserror::Error)]
 enum TokenError {
     #[error("the environment variable {0} is not set, or is not text: it should hold the token")]
@@ -38,7 +38,7 @@ enum TokenError {
 }
 
 impl Serving {
-    /// Takes the address. What is found wrong with it is a fault of the command line.
+    /// Begins to listen on the address. A wrong address or token is a fault of the command line.
     pub(crate) async fn begin(&self) -> Result<(TcpListener, SocketAddr, Access), Failure> {
         let token = self.token.as_ref().map(TokenSource::read).transpose().map_err(bad)?;
         let access = Access::new(self.listen, token).map_err(bad)?;

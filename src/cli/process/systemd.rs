@@ -1,20 +1,20 @@
-//! What systemd is told, where it started this process by a unit with `Type=notify`; elsewhere nothing happens. It is told for its
-//! status line only: a word that is lost changes nothing.
+//! Notifies systemd, if it started this process by a unit with `Type=notify`. Elsewhere nothing happens. A lost
+//! notification changes only the status line.
 
 use sd_notify::NotifyState;
 
-/// Work has begun: `systemctl start` returns.
-pub(crate) fn works() {
+/// Reports that work has begun: `systemctl start` returns.
+pub(crate) fn report_ready() {
     tell(&[NotifyState::Ready, NotifyState::Status("at work")]);
 }
 
-/// How far it is, for `systemctl status`.
-pub(crate) fn stands(line: &str) {
+/// Reports the progress, for `systemctl status`.
+pub(crate) fn report_progress(line: &str) {
     tell(&[NotifyState::Status(line)]);
 }
 
-/// The work is over; what is left are reports and hooks.
-pub(crate) fn ends() {
+/// Reports that the work is over; reports and hooks follow.
+pub(crate) fn report_stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("writing reports and running hooks")]);
 }
 

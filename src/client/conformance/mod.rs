@@ -1,5 +1,5 @@
-//! What every warehouse must do. [`client_conformance!`](crate::warehouse_conformance) makes a test of each function here
-//! for one implementation. They panic where an implementation fails.
+//! The conformance suite of server clients. [`client_conformance!`](crate::client_conformance) makes a test of
+//! each function here for one implementation. The functions panic if the implementation fails.
 
 mod questions;
 mod tables;
@@ -15,9 +15,9 @@ pub use questions::*;
 pub use tables::*;
 pub use transfers::*;
 
-/// The tests of the suite for one implementation. Takes the name of an `async fn(test: &str) -> (impl ServerClient,
-/// [Arc<Node>; 2], String)` that gives a warehouse, two of its nodes, and a database of which nothing exists yet. Before a list
-/// of tests stand the ways of transfer that work between the nodes.
+/// Defines the tests of the suite for one implementation. The argument is the name of an `async fn(test: &str) ->
+/// (impl ServerClient, [Arc<Node>; 2], String)` that returns a client, two of its nodes, and a database that does not
+/// exist yet. Each list of tests is preceded by the transfers that work between the nodes.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! client_conformance {
@@ -48,9 +48,9 @@ macro_rules! client_conformance {
         $(
             #[tokio::test]
             async fn $test() {
-                let (client, [one, two], database) = $make(stringify!($test)).await;
-                $crate::client::conformance::$test(&$crate::client::conformance::Place {
-                    of: &client, one, two, database, ways: &$crate::client_conformance!(@ways $ways),
+                let (client, [first, second], database) = $make(stringify!($test)).await;
+                $crate::client::conformance::$test(&$crate::client::conformance::TestServers {
+                    client: &client, first, second, database, ways: &$crate::client_conformance!(@ways $ways),
                 }).await;
             }
         )*
@@ -58,7 +58,7 @@ macro_rules! client_conformance {
     (@ways [$($way:ident),*]) => { [$($crate::model::Way::$way),*] };
 }
 
-/// The same for what is asked before a copy: the warehouse is an [`Inspector`] too.
+/// Defines the tests of the questions before a copy: the client is an [`Inspector`] too.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! inspector_conformance {
@@ -75,22 +75,22 @@ macro_rules! inspector_conformance {
         $(
             #[tokio::test]
             async fn $test() {
-                let (client, [one, two], database) = $make(stringify!($test)).await;
+                let (client, [first, second], database) = $make(stringify!($test)).await;
                 let ways = &[$crate::model::Way::Relay];
-                let place = $crate::client::conformance::Place { of: &client, one, two, database, ways };
-                $crate::client::conformance::$test(&place, &client).await;
+                let servers = $crate::client::conformance::TestServers { client: &client, first, second, database, ways };
+                $crate::client::conformance::$test(&servers, &client).await;
             }
         )*
     };
 }
 
-/// Where a test of the suite works.
-pub struct Place<'a> {
-    pub of: &'a dyn ServerClient,
-    pub one: Arc<Node>,
-    pub two: Arc<Node>,
+/// The client and the nodes that a test of the suite uses.
+pub struct TestServers<'a> {
+    pub client: &'a dyn ServerClient,
+    pub first: Arc<Node>,
+    pub second: Arc<Node>,
     pub database: String,
-    /// The ways that work; tables are filled by the first.
+    /// The transfers that work; the first one fills tables.
     pub ways: &'a [Way],
 }
 
@@ -114,29 +114,29 @@ fn code<T: std::fmt::Debug>(outcome: Result<T, Error>, expected: u32) {
     assert_eq!(outcome.as_ref().err().and_then(Error::code), Some(expected), "{outcome:?}");
 }
 
-impl Place<'_> {
+impl TestServers<'_> {
     fn name(&self, table: &str) -> TableName {
         TableName::new(&self.database, table)
     }
 
     async fn databases(&self) {
-        for node in [&self.one, &self.two] {
-            self.of.create_database(node, &self.database, &none()).await.unwrap();
+        for node in [&self.first, &self.second] {
+            self.client.create_database(node, &self.database, &none()).await.unwrap();
         }
     }
 
     async fn create(&self, node: &Node, table: &str, engine: &str) -> TableName {
         let name = self.name(table);
         let statement = format!("CREATE TABLE {} {COLUMNS} ENGINE = {engine}", quote::table(&name));
-        self.of.create_table(node, &name, &statement, &none()).await.unwrap();
+        self.client.create_table(node, &name, &statement, &none()).await.unwrap();
         name
     }
 
-    /// A transfer of all rows of a table of the first node.
+    /// Returns a transfer of all rows of a table of the first node.
     fn copy(&self, from: &TableName, to: &Arc<Node>, into: &TableName) -> Transfer {
         Transfer {
             way: self.ways[0],
-            from: vec![Origin::of(&self.one)],
+            from: vec![Origin::of(&self.first)],
             to: vec![Destination::of_all(to, format!("{}:{}:{}", self.database, into.table, to.port))],
             dealt: None,
             into: into.clone(),
@@ -149,11 +149,11 @@ impl Place<'_> {
         }
     }
 
-    /// A table with so many rows: ids from 0 on, in January and February 2018 in turn.
+    /// Creates a table with this number of rows: ids from 0 on, alternately in January and February 2018.
     ///
-    /// The door has no way to write rows but from rows: each comes from the one of `system.one`.
+    /// A client can write rows only by transferring rows: each row comes from the one in `system.one`.
     async fn filled(&self, table: &str, rows: u32) -> TableName {
-        let name = self.create(&self.one, table, ENGINE).await;
+        let name = self.create(&self.first, table, ENGINE).await;
         for number in 0..rows {
             self.add(&name, number).await;
         }
@@ -168,13 +168,13 @@ impl Place<'_> {
             format!("toUInt32({number})"),
             format!("toString({number})"),
         ];
-        let mut transfer = Transfer { values, ..self.copy(&seed, &self.one, into) };
+        let mut transfer = Transfer { values, ..self.copy(&seed, &self.first, into) };
         transfer.to[0].query_id += &format!(":{number}");
-        self.of.transfer(&transfer).await.unwrap();
+        self.client.transfer(&transfer).await.unwrap();
     }
 
     async fn rows(&self, node: &Node, table: &TableName) -> Vec<(String, u64)> {
-        let rows = self.of.rows_by_partition(node, table, None).await.unwrap();
+        let rows = self.client.rows_by_partition(node, table, None).await.unwrap();
         rows.into_iter().map(|(id, rows)| (id.0, rows)).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! How an account gets to a server.
+//! Sends the account of a node with each request.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,13 +6,13 @@ use clickhouse::Client;
 
 use crate::model::Node;
 
-/// Enters with the account of a node.
+/// Adds the account of a node to a client.
 ///
-/// `X-ClickHouse-User` and `X-ClickHouse-Key` carry what an HTTP header can: any letter of any script, but no line feed, no
-/// other control character, no blank at the ends, which servers cut off, and no `=?`, which begins an encoded word to the
-/// library that reads headers in a server (18.16: "wrong password"). What they can't goes as `Authorization: Basic`,
-/// in which the user ends at the first colon. Never in the URL, which logs and proxies keep. Every version since 18.16
-/// understands both.
+/// `X-ClickHouse-User` and `X-ClickHouse-Key` carry what an HTTP header can hold: any letter of any script, but no
+/// line feed, no other control character, no blank at the ends, which servers cut off, and no `=?`, which starts an
+/// encoded word for the library that reads headers in a server (18.16: "wrong password"). Other accounts go as
+/// `Authorization: Basic`, in which the user ends at the first colon. The URL never contains them, because logs and
+/// proxies keep URLs. Every version since 18.16 understands both.
 pub(super) fn enter(client: Client, node: &Node) -> Client {
     let (user, password) = (node.user.as_str(), node.password.expose());
     if [user, password].into_iter().all(fits_a_header) || user.contains(':') {

@@ -1,11 +1,11 @@
-//! A limit on the bytes of an answer, where they come from the connection: the client library collects the text of an error, and most
-//! results, as a whole, however long they are.
+//! A limit on the bytes of an answer, where they arrive from the connection. The client library collects the text of
+//! an error, and most results, as a whole, however long they are.
 //!
 //! # Guarantees
-//! - The body of an error (a status other than 200, or an exception code in the headers) is [`MOST_ERROR`] bytes at most. The connection
-//!   is broken off then, and the error is the status.
-//! - Another body is as long as the connection allows: [`MOST_ANSWER`] for questions. Rows that a relay passes on have no limit; they
-//!   are not collected.
+//! - The body of an error (a status other than 200, or an exception code in the headers) has at most [`MOST_ERROR`]
+//!   bytes. After that the connection is closed, and the error is the status.
+//! - Other bodies are as long as the connection allows: [`MOST_ANSWER`] for questions. Rows that a relay passes on
+//!   have no limit; they are not collected.
 
 use std::future::Future;
 use std::io;
@@ -17,16 +17,16 @@ use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use tower_service::Service;
 
-/// The most bytes of an error's body.
+/// The largest size of an error's body in bytes.
 const MOST_ERROR: u64 = 1 << 20;
-/// The most bytes of an answer that is collected.
+/// The largest size in bytes of an answer that is collected.
 pub(super) const MOST_ANSWER: u64 = 256 << 20;
-/// The most bytes of an answer's headers.
+/// The largest size of an answer's headers in bytes.
 const MOST_HEAD: usize = 128 << 10;
-/// How much is read at a time while it is counted.
-const READ: usize = 16 << 10;
+/// Bytes that are read at a time while they are counted.
+const READ_SIZE: usize = 16 << 10;
 
-/// Connects as another connector does, with a limit on what answers hold.
+/// A connector that limits the size of answers.
 #[derive(Debug, Clone)]
 pub(super) struct LimitedConnector<C> {
     inner: C,
@@ -34,7 +34,7 @@ pub(super) struct LimitedConnector<C> {
 }
 
 impl<C> LimitedConnector<C> {
-    /// `most` bytes for each answer that is no error; `None`: no limit.
+    /// Limits each answer that is no error to `most` bytes; `None` means no limit.
     pub(super) fn new(inner: C, most: Option<u64>) -> Self {
         Self { inner, most }
     }
@@ -59,19 +59,19 @@ where
     }
 }
 
-/// A connection whose answers are limited.
+/// A connection with limited answers.
 #[derive(Debug)]
 pub(super) struct Limited<T> {
     inner: T,
     meter: Meter,
 }
 
-/// Where a connection is in an answer.
+/// The position of a connection within an answer.
 #[derive(Debug)]
 enum Phase {
-    /// In its headers; these have come so far.
+    /// In the headers; these bytes have arrived.
     Head(Vec<u8>),
-    /// In its body, of which so many bytes may come yet.
+    /// In the body; this many bytes may still come.
     Body(u64),
     /// In a body without a limit.
     Unlimited,
@@ -89,15 +89,15 @@ impl Meter {
         Self { most, phase: Phase::Head(Vec::new()) }
     }
 
-    /// Takes note of what is sent: the next answer follows a new request.
+    /// Notes sent bytes: the next answer follows a new request.
     fn sent(&mut self, bytes: &[u8]) {
         if bytes.starts_with(b"POST ") || bytes.starts_with(b"GET ") {
             self.phase = Phase::Head(Vec::new());
         }
     }
 
-    /// Takes note of what has come.
-    fn came(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Counts received bytes.
+    fn received(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.phase {
             Phase::Unlimited => Ok(()),
             Phase::Body(left) => match left.checked_sub(bytes.len() as u64) {
@@ -120,7 +120,7 @@ impl Meter {
                             (Head::Good, Some(most)) => Phase::Body(most),
                             (Head::Good, None) => Phase::Unlimited,
                         };
-                        if rest.is_empty() { Ok(()) } else { self.came(&rest) }
+                        if rest.is_empty() { Ok(()) } else { self.received(&rest) }
                     }
                 }
             }
@@ -128,9 +128,9 @@ impl Meter {
     }
 }
 
-/// What the headers of an answer announce.
+/// The kind of answer that the headers announce.
 enum Head {
-    /// Another answer: status 1xx.
+    /// An interim answer: status 1xx. Another answer follows.
     Interim,
     Error,
     Good,
@@ -158,11 +158,11 @@ impl<T: Read + Unpin> Read for Limited<T> {
         if matches!(self.meter.phase, Phase::Unlimited) {
             return Pin::new(&mut self.inner).poll_read(context, into);
         }
-        let mut bytes = [0; READ];
-        let room = into.remaining().min(READ);
+        let mut bytes = [0; READ_SIZE];
+        let room = into.remaining().min(READ_SIZE);
         let mut read = ReadBuf::new(&mut bytes[..room]);
         ready!(Pin::new(&mut self.inner).poll_read(context, read.unfilled()))?;
-        self.meter.came(read.filled())?;
+        self.meter.received(read.filled())?;
         into.put_slice(read.filled());
         Poll::Ready(Ok(()))
     }
@@ -210,15 +210,16 @@ mod tests {
 
     const GOOD: &str = "HTTP/1.1 200 OK\r\nConnection: Keep-Alive\r\n\r\n";
 
-    /// How many bytes of a body come after these headers, sent in pieces of this size, before the answer is too long.
+    /// Returns how many bytes of a body, sent in pieces of this size after these headers, pass before the answer is
+    /// too long.
     fn passes(most: Option<u64>, head: &str, piece: usize, upto: u64) -> u64 {
         let mut meter = Meter::new(most);
         meter.sent(b"POST /?query=1 HTTP/1.1\r\n\r\n");
         for bytes in head.as_bytes().chunks(piece) {
-            meter.came(bytes).unwrap();
+            meter.received(bytes).unwrap();
         }
         let (mut passed, body) = (0, vec![b'x'; piece]);
-        while passed < upto && meter.came(&body).is_ok() {
+        while passed < upto && meter.received(&body).is_ok() {
             passed += piece as u64;
         }
         passed
@@ -246,7 +247,7 @@ mod tests {
         assert_eq!(passes(None, GOOD, 1 << 16, 1 << 28), 1 << 28);
         let mut meter = Meter::new(None);
         let endless = "a".repeat(1 << 10);
-        assert!((0..1 << 10).any(|_| meter.came(endless.as_bytes()).is_err()), "headers without an end");
+        assert!((0..1 << 10).any(|_| meter.received(endless.as_bytes()).is_err()), "headers without an end");
     }
 
     #[test]
@@ -255,11 +256,11 @@ mod tests {
         for _ in 0..5 {
             meter.sent(b"POST / HTTP/1.1\r\n\r\n");
             meter.sent(b"rows");
-            meter.came(GOOD.as_bytes()).unwrap();
-            meter.came(b"12345").unwrap();
+            meter.received(GOOD.as_bytes()).unwrap();
+            meter.received(b"12345").unwrap();
             meter.sent(b"more rows");
-            meter.came(b"12345").unwrap();
+            meter.received(b"12345").unwrap();
         }
-        assert!(meter.came(b"1").is_err());
+        assert!(meter.received(b"1").is_err());
     }
 }

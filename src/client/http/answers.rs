@@ -1,4 +1,4 @@
-//! What a server answered instead of what was asked: the one place where its words are taken over.
+//! Parses a server's errors. No other module reads a server's error text.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,23 +10,22 @@ use crate::sql::quote;
 use super::super::{Error, Kind};
 use super::tls;
 
-/// A shorter password is not looked for: its letters stand in any text.
-const SHORTEST: usize = 3;
+/// Shorter passwords are not hidden: their letters occur in any text.
+const MIN_HIDDEN_LENGTH: usize = 3;
 const HIDDEN: &str = "[hidden]";
-/// What gateways answer for a server that does not answer them.
+/// Answers of gateways whose server does not answer them.
 const GATEWAY: [&str; 3] = ["502 Bad Gateway", "503 Service Unavailable", "504 Gateway Time"];
 
-/// Reads errors, and knows what must not be repeated from them: the passwords of all nodes that were asked for anything.
-/// A statement holds no others.
+/// Parses errors, and hides the passwords of all nodes that got a request. A statement contains no other secrets.
 #[derive(Clone, Default)]
 pub(super) struct Answers {
     secrets: Arc<Mutex<Vec<Secret>>>,
 }
 
 impl Answers {
-    /// Hides this text in every answer from now on.
+    /// Hides this secret in every answer from now on.
     pub(super) fn keep_secret(&self, secret: &Secret) {
-        if secret.expose().chars().count() < SHORTEST {
+        if secret.expose().chars().count() < MIN_HIDDEN_LENGTH {
             return;
         }
         let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
@@ -39,13 +38,14 @@ impl Answers {
         use clickhouse::error::Error as E;
         let kind = match error {
             E::BadResponse(text) => match self.server_error(&text) {
-                // A balancer has lost its server: the statement may go on there, and the next request may get through.
+                // A load balancer has lost its server: the statement may continue there, and the next request may
+                // succeed.
                 Kind::Answer(line) if GATEWAY.iter().any(|status| text.contains(status)) => {
                     Kind::Network(format!("a gateway answered for the server: {line}"))
                 }
                 kind => kind,
             },
-            E::Network(cause) => match tls::trouble(cause.as_ref()) {
+            E::Network(cause) => match tls::tls_error(cause.as_ref()) {
                 Some(why) => Kind::Tls(why),
                 None => Kind::Network(self.without_secrets(&deepest(cause.as_ref()))),
             },
@@ -55,8 +55,8 @@ impl Answers {
         Error { node: node.to_string(), doing: doing.to_owned(), kind }
     }
 
-    /// `Code: N, e.displayText() = DB::Exception: TEXT, e.what() = DB::Exception` (18.16) or
-    /// `Code: N. DB::Exception: TEXT (NAME) (version …)` (later); docs/clickhouse-behaviour.md, §10.
+    /// Parses `Code: N, e.displayText() = DB::Exception: TEXT, e.what() = DB::Exception` (18.16) or `Code: N.
+    /// DB::Exception: TEXT (NAME) (version …)` (later); docs/clickhouse-behaviour.md, §10.
     pub(super) fn server_error(&self, text: &str) -> Kind {
         let Some(rest) = text.find("Code: ").map(|at| &text[at + 6..]) else {
             return Kind::Answer(first_line(&self.without_secrets(text)));
@@ -77,9 +77,10 @@ impl Answers {
         Kind::Server { code, message: telling_line(&self.without_secrets(message)) }
     }
 
-    /// A server before 22.12 repeats the statement in its error, and with it the password of `remote()` (docs/clickhouse-behaviour.md, §11);
-    /// others repeat parts of it. Passwords are looked for as they are and as they stand in a statement. Before anything is
-    /// cut off: half a password is one too.
+    /// Hides passwords. A server before 22.12 repeats the statement in its error, and with it the password of
+    /// `remote()` (docs/clickhouse-behaviour.md, §11); others repeat parts of it. It hides passwords both in their
+    /// plain form and as they are quoted in a statement. This happens before the text is cut, because half a password
+    /// is a secret too.
     fn without_secrets(&self, text: &str) -> String {
         let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         let mut forms: Vec<String> = secrets.iter().flat_map(|secret| forms(secret.expose())).collect();
@@ -94,20 +95,20 @@ impl Answers {
     }
 }
 
-/// A secret as it is, and between the quotes of a literal.
+/// Returns a secret in its plain form, and as it is quoted in a literal.
 fn forms(secret: &str) -> [String; 2] {
     let literal = quote::literal(secret);
     [secret.to_owned(), literal[1..literal.len() - 1].to_owned()]
 }
 
-/// Codes that only say that no attempt to reach a server has worked, with a log of the attempts.
+/// Codes of a log of connection attempts: they only say that no attempt to reach a server succeeded.
 const LOGS: [&str; 2] = ["279", "519"];
-/// The code of a table that is missing, which such a log tells without a code.
+/// The code of a missing table, and the text that such a log contains instead of the code.
 const NO_TABLE: (u32, &str) = (60, "There is no table ");
 
-/// Returns the code and the text of what went wrong in the last attempt, where an error is a log of attempts to reach another
-/// server: `Code: 519. … Log: Code: 279. … Log: Code: 210. DB::NetException: Connection refused (…)` (25.8). `text` begins behind
-/// the first `Code: `.
+/// Returns the code and the text of the last attempt's error, if an error is a log of attempts to reach another
+/// server: `Code: 519. … Log: Code: 279. … Log: Code: 210. DB::NetException: Connection refused (…)` (25.8). `text`
+/// begins after the first `Code: `.
 fn innermost(text: &str) -> Option<(u32, &str)> {
     if !LOGS.iter().any(|code| text.starts_with(code)) {
         return None;
@@ -124,7 +125,7 @@ fn innermost(text: &str) -> Option<(u32, &str)> {
     })
 }
 
-/// The first line; where that only announces a log of attempts to connect, what went wrong in the first of them.
+/// Returns the first line. If it only announces a log of connection attempts, returns the error of the first attempt.
 fn telling_line(message: &str) -> String {
     let first = first_line(message);
     let attempt = message.lines().skip(1).find(|line| line.starts_with("Code: ")).filter(|_| first.ends_with("Log:"));
@@ -142,7 +143,7 @@ fn first_line(text: &str) -> String {
     }
 }
 
-/// Whether a connection ended before its answer did.
+/// Returns whether a connection ended before its answer.
 pub(super) fn is_connection_gone(error: &clickhouse::error::Error) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
     let ended = |error: &std::io::Error| matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset);
@@ -152,13 +153,13 @@ pub(super) fn is_connection_gone(error: &clickhouse::error::Error) -> bool {
     })
 }
 
-/// Whether there was no connection because this process, or this machine, has too many files open.
+/// Returns whether the connection failed because this process, or this machine, has too many open files.
 pub(super) fn is_out_of_descriptors(error: &clickhouse::error::Error) -> bool {
     let many = |error: &std::io::Error| matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
     causes(error).any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(many))
 }
 
-/// What is behind an error of the connection.
+/// Returns the causes of a connection's error.
 fn causes(error: &clickhouse::error::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
     let first = match error {
         clickhouse::error::Error::Network(cause) => Some(cause.as_ref() as &(dyn std::error::Error + 'static)),
@@ -208,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_gateway_that_has_lost_its_server_is_no_answer_of_the_server() {
-        let of = |text: &str| {
+        let translated = |text: &str| {
             let error = clickhouse::error::Error::BadResponse(text.to_owned());
             Answers::default().translated(&Node::new("h"), "cannot", error)
         };
@@ -218,11 +219,14 @@ mod tests {
             "504 Gateway Time-out",
             "504 Gateway Timeout",
         ] {
-            assert!(matches!(of(text).kind, Kind::Network(line) if line.contains("a gateway answered")), "{text}");
+            assert!(
+                matches!(translated(text).kind, Kind::Network(line) if line.contains("a gateway answered")),
+                "{text}"
+            );
         }
-        assert!(matches!(of("<html>404 Not Found</html>").kind, Kind::Answer(_)));
+        assert!(matches!(translated("<html>404 Not Found</html>").kind, Kind::Answer(_)));
         let own = "Code: 60. DB::Exception: Table d.`502 Bad Gateway` does not exist.";
-        assert!(matches!(of(own).kind, Kind::Server { code: 60, .. }));
+        assert!(matches!(translated(own).kind, Kind::Server { code: 60, .. }));
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! How long a request may take.
+//! Limits the time of requests.
 //!
-//! Most have a time limit. What reads a table, or moves parts, may take as long as it needs, as long as it moves something: it is looked at
-//! on its server, and ended there when it has moved nothing for the limit of [`Limits::stall`](super::Limits::stall).
+//! Most requests have a time limit. A statement that reads a table or moves parts may take as long as it needs, as
+//! long as it makes progress. The client watches it on its server, and kills it after it has moved nothing for the
+//! time of [`Limits::stall`](super::Limits::stall).
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -12,30 +13,30 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::model::Node;
 
-use super::super::{Course, Error, Kind, Look, ServerClient, Verdict, Watch, look_every};
+use super::super::{Course, Error, Kind, ServerClient, StallVerdict, TransferObservation, Watch, look_every};
 use super::permits::Share;
 use super::{HttpServerClient, QUICK, SHORT};
 
-/// What bounds a request.
+/// The limit of a request.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Bound<'a> {
-    /// This much time.
+    /// A time limit.
     Within(Duration),
-    /// A count, whose ids begin like this: as long as it moves.
+    /// A count, whose ids begin with this prefix: no limit while it makes progress.
     Count(&'a str),
-    /// A statement on partitions with this id: as long as it moves.
+    /// A statement on partitions with this id: no limit while it makes progress.
     Parts(&'a str),
     /// A statement of a transfer. The caller decides how long the transfer may take.
     Transfer {
         /// The id of the statement.
         query_id: &'a str,
-        /// What this process knows of the transfer.
+        /// What this process knows about the transfer.
         course: &'a Course,
     },
 }
 
 impl Bound<'_> {
-    /// The share of the permits that the request has.
+    /// Returns the share of permits that the request uses.
     pub(super) fn share(&self) -> Share {
         match self {
             Self::Within(limit) if *limit <= QUICK => Share::Control,
@@ -45,7 +46,7 @@ impl Bound<'_> {
         }
     }
 
-    /// The id of its statement, where it has one of its own.
+    /// Returns the id of its statement, if it has one of its own.
     pub(super) fn query_id(&self) -> Option<&str> {
         match self {
             Self::Within(_) | Self::Count(_) => None,
@@ -54,12 +55,12 @@ impl Bound<'_> {
     }
 }
 
-/// How long a question may take.
+/// The time limit of a question.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Limit {
-    /// This much time.
+    /// A time limit.
     Within(Duration),
-    /// As long as it moves: it reads a table.
+    /// No limit while it makes progress: it reads a table.
     Moving,
 }
 
@@ -70,7 +71,7 @@ impl From<Duration> for Limit {
 }
 
 impl Limit {
-    /// The time for what is asked before the question itself.
+    /// Returns the time limit for requests that must precede the question.
     pub(super) fn before(self) -> Duration {
         match self {
             Self::Within(limit) => limit,
@@ -87,7 +88,7 @@ pub(super) fn own_id() -> String {
 }
 
 impl HttpServerClient {
-    /// Does some work within its bound.
+    /// Runs a future within its limit.
     pub(super) async fn within<T, E>(
         &self,
         (node, doing): (&Node, &str),
@@ -105,7 +106,8 @@ impl HttpServerClient {
         }
     }
 
-    /// Returns when statements with ids that begin like this have moved nothing for too long. They are ended then.
+    /// Returns after statements whose ids begin with a prefix have moved nothing for too long. It has killed them
+    /// then.
     async fn until_stalled(&self, node: &Node, id: &str) -> Duration {
         let mut watch = Watch::new(self.stall, Instant::now());
         loop {
@@ -113,8 +115,8 @@ impl HttpServerClient {
             // A node that does not answer shows no progress.
             let running = self.running(node, id).await.ok();
             let statements: BTreeMap<_, _> = running.into_iter().map(|running| (node.address(), running)).collect();
-            let look = Look { statements, bytes: 0, waits: false };
-            if let Verdict::Stalled(still) = watch.judge(&look, Instant::now()) {
+            let observation = TransferObservation { statements, bytes: 0, waits: false };
+            if let StallVerdict::Stalled(still) = watch.judge(&observation, Instant::now()) {
                 if let Err(error) = self.kill(node, id).await {
                     tracing::warn!(node = error.node, "{error}; the statement {id} may go on there");
                 }

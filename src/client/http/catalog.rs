@@ -1,6 +1,8 @@
-//! What a server's own tables say of tables: asked for many tables of a database at once (see [`joined_questions`](super::joined_questions)).
+//! Reads a server's system tables about tables. One statement asks about many tables of a database at once (see
+//! [`joined_questions`](super::joined_questions)).
 //!
-//! Where such a statement fails on the server, the table is asked for alone: an error of one table is not that of another.
+//! If such a statement fails on the server, it asks about each table alone: the error of one table does not affect
+//! another.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,14 +17,14 @@ use super::joined_questions::{Found, JoinedQuestions};
 use super::text::Text;
 use super::{HttpServerClient, SHORT};
 
-/// The server has no such database.
+/// The code of a missing database.
 const UNKNOWN_DATABASE: u32 = 81;
 
-/// Questions about tables that are on their way.
+/// Questions about tables in progress.
 #[derive(Clone, Default)]
 pub(super) struct Catalog {
     databases: JoinedQuestions<String>,
-    /// A definition that is not understood is an error of its own.
+    /// A definition that cannot be parsed is an error of its own.
     definitions: JoinedQuestions<Result<TableDefinition, String>>,
     parts: JoinedQuestions<Vec<PartSizes>>,
     part_lists: JoinedQuestions<PartList>,
@@ -105,7 +107,7 @@ fn default_kind(text: &str) -> DefaultKind {
 }
 
 impl HttpServerClient {
-    /// Asks about a table together with others of its database; alone where that fails on the server.
+    /// Asks about a table together with others of its database; alone if that fails on the server.
     pub(super) async fn of_table<V, F>(
         &self,
         questions: &JoinedQuestions<V>,
@@ -144,14 +146,14 @@ impl HttpServerClient {
         found.map_err(|error| Error { doing, ..error })
     }
 
-    /// A table's definition. What is not shown may be hidden from the account, so it is asked for by its name, which is an
-    /// error then.
+    /// Returns a table's definition. A table that is not listed may be hidden from the account, so a second question
+    /// names it, which is an error then.
     pub(super) async fn definition(&self, node: &Node, name: &TableName) -> Result<Option<TableDefinition>, Error> {
         let doing = format!("cannot read the definition of {name}");
         let definitions = &self.catalog.definitions;
         let mut found = self.of_table(definitions, (node, "definitions"), name, &doing, definitions_of).await?;
         if found.is_none() && self.exists(node, name, &doing).await? {
-            // It was made meanwhile.
+            // The table was created meanwhile.
             found = self.of_table(definitions, (node, "definitions"), name, &doing, definitions_of).await?;
         }
         let understood = found.transpose();
@@ -205,7 +207,7 @@ async fn definitions_of(
         });
     }
     let definition = |row: TableRow| {
-        // 18.16 gives the engine of a materialized view's inner table as the view's own.
+        // 18.16 reports the engine of a materialized view's inner table as the view's own.
         let is_view = row.engine.ends_with("View");
         let engine = if row.engine_full.is_empty() || is_view { &row.engine } else { &row.engine_full };
         let columns = columns.remove(&row.table).unwrap_or_default();
@@ -236,7 +238,7 @@ async fn parts_of(
     Ok(found)
 }
 
-/// Patch parts are no partitions: they mark the one that they change.
+/// Removes patch parts, which are no partitions, and marks the partitions that they change.
 fn without_patches(parts: Vec<PartSizes>) -> Vec<PartSizes> {
     let patched: BTreeSet<PartitionId> = parts.iter().filter_map(|part| part.id.patched()).collect();
     let marked = |part: PartSizes| match patched.contains(&part.id) {

@@ -1,102 +1,18 @@
-//! Each question and each deed, as a statement and the shape of its answer.
+//! The questions and statements of [`ServerClient`]. Short ones are sent here, longer ones have files of their own by theme.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use clickhouse::Row;
-use serde::Deserialize;
 
-use crate::model::{Node, PartitionId, PartitionValue, TableName, Way};
-use crate::sql::{self, Column, EventColumns, KeyElement, PolicyKind, Selection, TableDefinition};
+use crate::model::{Node, PartitionId, PartitionValue, TableName};
+use crate::sql::{self, Column, KeyElement, PolicyKind, Selection, TableDefinition};
 
 use super::super::{
-    Digest, Error, Kind, PartList, PartSizes, Placing, ReplicaState, Running, ServerClient, ServerContext, ServerFacts,
+    Digest, Error, PartList, PartSizes, Placing, ReplicaState, Running, ServerClient, ServerContext, ServerFacts,
     Settings, Tally, Transfer,
 };
 use super::bound::{Bound, own_id};
-use super::permits::Share;
-use super::text::{Text, texts, values_of};
-use super::{COUNTING, Header, HttpServerClient, QUICK, SHORT, SYNC};
-
-#[derive(Row, Deserialize)]
-struct CountRow {
-    id: String,
-    rows: u64,
-}
-
-#[derive(Row, Deserialize)]
-struct TallyRow {
-    values: Vec<Text>,
-    shown: Vec<Text>,
-    ids: Vec<String>,
-    rows: u64,
-}
-
-#[derive(Row, Deserialize)]
-struct DigestRow {
-    values: Vec<Text>,
-    rows: u64,
-    sum: u64,
-}
-
-#[derive(Row, Deserialize)]
-struct ValuesRow {
-    id: String,
-    values: Vec<Text>,
-    rows: u64,
-}
-
-#[derive(Row, Deserialize)]
-struct RunningRow {
-    query_id: String,
-    elapsed: f64,
-    read_rows: u64,
-    written_rows: u64,
-    moved: u64,
-}
-
-#[derive(Row, Deserialize)]
-struct ChecksumRow {
-    rows: u64,
-    sum: u64,
-}
-
-#[derive(Row, Deserialize)]
-struct KeyRow {
-    values: Vec<Text>,
-}
-
-impl HttpServerClient {
-    /// Runs a statement of a transfer on one node that sends its settings on to others.
-    async fn send(
-        &self,
-        transfer: &Transfer,
-        (node, others): (&Node, &[&Node]),
-        statement: &str,
-        settings: &Settings,
-        query_id: &str,
-    ) -> Result<(), Error> {
-        let (needed, behind) = self.settings_between(node, others, SHORT).await?;
-        let client = needed.iter().fold(self.client(node), |client, (name, value)| client.with_setting(name, value));
-        let statement = format!("{statement}{behind}");
-        let bound = Bound::Transfer { query_id, course: &transfer.course };
-        self.execute_by(client, (node, &transfer.doing()), &statement, settings, bound).await
-    }
-
-    /// What a statement says of values by partition.
-    async fn values(
-        &self,
-        node: &Node,
-        name: &TableName,
-        statement: &str,
-        key: &[KeyElement],
-    ) -> Result<Vec<(PartitionId, PartitionValue, u64)>, Error> {
-        let doing = format!("cannot count the rows of {name}");
-        let rows: Vec<ValuesRow> = self.rows(node, &doing, statement, COUNTING).await?;
-        let valued = |row: ValuesRow| (PartitionId(row.id), PartitionValue(values_of(key, row.values)), row.rows);
-        Ok(rows.into_iter().map(valued).collect())
-    }
-}
+use super::{HttpServerClient, QUICK, SHORT, SYNC};
 
 #[async_trait]
 impl ServerClient for HttpServerClient {
@@ -139,40 +55,15 @@ impl ServerClient for HttpServerClient {
     }
 
     async fn reaches(&self, from: &Node, to: &Node) -> Result<(), Error> {
-        let doing = format!("cannot speak to {to} from there");
-        self.answers.keep_secret(&to.password);
-        let (needed, behind) = self.settings_between(from, &[to], SHORT).await?;
-        let client = needed.iter().fold(self.client(from), |client, (name, value)| client.with_setting(name, value));
-        let statement = format!("{}{behind}", sql::reach(to));
-        let _permit = self.permits.several(Share::Question, [from, to], 1).await;
-        self.execute_by(client, (from, &doing), &statement, &Settings::new(), Bound::Within(SHORT)).await
+        self.reach_from(from, to).await
     }
 
     async fn zookeeper_children(&self, node: &Node, path: &str) -> Result<Option<Vec<String>>, Error> {
-        let doing = format!("cannot look at {path} in the server's ZooKeeper");
-        match self.rows(node, &doing, &sql::zookeeper_children(path), SHORT).await {
-            Err(error) if error.code() == Some(999) && error.to_string().to_lowercase().contains("no node") => Ok(None),
-            // Modern servers answer the same for a node without children and for none; its parent tells.
-            Ok(children) if children.is_empty() => match path.rsplit_once('/') {
-                Some((parent, name)) if !name.is_empty() => {
-                    let parent = if parent.is_empty() { "/" } else { parent };
-                    let siblings: Vec<String> =
-                        match self.rows(node, &doing, &sql::zookeeper_children(parent), SHORT).await {
-                            Err(error) if error.code() == Some(999) => return Ok(None),
-                            siblings => siblings?,
-                        };
-                    Ok(siblings.iter().any(|sibling| sibling == name).then_some(children))
-                }
-                _ => Ok(Some(children)),
-            },
-            other => other.map(Some),
-        }
+        self.children_in_zookeeper(node, path).await
     }
 
     async fn zookeeper_marks(&self, node: &Node) -> Result<BTreeSet<String>, Error> {
-        let doing = "cannot look at the root of the server's ZooKeeper";
-        let marks: Vec<String> = self.rows(node, doing, sql::ZOOKEEPER_MARKS, SHORT).await?;
-        Ok(marks.into_iter().collect())
+        self.marks_of_zookeeper(node).await
     }
 
     async fn parts_lacking(&self, node: &Node, name: &TableName, columns: &[Column]) -> Result<u64, Error> {
@@ -202,19 +93,7 @@ impl ServerClient for HttpServerClient {
         key: &[KeyElement],
         settings: &Settings,
     ) -> Result<Vec<Tally>, Error> {
-        let doing = format!("cannot count the rows of {}", rows.relation.table);
-        let found: Vec<TallyRow> = self.rows_with(node, &doing, &sql::tally(rows, key), COUNTING, settings).await?;
-        let tally = |row: TallyRow| {
-            // An unpartitioned table is one partition, named so by every version.
-            let id = if key.is_empty() {
-                Some(PartitionId("all".into()))
-            } else {
-                (!row.ids.is_empty()).then(|| PartitionId(row.ids.join("-")))
-            };
-            let value = PartitionValue(values_of(key, row.values));
-            Tally { value, shown: texts(row.shown), id, rows: row.rows }
-        };
-        Ok(found.into_iter().map(tally).filter(|tally| tally.rows > 0).collect())
+        self.count_by_key(node, rows, key, settings).await
     }
 
     async fn rows_by_partition(
@@ -233,13 +112,7 @@ impl ServerClient for HttpServerClient {
         only: Option<&[PartitionId]>,
         settings: &Settings,
     ) -> Result<BTreeMap<PartitionId, u64>, Error> {
-        if only.is_some_and(<[PartitionId]>::is_empty) {
-            return Ok(BTreeMap::new());
-        }
-        let doing = format!("cannot count the rows of {name}");
-        let statement = sql::rows_by_partition(name, only);
-        let rows: Vec<CountRow> = self.rows_with(node, &doing, &statement, COUNTING, settings).await?;
-        Ok(rows.into_iter().map(|row| (PartitionId(row.id), row.rows)).collect())
+        self.count_in_partitions(node, name, only, settings).await
     }
 
     async fn values_by_partition(
@@ -267,9 +140,7 @@ impl ServerClient for HttpServerClient {
         id: Option<&PartitionId>,
         columns: &[Column],
     ) -> Result<(u64, u64), Error> {
-        let doing = format!("cannot compute the checksum of {name}");
-        let rows: Vec<ChecksumRow> = self.rows(node, &doing, &sql::checksum(name, id, columns), COUNTING).await?;
-        Ok(rows.into_iter().fold((0, 0), |(rows, sum), row| (rows + row.rows, sum.wrapping_add(row.sum))))
+        self.checksum_of_table(node, name, id, columns).await
     }
 
     async fn sampled_rows(
@@ -280,9 +151,7 @@ impl ServerClient for HttpServerClient {
         id: &PartitionId,
         columns: &[Column],
     ) -> Result<u64, Error> {
-        let doing = format!("cannot look for rows of {sample} in {name}");
-        let rows: Vec<u64> = self.rows(node, &doing, &sql::sampled_rows(name, sample, id, columns), COUNTING).await?;
-        Ok(rows.into_iter().sum())
+        self.count_of_sample(node, name, sample, id, columns).await
     }
 
     async fn digest(
@@ -293,14 +162,7 @@ impl ServerClient for HttpServerClient {
         hash: &str,
         settings: &Settings,
     ) -> Result<Vec<Digest>, Error> {
-        let doing = format!("cannot compute the checksum of rows of {}", rows.relation.table);
-        let statement = sql::digest(rows, key, hash);
-        let found: Vec<DigestRow> = self.rows_with(node, &doing, &statement, COUNTING, settings).await?;
-        let digest = |row: DigestRow| {
-            let value = PartitionValue(values_of(key, row.values));
-            Digest { value, rows: row.rows, sum: row.sum }
-        };
-        Ok(found.into_iter().map(digest).filter(|digest| digest.rows > 0).collect())
+        self.digest_by_key(node, rows, key, hash, settings).await
     }
 
     async fn sample_keys(
@@ -311,27 +173,11 @@ impl ServerClient for HttpServerClient {
         every: u64,
         settings: &Settings,
     ) -> Result<Vec<Vec<String>>, Error> {
-        let doing = format!("cannot sample the keys of {}", rows.relation.table);
-        let statement = sql::sample_keys(rows, columns, every);
-        let found: Vec<KeyRow> = self.rows_with(node, &doing, &statement, COUNTING, settings).await?;
-        Ok(found.into_iter().map(|row| values_of(columns, row.values)).collect())
+        self.keys_of_sample(node, rows, columns, every, settings).await
     }
 
     async fn types(&self, node: &Node, over: Option<&Selection>, expressions: &[String]) -> Result<Vec<String>, Error> {
-        let (doing, statement) = match over {
-            Some(rows) => (
-                format!("cannot evaluate {} over {}", expressions.join(", "), rows.relation.table),
-                sql::types(rows, expressions),
-            ),
-            None => (format!("cannot evaluate {}", expressions.join(", ")), sql::types_without_table(expressions)),
-        };
-        let text = self.text(node, &doing, &statement, "JSON", SHORT, &Settings::new()).await?;
-        let header: Header = serde_json::from_slice(&text).map_err(|error| Error {
-            node: node.to_string(),
-            doing,
-            kind: Kind::Answer(error.to_string()),
-        })?;
-        Ok(header.meta.into_iter().map(|column| column.type_name).collect())
+        self.types_of(node, over, expressions).await
     }
 
     async fn evaluate(
@@ -342,9 +188,7 @@ impl ServerClient for HttpServerClient {
         rows: u64,
         settings: &Settings,
     ) -> Result<(), Error> {
-        let doing = format!("cannot convert rows of {}", over.relation.table);
-        let statement = sql::first_rows(over, expressions, rows);
-        self.text(node, &doing, &statement, "Null", SHORT, settings).await.map(drop)
+        self.evaluate_first(node, over, expressions, rows, settings).await
     }
 
     async fn policies(&self, node: &Node, name: &TableName, kind: PolicyKind) -> Result<Vec<String>, Error> {
@@ -352,23 +196,7 @@ impl ServerClient for HttpServerClient {
     }
 
     async fn running(&self, node: &Node, prefix: &str) -> Result<Vec<Running>, Error> {
-        let columns = self.columns_within(node, "processes", QUICK).await?;
-        let has = |column: &str| columns.iter().any(|name| name == column);
-        let events = match () {
-            () if has("ProfileEvents.Values") => EventColumns::Arrays,
-            () if has("ProfileEvents") => EventColumns::Map,
-            () => EventColumns::None,
-        };
-        let rows: Vec<RunningRow> =
-            self.rows(node, "cannot list running statements", &sql::running(prefix, events), QUICK).await?;
-        let running = |row: RunningRow| Running {
-            query_id: row.query_id,
-            elapsed: row.elapsed,
-            read_rows: row.read_rows,
-            written_rows: row.written_rows,
-            moved: row.moved,
-        };
-        Ok(rows.into_iter().map(running).collect())
+        self.statements_running(node, prefix).await
     }
 
     async fn is_at_work(&self, node: &Node, prefix: &str) -> Result<bool, Error> {
@@ -428,15 +256,7 @@ impl ServerClient for HttpServerClient {
         ids: &[PartitionId],
         settings: &Settings,
     ) -> Result<(), Error> {
-        if ids.is_empty() {
-            return Ok(());
-        }
-        let doing = format!("cannot publish partitions of {from} in {into}");
-        let statement = match placing {
-            Placing::Attach => sql::attach_partitions(into, from, ids),
-            Placing::Replace => sql::replace_partitions(into, from, ids),
-        };
-        self.execute(node, &doing, &statement, settings, Bound::Parts(&own_id())).await
+        self.place_partitions(node, placing, into, from, ids, settings).await
     }
 
     async fn fetch(
@@ -448,13 +268,7 @@ impl ServerClient for HttpServerClient {
         query_id: &str,
         settings: &Settings,
     ) -> Result<(), Error> {
-        if ids.is_empty() {
-            return Ok(());
-        }
-        let doing = format!("cannot fetch parts at {path} in ZooKeeper into {into}");
-        let fetch = sql::fetch_partitions(into, path, ids);
-        self.execute(node, &doing, &fetch, settings, Bound::Parts(query_id)).await?;
-        self.execute(node, &doing, &sql::attach_fetched(into, ids), settings, Bound::Parts(query_id)).await
+        self.fetch_partitions(node, into, path, ids, query_id, settings).await
     }
 
     async fn drop_partitions(
@@ -464,11 +278,7 @@ impl ServerClient for HttpServerClient {
         ids: &[PartitionId],
         settings: &Settings,
     ) -> Result<(), Error> {
-        if ids.is_empty() {
-            return Ok(());
-        }
-        let doing = format!("cannot drop partitions of {name}");
-        self.execute(node, &doing, &sql::drop_partitions(name, ids), settings, Bound::Parts(&own_id())).await
+        self.remove_partitions(node, name, ids, settings).await
     }
 
     async fn insert_partition(
@@ -486,41 +296,6 @@ impl ServerClient for HttpServerClient {
     }
 
     async fn transfer(&self, transfer: &Transfer) -> Result<(), Error> {
-        let Transfer { into, columns, values, .. } = transfer;
-        if transfer.way == Way::Clone {
-            return Err(transfer.parts_do_not());
-        }
-        let nodes = transfer.from.iter().map(|from| &from.node).chain(transfer.to.iter().map(|to| &to.node));
-        let connections = if transfer.way == Way::Relay { 1 + transfer.to.len() } else { 1 };
-        let _permit = {
-            let _waits = transfer.course.wait();
-            self.permits.several(Share::Transfer, nodes.map(AsRef::as_ref), connections).await
-        };
-        if transfer.way == Way::Relay {
-            return self.relay(transfer).await;
-        }
-        for (from, to) in transfer.pairs() {
-            self.answers.keep_secret(&from.node.password);
-            self.answers.keep_secret(&to.node.password);
-        }
-        if transfer.way == Way::Push
-            && let Some(remote) = transfer.dealt_into()
-        {
-            let statement = sql::push_dealt(&remote, values, &transfer.rows);
-            let others: Vec<&Node> = transfer.to.iter().map(|to| to.node.as_ref()).collect();
-            for from in &transfer.from {
-                self.send(transfer, (&from.node, &others), &statement, &from.settings, transfer.query_id()).await?;
-            }
-            return Ok(());
-        }
-        for (from, to) in transfer.pairs() {
-            let rows = transfer.rows_for(to);
-            let (node, other, statement, settings) = match transfer.way {
-                Way::Pull => (&to.node, &from.node, sql::pull(&from.node, into, columns, values, &rows), &to.settings),
-                _ => (&from.node, &to.node, sql::push(&to.node, into, values, &rows), &from.settings),
-            };
-            self.send(transfer, (node, &[other]), &statement, settings, &to.query_id).await?;
-        }
-        Ok(())
+        self.move_rows(transfer).await
     }
 }

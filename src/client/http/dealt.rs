@@ -1,7 +1,7 @@
-//! A relay to several target shards: the rows are read once, and each goes to the shard of its slot.
+//! A relay to several target shards: it reads the rows once, and sends each row to the shard of its slot.
 //!
-//! The guarantees are those of [`relay`](super::relay), for each target: its INSERT is ended well only when the SELECT has
-//! ended well, and until all have ended well the transfer has not. The slowest target sets the pace.
+//! The guarantees are those of [`relay`](super::relay), for each target: its INSERT ends successfully only after the
+//! SELECT did, and the transfer succeeds only if all INSERTs do. The slowest target sets the pace.
 
 use std::ops::Range;
 
@@ -28,7 +28,7 @@ impl HttpServerClient {
         let mut slots: Vec<Range<u64>> = Vec::new();
         let mut targets: Vec<Vec<Target>> = Vec::new();
         for to in &transfer.to {
-            // The client library packs what it sends.
+            // The client library compresses what it sends.
             let client = self.asking(&to.node, SHORT).await?.with_compression(if framed {
                 Compression::Lz4
             } else {
@@ -56,7 +56,7 @@ impl HttpServerClient {
                 writes_empty_dictionaries: None,
             };
             let dealt = Dealer::new(inlet, &mut outlet, &transfer.columns, &slots).deal().await;
-            dealt.map_err(|error| told(&self.answers, &from.node, &doing, error))?;
+            dealt.map_err(|error| deal_error(&self.answers, &from.node, &doing, error))?;
         }
         let inserts = outlet.targets.into_iter().flatten().filter(|target| target.any);
         try_join_all(inserts.map(async |Target { node, insert, .. }| {
@@ -66,14 +66,14 @@ impl HttpServerClient {
         .map(drop)
     }
 
-    /// Asks a server for an empty array with LowCardinality in it, and looks whether a dictionary stands behind it.
+    /// Asks a server for an empty array with LowCardinality in it, and checks whether a dictionary follows it.
     async fn writes_empty_dictionaries(&self, node: &Node) -> Result<bool, Error> {
         let client = self.asking(node, SHORT).await?;
         let answer = self.bounded(node, "cannot ask how it writes empty arrays", SHORT, async {
             client.query_raw(EMPTY_ARRAY).fetch_bytes("Native")?.collect().await
         });
         let answer = answer.await?;
-        // The version of the dictionary and the end of the array, 8 bytes each, are all that modern servers write.
+        // Modern servers write only the version of the dictionary and the end of the array, 8 bytes each.
         let behind = answer.windows(EMPTY_ARRAY_TYPE.len()).position(|bytes| bytes == EMPTY_ARRAY_TYPE);
         Ok(behind.is_some_and(|at| answer.len() > at + EMPTY_ARRAY_TYPE.len() + 16))
     }
@@ -83,8 +83,9 @@ impl HttpServerClient {
 const EMPTY_ARRAY: &str = "SELECT CAST([] AS Array(LowCardinality(String))) AS a";
 const EMPTY_ARRAY_TYPE: &[u8] = b"Array(LowCardinality(String))";
 
-/// What became of rows that could not be dealt. An error that a server put behind its rows is the source's own.
-fn told(answers: &Answers, from: &Node, doing: &str, error: DealError<Error>) -> Error {
+/// Returns the error of rows that could not be dealt. An error that a server wrote after its rows is the source's
+/// own.
+fn deal_error(answers: &Answers, from: &Node, doing: &str, error: DealError<Error>) -> Error {
     let kind = match error {
         DealError::Stream(error) => return error,
         DealError::Malformed(why) => Kind::Network(why),
@@ -98,14 +99,14 @@ fn told(answers: &Answers, from: &Node, doing: &str, error: DealError<Error>) ->
     Error { node: from.to_string(), doing: doing.to_owned(), kind }
 }
 
-/// Returns the error that a server wrote where rows should be, if these bytes hold one.
+/// Returns the error that a server wrote in the place of rows, if these bytes contain one.
 fn written_behind(answers: &Answers, bytes: &[u8]) -> Option<Kind> {
     let mut watch = Watch::new(false);
     watch.see(bytes);
     watch.error().map(|text| answers.server_error(&text))
 }
 
-/// The rows as they come from the source.
+/// The rows as they arrive from the source.
 struct Rows<'a> {
     client: &'a HttpServerClient,
     node: &'a Node,
@@ -113,7 +114,7 @@ struct Rows<'a> {
     transfer: &'a Transfer,
     rows: BytesCursor,
     unpacker: Option<Unpacker>,
-    /// Whether the source does so, once it was asked.
+    /// Whether the source writes empty dictionaries; `None` before it was asked.
     writes_empty_dictionaries: Option<bool>,
 }
 
@@ -135,7 +136,7 @@ impl Inlet for Rows<'_> {
             match (next, &mut self.unpacker) {
                 (Some(bytes), Some(unpacker)) => unpacker.take(&bytes),
                 (None, Some(unpacker)) => {
-                    // What stands behind the frames is no frame: the words of a server that failed, or nothing that can be used.
+                    // The bytes after the frames are no frame: the error text of a server that failed, or garbage.
                     let rest = unpacker.rest();
                     return match rest.is_empty() {
                         true => Ok(None),
@@ -165,12 +166,12 @@ impl Inlet for Rows<'_> {
 }
 
 impl Rows<'_> {
-    /// An error of the source.
+    /// Returns an error of the source.
     fn error(&self, kind: Kind) -> Error {
         Error { node: self.node.to_string(), doing: self.doing.to_owned(), kind }
     }
 
-    /// Returns why the stream was broken off: what the server wrote behind its frames, or what the connection says.
+    /// Returns why the stream broke: the text that the server wrote after its frames, or the connection's error.
     fn cut_off(&mut self, error: clickhouse::error::Error) -> Error {
         let behind = self.unpacker.as_mut().and_then(|unpacker| written_behind(&self.client.answers, &unpacker.rest()));
         match behind {
@@ -183,7 +184,7 @@ impl Rows<'_> {
 struct Target<'a> {
     node: &'a Node,
     insert: InsertFormatted,
-    /// Whether it got anything: an old server takes an INSERT of nothing for an error.
+    /// Whether it got any rows: an old server answers an INSERT without rows with an error.
     any: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What a server says of itself.
+//! Questions about a server itself.
 
 use crate::model::Node;
 use crate::sql;
@@ -6,32 +6,32 @@ use crate::sql;
 use super::super::{Error, ServerContext, ServerFacts};
 use super::{HttpServerClient, SHORT, TextPair, pairs};
 
-/// PreviousPasses then users can define functions.
+/// Before this release, users cannot define functions.
 const FIRST_WITH_USER_FUNCTIONS: (u32, u32) = (21, 10);
-/// The server knows no such column, or does not let the account read it.
+/// The server does not have the column, or the account may not read it.
 const NO_ANSWER: [u32; 2] = [47, 497];
 
 impl HttpServerClient {
-    /// Asks a server for its version and settings.
+    /// Returns a server's version and settings.
     pub(super) async fn facts(&self, node: &Node) -> Result<ServerFacts, Error> {
         self.answers_now(node).await?;
         self.fresh_facts(node, SHORT).await
     }
 
-    /// Finds out quickly whether a server answers and lets our account in.
+    /// Checks quickly whether a server answers and accepts our account.
     pub(super) async fn answers_now(&self, node: &Node) -> Result<(), Error> {
         match self.reach(node).await {
-            // The profile may forbid even this, which is no matter here.
+            // The profile may forbid even this, which does not matter here.
             Err(error) if error.code().is_some() && !error.is_denied() => Ok(()),
             answer => answer,
         }
     }
 
-    /// Asks a server for its macros, time zones and functions of users.
+    /// Returns a server's macros, time zones and user-defined functions.
     pub(super) async fn ask_context(&self, node: &Node) -> Result<ServerContext, Error> {
         let doing = "cannot ask the server what it is";
         let macros: Vec<TextPair> = match self.rows(node, doing, sql::MACROS, SHORT).await {
-            // Modern servers show them with a grant only, and only some tables need them.
+            // Modern servers show them only with a grant, and only some tables need them.
             Err(error) if error.is_denied() => Vec::new(),
             macros => macros?,
         };

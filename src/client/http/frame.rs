@@ -1,8 +1,9 @@
-//! One compressed frame, as ClickHouse servers write their blocks of bytes to each other and over HTTP: 16 bytes of checksum, the method,
-//! both sizes, and the data. Pure.
+//! One compressed frame: the format in which ClickHouse servers send blocks of bytes to each other and over HTTP. It
+//! holds 16 bytes of checksum, the method, both sizes, and the data. Pure.
 //!
-//! Nothing in a frame is trusted before its checksum was compared, and its sizes are bounded before anything is allocated. The checksum
-//! costs about 26 ms for a gigabyte of rows that pack 2.4 : 1, a fifteenth of what unpacking them costs.
+//! Nothing in a frame is trusted before its checksum is verified, and its sizes are limited before anything is
+//! allocated. The checksum costs about 26 ms for a gigabyte of rows that are compressed 2.4 : 1, a fifteenth of the
+//! time to decompress them.
 
 use std::io::Read;
 
@@ -10,40 +11,41 @@ use ruzstd::decoding::StreamingDecoder;
 
 pub(super) const CHECKSUM: usize = 16;
 const HEADER: usize = 9;
-/// How many bytes tell what a frame is.
+/// The number of bytes that describe a frame.
 pub(super) const HEAD: usize = CHECKSUM + HEADER;
 
 const NONE: u8 = 0x02;
 const LZ4: u8 = 0x82;
 const ZSTD: u8 = 0x90;
 
-/// Servers write frames that unpack to up to 1 MiB (18.16 and 25.8 were measured). A frame that says more than this is refused.
-pub(super) const LARGEST: usize = 16 << 20;
-/// A byte of LZ4 stands for at most so many.
-const DENSEST: usize = 255;
+/// The largest unpacked size. Servers write frames of up to 1 MiB (measured on 18.16 and 25.8). Frames that state
+/// more than this limit are refused.
+pub(super) const MAX_UNPACKED: usize = 16 << 20;
+/// The largest number of bytes that one byte of LZ4 can stand for.
+const MAX_LZ4_RATIO: usize = 255;
 
 /// What some bytes begin with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Head {
-    /// Too few bytes to tell.
+    /// Too few bytes to decide.
     Cut,
     /// A frame.
     Frame {
-        /// The bytes of the whole frame.
+        /// Bytes of the whole frame.
         length: usize,
-        /// The bytes that it unpacks to, as it says.
+        /// Unpacked bytes, as the frame states them.
         size: usize,
     },
-    /// A frame whose sizes no server writes.
+    /// A frame with sizes that no server writes.
     Absurd,
     /// No frame.
     Other,
 }
 
-/// Why a frame is not unpacked.
+/// Why a frame cannot be unpacked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum FrameError {
-    /// The checksum in the frame is not that of its content.
+    /// The checksum in the frame differs from that of its content.
     #[error("a compressed block of the rows was damaged on its way: its checksum does not match")]
     Checksum,
     /// The sizes in the frame are larger than any server writes, or contradict each other.
@@ -52,7 +54,7 @@ pub(super) enum FrameError {
     /// The data do not unpack to the size that the frame states.
     #[error("a compressed block of the rows cannot be unpacked")]
     Data,
-    /// The frame is compressed by a method that was not asked for.
+    /// The compression method is not the requested one.
     #[error("the rows are compressed by a method that was not asked for")]
     Method,
 }
@@ -62,24 +64,24 @@ pub(super) fn head(bytes: &[u8]) -> Head {
     let Some(header) = bytes.get(CHECKSUM..HEAD) else { return Head::Cut };
     let [length, size] = sizes(header);
     match header[0] {
-        NONE | LZ4 | ZSTD if !(HEADER..LARGEST).contains(&length) || size > LARGEST => Head::Absurd,
+        NONE | LZ4 | ZSTD if !(HEADER..MAX_UNPACKED).contains(&length) || size > MAX_UNPACKED => Head::Absurd,
         NONE | LZ4 | ZSTD => Head::Frame { length: CHECKSUM + length, size },
         _ => Head::Other,
     }
 }
 
-/// Whether a frame can be unpacked by [`unpack`], as its method tells.
+/// Returns whether [`unpack`] supports the frame's method.
 pub(super) fn can_be_unpacked(frame: &[u8]) -> bool {
     frame.get(CHECKSUM).is_some_and(|method| matches!(*method, NONE | LZ4))
 }
 
-/// Returns what a whole frame holds.
+/// Returns the content of a whole frame.
 pub(super) fn unpack(frame: &[u8]) -> Result<Vec<u8>, FrameError> {
     let (method, size, data) = checked(frame)?;
     match method {
         NONE if size == data.len() => Ok(data.to_vec()),
         NONE => Err(FrameError::Size),
-        LZ4 if size > data.len().saturating_mul(DENSEST) => Err(FrameError::Size),
+        LZ4 if size > data.len().saturating_mul(MAX_LZ4_RATIO) => Err(FrameError::Size),
         LZ4 => {
             let mut unpacked = vec![0; size];
             match lz4_flex::block::decompress_into(data, &mut unpacked) {
@@ -91,18 +93,18 @@ pub(super) fn unpack(frame: &[u8]) -> Result<Vec<u8>, FrameError> {
     }
 }
 
-/// Returns what a whole frame holds, one compressed by ZSTD too, which 26.9 takes by itself. Slow: for errors only.
+/// Returns the content of a whole frame, including ZSTD, which 26.9 uses by default. It is slow: for errors only.
 pub(super) fn unpack_any(frame: &[u8]) -> Option<Vec<u8>> {
     let (method, _, data) = checked(frame).ok()?;
     if method != ZSTD {
         return unpack(frame).ok();
     }
     let mut unpacked = Vec::new();
-    StreamingDecoder::new(data).ok()?.take(LARGEST as u64).read_to_end(&mut unpacked).ok()?;
+    StreamingDecoder::new(data).ok()?.take(MAX_UNPACKED as u64).read_to_end(&mut unpacked).ok()?;
     Some(unpacked)
 }
 
-/// Takes a whole frame apart into its method, the size that it unpacks to, and its data, after it was compared with its checksum.
+/// Verifies the checksum of a whole frame, and splits it into its method, its unpacked size and its data.
 fn checked(frame: &[u8]) -> Result<(u8, usize, &[u8]), FrameError> {
     match head(frame) {
         Head::Frame { length, size } if length == frame.len() => {
@@ -115,12 +117,12 @@ fn checked(frame: &[u8]) -> Result<(u8, usize, &[u8]), FrameError> {
     }
 }
 
-/// Returns the checksum of what follows it in a frame: CityHash128 of version 1.0.2, its upper half first.
+/// Returns the checksum of the rest of a frame: CityHash128 of version 1.0.2, its upper half first.
 pub(super) fn checksum(bytes: &[u8]) -> [u8; CHECKSUM] {
     cityhash_rs::cityhash_102_128(bytes).rotate_right(64).to_le_bytes()
 }
 
-/// The length of a frame without its checksum, and the size that it unpacks to.
+/// Returns the length of a frame without its checksum, and its unpacked size.
 fn sizes(header: &[u8]) -> [usize; 2] {
     [1, 5].map(|at| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]) as usize)
 }
@@ -132,14 +134,14 @@ pub(super) mod tests {
     /// The methods, for tests of streams.
     pub(crate) const METHODS: [u8; 3] = [NONE, LZ4, ZSTD];
 
-    /// A frame with its checksum, which says that it unpacks to so many bytes.
+    /// Returns a frame with its checksum that states this unpacked size.
     fn claiming(method: u8, packed: &[u8], size: u32) -> Vec<u8> {
         let sizes = [(packed.len() + HEADER) as u32, size].map(u32::to_le_bytes).concat();
         let frame = [&[method], &sizes[..], packed].concat();
         [&checksum(&frame)[..], &frame].concat()
     }
 
-    /// A frame as a server writes it.
+    /// Returns a frame as a server writes it.
     pub(crate) fn frame(method: u8, data: &[u8]) -> Vec<u8> {
         let packed = match method {
             LZ4 => lz4_flex::block::compress(data),
@@ -149,7 +151,8 @@ pub(super) mod tests {
         claiming(method, &packed, data.len() as u32)
     }
 
-    /// What 25.8.2 answered to `SELECT 'copier' AS c FORMAT Native` and `SELECT repeat('rows ', 5) AS c FORMAT Native` with `compress=1`.
+    /// The answers of 25.8.2 to `SELECT 'copier' AS c FORMAT Native` and `SELECT repeat('rows ', 5) AS c FORMAT
+    /// Native` with `compress=1`.
     #[test]
     fn frames_of_a_server_have_the_checksum_that_is_computed() {
         let bytes = |hex: &str| -> Vec<u8> {
@@ -193,7 +196,7 @@ pub(super) mod tests {
         let huge = claiming(LZ4, &[0], 1 << 30);
         assert_eq!(huge.len(), 26);
         assert_eq!((head(&huge), unpack(&huge)), (Head::Absurd, Err(FrameError::Size)));
-        // Within the bound, and more than its data can stand for.
+        // Within the limit, but more than its data can stand for.
         let large = claiming(LZ4, &[0], 1 << 20);
         assert_eq!(unpack(&large), Err(FrameError::Size));
         assert_eq!(unpack(&claiming(NONE, b"rows", 5)), Err(FrameError::Size));

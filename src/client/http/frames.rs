@@ -1,34 +1,34 @@
-//! The end of a stream of rows that passes through: whether it is whole, and what a server that failed in the middle wrote
-//! there.
+//! The end of a relayed stream of rows: whether the stream is complete, and the error text of a server that failed in
+//! the middle.
 //!
-//! Old servers end a stream that failed like a good one, with the error's text behind the rows (docs/clickhouse-behaviour.md, T8), within the
-//! last compressed frame or without any. Text behind Native rows is never taken for rows: the target refuses it. What is
-//! found here says why.
+//! Old servers end a failed stream like a good one, with the error text after the rows (docs/clickhouse-behaviour.md,
+//! T8), inside the last compressed frame or after it. Text after Native rows is never taken for rows: the target
+//! refuses it. This module finds the text, which says why.
 
 use bytes::{Bytes, BytesMut};
 
 use super::frame::{self, FrameError, HEAD, Head};
 
-/// How much of the end is kept.
-const KEPT: usize = 16 << 10;
+/// Bytes that are kept of the end of a stream.
+const MAX_KEPT_BYTES: usize = 16 << 10;
 
-/// Takes the rows out of frames, as they come, one frame at a time. Holds one frame and a read of the connection.
+/// Takes rows out of frames as they arrive, one frame at a time. It holds one frame and one read of the connection.
 #[derive(Debug, Default)]
 pub(super) struct Unpacker {
-    /// What came behind the last frame that was unpacked.
+    /// The bytes after the last unpacked frame.
     rest: BytesMut,
-    /// Whether that is none.
+    /// Whether these bytes are no frame.
     broken: bool,
 }
 
 impl Unpacker {
-    /// Takes what has come. Of what is no frame, the beginning is kept.
+    /// Adds received bytes. If they are no frame, it keeps only their beginning.
     pub(super) fn take(&mut self, bytes: &[u8]) {
-        let room = if self.broken { KEPT.saturating_sub(self.rest.len()) } else { bytes.len() };
+        let room = if self.broken { MAX_KEPT_BYTES.saturating_sub(self.rest.len()) } else { bytes.len() };
         self.rest.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
-    /// Returns what the next frame holds; `None` until it is whole, and where no frame follows.
+    /// Returns the content of the next frame; `None` until it is complete, and if no frame follows.
     pub(super) fn unpack(&mut self) -> Result<Option<Bytes>, FrameError> {
         if self.broken {
             return Ok(None);
@@ -46,21 +46,21 @@ impl Unpacker {
         }
     }
 
-    /// What came behind the last whole frame.
+    /// Returns the bytes after the last whole frame.
     pub(super) fn rest(&mut self) -> Bytes {
         std::mem::take(&mut self.rest).freeze()
     }
 }
 
-/// Watches a stream go by, in constant memory: its end, or its last frame.
+/// Watches a stream in constant memory: its end, or its last frame.
 #[derive(Debug)]
 pub(super) struct Watch {
     framed: bool,
-    /// The last [`KEPT`] bytes of a plain stream; of a framed one, the frame that is under way.
+    /// The last [`MAX_KEPT_BYTES`] bytes of a plain stream; the incomplete frame of a framed one.
     under_way: Vec<u8>,
-    /// The last whole frame.
+    /// The last complete frame.
     last: Vec<u8>,
-    /// Whether what goes by is no frame.
+    /// Whether the stream holds something other than frames.
     broken: bool,
 }
 
@@ -69,8 +69,8 @@ impl Watch {
         Self { framed, under_way: Vec::new(), last: Vec::new(), broken: false }
     }
 
-    /// Takes note of what goes by. Gives the bytes of rows in it: of a compressed stream those of the frames that end in it,
-    /// unpacked.
+    /// Watches bytes that pass. Returns the number of bytes of rows in them: for a compressed stream, the unpacked
+    /// bytes of the frames that end in them.
     pub(super) fn see(&mut self, mut bytes: &[u8]) -> usize {
         if !self.framed || self.broken {
             self.keep(bytes);
@@ -103,29 +103,29 @@ impl Watch {
 
     fn keep(&mut self, bytes: &[u8]) {
         self.under_way.extend_from_slice(bytes);
-        if self.under_way.len() > 2 * KEPT {
-            self.under_way.drain(..self.under_way.len() - KEPT);
+        if self.under_way.len() > 2 * MAX_KEPT_BYTES {
+            self.under_way.drain(..self.under_way.len() - MAX_KEPT_BYTES);
         }
     }
 
-    /// Whether a stream that ends here is whole, as far as its frames tell.
+    /// Returns whether a stream that ends here is complete, as far as its frames show.
     pub(super) fn is_whole(&self) -> bool {
         !self.framed || (!self.broken && self.under_way.is_empty())
     }
 
-    /// Whether the last frame is one that [`Unpacker`] takes.
+    /// Returns whether [`Unpacker`] supports the last frame.
     pub(super) fn can_be_unpacked(&self) -> bool {
         frame::can_be_unpacked(&self.last)
     }
 
-    /// The error that the stream ends with, if it looks like one.
+    /// Returns the error that the stream ends with, if it looks like one.
     pub(super) fn error(&self) -> Option<String> {
         let end = if self.framed && !self.broken && self.under_way.is_empty() {
             frame::unpack_any(&self.last)?
         } else {
             self.under_way.clone()
         };
-        let end = String::from_utf8_lossy(&end[end.len().saturating_sub(KEPT)..]).into_owned();
+        let end = String::from_utf8_lossy(&end[end.len().saturating_sub(MAX_KEPT_BYTES)..]).into_owned();
         let text = &end[end.rfind("Code: ")?..];
         text.contains("DB::").then(|| text.trim_end().to_owned())
     }
@@ -141,7 +141,7 @@ mod tests {
     const ZSTD: u8 = METHODS[2];
     const TEXT: &str = "Code: 395, e.displayText() = DB::Exception: no, e.what() = DB::Exception\n";
 
-    /// A stream that arrives in pieces of some length.
+    /// Returns the watch of a stream that arrives in pieces of some length.
     fn watched(framed: bool, stream: &[u8], piece: usize) -> Watch {
         let mut watch = Watch::new(framed);
         stream.chunks(piece).for_each(|bytes| {
@@ -157,7 +157,7 @@ mod tests {
         let lz4 = [frame(LZ4, &rows), frame(LZ4, &failed)].concat();
         let none = [frame(LZ4, &rows), frame(NONE, &failed)].concat();
         let zstd = [frame(ZSTD, &rows), frame(ZSTD, &failed)].concat();
-        // Newer servers write it behind the frames.
+        // Newer servers write it after the frames.
         let behind = [frame(LZ4, &rows), TEXT.into()].concat();
         for (framed, stream, whole) in
             [(false, plain, true), (true, lz4, true), (true, none, true), (true, zstd, true), (true, behind, false)]

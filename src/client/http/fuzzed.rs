@@ -1,4 +1,4 @@
-//! What fuzzing holds the readers of a server's answers to; see [`crate::fuzzed`].
+//! Properties of the readers of a server's answers, for fuzzing; see [`crate::fuzzed`].
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -11,18 +11,18 @@ use tokio::runtime::{Builder, Runtime};
 use super::super::{Error, Kind};
 use super::HttpServerClient;
 use super::answers::Answers;
-use super::frame::{self, CHECKSUM, Head, LARGEST};
+use super::frame::{self, CHECKSUM, Head, MAX_UNPACKED};
 use super::frames::{Unpacker, Watch};
 use crate::model::{Node, Secret, Tls};
 
 /// A password that a server may repeat.
 const SECRET: &str = "sword'fish";
-/// What the server is asked.
+/// The statement that the server gets.
 const QUESTION: &str = "SELECT 1";
-/// The length of the tag that a server puts before and behind the text of an error in the middle of an answer.
+/// The length of the tag before and after the text of an error in the middle of an answer.
 const TAG: usize = 16;
 
-/// The text of an error. No password and no more than a line of it is told, however long it is.
+/// Checks the text of an error. The result contains no password and at most one line, however long the text is.
 pub(crate) fn server_error(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let answers = Answers::default();
@@ -44,7 +44,8 @@ fn assert_told(kind: Kind, text: &str) {
     assert!(!message.contains('\n') && message.chars().count() <= 1100, "{text:?} is told as {message:?}");
 }
 
-/// A stream of frames: it is the same however it is cut, and who watches it counts what who unpacks it finds.
+/// Checks a stream of frames: the result does not depend on how it is cut, and the watch counts what the unpacker
+/// finds.
 pub(crate) fn compressed_frames(input: &[u8]) {
     let Some((how, stream)) = input.split_first() else { return };
     let mut stream = stream.to_vec();
@@ -75,14 +76,14 @@ pub(crate) fn compressed_frames(input: &[u8]) {
     }
 }
 
-/// What the frames of a stream hold, and what stands behind them.
+/// Returns the content of a stream's frames, and the bytes after them.
 fn unpacked(stream: &[u8], piece: usize) -> Result<(Vec<u8>, Vec<u8>), frame::FrameError> {
     let mut unpacker = Unpacker::default();
     let mut rows = Vec::new();
     for bytes in stream.chunks(piece) {
         unpacker.take(bytes);
         while let Some(found) = unpacker.unpack()? {
-            assert!(found.len() <= LARGEST);
+            assert!(found.len() <= MAX_UNPACKED);
             rows.extend(found);
         }
     }
@@ -100,14 +101,14 @@ fn put_checksums_right(stream: &mut [u8]) {
     }
 }
 
-/// A whole HTTP answer. An answer that says that the server failed is never taken for a good one.
+/// Checks a whole HTTP answer. An answer that reports a failure is never taken for a good one.
 pub(crate) fn http_answer(input: &[u8]) {
     static SERVER: OnceLock<Mutex<Server>> = OnceLock::new();
     let server = SERVER.get_or_init(|| Mutex::new(Server::start()));
     let Ok(body) = server.lock().unwrap_or_else(PoisonError::into_inner).answer(input) else { return };
     let text = String::from_utf8_lossy(input);
     let (head, _) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-    // Behind an interim answer comes another one.
+    // Another answer follows an interim answer.
     if !head.starts_with("HTTP/1.1 ") || head.starts_with("HTTP/1.1 1") {
         return;
     }
@@ -121,7 +122,7 @@ pub(crate) fn http_answer(input: &[u8]) {
     }
 }
 
-/// Whether a body ends as one does where the server failed: the tag, the text, its length, and the tag again.
+/// Returns whether a body ends like that of a server that failed: the tag, the text, its length, and the tag again.
 fn fails_at_end(body: &[u8], tag: &str) -> bool {
     let body = String::from_utf8_lossy(body);
     let begun = body.split_once(&format!("__exception__\r\n{tag}\r\n"));
@@ -155,7 +156,7 @@ impl Server {
         }
     }
 
-    /// Returns what a question is answered with, where the server sends these bytes.
+    /// Returns the result of a question if the server sends these bytes.
     fn answer(&self, bytes: &[u8]) -> Result<Bytes, Error> {
         *self.bytes.lock().unwrap_or_else(PoisonError::into_inner) = bytes.to_vec();
         let client = self.client.entered(&self.client.fresh, &self.node);
@@ -168,7 +169,7 @@ impl Server {
 
 fn serve(mut stream: TcpStream, bytes: &Mutex<Vec<u8>>) {
     let bytes = bytes.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    // The client may be gone before it has read all.
+    // The client may be gone before it has read everything.
     let _ = end_of_request(&mut stream).and_then(|()| stream.write_all(&bytes));
     let _ = stream.shutdown(Shutdown::Both);
 }

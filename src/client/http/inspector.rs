@@ -1,4 +1,4 @@
-//! Each question before a copy, as a statement and the shape of its answer.
+//! The questions before a copy, each as a statement and the shape of its answer.
 
 use async_trait::async_trait;
 use clickhouse::Row;
@@ -11,7 +11,7 @@ use super::super::{ClusterSeat, Disk, Error, Inspector, Mutation, Settings};
 use super::joined_questions::Found;
 use super::{HttpServerClient, SHORT, TextPair};
 
-/// ClickHouse's code for a statement that its version does not know.
+/// ClickHouse's code for a statement that its version does not support.
 const SYNTAX_ERROR: u32 = 62;
 
 #[derive(Row, Deserialize)]
@@ -29,7 +29,7 @@ struct MutationRow {
     failure: String,
 }
 
-/// A view; what it is about stands first.
+/// A view; its subject comes first.
 #[derive(Row, Deserialize)]
 struct ViewRow {
     of: String,
@@ -44,7 +44,7 @@ struct BytesRow {
 }
 
 #[derive(Row, Deserialize)]
-struct SeatRow {
+struct ClusterRow {
     cluster: String,
     shard: u64,
     weight: u64,
@@ -222,8 +222,8 @@ impl Inspector for HttpServerClient {
     async fn clusters(&self, node: &Node) -> Result<Vec<ClusterSeat>, Error> {
         let columns = self.columns_of(node, "clusters").await?;
         let statement = sql::clusters(columns.iter().any(|name| name == "internal_replication"));
-        let rows: Vec<SeatRow> = self.rows(node, "cannot ask for the clusters", &statement, SHORT).await?;
-        let seat = |row: SeatRow| ClusterSeat {
+        let rows: Vec<ClusterRow> = self.rows(node, "cannot ask for the clusters", &statement, SHORT).await?;
+        let seat = |row: ClusterRow| ClusterSeat {
             cluster: row.cluster,
             shard: row.shard,
             weight: u32::try_from(row.weight).unwrap_or(u32::MAX),

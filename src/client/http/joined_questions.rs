@@ -1,13 +1,14 @@
-//! Questions of one kind about many things on one server, sent as one statement.
+//! Joins questions of one kind about many names on one server into one statement.
 //!
-//! One statement of a kind is under way at a time. Callers that ask meanwhile wait, and their names go into the next statement. So a
-//! thousand tables cost a few statements where all are asked for at once, and one table costs one.
+//! Only one statement of a kind runs at a time. Callers that ask meanwhile wait, and their names go into the next
+//! statement. A thousand tables therefore cost a few statements if all callers ask at once, and one table costs one.
 //!
 //! # Guarantees
-//! - An answer is never older than its question: no caller joins a statement that was sent.
-//! - A statement asks for at most [`MOST_NAMES`] names, of [`MOST_BYTES`] together.
-//! - A statement goes on when those who wait for it are gone, since others may have joined.
-//! - An error is that of the statement. Where the server gave it, one name may be the cause for all: the caller asks for its own alone.
+//! - An answer is never older than its question: no caller joins a statement that was already sent.
+//! - A statement asks about at most [`MOST_NAMES`] names, of [`MOST_BYTES`] together.
+//! - A statement continues when its callers are gone, because others may have joined.
+//! - An error concerns the whole statement. If the server returned it, one name may be the cause for all: the caller
+//!   then asks about its own name alone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,26 +20,26 @@ use crate::model::Node;
 
 use super::super::{Error, Kind};
 
-/// The most names in a statement. The answer about all of them is held in memory.
+/// The largest number of names in a statement. The answer about all of them is held in memory.
 const MOST_NAMES: usize = 250;
-/// The most bytes of all names in a statement. A server takes statements of 256 KiB.
+/// The largest number of bytes of all names in a statement. A server accepts statements of 256 KiB.
 const MOST_BYTES: usize = 64 << 10;
 
-/// What a server said of several names; those that it has nothing of are left out.
+/// A server's answers by name; names without an answer are left out.
 pub(super) type Found<V> = BTreeMap<String, V>;
 type Answer<V> = Shared<BoxFuture<'static, Result<Arc<Found<V>>, Error>>>;
 
-/// Questions with answers of one type, by what is asked of whom.
-pub(super) struct JoinedQuestions<V>(Arc<Mutex<HashMap<String, Arc<Line<V>>>>>);
+/// Questions with answers of one type, by question and server.
+pub(super) struct JoinedQuestions<V>(Arc<Mutex<HashMap<String, Arc<Queue<V>>>>>);
 
-/// Questions of which one is on its way at a time.
-struct Line<V> {
+/// A queue of questions, of which one is in progress at a time.
+struct Queue<V> {
     turn: tokio::sync::Mutex<()>,
-    /// The round that waits for its turn.
+    /// The round that is not sent yet.
     next: Mutex<Option<Round<V>>>,
 }
 
-/// Those who get one answer.
+/// The callers that get one answer.
 struct Round<V> {
     names: Arc<Mutex<Names>>,
     answer: Answer<V>,
@@ -53,7 +54,7 @@ struct Names {
 }
 
 impl Names {
-    /// Takes one more name, if there is room for it.
+    /// Adds a name, if there is room for it.
     fn take(&mut self, name: &str) -> bool {
         if self.is_sent {
             return false;
@@ -89,7 +90,7 @@ impl<V> Clone for JoinedQuestions<V> {
 }
 
 impl<V: Clone + Send + Sync + 'static> JoinedQuestions<V> {
-    /// Asks a node for what it has of a name, by a statement that others may share who ask it the same `question`. `ask` sends it for
+    /// Asks a node about a name, by a statement shared with other callers of the same `question`. `ask` sends it for
     /// several names.
     pub(super) async fn ask<F>(
         &self,
@@ -102,20 +103,20 @@ impl<V: Clone + Send + Sync + 'static> JoinedQuestions<V> {
         F: Future<Output = Result<Found<V>, Error>> + Send + 'static,
     {
         let key = format!("{}@{} {question}", node.user, node.url());
-        let line = locked(&self.0).entry(key).or_default().clone();
-        let answer = line.join(node, name, ask);
+        let queue = locked(&self.0).entry(key).or_default().clone();
+        let answer = queue.join(node, name, ask);
         Ok(answer.await?.get(name).cloned())
     }
 }
 
-impl<V> Default for Line<V> {
+impl<V> Default for Queue<V> {
     fn default() -> Self {
         Self { turn: tokio::sync::Mutex::default(), next: Mutex::default() }
     }
 }
 
-impl<V: Send + Sync + 'static> Line<V> {
-    /// Joins the round that waits for its turn, or begins one.
+impl<V: Send + Sync + 'static> Queue<V> {
+    /// Joins the waiting round, or starts one.
     fn join<F>(
         self: &Arc<Self>,
         node: &Node,
@@ -131,12 +132,12 @@ impl<V: Send + Sync + 'static> Line<V> {
         }
         let names = Arc::new(Mutex::new(Names::default()));
         locked(&names).take(name);
-        let (line, asked, node) = (self.clone(), names.clone(), node.to_string());
+        let (queue, asked, node) = (self.clone(), names.clone(), node.to_string());
         let task = tokio::spawn(async move {
-            let _turn = line.turn.lock().await;
+            let _turn = queue.turn.lock().await;
             let names = locked(&asked).send();
-            // What is answered is kept by those who wait for it only.
-            let _sent = locked(&line.next).take_if(|round| Arc::ptr_eq(&round.names, &asked));
+            // Only the callers that wait for an answer keep it.
+            let _sent = locked(&queue.next).take_if(|round| Arc::ptr_eq(&round.names, &asked));
             ask(names).await.map(Arc::new)
         });
         let answer = async move {
@@ -151,8 +152,8 @@ impl<V: Send + Sync + 'static> Line<V> {
     }
 }
 
-fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -162,7 +163,7 @@ mod tests {
 
     use super::*;
 
-    /// Asks for names at a server that answers as often as it has permits, and keeps what it was asked.
+    /// Asks about names on a server that answers as often as it has permits, and records the questions.
     struct Server {
         questions: JoinedQuestions<usize>,
         asked: Arc<Mutex<Vec<Vec<String>>>>,
@@ -216,7 +217,7 @@ mod tests {
             assert!((&mut first).now_or_never().is_none());
             tokio::task::yield_now().await;
         }
-        // The same name: what it has may be another thing by now.
+        // The same name: its answer may have changed by now.
         let (mut second, mut third) = (Box::pin(server.ask("u", "a")), Box::pin(server.ask("u", "absent")));
         let mut other = Box::pin(server.ask("v", "a"));
         assert!((&mut second).now_or_never().is_none() && (&mut third).now_or_never().is_none());

@@ -1,26 +1,33 @@
-//! ClickHouse over HTTP, through the official client.
+//! The client for ClickHouse servers over HTTP, built on the official client library.
 
 mod account;
 mod answer_limit;
 mod answers;
 mod bound;
 mod catalog;
+mod checksums;
 mod client;
+mod counts;
 mod dealt;
+mod expressions;
 mod facts;
 mod frame;
 mod frames;
 pub(crate) mod fuzzed;
 mod inspector;
 mod joined_questions;
+mod partitions;
 mod permits;
 mod policies;
 mod probe;
 mod profile;
 mod refused;
 mod relay;
+mod running;
 mod text;
 mod tls;
+mod transfer;
+mod zookeeper;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -41,28 +48,28 @@ use bound::{Bound, Limit, own_id};
 use catalog::Catalog;
 use permits::Permits;
 use profile::{Profile, Profiles};
-use refused::{Refusal, Told, Waiting};
+use refused::{Refusal, RefusalLog, Waiting};
 
 use super::{Error, Kind, Settings};
 
 pub use permits::{FEWEST_STATEMENTS, Limits, MOST_STATEMENTS, USUAL_STATEMENTS, served_connections};
 pub use tls::TlsError;
 
-/// What nothing hangs on: a frozen node must not hold others up.
+/// Time limit of requests that no work depends on: a frozen node must not delay others.
 const QUICK: Duration = Duration::from_secs(5);
-/// A look at system tables, or the making of a table.
+/// Time limit of reading system tables and of creating a table.
 const SHORT: Duration = Duration::from_secs(60);
-/// A query that reads one or a few columns of a whole table.
+/// Limit of a query that reads one or a few columns of a whole table.
 const COUNTING: Limit = Limit::Moving;
 /// How long a replica may take to catch up, unless the caller waits less.
 const SYNC: Duration = Duration::from_secs(3600);
-/// How often definitions are looked at before a table that vanished is an error, and the pause between two looks, which grows by itself
-/// each time: six seconds in all, so that another worker may remove its staging tables meanwhile.
-const LOOKS: u32 = 15;
-const LOOK_PAUSE: Duration = Duration::from_millis(60);
-/// How often a silent connection is asked whether it is still there.
+/// How often definitions are read before a vanished table is an error. The pause between two reads grows by
+/// [`DEFINITION_READ_PAUSE`] each time: six seconds in all, so that another worker can remove its staging tables meanwhile.
+const MAX_DEFINITION_READS: u32 = 15;
+const DEFINITION_READ_PAUSE: Duration = Duration::from_millis(60);
+/// How often a silent connection is probed.
 const KEEPALIVE: Duration = Duration::from_secs(60);
-/// After how long an idle connection is closed: well before the server does, which waits three seconds unless told else.
+/// When an idle connection is closed: well before the server does, which waits three seconds by default.
 const IDLE: Duration = Duration::from_secs(1);
 const UNKNOWN_TABLE: u32 = 60;
 const FILE_DOESNT_EXIST: u32 = 107;
@@ -71,9 +78,9 @@ const FILE_DOESNT_EXIST: u32 = 107;
 #[derive(Clone)]
 pub struct HttpServerClient {
     client: Client,
-    /// Keeps no connection: each statement has one of its own.
+    /// A client that keeps no connection: each statement has one of its own.
     fresh: Client,
-    /// For rows that are passed on, however many there are.
+    /// The client for rows that are passed on, without a limit on their size.
     rows: Client,
     /// How long a statement may move nothing.
     stall: Duration,
@@ -81,16 +88,17 @@ pub struct HttpServerClient {
     answers: Answers,
     profiles: Profiles,
     permits: Permits,
-    told: Told,
+    refusals: RefusalLog,
     catalog: Catalog,
 }
 
-/// How long the first answer of a node may take before the node counts as unreachable. Longer than the five seconds for which an old server lets
-/// a statement wait for a place (`queue_max_wait_ms`) before it says that it is full.
+/// How long the first answer of a node may take before the node counts as unreachable. It is longer than the five
+/// seconds for which an old server lets a statement wait for a place (`queue_max_wait_ms`) before it reports that it
+/// is full.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 
 impl HttpServerClient {
-    /// Connects as the configuration says, over HTTPS where a node is `secure`.
+    /// Returns a client with the configured TLS options; it uses HTTPS for nodes that are `secure`.
     ///
     /// # Errors
     /// Certificates or keys that cannot be used.
@@ -98,14 +106,15 @@ impl HttpServerClient {
         Self::limited(tls, Limits::default())
     }
 
-    /// The same with other limits than the usual ones.
+    /// Returns a client with other limits than the usual ones.
     ///
     /// # Errors
     /// As [`new`](Self::new)'s.
     pub fn limited(tls: &Tls, limits: Limits) -> Result<Self, TlsError> {
         let plain = tls::connector(tls)?;
         let connector = LimitedConnector::new(plain.clone(), Some(MOST_ANSWER));
-        // With a timer, idle connections are closed when their time is over, and not only when a connection is asked for.
+        // With a timer, idle connections are closed when their time is over, and not only when a connection is
+        // requested.
         let pooled = HttpClient::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
@@ -123,28 +132,28 @@ impl HttpServerClient {
             answers: Answers::default(),
             profiles: Profiles::default(),
             permits: Permits::new(limits),
-            told: Told::default(),
+            refusals: RefusalLog::default(),
             catalog: Catalog::default(),
         })
     }
 
-    /// Every request goes through here, so that the password is known where answers are read. Statements go through
-    /// [`asking`](Self::asking), or carry what [`settings_between`](Self::settings_between) says.
+    /// Returns the client for a node. Every request uses it, so that the password is known when answers are read.
+    /// Statements use [`asking`](Self::asking), or set the result of [`settings_between`](Self::settings_between).
     fn client(&self, node: &Node) -> Client {
         self.entered(&self.client, node)
     }
 
-    /// Enters with the account of a node over one of our clients.
+    /// Adds the account of a node to one of our clients.
     fn entered(&self, client: &Client, node: &Node) -> Client {
         self.answers.keep_secret(&node.password);
         let client = client.clone().with_url(node.url());
         account::enter(client, node).with_product_info("clickhouse-copier", env!("CARGO_PKG_VERSION"))
     }
 
-    /// Rows of a result that has the shape of `T`, whatever the version.
+    /// Returns the rows of a result, which has the shape of `T` on every version.
     ///
-    /// `wait_end_of_query` makes the server finish before it answers: an error in the middle is then an error and not a
-    /// text behind the rows (docs/clickhouse-behaviour.md, T8).
+    /// `wait_end_of_query` makes the server finish before it answers: an error in the middle is then an error and not
+    /// a text after the rows (docs/clickhouse-behaviour.md, T8).
     async fn rows<T>(&self, node: &Node, doing: &str, sql: &str, limit: impl Into<Limit>) -> Result<Vec<T>, Error>
     where
         T: clickhouse::RowOwned + clickhouse::RowRead,
@@ -152,7 +161,7 @@ impl HttpServerClient {
         self.rows_with(node, doing, sql, limit, &Settings::new()).await
     }
 
-    /// The same with settings of the task.
+    /// Returns the rows of a result, with settings of the task.
     async fn rows_with<T>(
         &self,
         node: &Node,
@@ -167,7 +176,7 @@ impl HttpServerClient {
         let limit = limit.into();
         let profile = self.profile(node, limit.before()).await?;
         let Limit::Within(limit) = limit else {
-            // Each time that it is asked it has an id of its own: the last one may still run.
+            // Each repetition has an id of its own: the previous statement may still run.
             let (id, asked) = (own_id(), AtomicU64::new(0));
             let ask = |client: &Client| {
                 let number = asked.fetch_add(1, Ordering::Relaxed);
@@ -180,17 +189,17 @@ impl HttpServerClient {
         self.asked((node, doing), Bound::Within(limit), ask).await
     }
 
-    /// Rows of a system table that tells tables or their definitions. 18.16 reads the definitions of the database's other
-    /// tables too, and fails with "unknown table" or "file doesn't exist" when one of them is dropped meanwhile, as staging
-    /// tables of other batches are: then looked again.
+    /// Returns rows of a system table that lists tables or their definitions. 18.16 reads the definitions of the
+    /// database's other tables too, and fails with "unknown table" or "file doesn't exist" if one of them is dropped
+    /// meanwhile, as staging tables of other batches are. The read is then repeated.
     async fn definitions<T>(&self, node: &Node, doing: &str, sql: &str) -> Result<Vec<T>, Error>
     where
         T: clickhouse::RowOwned + clickhouse::RowRead,
     {
-        for look in 1..LOOKS {
+        for read in 1..MAX_DEFINITION_READS {
             match self.rows(node, doing, sql, SHORT).await {
                 Err(error) if matches!(error.code(), Some(UNKNOWN_TABLE | FILE_DOESNT_EXIST)) => {
-                    tokio::time::sleep(LOOK_PAUSE * look).await;
+                    tokio::time::sleep(DEFINITION_READ_PAUSE * read).await;
                 }
                 other => return other,
             }
@@ -198,7 +207,7 @@ impl HttpServerClient {
         self.rows(node, doing, sql, SHORT).await
     }
 
-    /// A result in a text format.
+    /// Returns a result in a text format.
     async fn text(
         &self,
         node: &Node,
@@ -216,14 +225,15 @@ impl HttpServerClient {
         self.asked((node, doing), Bound::Within(limit), ask).await
     }
 
-    /// A question over one of our clients, with what the profile makes necessary and the settings of the task.
+    /// Builds a question over one of our clients, with the settings that the profile makes necessary and those of the
+    /// task.
     fn question(&self, client: &Client, node: &Node, profile: &Profile, sql: &str, settings: &Settings) -> Query {
         let client = with_settings(self.entered(client, node), profile.settings());
         let query = client.query_raw(sql).with_setting("wait_end_of_query", "1");
         settings.iter().fold(query, |query, (name, value)| query.with_setting(name, value))
     }
 
-    /// A statement without a result, with a bound on its time.
+    /// Runs a statement without a result, within a limit.
     async fn execute(
         &self,
         node: &Node,
@@ -238,7 +248,8 @@ impl HttpServerClient {
         self.execute_by(client, (node, doing), sql, settings, bound).await
     }
 
-    /// The same through a client that has all the settings that it needs, for a caller that has the permits. A full server is waited for.
+    /// Runs a statement through a client that has all necessary settings, for a caller that has the permits. It waits
+    /// for a full server.
     async fn execute_by(
         &self,
         client: Client,
@@ -266,15 +277,15 @@ impl HttpServerClient {
         }
     }
 
-    /// Finds out quickly whether a node answers at all: a host that swallows packets would hold a longer question up.
+    /// Checks quickly whether a node answers at all: a host that drops packets would delay a longer question.
     async fn reach(&self, node: &Node) -> Result<(), Error> {
         let doing = "cannot connect";
         let ask = |client: &Client| self.entered(client, node).query_raw("SELECT 1").fetch_all::<u8>();
         self.asked((node, doing), Bound::Within(self.connect_timeout), ask).await.map(drop)
     }
 
-    /// Asks a question that changes nothing, as one of a share of the statements on its server. A full server is waited for; the
-    /// limit is for each time it is asked.
+    /// Asks a question that changes nothing, with a permit of a share. It waits for a full server; the limit applies
+    /// to each try.
     async fn asked<T, F>(
         &self,
         (node, doing): (&Node, &str),
@@ -294,10 +305,10 @@ impl HttpServerClient {
         }
     }
 
-    /// Waits until a request that was refused may be sent again.
+    /// Waits until a refused request may be sent again.
     ///
     /// # Errors
-    /// The error of the request, when it has waited long enough.
+    /// Returns the error of the request, once it has waited long enough.
     async fn wait_for_a_place(
         &self,
         node: &Node,
@@ -306,14 +317,14 @@ impl HttpServerClient {
         error: Error,
     ) -> Result<(), Error> {
         let Some(pause) = waiting.next(refusal) else { return Err(error) };
-        self.told.tell(node, refusal);
+        self.refusals.log(node, refusal);
         tokio::time::sleep(pause).await;
         Ok(())
     }
 
-    /// Asks a question that changes nothing. A server closes a connection that was idle for as long as it waits (3 s by default;
-    /// the header of its answer says how long), and a busy machine sees that too late: then the connection ends without an
-    /// answer, and the question is asked once more over a new one.
+    /// Asks a question that changes nothing. A server closes a connection that was idle for its keep-alive time (3 s
+    /// by default; the header of its answer tells it), and a busy machine notices that too late: the connection then
+    /// ends without an answer, and the question is repeated once over a new connection.
     async fn answer<T, F>(&self, ask: impl Fn(&Client) -> F) -> Result<T, clickhouse::error::Error>
     where
         F: Future<Output = Result<T, clickhouse::error::Error>>,
@@ -334,7 +345,7 @@ impl HttpServerClient {
         self.once((node, doing), Bound::Within(limit), false, work).await.map_err(|(error, _)| error)
     }
 
-    /// Sends a request once. Of an error, also whether the request was refused before it began.
+    /// Sends a request once. With an error, it also returns whether the request was refused before it began.
     async fn once<T>(
         &self,
         (node, doing): (&Node, &str),
@@ -346,7 +357,7 @@ impl HttpServerClient {
         answer.map_err(|error| {
             let is_gone = Refusal::of(&error, is_question);
             let error = self.answers.translated(node, doing, error);
-            let refusal = is_gone.or_else(|| Refusal::told_by(&error, is_question));
+            let refusal = is_gone.or_else(|| Refusal::of_answer(&error, is_question));
             (error, refusal)
         })
     }
@@ -354,18 +365,6 @@ impl HttpServerClient {
 
 fn with_settings<'a>(client: Client, settings: impl Iterator<Item = (&'a str, &'a str)>) -> Client {
     settings.fold(client, |client, (name, value)| client.with_setting(name, value))
-}
-
-/// Names and types of a result without rows.
-#[derive(Deserialize)]
-struct Header {
-    meta: Vec<HeaderColumn>,
-}
-
-#[derive(Deserialize)]
-struct HeaderColumn {
-    #[serde(rename = "type")]
-    type_name: String,
 }
 
 fn pairs(rows: Vec<TextPair>) -> BTreeMap<String, String> {

@@ -1,29 +1,30 @@
-//! How many statements this process has on a server at a time.
+//! Limits the number of statements of this process on a server.
 //!
-//! Every statement takes a permit of each server that runs it, and as many permits of the process as it has connections. The
-//! permits of a server are for its host and HTTP port, whatever the account. They come in four shares, because statements of one kind
-//! must get through while all permits of another kind are held:
+//! Every statement takes a permit of each server that runs it, and as many permits of the process as it has
+//! connections. The permits of a server are per host and HTTP port, for all accounts together. They come in four
+//! shares, because statements of one kind must proceed while all permits of another kind are taken:
 //!
 //! | share | statements |
 //! | --- | --- |
-//! | control | looks at running statements, KILL |
-//! | question | looks at system tables, types of expressions, CREATE, DROP, RENAME |
+//! | control | reads of running statements, KILL |
+//! | question | reads of system tables, types of expressions, CREATE, DROP, RENAME |
 //! | count | counts and checksums, which read a table |
-//! | transfer | what moves rows or parts: push, pull, relay, ALTER of partitions. No bound on its time |
+//! | transfer | statements that move rows or parts: push, pull, relay, ALTER of partitions. No time limit |
 //!
 //! # No deadlock
-//! - A request takes all its permits before it is sent: first those of the servers, in the order of their addresses, then those
-//!   of the process. Within a share no two requests can wait for each other.
-//! - A control, a question or a count waits for nothing but its server while it holds permits. So its permits come back.
-//! - A transfer asks questions while it holds permits of the share of transfers. Nothing that holds another share waits for a
-//!   transfer.
+//! - A request takes all its permits before it is sent: first those of the servers, in the order of their addresses,
+//!   then those of the process. Within a share no two requests can wait for each other.
+//! - While a control, a question or a count holds permits, it waits only for its server. So its permits come back.
+//! - A transfer asks questions while it holds permits of the share of transfers. No holder of another share waits for
+//!   a transfer.
 //! - A request takes at most all permits of a share, so it can always begin.
 //!
-//! The statement that marks a server (see [`Probe`](super::super::Probe)) takes no permit: each account runs one, once for a task.
+//! The statement that marks a server (see [`Probe`](super::super::Probe)) takes no permit: each account runs one,
+//! once for a task.
 //!
 //! # Cancellation
-//! A request that waits for its permits is gone when its future is dropped. Permits of a statement that was sent come back when its
-//! future is dropped; the statement itself may go on.
+//! If its future is dropped, a request that waits for permits leaves the queue. If the future of a sent statement is
+//! dropped, its permits come back; the statement itself may continue.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,45 +37,46 @@ use crate::model::Node;
 
 use super::super::STALL_TIMEOUT;
 
-/// The fewest statements on a server: one of each share.
+/// The smallest limit of statements on a server: one of each share.
 pub const FEWEST_STATEMENTS: u16 = 4;
-/// The most statements on a server that a user may allow.
+/// The largest limit of statements on a server that a user may set.
 pub const MOST_STATEMENTS: u16 = 1000;
-/// Five workers together stay below the 100 statements that a server takes by default (`max_concurrent_queries`).
+/// The default limit. Five workers together stay below the 100 statements that a server accepts by default
+/// (`max_concurrent_queries`).
 pub const USUAL_STATEMENTS: u16 = 20;
 
-/// Descriptors that are left for logs, the coordinator, the page and what else a process opens.
+/// Descriptors reserved for logs, the coordinator, the page and other files of a process.
 const OTHER_DESCRIPTORS: u64 = 64;
-/// Descriptors that are left for those who ask for metrics, where the process may have many of them; else one in [`SERVED_PART`].
+/// Descriptors reserved for readers of metrics, if the process has many; otherwise one in [`SERVED_PART`].
 const MOST_SERVED: u64 = 64;
-/// One in so many descriptors of the process may be a connection that it serves.
+/// One in this many descriptors of the process may be a connection that it serves.
 const SERVED_PART: u64 = 4;
-/// The most connections of a process, however many descriptors it may have.
+/// The largest number of connections of a process, however many descriptors it has.
 const MOST_CONNECTIONS: u64 = 4096;
-/// Idle connections to each server that are kept for a second.
+/// Idle connections kept to each server, for a second.
 const IDLE: usize = 8;
-/// The same for a process that may open few descriptors.
+/// Idle connections kept by a process with few descriptors.
 const FEW_IDLE: usize = 2;
-/// A process that may open no more descriptors than this keeps few idle connections.
+/// A process with at most this many descriptors keeps few idle connections.
 const FEW_DESCRIPTORS: u64 = 1024;
 
-/// Returns how many connections a process may serve that would serve so many: fewer where it may open few descriptors (`ulimit -n`), so that
-/// its own work has the others.
+/// Returns how many connections a process may serve, given how many it wants to. The number is smaller if the process
+/// may open few descriptors (`ulimit -n`), so that enough are left for its own work.
 pub fn served_connections(wanted: usize) -> usize {
     usize::try_from(descriptors() / SERVED_PART).unwrap_or(usize::MAX).clamp(1, wanted)
 }
 
-/// How many descriptors this process may have open.
+/// Returns how many descriptors this process may have open.
 fn descriptors() -> u64 {
     getrlimit(Resource::RLIMIT_NOFILE).map_or(FEW_DESCRIPTORS, |(soft, _)| soft)
 }
 
-/// How much a process may have open.
+/// Limits of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Statements at once on each server.
+    /// Concurrent statements on each server.
     pub statements: usize,
-    /// Connections at once to all servers, without idle ones.
+    /// Concurrent connections to all servers, without idle ones.
     pub connections: usize,
     /// Idle connections to each server.
     pub idle: usize,
@@ -83,8 +85,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Limits with this number of statements on each server. The connections are half of the descriptors that the process may have
-    /// (`ulimit -n`) and that are not for others; the other half is for idle connections.
+    /// Returns limits with this number of statements on each server. The connections are half of the descriptors that
+    /// the process may have (`ulimit -n`) and that are not reserved; the other half is for idle connections.
     pub fn of(statements: u16) -> Self {
         let descriptors = descriptors();
         let others = OTHER_DESCRIPTORS + MOST_SERVED.min(descriptors / SERVED_PART);
@@ -129,12 +131,12 @@ impl Shares {
     async fn take(&self, share: Share, number: usize) -> Option<OwnedSemaphorePermit> {
         let at = share as usize;
         let number = u32::try_from(number.min(self.sizes[at])).unwrap_or(u32::MAX);
-        // Never closed.
+        // The semaphore is never closed.
         self.semaphores[at].clone().acquire_many_owned(number).await.ok()
     }
 }
 
-/// The permits of a process. A clone shares them.
+/// The permits of a process. Clones share them.
 #[derive(Clone)]
 pub(super) struct Permits(Arc<All>);
 
@@ -153,13 +155,13 @@ impl Permits {
         Self(Arc::new(All { statements: limits.statements, connections, servers: Mutex::default() }))
     }
 
-    /// Waits for the permits of a statement that one server runs.
+    /// Waits for the permits of a statement on one server.
     pub(super) async fn one(&self, share: Share, node: &Node) -> Permit {
         self.several(share, [node], 1).await
     }
 
-    /// Waits for the permits of a request that these servers run a statement of, each as often as it is named, over so many
-    /// connections of this process.
+    /// Waits for the permits of a request with one statement for each entry of the list of servers, over this many
+    /// connections of the process.
     pub(super) async fn several<'a>(
         &self,
         share: Share,
@@ -271,7 +273,7 @@ mod tests {
             held.push(permits.one(Share::Question, &node(&format!("h{number}"))).await);
         }
         assert!(permits.one(Share::Question, &node("another")).now_or_never().is_none());
-        // A relay to more servers than there are connections begins all the same, when it is alone.
+        // A relay to more servers than there are connections still begins if it is alone.
         let nodes: Vec<Node> = (0..50).map(|number| node(&format!("t{number}"))).collect();
         assert!(permits.several(Share::Transfer, &nodes, 51).now_or_never().is_some());
     }

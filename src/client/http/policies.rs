@@ -11,7 +11,7 @@ use super::joined_questions::Found;
 use super::{HttpServerClient, SHORT};
 
 impl HttpServerClient {
-    /// Asks for the policies of a kind that may hide something of a table; none where the server does not tell.
+    /// Returns the policies of a kind that may hide parts of a table; none if the server does not list them.
     pub(super) async fn hiding_policies(
         &self,
         node: &Node,
@@ -36,7 +36,7 @@ async fn policies_of(
     kind: PolicyKind,
 ) -> Result<Found<Vec<String>>, Error> {
     let rows: Vec<PolicyRow> = match door.rows(&node, "", &sql::policies(kind, &database, &names), SHORT).await {
-        // No such table, column or function in this release, or no right to look.
+        // The release has no such table, column or function, or the account has no right to read it.
         Err(error) if matches!(error.code(), Some(46 | 47 | 60 | 344)) || error.is_denied() => return Ok(Found::new()),
         rows => rows?,
     };
@@ -55,7 +55,8 @@ struct PolicyRow {
     shows_all: u8,
 }
 
-/// The policies that may hide something: rows are shown that one of the permissive policies shows and all restrictive ones do.
+/// Returns the policies that may hide rows. A row is visible if one of the permissive policies and all restrictive
+/// ones show it.
 fn hiding(rows: &[&PolicyRow]) -> Vec<String> {
     let all_permitted = rows.iter().any(|row| row.restricts == 0 && row.shows_all != 0);
     let hides = |row: &PolicyRow| row.shows_all == 0 && (row.restricts != 0 || !all_permitted);
@@ -74,10 +75,10 @@ mod tests {
             restricts: u8::from(restricts),
             shows_all: u8::from(shows_all),
         };
-        let told = |rows: &[PolicyRow]| hiding(&rows.iter().collect::<Vec<_>>());
-        assert_eq!(told(&[row("a", false, false)]), ["a"]);
-        assert_eq!(told(&[row("a", false, false), row("all", false, true)]), Vec::<String>::new());
-        assert_eq!(told(&[row("a", true, false), row("all", false, true)]), ["a"]);
-        assert_eq!(told(&[]), Vec::<String>::new());
+        let names = |rows: &[PolicyRow]| hiding(&rows.iter().collect::<Vec<_>>());
+        assert_eq!(names(&[row("a", false, false)]), ["a"]);
+        assert_eq!(names(&[row("a", false, false), row("all", false, true)]), Vec::<String>::new());
+        assert_eq!(names(&[row("a", true, false), row("all", false, true)]), ["a"]);
+        assert_eq!(names(&[]), Vec::<String>::new());
     }
 }

@@ -1,4 +1,4 @@
-//! What is asked before a copy, by `run` and by `check` alike, as a statement and the shape of its answer.
+//! The questions of `run` and `check` before a copy, each as a statement and the shape of its answer.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -32,7 +32,7 @@ struct LossesRow {
 }
 
 impl HttpServerClient {
-    /// Texts that a statement answers over a connection that nobody used before, for a caller that has the permits.
+    /// Returns the texts of a statement's answer over a new connection, for a caller that has the permits.
     async fn fresh_texts(
         &self,
         node: &Node,
@@ -57,7 +57,7 @@ impl Probe for HttpServerClient {
     async fn hold_mark(&self, node: &Node, mark: &str, settings: &Settings) -> Result<(), Error> {
         let endable = settings.iter().any(|(name, _)| name == "max_block_size");
         let statement = sql::hold_mark(mark, endable);
-        // Without a permit: each account has one, and looks for it must get through meanwhile.
+        // It takes no permit: each account has one mark, and reads of the marks must proceed meanwhile.
         let (doing, mut waiting) = ("cannot run a statement by which the server is told", Waiting::new(Share::Count));
         loop {
             let query = self.entered(&self.fresh, node).query_raw(&statement).with_setting("query_id", mark);
@@ -95,7 +95,7 @@ impl Probe for HttpServerClient {
         let Some(row) = rows.into_iter().next() else {
             return Err(self.no_row(node, doing));
         };
-        // Some builds have no identity, and say zero.
+        // Some builds have no identity and report zero.
         let uuid = Some(row.uuid).filter(|uuid| uuid.chars().any(|c| c != '0' && c != '-'));
         Ok(Fingerprint { host: row.host, started: row.started, uuid, port: Some(row.port).filter(|port| *port > 0) })
     }

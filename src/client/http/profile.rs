@@ -1,8 +1,8 @@
-//! The settings that our account has on a server, and those that our statements set because the profile says something else
-//! (see [`required_settings`](crate::sql::required_settings)).
+//! The settings of our account on a server, and the settings that our statements must set because the profile has
+//! other values (see [`required_settings`](crate::sql::required_settings)).
 //!
-//! The question for them must itself pass whatever the profile says: its answer is one row, and where that does not come, it is asked
-//! again with all settings that a copy needs.
+//! The question for the settings must itself succeed with any profile: its answer is one row. If that fails, it is
+//! asked again with all settings that a copy needs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,31 +23,32 @@ use super::super::{Error, Kind, ServerFacts, Settings};
 use super::bound::Bound;
 use super::{HttpServerClient, SHORT, with_settings};
 
-/// From this release on, the settings behind an INSERT … SELECT are those of the whole statement.
+/// From this release on, the settings after an INSERT … SELECT apply to the whole statement.
 const TRAILING: (u32, u32) = (21, 8);
 const UNKNOWN_IDENTIFIER: u32 = 47;
 
-/// Answers that name a setting which the server does not know (115), or which the account may not set (164, 452).
+/// Codes of answers that name a setting which the server does not know (115), or which the account may not set (164,
+/// 452).
 const NOT_SET: [u32; 3] = [115, 164, 452];
-/// Settings that a server has used up, and shows as if they were not set, when it is asked for them.
+/// Settings that a server consumes, and reports as if they were not set.
 const USED_UP: &[&str] = &["limit", "offset", "page", "filter", "select", "sort", "order"];
-/// How long the settings of an account are not asked for again where it only matters whether the server answers.
+/// How long the settings of an account are reused if it only matters whether the server answers.
 const FRESH: Duration = Duration::from_secs(10);
-/// What stands for a value in force that the server does not tell.
+/// Stands for a current value that the server does not report.
 const UNTOLD: &str = "set";
 
-/// What is known of the accounts of a task, by account and server.
+/// The profiles of a task, by account and server.
 pub(super) type Profiles = Arc<Mutex<HashMap<String, Arc<OnceCell<Arc<Profile>>>>>>;
 
 /// The settings of our account on a server.
 pub(super) struct Profile {
     /// The server, with its settings.
     facts: ServerFacts,
-    /// Those that must be set.
+    /// The settings that must be set.
     corrections: Vec<Correction>,
     /// When the server was asked.
     asked: Instant,
-    /// Columns of the server's own tables, by table, of those that were asked for.
+    /// Columns of the server's system tables, by table, as far as they were asked for.
     columns: Mutex<HashMap<String, Arc<Vec<String>>>>,
 }
 
@@ -64,8 +65,8 @@ struct ProfileRow {
 }
 
 impl Profile {
-    /// Reads the answer to a question that was asked with some settings, whose values in force are not known therefore. `None`: something was
-    /// cut off.
+    /// Parses the answer to a question that was sent with some settings. The current values of those settings are
+    /// therefore not known. Returns `None` if the answer was cut.
     fn read(rows: Vec<ProfileRow>, sent: &[(&str, &str)]) -> Option<Self> {
         let row = rows.into_iter().next()?;
         let count = row.names.len();
@@ -105,18 +106,18 @@ impl Profile {
         Some(Self { facts, corrections, asked: Instant::now(), columns: Mutex::default() })
     }
 
-    /// The server, with its settings.
+    /// Returns the server, with its settings.
     pub(super) fn facts(&self) -> &ServerFacts {
         &self.facts
     }
 
-    /// What a statement sets that only this server sees.
+    /// Returns the settings of a statement that only this server sees.
     pub(super) fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
         self.corrections.iter().filter(|one| one.allowed).map(|one| (one.name, one.needed))
     }
 
-    /// What a statement sets that this server hands on to others, in the address of the request, and behind the statement: a
-    /// setting in the address that has this value in force already is not handed on (24.8 and later).
+    /// Returns the settings of a statement that this server passes on to others: in the address of the request, and
+    /// after the statement. A setting in the address that already has this value is not passed on (24.8 and later).
     fn settings_with(&self, others: &[Arc<Profile>]) -> (Settings, String) {
         let mut all: BTreeMap<&str, &str> = BTreeMap::new();
         let mut behind: BTreeMap<&str, &str> = BTreeMap::new();
@@ -135,7 +136,7 @@ impl Profile {
                 }
             }
         }
-        // 25.8 takes `limit` and `offset` as numbers only.
+        // 25.8 accepts `limit` and `offset` as numbers only.
         let written = |value: &str| match value.parse::<u64>() {
             Ok(number) => number.to_string(),
             Err(_) => sql::quote::literal(value),
@@ -150,19 +151,20 @@ impl Profile {
 }
 
 impl HttpServerClient {
-    /// A client for statements that only this node sees, with the settings that its profile makes necessary.
+    /// Returns a client for statements that only this node sees, with the settings that its profile makes necessary.
     pub(super) async fn asking(&self, node: &Node, limit: Duration) -> Result<Client, Error> {
         let profile = self.profile(node, limit).await?;
         Ok(with_settings(self.client(node), profile.settings()))
     }
 
-    /// The same for rows that are passed on as they come.
+    /// Returns such a client for rows that are passed on as they arrive.
     pub(super) async fn passing(&self, node: &Node) -> Result<Client, Error> {
         let profile = self.profile(node, SHORT).await?;
         Ok(with_settings(self.entered(&self.rows, node), profile.settings()))
     }
 
-    /// What a statement on one node that other nodes get settings from must set: in its address, and behind it.
+    /// Returns the settings for a statement on one node that passes its settings on to others: in its address, and
+    /// after it.
     pub(super) async fn settings_between(
         &self,
         node: &Node,
@@ -177,18 +179,18 @@ impl HttpServerClient {
         Ok(profile.settings_with(&profiles))
     }
 
-    /// The settings of our account, as they were when they were asked for.
+    /// Returns the settings of our account, as of the last question for them.
     pub(super) async fn profile(&self, node: &Node, limit: Duration) -> Result<Arc<Profile>, Error> {
         let cell = self.profiles.lock().unwrap_or_else(PoisonError::into_inner).entry(key(node)).or_default().clone();
         cell.get_or_try_init(|| self.ask_profile(node, limit)).await.cloned()
     }
 
-    /// Names of the columns of a table of the server itself; none where there is no such table.
+    /// Returns the column names of a system table; none if the table does not exist.
     pub(super) async fn columns_of(&self, node: &Node, table: &str) -> Result<Arc<Vec<String>>, Error> {
         self.columns_within(node, table, SHORT).await
     }
 
-    /// The same within a time limit.
+    /// Returns the column names within a time limit.
     pub(super) async fn columns_within(
         &self,
         node: &Node,
@@ -206,14 +208,14 @@ impl HttpServerClient {
         Ok(columns)
     }
 
-    /// Whether the settings of our account were asked for lately.
+    /// Returns whether the settings of our account were asked for recently.
     pub(super) fn is_fresh(&self, node: &Node) -> bool {
         let profiles = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
         let known = profiles.get(&key(node)).and_then(|cell| cell.get());
         known.is_some_and(|profile| profile.asked.elapsed() < FRESH)
     }
 
-    /// The server and its settings, asked anew.
+    /// Asks again for the server and its settings.
     pub(super) async fn fresh_facts(&self, node: &Node, limit: Duration) -> Result<ServerFacts, Error> {
         let profile = self.ask_profile(node, limit).await?;
         let cell = Arc::new(OnceCell::new_with(Some(profile.clone())));
@@ -221,8 +223,8 @@ impl HttpServerClient {
         Ok(profile.facts.clone())
     }
 
-    /// Asks plainly. Where that fails, the profile may be the cause: asks again with all settings that a copy needs, without those that the
-    /// server names in its refusals.
+    /// Asks without settings. If that fails, the profile may be the cause: it asks again with all settings that a
+    /// copy needs, except those that the server names in its refusals.
     async fn ask_profile(&self, node: &Node, limit: Duration) -> Result<Arc<Profile>, Error> {
         let first = match self.ask_settings(node, &[], limit).await {
             Ok(rows) => match Profile::read(rows, &[]) {
@@ -238,7 +240,7 @@ impl HttpServerClient {
             Err(error) if error.code().is_none() || error.is_denied() => return Err(error),
             Err(error) => error,
         };
-        // An empty text changes no answer to this question, and 25.8 takes some settings for wrong when they are set to it.
+        // An empty text changes no answer to this question, and 25.8 refuses some settings with an empty text.
         let mut sent: Vec<(&'static str, &str)> = REQUIRED_SETTINGS
             .iter()
             .map(|setting| (setting.name, setting.values[0]))
@@ -289,7 +291,7 @@ impl HttpServerClient {
     }
 }
 
-/// Returns the setting that a text names, the one with the longest name.
+/// Returns the setting that a text names: the one with the longest name.
 fn named(text: &str, settings: &[(&'static str, &str)]) -> Option<&'static str> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let words: Vec<&str> = text.split(|c| !is_part(c)).collect();
@@ -299,7 +301,7 @@ fn named(text: &str, settings: &[(&'static str, &str)]) -> Option<&'static str> 
 
 const DOING: &str = "cannot ask for the settings of the account";
 
-/// The same server may be used with several accounts.
+/// Returns the key of a server and an account, because a server may be used with several accounts.
 fn key(node: &Node) -> String {
     format!("{}@{}", node.user, node.url())
 }
@@ -334,7 +336,7 @@ mod tests {
         let old = profile("18.16.1", &[("extremes", "0"), ("max_result_rows", "0")]);
         let strict = profile("25.8.2.1", &[("max_result_rows", "10"), ("limit", "3"), ("extremes", "1")]);
         assert_eq!(between(&usual, &usual), (vec![], String::new()));
-        // The other one's: behind the statement too, or it would not be handed on.
+        // The second server needs it: it also goes after the statement, otherwise it would not be passed on.
         let told = (vec!["async_insert=0".to_owned()], " SETTINGS async_insert = 0".to_owned());
         assert_eq!(between(&usual, &late), told);
         assert_eq!(between(&late, &usual), (vec!["async_insert=0".to_owned()], String::new()));

@@ -1,8 +1,9 @@
-//! Requests that a server refuses before it begins them, because it is full: they are sent again.
+//! Repeats requests that a full server refuses before it starts them.
 //!
-//! A server says so by code 202 (`max_concurrent_queries` and limits like it), or it closes the connection before it answers
-//! (`max_connections`). After the second, only a question may be sent again: a statement may have begun. A request that this process
-//! could not send because it has too many files open has not begun either.
+//! A server reports that by code 202 (`max_concurrent_queries` and similar limits), or closes the connection before
+//! it answers (`max_connections`). After a closed connection only a question may be repeated, because a statement may
+//! have started. A request that this process could not send because it has too many open files has not started
+//! either.
 //!
 //! A request keeps its permits while it waits: this process sends a full server no more requests than may run there.
 
@@ -20,30 +21,30 @@ use super::answers::{is_connection_gone, is_out_of_descriptors};
 use super::permits::Share;
 
 const TOO_MANY_STATEMENTS: u32 = 202;
-/// The first pause and the longest; each is twice as long as the one before.
+/// The first and the longest pause; each pause is twice as long as the one before.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
 /// How long a request waits for a full server.
-const PATIENCE: Duration = Duration::from_secs(600);
-/// The same for a look at running statements, which must be quick, and which servers do not limit.
-const QUICK_PATIENCE: Duration = Duration::from_secs(5);
+const FULL_SERVER_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long a read of running statements waits. It must be quick, and servers do not limit such reads.
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a server may close connections without an answer before it counts as unreachable.
-const RESETS: Duration = Duration::from_secs(6);
-/// The least time between two log lines about one server.
-const SILENCE: Duration = Duration::from_secs(60);
+const CLOSED_TIMEOUT: Duration = Duration::from_secs(6);
+/// The shortest time between two log lines about one server.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Why a request was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// Too many statements run there.
     Full,
-    /// The connection was closed before there was an answer.
+    /// The connection was closed before an answer.
     Closed,
-    /// This process has too many files open.
+    /// This process has too many open files.
     NoDescriptor,
 }
 
 impl Refusal {
-    /// Returns why a request was refused, by what became of its connection.
+    /// Returns why a request was refused, by the error of its connection.
     pub(super) fn of(error: &clickhouse::error::Error, is_question: bool) -> Option<Self> {
         if is_out_of_descriptors(error) {
             return Some(Self::NoDescriptor);
@@ -52,9 +53,10 @@ impl Refusal {
     }
 
     /// Returns why a request was refused, by the answer of the server.
-    pub(super) fn told_by(answer: &Error, is_question: bool) -> Option<Self> {
+    pub(super) fn of_answer(answer: &Error, is_question: bool) -> Option<Self> {
         let Kind::Server { code: TOO_MANY_STATEMENTS, message } = &answer.kind else { return None };
-        // The limit of a table is found when its rows are read; and what another server refused, this one has begun.
+        // The limit of a table applies when its rows are read. If another server refused the statement, this one has
+        // already started it.
         let may_have_begun = message.contains("for table") || message.contains("eceived from");
         (is_question || !may_have_begun).then_some(Self::Full)
     }
@@ -77,7 +79,7 @@ impl Refusal {
     }
 }
 
-/// The waiting of one request.
+/// The waiting time of one request.
 pub(super) struct Waiting {
     begun: Option<Instant>,
     pause: Duration,
@@ -89,12 +91,12 @@ impl Waiting {
         Self { begun: None, pause: PAUSES[0], share }
     }
 
-    /// Returns how long to wait before the request is sent again; `None` where it has waited long enough.
+    /// Returns how long to wait before the request is repeated; `None` if it has waited long enough.
     pub(super) fn next(&mut self, refusal: Refusal) -> Option<Duration> {
         let patience = match (refusal, self.share) {
-            (_, Share::Control) => QUICK_PATIENCE,
-            (Refusal::Closed, _) => RESETS,
-            _ => PATIENCE,
+            (_, Share::Control) => CONTROL_TIMEOUT,
+            (Refusal::Closed, _) => CLOSED_TIMEOUT,
+            _ => FULL_SERVER_TIMEOUT,
         };
         if self.begun.get_or_insert_with(Instant::now).elapsed() >= patience {
             return None;
@@ -105,16 +107,16 @@ impl Waiting {
     }
 }
 
-/// When each server was logged last.
+/// The time of the last log line about each server.
 #[derive(Clone, Default)]
-pub(super) struct Told(Arc<Mutex<HashMap<String, Instant>>>);
+pub(super) struct RefusalLog(Arc<Mutex<HashMap<String, Instant>>>);
 
-impl Told {
-    /// Logs a refusal, unless a line about this server was logged lately.
-    pub(super) fn tell(&self, node: &Node, refusal: Refusal) {
+impl RefusalLog {
+    /// Logs a refusal, unless a line about this server was logged recently.
+    pub(super) fn log(&self, node: &Node, refusal: Refusal) {
         let now = Instant::now();
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let recent = told.get(&node.address()).is_some_and(|at| now.duration_since(*at) < SILENCE);
+        let recent = told.get(&node.address()).is_some_and(|at| now.duration_since(*at) < LOG_INTERVAL);
         if !recent {
             told.insert(node.address(), now);
             tracing::warn!(node = node.address(), "{}", refusal.told(node));
@@ -134,7 +136,7 @@ mod tests {
         let refusal = |text: &str, is_question| {
             let error = || ClientError::BadResponse(text.to_owned());
             let answered = Answers::default().translated(&Node::new("h"), "cannot", error());
-            Refusal::of(&error(), is_question).or_else(|| Refusal::told_by(&answered, is_question))
+            Refusal::of(&error(), is_question).or_else(|| Refusal::of_answer(&answered, is_question))
         };
         let full = "Code: 202. DB::Exception: Too many simultaneous queries. Maximum: 20";
         assert_eq!(refusal(full, true), Some(Refusal::Full));
@@ -162,9 +164,9 @@ mod tests {
             }
             begun.elapsed()
         };
-        assert!(waits(Share::Question, Refusal::Full).await >= PATIENCE);
+        assert!(waits(Share::Question, Refusal::Full).await >= FULL_SERVER_TIMEOUT);
         let closed = waits(Share::Question, Refusal::Closed).await;
-        assert!(closed >= RESETS && closed < RESETS + PAUSES[1]);
-        assert!(waits(Share::Control, Refusal::Full).await < QUICK_PATIENCE + PAUSES[1]);
+        assert!(closed >= CLOSED_TIMEOUT && closed < CLOSED_TIMEOUT + PAUSES[1]);
+        assert!(waits(Share::Control, Refusal::Full).await < CONTROL_TIMEOUT + PAUSES[1]);
     }
 }

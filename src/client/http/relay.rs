@@ -1,15 +1,17 @@
-//! Rows from one server to another through this process, as they come: one response's body is another request's body.
+//! Relays rows from one server to another through this process, as they arrive: the body of one response is the body
+//! of another request.
 //!
 //! # Guarantees
-//! - Never more than a few reads of the connection are held: the next one is taken when the target has taken the last.
-//! - The INSERT is ended well only when the SELECT has ended well as far as its stream tells. Else its connection is broken
-//!   off, which is an error there. An error whose text a server put behind the rows is refused by the target, since it is
-//!   no block of rows; and the caller counts.
-//! - Dropping the future breaks both connections off.
+//! - It holds at most a few reads of the connection: it reads on after the target has taken the last bytes.
+//! - The INSERT ends successfully only if the SELECT did, as far as its stream shows. Otherwise its connection is
+//!   closed early, which is an error there. If a server put an error text after the rows, the target refuses it,
+//!   because it is no block of rows; the caller also counts the rows.
+//! - Dropping the future closes both connections.
 //!
-//! Compression costs this process nothing: both servers speak ClickHouse's own framing (`compress=1`, `decompress=1`), and
-//! the frames go through as they are, with their checksums. 18.16 takes compressed rows, but of its own results it loses those
-//! that are smaller than a frame (measured: nothing at all arrives, with status 200), so it is not asked for them.
+//! Compression costs this process nothing: both servers use ClickHouse's own frames (`compress=1`, `decompress=1`),
+//! and the frames pass unchanged, with their checksums. 18.16 accepts compressed rows, but loses its own results if
+//! they are smaller than a frame (measured: nothing arrives, with status 200), so it is not asked for compressed
+//! rows.
 
 use clickhouse::Client;
 use clickhouse::error::Error as ClientError;
@@ -41,7 +43,7 @@ impl HttpServerClient {
             }
             let mut passing =
                 Passing { answers: &self.answers, transfer, to: &to.node, insert, any: false, watches: Vec::new() };
-            // Leaving this function by an error drops the INSERT unended, which breaks its connection off.
+            // If this function returns an error, the INSERT is dropped unfinished, which closes its connection early.
             for (number, from) in transfer.from.iter().enumerate() {
                 let rows = self.reading(transfer, (number, from), framings[number]).await?;
                 passing.pass(&from.node, rows, framed).await?;
@@ -51,7 +53,7 @@ impl HttpServerClient {
         Ok(())
     }
 
-    /// The SELECT of a relay from one of its sources, with its number.
+    /// Sends the SELECT of a relay to one of its sources, given by its number.
     pub(super) async fn reading(
         &self,
         transfer: &Transfer,
@@ -74,14 +76,14 @@ impl HttpServerClient {
         rows.map_err(|error| self.answers.translated(&from.node, &transfer.doing(), error))
     }
 
-    /// Returns how each source of a transfer is asked for its rows; `None` where a server does not frame, so that rows travel
-    /// uncompressed. What is dealt is unpacked by this process, which takes LZ4 only.
+    /// Returns how to ask each source of a transfer for its rows; `None` if a server does not support frames, so that
+    /// rows travel uncompressed. This process unpacks rows that it deals, and supports LZ4 only.
     async fn framings(&self, transfer: &Transfer) -> Result<Option<Vec<Framing>>, Error> {
         let mut framings = Vec::new();
         for from in &transfer.from {
             let framing = match self.framing(&from.node, Framing::AsIs).await? {
                 Some(watch) if transfer.dealt.is_none() || watch.can_be_unpacked() => Framing::AsIs,
-                // 26.9 takes ZSTD by itself. An account that may not set the method has no compressed rows.
+                // 26.9 uses ZSTD by default. If an account may not set the method, its rows stay uncompressed.
                 Some(_) => match self.framing(&from.node, Framing::Lz4).await? {
                     Some(watch) if watch.can_be_unpacked() => Framing::Lz4,
                     _ => return Ok(None),
@@ -98,8 +100,8 @@ impl HttpServerClient {
         Ok(Some(framings))
     }
 
-    /// Asks whether a server frames its answers when it is told to, a small one too: 18.16 sends nothing then. Returns the
-    /// answer as it went by; `None` when it does not.
+    /// Checks whether a server frames its answers on request, even a small one: 18.16 sends nothing then. Returns the
+    /// watch of the answer; `None` if the server does not.
     async fn framing(&self, node: &Node, framing: Framing) -> Result<Option<Watch>, Error> {
         let client = self.asking(node, SHORT).await?;
         let _permit = self.permits.one(Share::Question, node).await;
@@ -122,21 +124,21 @@ impl HttpServerClient {
     }
 }
 
-/// How a source is asked for rows.
+/// How a source sends rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
     /// Uncompressed.
     Plain,
-    /// In frames, compressed by the method that the server takes by itself.
+    /// In frames, compressed by the server's default method.
     AsIs,
     /// In frames, compressed by LZ4.
     Lz4,
 }
 
-/// The setting that has a server compress by LZ4. 18.16 takes small letters only.
+/// The setting that makes a server compress by LZ4. 18.16 accepts only lower-case letters.
 const METHOD: (&str, &str) = ("network_compression_method", "lz4");
 
-/// The INSERT of a relay into one of its targets.
+/// Starts the INSERT of a relay into one of its targets.
 pub(super) fn writing(client: Client, transfer: &Transfer, to: &Destination) -> InsertFormatted {
     let mut insert = client.insert_formatted_with(sql::relay_into(&transfer.into));
     for (name, value) in &to.settings {
@@ -152,17 +154,17 @@ struct Passing<'a> {
     to: &'a Node,
     insert: InsertFormatted,
     any: bool,
-    /// What the streams of the sources ended with.
+    /// The watches of the sources' streams.
     watches: Vec<(&'a Node, Watch)>,
 }
 
 impl<'a> Passing<'a> {
-    /// Passes the rows of one source on.
+    /// Passes on the rows of one source.
     async fn pass(&mut self, from: &'a Node, mut rows: BytesCursor, framed: bool) -> Result<(), Error> {
         let doing = self.transfer.doing();
         let mut watch = Watch::new(framed);
         while let Some(bytes) = rows.next().await.map_err(|error| cut_off(self.answers, from, &doing, &watch, error))? {
-            // Nothing more is read meanwhile, so the source waits too.
+            // Nothing is read meanwhile, so the source waits too.
             self.transfer.pass(watch.see(&bytes)).await;
             self.any |= !bytes.is_empty();
             if let Err(error) = self.insert.send(bytes).await {
@@ -182,7 +184,7 @@ impl<'a> Passing<'a> {
     }
 
     async fn end(self) -> Result<(), Error> {
-        // An old server says nothing at all when there are no rows; an INSERT of nothing would be an error there.
+        // An old server sends nothing at all if there are no rows; an INSERT without rows would be an error there.
         if !self.any {
             return Ok(());
         }
@@ -191,7 +193,8 @@ impl<'a> Passing<'a> {
     }
 }
 
-/// The stream of a source was broken off. PreviousPasses 24.12 a server that fails writes why behind the rows before it does so.
+/// Returns the error after the stream of a source broke. From 24.12 on, a server that fails first writes the cause
+/// after the rows.
 fn cut_off(answers: &Answers, from: &Node, doing: &str, watch: &Watch, error: ClientError) -> Error {
     match watch.error().map(|text| answers.server_error(&text)) {
         Some(kind @ Kind::Server { .. }) => Error { node: from.to_string(), doing: doing.to_owned(), kind },
@@ -199,13 +202,14 @@ fn cut_off(answers: &Answers, from: &Node, doing: &str, watch: &Watch, error: Cl
     }
 }
 
-/// The target took no more. When a source has failed meanwhile and said so behind the rows, that is why. What a target says of the
-/// checksums of frames is about the way to it, and not about its own parts.
+/// Returns the error after the target stopped accepting rows. If a source has failed meanwhile and wrote so after the
+/// rows, that is the cause. If a target reports wrong checksums of frames, the connection to it is at fault, and not
+/// its own parts.
 fn refused(answers: &Answers, transfer: &Transfer, to: &Node, watches: &[(&Node, Watch)], error: ClientError) -> Error {
     let doing = transfer.doing();
     let answer = answers.translated(to, &doing, error);
-    let told = watches.iter().find_map(|(from, watch)| Some((from, answers.server_error(&watch.error()?))));
-    match (told, answer.code()) {
+    let source_error = watches.iter().find_map(|(from, watch)| Some((from, answers.server_error(&watch.error()?))));
+    match (source_error, answer.code()) {
         (Some((from, kind @ Kind::Server { .. })), Some(_)) => Error { node: from.to_string(), doing, kind },
         (_, Some(CHECKSUM_DOESNT_MATCH | CANNOT_DECOMPRESS)) => {
             let why =

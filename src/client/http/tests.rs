@@ -1,4 +1,4 @@
-//! Connections that servers close, and answers without an end.
+//! Tests of connections that servers close, and of endless answers.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ async fn a_question_on_a_connection_that_its_server_closes_is_asked_again_over_a
         let (mut new, _) = listener.accept().await.unwrap();
         read_request(&mut new).await;
         new.write_all(ONE).await.unwrap();
-        // The third question: the server closes the new connection too, so it counts as away.
+        // The third question: the server closes the new connection too, so it counts as unreachable.
         for _ in 0..2 {
             read_request(&mut listener.accept().await.unwrap().0).await;
         }
@@ -42,7 +42,8 @@ async fn a_question_on_a_connection_that_its_server_closes_is_asked_again_over_a
     server.await.unwrap();
 }
 
-/// A server that answers every request with this, and then with bytes without an end. Returns its port, and how many it could send.
+/// Starts a server that answers every request with this head, and then with endless bytes. Returns its port, and a
+/// counter of the sent bytes.
 async fn endless(head: &'static [u8]) -> (u16, Arc<AtomicU64>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (port, sent) = (listener.local_addr().unwrap().port(), Arc::new(AtomicU64::new(0)));
@@ -63,7 +64,7 @@ async fn endless(head: &'static [u8]) -> (u16, Arc<AtomicU64>) {
     (port, sent)
 }
 
-/// For pings, questions, and what a relay reads and writes.
+/// Covers pings, questions, and reads and writes of a relay.
 #[tokio::test]
 async fn an_answer_without_an_end_is_broken_off() {
     const ERROR: &[u8] = b"HTTP/1.1 500 Internal Server Error\r\n\r\n";
@@ -80,6 +81,6 @@ async fn an_answer_without_an_end_is_broken_off() {
         let _ = insert.send(bytes::Bytes::from_static(b"rows")).await;
         insert.end().await.unwrap_err();
     }
-    // What the buffers of connections hold was sent too.
+    // The count includes bytes in the buffers of connections.
     assert!(sent.load(Ordering::Relaxed) < 100 << 20, "{sent:?}");
 }

@@ -1,4 +1,4 @@
-//! Texts of values that may be any bytes, as a server sends them.
+//! Texts of values that may hold any bytes, as a server sends them.
 
 use std::fmt;
 
@@ -32,12 +32,13 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
-/// Returns the texts alone.
+/// Returns the plain texts.
 pub(super) fn texts(found: Vec<Text>) -> Vec<String> {
     found.into_iter().map(|text| text.0).collect()
 }
 
-/// Returns the texts of the values of a key as they are on every version. There may be more of them than the key has elements.
+/// Returns the texts of the values of a key, in the form that is equal on every version. There may be more of them
+/// than the key has elements.
 pub(super) fn values_of(key: &[KeyElement], found: Vec<Text>) -> Vec<String> {
     let canonical = |(at, text): (usize, String)| match key.get(at) {
         Some(element) => element.canonical(text),

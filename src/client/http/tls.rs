@@ -1,4 +1,4 @@
-//! HTTPS: whom to trust, and what went wrong in words.
+//! HTTPS: trusted authorities, and readable TLS errors.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -15,27 +15,27 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStor
 use crate::model::Tls;
 use crate::task::system_authorities;
 
-/// Certificates or a key that cannot be used. The text names the element of the configuration.
+/// A certificate or key that cannot be used. The text names the element of the configuration.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TlsError {
-    /// The authorities of our own.
+    /// A certificate authority of the configuration.
     #[error("<caConfig>: a certificate cannot be read: {0}")]
     Authorities(String),
-    /// Our own certificate.
+    /// The copier's certificate.
     #[error("<certificateFile>: a certificate cannot be read: {0}")]
     Certificate(String),
-    /// Its key. Nothing is said of what it holds.
+    /// Its key. The text does not show the key's content.
     #[error("<privateKeyFile>: the key cannot be read: it must be in PEM form, without a passphrase")]
     Key,
-    /// A key of another certificate, or of a kind that is not known.
+    /// A key that belongs to another certificate, or of an unknown kind.
     #[error("<certificateFile> and <privateKeyFile> do not fit: {0}")]
     Identity(rustls::Error),
-    /// The library itself.
+    /// An error of the library itself.
     #[error("TLS cannot be used: {0}")]
     Library(rustls::Error),
 }
 
-/// Connects over HTTP and HTTPS.
+/// Returns a connector for HTTP and HTTPS.
 pub(super) fn connector(tls: &Tls) -> Result<HttpsConnector<HttpConnector>, TlsError> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
@@ -44,14 +44,14 @@ pub(super) fn connector(tls: &Tls) -> Result<HttpsConnector<HttpConnector>, TlsE
 }
 
 fn config(tls: &Tls) -> Result<ClientConfig, TlsError> {
-    // Named, because a program may hold several and must then choose.
+    // Named explicitly, because a program with several providers must choose one.
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone());
     let builder = builder.with_safe_default_protocol_versions().map_err(TlsError::Library)?;
     let builder = if tls.verify {
         builder.with_root_certificates(authorities(tls)?)
     } else {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(AcceptAnyCertificate(provider)))
     };
     let Some(identity) = &tls.identity else { return Ok(builder.with_no_client_auth()) };
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(identity.certificates.as_bytes()).collect();
@@ -69,7 +69,8 @@ fn authorities(tls: &Tls) -> Result<RootCertStore, TlsError> {
         }
     }
     if tls.trusts_system() {
-        // A task without <secure> needs none; one with it is told by the first connection that nobody is trusted.
+        // A task without <secure> needs no authorities. With <secure>, the first connection reports that nobody is
+        // trusted.
         match system_authorities() {
             Ok(pem) => {
                 store.add_parsable_certificates(CertificateDer::pem_slice_iter(pem.as_bytes()).flatten());
@@ -80,11 +81,12 @@ fn authorities(tls: &Tls) -> Result<RootCertStore, TlsError> {
     Ok(store)
 }
 
-/// Takes any certificate, because the configuration says so. That its holder has its key is still checked.
+/// A verifier that accepts any certificate, because the configuration says so. It still checks that the holder has
+/// the certificate's key.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct AcceptAnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -119,14 +121,14 @@ impl ServerCertVerifier for Anybody {
     }
 }
 
-/// What TLS has against a connection, in a sentence that says what to do; `None` when something else was wrong.
-pub(super) fn trouble(error: &(dyn StdError + 'static)) -> Option<String> {
+/// Returns the TLS error as a sentence that says what to do; `None` if TLS is not the cause.
+pub(super) fn tls_error(error: &(dyn StdError + 'static)) -> Option<String> {
     let mut error = error;
     let found = loop {
         if let Some(found) = error.downcast_ref::<rustls::Error>() {
             break found;
         }
-        // An io::Error hides what it holds from `source`, and may hold another.
+        // An io::Error does not return its inner error from `source`, and may hold another one.
         error = match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
             Some(held) => held,
             None => error.source()?,

@@ -1,53 +1,19 @@
-//! Each question and each deed of the door.
+//! The questions and statements of [`ServerClient`], each as one step in the world of the double.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 
 use super::super::{
-    Digest, Error, Kind, PartList, PartName, PartSizes, Placing, ReplicaState, Running, ServerClient, ServerContext,
-    ServerFacts, Settings, Tally, Transfer,
+    Digest, Error, PartList, PartSizes, Placing, ReplicaState, Running, ServerClient, ServerContext, ServerFacts,
+    Settings, Tally, Transfer,
 };
 use super::MemoryServerClient;
-use super::expression::parse;
 use super::refused::refused;
-use super::table::{Chooser, Named, Table, over};
-use super::value::{hash, type_of};
-use super::world::{World, deduplicates};
+use super::world::deduplicates;
+use super::{checksums, counts, partitions, statement, tables};
 use crate::model::{Node, PartitionId, PartitionValue, TableName, Way};
-use crate::sql::{Column, KeyElement, MOST_SAMPLED, Selection, TableDefinition};
-
-/// The chosen rows of a table, with names.
-fn chosen(world: &World, node: &str, selection: &Selection) -> Result<Vec<Named>, Kind> {
-    let table = world.table(node, &selection.relation.table)?;
-    let chooser = Chooser::new(selection)?;
-    chooser.types(table)?;
-    let mut rows = Vec::new();
-    for row in world.rows(table) {
-        rows.extend(chooser.choose(table.named(&row)?)?);
-    }
-    Ok(rows)
-}
-
-fn texts(expressions: impl IntoIterator<Item = String>, row: &Named) -> Result<Vec<String>, Kind> {
-    expressions.into_iter().map(|text| Ok(over(&parse(&text)?, row)?.text())).collect()
-}
-
-/// The hash of each row of a table, or of a partition of it.
-fn row_hashes(world: &World, table: &Table, id: Option<&PartitionId>, columns: &[Column]) -> Result<Vec<u64>, Kind> {
-    let mut hashes = Vec::new();
-    for part in world.parts(table).iter().filter(|part| id.is_none_or(|id| &part.id == id)) {
-        for row in &part.rows {
-            let named = table.named(row)?;
-            let inserted = columns.iter().filter(|column| column.default_kind.is_inserted());
-            let texts: Option<Vec<String>> =
-                inserted.map(|column| named.get(&column.name).map(super::value::Value::text)).collect();
-            let texts = texts.ok_or_else(|| refused(47, "Unknown identifier"))?;
-            hashes.push(hash(texts.iter().map(String::as_str)));
-        }
-    }
-    Ok(hashes)
-}
+use crate::sql::{Column, KeyElement, Selection, TableDefinition};
 
 #[async_trait]
 impl ServerClient for MemoryServerClient {
@@ -80,36 +46,17 @@ impl ServerClient for MemoryServerClient {
 
     async fn table(&self, node: &Node, name: &TableName) -> Result<Option<TableDefinition>, Error> {
         let doing = format!("cannot read the definition of {name}");
-        self.question(node, doing, |world, node| match world.table(node, name) {
-            Ok(table) => Ok(Some(table.definition.clone())),
-            Err(Kind::Server { code: 60 | 81, .. }) => Ok(None),
-            Err(other) => Err(other),
-        })
-        .await
+        self.question(node, doing, |world, node| tables::definition(world, node, name)).await
     }
 
     async fn tables_with_prefix(&self, node: &Node, database: &str, prefix: &str) -> Result<Vec<String>, Error> {
         let doing = format!("cannot list the tables of {database}");
-        self.question(node, doing, |world, node| {
-            let tables = world.server(node)?.databases.get(database);
-            let names = tables.into_iter().flat_map(BTreeMap::keys);
-            Ok(names.filter(|name| name.starts_with(prefix)).cloned().collect())
-        })
-        .await
+        self.question(node, doing, |world, node| tables::names_with_prefix(world, node, database, prefix)).await
     }
 
     async fn replica_state(&self, node: &Node, name: &TableName) -> Result<Option<ReplicaState>, Error> {
         let doing = format!("cannot read the state of the replica of {name}");
-        self.question(node, doing, |world, node| {
-            let replica = world.table(node, name).ok().and_then(|table| table.replica.clone());
-            Ok(replica.map(|replica| ReplicaState {
-                path: replica.path,
-                name: replica.name,
-                readonly: false,
-                queue: 0,
-            }))
-        })
-        .await
+        self.question(node, doing, |world, node| tables::replica_state(world, node, name)).await
     }
 
     async fn reaches(&self, from: &Node, to: &Node) -> Result<(), Error> {
@@ -124,14 +71,7 @@ impl ServerClient for MemoryServerClient {
 
     async fn zookeeper_children(&self, node: &Node, path: &str) -> Result<Option<Vec<String>>, Error> {
         let doing = format!("cannot look at {path} in the server's ZooKeeper");
-        self.question(node, doing, |world, _| {
-            if let Some(replica) = path.strip_suffix("/parts") {
-                return Ok(world.parts_at(replica).map(|numbers| numbers.iter().map(u64::to_string).collect()));
-            }
-            let table = path.strip_suffix("/replicas").and_then(|path| world.paths.get(path));
-            Ok(table.map(|(_, names)| names.iter().cloned().collect()))
-        })
-        .await
+        self.question(node, doing, |world, _| Ok(tables::zookeeper_children(world, path))).await
     }
 
     async fn zookeeper_marks(&self, node: &Node) -> Result<BTreeSet<String>, Error> {
@@ -141,63 +81,22 @@ impl ServerClient for MemoryServerClient {
 
     async fn parts_lacking(&self, node: &Node, name: &TableName, columns: &[Column]) -> Result<u64, Error> {
         let doing = format!("cannot read which columns the parts of {name} have");
-        self.question(node, doing, |world, node| {
-            let Ok(table) = world.table(node, name) else { return Ok(0) };
-            let has = |of: &Column| table.definition.column(&of.name).is_some_and(|own| own.type_name == of.type_name);
-            // Nobody adds columns to the tables of the double.
-            Ok(if columns.iter().all(has) { 0 } else { world.parts(table).len() as u64 })
-        })
-        .await
+        self.question(node, doing, |world, node| Ok(partitions::parts_lacking(world, node, name, columns))).await
     }
 
     async fn parts(&self, node: &Node, name: &TableName) -> Result<Vec<PartSizes>, Error> {
         let doing = format!("cannot read the parts of {name}");
-        self.question(node, doing, |world, node| {
-            let Ok(table) = world.table(node, name) else { return Ok(Vec::new()) };
-            let mut sizes: BTreeMap<PartitionId, PartSizes> = BTreeMap::new();
-            for part in world.parts(table) {
-                let Some(first) = part.rows.first() else { continue };
-                let new = PartSizes {
-                    id: part.id.clone(),
-                    name: table.partition_name(first)?,
-                    rows: 0,
-                    bytes: 0,
-                    exact: true,
-                    patched: false,
-                };
-                let entry = sizes.entry(part.id.clone()).or_insert(new);
-                entry.rows += part.rows.len() as u64;
-                entry.bytes += part.rows.iter().flatten().map(|text| text.len() as u64).sum::<u64>();
-            }
-            Ok(sizes.into_values().collect())
-        })
-        .await
+        self.question(node, doing, |world, node| partitions::sizes(world, node, name)).await
     }
 
     async fn part_list(&self, node: &Node, name: &TableName) -> Result<PartList, Error> {
         let doing = format!("cannot read the parts of {name}");
-        self.question(node, doing, |world, node| {
-            let Ok(table) = world.table(node, name) else { return Ok(PartList::default()) };
-            let parts = world.parts(table).into_iter().map(|part| PartName {
-                id: part.id.clone(),
-                name: format!("{}_{number}_{number}_0", part.id, number = part.number),
-                rows: part.rows.len() as u64,
-                hash: part.content(),
-            });
-            Ok(PartList { table: name.to_string(), parts: parts.collect() })
-        })
-        .await
+        self.question(node, doing, |world, node| Ok(partitions::list(world, node, name))).await
     }
 
     async fn displaced_parts(&self, node: &Node, name: &TableName, ids: &[PartitionId]) -> Result<u64, Error> {
         let doing = format!("cannot read the displaced parts of {name}");
-        self.question(node, doing, |world, node| {
-            let now = tokio::time::Instant::now();
-            let Ok(table) = world.table_mut(node, name) else { return Ok(0) };
-            table.displaced.retain(|(_, leaves)| *leaves > now);
-            Ok(table.displaced.iter().filter(|(part, _)| ids.contains(&part.id)).count() as u64)
-        })
-        .await
+        self.question(node, doing, |world, node| Ok(partitions::displaced(world, node, name, ids))).await
     }
 
     async fn tally(
@@ -208,27 +107,7 @@ impl ServerClient for MemoryServerClient {
         _: &Settings,
     ) -> Result<Vec<Tally>, Error> {
         let doing = format!("cannot count the rows of {}", rows.relation.table);
-        self.question(node, doing, |world, node| {
-            let mut found: BTreeMap<Vec<String>, Tally> = BTreeMap::new();
-            for row in chosen(world, node, rows)? {
-                let value = texts(key.iter().map(KeyElement::value), &row)?;
-                if let Some(tally) = found.get_mut(&value) {
-                    tally.rows += 1;
-                    continue;
-                }
-                let shown = texts(key.iter().map(KeyElement::shown), &row)?;
-                let ids: Option<Vec<String>> = key.iter().map(KeyElement::id).collect();
-                let id = match ids {
-                    Some(ids) if ids.is_empty() => Some("all".to_owned()),
-                    Some(ids) => Some(texts(ids, &row)?.join("-")),
-                    None => None,
-                };
-                let tally = Tally { value: PartitionValue(value.clone()), shown, id: id.map(PartitionId), rows: 1 };
-                found.insert(value, tally);
-            }
-            Ok(found.into_values().collect())
-        })
-        .await
+        self.question(node, doing, |world, node| counts::tally(world, node, rows, key)).await
     }
 
     async fn rows_by_partition(
@@ -241,16 +120,7 @@ impl ServerClient for MemoryServerClient {
             return Ok(BTreeMap::new());
         }
         let doing = format!("cannot count the rows of {name}");
-        self.question(node, doing, |world, node| {
-            let mut found = BTreeMap::new();
-            for part in world.parts(world.table(node, name)?) {
-                if only.is_none_or(|only| only.contains(&part.id)) && !part.rows.is_empty() {
-                    *found.entry(part.id.clone()).or_default() += part.rows.len() as u64;
-                }
-            }
-            Ok(found)
-        })
-        .await
+        self.question(node, doing, |world, node| counts::rows_by_partition(world, node, name, only)).await
     }
 
     async fn values_by_partition(
@@ -260,18 +130,7 @@ impl ServerClient for MemoryServerClient {
         key: &[KeyElement],
     ) -> Result<Vec<(PartitionId, PartitionValue, u64)>, Error> {
         let doing = format!("cannot count the rows of {name}");
-        self.question(node, doing, |world, node| {
-            let table = world.table(node, name)?;
-            let mut found: BTreeMap<(PartitionId, PartitionValue), u64> = BTreeMap::new();
-            for part in world.parts(table) {
-                for row in &part.rows {
-                    let value = texts(key.iter().map(KeyElement::value), &table.named(row)?)?;
-                    *found.entry((part.id.clone(), PartitionValue(value))).or_default() += 1;
-                }
-            }
-            Ok(found.into_iter().map(|((id, value), rows)| (id, value, rows)).collect())
-        })
-        .await
+        self.question(node, doing, |world, node| counts::values_by_partition(world, node, name, key)).await
     }
 
     async fn checksum(
@@ -282,13 +141,7 @@ impl ServerClient for MemoryServerClient {
         columns: &[Column],
     ) -> Result<(u64, u64), Error> {
         let doing = format!("cannot compute the checksum of {name}");
-        self.question(node, doing, |world, node| {
-            let hashes = row_hashes(world, world.table(node, name)?, id, columns)?;
-            let sum = hashes.iter().fold(0, |sum: u64, hash| sum.wrapping_add(*hash));
-            let rows = hashes.len() as u64;
-            Ok((rows, sum))
-        })
-        .await
+        self.question(node, doing, |world, node| checksums::of_table(world, node, name, id, columns)).await
     }
 
     async fn sampled_rows(
@@ -300,15 +153,7 @@ impl ServerClient for MemoryServerClient {
         columns: &[Column],
     ) -> Result<u64, Error> {
         let doing = format!("cannot look for rows of {sample} in {name}");
-        self.question(node, doing, |world, node| {
-            let of = |name| row_hashes(world, world.table(node, name)?, Some(id), columns);
-            let (mut wanted, held) = (of(sample)?, of(name)?);
-            wanted.sort_unstable();
-            wanted.truncate(MOST_SAMPLED);
-            let wanted: BTreeSet<u64> = wanted.into_iter().collect();
-            Ok(held.into_iter().filter(|hash| wanted.contains(hash)).collect::<BTreeSet<_>>().len() as u64)
-        })
-        .await
+        self.question(node, doing, |world, node| checksums::sampled_rows(world, node, name, sample, id, columns)).await
     }
 
     async fn digest(
@@ -320,24 +165,9 @@ impl ServerClient for MemoryServerClient {
         _: &Settings,
     ) -> Result<Vec<Digest>, Error> {
         let doing = format!("cannot compute the checksum of rows of {}", rows.relation.table);
-        self.question(node, doing, |world, node| {
-            let hash = parse(hash)?;
-            let mut found: BTreeMap<Vec<String>, Digest> = BTreeMap::new();
-            for row in chosen(world, node, rows)? {
-                let value = texts(key.iter().map(KeyElement::value), &row)?;
-                let new = Digest { value: PartitionValue(value.clone()), rows: 0, sum: 0 };
-                let entry = found.entry(value).or_insert(new);
-                let number = over(&hash, &row)?.text();
-                let number: u64 = number.parse().map_err(|_| refused(43, "the hash is no number"))?;
-                entry.rows += 1;
-                entry.sum = entry.sum.wrapping_add(number);
-            }
-            Ok(found.into_values().collect())
-        })
-        .await
+        self.question(node, doing, |world, node| checksums::digest(world, node, rows, key, hash)).await
     }
 
-    /// Every `every`th row in the order of the keys.
     async fn sample_keys(
         &self,
         node: &Node,
@@ -347,29 +177,12 @@ impl ServerClient for MemoryServerClient {
         _: &Settings,
     ) -> Result<Vec<Vec<String>>, Error> {
         let doing = format!("cannot sample the keys of {}", rows.relation.table);
-        self.question(node, doing, |world, node| {
-            let mut keyed = Vec::new();
-            for row in chosen(world, node, rows)? {
-                let key = columns.iter().map(|column| over(&parse(&column.expression)?, &row));
-                let key = key.collect::<Result<Vec<_>, Kind>>()?;
-                keyed.push((key, texts(columns.iter().map(KeyElement::value), &row)?));
-            }
-            keyed.sort();
-            Ok(keyed.into_iter().step_by(every.max(1) as usize).map(|(_, texts)| texts).collect())
-        })
-        .await
+        self.question(node, doing, |world, node| counts::sample_keys(world, node, rows, columns, every)).await
     }
 
     async fn types(&self, node: &Node, over: Option<&Selection>, expressions: &[String]) -> Result<Vec<String>, Error> {
         let doing = format!("cannot evaluate {}", expressions.join(", "));
-        self.question(node, doing, |world, node| {
-            let types = match over {
-                Some(rows) => Chooser::new(rows)?.types(world.table(node, &rows.relation.table)?)?,
-                None => BTreeMap::new(),
-            };
-            expressions.iter().map(|text| type_of(&parse(text)?, &|name| types.get(name).cloned())).collect()
-        })
-        .await
+        self.question(node, doing, |world, node| counts::types(world, node, over, expressions)).await
     }
 
     async fn evaluate(
@@ -381,37 +194,18 @@ impl ServerClient for MemoryServerClient {
         _: &Settings,
     ) -> Result<(), Error> {
         let doing = format!("cannot convert rows of {}", over.relation.table);
-        self.question(node, doing, |world, node| {
-            for row in chosen(world, node, over)?.iter().take(rows as usize) {
-                texts(expressions.iter().cloned(), row)?;
-            }
-            Ok(())
-        })
-        .await
+        self.question(node, doing, |world, node| counts::evaluate(world, node, over, expressions, rows)).await
     }
 
     async fn running(&self, node: &Node, prefix: &str) -> Result<Vec<Running>, Error> {
-        self.question(node, "cannot list running statements".into(), |world, node| {
-            let queries = world.server(node)?.queries.values().filter(|query| query.id.starts_with(prefix));
-            let running = queries.filter(|query| !query.id.is_empty()).map(|query| Running {
-                query_id: query.id.clone(),
-                elapsed: query.since.elapsed().as_secs_f64(),
-                read_rows: query.rows,
-                written_rows: query.rows,
-                moved: 0,
-            });
-            Ok(running.collect())
-        })
-        .await
+        let doing = "cannot list running statements".to_owned();
+        self.question(node, doing, |world, node| Ok(statement::running(world.server(node)?, prefix))).await
     }
 
     async fn kill(&self, node: &Node, prefix: &str) -> Result<(), Error> {
         let prefix = prefix.to_owned();
         self.deed(node, ("kill", prefix.clone()), "cannot end a statement".into(), move |world, node| {
-            let queries = world.servers.get_mut(node).into_iter().flat_map(|server| server.queries.values_mut());
-            for query in queries.filter(|query| !query.id.is_empty() && query.id.starts_with(&prefix)) {
-                query.killed = true;
-            }
+            statement::kill(world, node, &prefix);
             Ok(())
         })
         .await
@@ -530,15 +324,7 @@ impl ServerClient for MemoryServerClient {
         let (into, from, columns, id) = (into.clone(), from.clone(), columns.to_vec(), id.clone());
         let deduplicate = deduplicates(settings);
         self.deed(node, ("insert_partition", into.to_string()), doing, move |world, node| {
-            let (target, source) = (world.table(node, &into)?, world.table(node, &from)?);
-            let mut rows = Vec::new();
-            for part in world.parts(source).iter().filter(|part| part.id == id) {
-                for row in &part.rows {
-                    let mut named = source.named(row)?;
-                    named.retain(|name, _| columns.contains(name));
-                    rows.push(target.row(named)?);
-                }
-            }
+            let rows = partitions::rows_for(world, node, &into, &from, &columns, &id)?;
             world.insert(node, &into, rows, deduplicate)
         })
         .await

@@ -1,9 +1,9 @@
-//! Expressions of the kind that tasks and tables of a simulation use, taken apart.
+//! Parses the expressions that tasks and tables of a simulation use.
 
 use super::super::Kind;
 use super::refused::refused;
 
-/// An expression. Operators are calls of the functions that ClickHouse names for them (`plus`, `equals`, …).
+/// An expression. Operators are calls of the functions with ClickHouse's names (`plus`, `equals`, …).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ast {
     Number(i128),
@@ -24,7 +24,7 @@ enum Token {
 
 const SIGNS: &[&str] = &["<=", ">=", "!=", "<>", "==", "<", ">", "=", "(", ")", ",", "+", "-", "*", "/", "%", "."];
 
-/// Reads one expression; error 62 like the server's.
+/// Parses one expression; returns error 62 like the server.
 pub(super) fn parse(text: &str) -> Result<Ast, Kind> {
     let tokens = tokens(text)?;
     let mut parser = Parser { text, tokens: &tokens, at: 0 };
@@ -59,7 +59,7 @@ fn tokens(text: &str) -> Result<Vec<Token>, Kind> {
     Ok(found)
 }
 
-/// The text in quotes at the beginning, and how long it is with them.
+/// Returns the quoted text at the beginning, and its length including the quotes.
 pub(super) fn quoted(text: &str, quote: char) -> Option<(String, usize)> {
     let mut inside = String::new();
     let mut chars = text.char_indices().skip(1);
@@ -190,7 +190,7 @@ impl Parser<'_> {
         }
     }
 
-    /// What stands before a closing bracket, and the bracket.
+    /// Parses the elements before a closing bracket, and the bracket.
     fn list(&mut self) -> Result<Vec<Ast>, Kind> {
         let mut members = Vec::new();
         if self.sign(&[")"]).is_some() {
@@ -205,9 +205,9 @@ impl Parser<'_> {
         }
     }
 
-    /// `x AS Type)` or `x, 'Type')`; a type without arguments in the first form.
+    /// Parses `x AS Type)` or `x, 'Type')`; the first form takes only types without arguments.
     fn cast(&mut self) -> Result<Ast, Kind> {
-        let of = self.either()?;
+        let operand = self.either()?;
         let type_name = if self.word("AS") {
             let Some(Token::Word(name)) = self.tokens.get(self.at) else { return Err(syntax(self.text)) };
             self.at += 1;
@@ -219,7 +219,7 @@ impl Parser<'_> {
             name.clone()
         };
         self.need(")")?;
-        Ok(Ast::Call(format!("to{type_name}"), vec![of]))
+        Ok(Ast::Call(format!("to{type_name}"), vec![operand]))
     }
 }
 

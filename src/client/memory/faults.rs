@@ -1,4 +1,4 @@
-//! Faults on request: statements that arrive late, and replies that are lost.
+//! Faults on request: late statements and lost replies.
 
 use std::fmt;
 
@@ -6,16 +6,16 @@ use tokio::sync::watch;
 
 use super::MemoryServerClient;
 
-/// A statement that changes something, as the double sees it come.
+/// A statement that changes something, as it arrives at the double.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Statement {
     /// The node that gets it.
     pub node: String,
-    /// The method of the door, or the way of a transfer: `push`, `pull`, `relay`, `place`, `drop_table`, …
+    /// The method of the client, or the transfer: `push`, `pull`, `relay`, `place`, `drop_table`, …
     pub deed: &'static str,
-    /// What it is about: the table that changes, or the database.
+    /// The table that changes, or the database.
     pub of: String,
-    /// Its id, where it has one.
+    /// Its id, if it has one.
     pub query_id: String,
 }
 
@@ -39,33 +39,33 @@ impl fmt::Debug for Faults {
     }
 }
 
-/// What is to happen to a statement.
-pub(super) struct Fate {
+/// The faults for one statement.
+pub(super) struct StatementFaults {
     hold: Option<Hold>,
     pub loses_reply: bool,
 }
 
-impl Fate {
+impl StatementFaults {
     /// Waits until the statement may arrive.
     pub async fn arrive(&mut self) {
         if let Some(mut hold) = self.hold.take() {
             hold.arrived.send_replace(true);
-            // Whoever drops the other end has released it too.
+            // If the other end was dropped, the statement is released too.
             let _ = hold.released.wait_for(|released| *released).await;
         }
     }
 }
 
 impl Faults {
-    /// Each fault hits one statement.
-    pub fn fate(&mut self, statement: &Statement) -> Fate {
+    /// Returns the faults for a statement. Each fault hits one statement.
+    pub fn faults(&mut self, statement: &Statement) -> StatementFaults {
         let hold = self.holds.iter().position(|hold| (hold.matches)(statement)).map(|at| self.holds.remove(at));
         let lost = self.lost.iter().position(|matches| matches(statement)).map(|at| self.lost.remove(at));
-        Fate { hold, loses_reply: lost.is_some() }
+        StatementFaults { hold, loses_reply: lost.is_some() }
     }
 }
 
-/// A statement that is, or will be, on its way for as long as this lives.
+/// A hold on a statement. The statement does not arrive while this lives.
 #[derive(Debug)]
 pub struct Held {
     sent: watch::Receiver<bool>,
@@ -78,15 +78,15 @@ impl Held {
         let _ = self.sent.wait_for(|sent| *sent).await;
     }
 
-    /// Lets it arrive, whatever became of its sender.
+    /// Lets the statement arrive, even if its sender is gone.
     pub fn release(self) {
         self.release.send_replace(true);
     }
 }
 
 impl MemoryServerClient {
-    /// Holds the next statement that matches until it is released: it reaches its server only then. Meanwhile the server
-    /// knows nothing of it, so it cannot be killed, and it arrives even at a server that was cut off or restarted.
+    /// Holds the next statement that matches: it reaches its server only after its release. Until then the server
+    /// does not know it, so it cannot be killed, and it arrives even at a server that was cut off or restarted.
     pub fn hold(&self, matches: impl Fn(&Statement) -> bool + Send + 'static) -> Held {
         let (arrived, sent) = watch::channel(false);
         let (release, released) = watch::channel(false);
@@ -94,7 +94,7 @@ impl MemoryServerClient {
         Held { sent, release }
     }
 
-    /// The next statement that matches is done, and its sender gets a network error.
+    /// Executes the next statement that matches, and returns a network error to its sender.
     pub fn lose_next_reply(&self, matches: impl Fn(&Statement) -> bool + Send + 'static) {
         self.faults().lost.push(Box::new(matches));
     }

@@ -1,5 +1,5 @@
-//! Each question before a copy. The double's servers have one disk, no views and no mutations; what they have of clusters
-//! and disks is what a test gave them.
+//! The questions before a copy. The double's servers have one disk, no views and no mutations; a test provides their
+//! clusters and disks.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -47,8 +47,9 @@ impl Inspector for MemoryServerClient {
     async fn tables_of_engine(&self, node: &Node, engine: &str) -> Result<Vec<TableName>, Error> {
         self.question(node, format!("cannot look for {engine} tables"), |world, node| {
             let databases = &world.server(node)?.databases;
-            let tables =
-                databases.iter().flat_map(|(database, of)| of.iter().map(move |(name, of)| (database, name, of)));
+            let tables = databases
+                .iter()
+                .flat_map(|(database, tables)| tables.iter().map(move |(name, table)| (database, name, table)));
             let wanted = tables.filter(|(.., table)| table.definition.engine.name == engine);
             Ok(wanted.map(|(database, name, _)| TableName::new(database, name)).collect())
         })
@@ -67,7 +68,7 @@ impl Inspector for MemoryServerClient {
     }
 
     async fn may(&self, node: &Node, _: &str, rights: &[Privilege]) -> Result<Vec<Option<bool>>, Error> {
-        // As 18.16, which has no grants.
+        // Like 18.16, which has no grants.
         self.question(node, "cannot ask what the account may do".into(), |_, _| Ok(vec![None; rights.len()])).await
     }
 

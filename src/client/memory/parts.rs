@@ -1,4 +1,4 @@
-//! Parts of tables, and what the replicas of one table share.
+//! Parts of tables, and the state that the replicas of a table share.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::value::hash;
 use crate::model::PartitionId;
 
-/// The values of a table's stored columns, in their order, each as `toString` gives it.
+/// The values of a table's stored columns, in their order, each as the text that `toString` returns.
 pub type Row = Vec<String>;
 
-/// A part. Never changed.
+/// A part, which never changes.
 #[derive(Debug)]
 pub(super) struct Part {
     pub number: u64,
@@ -18,21 +18,22 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// What a Replicated table knows a part by: its content, and how it came (by INSERT or by ATTACH).
+    /// Returns the block by which a Replicated table recognises a part: its content, and how it arrived (by INSERT or
+    /// by ATTACH).
     fn block(&self, how: &str) -> String {
         format!("{how}-{}-{}-{}", self.id, self.rows.len(), self.content())
     }
 
-    /// A hash of its rows.
+    /// Returns a hash of its rows.
     pub fn content(&self) -> String {
         format!("{:016x}", hash(self.rows.iter().flat_map(|row| row.iter().map(String::as_str))))
     }
 }
 
-/// How rows come into a table.
+/// How rows arrive in a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Coming {
-    /// By INSERT; whether repetitions are looked for.
+pub(super) enum Arrival {
+    /// By INSERT. `deduplicate`: whether repetitions are detected.
     Insert { deduplicate: bool },
     /// By ATTACH PARTITION, whose parts are always compared by content (docs/clickhouse-behaviour.md, T5).
     Attach,
@@ -46,10 +47,11 @@ struct Entry {
     adds: Vec<Arc<Part>>,
 }
 
-/// The log of a table: of one that is not replicated, or of all replicas together. What a replica has is a function of
-/// the set of entries that it has done, whatever their order: an entry removes parts by number, done before or after.
+/// The log of a table: of a table that is not replicated, or of all replicas together. A replica's parts depend only
+/// on the set of entries that it has executed, not on their order: an entry removes parts by number, even parts of
+/// later entries.
 #[derive(Debug, Default)]
-pub(super) struct Shelf {
+pub(super) struct TableLog {
     log: Vec<Entry>,
     numbers: u64,
     blocks: BTreeSet<String>,
@@ -57,39 +59,40 @@ pub(super) struct Shelf {
     pub replicated: bool,
 }
 
-/// Two equal parts came at once.
+/// Two equal parts arrived at once.
 #[derive(Debug)]
 pub(super) struct NodeExists;
 
-impl Shelf {
+impl TableLog {
     pub fn entries(&self) -> usize {
         self.log.len()
     }
 
-    /// The parts of a replica that has done these entries.
+    /// Returns the parts of a replica that has executed these entries.
     pub fn parts(&self, done: &BTreeSet<usize>) -> Vec<Arc<Part>> {
         let entries = || done.iter().filter_map(|at| self.log.get(*at));
         let removed: BTreeSet<u64> = entries().flat_map(|entry| entry.removes.iter().copied()).collect();
         entries().flat_map(|entry| &entry.adds).filter(|part| !removed.contains(&part.number)).cloned().collect()
     }
 
-    /// Writes an entry; the index of it, or `None` when there was nothing to do. `removes`: whole partitions, with all that
-    /// any replica has of them, and single parts.
+    /// Writes an entry and returns its index; `None` if there was nothing to do. `removes`: whole partitions, with
+    /// all parts that any replica has of them, and single parts.
     pub fn write(
         &mut self,
         partitions: &[PartitionId],
         numbers: &[u64],
         adds: Vec<(PartitionId, Vec<Row>)>,
-        coming: Coming,
+        arrival: Arrival,
     ) -> Result<Option<usize>, NodeExists> {
-        // Of a partition all that was ever there: a replica that lags may have what was merged since.
+        // For a partition, all parts that ever existed: a replica that lags may still have parts that were merged
+        // since.
         let there = self.log.iter().flat_map(|entry| &entry.adds);
         let gone = there.filter(|part| partitions.contains(&part.id) || numbers.contains(&part.number));
         let mut entry = Entry { removes: gone.map(|part| part.number).collect(), adds: Vec::new() };
-        let how = match coming {
-            Coming::Insert { deduplicate: true } => Some("insert"),
-            Coming::Attach => Some("attach"),
-            Coming::Insert { .. } | Coming::Replace => None,
+        let how = match arrival {
+            Arrival::Insert { deduplicate: true } => Some("insert"),
+            Arrival::Attach => Some("attach"),
+            Arrival::Insert { .. } | Arrival::Replace => None,
         };
         let mut blocks = BTreeSet::new();
         for (id, rows) in adds {
@@ -106,10 +109,10 @@ impl Shelf {
             entry.adds.push(Arc::new(part));
         }
         // DROP and REPLACE of a partition forget its blocks.
-        let of = |block: &String, id: &PartitionId| {
+        let is_in = |block: &String, id: &PartitionId| {
             ["insert", "attach"].iter().any(|how| block.starts_with(&format!("{how}-{id}-")))
         };
-        self.blocks.retain(|block| !partitions.iter().any(|id| of(block, id)));
+        self.blocks.retain(|block| !partitions.iter().any(|id| is_in(block, id)));
         self.blocks.extend(blocks);
         if entry.removes.is_empty() && entry.adds.is_empty() {
             return Ok(None);
@@ -119,7 +122,7 @@ impl Shelf {
     }
 }
 
-/// Rows by partition, one part each.
+/// Groups rows by partition, one part each.
 pub(super) fn grouped(rows: Vec<(PartitionId, Row)>) -> Vec<(PartitionId, Vec<Row>)> {
     let mut parts: BTreeMap<PartitionId, Vec<Row>> = BTreeMap::new();
     for (id, row) in rows {

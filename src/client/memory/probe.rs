@@ -1,4 +1,4 @@
-//! What is asked before a copy. The double converts nothing, so nothing is lost.
+//! The questions before a copy. The double converts nothing, so no value is lost.
 
 use std::collections::BTreeSet;
 use std::future::pending;
@@ -10,7 +10,7 @@ use super::MemoryServerClient;
 use crate::model::Node;
 use crate::sql::{LossTest, Selection};
 
-/// A mark that runs for as long as this lives.
+/// A mark that runs while this lives.
 struct Mark<'a> {
     memory: &'a MemoryServerClient,
     server: String,
@@ -24,7 +24,7 @@ impl Drop for Mark<'_> {
 }
 
 impl MemoryServerClient {
-    /// Has a node answer questions of identity as if it were another name of a server.
+    /// Makes a node answer questions of identity like another server, as if both were names of one server.
     pub fn set_name_of(&self, node: &Node, server: &Node) {
         self.world().names.insert(node.address(), server.address());
     }

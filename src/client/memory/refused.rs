@@ -1,8 +1,8 @@
-//! What the double answers instead of a result.
+//! The double's errors.
 
 use super::super::Kind;
 
-/// Returns the error of a server with this code.
+/// Returns a server's error with this code.
 pub(super) fn refused(code: u32, message: impl Into<String>) -> Kind {
     Kind::Server { code, message: message.into() }
 }

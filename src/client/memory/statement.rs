@@ -1,16 +1,16 @@
-//! How a statement runs: as a task that its sender only watches.
+//! Runs a statement as a task that its sender only watches.
 
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
-use super::super::{Destination, Error, Kind, Origin, Transfer};
+use super::super::{Destination, Error, Kind, Origin, Running, Transfer};
 use super::MemoryServerClient;
 use super::faults::Statement;
 use super::parts::Row;
 use super::refused::refused;
 use super::table::{Chooser, over};
-use super::world::{Query, World, deduplicates, refused_by};
+use super::world::{Query, Server, World, deduplicates, refused_by};
 use crate::model::{Node, Way};
 
 fn killed() -> Kind {
@@ -39,7 +39,7 @@ impl Arrived {
         Ok(Arrived { memory, node: statement.node.clone(), number })
     }
 
-    /// Does something in one step, unless the statement was killed or its server has died.
+    /// Executes a step, unless the statement was killed or its server has died.
     pub fn step<T>(&self, work: impl FnOnce(&mut World) -> Result<T, Kind>) -> Result<T, Kind> {
         let mut world = self.memory.world();
         let query = world.servers.get(&self.node).and_then(|server| server.queries.get(&self.number));
@@ -50,6 +50,27 @@ impl Arrived {
         if let Some(server) = self.memory.world().servers.get_mut(&self.node) {
             server.queries.remove(&self.number);
         }
+    }
+}
+
+/// Returns the running statements of a server whose ids begin with a prefix.
+pub(super) fn running(server: &Server, prefix: &str) -> Vec<Running> {
+    let queries = server.queries.values().filter(|query| !query.id.is_empty() && query.id.starts_with(prefix));
+    let running = queries.map(|query| Running {
+        query_id: query.id.clone(),
+        elapsed: query.since.elapsed().as_secs_f64(),
+        read_rows: query.rows,
+        written_rows: query.rows,
+        moved: 0,
+    });
+    running.collect()
+}
+
+/// Ends the running statements of a server whose ids begin with a prefix.
+pub(super) fn kill(world: &mut World, node: &str, prefix: &str) {
+    let queries = world.servers.get_mut(node).into_iter().flat_map(|server| server.queries.values_mut());
+    for query in queries.filter(|query| !query.id.is_empty() && query.id.starts_with(prefix)) {
+        query.killed = true;
     }
 }
 
@@ -68,7 +89,7 @@ impl MemoryServerClient {
         answer.map_err(|kind| Error { node: address, doing, kind })
     }
 
-    /// A deed of one step.
+    /// Runs a statement of one step.
     pub(super) async fn deed(
         &self,
         node: &Node,
@@ -90,14 +111,14 @@ impl MemoryServerClient {
         let failed = |kind| Error { node: node.clone(), doing: doing.clone(), kind };
         yield_now().await;
         let life = self.world().server(&node).map_err(failed)?.life;
-        // Those who wait are told in the order in which they came.
+        // Waiting callers are woken in the order in which they came.
         let mut cut = std::pin::pin!(self.lines.notified());
-        let mut fate = self.faults().fate(&statement);
-        let loses_reply = fate.loses_reply;
+        let mut faults = self.faults().faults(&statement);
+        let loses_reply = faults.loses_reply;
         let (answer, mut answered) = oneshot::channel();
         let memory = self.clone();
         tokio::spawn(async move {
-            fate.arrive().await;
+            faults.arrive().await;
             yield_now().await;
             let done = match Arrived::arrive(memory, &statement) {
                 Ok(arrived) => {
@@ -107,7 +128,7 @@ impl MemoryServerClient {
                 }
                 Err(refusal) => Err(refusal),
             };
-            // Nobody may be waiting any more.
+            // The caller may be gone.
             let _ = answer.send(done);
         });
         loop {
@@ -144,10 +165,10 @@ impl MemoryServerClient {
     }
 }
 
-/// Where the answer goes; closed when nobody waits for it.
+/// The channel for the answer; closed when nobody waits for it.
 type Asker = oneshot::Sender<Result<(), Kind>>;
 
-/// What a statement does once it has arrived.
+/// The work of a statement after it has arrived.
 pub(super) trait AsyncWork {
     fn work(self, arrived: &Arrived, asker: &Asker) -> impl Future<Output = Result<(), Kind>> + Send;
 }
@@ -163,8 +184,8 @@ impl<F: FnOnce(&mut World) -> Result<(), Kind> + Send> AsyncWork for OneStep<F> 
 struct Moving(Transfer);
 
 impl AsyncWork for Moving {
-    /// Reads all rows at one instant, and writes them block by block, to one target after the other. What was written stays
-    /// when it fails.
+    /// Reads all rows at one instant, and writes them block by block, to one target after the other. If it fails, the
+    /// written rows stay.
     async fn work(self, arrived: &Arrived, asker: &Asker) -> Result<(), Kind> {
         // A relay has a statement on each of its nodes.
         let mut others = Vec::new();
@@ -240,7 +261,7 @@ impl Moving {
     }
 }
 
-/// Whether the rows can travel now.
+/// Returns an error unless the rows can travel now.
 fn connected(world: &mut World, transfer: &Transfer, from: &Origin, to: &Destination) -> Result<(), Kind> {
     let (from, to) = (from.node.address(), to.node.address());
     match transfer.way {
@@ -257,12 +278,12 @@ fn connected(world: &mut World, transfer: &Transfer, from: &Origin, to: &Destina
     }
 }
 
-/// The rows of a transfer that a target gets, as it stores them.
+/// Returns the rows of a transfer for one target, in its stored form.
 fn selected(world: &mut World, transfer: &Transfer, from: &Origin, to: &Destination) -> Result<Vec<Row>, Kind> {
     connected(world, transfer, from, to)?;
     let chooser = Chooser::new(&transfer.rows_for(to))?;
     let (from, to) = (from.node.address(), to.node.address());
-    // A server that finds no table at another one tells of attempts to connect (measured on 18.16).
+    // A server that finds no table on another server reports connection attempts (measured on 18.16).
     let source = world.table(&from, &transfer.rows.relation.table);
     let source = if transfer.way == Way::Pull { source.map_err(|_| refused_by(&from))? } else { source? };
     chooser.types(source)?;

@@ -1,4 +1,4 @@
-//! A table of one node: its definition, what it computes of its rows, and which entries of its log it has done.
+//! A table of one node: its definition, its computed columns, and the entries of its log that it has executed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::value::{Value, evaluate, hash, type_of};
 use crate::model::{PartitionId, TableName};
 use crate::sql::{Clause, Column, DefaultKind, KeyElement, Selection, TableDefinition, key_elements};
 
-/// A row with names: stored columns and those that are computed when read.
+/// A row with names: stored columns and columns that are computed when read.
 pub(super) type Named = BTreeMap<String, Value>;
 
 /// The path and the name of a replica.
@@ -26,27 +26,27 @@ pub(super) struct Replica {
 #[derive(Debug)]
 pub(super) struct Table {
     pub definition: TableDefinition,
-    pub shelf: u64,
+    pub table_log: u64,
     pub done: BTreeSet<usize>,
     pub replica: Option<Replica>,
     pub merges_stopped: bool,
-    /// Parts that were displaced, with the time at which they leave the disk.
+    /// Displaced parts, with the time at which they leave the disk.
     pub displaced: Vec<(Arc<Part>, Instant)>,
     key: Vec<(KeyElement, Ast)>,
 }
 
 impl Table {
-    pub fn new(definition: TableDefinition, shelf: u64, replica: Option<Replica>) -> Result<Table, Kind> {
+    pub fn new(definition: TableDefinition, table_log: u64, replica: Option<Replica>) -> Result<Table, Kind> {
         let types = types_of(&definition);
-        let of = |expression: String| {
+        let element = |expression: String| {
             let ast = parse(&expression)?;
             let type_name = type_of(&ast, &|name| types.get(name).cloned())?;
             Ok((KeyElement { expression, type_name }, ast))
         };
         let key = definition.engine.partition_key().map(|key| key_elements(&key)).unwrap_or_default();
-        let key = key.into_iter().map(of).collect::<Result<Vec<_>, Kind>>()?;
+        let key = key.into_iter().map(element).collect::<Result<Vec<_>, Kind>>()?;
         let (done, displaced) = (BTreeSet::new(), Vec::new());
-        Ok(Table { definition, shelf, done, replica, merges_stopped: false, displaced, key })
+        Ok(Table { definition, table_log, done, replica, merges_stopped: false, displaced, key })
     }
 
     pub fn stored(&self) -> impl Iterator<Item = &Column> {
@@ -58,7 +58,7 @@ impl Table {
         types_of(&self.definition)
     }
 
-    /// A row with the names of its columns.
+    /// Returns a row with the names of its columns.
     pub fn named(&self, row: &Row) -> Result<Named, Kind> {
         let read = |(column, text): (&Column, &String)| (column.name.clone(), Value::read(text, &column.type_name));
         let mut named: Named = self.stored().zip(row).map(read).collect();
@@ -69,7 +69,7 @@ impl Table {
         Ok(named)
     }
 
-    /// A row to store, of the values of some columns; the others get their defaults.
+    /// Returns a row to store, given the values of some columns; the others get their defaults.
     pub fn row(&self, mut given: Named) -> Result<Row, Kind> {
         let mut row = Vec::new();
         for column in self.stored() {
@@ -88,7 +88,8 @@ impl Table {
         Ok(row)
     }
 
-    /// The partition of a row: readable as the server's ids where [`KeyElement::id`] says so, else a hash.
+    /// Returns the partition of a row: readable like the server's ids if [`KeyElement::id`] gives an expression,
+    /// otherwise a hash.
     pub fn partition(&self, row: &Row) -> Result<PartitionId, Kind> {
         if self.key.is_empty() {
             return Ok(PartitionId("all".into()));
@@ -104,7 +105,7 @@ impl Table {
         Ok(PartitionId(ids.collect::<Result<Vec<String>, Kind>>()?.join("-")))
     }
 
-    /// `system.parts.partition` of a part with that row.
+    /// Returns `system.parts.partition` of a part with that row.
     pub fn partition_name(&self, row: &Row) -> Result<String, Kind> {
         let named = self.named(row)?;
         let texts = self.key.iter().map(|(element, ast)| Ok((element, over(ast, &named)?.text())));
@@ -119,7 +120,7 @@ impl Table {
         })
     }
 
-    /// Whether partitions of another table can be taken over; errors 122 and 36 like the server's.
+    /// Checks whether partitions of another table can be taken over; errors 122 and 36 like the server's.
     pub fn fits(&self, other: &Table) -> Result<(), Kind> {
         let columns = |table: &Table| -> Vec<(String, String)> {
             table.stored().map(|column| (column.name.clone(), column.type_name.clone())).collect()
@@ -141,7 +142,7 @@ impl Table {
         Ok(())
     }
 
-    /// A row of a table with the same columns in another order.
+    /// Returns a row of a table that has the same columns in another order.
     pub fn adopted(&self, from: &Table, row: &Row) -> Result<Row, Kind> {
         self.row(from.named(row)?)
     }
@@ -155,7 +156,7 @@ pub(super) fn over(ast: &Ast, row: &Named) -> Result<Value, Kind> {
     evaluate(ast, &|name| row.get(name).cloned())
 }
 
-/// A selection, ready to look at rows.
+/// A selection, compiled to test rows.
 pub(super) struct Chooser {
     condition: Option<Ast>,
     columns: Option<Vec<(String, Ast)>>,
@@ -173,7 +174,7 @@ impl Chooser {
         Ok(Chooser { condition, columns: columns.transpose()?, conditions })
     }
 
-    /// The row as the selection shows it, if it is chosen.
+    /// Returns the row with the selection's columns, if it is selected.
     pub fn choose(&self, row: Named) -> Result<Option<Named>, Kind> {
         if let Some(condition) = &self.condition
             && !over(condition, &row)?.is_true()
@@ -194,28 +195,29 @@ impl Chooser {
         Ok(Some(row))
     }
 
-    /// Types of the columns that the selection shows; the conditions are checked on the way.
+    /// Returns the types of the selection's columns, and checks its conditions.
     pub fn types(&self, table: &Table) -> Result<BTreeMap<String, String>, Kind> {
         let own = table.types();
-        let of = |ast: &Ast, types: &BTreeMap<String, String>| type_of(ast, &|name| types.get(name).cloned());
+        let check = |ast: &Ast, types: &BTreeMap<String, String>| type_of(ast, &|name| types.get(name).cloned());
         if let Some(condition) = &self.condition {
-            of(condition, &own)?;
+            check(condition, &own)?;
         }
         let shown = match &self.columns {
             None => own,
             Some(columns) => columns
                 .iter()
-                .map(|(name, ast)| Ok((name.clone(), of(ast, &own)?)))
+                .map(|(name, ast)| Ok((name.clone(), check(ast, &own)?)))
                 .collect::<Result<BTreeMap<_, _>, Kind>>()?,
         };
         for condition in &self.conditions {
-            of(condition, &shown)?;
+            check(condition, &shown)?;
         }
         Ok(shown)
     }
 }
 
-/// Reads a statement of [`TableDefinition::create`] or like it: the definition, and whether it says IF NOT EXISTS.
+/// Parses a statement of [`TableDefinition::create`] or a similar one. Returns the definition, and whether it says IF
+/// NOT EXISTS.
 pub(super) fn read_create(name: &TableName, statement: &str) -> Result<(TableDefinition, bool), Kind> {
     let wrong = || refused(62, format!("Syntax error: the double does not read: {statement}"));
     let engine_at = statement.rfind(") ENGINE = ").ok_or_else(wrong)?;
@@ -239,7 +241,7 @@ fn order_is_missing(definition: &TableDefinition) -> bool {
     definition.engine.clause(Clause::OrderBy).is_none() && !definition.engine.is_old_syntax()
 }
 
-/// `` `name` Type [DEFAULT …] [COMMENT …] ``; `None` for an index and its like.
+/// Parses `` `name` Type [DEFAULT …] [COMMENT …] ``; returns `None` for an index and similar declarations.
 fn column(declaration: &str) -> Result<Option<Column>, Kind> {
     let wrong = || refused(62, format!("Syntax error in a column: {declaration}"));
     let text = declaration.trim();

@@ -32,7 +32,7 @@ struct Scene {
 
 const REPLICATED: &str = "ReplicatedMergeTree('/t', '{replica}') PARTITION BY m ORDER BY id";
 
-/// `a` on the first node with ten rows in two partitions, `b` on both with the engine.
+/// Creates `a` on the first node with ten rows in two partitions, and `b` on both nodes with this engine.
 async fn scene(engine: &str) -> Scene {
     let (memory, [one, two], _) = conformer("").await;
     let (a, b) = (TableName::new("default", "a"), TableName::new("default", "b"));
@@ -73,7 +73,7 @@ impl Scene {
         self.memory.place(&self.one, placing, &self.b, &self.a, &[id], &Settings::new()).await
     }
 
-    /// Lets all others run until a statement is at work, or none is any more.
+    /// Lets other tasks run until a statement is running, or until none is.
     async fn until_running(&self, running: bool) {
         for _ in 0..100 {
             if self.memory.running(&self.one, "q1").await.unwrap().is_empty() != running {
@@ -162,7 +162,7 @@ async fn a_held_statement_arrives_late() {
     scene.memory.set_reachable(&scene.one, false);
     assert!(sent.await.unwrap().unwrap_err().is_unreachable());
     scene.memory.set_reachable(&scene.one, true);
-    // The server knows nothing of it, so it cannot be ended.
+    // The server does not know the statement, so it cannot be killed.
     assert!(scene.memory.running(&scene.one, "").await.unwrap().is_empty());
     scene.memory.kill(&scene.one, "q1").await.unwrap();
     assert_eq!(scene.rows(&scene.two, &scene.b), 0);
@@ -244,7 +244,7 @@ async fn a_lagging_replica_gets_rows_when_it_is_told_to_sync() {
     assert_eq!((scene.rows(&scene.one, &scene.b), scene.rows(&scene.two, &scene.b)), (5, 0));
     scene.memory.sync_replica(&scene.two, &scene.b).await.unwrap();
     assert_eq!(scene.rows(&scene.two, &scene.b), 5);
-    // What a replica that lags replaces is replaced everywhere, also what it has not seen.
+    // A REPLACE by a lagging replica replaces rows everywhere, even rows that it has not seen.
     scene.memory.insert(&scene.one, &scene.b, vec![vec!["0".into(), "99".into()]]).unwrap();
     let zero = [PartitionId("0".into())];
     scene.memory.drop_partitions(&scene.two, &scene.b, &zero, &Settings::new()).await.unwrap();

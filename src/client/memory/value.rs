@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use super::super::Kind;
 use super::expression::Ast;
 
-/// A value: integers of any width as one, everything else as the text that `toString` gives.
+/// A value: integers of any width have one type; every other value is the text that `toString` returns.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Value {
     Int(i128),
@@ -14,7 +14,7 @@ pub(super) enum Value {
     Tuple(Vec<Value>),
 }
 
-/// Bits and sign of an integer type.
+/// Returns bits and sign of an integer type.
 fn integer(type_name: &str) -> Option<(u32, bool)> {
     let (digits, signed) = match type_name.strip_prefix("UInt") {
         Some(digits) => (digits, false),
@@ -24,7 +24,7 @@ fn integer(type_name: &str) -> Option<(u32, bool)> {
 }
 
 impl Value {
-    /// A stored text as a value of a column of that type.
+    /// Returns a stored text as a value of a column with that type.
     pub(super) fn read(text: &str, type_name: &str) -> Value {
         match text.parse() {
             Ok(number) if integer(type_name).is_some() => Value::Int(number),
@@ -46,7 +46,8 @@ impl Value {
         !matches!(self, Value::Int(0))
     }
 
-    /// As a value of a type: integers wrap around, a date becomes days and a time seconds where a number is wanted.
+    /// Casts a value to a type: integers wrap around; if a number is wanted, a date becomes days and a time becomes
+    /// seconds.
     pub(super) fn cast(self, type_name: &str) -> Result<Value, Kind> {
         let Some((bits, signed)) = integer(type_name) else { return Ok(Value::Text(self.text())) };
         let number = match &self {
@@ -70,7 +71,7 @@ impl Value {
     }
 }
 
-/// Of `12`, `2018-01-02` (days since 1970) or `2018-01-02 03:04:05` (seconds, in UTC).
+/// Returns the number of `12`, `2018-01-02` (days since 1970) or `2018-01-02 03:04:05` (seconds, in UTC).
 fn number_of(text: &str) -> Option<i128> {
     if let Ok(number) = text.parse() {
         return Some(number);
@@ -105,7 +106,7 @@ fn date_of(days: i128) -> String {
     format!("{:04}-{month:02}-{day:02}", year + era * 400 + i128::from(month <= 2))
 }
 
-/// Spreads well and is the same everywhere; not the numbers of the function whose name it goes by.
+/// Spreads well and is the same everywhere, but differs from the function whose name it has.
 pub(super) fn hash<'a>(texts: impl IntoIterator<Item = &'a str>) -> u64 {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for text in texts {
@@ -118,7 +119,8 @@ pub(super) fn hash<'a>(texts: impl IntoIterator<Item = &'a str>) -> u64 {
     hash ^ (hash >> 31)
 }
 
-/// The value over a row whose columns `column` knows. Errors 47 (no such column) and 46 (no such function).
+/// Evaluates an expression over a row; `column` returns its columns. Errors 47 (no such column) and 46 (no such
+/// function).
 pub(super) fn evaluate(ast: &Ast, column: &dyn Fn(&str) -> Option<Value>) -> Result<Value, Kind> {
     let all = |asts: &[Ast]| asts.iter().map(|ast| evaluate(ast, column)).collect::<Result<Vec<_>, _>>();
     let (name, asts) = match ast {
@@ -183,7 +185,7 @@ pub(super) fn evaluate(ast: &Ast, column: &dyn Fn(&str) -> Option<Value>) -> Res
     }
 }
 
-/// The type over rows whose columns' types `column` knows.
+/// Returns the type of an expression; `column` returns the types of columns.
 pub(super) fn type_of(ast: &Ast, column: &dyn Fn(&str) -> Option<String>) -> Result<String, Kind> {
     let (name, asts) = match ast {
         Ast::Number(number) => return Ok(narrowest(*number).to_owned()),
@@ -247,7 +249,7 @@ mod tests {
             let found = evaluate(&parse(text).unwrap(), &column);
             match found {
                 Ok(found) => assert_eq!(found.text(), value, "{text}"),
-                // Both sides of OR are looked at, as in the server's analysis.
+                // Both sides of OR are evaluated, as in the server's analysis.
                 Err(error) => assert!(text.ends_with("OR no") && error.to_string().contains("47"), "{text}: {error}"),
             }
         }

@@ -1,4 +1,4 @@
-//! The servers' state, and what changes it. No time passes in here, and nothing waits.
+//! The state of the servers, and its changes. No time passes here, and nothing waits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::{ClusterSeat, Disk, Kind, Settings};
-use super::parts::{Coming, NodeExists, Part, Row, Shelf, grouped};
+use super::parts::{Arrival, NodeExists, Part, Row, TableLog, grouped};
 use super::refused::refused;
 use super::table::{Replica, Table, read_create};
 use crate::model::{PartitionId, TableName};
@@ -30,13 +30,13 @@ pub(super) struct Server {
     pub macros: BTreeMap<String, String>,
     pub settings: BTreeMap<String, String>,
     pub databases: BTreeMap<String, BTreeMap<String, Table>>,
-    /// By an internal number: ids need not be different.
+    /// By an internal number, because ids may repeat.
     pub queries: BTreeMap<u64, Query>,
-    /// How often it was restarted: statements of an earlier life are over.
+    /// How often it was restarted: statements from before a restart have ended.
     pub life: u64,
     /// Seconds that its clock is ahead of ours.
     pub clock_ahead: i64,
-    /// What it tells of its disks, if it does.
+    /// The disks that it reports, if it reports any.
     pub disks: Option<Vec<Disk>>,
     pub clusters: Vec<ClusterSeat>,
 }
@@ -44,7 +44,7 @@ pub(super) struct Server {
 #[derive(Debug)]
 pub(super) struct World {
     pub servers: BTreeMap<String, Server>,
-    shelves: BTreeMap<u64, Shelf>,
+    table_logs: BTreeMap<u64, TableLog>,
     /// Replicated tables by path, with the names of their replicas.
     pub paths: BTreeMap<String, (u64, BTreeSet<String>)>,
     numbers: u64,
@@ -52,21 +52,21 @@ pub(super) struct World {
     pub linger: Duration,
     /// Rows that a push sends at a time.
     pub block_rows: usize,
-    /// How often anything that a table holds, or its name, has changed.
+    /// How often the rows or the name of a table have changed.
     pub changes: u64,
     /// Pairs of nodes of which the first cannot connect to the second over the native protocol.
     pub walls: BTreeSet<(String, String)>,
     /// Nodes that are another name of a server.
     pub names: BTreeMap<String, String>,
-    /// Marks that run, with their servers.
+    /// Running marks, with their servers.
     pub marks: BTreeSet<(String, String)>,
 }
 
 impl Default for World {
     fn default() -> Self {
-        let (servers, shelves, paths) = Default::default();
+        let (servers, table_logs, paths) = Default::default();
         let (linger, walls, names, marks) = (Duration::from_secs(1), BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
-        World { servers, shelves, paths, numbers: 0, linger, block_rows: 100, changes: 0, walls, names, marks }
+        World { servers, table_logs, paths, numbers: 0, linger, block_rows: 100, changes: 0, walls, names, marks }
     }
 }
 
@@ -82,7 +82,7 @@ fn no_database(database: &str) -> Kind {
     refused(81, format!("Database {database} doesn't exist"))
 }
 
-/// What stands in `insert_deduplicate`: on unless turned off.
+/// Returns the value of `insert_deduplicate`: on by default.
 pub(super) fn deduplicates(settings: &Settings) -> bool {
     !settings.iter().any(|(name, value)| name == "insert_deduplicate" && value == "0")
 }
@@ -93,7 +93,7 @@ impl World {
         self.numbers
     }
 
-    /// A server that can be spoken to.
+    /// Returns a server if it can be reached.
     pub fn server(&mut self, node: &str) -> Result<&mut Server, Kind> {
         match self.servers.get_mut(node) {
             Some(server) if server.reachable => Ok(server),
@@ -102,15 +102,15 @@ impl World {
         }
     }
 
-    /// Whether a node can speak to another over the native protocol. A source that finds no table there tells of attempts to
-    /// connect too (measured on 18.16).
+    /// Checks whether a node can reach another over the native protocol. A source that finds no table there reports
+    /// connection attempts too (measured on 18.16).
     pub fn speaks(&self, from: &str, to: &str) -> Result<(), Kind> {
         let live = self.servers.get(to).is_some_and(|server| server.reachable);
         let open = !self.walls.contains(&(from.to_owned(), to.to_owned()));
         if live && open { Ok(()) } else { Err(refused_by(to)) }
     }
 
-    /// An account that may only read writes nothing, and uses no table functions.
+    /// Checks that the account may write. A read-only account writes nothing and uses no table functions.
     pub fn may_write(&self, node: &str) -> Result<(), Kind> {
         let settings = self.servers.get(node).map(|server| &server.settings);
         match settings.and_then(|settings| settings.get("readonly")).map(String::as_str) {
@@ -131,12 +131,12 @@ impl World {
         tables.get_mut(&name.table).ok_or_else(|| no_table(name))
     }
 
-    /// The active parts of a table.
+    /// Returns the active parts of a table.
     pub fn parts(&self, table: &Table) -> Vec<Arc<Part>> {
-        self.shelves.get(&table.shelf).map(|shelf| shelf.parts(&table.done)).unwrap_or_default()
+        self.table_logs.get(&table.table_log).map(|table_log| table_log.parts(&table.done)).unwrap_or_default()
     }
 
-    /// Its rows.
+    /// Returns the rows of a table.
     pub fn rows(&self, table: &Table) -> Vec<Row> {
         self.parts(table).iter().flat_map(|part| part.rows.iter().cloned()).collect()
     }
@@ -161,17 +161,17 @@ impl World {
             };
             replica = Some(Replica { path: expand(path)?, name: expand(named)? });
         }
-        let mut shelf = self.number();
+        let mut table_log = self.number();
         if let Some(replica) = &replica {
-            let (shared, names) = self.paths.entry(replica.path.clone()).or_insert((shelf, BTreeSet::new()));
+            let (shared, names) = self.paths.entry(replica.path.clone()).or_insert((table_log, BTreeSet::new()));
             if !names.insert(replica.name.clone()) {
                 return Err(refused(253, format!("Replica {} already exists.", replica.name)));
             }
-            shelf = *shared;
+            table_log = *shared;
         }
         let replicated = replica.is_some();
-        let table = Table::new(definition, shelf, replica)?;
-        self.shelves.entry(shelf).or_default().replicated = replicated;
+        let table = Table::new(definition, table_log, replica)?;
+        self.table_logs.entry(table_log).or_default().replicated = replicated;
         if let Some(tables) = self.servers.get_mut(node).and_then(|server| server.databases.get_mut(&name.database)) {
             tables.insert(name.table.clone(), table);
         }
@@ -195,7 +195,7 @@ impl World {
             }
         }
         if last {
-            self.shelves.remove(&table.shelf);
+            self.table_logs.remove(&table.table_log);
         }
         Ok(())
     }
@@ -223,7 +223,7 @@ impl World {
     pub fn insert(&mut self, node: &str, name: &TableName, rows: Vec<Row>, deduplicate: bool) -> Result<(), Kind> {
         let table = self.table(node, name)?;
         let rows = rows.into_iter().map(|row| Ok((table.partition(&row)?, row))).collect::<Result<Vec<_>, Kind>>()?;
-        self.write(node, name, &[], &[], grouped(rows), Coming::Insert { deduplicate })
+        self.write(node, name, &[], &[], grouped(rows), Arrival::Insert { deduplicate })
     }
 
     pub fn place(
@@ -243,21 +243,21 @@ impl World {
                 parts.push(rows.collect::<Result<_, Kind>>()?);
             }
         }
-        // Each partition by itself: a statement that fails half way leaves what it did.
+        // Each partition by itself: a statement that fails half way leaves the partitions that are done.
         let adds: Vec<(PartitionId, Vec<Vec<Row>>)> = adds.into_iter().map(|(id, parts)| (id.clone(), parts)).collect();
         for (id, parts) in adds {
             let adds = parts.into_iter().map(|rows| (id.clone(), rows)).collect();
-            let (removes, coming) =
-                if replace { (vec![id.clone()], Coming::Replace) } else { (Vec::new(), Coming::Attach) };
-            self.write(node, into, &removes, &[], adds, coming)?;
+            let (removes, arrival) =
+                if replace { (vec![id.clone()], Arrival::Replace) } else { (Vec::new(), Arrival::Attach) };
+            self.write(node, into, &removes, &[], adds, arrival)?;
         }
         Ok(())
     }
 
-    /// The numbers of the parts of a replica, by its path in ZooKeeper (`/table/replicas/name`).
+    /// Returns the numbers of the parts of a replica, by its path in ZooKeeper (`/table/replicas/name`).
     pub fn parts_at(&self, path: &str) -> Option<Vec<u64>> {
         let here = |table: &&Table| {
-            let path_of = |of: &Replica| format!("{}/replicas/{}", of.path, of.name);
+            let path_of = |replica: &Replica| format!("{}/replicas/{}", replica.path, replica.name);
             table.replica.as_ref().is_some_and(|replica| path_of(replica) == path)
         };
         let databases = self.servers.values().flat_map(|server| server.databases.values());
@@ -265,8 +265,8 @@ impl World {
         Some(self.parts(table).iter().map(|part| part.number).collect())
     }
 
-    /// Copies partitions from a replica of another server that has them; what stands before its native port stands before the
-    /// port for parts too.
+    /// Copies partitions from a replica of another server that has them. A block of that server's native port also
+    /// blocks its port for parts.
     pub fn fetch(&mut self, node: &str, into: &TableName, path: &str, ids: &[PartitionId]) -> Result<(), Kind> {
         let target = self.table(node, into)?;
         if target.replica.is_none() {
@@ -286,25 +286,26 @@ impl World {
             let rows = part.rows.iter().map(|row| target.adopted(source, row)).collect::<Result<_, Kind>>()?;
             adds.push((part.id.clone(), rows));
         }
-        if let Some(id) = ids.iter().find(|id| !adds.iter().any(|(of, _)| of == *id)) {
+        if let Some(id) = ids.iter().find(|id| !adds.iter().any(|(added, _)| added == *id)) {
             return Err(refused(257, format!("Partition {id} on {path} doesn't exist")));
         }
-        // What is attached from the disk is not compared with what was there (measured on 18.16).
-        self.write(node, into, &[], &[], adds, Coming::Replace)
+        // Parts attached from the disk are not compared with earlier blocks (measured on 18.16).
+        self.write(node, into, &[], &[], adds, Arrival::Replace)
     }
 
     pub fn drop_partitions(&mut self, node: &str, name: &TableName, ids: &[PartitionId]) -> Result<(), Kind> {
-        self.write(node, name, ids, &[], Vec::new(), Coming::Replace)
+        self.write(node, name, ids, &[], Vec::new(), Arrival::Replace)
     }
 
-    /// Merges the parts of each partition to one. For the engines that merge rows, the last row of each sorting key stays
-    /// (what Replacing does).
+    /// Merges the parts of each partition into one. Engines that merge rows keep the last row of each sorting key
+    /// (like Replacing).
     pub fn merge(&mut self, node: &str, name: &TableName) -> Result<(), Kind> {
         let table = self.table(node, name)?;
         let engine = &table.definition.engine;
         let never = "max_bytes_to_merge_at_max_space_in_pool = 1";
-        // Replicas agree on merges: one that lags has not heard of the last.
-        let lags = self.shelves.get(&table.shelf).is_some_and(|shelf| table.done.len() < shelf.entries());
+        // Replicas agree on merges: a lagging replica has not heard of the last entries.
+        let lags =
+            self.table_logs.get(&table.table_log).is_some_and(|table_log| table.done.len() < table_log.entries());
         if lags || table.merges_stopped || engine.clause(Clause::Settings).is_some_and(|text| text.contains(never)) {
             return Ok(());
         }
@@ -328,7 +329,7 @@ impl World {
             }
         }
         for (id, (numbers, rows)) in merged {
-            self.write(node, name, &[], &numbers, vec![(id, rows)], Coming::Replace)?;
+            self.write(node, name, &[], &numbers, vec![(id, rows)], Arrival::Replace)?;
         }
         Ok(())
     }
@@ -340,18 +341,18 @@ impl World {
         partitions: &[PartitionId],
         numbers: &[u64],
         adds: Vec<(PartitionId, Vec<Row>)>,
-        coming: Coming,
+        arrival: Arrival,
     ) -> Result<(), Kind> {
         let table = self.table(node, name)?;
-        let (shelf, before) = (table.shelf, self.parts(table));
+        let (table_log, before) = (table.table_log, self.parts(table));
         let exists = |NodeExists| refused(999, "Coordination::Exception: Node exists");
-        let shelf = self.shelves.entry(shelf).or_default();
-        let entry = shelf.write(partitions, numbers, adds, coming).map_err(exists)?;
+        let table_log = self.table_logs.entry(table_log).or_default();
+        let entry = table_log.write(partitions, numbers, adds, arrival).map_err(exists)?;
         let leaves = Instant::now() + self.linger;
         let table = self.table_mut(node, name)?;
         table.done.extend(entry);
         let after: BTreeSet<u64> = self.parts(self.table(node, name)?).iter().map(|part| part.number).collect();
-        // What was merged is covered by what it became, and does not come back.
+        // Merged parts are covered by the merged result, and do not come back.
         if numbers.is_empty() {
             let gone = before.into_iter().filter(|part| !after.contains(&part.number)).map(|part| (part, leaves));
             self.table_mut(node, name)?.displaced.extend(gone);
@@ -360,30 +361,30 @@ impl World {
         Ok(())
     }
 
-    /// Every replica that does not lag catches up.
+    /// Lets every replica catch up that does not lag.
     pub fn replicate(&mut self) {
         self.changes += 1;
         let live = self.servers.values_mut().filter(|server| server.reachable && !server.lagging);
         for table in live.flat_map(|server| server.databases.values_mut()).flat_map(BTreeMap::values_mut) {
-            let entries = self.shelves.get(&table.shelf).map_or(0, Shelf::entries);
+            let entries = self.table_logs.get(&table.table_log).map_or(0, TableLog::entries);
             table.done = (0..entries).collect();
         }
     }
 
-    /// One replica catches up, lagging or not.
+    /// Lets one replica catch up, even if it lags.
     pub fn sync(&mut self, node: &str, name: &TableName) -> Result<(), Kind> {
         let table = self.table(node, name)?;
         if table.replica.is_none() {
             return Err(refused(36, format!("Table {name} is not replicated")));
         }
-        let entries = self.shelves.get(&table.shelf).map_or(0, Shelf::entries);
+        let entries = self.table_logs.get(&table.table_log).map_or(0, TableLog::entries);
         self.table_mut(node, name)?.done = (0..entries).collect();
         self.changes += 1;
         Ok(())
     }
 
-    /// What a server's sudden end does: its statements are over, and displaced parts of plain tables that are still on the
-    /// disk are active again (docs/clickhouse-behaviour.md, T3).
+    /// Applies the effects of a server's sudden end: its statements end, and displaced parts of plain tables that are
+    /// still on the disk become active again (docs/clickhouse-behaviour.md, T3).
     pub fn restart(&mut self, node: &str) {
         let Some(server) = self.servers.get_mut(node) else { return };
         server.life += 1;
@@ -400,8 +401,8 @@ impl World {
         }
         for (name, part) in back {
             let again = vec![(part.id.clone(), part.rows.clone())];
-            // A plain table refuses nothing, and it is there.
-            let _ = self.write(node, &name, &[], &[], again, Coming::Replace);
+            // A plain table refuses nothing, and the table exists.
+            let _ = self.write(node, &name, &[], &[], again, Arrival::Replace);
         }
     }
 }

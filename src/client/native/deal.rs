@@ -1,4 +1,4 @@
-//! The dealing itself: block by block, column by column, as bytes come.
+//! Deals rows to receivers: block by block, column by column, as bytes arrive.
 
 use super::DealError;
 use super::Inlet;
@@ -8,19 +8,19 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::shape::Shape;
-use super::values::{Ends, Place, Run, fixed, texts, wide};
+use super::values::{Ends, Run, RunPosition, fixed, texts, wide};
 use super::window::{Window, put_varint};
 
-/// The type of the column that says where a row belongs.
+/// The type of the column that holds each row's slot.
 const SLOT_TYPE: &[u8] = b"UInt32";
-/// What is ready for a receiver is passed on when it has so many bytes, less where there are many receivers.
-const ENOUGH: usize = 256 << 10;
-/// About what is held ready for all of them.
-const ENOUGH_FOR_ALL: usize = 8 << 20;
-/// Longer names or types are none.
+/// Bytes that are collected for a receiver before they are sent; fewer with many receivers.
+const RECEIVER_BUFFER: usize = 256 << 10;
+/// Approximate limit of the bytes collected for all receivers.
+const TOTAL_BUFFER: usize = 8 << 20;
+/// The largest length of a name or type in bytes.
 const LONGEST_NAME: usize = 1 << 20;
-/// Where a stream is no rows, so many bytes of it are kept to say why.
-const REST: usize = 16 << 10;
+/// Bytes of a stream that are kept for an error if the stream holds no rows.
+const MAX_ERROR_BYTES: usize = 16 << 10;
 
 /// Deals a stream of rows.
 pub(crate) struct Dealer<'a, I, O> {
@@ -28,11 +28,11 @@ pub(crate) struct Dealer<'a, I, O> {
     outlet: &'a mut O,
     /// The receiver of each slot.
     receivers: Vec<Option<usize>>,
-    /// The names of the columns behind that of the slots.
+    /// The names of the columns after the slot column.
     columns: &'a [String],
     shapes: Vec<(Bytes, Shape)>,
     pub(super) ready: Vec<Vec<u8>>,
-    pub(super) enough: usize,
+    pub(super) buffer_limit: usize,
 }
 
 impl<'a, I, O, E> Dealer<'a, I, O>
@@ -41,7 +41,7 @@ where
     O: Outlet<Error = E>,
     E: Send,
 {
-    /// For rows with these columns behind that of the slots; `slots` are those of each receiver.
+    /// Returns a dealer for rows with these columns after the slot column. `slots` are the slots of each receiver.
     pub(crate) fn new(inlet: I, outlet: &'a mut O, columns: &'a [String], slots: &[Range<u64>]) -> Self {
         let total = slots.iter().map(|slots| slots.end).max().unwrap_or(0);
         let receiver = |slot| slots.iter().position(|slots| slots.contains(&slot));
@@ -52,22 +52,22 @@ where
             columns,
             shapes: Vec::new(),
             ready: slots.iter().map(|_| Vec::new()).collect(),
-            enough: ENOUGH.min(ENOUGH_FOR_ALL / slots.len().max(1)),
+            buffer_limit: RECEIVER_BUFFER.min(TOTAL_BUFFER / slots.len().max(1)),
         }
     }
 
-    /// Deals all rows of the stream; what is ready is passed on at the end.
+    /// Deals all rows of the stream, and sends all collected bytes at the end.
     ///
-    /// Back-pressure: waits for the slowest receiver. Holds a few reads of the stream, about [`ENOUGH_FOR_ALL`] bytes for the
-    /// receivers, and whose the rows of one block are.
+    /// Back-pressure: it waits for the slowest receiver. It holds a few reads of the stream, about [`TOTAL_BUFFER`]
+    /// bytes for the receivers, and the receivers of the rows of one block.
     pub(crate) async fn deal(mut self) -> Result<(), DealError<E>> {
         while !self.window.bytes().is_empty() || self.window.more().await? {
             let mut seen = Vec::new();
             match self.slots_of_block(&mut seen).await {
                 Ok(runs) => self.columns_of_block(&runs).await?,
-                // The beginning of a block is where an old server writes its error.
+                // An old server writes its error at the beginning of a block.
                 Err(DealError::Malformed(_)) => {
-                    seen.extend(self.window.rest(REST).await);
+                    seen.extend(self.window.rest(MAX_ERROR_BYTES).await);
                     return Err(DealError::NoBlock(seen));
                 }
                 Err(DealError::Stream(error)) => {
@@ -83,7 +83,8 @@ where
         Ok(())
     }
 
-    /// The head of a block and its first column: the receivers of its rows. Every receiver of some gets the head of its own.
+    /// Reads the head of a block and its first column, and returns the receivers of its rows. Every receiver of rows
+    /// gets a head of its own.
     async fn slots_of_block(&mut self, seen: &mut Vec<u8>) -> Result<Vec<Run>, DealError<E>> {
         let columns = self.window.number(seen).await?;
         let rows = self.window.number(seen).await?;
@@ -147,7 +148,7 @@ where
         Ok(())
     }
 
-    /// The shape of a column's values; its type is the same in each block.
+    /// Returns the shape of a column's values; its type is the same in each block.
     fn shape(&mut self, at: usize, type_name: Bytes) -> Result<Shape, DealError<E>> {
         if let Some((_, shape)) = self.shapes.get(at).filter(|(known, _)| *known == type_name) {
             return Ok(shape.clone());
@@ -156,22 +157,22 @@ where
         let shape = Shape::of(&text)
             .ok_or_else(|| DealError::Malformed(format!("values of type {text} cannot be told apart")))?;
         self.shapes.truncate(at);
-        // Not a slice of what was read, which would be kept with it.
+        // A copy, because a slice of the read buffer would keep the whole buffer in memory.
         self.shapes.push((Bytes::copy_from_slice(&type_name), shape.clone()));
         Ok(shape)
     }
 
-    /// The values of a column, or of the elements in it.
+    /// Deals the values of a column, or of the elements in it.
     async fn values(&mut self, shape: &Shape, runs: &[Run]) -> Result<(), DealError<E>> {
         match shape {
             Shape::Fixed(1) => self.each(runs, fixed::<1>).await,
             Shape::Fixed(2) => self.each(runs, fixed::<2>).await,
             Shape::Fixed(4) => self.each(runs, fixed::<4>).await,
             Shape::Fixed(8) => self.each(runs, fixed::<8>).await,
-            Shape::Fixed(width) => self.each(runs, |bytes, place, ready| wide(*width, bytes, place, ready)).await,
+            Shape::Fixed(width) => self.each(runs, |bytes, position, ready| wide(*width, bytes, position, ready)).await,
             Shape::Text => {
                 let mut body = 0;
-                self.each(runs, |bytes, place, ready| texts(&mut body, bytes, place, ready)).await
+                self.each(runs, |bytes, position, ready| texts(&mut body, bytes, position, ready)).await
             }
             Shape::Nullable(inner) => {
                 self.each(runs, fixed::<1>).await?;
@@ -179,7 +180,7 @@ where
             }
             Shape::Array(inner) => {
                 let mut ends = Ends::new(self.ready.len());
-                self.each(runs, |bytes, place, ready| ends.pass(bytes, place, ready)).await?;
+                self.each(runs, |bytes, position, ready| ends.pass(bytes, position, ready)).await?;
                 Box::pin(self.values(inner, &ends.elements)).await
             }
             Shape::Tuple(inner) => {
@@ -192,34 +193,34 @@ where
         }
     }
 
-    /// Has `eat` take values from what has come, until all are taken. It says how many bytes it took: less than a value at
-    /// the end is left.
+    /// Calls `eat` with the received bytes until all values are taken. `eat` returns the number of bytes that it
+    /// took; an incomplete value at the end stays.
     pub(super) async fn each(
         &mut self,
         runs: &[Run],
-        mut eat: impl FnMut(&[u8], &mut Place, &mut [Vec<u8>]) -> Result<usize, &'static str>,
+        mut eat: impl FnMut(&[u8], &mut RunPosition, &mut [Vec<u8>]) -> Result<usize, &'static str>,
     ) -> Result<(), DealError<E>> {
-        let mut place = Place::new(runs);
-        while place.next().is_some() {
-            let taken = eat(self.window.bytes(), &mut place, &mut self.ready);
+        let mut position = RunPosition::new(runs);
+        while position.next().is_some() {
+            let taken = eat(self.window.bytes(), &mut position, &mut self.ready);
             self.window.advance(taken.map_err(|why| DealError::Malformed(why.into()))?);
             for to in 0..self.ready.len() {
-                self.pass_on(to, self.enough).await?;
+                self.pass_on(to, self.buffer_limit).await?;
             }
-            if place.next().is_some() {
+            if position.next().is_some() {
                 self.window.require_more().await?;
             }
         }
         Ok(())
     }
 
-    /// Passes on what is ready for a receiver, if it is at least so many bytes.
+    /// Sends a receiver's collected bytes if there are at least `least` of them.
     pub(super) async fn pass_on(&mut self, to: usize, least: usize) -> Result<(), DealError<E>> {
         if self.ready[to].len() < least {
             return Ok(());
         }
-        // The next will be about as much.
-        let next = Vec::with_capacity(self.enough + self.enough / 4);
+        // The next batch will be about as large.
+        let next = Vec::with_capacity(self.buffer_limit + self.buffer_limit / 4);
         let ready = std::mem::replace(&mut self.ready[to], next);
         self.outlet.send(to, ready.into()).await.map_err(DealError::Stream)
     }

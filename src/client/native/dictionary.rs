@@ -1,41 +1,44 @@
-//! LowCardinality on its way: a column that is written as its distinct values, the keys, and the number of a key for each value.
+//! Deals LowCardinality columns. Such a column consists of its distinct values, the keys, and the number of a key for
+//! each value.
 //!
-//! # The form
-//! Before the values of a column stands a version for each dictionary in its type (8 bytes, always 1). A dictionary is then:
-//! flags (8 bytes: the width of the numbers, and that keys follow), the number of keys (8 bytes), the keys as values of their
-//! ordinary type, the number of values (8 bytes), and for each value the number of its key in 1, 2, 4 or 8 bytes. NULL is the
-//! key with number 0. The same on 18.16 and 25.8, but for a column of arrays that are all empty: modern servers write nothing,
-//! 18.16 writes a dictionary for no values, which neither 18.16 nor 25.8 reads again.
+//! # The format
+//! Before the values of a column comes a version for each dictionary in its type (8 bytes, always 1). A dictionary
+//! then consists of: flags (8 bytes: the width of the numbers, and that keys follow), the number of keys (8 bytes),
+//! the keys as values of their ordinary type, the number of values (8 bytes), and for each value the number of its
+//! key in 1, 2, 4 or 8 bytes. NULL is the key with number 0. 18.16 and 25.8 use the same format, except for a column
+//! of arrays that are all empty: modern servers write nothing, and 18.16 writes a dictionary for no values, which
+//! neither 18.16 nor 25.8 can read again.
 //!
-//! # Why dictionaries are dealt and not cast away
-//! The SELECT could cast each column to its ordinary type. 25.8 casts back when it takes such rows in; 18.16 does not (code 368,
-//! "Bad cast from type DB::ColumnString to DB::ColumnLowCardinality"). The rows would be larger on their way, too. Measured on 25.8 with
-//! 3,000,000 values in blocks of 65,409, as a dictionary and as a String: 1,000 distinct texts of 3 bytes: 6 and 12 MB (packed 0.3 and
-//! 0.2 MB); 20,000 of 25 bytes: 32 and 79 MB (packed 22 and 60); all distinct: 85 and 79 MB (packed 66 and 60).
+//! # Why dictionaries are dealt and not cast
+//! The SELECT could cast each column to its ordinary type. 25.8 casts back when it inserts such rows; 18.16 does not
+//! (code 368, "Bad cast from type DB::ColumnString to DB::ColumnLowCardinality"). The rows would also be larger in
+//! transit. Measured on 25.8 with 3,000,000 values in blocks of 65,409, as a dictionary and as a String: 1,000
+//! distinct texts of 3 bytes: 6 and 12 MB (compressed 0.3 and 0.2 MB); 20,000 of 25 bytes: 32 and 79 MB (compressed
+//! 22 and 60); all distinct: 85 and 79 MB (compressed 66 and 60).
 //!
-//! # Why what is dealt is exact
-//! Nothing is decoded. Where keys are few beside the values, each receiver gets all keys of the block as they were sent, and the
-//! numbers of its own values as they were sent. Where keys are many, that would send most of them in vain, to each receiver: then
-//! a receiver gets the keys that its values use ([`renumber`](super::renumber)), as long as they take a bounded amount of memory.
-//! Keys that a receiver does not use do no harm: servers write to disk only those that are used.
+//! # Why the dealt rows are exact
+//! Nothing is decoded. If there are few keys per value, each receiver gets all keys of the block and the numbers of
+//! its own values, both unchanged. If there are many keys, each receiver would get many that it does not use: then a
+//! receiver gets only the keys that its values use ([`renumber`](super::renumber)), as long as they take a bounded
+//! amount of memory. Unused keys do no harm: servers write to disk only the keys in use.
 
 use super::deal::Dealer;
 use super::renumber::{Keys, NO_KEY, Renumbering, is_worth_it, number_of};
 use super::shape::Shape;
 use super::streams::{DealError, Inlet, Outlet};
-use super::values::{Place, Run, fixed, texts, wide};
+use super::values::{Run, RunPosition, fixed, texts, wide};
 
-/// The only version that there is: keys stand with the numbers that use them.
+/// The only version: the keys come with the numbers that use them.
 const VERSION: u64 = 1;
 
-/// The bits of the flags that give the width of the numbers: 0 to 3 for 1, 2, 4 or 8 bytes.
+/// The bits of the flags with the width of the numbers: 0 to 3 for 1, 2, 4 or 8 bytes.
 const WIDTH: u64 = 0xff;
-/// Keys follow. Without, they would be in a dictionary that several columns share, which FORMAT Native has not.
+/// Keys follow. Otherwise they would be in a dictionary shared by several columns, which FORMAT Native does not have.
 const KEYS: u64 = 1 << 9;
-/// Written by all servers along with [`KEYS`]; of no meaning without a shared dictionary.
+/// All servers write it together with [`KEYS`]; it has no meaning without a shared dictionary.
 const UPDATE: u64 = 1 << 10;
-/// The most numbers of keys that are appended before they are passed on.
-const PART: usize = 1 << 14;
+/// The largest number of key numbers that are collected before they are sent.
+const MAX_NUMBERS: usize = 1 << 14;
 
 impl<I, O, E> Dealer<'_, I, O>
 where
@@ -43,7 +46,7 @@ where
     O: Outlet<Error = E>,
     E: Send,
 {
-    /// Passes on the versions of the dictionaries in a column to all who receive rows of the block.
+    /// Sends the versions of a column's dictionaries to all receivers with rows in the block.
     pub(super) async fn versions_of_dictionaries(
         &mut self,
         shape: &Shape,
@@ -54,12 +57,12 @@ where
             if version != VERSION {
                 return Err(malformed(format!("a dictionary has version {version}, which is not known")));
             }
-            self.tell(receives, |_| VERSION);
+            self.append_number(receives, |_| VERSION);
         }
         Ok(())
     }
 
-    /// Deals a dictionary and the numbers that use it. The receivers of no value get nothing.
+    /// Deals a dictionary and its numbers. Receivers without values get nothing.
     pub(super) async fn dictionary(&mut self, keys: &Shape, runs: &[Run]) -> Result<(), DealError<E>> {
         let mut counts = vec![0u64; self.ready.len()];
         runs.iter().for_each(|run| counts[run.to] += run.count);
@@ -75,44 +78,44 @@ where
         let number = self.window.fixed_number().await?;
         let receives: Vec<bool> = counts.iter().map(|count| *count > 0).collect();
         let all = [Run { to: 0, count: number }];
-        let mut reader = KeyReader { shape: keys, place: Place::new(&all), body: 0 };
+        let mut reader = KeyReader { shape: keys, position: RunPosition::new(&all), body: 0 };
         let mut held = Vec::new();
         if is_worth_it(number, &counts) {
-            while reader.place.next().is_some() && held.len() <= Keys::MOST_BYTES {
+            while reader.position.next().is_some() && held.len() <= Keys::MOST_BYTES {
                 self.read_keys(&mut reader, &mut held).await?;
             }
-            if reader.place.next().is_none() {
+            if reader.position.next().is_none() {
                 let keys = Keys::new(keys, held).map_err(|why| malformed(why.into()))?;
                 return self.renumbered(keys, width, runs, &counts).await;
             }
         }
-        self.tell(&receives, |_| flags);
-        self.tell(&receives, |_| number);
+        self.append_number(&receives, |_| flags);
+        self.append_number(&receives, |_| number);
         self.pass_to_all(&held, &receives).await?;
-        while reader.place.next().is_some() {
+        while reader.position.next().is_some() {
             held.clear();
             self.read_keys(&mut reader, &mut held).await?;
             self.pass_to_all(&held, &receives).await?;
         }
         self.number_of_values(values).await?;
-        self.tell(&receives, |to| counts[to]);
+        self.append_number(&receives, |to| counts[to]);
         match width {
-            1 => self.each(runs, |bytes, place, ready| numbers::<1>(number, bytes, place, ready)).await,
-            2 => self.each(runs, |bytes, place, ready| numbers::<2>(number, bytes, place, ready)).await,
-            4 => self.each(runs, |bytes, place, ready| numbers::<4>(number, bytes, place, ready)).await,
-            _ => self.each(runs, |bytes, place, ready| numbers::<8>(number, bytes, place, ready)).await,
+            1 => self.each(runs, |bytes, position, ready| numbers::<1>(number, bytes, position, ready)).await,
+            2 => self.each(runs, |bytes, position, ready| numbers::<2>(number, bytes, position, ready)).await,
+            4 => self.each(runs, |bytes, position, ready| numbers::<4>(number, bytes, position, ready)).await,
+            _ => self.each(runs, |bytes, position, ready| numbers::<8>(number, bytes, position, ready)).await,
         }
     }
 
-    /// Deals a dictionary whose keys were read: each receiver gets those that its values use.
+    /// Deals a dictionary whose keys were read: each receiver gets the keys that its values use.
     async fn renumbered(&mut self, keys: Keys, width: u32, runs: &[Run], counts: &[u64]) -> Result<(), DealError<E>> {
         self.number_of_values(counts.iter().sum()).await?;
         let mut own = Renumbering::new(keys.count(), counts);
         match width {
-            1 => self.each(runs, |bytes, place, _| own.take::<1>(bytes, place)).await?,
-            2 => self.each(runs, |bytes, place, _| own.take::<2>(bytes, place)).await?,
-            4 => self.each(runs, |bytes, place, _| own.take::<4>(bytes, place)).await?,
-            _ => self.each(runs, |bytes, place, _| own.take::<8>(bytes, place)).await?,
+            1 => self.each(runs, |bytes, position, _| own.take::<1>(bytes, position)).await?,
+            2 => self.each(runs, |bytes, position, _| own.take::<2>(bytes, position)).await?,
+            4 => self.each(runs, |bytes, position, _| own.take::<4>(bytes, position)).await?,
+            _ => self.each(runs, |bytes, position, _| own.take::<8>(bytes, position)).await?,
         }
         for to in (0..counts.len()).filter(|to| counts[*to] > 0) {
             let own = own.of(to);
@@ -121,12 +124,12 @@ where
             }
             for key in &own.order {
                 self.ready[to].extend_from_slice(keys.key(*key));
-                self.pass_on(to, self.enough).await?;
+                self.pass_on(to, self.buffer_limit).await?;
             }
             self.ready[to].extend_from_slice(&counts[to].to_le_bytes());
-            for part in own.values.chunks(PART) {
+            for part in own.values.chunks(MAX_NUMBERS) {
                 own.put(part, &mut self.ready[to]);
-                self.pass_on(to, self.enough).await?;
+                self.pass_on(to, self.buffer_limit).await?;
             }
         }
         Ok(())
@@ -139,61 +142,61 @@ where
         }
     }
 
-    /// Appends a number to what is ready for some receivers.
-    fn tell(&mut self, receives: &[bool], number: impl Fn(usize) -> u64) {
+    /// Adds a number to the collected bytes of some receivers.
+    fn append_number(&mut self, receives: &[bool], number: impl Fn(usize) -> u64) {
         for (to, ready) in self.ready.iter_mut().enumerate().filter(|(to, _)| receives[*to]) {
             ready.extend_from_slice(&number(to).to_le_bytes());
         }
     }
 
-    /// Reads keys that have come, one read of the stream at most.
+    /// Reads keys that have arrived, at most one read of the stream.
     async fn read_keys(&mut self, reader: &mut KeyReader<'_>, into: &mut Vec<u8>) -> Result<(), DealError<E>> {
         let length = reader.take(self.window.bytes(), into).map_err(|why| malformed(why.into()))?;
         self.window.advance(length);
-        if reader.place.next().is_some() {
+        if reader.position.next().is_some() {
             self.window.require_more().await?;
         }
         Ok(())
     }
 
-    /// Passes bytes on to each of some receivers.
+    /// Sends bytes to each of some receivers.
     async fn pass_to_all(&mut self, bytes: &[u8], receives: &[bool]) -> Result<(), DealError<E>> {
         for to in (0..receives.len()).filter(|to| receives[*to]) {
             self.ready[to].extend_from_slice(bytes);
-            self.pass_on(to, self.enough).await?;
+            self.pass_on(to, self.buffer_limit).await?;
         }
         Ok(())
     }
 }
 
-/// How far into the keys of a dictionary one is.
+/// A position within the keys of a dictionary.
 struct KeyReader<'a> {
     shape: &'a Shape,
-    place: Place<'a>,
-    /// How much of the text under way has not come yet.
+    position: RunPosition<'a>,
+    /// Bytes of the current text that have not arrived yet.
     body: u64,
 }
 
 impl KeyReader<'_> {
-    /// Takes keys from what has come. Returns the number of bytes that it took.
+    /// Takes keys from the received bytes. Returns the number of bytes that it took.
     fn take(&mut self, bytes: &[u8], into: &mut Vec<u8>) -> Result<usize, &'static str> {
         let into = std::slice::from_mut(into);
         match self.shape {
-            Shape::Text => texts(&mut self.body, bytes, &mut self.place, into),
-            Shape::Fixed(width) => wide(*width, bytes, &mut self.place, into),
+            Shape::Text => texts(&mut self.body, bytes, &mut self.position, into),
+            Shape::Fixed(width) => wide(*width, bytes, &mut self.position, into),
             _ => Err("a dictionary has keys of a type that it cannot have"),
         }
     }
 }
 
-/// Numbers of keys, each of which must be below the number of keys.
+/// Takes numbers of keys, each of which must be below the number of keys.
 fn numbers<const WIDTH: usize>(
     keys: u64,
     bytes: &[u8],
-    place: &mut Place,
+    position: &mut RunPosition,
     ready: &mut [Vec<u8>],
 ) -> Result<usize, &'static str> {
-    let taken = fixed::<WIDTH>(bytes, place, ready)?;
+    let taken = fixed::<WIDTH>(bytes, position, ready)?;
     let (values, _) = bytes[..taken].as_chunks::<WIDTH>();
     match values.iter().all(|value| number_of(value) < keys) {
         true => Ok(taken),

@@ -1,4 +1,4 @@
-//! What fuzzing holds the dealing of rows to; see [`crate::fuzzed`].
+//! Properties of dealing rows, for fuzzing; see [`crate::fuzzed`].
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -12,10 +12,10 @@ use super::{Dealer, Inlet, Outlet, has_dictionary_in_array, is_dealable};
 
 /// The slots of the two receivers.
 const SLOTS: [Range<u64>; 2] = [0..1, 1..3];
-/// No input asks for more columns.
+/// The largest number of columns of an input.
 const MOST_COLUMNS: u8 = 16;
 
-/// The name of a type: whether its values can be dealt.
+/// Checks whether the values of a type can be dealt, given its name.
 pub(crate) fn type_name(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     assert!(is_dealable(&text) || !has_dictionary_in_array(&text), "{text:?}");
@@ -24,7 +24,7 @@ pub(crate) fn type_name(input: &[u8]) {
     }
 }
 
-/// Whether each value takes a byte at least.
+/// Returns whether each value takes at least one byte.
 fn takes_bytes(shape: &Shape) -> bool {
     match shape {
         Shape::Fixed(width) => *width > 0,
@@ -34,7 +34,7 @@ fn takes_bytes(shape: &Shape) -> bool {
     }
 }
 
-/// Rows that are dealt to two receivers: what is accepted arrives, each row once, in its order, where it belongs.
+/// Deals rows to two receivers: accepted rows arrive once each, in their order, at the right receiver.
 pub(crate) fn native_stream(input: &[u8]) {
     let [how, columns, stream @ ..] = input else { return };
     let is_old = how & 1 == 1;
@@ -72,7 +72,7 @@ impl Inlet for Pieces {
     }
 }
 
-/// What each receiver got.
+/// The bytes that each receiver got.
 pub(super) struct Received(pub(super) Vec<Vec<u8>>);
 
 impl Outlet for Received {
@@ -84,14 +84,14 @@ impl Outlet for Received {
     }
 }
 
-/// A row as it is compared: for each column its type and its value, the numbers of keys replaced by the keys.
+/// A row for comparison: for each column its type and its value, with keys in place of their numbers.
 #[derive(Debug, Clone, PartialEq)]
 struct Row {
     slot: u32,
     values: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// A reader of its own: it decodes values, which the dealing does not.
+/// An independent reader: it decodes values, which dealing does not.
 struct Reader<'a> {
     rest: &'a [u8],
     is_old: bool,
@@ -192,7 +192,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Values with their lengths, as one.
+/// Joins values with their lengths into one.
 fn framed(values: &[Vec<u8>]) -> Vec<u8> {
     let mut all = values.len().to_le_bytes().to_vec();
     for value in values {

@@ -1,10 +1,10 @@
-//! Rows in ClickHouse's Native format, dealt to several receivers as they go by: each row is read once, whatever the number
-//! of target shards. Pure but for waiting: bytes come from an [`Inlet`] and go to an [`Outlet`].
+//! Deals rows in ClickHouse's Native format to several receivers as they arrive: each row is read once, for any
+//! number of target shards. Pure except for waiting: bytes come from an [`Inlet`] and go to an [`Outlet`].
 //!
-//! The format is blocks of columns: number of columns, number of rows, and for each column its name, its type and its values
-//! (docs/clickhouse-behaviour.md, §10: the same on 18.16 and 26.9 over HTTP, where no revision is named). The slot of each row is the first
-//! column, so that what follows can be passed on while it comes, in memory that does not depend on the size of blocks. Values
-//! are not decoded: it is enough to know where each ends, which [`Shape`] tells from the type.
+//! The format consists of blocks of columns: number of columns, number of rows, and for each column its name, its
+//! type and its values (docs/clickhouse-behaviour.md, §10: the same on 18.16 and 26.9 over HTTP without a revision).
+//! The slot of each row is the first column. The rest can therefore be sent on as it arrives, in memory that does not
+//! depend on the size of blocks. Values are not decoded: [`Shape`] finds the end of each value from the type.
 
 mod deal;
 mod dictionary;

@@ -1,38 +1,38 @@
-//! The keys of a dictionary that each receiver's values use, with numbers of their own. Pure, in bounded memory.
+//! Gives each receiver the keys of a dictionary that its values use, with new numbers. Pure, in bounded memory.
 //!
-//! The key with number 0 stays the first one for everybody: where values may be NULL, it is what tells NULL.
+//! The key with number 0 stays first for every receiver: for nullable values it means NULL.
 
 use super::shape::Shape;
-use super::values::Place;
+use super::values::RunPosition;
 use super::window::{Varint, varint};
 
-/// A number that is larger than those of the keys.
+/// The error for a number that is larger than those of the keys.
 pub(super) const NO_KEY: &str = "a value has a number that its dictionary does not have";
 
-/// At most so many values are held, and so many numbers of keys for all receivers together: 8 MiB each.
-const MOST: u64 = 2 << 20;
+/// The largest number of values held, and of key numbers for all receivers together: 8 MiB each.
+const MAX_VALUES: u64 = 2 << 20;
 
-/// Returns whether receivers of so many values each are sent far fewer keys where each is sent its own, and whether that takes little
-/// enough memory.
+/// Returns whether sending each receiver only its own keys saves many keys and needs little memory. `counts` are the
+/// numbers of values of the receivers.
 pub(super) fn is_worth_it(keys: u64, counts: &[u64]) -> bool {
     let receivers = counts.iter().filter(|count| **count > 0).count() as u64;
     let values: u64 = counts.iter().sum();
     let all = keys.saturating_mul(receivers);
-    receivers > 1 && all > values && all <= MOST && values <= MOST
+    receivers > 1 && all > values && all <= MAX_VALUES && values <= MAX_VALUES
 }
 
 /// The keys of a dictionary, as they were written.
 pub(super) struct Keys {
     bytes: Vec<u8>,
-    /// Where each ends.
+    /// The end of each key.
     ends: Vec<usize>,
 }
 
 impl Keys {
-    /// What takes more is not held.
+    /// Larger keys are not held.
     pub(super) const MOST_BYTES: usize = 8 << 20;
 
-    /// Takes whole keys of a shape apart.
+    /// Splits the bytes of whole keys of a shape.
     pub(super) fn new(shape: &Shape, bytes: Vec<u8>) -> Result<Self, &'static str> {
         let mut ends = Vec::new();
         let mut end = 0;
@@ -54,12 +54,12 @@ impl Keys {
         Ok(Self { bytes, ends })
     }
 
-    /// The number of keys.
+    /// Returns the number of keys.
     pub(super) fn count(&self) -> usize {
         self.ends.len()
     }
 
-    /// A key as it was written; nothing where there is no such key.
+    /// Returns a key as it was written; empty if it does not exist.
     pub(super) fn key(&self, number: u32) -> &[u8] {
         let number = number as usize;
         let start = number.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied());
@@ -68,16 +68,16 @@ impl Keys {
     }
 }
 
-/// What each receiver gets of a dictionary.
+/// The parts of a dictionary for each receiver.
 pub(super) struct Renumbering {
     keys: u64,
-    own: Vec<Own>,
+    parts: Vec<ReceiverPart>,
 }
 
-/// What a receiver gets.
+/// A receiver's part of a dictionary.
 #[derive(Default)]
-pub(super) struct Own {
-    /// The receiver's number of each key, [`UNUSED`] where it has none.
+pub(super) struct ReceiverPart {
+    /// The receiver's number of each key; [`UNUSED`] if it does not use the key.
     numbers: Vec<u32>,
     /// The keys of the receiver, in its order.
     pub order: Vec<u32>,
@@ -88,55 +88,59 @@ pub(super) struct Own {
 const UNUSED: u32 = u32::MAX;
 
 impl Renumbering {
-    /// For receivers of so many values each.
+    /// Returns a renumbering for receivers with these numbers of values.
     pub(super) fn new(keys: usize, counts: &[u64]) -> Self {
-        let own = |count: &u64| match (*count, keys) {
-            (0, _) | (_, 0) => Own::default(),
+        let parts = |count: &u64| match (*count, keys) {
+            (0, _) | (_, 0) => ReceiverPart::default(),
             _ => {
                 let mut numbers = vec![UNUSED; keys];
                 numbers[0] = 0;
-                Own { numbers, order: vec![0], values: Vec::new() }
+                ReceiverPart { numbers, order: vec![0], values: Vec::new() }
             }
         };
-        Self { keys: keys as u64, own: counts.iter().map(own).collect() }
+        Self { keys: keys as u64, parts: counts.iter().map(parts).collect() }
     }
 
-    /// Takes numbers of values from what has come. Returns the number of bytes that it took.
-    pub(super) fn take<const WIDTH: usize>(&mut self, bytes: &[u8], place: &mut Place) -> Result<usize, &'static str> {
+    /// Takes numbers of values from the received bytes. Returns the number of bytes that it took.
+    pub(super) fn take<const WIDTH: usize>(
+        &mut self,
+        bytes: &[u8],
+        position: &mut RunPosition,
+    ) -> Result<usize, &'static str> {
         let (values, _) = bytes.as_chunks::<WIDTH>();
         let mut at = 0usize;
-        while let Some((to, count)) = place.next() {
+        while let Some((to, count)) = position.next() {
             let run = &values[at..values.len().min(at.saturating_add(count as usize))];
             if run.is_empty() {
                 break;
             }
-            let own = &mut self.own[to];
+            let parts = &mut self.parts[to];
             for value in run {
                 let number = number_of(value);
                 if number >= self.keys {
                     return Err(NO_KEY);
                 }
-                let known = &mut own.numbers[number as usize];
+                let known = &mut parts.numbers[number as usize];
                 if *known == UNUSED {
-                    *known = own.order.len() as u32;
-                    own.order.push(number as u32);
+                    *known = parts.order.len() as u32;
+                    parts.order.push(number as u32);
                 }
-                own.values.push(*known);
+                parts.values.push(*known);
             }
             at += run.len();
-            place.take(run.len() as u64);
+            position.take(run.len() as u64);
         }
         Ok(at * WIDTH)
     }
 
-    /// What a receiver gets.
-    pub(super) fn of(&self, to: usize) -> &Own {
-        &self.own[to]
+    /// Returns the part of a receiver.
+    pub(super) fn of(&self, to: usize) -> &ReceiverPart {
+        &self.parts[to]
     }
 }
 
-impl Own {
-    /// The width of the receiver's numbers: 0 to 2 for 1, 2 or 4 bytes.
+impl ReceiverPart {
+    /// Returns the width of the receiver's numbers: 0 to 2 for 1, 2 or 4 bytes.
     pub(super) fn width(&self) -> u64 {
         match self.order.len() {
             0..=0x100 => 0,
@@ -155,7 +159,7 @@ impl Own {
     }
 }
 
-/// A number as it is written, its lowest byte first.
+/// Returns a number from its bytes, lowest byte first.
 pub(super) fn number_of<const WIDTH: usize>(bytes: &[u8; WIDTH]) -> u64 {
     bytes.iter().rev().fold(0u64, |number, byte| number << 8 | u64::from(*byte))
 }

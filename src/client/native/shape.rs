@@ -1,18 +1,18 @@
-//! Where values of a type begin and end in a column of the Native format.
+//! Finds where values of a type begin and end in a column of the Native format.
 
 use std::ops::RangeInclusive;
 
 use crate::sql::types::{is_too_deep, parts_of};
 
-/// No server has a wider FixedString. A value of one is held as a whole while it comes.
+/// The largest FixedString of any server, in bytes. One value is held in memory as a whole while it arrives.
 const WIDEST: usize = 0xff_ffff;
 
-/// How the values of a column lie behind each other.
+/// The layout of the values of a column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Shape {
-    /// So many bytes each.
+    /// This many bytes each.
     Fixed(usize),
-    /// A length (varint) and so many bytes.
+    /// A length (varint) and that many bytes.
     Text,
     /// A byte for each value, then all the values.
     Nullable(Box<Shape>),
@@ -20,27 +20,28 @@ pub(crate) enum Shape {
     Array(Box<Shape>),
     /// All first elements, then all second ones, and so on.
     Tuple(Vec<Shape>),
-    /// The distinct values of the column once, its keys, and then for each value the number of its key (LowCardinality). The
-    /// shape is that of the keys, which are `Fixed` or `Text`: NULL is the key with number 0, without a mark of its own.
+    /// The distinct values of the column once, its keys, and then for each value the number of its key
+    /// (LowCardinality). The shape is that of the keys, which are `Fixed` or `Text`. NULL is the key with number 0,
+    /// without a byte of its own.
     Dictionary(Box<Shape>),
 }
 
 impl Shape {
-    /// Returns the shape of a type; `None` where only a server can tell the values apart: states of aggregate functions, JSON,
-    /// Variant, Dynamic, types that are not known here.
+    /// Returns the shape of a type; `None` if only a server can find the ends of the values: states of aggregate
+    /// functions, JSON, Variant, Dynamic, and unknown types.
     pub(crate) fn of(type_name: &str) -> Option<Self> {
         // No table has such a type, and a hostile stream could exhaust the stack.
         if is_too_deep(type_name) {
             return None;
         }
-        let of = parts_of(type_name);
-        let inner = || of.inner.iter().map(|inner| Self::of(inner)).collect::<Option<Vec<Self>>>();
+        let parts = parts_of(type_name);
+        let inner = || parts.inner.iter().map(|inner| Self::of(inner)).collect::<Option<Vec<Self>>>();
         let only = || inner().and_then(|inner| <[Self; 1]>::try_from(inner).ok()).map(|[inner]| inner);
-        // Elements without any bytes would be as many as a stream says.
+        // The number of elements without bytes would be whatever the stream says.
         let elements = |counts: RangeInclusive<usize>| inner().filter(|inner| counts.contains(&inner.len()));
         let array = |shape| Some(Self::Array(Box::new(shape)));
         let fixed = |width| Some(Self::Fixed(width));
-        match of.name {
+        match parts.name {
             "Int8" | "UInt8" | "Enum8" | "Bool" => fixed(1),
             "Int16" | "UInt16" | "Enum16" | "Date" | "BFloat16" => fixed(2),
             "Int32" | "UInt32" | "Float32" | "Date32" | "DateTime" | "DateTime32" | "Time" | "IPv4" | "Decimal32" => {
@@ -77,7 +78,7 @@ impl Shape {
         matches!(keys, Self::Fixed(_) | Self::Text).then(|| Self::Dictionary(Box::new(keys)))
     }
 
-    /// Returns how many dictionaries a column has; the version of each stands before the column's values.
+    /// Returns how many dictionaries a column has; the version of each precedes the column's values.
     pub(super) fn dictionaries(&self) -> usize {
         match self {
             Self::Fixed(_) | Self::Text => 0,
@@ -97,18 +98,18 @@ impl Shape {
     }
 }
 
-/// Returns whether rows with values of a type can be dealt to several shards on their way.
+/// Returns whether rows with values of a type can be dealt to several shards.
 pub fn is_dealable(type_name: &str) -> bool {
     Shape::of(type_name).is_some()
 }
 
-/// Returns whether a type has LowCardinality within arrays. 18.16 and older write such columns so that no server can read them
-/// where all arrays of a block are empty.
+/// Returns whether a type has LowCardinality within arrays. If all arrays of a block are empty, 18.16 and older write
+/// such columns in a form that no server can read.
 pub fn has_dictionary_in_array(type_name: &str) -> bool {
     Shape::of(type_name).is_some_and(|shape| shape.has_dictionary_in_array())
 }
 
-/// The first number behind the parenthesis: `Decimal(18, 4)`, `FixedString(16)`.
+/// Returns the first number after the parenthesis: `Decimal(18, 4)`, `FixedString(16)`.
 fn number_in(type_name: &str) -> Option<usize> {
     let inside = type_name.split_once('(')?.1;
     inside.split([',', ')']).next()?.trim().parse().ok()
@@ -197,7 +198,7 @@ mod tests {
             "FixedString(0)",
             "FixedString(16777216)",
             "FixedString(18446744073709551615)",
-            // Elements that take no bytes would be as many as a stream says, and others cannot be.
+            // Elements without bytes: their number would be whatever the stream says.
             "Map()",
             "Map(String)",
             "Nested()",

@@ -1,30 +1,30 @@
-//! Walks over the values of a column: each takes what has come, value by value, and appends it to what is ready for its
-//! receiver. It says how many bytes it took; less than a value at the end is left. No I/O.
+//! Iterates over the values of a column. Each function takes the values that have arrived, appends them to the bytes
+//! of their receivers, and returns the number of bytes that it took. An incomplete value at the end stays. No I/O.
 
 use super::window::{Varint, varint};
 
-/// Values that lie behind each other and belong to one receiver.
+/// Consecutive values that belong to one receiver.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Run {
-    /// The receiver.
+    /// Index of the receiver.
     pub to: usize,
     pub count: u64,
 }
 
-/// How far into some runs one is.
-pub(super) struct Place<'a> {
+/// A position within runs.
+pub(super) struct RunPosition<'a> {
     runs: &'a [Run],
     at: usize,
-    /// How much of the run under way was taken.
+    /// How many values of the current run were taken.
     taken: u64,
 }
 
-impl<'a> Place<'a> {
+impl<'a> RunPosition<'a> {
     pub(super) fn new(runs: &'a [Run]) -> Self {
         Self { runs, at: 0, taken: 0 }
     }
 
-    /// The receiver of the next value, and how many more are its own.
+    /// Returns the receiver of the next value, and how many values in a row are its own.
     pub(super) fn next(&mut self) -> Option<(usize, u64)> {
         loop {
             let run = self.runs.get(self.at)?;
@@ -40,15 +40,15 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Values of a width that the compiler knows.
+/// Takes values of a width that the compiler knows.
 pub(super) fn fixed<const WIDTH: usize>(
     bytes: &[u8],
-    place: &mut Place,
+    position: &mut RunPosition,
     ready: &mut [Vec<u8>],
 ) -> Result<usize, &'static str> {
     let (values, _) = bytes.as_chunks::<WIDTH>();
     let mut at = 0usize;
-    while let Some((to, count)) = place.next() {
+    while let Some((to, count)) = position.next() {
         let run = &values[at..values.len().min(at.saturating_add(count as usize))];
         match run {
             [] => break,
@@ -56,40 +56,40 @@ pub(super) fn fixed<const WIDTH: usize>(
             many => ready[to].extend_from_slice(many.as_flattened()),
         }
         at += run.len();
-        place.take(run.len() as u64);
+        position.take(run.len() as u64);
     }
     Ok(at * WIDTH)
 }
 
-/// Values of another width.
+/// Takes values of another width.
 pub(super) fn wide(
     width: usize,
     bytes: &[u8],
-    place: &mut Place,
+    position: &mut RunPosition,
     ready: &mut [Vec<u8>],
 ) -> Result<usize, &'static str> {
     let mut at = 0;
-    while let Some((to, count)) = place.next() {
-        let there = ((bytes.len() - at) / width).min(usize::try_from(count).unwrap_or(usize::MAX));
-        if there == 0 {
+    while let Some((to, count)) = position.next() {
+        let available = ((bytes.len() - at) / width).min(usize::try_from(count).unwrap_or(usize::MAX));
+        if available == 0 {
             break;
         }
-        ready[to].extend_from_slice(&bytes[at..at + there * width]);
-        at += there * width;
-        place.take(there as u64);
+        ready[to].extend_from_slice(&bytes[at..at + available * width]);
+        at += available * width;
+        position.take(available as u64);
     }
     Ok(at)
 }
 
-/// Texts; `body` is how much of the one under way has not come yet.
+/// Takes texts; `body` is the number of bytes of the current text that have not arrived yet.
 pub(super) fn texts(
     body: &mut u64,
     bytes: &[u8],
-    place: &mut Place,
+    position: &mut RunPosition,
     ready: &mut [Vec<u8>],
 ) -> Result<usize, &'static str> {
     let mut at = 0;
-    while let Some((to, count)) = place.next() {
+    while let Some((to, count)) = position.next() {
         let ready = &mut ready[to];
         for _ in 0..count {
             let from = at;
@@ -100,23 +100,23 @@ pub(super) fn texts(
                     Varint::None => return Err("there is no number where the length of a text must be"),
                 }
             }
-            let there = usize::try_from(*body).unwrap_or(usize::MAX).min(bytes.len() - at);
-            at += there;
-            *body -= there as u64;
+            let available = usize::try_from(*body).unwrap_or(usize::MAX).min(bytes.len() - at);
+            at += available;
+            *body -= available as u64;
             ready.extend_from_slice(&bytes[from..at]);
             if *body > 0 {
                 return Ok(at);
             }
-            place.take(1);
+            position.take(1);
         }
     }
     Ok(at)
 }
 
-/// The ends of arrays: counted from the beginning of the block on, so anew for each receiver.
+/// The ends of arrays. They count from the beginning of the block, so each receiver gets new ones.
 pub(super) struct Ends {
     last: u64,
-    /// Elements for each receiver so far.
+    /// Elements of each receiver so far.
     passed: Vec<u64>,
     /// The receivers of the elements, in the order of the elements.
     pub elements: Vec<Run>,
@@ -130,12 +130,12 @@ impl Ends {
     pub(super) fn pass(
         &mut self,
         bytes: &[u8],
-        place: &mut Place,
+        position: &mut RunPosition,
         ready: &mut [Vec<u8>],
     ) -> Result<usize, &'static str> {
         let (ends, _) = bytes.as_chunks::<8>();
         let mut at = 0usize;
-        while let Some((to, count)) = place.next() {
+        while let Some((to, count)) = position.next() {
             let run = &ends[at..ends.len().min(at.saturating_add(count as usize))];
             if run.is_empty() {
                 break;
@@ -155,7 +155,7 @@ impl Ends {
                 _ => {}
             }
             at += run.len();
-            place.take(run.len() as u64);
+            position.take(run.len() as u64);
         }
         Ok(at * 8)
     }

@@ -1,10 +1,10 @@
-//! What has come of a stream and was not used yet.
+//! The received bytes of a stream that were not used yet.
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::streams::{DealError, Inlet};
 
-/// A varint has at most so many bytes.
+/// The largest length of a varint in bytes.
 const VARINT: usize = 10;
 
 pub(super) struct Window<I> {
@@ -25,7 +25,7 @@ impl<I: Inlet> Window<I> {
         self.bytes.advance(count);
     }
 
-    /// Waits for more bytes, behind those that are there; `false` at the end of the stream.
+    /// Waits for more bytes and appends them; returns `false` at the end of the stream.
     pub(super) async fn more(&mut self) -> Result<bool, DealError<I::Error>> {
         loop {
             match self.inlet.next().await.map_err(DealError::Stream)? {
@@ -36,7 +36,7 @@ impl<I: Inlet> Window<I> {
                     return Ok(true);
                 }
                 Some(next) => {
-                    // The rest is short: a value that was cut.
+                    // The remaining bytes are few: an incomplete value.
                     let mut both = BytesMut::with_capacity(self.bytes.len() + next.len());
                     both.extend_from_slice(&self.bytes);
                     both.extend_from_slice(&next);
@@ -47,7 +47,7 @@ impl<I: Inlet> Window<I> {
         }
     }
 
-    /// Waits for more bytes; their end is an error.
+    /// Waits for more bytes; the end of the stream is an error.
     pub(super) async fn require_more(&mut self) -> Result<(), DealError<I::Error>> {
         match self.more().await? {
             true => Ok(()),
@@ -62,18 +62,18 @@ impl<I: Inlet> Window<I> {
         Ok(())
     }
 
-    /// Takes a number that is written in 8 bytes.
+    /// Takes a number of 8 bytes.
     pub(super) async fn fixed_number(&mut self) -> Result<u64, DealError<I::Error>> {
         self.require(8).await?;
         Ok(self.bytes.get_u64_le())
     }
 
-    /// The inlet, to ask it something.
+    /// Returns the inlet, for a question to it.
     pub(super) fn inlet(&mut self) -> &mut I {
         &mut self.inlet
     }
 
-    /// A number, appended to `seen` as it was written.
+    /// Takes a varint, and appends its bytes to `seen`.
     pub(super) async fn number(&mut self, seen: &mut Vec<u8>) -> Result<u64, DealError<I::Error>> {
         loop {
             match varint(&self.bytes) {
@@ -88,7 +88,7 @@ impl<I: Inlet> Window<I> {
         }
     }
 
-    /// A text of at most `limit` bytes, appended to `seen` as it was written.
+    /// Takes a text of at most `limit` bytes, and appends its bytes to `seen`.
     pub(super) async fn text(&mut self, limit: usize, seen: &mut Vec<u8>) -> Result<Bytes, DealError<I::Error>> {
         let length = self.number(seen).await?;
         let length = usize::try_from(length).ok().filter(|length| *length <= limit);
@@ -99,20 +99,20 @@ impl<I: Inlet> Window<I> {
         Ok(text)
     }
 
-    /// What is left of the stream, up to `limit` bytes of it.
+    /// Returns the rest of the stream, at most `limit` bytes.
     pub(super) async fn rest(mut self, limit: usize) -> Vec<u8> {
         while self.bytes.len() < limit && matches!(self.more().await, Ok(true)) {}
         self.bytes.to_vec()
     }
 }
 
-/// What a text of bytes begins with.
+/// The varint at the beginning of some bytes.
 pub(super) enum Varint {
-    /// A number, and the length of what it was written in.
+    /// A number, and its length in bytes.
     Is(u64, usize),
-    /// The beginning of one.
+    /// The beginning of a varint.
     Cut,
-    /// No number.
+    /// No varint.
     None,
 }
 

@@ -1,6 +1,6 @@
 //! Coordination without a server: an SQLite file in a folder that several processes of one machine share.
 //!
-//! What stands in the folder, the state directory:
+//! The folder, called the state directory, contains:
 //!
 //! - `coordination.sqlite` (with `-wal` and `-shm` while it is open): the tree, the sessions, and a log of what changed;
 //! - `sessions/<number>`: a file for each session, locked by its process.
@@ -9,27 +9,28 @@
 //! is refused. Folder and file are readable by their owner only, since a task may hold passwords.
 //!
 //! # When a session ends
-//! The kernel releases a session's lock when its process dies, however it dies. Whoever holds a session looks for free
-//! locks ten times a second and removes such sessions with their ephemeral nodes. A process that is frozen keeps its
-//! lock; its file shows no pulse then, and after half a minute without one its session is ended by others too. How
-//! long that is, each measures by its own clock that stands still while the machine sleeps, so neither a suspended
-//! machine nor a clock that is set ends a session. Each write looks for its own session in the transaction that it is
-//! part of: a thawed process can write nothing and learns [`Error::SessionLost`].
+//! The kernel releases a session's lock when its process dies, for any reason. Every session looks for free locks ten
+//! times a second and removes such sessions with their ephemeral nodes. A frozen process keeps its lock, but its file
+//! shows no pulse; after half a minute without one, others end its session too. Each process measures this time by a
+//! clock that stops while the machine sleeps, so neither a suspended machine nor a clock change ends a session. Each
+//! write checks for its own session within its transaction: a process that continues after a freeze can write nothing
+//! and gets [`Error::SessionLost`].
 //!
-//! # How changes are told
-//! Each commit appends what it changed to a log in the file. A session reads on in the log after each write of its own,
-//! and when SQLite's `data_version` says that somebody else has written, which it asks twenty times a second:
-//! some microseconds of reading shared memory. Being told by inotify was not chosen: SQLite writes its log file ahead of
-//! the moment when a commit counts, and that moment is a store into mapped memory, which tells nobody.
+//! # How changes are reported
+//! Each commit appends its changes to a log in the file. A session reads the log after each of its own writes, and
+//! when SQLite's `data_version` shows that another session has written. It checks that twenty times a second, which
+//! costs some microseconds of reading shared memory. inotify is not used: SQLite writes its log file before a commit
+//! counts, and the commit itself is a store into mapped memory, which inotify does not report.
 //!
 //! # What a power failure does
-//! Commits are on the disk when they are answered (`synchronous=FULL`). Less would keep the file in order, but could
-//! forget the last commits: an attempt's number would be given out again while statements of the first still run.
+//! Commits are on disk when they are answered (`synchronous=FULL`). A weaker setting would keep the file consistent
+//! but could lose the last commits: an attempt's number would then be given out again while statements of the first
+//! attempt still run.
 
-mod desk;
-mod home;
 mod session;
+mod session_thread;
 pub(super) mod simulated;
+mod state_dir;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -41,55 +42,56 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{Coordinator, Error, Session};
-use home::Home;
-use home::Mark;
 use session::LocalSession;
+use state_dir::FileMark;
+use state_dir::StateDir;
 
-/// How often a session asks whether others have written.
-const TICK: Duration = Duration::from_millis(50);
+/// How often a session checks whether others have written.
+const CHANGE_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How often it looks whether other sessions' processes are dead.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often a session checks whether other sessions' processes are dead.
+const SESSION_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long a session may show no pulse while its process holds its lock.
-const FROZEN: Duration = Duration::from_secs(30);
+const FROZEN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long to wait for others who write: a process that was frozen in the middle of a write keeps the file locked, and
-/// nobody can break that.
-const PATIENCE: Duration = Duration::from_secs(8);
+/// How long to wait for a lock on the file. A process that was frozen in the middle of a write keeps the file locked,
+/// and nobody can break that lock.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// The longest that making a session may take.
+/// The longest time that opening a session may take.
 const OPEN_LIMIT: Duration = Duration::from_secs(10);
 
-/// A state directory. See the [module](self) for what is in it and what it must stand on.
+/// A state directory. The [module](self) describes its content and its requirements.
 #[derive(Debug, Clone)]
 pub struct LocalCoordinator {
-    home: Home,
+    state_dir: StateDir,
     frozen: Duration,
-    /// The file that the first session found: a worker does not go on with another one that took its place.
-    known: Arc<Mutex<Option<Mark>>>,
+    /// The mark of the file that the first session found. A worker refuses another file that took its place.
+    known: Arc<Mutex<Option<FileMark>>>,
 }
 
 impl LocalCoordinator {
     /// The file in the state directory.
     pub const FILE: &'static str = "coordination.sqlite";
 
-    /// Remembers where it is; the folder and what is in it are made by the first session.
+    /// Returns a coordinator for the folder. The first session creates the folder and its content.
     pub fn new(state_dir: impl AsRef<Path>) -> Self {
-        Self { home: Home::new(state_dir.as_ref()), frozen: FROZEN, known: Arc::default() }
+        Self { state_dir: StateDir::new(state_dir.as_ref()), frozen: FROZEN_TIMEOUT, known: Arc::default() }
     }
 
-    /// The file that holds everything.
+    /// Returns the path of the database file.
     pub fn file(&self) -> PathBuf {
-        self.home.file().to_owned()
+        self.state_dir.file().to_owned()
     }
 
-    /// Returns whether only the user of this process can write to the state directory. True where it does not exist yet.
+    /// Returns whether only the user of this process can write to the state directory. A missing directory counts as
+    /// true.
     pub fn is_own(&self) -> bool {
-        self.home.is_own()
+        self.state_dir.is_own()
     }
 
-    /// How long others' sessions may show no pulse before they are ended by sessions from here; for tests.
+    /// Sets how long other sessions may show no pulse before sessions of this coordinator end them; for tests.
     #[cfg(test)]
     fn with_frozen(mut self, frozen: Duration) -> Self {
         self.frozen = frozen;
@@ -101,12 +103,12 @@ impl LocalCoordinator {
 impl Coordinator for LocalCoordinator {
     async fn session(&self) -> Result<Arc<dyn Session>, Error> {
         let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let (session, mark) = LocalSession::begin(self.home.clone(), self.frozen, known, OPEN_LIMIT).await?;
+        let (session, mark) = LocalSession::begin(self.state_dir.clone(), self.frozen, known, OPEN_LIMIT).await?;
         self.known.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(mark);
         Ok(Arc::new(session))
     }
 
     fn place(&self) -> String {
-        self.home.place()
+        self.state_dir.place()
     }
 }

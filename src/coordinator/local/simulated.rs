@@ -1,12 +1,12 @@
-//! The tables and statements of the local coordinator under the double: for simulations, where time does not pass while a
-//! thread of its own would work, and many sessions share one connection to a database in memory.
+//! The tables and statements of the local coordinator beneath the double, for simulations. Time does not pass there
+//! while a thread works, so all sessions share one connection to a database in memory.
 
 use std::collections::BTreeMap;
 
 use super::super::memory::tree::{Done, Forest, Misfit};
 use super::super::{Op, Stored};
-use super::home::Number;
-use super::store::{Fault, Kind, Store};
+use super::state_dir::Number;
+use super::store::{Kind, Store, StoreError};
 
 /// Nodes in SQLite, in memory.
 pub(crate) struct SqliteForest {
@@ -19,7 +19,7 @@ impl SqliteForest {
         Self { store: must(Store::in_memory()), told: 0 }
     }
 
-    /// What the log says since it was read last.
+    /// Returns the changes in the log since it was last read.
     fn changes(&mut self) -> Vec<Done> {
         let changes = must(self.store.changes(self.told)).unwrap_or_default();
         self.told = changes.last().map_or(self.told, |last| last.number);
@@ -35,25 +35,25 @@ impl SqliteForest {
 
 impl Forest for SqliteForest {
     fn get(&mut self, path: &str) -> Option<Stored> {
-        must(self.store.look(|tree| tree.get(path)))
+        must(self.store.read_any(|tree| tree.get(path)))
     }
 
     fn children(&mut self, path: &str) -> Option<Vec<String>> {
-        must(self.store.look(|tree| tree.children(path)))
+        must(self.store.read_any(|tree| tree.children(path)))
     }
 
     fn all(&mut self) -> BTreeMap<String, Stored> {
-        let paths = must(self.store.look(|tree| tree.paths()));
+        let paths = must(self.store.read_any(|tree| tree.paths()));
         paths.into_iter().filter_map(|path| self.get(&path).map(|node| (path, node))).collect()
     }
 
     fn apply(&mut self, session: &str, ops: &[Op]) -> Result<Vec<Done>, (usize, Misfit)> {
         let session = number(session);
-        must(self.store.admit(session));
+        must(self.store.ensure_session(session));
         match self.store.commit(session, ops) {
             Ok(()) => Ok(self.changes()),
-            Err(Fault::Conflict(at, why)) => Err((at, why.into())),
-            Err(Fault::Refused(at, what)) => Err((at, Misfit::Refused(what))),
+            Err(StoreError::Conflict(at, why)) => Err((at, why.into())),
+            Err(StoreError::Refused(at, what)) => Err((at, Misfit::Refused(what))),
             other => must(other.map(|()| Ok(Vec::new()))),
         }
     }
@@ -64,12 +64,12 @@ impl Forest for SqliteForest {
     }
 }
 
-/// The double's sessions are called as ours are.
+/// Sessions of the double have the same names as sessions here.
 fn number(session: &str) -> Number {
     session.strip_prefix("0x").and_then(|digits| Number::from_str_radix(digits, 16).ok()).unwrap_or_default()
 }
 
-/// Nothing can fail in memory but the code.
-fn must<T>(outcome: Result<T, Fault>) -> T {
-    outcome.unwrap_or_else(|fault| panic!("SQLite in memory: {fault:?}"))
+/// In memory only a bug can cause an error.
+fn must<T>(outcome: Result<T, StoreError>) -> T {
+    outcome.unwrap_or_else(|failure| panic!("SQLite in memory: {failure:?}"))
 }

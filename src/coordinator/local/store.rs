@@ -1,4 +1,4 @@
-//! The file: what is asked of SQLite, and what its answers mean.
+//! The database file: statements to SQLite, and the meaning of its answers.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,16 +6,16 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::super::{Conflict, NodeKind, Op, Stored, Version, path};
-use super::home::{Mark, Number};
+use super::state_dir::{FileMark, Number};
 
 /// Marks a file as ours: "copy".
 const APPLICATION: i32 = 0x636f_7079;
-/// The form of the tables below.
-const FORM: i32 = 1;
-/// So many changes are kept for sessions that read late.
-const LOG: i64 = 10_000;
+/// Version of the tables below.
+const SCHEMA_VERSION: i32 = 1;
+/// Number of changes kept for sessions that read late.
+const MAX_LOG_ENTRIES: i64 = 10_000;
 
-/// A node is found by its parent and its name, and a node's children stand together in that index.
+/// A node is found by its parent and its name; that index keeps a node's children together.
 const TABLES: &str = "
     CREATE TABLE node (parent TEXT NOT NULL, name TEXT NOT NULL, data BLOB NOT NULL, version INTEGER NOT NULL,
                        owner INTEGER, UNIQUE (parent, name));
@@ -26,54 +26,54 @@ const TABLES: &str = "
     INSERT INTO node (parent, name, data, version) VALUES ('', '', x'', 0);
 ";
 
-/// Why something was not done.
+/// Why a request failed.
 #[derive(Debug)]
-pub(super) enum Fault {
-    /// The session is over.
+pub(super) enum StoreError {
+    /// The session has ended.
     Over,
     /// This step does not fit.
     Conflict(usize, Conflict),
-    /// Nobody does such a thing.
+    /// No coordinator supports this step.
     Refused(usize, &'static str),
     /// Others have been writing for too long.
     Busy,
-    /// There is no room.
+    /// The disk is full.
     Full,
-    /// The file can't be used: the session ends, and another one would fare no better.
-    Broken(Broken),
+    /// The file cannot be used: the session ends, and a new one would fail too.
+    FileProblem(FileProblem),
 }
 
-/// Why the file can't be used.
+/// Why the file cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Broken {
-    /// SQLite finds its content damaged.
+pub(super) enum FileProblem {
+    /// SQLite reports that the content is damaged.
     Damaged(String),
-    /// Records were kept here, and the file is gone or empty.
+    /// The file held records, and is gone or empty.
     Gone(String),
-    /// It is another file than the one that was made here.
+    /// It is not the file that was created here.
     Replaced,
     /// It belongs to another program.
     Foreign,
-    /// Another version of this program made it.
+    /// Another version of this program created it.
     OtherForm(i32),
-    /// The file system or the operating system fails.
+    /// The file system or the operating system reports an error.
     System(String),
 }
 
-impl Broken {
-    /// The cause, as a person is told it.
+impl FileProblem {
+    /// Returns the cause, for the user.
     pub fn why(&self) -> String {
         match self {
             Self::Damaged(what) => format!("the file is damaged ({what})"),
             Self::Gone(what) => what.clone(),
             Self::Replaced => "it is another file than the one that was made in this folder".into(),
             Self::Foreign => "it is a file of another program".into(),
-            Self::OtherForm(form) => format!("it was written by another version of this program (form {form})"),
+            Self::OtherForm(version) => format!("it was written by another version of this program (form {version})"),
             Self::System(what) => what.clone(),
         }
     }
 
-    /// What a person can do.
+    /// Returns what the user can do.
     pub fn todo(&self) -> &'static str {
         match self {
             Self::Damaged(_) | Self::Gone(_) | Self::Replaced => {
@@ -89,30 +89,30 @@ impl Broken {
     }
 }
 
-impl From<rusqlite::Error> for Fault {
+impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy) => Self::Busy,
             Some(ErrorCode::DiskFull) => Self::Full,
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                Self::Broken(Broken::Damaged(error.to_string()))
+                Self::FileProblem(FileProblem::Damaged(error.to_string()))
             }
-            // Tables or columns of ours are missing, or hold what we never write.
+            // Our tables or columns are missing, or hold values that we never write.
             Some(ErrorCode::Unknown | ErrorCode::TypeMismatch) | None => {
-                Self::Broken(Broken::Damaged(error.to_string()))
+                Self::FileProblem(FileProblem::Damaged(error.to_string()))
             }
-            _ => Self::Broken(Broken::System(error.to_string())),
+            _ => Self::FileProblem(FileProblem::System(error.to_string())),
         }
     }
 }
 
-impl From<Broken> for Fault {
-    fn from(broken: Broken) -> Self {
-        Self::Broken(broken)
+impl From<FileProblem> for StoreError {
+    fn from(broken: FileProblem) -> Self {
+        Self::FileProblem(broken)
     }
 }
 
-/// What happened to a node.
+/// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Created = 1,
@@ -120,9 +120,9 @@ pub(super) enum Kind {
     Deleted = 3,
 }
 
-/// What others are to be told.
+/// A change in the log.
 #[derive(Debug)]
-pub(super) struct Logged {
+pub(super) struct LoggedChange {
     pub number: i64,
     pub kind: Kind,
     pub path: String,
@@ -132,71 +132,72 @@ pub(super) struct Store(Connection);
 
 impl Store {
     /// Opens the file, which exists, and gives it its form when it is empty. To be called by one process at a time.
-    pub fn open(file: &Path, patience: Duration) -> Result<Self, Fault> {
+    pub fn open(file: &Path, lock_timeout: Duration) -> Result<Self, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(file, flags)?;
-        connection.busy_timeout(patience)?;
+        connection.busy_timeout(lock_timeout)?;
         let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         if mode != "wal" {
             let what = format!("this file system can't share memory between processes (journal: {mode})");
-            return Err(Fault::Broken(Broken::System(what)));
+            return Err(StoreError::FileProblem(FileProblem::System(what)));
         }
         // See the module for why not less.
         connection.pragma_update(None, "synchronous", "FULL")?;
-        form(&mut connection)?;
+        create_tables(&mut connection)?;
         Ok(Self(connection))
     }
 
     /// A database in memory, of one connection.
-    pub fn in_memory() -> Result<Self, Fault> {
+    pub fn in_memory() -> Result<Self, StoreError> {
         let mut connection = Connection::open_in_memory()?;
-        form(&mut connection)?;
+        create_tables(&mut connection)?;
         Ok(Self(connection))
     }
 
     /// Begins a session of this number, unless it has.
-    pub fn admit(&mut self, session: Number) -> Result<(), Fault> {
+    pub fn ensure_session(&mut self, session: Number) -> Result<(), StoreError> {
         self.0.prepare_cached("INSERT OR IGNORE INTO session (number, process) VALUES (?, 0)")?.execute([session])?;
         Ok(())
     }
 
-    /// Asks questions at one instant, whoever asks.
-    pub fn look<T>(&self, ask: impl FnOnce(&Tree) -> rusqlite::Result<T>) -> Result<T, Fault> {
+    /// Runs queries at one instant, without a session.
+    pub fn read_any<T>(&self, ask: impl FnOnce(&Tree) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         Ok(ask(&Tree(&self.0))?)
     }
 
-    /// A number that changes when another connection has written.
-    pub fn data_version(&self) -> Result<i64, Fault> {
+    /// Returns a number that changes when another connection has written.
+    pub fn data_version(&self) -> Result<i64, StoreError> {
         Ok(self.0.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?)
     }
 
-    /// What tells this file from another that was made in its place: the numbers of files are used again, this is not.
-    pub fn mark(&self) -> Result<Mark, Fault> {
+    /// Returns the file's mark, which distinguishes it from a file created in its place. The numbers of files are
+    /// reused, the mark is not.
+    pub fn mark(&self) -> Result<FileMark, StoreError> {
         Ok(self.0.query_row("SELECT mark FROM origin", [], |row| row.get(0))?)
     }
 
-    /// Begins a session: it is known to others when `sit`, which gets its number, has succeeded.
+    /// Begins a session. Others know of it once `lock_session`, which gets its number, has succeeded.
     pub fn begin<T>(
         &mut self,
-        sit: impl FnOnce(Number, &[Number]) -> std::io::Result<T>,
-    ) -> Result<(Number, T), Fault> {
+        lock_session: impl FnOnce(Number, &[Number]) -> std::io::Result<T>,
+    ) -> Result<(Number, T), StoreError> {
         let writing = self.write()?;
-        let known = numbers(&writing)?;
+        let known = session_numbers(&writing)?;
         writing.execute("INSERT INTO session (process) VALUES (?)", [std::process::id()])?;
         let number = writing.last_insert_rowid();
-        let seat =
-            sit(number, &known).map_err(|error| Broken::System(format!("cannot lock a file beside it: {error}")))?;
+        let lock = lock_session(number, &known)
+            .map_err(|error| FileProblem::System(format!("cannot lock a file beside it: {error}")))?;
         writing.commit()?;
-        Ok((number, seat))
+        Ok((number, lock))
     }
 
-    /// All sessions that are not over.
-    pub fn sessions(&self) -> Result<Vec<Number>, Fault> {
-        Ok(numbers(&self.0)?)
+    /// Returns all open sessions.
+    pub fn sessions(&self) -> Result<Vec<Number>, StoreError> {
+        Ok(session_numbers(&self.0)?)
     }
 
-    /// Ends a session and removes its nodes; says whether there was one.
-    pub fn end(&mut self, session: Number) -> Result<bool, Fault> {
+    /// Ends a session, removes its nodes and returns whether the session existed.
+    pub fn end(&mut self, session: Number) -> Result<bool, StoreError> {
         let writing = self.write()?;
         let owned = {
             let mut asked = writing.prepare_cached("SELECT parent, name FROM node WHERE owner = ?")?;
@@ -211,26 +212,30 @@ impl Store {
         Ok(ended)
     }
 
-    /// Asks questions at one instant, of a session that is not over.
-    pub fn read<T>(&mut self, session: Number, ask: impl FnOnce(&Tree) -> rusqlite::Result<T>) -> Result<T, Fault> {
+    /// Runs queries at one instant for an open session.
+    pub fn read<T>(
+        &mut self,
+        session: Number,
+        ask: impl FnOnce(&Tree) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
         let reading = self.0.transaction()?;
         if !is_alive(&reading, session)? {
-            return Err(Fault::Over);
+            return Err(StoreError::Over);
         }
         Ok(ask(&Tree(&reading))?)
     }
 
     /// Applies all steps or none.
-    pub fn commit(&mut self, session: Number, ops: &[Op]) -> Result<(), Fault> {
+    pub fn commit(&mut self, session: Number, ops: &[Op]) -> Result<(), StoreError> {
         let writing = self.write()?;
         if !is_alive(&writing, session)? {
-            return Err(Fault::Over);
+            return Err(StoreError::Over);
         }
         for (at, op) in ops.iter().enumerate() {
             match step(&writing, session, op)? {
                 Step::Done => {}
-                Step::Conflict(why) => return Err(Fault::Conflict(at, why)),
-                Step::Refused(what) => return Err(Fault::Refused(at, what)),
+                Step::Conflict(why) => return Err(StoreError::Conflict(at, why)),
+                Step::Refused(what) => return Err(StoreError::Refused(at, what)),
             }
         }
         Ok(writing.commit()?)
@@ -241,8 +246,8 @@ impl Store {
         self.0.pragma_update(None, "max_page_count", pages).expect("SQLite takes a limit");
     }
 
-    /// What changed after `seen`; `None` when that is so long ago that it is not known any more.
-    pub fn changes(&self, seen: i64) -> Result<Option<Vec<Logged>>, Fault> {
+    /// Returns the changes after `seen`; `None` if they are so old that the log no longer holds them.
+    pub fn changes(&self, seen: i64) -> Result<Option<Vec<LoggedChange>>, StoreError> {
         let mut asked =
             self.0.prepare_cached("SELECT number, kind, path FROM change WHERE number > ? ORDER BY number")?;
         let found = asked.query_map([seen], |row| {
@@ -251,20 +256,20 @@ impl Store {
                 2 => Kind::Set,
                 _ => Kind::Deleted,
             };
-            Ok(Logged { number: row.get(0)?, kind, path: row.get(2)? })
+            Ok(LoggedChange { number: row.get(0)?, kind, path: row.get(2)? })
         })?;
         let found = found.collect::<Result<Vec<_>, _>>()?;
         let whole = found.first().is_none_or(|first| first.number == seen + 1);
         Ok(whole.then_some(found))
     }
 
-    fn write(&mut self) -> Result<Transaction<'_>, Fault> {
-        // From the first statement on: a reader that begins to write can be refused when another was faster.
+    fn write(&mut self) -> Result<Transaction<'_>, StoreError> {
+        // Locks from the first statement on: a reader that begins to write can be refused if another was faster.
         Ok(self.0.transaction_with_behavior(TransactionBehavior::Immediate)?)
     }
 }
 
-/// The nodes at one instant.
+/// The tree of nodes at one instant.
 pub(super) struct Tree<'a>(&'a Connection);
 
 impl Tree<'_> {
@@ -287,7 +292,7 @@ impl Tree<'_> {
         asked.query_map([path], |row| row.get(0))?.collect::<Result<_, _>>().map(Some)
     }
 
-    /// The paths of all nodes.
+    /// Returns the paths of all nodes.
     pub fn paths(&self) -> rusqlite::Result<Vec<String>> {
         let path = |row: &rusqlite::Row<'_>| {
             let (parent, name): (String, String) = (row.get(0)?, row.get(1)?);
@@ -296,39 +301,39 @@ impl Tree<'_> {
         self.0.prepare_cached("SELECT parent, name FROM node")?.query_map([], path)?.collect()
     }
 
-    /// The number of the last change.
+    /// Returns the number of the last change.
     pub fn last_change(&self) -> rusqlite::Result<i64> {
         self.0.prepare_cached("SELECT coalesce(max(number), 0) FROM change")?.query_row([], |row| row.get(0))
     }
 }
 
-/// What a session is called.
+/// Returns the name of a session.
 pub(super) fn session_name(number: Number) -> String {
     format!("{number:#x}")
 }
 
-/// Gives an empty file its tables; refuses a file of others.
-fn form(connection: &mut Connection) -> Result<(), Fault> {
+/// Creates the tables in an empty file; refuses a file of another program or version.
+fn create_tables(connection: &mut Connection) -> Result<(), StoreError> {
     let forming = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let application: i32 = forming.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    let form: i32 = forming.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let create_tables: i32 = forming.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let tables: i64 = forming.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
-    match (application, form) {
-        (APPLICATION, FORM) => return Ok(()),
+    match (application, create_tables) {
+        (APPLICATION, SCHEMA_VERSION) => return Ok(()),
         (0, 0) if tables == 0 => {}
         (APPLICATION, newer) => {
-            return Err(Broken::OtherForm(newer).into());
+            return Err(FileProblem::OtherForm(newer).into());
         }
-        _ => return Err(Broken::Foreign.into()),
+        _ => return Err(FileProblem::Foreign.into()),
     }
     forming.execute_batch(TABLES)?;
     forming.execute("INSERT INTO origin (mark) VALUES (?)", [rand::random::<i64>()])?;
     forming.pragma_update(None, "application_id", APPLICATION)?;
-    forming.pragma_update(None, "user_version", FORM)?;
+    forming.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     Ok(forming.commit()?)
 }
 
-fn numbers(connection: &Connection) -> rusqlite::Result<Vec<Number>> {
+fn session_numbers(connection: &Connection) -> rusqlite::Result<Vec<Number>> {
     connection.prepare_cached("SELECT number FROM session")?.query_map([], |row| row.get(0))?.collect()
 }
 
@@ -398,13 +403,13 @@ fn delete(writing: &Transaction<'_>, parent: &str, name: &str) -> rusqlite::Resu
 fn log(writing: &Transaction<'_>, kind: Kind, path: &str) -> rusqlite::Result<()> {
     writing.prepare_cached("INSERT INTO change (kind, path) VALUES (?, ?)")?.execute(params![kind as i64, path])?;
     let number = writing.last_insert_rowid();
-    if number % (LOG / 10) == 0 {
-        writing.prepare_cached("DELETE FROM change WHERE number <= ?")?.execute([number - LOG])?;
+    if number % (MAX_LOG_ENTRIES / 10) == 0 {
+        writing.prepare_cached("DELETE FROM change WHERE number <= ?")?.execute([number - MAX_LOG_ENTRIES])?;
     }
     Ok(())
 }
 
-/// A node's version and owner.
+/// Returns a node's version and owner.
 fn node(connection: &Connection, path: &str) -> rusqlite::Result<Option<(Version, Option<Number>)>> {
     let (parent, name) = split(path);
     connection
@@ -413,7 +418,7 @@ fn node(connection: &Connection, path: &str) -> rusqlite::Result<Option<(Version
         .optional()
 }
 
-/// A path as it is kept: parent and name, both empty for the root.
+/// Splits a path as it is stored: parent and name, both empty for the root.
 fn split(path: &str) -> (&str, &str) {
     match path::parent(path) {
         Some(parent) => (parent, path.rsplit('/').next().unwrap_or(path)),

@@ -13,7 +13,7 @@ async fn conformer(test: &str) -> (Kept, String) {
     (Kept::new(), format!("/{test}"))
 }
 
-/// A state directory that goes with its coordinator.
+/// A coordinator with its state directory, which is removed with it.
 struct Kept {
     coordinator: LocalCoordinator,
     _folder: tempfile::TempDir,
@@ -39,14 +39,14 @@ impl Coordinator for Kept {
 
 crate::coordinator_conformance!(conformer);
 
-/// Waits for a change, and says how long it took.
+/// Waits for a change and returns how long it took.
 async fn fired(change: Change) -> (Result<(), Error>, Duration) {
     let began = Instant::now();
     let fired = tokio::time::timeout(Duration::from_secs(10), change.fired()).await.expect("told within ten seconds");
     (fired, began.elapsed())
 }
 
-/// Two coordinators share nothing but the folder, as two processes do.
+/// Two coordinators share only the folder, as two processes do.
 #[tokio::test]
 async fn what_one_coordinator_does_another_is_told() {
     let kept = Kept::new();
@@ -57,7 +57,7 @@ async fn what_one_coordinator_does_another_is_told() {
         let path = format!("/{round}");
         let (_, node) = one.watch(&path).await.unwrap();
         let (_, names) = one.watch_children("/").await.unwrap();
-        // Nothing is there when the first session looks again, and yet something was.
+        // The node is gone again when the first session reads, but the change must be reported.
         two.commit(vec![Op::create(&path, ""), Op::delete(&path, 0)]).await.unwrap();
         for (fired, took) in [fired(node).await, fired(names).await] {
             fired.unwrap();
@@ -69,13 +69,13 @@ async fn what_one_coordinator_does_another_is_told() {
     assert_eq!(taken.conflict(), Some(Conflict::Exists));
 }
 
-/// Whoever comes late to the log knows that something is missing from it.
+/// A late reader of the log is told that part of it is missing.
 #[test]
 fn a_log_that_was_cut_says_so() {
     let folder = tempfile::tempdir().unwrap();
-    let home = Home::new(folder.path());
-    drop(home.open().unwrap());
-    let mut store = store::Store::open(home.file(), PATIENCE).unwrap();
+    let state_dir = StateDir::new(folder.path());
+    drop(state_dir.open().unwrap());
+    let mut store = store::Store::open(state_dir.file(), LOCK_TIMEOUT).unwrap();
     let (session, ()) = store.begin(|_, _| Ok(())).unwrap();
     let sets = |count| vec![Op::set("/", "", None); count];
     store.commit(session, &sets(5_000)).unwrap();
@@ -87,39 +87,39 @@ fn a_log_that_was_cut_says_so() {
     assert_eq!(store.changes(11_500).unwrap().unwrap().len(), 0);
 }
 
-/// However late it learns that others have ended it, a session writes and reads nothing.
+/// A session that others ended writes and reads nothing, however late it finds out.
 #[test]
 fn a_session_that_others_ended_can_not_write() {
     let folder = tempfile::tempdir().unwrap();
-    let home = Home::new(folder.path());
-    drop(home.open().unwrap());
-    let open = || store::Store::open(home.file(), PATIENCE).unwrap();
+    let state_dir = StateDir::new(folder.path());
+    drop(state_dir.open().unwrap());
+    let open = || store::Store::open(state_dir.file(), LOCK_TIMEOUT).unwrap();
     let (mut frozen, mut other) = (open(), open());
     let (session, ()) = frozen.begin(|_, _| Ok(())).unwrap();
     frozen.commit(session, &[Op::ephemeral("/lock", "")]).unwrap();
     assert!(other.end(session).unwrap());
     assert!(!other.end(session).unwrap());
     let written = frozen.commit(session, &[Op::create("/late", "")]);
-    assert!(matches!(written, Err(store::Fault::Over)), "{written:?}");
+    assert!(matches!(written, Err(store::StoreError::Over)), "{written:?}");
     let read = frozen.read(session, |tree| tree.get("/lock"));
-    assert!(matches!(read, Err(store::Fault::Over)), "{read:?}");
-    assert_eq!(other.look(|tree| tree.children("/")).unwrap(), Some(vec![]));
+    assert!(matches!(read, Err(store::StoreError::Over)), "{read:?}");
+    assert_eq!(other.read_any(|tree| tree.children("/")).unwrap(), Some(vec![]));
 }
 
-/// SQLite refuses to grow the file here as it does when the disk is full.
+/// SQLite refuses to grow the file here, as it does when the disk is full.
 #[tokio::test]
 async fn without_room_nothing_is_changed_and_the_reason_is_told() {
     let folder = tempfile::tempdir().unwrap();
-    let home = Home::new(folder.path());
-    drop(home.open().unwrap());
-    let mut store = store::Store::open(home.file(), PATIENCE).unwrap();
+    let state_dir = StateDir::new(folder.path());
+    drop(state_dir.open().unwrap());
+    let mut store = store::Store::open(state_dir.file(), LOCK_TIMEOUT).unwrap();
     let (session, ()) = store.begin(|_, _| Ok(())).unwrap();
     let large = || vec![Op::create("/a", ""), Op::create("/b", vec![0; 100_000])];
     store.limit_pages(20);
-    let fault = store.commit(session, &large()).unwrap_err();
-    let told = desk::error("/state", "/b", fault);
+    let failure = store.commit(session, &large()).unwrap_err();
+    let told = session_thread::error("/state", "/b", failure);
     assert!(matches!(&told, Error::Refused { what, .. } if what.contains("no room left on its disk")), "{told}");
-    assert_eq!(store.look(|tree| tree.children("/")).unwrap(), Some(vec![]));
+    assert_eq!(store.read_any(|tree| tree.children("/")).unwrap(), Some(vec![]));
     store.limit_pages(10_000);
     store.commit(session, &large()).unwrap();
 }
@@ -150,20 +150,20 @@ async fn a_file_that_is_gone_is_the_end_and_no_new_one_is_begun() {
     assert!(session.is_lost());
     let refused = kept.session().await.err().unwrap().to_string();
     assert!(refused.contains("removed while this worker ran"), "{refused}");
-    // Nor when somebody has made another one.
+    // The same if somebody has created another file.
     drop(LocalCoordinator::new(kept.coordinator.file().parent().unwrap()).session().await.unwrap());
     let refused = kept.session().await.err().unwrap().to_string();
     assert!(refused.contains("another file than"), "{refused}");
 }
 
-/// A worker that waits for something is told, too, and does not begin sessions again and again.
+/// A worker that waits gets the error too, and does not open sessions again and again.
 #[tokio::test]
 async fn a_file_that_is_damaged_is_the_end_for_everybody_who_has_it_open() {
     let kept = Kept::new();
     let session = kept.session().await.unwrap();
     let nodes = (0..200).map(|i| Op::create(format!("/{i}"), vec![b'x'; 2000])).collect();
     session.commit(nodes).await.unwrap();
-    // All that was written goes from the log into the file.
+    // All content moves from the log into the file.
     let writer = rusqlite::Connection::open(kept.coordinator.file()).unwrap();
     writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
     let (_, never) = session.watch("/7").await.unwrap();
@@ -182,7 +182,7 @@ async fn a_file_that_is_damaged_is_the_end_for_everybody_who_has_it_open() {
     drop(writer);
 }
 
-/// Everything behind the head of a database.
+/// Overwrites everything after the header of a database.
 fn damage(file: &Path) {
     let bytes = std::fs::metadata(file).unwrap().len();
     let mut open = std::fs::OpenOptions::new().write(true).open(file).unwrap();
@@ -190,7 +190,7 @@ fn damage(file: &Path) {
     open.write_all(&vec![0xa5; usize::try_from(bytes).unwrap() - 100]).unwrap();
 }
 
-/// A task that begins anew beside what it has published would not know it.
+/// A task that starts without records would not know what it has published.
 #[tokio::test]
 async fn records_that_were_lost_are_not_begun_anew() {
     let kept = Kept::new();
@@ -209,7 +209,7 @@ async fn records_that_were_lost_are_not_begun_anew() {
     for error in [emptied, removed] {
         assert!(matches!(&error, Error::Unusable { why, .. } if why.contains("empty or was removed")), "{error}");
     }
-    // That of another folder.
+    // The file of another folder.
     let other = Kept::new();
     other.session().await.unwrap().close().await;
     std::fs::copy(other.coordinator.file(), &file).unwrap();
@@ -244,7 +244,7 @@ async fn what_is_no_state_of_ours_is_refused_with_the_reason() {
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
 }
 
-/// Another process with a session in a folder; it has made the ephemeral node `/lock`.
+/// Another process with a session in a folder; it has created the ephemeral node `/lock`.
 struct Holder {
     child: Child,
     said: BufReader<ChildStdout>,
@@ -269,7 +269,7 @@ impl Holder {
         holder
     }
 
-    /// The rest of the first line that has this word.
+    /// Returns the rest of the first line that contains a word.
     fn hears(&mut self, word: &str) -> String {
         loop {
             let mut line = String::new();
@@ -292,7 +292,7 @@ impl Drop for Holder {
     }
 }
 
-/// What a [`Holder`] runs.
+/// The test that a [`Holder`] runs as its process.
 #[tokio::test]
 #[ignore = "a process for other tests"]
 async fn holder() {
@@ -318,7 +318,7 @@ async fn what_a_killed_process_held_is_free_at_once() {
         assert!(took < Duration::from_secs(2), "{took:?}");
         assert_eq!(session.get("/lock").await.unwrap(), None);
     }
-    // Nobody was there to see this one die.
+    // No session was open when this process died.
     let holder = Holder::new(kept.coordinator.file().parent().unwrap());
     session.close().await;
     drop(holder);
@@ -332,7 +332,7 @@ async fn a_frozen_process_loses_its_session_and_learns_that_when_it_is_thawed() 
     let session = LocalCoordinator::new(&folder).with_frozen(SHORT).session().await.unwrap();
     let mut holder = Holder::new(&folder);
     let (_, gone) = session.watch("/lock").await.unwrap();
-    // Well for longer than a frozen process may be, it keeps what it has.
+    // It keeps its session for much longer than a frozen process may.
     assert!(tokio::time::timeout(SHORT * 3, gone.fired()).await.is_err());
     let (_, gone) = session.watch("/lock").await.unwrap();
     holder.signal(Signal::SIGSTOP);

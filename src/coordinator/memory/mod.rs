@@ -1,10 +1,10 @@
-//! A coordinator in memory, for simulations: as ZooKeeper behaves, with faults on demand.
+//! A coordinator in memory for simulations. It behaves like ZooKeeper, with faults on demand.
 //!
-//! It uses no clock and no chance. Every operation gives way to other tasks once before it acts, so that on a runtime of
-//! one thread the interleaving is the runtime's alone. Nothing expires by itself: a session that is [cut
-//! off](MemoryCoordinator::cut) waits until the test mends or expires it.
+//! It uses no clock and no randomness. Every operation yields to other tasks once before it acts, so that on a
+//! runtime with one thread the interleaving depends on the runtime alone. No session expires by itself: a session
+//! that is [cut off](MemoryCoordinator::cut) waits until the test mends or expires it.
 
-mod line;
+mod connection;
 mod session;
 pub(super) mod tree;
 
@@ -15,33 +15,33 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use super::{Coordinator, Error, Session, Stored, path};
-use line::{Line, State};
+use connection::{ConnectionState, SessionConnection};
 use session::MemorySession;
 use tree::Tree;
 use tree::{Done, Forest, Misfit};
 
 const PLACE: &str = "memory";
 
-/// A tree in memory and its sessions. Clones share it.
+/// A tree in memory with its sessions. Clones share it.
 #[derive(Clone)]
 pub struct MemoryCoordinator {
     shared: Arc<Mutex<Shared>>,
 }
 
-/// A fault waiting for a commit.
+/// A fault for the next commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
+enum InjectedFault {
     LostRequest,
     LostReply,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Watched {
+enum WatchKind {
     Node,
     Children,
 }
 
-/// A session that waits, and how to tell it.
+/// A waiting session and the channel that wakes it.
 type Watch = (String, oneshot::Sender<()>);
 
 struct Shared {
@@ -49,19 +49,19 @@ struct Shared {
     reachable: bool,
     made: u64,
     commits: u64,
-    lines: HashMap<String, Arc<Line>>,
-    faults: HashMap<String, Fault>,
-    watches: HashMap<(Watched, String), Vec<Watch>>,
+    connections: HashMap<String, Arc<SessionConnection>>,
+    faults: HashMap<String, InjectedFault>,
+    watches: HashMap<(WatchKind, String), Vec<Watch>>,
 }
 
 impl MemoryCoordinator {
-    /// An empty tree, reachable.
+    /// Returns an empty tree that is reachable.
     pub fn new() -> Self {
         Self::over(Box::new(Tree::new()))
     }
 
-    /// The same over the tables and statements of [`LocalCoordinator`](super::LocalCoordinator), in memory: what simulated
-    /// workers read is what SQLite says, and changes are told as its log tells them.
+    /// Returns a coordinator over the tables and statements of [`LocalCoordinator`](super::LocalCoordinator), in
+    /// memory. Simulated workers then read SQLite's answers, and its log reports the changes.
     pub fn over_sqlite() -> Self {
         Self::over(Box::new(super::local::simulated::SqliteForest::new()))
     }
@@ -73,67 +73,67 @@ impl MemoryCoordinator {
                 reachable: true,
                 made: 0,
                 commits: 0,
-                lines: HashMap::new(),
+                connections: HashMap::new(),
                 faults: HashMap::new(),
                 watches: HashMap::new(),
             })),
         }
     }
 
-    /// Whether new sessions are given; existing ones are not touched.
+    /// Sets whether new sessions can be opened. Existing sessions stay as they are.
     pub fn set_reachable(&self, reachable: bool) {
         self.lock().reachable = reachable;
     }
 
-    /// Ends a session as the servers do when they hear nothing from it: its ephemeral nodes go, its operations fail.
+    /// Ends a session as servers do after its timeout: its ephemeral nodes disappear and its operations fail.
     pub fn expire(&self, session: &str) {
         self.lock().end(session);
     }
 
-    /// Cuts a session's connection: operations, and watches that fire, wait until it is mended or expired.
+    /// Cuts a session's connection: operations and fired watches wait until it is mended or expired.
     pub fn cut(&self, session: &str) {
-        self.lock().turn(session, State::Cut);
+        self.lock().set(session, ConnectionState::Cut);
     }
 
-    /// Brings the connection back.
+    /// Restores the connection.
     pub fn mend(&self, session: &str) {
-        self.lock().turn(session, State::Up);
+        self.lock().set(session, ConnectionState::Up);
     }
 
-    /// The session's next commit is applied and answers [`Error::Unknown`].
+    /// Applies the session's next commit and answers it with [`Error::Unknown`].
     pub fn lose_next_reply(&self, session: &str) {
-        self.lock().faults.insert(session.to_owned(), Fault::LostReply);
+        self.lock().faults.insert(session.to_owned(), InjectedFault::LostReply);
     }
 
-    /// The session's next commit is not applied and answers [`Error::Unknown`].
+    /// Answers the session's next commit with [`Error::Unknown`] without applying it.
     pub fn lose_next_request(&self, session: &str) {
-        self.lock().faults.insert(session.to_owned(), Fault::LostRequest);
+        self.lock().faults.insert(session.to_owned(), InjectedFault::LostRequest);
     }
 
-    /// The sessions that are not over, sorted.
+    /// Returns the open sessions, sorted.
     pub fn sessions(&self) -> Vec<String> {
-        let mut alive: Vec<_> = self.lock().lines.keys().cloned().collect();
+        let mut alive: Vec<_> = self.lock().connections.keys().cloned().collect();
         alive.sort_unstable();
         alive
     }
 
-    /// Everything there is, for checking invariants.
+    /// Returns all nodes, for checks of invariants.
     pub fn tree(&self) -> BTreeMap<String, Stored> {
         self.lock().tree.all()
     }
 
-    /// A node as it is, without a session.
+    /// Returns a node, without a session.
     pub fn peek(&self, path: &str) -> Option<Stored> {
         self.lock().tree.get(path)
     }
 
-    /// How many commits were applied so far.
+    /// Returns the number of applied commits.
     pub fn commits(&self) -> u64 {
         self.lock().commits
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
-        // A test that panicked elsewhere is to fail with its own message.
+        // After a panic elsewhere, a test still fails with its own message.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -154,10 +154,10 @@ impl Coordinator for MemoryCoordinator {
         }
         shared.made += 1;
         let id = format!("{:#x}", shared.made);
-        let line = Arc::new(Line::up());
-        shared.lines.insert(id.clone(), line.clone());
+        let connection = Arc::new(SessionConnection::connected());
+        shared.connections.insert(id.clone(), connection.clone());
         drop(shared);
-        Ok(Arc::new(MemorySession::new(self.clone(), id, line)))
+        Ok(Arc::new(MemorySession::new(self.clone(), id, connection)))
     }
 
     fn place(&self) -> String {
@@ -166,15 +166,15 @@ impl Coordinator for MemoryCoordinator {
 }
 
 impl Shared {
-    fn turn(&mut self, session: &str, to: State) {
-        if let Some(line) = self.lines.get(session) {
-            line.turn(to);
+    fn set(&mut self, session: &str, to: ConnectionState) {
+        if let Some(connection) = self.connections.get(session) {
+            connection.set(to);
         }
     }
 
     fn end(&mut self, session: &str) {
-        let Some(line) = self.lines.remove(session) else { return };
-        line.turn(State::Over);
+        let Some(connection) = self.connections.remove(session) else { return };
+        connection.set(ConnectionState::Over);
         self.faults.remove(session);
         for watches in self.watches.values_mut() {
             watches.retain(|(owner, _)| owner != session);
@@ -186,12 +186,12 @@ impl Shared {
     fn fire(&mut self, done: &[Done]) {
         for one in done {
             match one {
-                Done::Set { path, .. } => self.fire_at(Watched::Node, path),
+                Done::Set { path, .. } => self.fire_at(WatchKind::Node, path),
                 Done::Created(path) | Done::Deleted { path, .. } => {
-                    self.fire_at(Watched::Node, path);
-                    self.fire_at(Watched::Children, path);
+                    self.fire_at(WatchKind::Node, path);
+                    self.fire_at(WatchKind::Children, path);
                     if let Some(parent) = path::parent(path) {
-                        self.fire_at(Watched::Children, parent);
+                        self.fire_at(WatchKind::Children, parent);
                     }
                 }
                 Done::Nothing => {}
@@ -199,14 +199,14 @@ impl Shared {
         }
     }
 
-    fn fire_at(&mut self, what: Watched, path: &str) {
+    fn fire_at(&mut self, what: WatchKind, path: &str) {
         for (_, watch) in self.watches.remove(&(what, path.to_owned())).unwrap_or_default() {
-            // Nobody waits any more: as good as told.
+            // An error means that nobody waits any more.
             let _ = watch.send(());
         }
     }
 
-    fn watch(&mut self, what: Watched, path: &str, session: &str) -> oneshot::Receiver<()> {
+    fn watch(&mut self, what: WatchKind, path: &str, session: &str) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
         let watches = self.watches.entry((what, path.to_owned())).or_default();
         watches.retain(|(_, watch)| !watch.is_closed());

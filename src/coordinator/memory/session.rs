@@ -1,4 +1,4 @@
-//! One session of the double.
+//! A session of the double.
 
 use std::sync::Arc;
 
@@ -6,31 +6,31 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use super::super::{Change, Error, Op, Session, Stored, check_commit, path};
-use super::line::{Line, State};
-use super::{Fault, MemoryCoordinator, Misfit, PLACE, Shared, Watched};
+use super::connection::{ConnectionState, SessionConnection};
+use super::{InjectedFault, MemoryCoordinator, Misfit, PLACE, Shared, WatchKind};
 
 pub(super) struct MemorySession {
     coordinator: MemoryCoordinator,
     id: String,
-    line: Arc<Line>,
+    connection: Arc<SessionConnection>,
 }
 
 impl MemorySession {
-    pub(super) fn new(coordinator: MemoryCoordinator, id: String, line: Arc<Line>) -> Self {
-        Self { coordinator, id, line }
+    pub(super) fn new(coordinator: MemoryCoordinator, id: String, connection: Arc<SessionConnection>) -> Self {
+        Self { coordinator, id, connection }
     }
 
-    /// Acts on the shared tree at a moment when the connection is up.
+    /// Runs a function on the shared tree while the connection is up.
     async fn act<T>(&self, act: impl FnOnce(&mut Shared) -> T) -> Result<T, Error> {
         tokio::task::yield_now().await;
         loop {
-            self.line.until(|line| line != State::Cut).await;
+            self.connection.wait_until(|connection| connection != ConnectionState::Cut).await;
             let mut shared = self.coordinator.lock();
-            // Under the lock nobody can cut or expire it.
-            match self.line.now() {
-                State::Up => return Ok(act(&mut shared)),
-                State::Over => return Err(over()),
-                State::Cut => {}
+            // Nobody can cut or expire the session while the lock is held.
+            match self.connection.state() {
+                ConnectionState::Up => return Ok(act(&mut shared)),
+                ConnectionState::Over => return Err(over()),
+                ConnectionState::Cut => {}
             }
         }
     }
@@ -41,11 +41,12 @@ impl MemorySession {
     }
 
     fn change(&self, fired: oneshot::Receiver<()>) -> Change {
-        let line = self.line.clone();
+        let connection = self.connection.clone();
         Change::new(async move {
             let fired = fired.await;
-            let up = line.until(|line| line != State::Cut).await == State::Up;
-            if fired.is_ok() && up { Ok(()) } else { Err(over()) }
+            let connected =
+                connection.wait_until(|connection| connection != ConnectionState::Cut).await == ConnectionState::Up;
+            if fired.is_ok() && connected { Ok(()) } else { Err(over()) }
         })
     }
 }
@@ -74,13 +75,14 @@ impl Session for MemorySession {
     }
 
     async fn watch(&self, path: &str) -> Result<(Option<Stored>, Change), Error> {
-        let watch = |shared: &mut Shared| (shared.tree.get(path), shared.watch(Watched::Node, path, &self.id));
+        let watch = |shared: &mut Shared| (shared.tree.get(path), shared.watch(WatchKind::Node, path, &self.id));
         let (node, fired) = self.read(path, watch).await?;
         Ok((node, self.change(fired)))
     }
 
     async fn watch_children(&self, path: &str) -> Result<(Option<Vec<String>>, Change), Error> {
-        let watch = |shared: &mut Shared| (shared.tree.children(path), shared.watch(Watched::Children, path, &self.id));
+        let watch =
+            |shared: &mut Shared| (shared.tree.children(path), shared.watch(WatchKind::Children, path, &self.id));
         let (names, fired) = self.read(path, watch).await?;
         Ok((names, self.change(fired)))
     }
@@ -94,7 +96,7 @@ impl Session for MemorySession {
                 return Ok(());
             }
             let fault = shared.faults.remove(&self.id);
-            if fault == Some(Fault::LostRequest) {
+            if fault == Some(InjectedFault::LostRequest) {
                 return Err(unknown());
             }
             let outcome = match shared.tree.apply(&self.id, &ops) {
@@ -108,18 +110,18 @@ impl Session for MemorySession {
                     Err(Error::Refused { place: PLACE.into(), path: path_of(op), what: what.into() })
                 }
             };
-            if fault == Some(Fault::LostReply) { Err(unknown()) } else { outcome }
+            if fault == Some(InjectedFault::LostReply) { Err(unknown()) } else { outcome }
         })
         .await?
     }
 
     async fn lost(&self) -> Error {
-        self.line.until(|line| line == State::Over).await;
+        self.connection.wait_until(|connection| connection == ConnectionState::Over).await;
         over()
     }
 
     fn is_lost(&self) -> bool {
-        self.line.now() == State::Over
+        self.connection.state() == ConnectionState::Over
     }
 
     async fn close(&self) {

@@ -36,7 +36,7 @@ async fn a_lost_reply_hides_a_write_that_was_done_and_a_lost_request_one_that_wa
     memory.lose_next_request(&session.id());
     assert!(session.commit(vec![Op::create("/b", "x")]).await.unwrap_err().may_have_applied());
     assert_eq!(session.get("/b").await.unwrap(), None);
-    // Only that one commit is hit.
+    // Only one commit is affected.
     session.commit(vec![Op::create("/b", "x")]).await.unwrap();
     assert_eq!(memory.commits(), 2);
 }

@@ -25,7 +25,7 @@ impl From<Conflict> for Misfit {
     }
 }
 
-/// What a step did, for the watches and for undoing it.
+/// The effect of a step, for the watches and for undoing it.
 #[derive(Debug)]
 pub(crate) enum Done {
     Created(String),
@@ -34,14 +34,14 @@ pub(crate) enum Done {
     Nothing,
 }
 
-/// Where the double keeps its nodes.
+/// The storage of the double's nodes.
 pub(crate) trait Forest: Send {
     fn get(&mut self, path: &str) -> Option<Stored>;
     fn children(&mut self, path: &str) -> Option<Vec<String>>;
     fn all(&mut self) -> BTreeMap<String, Stored>;
-    /// Applies all steps or none; an error carries the number of the step that does not fit.
+    /// Applies all steps or none. The error contains the index of the step that does not fit.
     fn apply(&mut self, session: &str, ops: &[Op]) -> Result<Vec<Done>, (usize, Misfit)>;
-    /// Deletes the nodes of a session that is over.
+    /// Deletes the nodes of an ended session.
     fn end(&mut self, session: &str) -> Vec<Done>;
 }
 

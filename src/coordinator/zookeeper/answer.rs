@@ -1,11 +1,11 @@
-//! What the client's errors mean for us.
+//! The meaning of the client's errors.
 
 use zookeeper_client as zk;
 
 use super::super::{Conflict, Error};
 
-/// Whether the servers have answered, so that the request was certainly not applied (or the session is over). All else
-/// is a broken connection: the client hands out the error that broke it, of whatever kind.
+/// Returns whether the servers have answered, so that the request was certainly not applied (or the session has
+/// ended). Any other error is a broken connection: the client returns the error that broke it, of any kind.
 pub(super) fn is_definite(error: &zk::Error) -> bool {
     use zk::Error::*;
     match error {
@@ -24,19 +24,19 @@ pub(super) fn is_definite(error: &zk::Error) -> bool {
         | SessionExpired
         | ClientClosed
         | NoHosts => true,
-        // Codes from -1 to -99 are troubles of the system, such as "operation timeout": nothing is known then.
+        // Codes from -1 to -99 are system errors, such as "operation timeout": the result is not known then.
         UnexpectedErrorCode(code) => *code <= -100,
         _ => false,
     }
 }
 
-/// Whether trying again to make a session, with other servers or later, can't help.
+/// Returns whether it is useless to try again to open a session, with other servers or later.
 pub(super) fn is_refusal(error: &zk::Error) -> bool {
     use zk::Error::*;
     is_definite(error) && !matches!(error, NoHosts | SessionExpired | ClientClosed)
 }
 
-/// A definite answer to a step of a commit, or to a read.
+/// Returns the error for a definite answer to a step of a commit, or to a read.
 pub(super) fn definite(place: &str, op: usize, path: &str, error: &zk::Error) -> Error {
     let (place, path) = (place.to_owned(), path.to_owned());
     let conflict = |why| Error::Conflict { op, path: path.clone(), why };

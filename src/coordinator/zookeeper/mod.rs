@@ -1,7 +1,8 @@
 //! ZooKeeper and ClickHouse Keeper.
 //!
-//! ClickHouse Keeper before 25.12 knows no `create2`, which the client sends inside a `multi`, and closes the connection
-//! on it: a commit of several steps that creates a node needs ZooKeeper (3.5 or later) or a newer Keeper.
+//! ClickHouse Keeper before 25.12 does not know `create2`, which the client sends inside a `multi`, and closes the
+//! connection on it. A commit of several steps that creates a node therefore needs ZooKeeper (3.5 or later) or a
+//! newer Keeper.
 
 mod answer;
 mod session;
@@ -20,27 +21,27 @@ use crate::model::{Secret, Tls};
 use crate::task::system_authorities;
 use session::ZooKeeperSession;
 
-/// The longest that making a session may take.
+/// The longest time that opening a session may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// Between two attempts to make one.
-const PAUSE: Duration = Duration::from_millis(200);
+/// The pause between two attempts to open a session.
+const CONNECT_RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// How to reach ZooKeeper and who we are there.
+/// The address of ZooKeeper and our identity there.
 #[derive(Debug, Clone)]
 pub struct ZooKeeperOptions {
     /// The servers of one ensemble.
     pub hosts: Vec<(String, u16)>,
-    /// Whether to speak TLS.
+    /// Whether to use TLS.
     pub secure: bool,
-    /// Whom to trust then. The servers' certificates are always checked: the client knows nothing else.
+    /// TLS options. The servers' certificates are always checked: the client has no other mode.
     pub tls: Tls,
-    /// After how long without a sign of life the servers end our session. They may settle on another: the coordinator
-    /// uses theirs.
+    /// How long the servers keep our session without a sign of life. They may choose another timeout: the coordinator
+    /// then uses theirs.
     pub session_timeout: Duration,
-    /// The node that all paths start from ("chroot"); made with the first node in it.
+    /// The root of all paths ("chroot"); created with the first node in it.
     pub root: Option<String>,
-    /// `user:password` of the digest scheme. With it, the nodes we create are open to this identity alone; without, to
-    /// anyone.
+    /// `user:password` of the digest scheme. With it, only this identity can access the nodes that we create; without
+    /// it, anyone can.
     pub identity: Option<Secret>,
 }
 
@@ -52,7 +53,7 @@ pub struct ZooKeeperCoordinator {
 }
 
 impl ZooKeeperCoordinator {
-    /// Remembers where it is; nothing is connected yet.
+    /// Returns a coordinator for these servers, without connecting.
     pub fn new(mut options: ZooKeeperOptions) -> Self {
         options.root = options.root.map(|root| root.trim_end_matches('/').to_owned()).filter(|root| !root.is_empty());
         let place = format!("ZooKeeper {}{}", hosts(&options), options.root.as_deref().unwrap_or(""));
@@ -60,7 +61,7 @@ impl ZooKeeperCoordinator {
     }
 
     fn acl(&self) -> zk::Acls<'static> {
-        // As the original: with an identity "creator all", else open.
+        // Like the original: with an identity "creator all", else open.
         if self.options.identity.is_some() { zk::Acls::creator_all() } else { zk::Acls::anyone_all() }
     }
 
@@ -70,11 +71,11 @@ impl ZooKeeperCoordinator {
     }
 
     fn connector(&self) -> Result<zk::Connector, Error> {
-        // A refused connection is told at once; whoever wants to wait for servers that are starting asks again.
+        // A refused connection is reported at once. A caller that wants to wait for starting servers tries again.
         let mut connector = zk::Client::connector()
             .with_session_timeout(self.options.session_timeout)
             .with_fail_eagerly()
-            // A lone create then goes out as the plain old request, which every ClickHouse Keeper understands.
+            // A single create then goes out as the old request, which every ClickHouse Keeper understands.
             .with_server_version(3, 4, 14);
         if let Some(identity) = &self.options.identity {
             connector = connector.with_auth("digest", identity.expose().as_bytes());
@@ -103,7 +104,8 @@ impl ZooKeeperCoordinator {
         Ok(options)
     }
 
-    /// A client whose paths start at the root, which may not exist yet: a process that only looks makes nothing.
+    /// Connects a client whose paths start at the root. The root need not exist: a process that only reads creates
+    /// nothing.
     async fn connect(&self, connector: zk::Connector) -> Result<zk::Client, zk::Error> {
         let hosts = hosts(&self.options);
         let client =
@@ -112,10 +114,11 @@ impl ZooKeeperCoordinator {
         client.chroot(root.as_str()).map_err(|_| zk::Error::BadArguments(&"not a path"))
     }
 
-    /// Why no session came of it, host by host: the client does not tell. And whether a host takes connections at all.
-    async fn why_unreachable(&self, patience: Duration) -> (bool, String) {
+    /// Returns why no session was opened, host by host, because the client does not report it. Also returns whether a
+    /// host accepts connections.
+    async fn why_unreachable(&self, limit: Duration) -> (bool, String) {
         let causes = join_all(self.options.hosts.iter().map(|(host, port)| async move {
-            let cause = match timeout(patience, TcpStream::connect((host.as_str(), *port))).await {
+            let cause = match timeout(limit, TcpStream::connect((host.as_str(), *port))).await {
                 Err(_) => return (false, format!("{host}:{port}: no answer")),
                 Ok(Err(error)) => return (false, format!("{host}:{port}: {error}")),
                 Ok(Ok(_)) if self.options.secure => {
@@ -145,7 +148,7 @@ impl Coordinator for ZooKeeperCoordinator {
         if let Some(root) = &self.options.root {
             path::check(&self.place, root)?;
         }
-        // The client gives up soon where sessions are short; a busy ensemble is given more time.
+        // With short sessions the client gives up soon; a busy ensemble gets more time.
         let deadline = Instant::now() + CONNECT_LIMIT * 4 / 5;
         loop {
             match timeout_at(deadline, self.connect(self.connector()?)).await {
@@ -159,7 +162,7 @@ impl Coordinator for ZooKeeperCoordinator {
                     if !takes_connections || Instant::now() >= deadline {
                         return Err(Error::Unreachable { place: self.place.clone(), why });
                     }
-                    sleep(PAUSE).await;
+                    sleep(CONNECT_RETRY_PAUSE).await;
                 }
             }
         }

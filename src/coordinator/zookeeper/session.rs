@@ -1,4 +1,4 @@
-//! One session with ZooKeeper.
+//! A session with ZooKeeper.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,21 +15,21 @@ use zookeeper_client as zk;
 use super::super::{Change, Error, NodeKind, Op, Session, Stored, check_commit, path};
 use super::answer;
 
-/// How many reads are under way at once.
-const TOGETHER: usize = 500;
+/// The largest number of concurrent reads.
+const MAX_CONCURRENT_READS: usize = 500;
 
-/// The pause before a read is repeated. The client holds it back until it is connected again, so this is only for
-/// servers that answer with a passing trouble.
-const PAUSE: Duration = Duration::from_millis(20);
+/// The pause before a read is repeated. The client holds the read back until it is connected again, so the pause
+/// matters only if servers answer with a transient error.
+const READ_RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// The longest wait for the servers' answer to a goodbye.
-const GOODBYE: Duration = Duration::from_secs(3);
+/// The longest wait for the servers' answer when a session is closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// An armed watch. True: fired; false: the session ended.
+/// A watch that is set. True: it fired; false: the session ended.
 type Armed = Shared<BoxFuture<'static, bool>>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Watched {
+enum WatchKind {
     Node,
     Children,
 }
@@ -40,31 +40,42 @@ pub(super) struct ZooKeeperSession {
     acl: zk::Acls<'static>,
     root: Option<String>,
     /// Whether the root is known to exist.
-    rooted: AtomicBool,
-    /// After how long without a connection the session is given up; what the servers have settled on.
-    patience: Duration,
-    /// Empty once the session is over. The client ends the session when its last clone is gone.
+    root_exists: AtomicBool,
+    /// How long without a connection the session is kept; the servers' timeout.
+    disconnect_timeout: Duration,
+    /// `None` once the session has ended. The client ends the session when its last clone is dropped.
     client: Arc<Mutex<Option<zk::Client>>>,
     lost: watch::Receiver<bool>,
-    /// Whether a connection broke, so that the servers we read from next may lag behind a write of ours.
-    behind: Mutex<bool>,
-    /// Each watch that has not fired yet, shared by all who wait for it. They are not dropped before they fire: that
-    /// would send `removeWatches`, on which ClickHouse Keeper before 25.12 closes the connection.
-    armed: Mutex<HashMap<(Watched, String), Armed>>,
+    /// Whether a connection broke, so that the servers that we read from next may lag behind a write of ours.
+    needs_sync: Mutex<bool>,
+    /// Each watch that has not fired yet, shared by all that wait for it. Watches are not dropped before they fire:
+    /// that would send `removeWatches`, on which ClickHouse Keeper before 25.12 closes the connection.
+    armed: Mutex<HashMap<(WatchKind, String), Armed>>,
 }
 
 impl ZooKeeperSession {
     pub(super) fn new(client: zk::Client, place: String, acl: zk::Acls<'static>, root: Option<String>) -> Self {
         let (sender, lost) = watch::channel(false);
-        let patience = client.session_timeout();
+        let disconnect_timeout = client.session_timeout();
         let id = client.session_id().to_string();
         let states = client.state_watcher();
         let client = Arc::new(Mutex::new(Some(client)));
-        tokio::spawn(guard(states, patience, client.clone(), sender));
-        // A new session may be with a server that lags behind what the one before has seen.
-        let behind = Mutex::new(true);
-        let rooted = AtomicBool::new(root.is_none());
-        Self { place, id, acl, root, rooted, patience, client, lost, behind, armed: Mutex::default() }
+        tokio::spawn(guard(states, disconnect_timeout, client.clone(), sender));
+        // A new session may be on a server that lags behind what the previous session has seen.
+        let needs_sync = Mutex::new(true);
+        let root_exists = AtomicBool::new(root.is_none());
+        Self {
+            place,
+            id,
+            acl,
+            root,
+            root_exists,
+            disconnect_timeout,
+            client,
+            lost,
+            needs_sync,
+            armed: Mutex::default(),
+        }
     }
 
     fn over(&self) -> Error {
@@ -78,7 +89,7 @@ impl ZooKeeperSession {
         locked(&self.client).clone().ok_or_else(|| self.over())
     }
 
-    /// The answer, or the end of the session.
+    /// Returns the answer, or the end of the session.
     async fn or_lost<T>(&self, answer: impl Future<Output = T>) -> Result<T, Error> {
         tokio::select! {
             biased;
@@ -87,8 +98,9 @@ impl ZooKeeperSession {
         }
     }
 
-    /// Asks until there is a definite answer or the session is over. The closure sends the request when it is called,
-    /// and the client keeps the order of requests: a `sync` sent before makes the read see all earlier writes.
+    /// Repeats a read until there is a definite answer or the session has ended. The closure sends the request when
+    /// it is called, and the client keeps the order of requests: a `sync` before the read makes it see all earlier
+    /// writes.
     async fn read<T>(
         &self,
         path: &str,
@@ -99,8 +111,8 @@ impl ZooKeeperSession {
         loop {
             let client = self.client()?;
             let (synced, answer) = {
-                let mut behind = locked(&self.behind);
-                let synced = std::mem::take(&mut *behind).then(|| client.sync("/").boxed());
+                let mut needs_sync = locked(&self.needs_sync);
+                let synced = std::mem::take(&mut *needs_sync).then(|| client.sync("/").boxed());
                 (synced, ask(&client))
             };
             let both = async {
@@ -115,11 +127,11 @@ impl ZooKeeperSession {
                     return Err(answer::definite(&self.place, 0, path, &error));
                 }
                 Err(error) => {
-                    *locked(&self.behind) = true;
-                    if began.elapsed() > self.patience * 2 {
+                    *locked(&self.needs_sync) = true;
+                    if began.elapsed() > self.disconnect_timeout * 2 {
                         return Err(Error::Unreachable { place: self.place.clone(), why: error.to_string() });
                     }
-                    sleep(PAUSE).await;
+                    sleep(READ_RETRY_PAUSE).await;
                 }
             }
         }
@@ -129,21 +141,22 @@ impl ZooKeeperSession {
         self.read(path, |client| or_none(client.get_data(path)).map_ok(|found| found.map(stored)).boxed()).await
     }
 
-    /// The armed watch of a path, if it has not fired.
-    fn armed(&self, what: Watched, path: &str) -> Option<Armed> {
+    /// Returns the watch of a path, if it is set and has not fired.
+    fn armed(&self, what: WatchKind, path: &str) -> Option<Armed> {
         let armed = locked(&self.armed).get(&(what, path.to_owned())).cloned()?;
         (armed.clone().now_or_never().is_none()).then_some(armed)
     }
 
-    fn arm(&self, what: Watched, path: &str, watcher: zk::OneshotWatcher) -> Change {
+    fn arm(&self, what: WatchKind, path: &str, watcher: zk::OneshotWatcher) -> Change {
         let fired = watcher.changed().map(|event| event.event_type != zk::EventType::Session).boxed().shared();
         let mut all = locked(&self.armed);
-        // Fired ones that nobody asked for again; looked for when the table has grown.
+        // Fired watches that nobody asked for again are removed when the table has grown.
         if all.len() >= 64 && all.len().is_power_of_two() {
             all.retain(|_, armed| armed.clone().now_or_never().is_none());
         }
         let key = (what, path.to_owned());
-        // Two may have armed the same at once: the first is kept while it lives, and the second beside it.
+        // Two callers may have set the same watch at once: the first is kept while it lives, together with the
+        // second.
         let fired = match all.remove(&key) {
             Some(other) if other.clone().now_or_never().is_none() => {
                 futures::future::select(other, fired).map(|first| first.factor_first().0).boxed().shared()
@@ -165,15 +178,17 @@ impl ZooKeeperSession {
         })
     }
 
-    /// Makes the root where it is missing.
+    /// Creates the root if it is missing.
     async fn make_root(&self, client: &zk::Client) -> Result<(), zk::Error> {
-        let Some(root) = self.root.as_deref().filter(|_| !self.rooted.load(Ordering::Relaxed)) else { return Ok(()) };
+        let Some(root) = self.root.as_deref().filter(|_| !self.root_exists.load(Ordering::Relaxed)) else {
+            return Ok(());
+        };
         let top = client.clone().chroot("/").map_err(|_| zk::Error::BadArguments(&"not a path"))?;
-        // Asked first: creating what exists is refused where we may not create.
+        // Reads first: creating an existing node is refused if we may not create.
         if top.check_stat(root).await?.is_none() {
             top.mkdir(root, &zk::CreateMode::Persistent.with_acls(self.acl)).await?;
         }
-        self.rooted.store(true, Ordering::Relaxed);
+        self.root_exists.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -197,7 +212,7 @@ impl ZooKeeperSession {
                         }
                         Op::Set { path, data, version } => writer.add_set_data(path, data, *version),
                         Op::Delete { path, version } => writer.add_delete(path, *version),
-                        // Version -1 matches any; that the node exists is checked all the same.
+                        // Version -1 matches any version; the existence of the node is checked all the same.
                         Op::Check { path, version } => writer.add_check_version(path, version.unwrap_or(-1)),
                     }
                     .map_err(|error| (at, error))?;
@@ -224,7 +239,7 @@ impl Session for ZooKeeperSession {
 
     async fn get_many(&self, paths: &[String]) -> Result<Vec<Option<Stored>>, Error> {
         let mut found = Vec::with_capacity(paths.len());
-        for some in paths.chunks(TOGETHER) {
+        for some in paths.chunks(MAX_CONCURRENT_READS) {
             found.extend(try_join_all(some.iter().map(|path| self.read_node(path))).await?);
         }
         Ok(found)
@@ -236,14 +251,14 @@ impl Session for ZooKeeperSession {
     }
 
     async fn watch(&self, path: &str) -> Result<(Option<Stored>, Change), Error> {
-        if let Some(armed) = self.armed(Watched::Node, path) {
+        if let Some(armed) = self.armed(WatchKind::Node, path) {
             let node = self.read_node(path).await?;
-            // A change that this read may have missed would have been told before its answer.
+            // A change that this read may have missed would have been reported before its answer.
             if armed.clone().now_or_never().is_none() {
                 return Ok((node, self.change(armed)));
             }
         }
-        // Armed first, then read: what changes in between fires the watch. `exists` can watch what is not there yet.
+        // Sets the watch first, then reads: a change in between fires the watch. `exists` can watch a missing node.
         let (watcher, node) = self
             .read(path, |client| {
                 let watched = client.check_and_watch_stat(path).map_ok(|(_, watcher)| watcher);
@@ -251,11 +266,11 @@ impl Session for ZooKeeperSession {
                 futures::future::try_join(watched, node).boxed()
             })
             .await?;
-        Ok((node, self.arm(Watched::Node, path, watcher)))
+        Ok((node, self.arm(WatchKind::Node, path, watcher)))
     }
 
     async fn watch_children(&self, path: &str) -> Result<(Option<Vec<String>>, Change), Error> {
-        if let Some(armed) = self.armed(Watched::Children, path) {
+        if let Some(armed) = self.armed(WatchKind::Children, path) {
             let names = self.children(path).await?;
             if armed.clone().now_or_never().is_none()
                 && let Some(names) = names
@@ -266,9 +281,9 @@ impl Session for ZooKeeperSession {
         loop {
             let listed = self.read(path, |client| or_none(client.list_and_watch_children(path)).boxed()).await?;
             if let Some((names, watcher)) = listed {
-                return Ok((Some(sorted(names)), self.arm(Watched::Children, path, watcher)));
+                return Ok((Some(sorted(names)), self.arm(WatchKind::Children, path, watcher)));
             }
-            // Only `exists` can watch what is not there; when it came between the two questions, ask again.
+            // Only `exists` can watch a missing node. If the node was created between the two requests, ask again.
             let (node, created) = self.watch(path).await?;
             if node.is_none() {
                 return Ok((None, created));
@@ -289,7 +304,7 @@ impl Session for ZooKeeperSession {
                 Err(answer::definite(&self.place, at, path_of(at), &error))
             }
             Ok(Err((_, error))) => {
-                *locked(&self.behind) = true;
+                *locked(&self.needs_sync) = true;
                 let (place, path) = (self.place.clone(), path_of(0).to_owned());
                 Err(Error::Unknown { place, path, what: error.to_string() })
             }
@@ -299,7 +314,7 @@ impl Session for ZooKeeperSession {
 
     async fn lost(&self) -> Error {
         let mut lost = self.lost.clone();
-        // An error means that the guard is gone, which happens only with the runtime: over as well.
+        // An error means that the guard is gone, which happens only with the runtime: the session has ended as well.
         let _ = lost.wait_for(|lost| *lost).await;
         self.over()
     }
@@ -310,7 +325,7 @@ impl Session for ZooKeeperSession {
 
     async fn close(&self) {
         drop(locked(&self.client).take());
-        let _ = timeout(GOODBYE.min(self.patience), self.lost()).await;
+        let _ = timeout(CLOSE_TIMEOUT.min(self.disconnect_timeout), self.lost()).await;
     }
 }
 
@@ -320,11 +335,11 @@ impl Drop for ZooKeeperSession {
     }
 }
 
-/// Follows the state of the connection and ends the session: when the servers say so, or when they were away for as
-/// long as they keep a session.
+/// Follows the state of the connection and ends the session: when the servers say so, or when they were away for
+/// longer than they keep a session.
 async fn guard(
     mut states: zk::StateWatcher,
-    patience: Duration,
+    disconnect_timeout: Duration,
     client: Arc<Mutex<Option<zk::Client>>>,
     lost: watch::Sender<bool>,
 ) {
@@ -332,7 +347,7 @@ async fn guard(
     while !state.is_terminated() {
         let next = states.changed();
         state = match state {
-            zk::SessionState::Disconnected => match timeout(patience, next).await {
+            zk::SessionState::Disconnected => match timeout(disconnect_timeout, next).await {
                 Ok(state) => state,
                 Err(_) => break,
             },
@@ -343,7 +358,7 @@ async fn guard(
     locked(&client).take();
 }
 
-/// The data behind these locks is replaced in one step, so that a panic elsewhere can't leave it half done.
+/// The data behind these locks is replaced in one step, so that a panic elsewhere cannot leave it half done.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

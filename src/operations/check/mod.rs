@@ -1,7 +1,7 @@
-//! What a run would find, asked beforehand: the survey and the plan that a run makes, and what goes wrong later than that.
-//! Creates nothing; what it means is said elsewhere ([`crate::report`]).
+//! The verb `check`: finds the problems of a run beforehand. It makes the same survey and plan as a run, and asks for conditions that
+//! would stop the run later. Creates nothing. [`crate::report`] judges the facts.
 //!
-//! What a question did not get an answer to is a fact as well: no answer is never "nothing there".
+//! A question without an answer is a fact too: it never counts as "nothing found".
 
 mod nodes;
 mod spread;
@@ -17,7 +17,7 @@ use crate::task::{SecretSource, Task};
 
 use crate::ledger::Ledger;
 use crate::nodes::pool::NodePool;
-use crate::planning::errors::Fault;
+use crate::planning::errors::Problem;
 use crate::planning::errors::RunError;
 use crate::planning::survey::{SettingsNotes, notes_on_settings, refuse_lossy_conversions, survey_all};
 use crate::planning::task_file::refuse_differences;
@@ -27,63 +27,63 @@ use crate::worker::remake::is_new;
 pub use nodes::{About, Left, NodeFacts};
 pub use tables::{Expiry, PlanFacts, SourceFacts, TableFacts, TargetFacts};
 
-/// What a check is started with.
+/// The parameters of a check.
 pub struct Request {
-    /// The coordinator and the task's path in it; without, a task file must be given.
+    /// The coordinator, and the path of the task. Without it, the user must give a task file.
     pub coordinator: Option<(Arc<dyn Coordinator>, String)>,
     /// The servers.
     pub client: Arc<dyn ServerClient>,
-    /// The same servers, for what only a check asks.
+    /// The same servers, for the questions that only a check asks.
     pub inspector: Arc<dyn Inspector>,
-    /// Where secrets of the task come from.
+    /// The source of the task's secrets.
     pub secrets: Arc<dyn SecretSource>,
-    /// The XML of the task file, if one was given, and the file's name.
+    /// The XML of the task file and the name of the file, if the user gave one.
     pub description: Option<(String, String)>,
     /// This machine's name.
     pub host: String,
 }
 
-/// Everything that was found.
+/// The facts that a check found.
 #[derive(Default)]
 pub struct Observed {
-    /// What is odd in the task file, and harmless.
+    /// Harmless oddities of the task file.
     pub warnings: Vec<String>,
-    /// What is wrong with the task, and what a run would refuse.
-    pub faults: Vec<Fault>,
-    /// Of the task's settings.
+    /// The faults of the task, and the conditions that a run would refuse.
+    pub faults: Vec<Problem>,
+    /// The remarks on the task's settings.
     pub settings: SettingsNotes,
-    /// Every node of the clusters that are used, once for each account.
+    /// All nodes of the used clusters, once for each account.
     pub nodes: Vec<NodeFacts>,
     /// The table jobs that a run would take.
     pub tables: Vec<TableFacts>,
     /// The names of all table jobs.
     pub jobs: Vec<String>,
-    /// The coordinator, where there is one.
+    /// The facts about the coordinator, if there is one.
     pub keeper: Option<KeeperFacts>,
 }
 
-/// The coordinator.
+/// The facts about the coordinator.
 pub struct KeeperFacts {
-    /// Where it is.
+    /// The address of the coordinator.
     pub place: String,
-    /// Whether everybody who reaches it may change the task.
+    /// Whether everybody who can connect may change the task.
     pub open_to_all: bool,
-    /// What it says instead of the task, if it does.
+    /// The error of the coordinator, if it did not return the task.
     pub error: Option<String>,
-    /// The task's record, where it was run before.
+    /// The record of the task, if it was run before.
     pub record: Option<TaskRecord>,
-    /// The task's path.
+    /// The path of the task.
     pub task_path: String,
-    /// Bytes of the description that is, or would be, stored.
+    /// The bytes of the description that is or would be stored.
     pub description: usize,
-    /// Tasks beside this one, with their paths.
+    /// The tasks next to this one, with their paths.
     pub neighbours: BTreeMap<TaskId, String>,
 }
 
-/// Looks at everything.
+/// Collects all facts.
 ///
 /// # Errors
-/// When there is no task to look at: no file, and none in the coordinator. What is wrong with a task is in the facts.
+/// When there is no task: no file, and none in the coordinator. Faults of a task are in the facts.
 pub async fn observe(request: &Request) -> Result<Observed, RunError> {
     let mut observed = Observed::default();
     let mut ledger = None;
@@ -108,14 +108,14 @@ pub async fn observe(request: &Request) -> Result<Observed, RunError> {
         }
         observed.keeper = Some(facts);
     }
-    let looked = look(request, ledger.as_ref(), stored, &mut observed).await;
+    let collected = collect(request, ledger.as_ref(), stored, &mut observed).await;
     if let Some(ledger) = ledger {
         ledger.session().close().await;
     }
-    looked.map(|()| observed)
+    collected.map(|()| observed)
 }
 
-/// The stored description.
+/// Reads the stored description, and the facts about the coordinator.
 async fn read(ledger: &Ledger, facts: &mut KeeperFacts) -> Option<String> {
     facts.neighbours = ledger.neighbours().await;
     match tokio::try_join!(ledger.task(), ledger.description()) {
@@ -130,7 +130,8 @@ async fn read(ledger: &Ledger, facts: &mut KeeperFacts) -> Option<String> {
     }
 }
 
-async fn look(
+/// Collects the facts about the task, its nodes and its tables.
+async fn collect(
     request: &Request,
     ledger: Option<&Ledger>,
     stored: Option<String>,
@@ -141,11 +142,11 @@ async fn look(
     let Some((text, file)) = request.description.clone().or(stored.map(|text| (text, place))) else {
         let keeper = observed.keeper.as_ref();
         let line = match keeper.map(|keeper| (&keeper.error, &keeper.task_path)) {
-            Some((Some(error), _)) => return Err(RunError::World(vec![error.clone()])),
+            Some((Some(error), _)) => return Err(RunError::servers(error.clone())),
             Some((None, path)) => format!("there is no task at {path}: give its file with --task-file"),
             None => "give the task's file with --task-file".to_owned(),
         };
-        return Err(RunError::Task(vec![line]));
+        return Err(RunError::task(line));
     };
     if let Some(keeper) = &mut observed.keeper {
         keeper.description = text.len();
@@ -157,7 +158,7 @@ async fn look(
         }
         Err(faults) => {
             let lines = faults.in_file(file).to_string();
-            observed.faults = lines.lines().map(|line| Fault::Task(line.to_owned())).collect();
+            observed.faults = lines.lines().map(Problem::task).collect();
             return Ok(());
         }
     };
@@ -166,15 +167,15 @@ async fn look(
         && let Err(error) = refuse_differences(&keeper.task_path, &known.inputs, Some(&task))
     {
         if is_new(ledger, known).await? {
-            // `run` makes it anew.
+            // `run` creates the task again.
             record = None;
         } else {
-            observed.faults.push(Fault::Task(error.to_string()));
+            observed.faults.push(Problem::task(error.to_string()));
         }
     }
     let pool = NodePool::new(request.client.clone(), request.host.clone());
     let own = record.as_ref().map(|record| &record.id);
-    observed.nodes = nodes::look(&pool, request.inspector.as_ref(), &task, own).await;
+    observed.nodes = nodes::collect(&pool, request.inspector.as_ref(), &task, own).await;
     let (mut surveys, faults) = survey_all(&pool, &task).await;
     observed.faults.extend(faults);
     observed.faults.extend(refuse_lossy_conversions(&pool, &task, &mut surveys).await);
@@ -182,7 +183,9 @@ async fn look(
     let stored_plans = ledger.filter(|_| record.as_ref().is_some_and(|record| record.planned));
     let (pool, task) = (&pool, &task);
     observed.tables = all_tables(surveys.into_iter().map(|survey| async move {
-        tables::Looker { pool, inspector: request.inspector.as_ref(), task, survey: &survey }.look(stored_plans).await
+        tables::TableCheck { pool, inspector: request.inspector.as_ref(), task, survey: &survey }
+            .collect(stored_plans)
+            .await
     }))
     .await;
     Ok(())

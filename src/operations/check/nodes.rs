@@ -1,4 +1,4 @@
-//! Servers: whether they answer, what they are, what time it is there, what earlier tasks left.
+//! The facts about servers: their answers, versions, clocks, and the leftovers of earlier tasks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,45 +14,45 @@ use crate::task::Task;
 use crate::nodes::pool::NodePool;
 use crate::planning::planner::guards_drops;
 
-/// A node of the task.
+/// The facts about a node of the task.
 pub struct NodeFacts {
-    /// Which.
+    /// The node.
     pub node: Arc<Node>,
-    /// The cluster it was first found in, and the number of its shard there, from 1.
+    /// The first cluster with this node, and the number of its shard there, from 1.
     pub shard: (String, usize),
-    /// What it says.
+    /// The answer of the node.
     pub about: Result<About, Error>,
 }
 
-/// What a node says of itself.
+/// The facts that a node reports about itself.
 pub struct About {
-    /// Its version.
+    /// The version of the server.
     pub version: String,
-    /// The time zone of our sessions, and that of the server where it is another one.
+    /// The time zone of our sessions, and the one of the server if it differs.
     pub zones: Vec<String>,
-    /// How many seconds its clock is ahead of ours at the least; below zero: behind.
+    /// The least number of seconds that its clock is ahead of ours. A negative number means that it is behind.
     pub ahead: Result<i64, Error>,
-    /// Whether statements cannot lift the server's limits on the size of what is dropped.
+    /// Whether statements cannot lift the server's limits on the size of dropped tables and partitions.
     pub guards_drops: bool,
-    /// What tasks made there and did not remove.
+    /// The leftovers of tasks on the node.
     pub left: Result<Vec<Left>, Error>,
 }
 
-/// What one task left on one node.
+/// The leftovers of one task on one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Left {
     /// The task.
     pub task: TaskId,
-    /// Whether it is the one that is looked at.
+    /// Whether it is the task of this check.
     pub own: bool,
-    /// So many tables.
+    /// The number of tables.
     pub tables: usize,
-    /// So many running statements.
+    /// The number of running statements.
     pub statements: usize,
 }
 
-/// Asks each node of the clusters that are used.
-pub(super) async fn look(
+/// Asks each node of the used clusters.
+pub(super) async fn collect(
     pool: &NodePool,
     inspector: &dyn Inspector,
     task: &Task,
@@ -73,16 +73,17 @@ pub(super) async fn look(
         }
     }
     let none = BTreeSet::new();
-    let looks = nodes.into_iter().map(|(node, shard)| {
+    let answers = nodes.into_iter().map(|(node, shard)| {
         let databases = databases.get(&node.url()).unwrap_or(&none);
         async move {
             let about = about(pool, inspector, &node, databases, own).await;
             NodeFacts { node, shard, about }
         }
     });
-    join_all(looks).await
+    join_all(answers).await
 }
 
+/// Reads the facts that a node reports about itself.
 async fn about(
     pool: &NodePool,
     inspector: &dyn Inspector,
@@ -100,16 +101,18 @@ async fn about(
     Ok(About { version: facts.version.clone(), zones, ahead, guards_drops: guards_drops(&facts), left })
 }
 
+/// Returns the seconds since 1970 by this machine's clock.
 fn seconds() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// How far a clock is from ours at the least: what the question took on its way is not held against it.
+/// Returns the least difference between a clock and ours, in seconds. The time of the question itself does not count.
 fn distance(theirs: i64, before: i64, after: i64) -> i64 {
     if theirs < before { theirs - before } else { (theirs - after).max(0) }
 }
 
+/// Counts the leftovers of each task on a node.
 async fn left(
     pool: &NodePool,
     node: &Node,

@@ -1,25 +1,25 @@
-//! How rows would spread over the target's shards, from a sample.
+//! The distribution of rows over the target's shards, estimated from a sample.
 
 use crate::plan::Sharding;
 
-/// How many rows of a source shard are looked at: the first ones that its server reads.
-pub const SAMPLED: u64 = 100_000;
-/// The server gives up looking for them after so many seconds, and nothing is said then.
-pub const SECONDS: u32 = 20;
-/// A share is judged only if a fair share is at least this many rows of the sample.
-const FEWEST: u64 = 100;
+/// The number of sampled rows of a source shard: the first ones that its server reads.
+pub const SAMPLED_ROWS: u64 = 100_000;
+/// The time limit of a sample on the server, in seconds. Without a sample nothing is reported.
+pub const SAMPLE_SECONDS: u32 = 20;
+/// The fewest sampled rows of a fair share. Smaller shares are not judged.
+const MIN_FAIR_SHARE: u64 = 100;
 
-/// What a sample says of the shards of a target.
+/// The sampled rows of each shard of a target.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Spread {
-    /// The rows that were looked at.
+    /// The number of sampled rows.
     pub rows: u64,
-    /// Of them, those of each target shard.
+    /// The number of sampled rows of each target shard.
     pub shards: Vec<u64>,
 }
 
 impl Spread {
-    /// Adds up the rows of slots.
+    /// Adds up the rows of the slots of each shard.
     pub fn of(sharding: &Sharding, slots: &[(u64, u64)]) -> Self {
         let of_shard = |range: &std::ops::Range<u64>| {
             slots.iter().filter(|(slot, _)| range.contains(slot)).map(|(_, rows)| *rows).sum::<u64>()
@@ -33,7 +33,7 @@ impl Spread {
         let is_thin = |(shard, rows): (usize, &u64)| {
             let slots = &sharding.slots[shard];
             let fair = u128::from(self.rows) * u128::from(slots.end - slots.start) / u128::from(sharding.total.max(1));
-            (fair >= u128::from(FEWEST) && u128::from(*rows) * 2 < fair).then_some(shard)
+            (fair >= u128::from(MIN_FAIR_SHARE) && u128::from(*rows) * 2 < fair).then_some(shard)
         };
         self.shards.iter().enumerate().filter_map(is_thin).collect()
     }

@@ -1,4 +1,4 @@
-//! One table job, beyond its survey: its plan, what stands in the way of single statements, and how much room it needs.
+//! The facts about one table job, beyond its survey: its plan, the obstacles to its statements, and the disk space that it needs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use crate::plan::{Sharding, TablePlan};
 use crate::sql::{Expression, PartitionFilter, Privilege, Relation, Selection, Syntax};
 use crate::task::{IfTargetNotEmpty, Task};
 
-use super::spread::{SAMPLED, SECONDS, Spread};
+use super::spread::{SAMPLE_SECONDS, SAMPLED_ROWS, Spread};
 use crate::ledger::Ledger;
 use crate::nodes::pool::NodePool;
 use crate::nodes::settings::wanted_for_source;
-use crate::planning::errors::Fault;
+use crate::planning::errors::Problem;
 use crate::planning::planner;
 use crate::planning::survey::Survey;
 
@@ -23,46 +23,46 @@ use crate::planning::survey::Survey;
 const RIGHTS: [Privilege; 5] =
     [Privilege::Select, Privilege::Insert, Privilege::CreateTable, Privilege::DropTable, Privilege::AlterDelete];
 
-/// A table job that a run would take.
+/// The facts about a table job that a run would accept.
 pub struct TableFacts {
     /// The job's name.
     pub name: String,
     /// The target table.
     pub target: TableName,
-    /// What to do with partitions that hold rows.
+    /// The policy for target partitions that hold rows.
     pub policy: IfTargetNotEmpty,
-    /// What the survey says.
+    /// The remarks of the survey.
     pub remarks: Vec<String>,
-    /// What would be copied.
+    /// The plan.
     pub plan: PlanFacts,
-    /// The target's nodes that answer.
+    /// The target nodes that answer.
     pub targets: Vec<TargetFacts>,
-    /// The source's.
+    /// The source nodes that answer.
     pub sources: Vec<SourceFacts>,
-    /// About how many bytes the copy takes on the disks of each target shard.
+    /// The estimated bytes that the copy needs on the disks of each target shard.
     pub needed: Result<Vec<u64>, Error>,
-    /// Rows that a TTL of the target would remove.
+    /// The rows that a TTL of the target would remove.
     pub expiry: Expiry,
-    /// How rows would spread over the target's shards; `None` where there is one shard, or where it cannot be told.
+    /// The distribution of rows over the target's shards. `None` where there is one shard, or where it is not known.
     pub spread: Option<(Sharding, Spread)>,
-    /// What of the definition is left out where the table is made, by version.
+    /// The elements of the definition that target versions do not know, by version.
     pub left_out: BTreeMap<String, Vec<String>>,
 }
 
-/// What would be copied.
+/// The plan of a table job.
 pub enum PlanFacts {
-    /// This.
+    /// A run would make this plan.
     Fresh(TablePlan),
-    /// A run has planned it already.
+    /// A run has stored this plan already.
     Stored(TablePlan),
-    /// Nothing: the reason.
-    Refused(Fault),
-    /// Not known: what the coordinator says.
+    /// A run would refuse the job for this reason.
+    Refused(Problem),
+    /// The stored plan could not be read, with the error of the coordinator.
     Unread(String),
 }
 
 impl PlanFacts {
-    /// The plan, where there is one.
+    /// Returns the plan, if there is one.
     pub fn plan(&self) -> Option<&TablePlan> {
         match self {
             Self::Fresh(plan) | Self::Stored(plan) => Some(plan),
@@ -73,49 +73,49 @@ impl PlanFacts {
 
 /// A TTL of the target.
 pub enum Expiry {
-    /// There is none.
+    /// The target has no TTL.
     None,
-    /// So many of the rows to copy are beyond it.
+    /// The number of rows to copy that the TTL would remove.
     Rows(u64),
-    /// There is one; how many rows are beyond it is not known.
+    /// The target has a TTL, and the number of rows that it would remove is not known.
     Unknown,
 }
 
-/// A node of the target.
+/// The facts about a target node.
 pub struct TargetFacts {
-    /// Which.
+    /// The node.
     pub node: Arc<Node>,
-    /// Index of its shard.
+    /// The index of its shard.
     pub shard: usize,
-    /// Mutations of the target table that are not done.
+    /// The unfinished mutations of the target table.
     pub mutations: Result<Vec<Mutation>, Error>,
-    /// Views over the target table.
+    /// The views over the target table.
     pub views: Result<Vec<TableName>, Error>,
-    /// What the account may do on the target's database.
+    /// The rights of the account on the target's database.
     pub rights: Result<Vec<(Privilege, Option<bool>)>, Error>,
-    /// The disks that the target table is on, and the name of their storage policy; `None` where the version does not tell.
+    /// The disks of the target table, and the name of their storage policy. `None` where the version does not report them.
     pub disks: Result<Option<(String, Vec<Disk>)>, Error>,
 }
 
-/// A node of the source.
+/// The facts about a source node.
 pub struct SourceFacts {
-    /// Which.
+    /// The node.
     pub node: Arc<Node>,
-    /// Mutations of the source table that are not done.
+    /// The unfinished mutations of the source table.
     pub mutations: Result<Vec<Mutation>, Error>,
 }
 
-/// Looks at one table job.
-pub(super) struct Looker<'a> {
+/// The check of one table job.
+pub(super) struct TableCheck<'a> {
     pub pool: &'a NodePool,
     pub inspector: &'a dyn Inspector,
     pub task: &'a Task,
     pub survey: &'a Survey,
 }
 
-impl Looker<'_> {
-    /// `planned`: where the plan is stored already.
-    pub(super) async fn look(&self, planned: Option<&Ledger>) -> TableFacts {
+impl TableCheck<'_> {
+    /// Collects the facts. `planned` is the ledger with the stored plan, if there is one.
+    pub(super) async fn collect(&self, planned: Option<&Ledger>) -> TableFacts {
         let (survey, job) = (self.survey, &self.task.tables[self.survey.job]);
         let plan = match planned {
             Some(ledger) => match ledger.plan(survey.job).await {
@@ -174,7 +174,7 @@ impl Looker<'_> {
 
     async fn disks(&self, node: &Node) -> Result<Option<(String, Vec<Disk>)>, Error> {
         let engine = &self.survey.target.engine;
-        // A disk that a table names by itself is of no policy.
+        // A disk that a table names directly belongs to no policy.
         if engine.setting("disk").is_some() {
             return Ok(None);
         }
@@ -183,7 +183,8 @@ impl Looker<'_> {
         Ok(disks.filter(|disks| !disks.is_empty()).map(|disks| (policy, disks)))
     }
 
-    /// What the source's rows take on its disks, as far as they are to be copied, dealt to the target's shards by their weights.
+    /// Estimates the bytes that each target shard needs: the size of the copied rows on the source's disks, divided by the weights of the
+    /// shards.
     async fn needed(&self, plan: Option<&TablePlan>) -> Result<Vec<u64>, Error> {
         let Some(plan) = plan else { return Ok(Vec::new()) };
         let (mut stored, mut plain) = (0u128, 0u128);
@@ -198,18 +199,18 @@ impl Looker<'_> {
         Ok((0..self.survey.targets.len()).map(|shard| share(plan, shard, all)).collect())
     }
 
-    /// Looks at the first rows of each source shard. Where one does not tell, nothing is said: a run does not need to know.
+    /// Samples the first rows of each source shard. Returns `None` where one of them gives no sample, since a run does not need it.
     async fn spread(&self, plan: Option<&TablePlan>) -> Option<(Sharding, Spread)> {
         let sharding = plan?.sharding.clone().filter(|sharding| sharding.slots.len() > 1)?;
         let rows = Selection::all(self.survey.relation());
         let mut slots = Vec::new();
         for node in self.survey.sources.iter().filter_map(|shard| shard.first()) {
             let mut wanted = wanted_for_source(self.task);
-            // A condition that few rows meet would have the server read the whole table.
-            wanted.insert("max_execution_time".to_owned(), SECONDS.to_string());
+            // With a condition that few rows meet, the server would read the whole table.
+            wanted.insert("max_execution_time".to_owned(), SAMPLE_SECONDS.to_string());
             let settings = self.pool.settings(node, &wanted).await.ok()?;
             let key = sharding.slot_key();
-            slots.extend(self.inspector.sampled_slots(node, &rows, &key, SAMPLED, &settings).await.ok()?);
+            slots.extend(self.inspector.sampled_slots(node, &rows, &key, SAMPLED_ROWS, &settings).await.ok()?);
         }
         let spread = Spread::of(&sharding, &slots);
         Some((sharding, spread))
@@ -224,7 +225,7 @@ impl Looker<'_> {
         let (Some(conditions), Some(plan)) = (conditions, plan) else { return Expiry::Unknown };
         let any: Vec<String> = conditions.iter().map(|condition| format!("({condition})")).collect();
         let any = any.join(" OR ");
-        // Where the target has other columns than the source, its TTL means nothing there.
+        // If the target has other columns than the source, the source cannot evaluate its TTL.
         if survey.reading.columns.is_some() {
             return Expiry::Unknown;
         }
@@ -253,7 +254,7 @@ impl Looker<'_> {
         Expiry::Rows(expired)
     }
 
-    /// What the target's versions cannot say of the table that is to be made.
+    /// Returns the elements of the definition that the target's versions do not know.
     fn left_out(&self) -> BTreeMap<String, Vec<String>> {
         let facts = self.survey.to_create.iter().filter_map(|node| self.pool.known_facts(node));
         let left_out = facts.map(|facts| {
@@ -264,7 +265,7 @@ impl Looker<'_> {
     }
 }
 
-/// What a target shard gets of so many bytes.
+/// Returns the share of a target shard in this number of bytes.
 fn share(plan: &TablePlan, shard: usize, bytes: u128) -> u64 {
     let share = match &plan.sharding {
         Some(sharding) => {

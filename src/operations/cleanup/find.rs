@@ -1,4 +1,4 @@
-//! Looking: who is alive, what is recorded, what is on the servers. Changes nothing.
+//! The search of a cleanup: finds live workers, records, and tables and statements on servers. Changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,23 +12,23 @@ use crate::protocol::{
     Alive, BatchState, BatchTable, MadeStatement, MadeTable, TaskId, Verdict, judge_statement, judge_table,
 };
 
-use super::{Cleaner, Findings, Holder, Leftover, Standing, Thing};
+use super::{Cleaner, Findings, Holder, Leftover, LeftoverKind, Standing};
 use crate::ledger::LedgerError;
 use crate::ledger::membership;
 use crate::planning::errors::RunError;
 
-/// So many tables of a node are asked for their size at once.
-const TOGETHER: usize = 4;
+/// How many tables of a node are measured at once.
+const CONCURRENT_SIZES: usize = 4;
 
-/// A node, with the account to use there and what is looked for.
-struct Place {
+/// A node to search, with the account to use there.
+struct SearchedNode {
     node: Arc<Node>,
     statements: bool,
     databases: BTreeSet<String>,
 }
 
 impl Cleaner {
-    /// Looks at the coordinator and at all servers of the task. Nodes that do not answer are named in the findings.
+    /// Searches the coordinator and all servers of the task. Nodes that do not answer are named in the findings.
     ///
     /// # Errors
     /// When the coordinator is lost.
@@ -37,12 +37,12 @@ impl Cleaner {
         let standing = self.read_records().await?;
         let alive = Alive(holders.iter().map(|holder| holder.worker.clone()).collect());
         let places = self.places();
-        let looks = join_all(places.iter().map(|place| self.look_at(place, &alive))).await;
-        let mut things = Vec::new();
+        let answers = join_all(places.iter().map(|place| self.search(place, &alive))).await;
+        let mut leftovers = Vec::new();
         let mut silent = BTreeSet::new();
-        for look in looks {
-            match look {
-                Ok(found) => things.extend(found),
+        for answer in answers {
+            match answer {
+                Ok(found) => leftovers.extend(found),
                 Err(error) => drop(silent.insert(error.to_string())),
             }
         }
@@ -52,19 +52,20 @@ impl Cleaner {
             Verdict::OfAnother(_) => 2,
             Verdict::NotOurs => 3,
         };
-        things.sort_by_cached_key(|thing| (order(&thing.verdict), thing.node.address(), thing.what.name()));
+        leftovers
+            .sort_by_cached_key(|leftover| (order(&leftover.verdict), leftover.node.address(), leftover.what.name()));
         Ok(Findings {
             id: self.id.clone(),
             task_path: self.task_path.clone(),
             standing,
             holders,
-            things,
+            leftovers,
             silent: silent.into_iter().collect(),
             neighbours: self.ledger.neighbours().await,
         })
     }
 
-    /// Who is alive in the task, but not we.
+    /// Returns the live workers of the task, without this cleaner.
     async fn holders(&self) -> Result<Vec<Holder>, RunError> {
         if self.record.is_none() {
             return Ok(Vec::new());
@@ -94,7 +95,7 @@ impl Cleaner {
         }
         match self.ledger.plans(self.task.tables.len()).await {
             Ok(plans) => self.ledger.refresh(&mut self.cache, &plans).await?,
-            // No run could go on from such records; what is on the servers can be removed all the same.
+            // No run can continue with such records, but the leftovers on the servers can still be removed.
             Err(error @ LedgerError::Damaged { .. }) => tracing::warn!("{error}"),
             Err(error) => return Err(error.into()),
         }
@@ -109,22 +110,23 @@ impl Cleaner {
         Ok(Standing::Unfinished { done, batches: batches().count(), begun })
     }
 
-    /// Every node of the task once for its statements, and once for each account that made tables there.
-    fn places(&self) -> Vec<Place> {
-        let mut sources: BTreeMap<String, Place> = BTreeMap::new();
-        let mut targets: BTreeMap<String, Place> = BTreeMap::new();
+    /// Returns every node of the task once for its statements, and once for each account that created tables there.
+    fn places(&self) -> Vec<SearchedNode> {
+        let mut sources: BTreeMap<String, SearchedNode> = BTreeMap::new();
+        let mut targets: BTreeMap<String, SearchedNode> = BTreeMap::new();
         for job in &self.task.tables {
             for (_, node) in self.task.source(job).nodes() {
-                let place = || Place { node: Arc::new(node.clone()), statements: true, databases: BTreeSet::new() };
+                let place =
+                    || SearchedNode { node: Arc::new(node.clone()), statements: true, databases: BTreeSet::new() };
                 let place = sources.entry(node.url()).or_insert_with(place);
-                // Parts that were to be cloned went through a table there.
+                // Cloned parts passed through a table on the source.
                 place.databases.insert(job.source.database.clone());
             }
         }
         for job in &self.task.tables {
             for (_, node) in self.task.target(job).nodes() {
                 let statements = !sources.contains_key(&node.url());
-                let place = || Place { node: Arc::new(node.clone()), statements, databases: BTreeSet::new() };
+                let place = || SearchedNode { node: Arc::new(node.clone()), statements, databases: BTreeSet::new() };
                 let place = targets.entry(node.url()).or_insert_with(place);
                 place.databases.insert(job.target.database.clone());
                 if let Some(source) = sources.get_mut(&node.url()) {
@@ -135,7 +137,8 @@ impl Cleaner {
         sources.into_values().chain(targets.into_values()).collect()
     }
 
-    async fn look_at(&self, place: &Place, alive: &Alive) -> Result<Vec<Leftover>, Error> {
+    /// Finds the leftovers on a node.
+    async fn search(&self, place: &SearchedNode, alive: &Alive) -> Result<Vec<Leftover>, Error> {
         let (client, node) = (&self.pool.client, &place.node);
         self.pool.facts(node).await?;
         let mut found = Vec::new();
@@ -143,9 +146,9 @@ impl Cleaner {
             for statement in client.running(node, TaskId::ALL_QUERIES).await? {
                 found.push(Leftover {
                     node: node.clone(),
-                    told: self.told_by_query(&statement.query_id),
+                    told: self.describe_query(&statement.query_id),
                     verdict: judge_statement(&statement.query_id, self.id.as_ref(), self.by_table(), alive),
-                    what: Thing::Statement { query_id: statement.query_id, elapsed: statement.elapsed },
+                    what: LeftoverKind::Statement { query_id: statement.query_id, elapsed: statement.elapsed },
                 });
             }
         }
@@ -153,7 +156,7 @@ impl Cleaner {
             let names = client.tables_with_prefix(node, database, TaskId::ALL_TABLES).await?;
             let sized = futures::stream::iter(names).map(|name| async move {
                 let table = TableName::new(database, &name);
-                // Only tables of tasks are known to be of a kind that says how large it is.
+                // Only tables of tasks are known to be MergeTree tables, which have a size.
                 let size = match MadeTable::parse(&name) {
                     Some(_) => client.parts(node, &table).await.ok().map(|parts| {
                         parts.iter().fold((0, 0), |(rows, bytes), part| (rows + part.rows, bytes + part.bytes))
@@ -162,18 +165,18 @@ impl Cleaner {
                 };
                 Leftover {
                     node: node.clone(),
-                    told: self.told_by_table(&name),
+                    told: self.describe_table(&name),
                     verdict: judge_table(&name, self.id.as_ref(), self.by_table(), alive),
-                    what: Thing::Table(table, size),
+                    what: LeftoverKind::Table(table, size),
                 }
             });
-            found.extend(sized.buffered(TOGETHER).collect::<Vec<_>>().await);
+            found.extend(sized.buffered(CONCURRENT_SIZES).collect::<Vec<_>>().await);
         }
         Ok(found)
     }
 
-    /// What a table's name tells of its attempt.
-    fn told_by_table(&self, name: &str) -> String {
+    /// Returns what the name of a table tells about its attempt.
+    fn describe_table(&self, name: &str) -> String {
         let Some(made) = MadeTable::parse(name) else { return String::new() };
         let batch = format!("{}batch {}", self.job(&made.task, made.batch.table), made.batch.batch);
         match made.table {
@@ -190,15 +193,15 @@ impl Cleaner {
         }
     }
 
-    fn told_by_query(&self, query_id: &str) -> String {
-        let told = |made: MadeStatement| {
+    fn describe_query(&self, query_id: &str) -> String {
+        let describe = |made: MadeStatement| {
             let job = self.job(&made.task, made.piece.table);
             format!("{job}piece {}, attempt {}", made.piece.piece, made.attempt)
         };
-        MadeStatement::parse(query_id).map(told).unwrap_or_default()
+        MadeStatement::parse(query_id).map(describe).unwrap_or_default()
     }
 
-    /// The table job, where its number means one of this task's.
+    /// Returns the name of a table job, or its number where it is of another task.
     fn job(&self, task: &TaskId, table: usize) -> String {
         match self.task.tables.get(table) {
             Some(job) if self.id.as_ref() == Some(task) => format!("table {}, ", job.name),
@@ -207,8 +210,8 @@ impl Cleaner {
     }
 }
 
-impl Thing {
-    /// Its name on its node.
+impl LeftoverKind {
+    /// Returns the name of the table, or the id of the statement.
     pub fn name(&self) -> String {
         match self {
             Self::Table(name, _) => name.to_string(),

@@ -1,31 +1,31 @@
-//! Cleaning up after a task whose workers are all dead: what is left on servers is listed, and removed when asked for.
+//! The verb `cleanup`: lists the tables and statements that a task without live workers left on servers, and removes them on request.
 //!
 //! # Guarantees
-//! - Nothing goes but what the task itself made: tables and statements whose whole name is one that it gives
-//!   ([`crate::protocol::judge_table`]). Nothing goes while a worker is alive in the task.
-//! - A run afterwards finishes the task: what was done stays done, the rest is copied again.
+//! - Only tables and statements of the task are removed: those whose whole name has the form that the task uses
+//!   ([`crate::protocol::judge_table`]). Nothing is removed while a worker of the task is alive.
+//! - A later run can finish the task: finished batches stay finished, the others are copied again.
 //!
 //! # A worker that starts meanwhile
-//! Two things keep a worker that starts while we remove from being harmed, and from harming. Either would do for its
-//! rows; together nobody even notices.
+//! Two measures protect a worker that starts during the cleanup. Each of them alone protects its rows; with both, the worker
+//! is not disturbed at all.
 //!
-//! 1. *All places are ours.* Before anything is looked at, [`membership::take_all`] takes a place that excludes all others, if
-//!    there is no worker and no claim; its commit compares the same version as that of a worker that takes a place, so that
-//!    never both succeed. A worker that starts sees our place and waits for its end. The place is ephemeral: if we die,
-//!    the worker goes on when our session ends.
-//! 2. *First the record, then the deed.* A place is no mutex: we may stand still, lose our session, and go on removing for
-//!    a moment. So before the first table is dropped, the batches that are not done are recorded as given up (their
-//!    generation grows). That is written by compare-and-set through the session that holds the place: it fails if the
-//!    session is over. From then on no record counts on any table that is in our list; a worker that starts copies those
-//!    pieces under new attempts, in tables with new names, by statements with new ids. Tables are dropped and statements
-//!    ended one by one by the names in the list, never by a prefix, so a late drop of ours can only hit what was given up.
+//! 1. *The cleaner holds all places.* Before it lists anything, [`membership::take_all`] takes a place that excludes all others, if
+//!    there is no worker and no claim. Its commit compares the same version as the commit of a worker that takes a place, so that
+//!    only one of them succeeds. A worker that starts sees the place of the cleaner and waits until it is free. The place is ephemeral:
+//!    if the cleaner dies, the worker continues when the session of the cleaner ends.
+//! 2. *The cleaner changes the records before it removes tables.* A place is no mutex: the cleaner may freeze, lose its session, and
+//!    continue to remove tables for a moment. So before it drops the first table, it records that the unfinished batches are given up
+//!    (their generation grows). It writes that by compare-and-set through the session that holds the place, which fails if the
+//!    session is over. After that no record refers to a table in the list of the cleaner. A worker that starts copies those
+//!    pieces in new attempts, in tables with new names, by statements with new ids. The cleaner drops tables and ends statements one by
+//!    one by the names in its list, never by a prefix, so a late drop can only hit tables that were given up.
 //!
-//! Dying between the two steps costs nothing: the tables stay, nobody counts on them, and the next look finds them.
+//! A cleaner that dies between the two steps does no harm: the tables stay, no record refers to them, and the next cleanup lists them.
 //!
 //! # Assumptions
-//! - A worker that is not in the coordinator is dead or, when it thaws, finds its session over and gives everything up.
-//!   What it had sent before may still arrive and make one more table: then clean up again, or run the task.
-//! - Of a task that is known by its identity only (`--task-id`) nobody can tell here whether it lives; the person does.
+//! - A worker without a place in the coordinator is dead, or finds after it thaws that its session is over, and then drops its work.
+//!   A statement that it sent before may still arrive and create one more table. Then clean up again, or run the task.
+//! - If only the identity of a task is known (`--task-id`), the cleaner cannot tell whether the task is alive. The user must know.
 
 mod find;
 mod remove;
@@ -48,151 +48,151 @@ use crate::planning::errors::RunError;
 use crate::planning::task_file::{parse, refuse_differences};
 use crate::runtime::random::Randomness;
 
-/// What a clean-up is started with.
+/// The parameters of a cleanup.
 pub struct Request {
     /// The coordinator.
     pub coordinator: Arc<dyn Coordinator>,
     /// The servers.
     pub client: Arc<dyn ServerClient>,
-    /// Where secrets of the task come from.
+    /// The source of the task's secrets.
     pub secrets: Arc<dyn SecretSource>,
-    /// The task's place in the coordinator.
+    /// The path of the task in the coordinator.
     pub task_path: String,
-    /// The XML of the task file, if one was given, and the file's name.
+    /// The XML of the task file and the name of the file, if the user gave one.
     pub description: Option<(String, String)>,
-    /// The task that a person named, instead of the one at the path.
+    /// The task that the user named, instead of the one at the path.
     pub task_id: Option<TaskId>,
-    /// Whether things are to be removed: then nobody else may have a place.
+    /// Whether to remove tables and statements. Then the cleaner takes all places.
     pub remove: bool,
     /// This machine's name.
     pub host: String,
 }
 
-/// Who cleans up.
+/// A cleanup of a task.
 pub struct Cleaner {
     ledger: Ledger,
     pool: NodePool,
     task: Task,
     task_path: String,
     id: Option<TaskId>,
-    /// The record, when the task at the path is the one that is cleaned up.
+    /// The record, if the task at the path is the one to clean up.
     record: Option<TaskRecord>,
     name: String,
     holds_places: bool,
     cache: Cache,
 }
 
-/// What was found.
+/// The findings of a cleanup.
 #[derive(Debug, Clone)]
 pub struct Findings {
-    /// The task that is cleaned up; `None` when there is none at the path and none was named.
+    /// The task to clean up. `None` when there is no task at the path and the user named none.
     pub id: Option<TaskId>,
-    /// Its path.
+    /// The path of the task.
     pub task_path: String,
-    /// How far it is.
+    /// The progress of the task.
     pub standing: Standing,
-    /// Who is alive in it.
+    /// The live workers of the task.
     pub holders: Vec<Holder>,
-    /// What is there, with what is to become of it; what may go comes first.
-    pub things: Vec<Leftover>,
-    /// What nodes said that could not be looked at: something may be left there.
+    /// The tables and statements on servers, each with a verdict. Those that may be removed come first.
+    pub leftovers: Vec<Leftover>,
+    /// The errors of nodes that could not be read. Tables may be left there.
     pub silent: Vec<String>,
-    /// Tasks beside this one, with their paths.
+    /// The tasks next to this one, with their paths.
     pub neighbours: BTreeMap<TaskId, String>,
 }
 
-/// How far a task is.
+/// The progress of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// There is none at the path.
+    /// There is no task at the path.
     Absent,
-    /// A person named it; the path knows nothing of it.
+    /// The user named the task, and it is not at the path.
     Named,
-    /// It is removed from the coordinator, half way.
+    /// Its removal from the coordinator has begun and is not complete.
     HalfForgotten,
     /// It is not planned yet.
     NotPlanned,
     /// Some of its batches are published.
     Unfinished {
-        /// So many are.
+        /// The number of published batches.
         done: usize,
-        /// Of so many.
+        /// The number of all batches.
         batches: usize,
-        /// So many others were being published: their partitions on the target may hold rows already.
+        /// The number of batches whose publication had begun. Their partitions on the target may hold rows already.
         begun: usize,
     },
     /// It is finished.
     Finished,
 }
 
-/// Somebody who is alive in a task.
+/// A live worker of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
     /// The name: host, process and a number.
     pub worker: String,
-    /// What it claims.
+    /// The claims that it holds.
     pub claims: Vec<String>,
 }
 
-/// A thing on a server.
+/// A table or statement on a server.
 #[derive(Debug, Clone)]
 pub struct Leftover {
-    /// Where.
+    /// The server.
     pub node: Arc<Node>,
-    /// What.
-    pub what: Thing,
-    /// What its name tells, for a person.
+    /// The table or statement.
+    pub what: LeftoverKind,
+    /// The meaning of its name, for a person.
     pub told: String,
-    /// What is to become of it.
+    /// Whether it may be removed.
     pub verdict: Verdict,
 }
 
-/// What a thing is.
+/// The kind of a leftover.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Thing {
-    /// A table, with rows and uncompressed bytes where they are known.
+pub enum LeftoverKind {
+    /// A table, with its numbers of rows and uncompressed bytes where they are known.
     Table(TableName, Option<(u64, u64)>),
     /// A running statement.
     Statement {
-        /// Its id.
+        /// The id of the statement.
         query_id: String,
-        /// Seconds.
+        /// How long it has run, in seconds.
         elapsed: f64,
     },
 }
 
-/// What was removed.
+/// The result of a removal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Removal {
-    /// Tables dropped.
+    /// The number of dropped tables.
     pub tables: usize,
-    /// Statements ended.
+    /// The number of ended statements.
     pub statements: usize,
-    /// Batches whose staged rows were given up.
+    /// The number of batches whose staged rows were given up.
     pub given_up: usize,
-    /// What could not be removed, and why.
+    /// The errors of tables and statements that could not be removed.
     pub failed: Vec<String>,
-    /// Whether it was ended half way by a signal.
+    /// Whether a signal ended the removal before it was complete.
     pub interrupted: bool,
 }
 
 impl Findings {
-    /// What may go.
+    /// Returns the leftovers that may be removed.
     pub fn removable(&self) -> impl Iterator<Item = &Leftover> {
-        self.things.iter().filter(|thing| matches!(thing.verdict, Verdict::Goes(_)))
+        self.leftovers.iter().filter(|leftover| matches!(leftover.verdict, Verdict::Goes(_)))
     }
 
-    /// Whether all that may go is gone after a removal, from servers that all answered.
+    /// Returns whether a removal removed all removable leftovers, and all servers answered.
     pub fn are_gone(&self, removal: &Removal) -> bool {
         !removal.interrupted && removal.failed.is_empty() && self.silent.is_empty()
     }
 }
 
 impl Cleaner {
-    /// Reads the task, and takes all places if something is to be removed and nobody is there.
+    /// Reads the task. Takes all places if leftovers are to be removed and there is no live worker.
     ///
     /// # Errors
-    /// When there is nothing that says which servers to look at, or the file is not of the task at the path.
+    /// When neither a file nor a record names the servers, or the file does not match the task at the path.
     pub async fn open(request: Request) -> Result<Self, RunError> {
         let session = request.coordinator.session().await?;
         let ledger = Ledger::new(session, &request.task_path);
@@ -207,14 +207,14 @@ impl Cleaner {
         let secrets = request.secrets.as_ref();
         let own = request.description.as_ref().map(|(text, file)| parse(text, file, secrets)).transpose()?;
         let record = ledger.task().await?;
-        let here = |record: &TaskRecord| request.task_id.as_ref().is_none_or(|id| *id == record.id);
-        let record = record.filter(here);
+        let is_this_task = |record: &TaskRecord| request.task_id.as_ref().is_none_or(|id| *id == record.id);
+        let record = record.filter(is_this_task);
         if let Some(record) = &record {
             if record.format != TaskRecord::FORMAT {
                 let (path, format) = (&request.task_path, record.format);
                 let line =
                     format!("the task at {path} was created by another version of this program (format {format})");
-                return Err(RunError::Task(vec![line]));
+                return Err(RunError::task(line));
             }
             refuse_differences(&request.task_path, &record.inputs, own.as_ref())?;
         }
@@ -222,10 +222,10 @@ impl Cleaner {
             (Some(task), _) => task,
             (None, Some(stored)) => parse(&stored, &ledger.path("description"), secrets)?,
             (None, None) => {
-                return Err(RunError::Task(vec![format!(
+                return Err(RunError::task(format!(
                     "there is no task at {}: --task-file says which servers to look at",
                     request.task_path
-                )]));
+                )));
             }
         };
         let id = record.as_ref().map(|record| record.id.clone()).or_else(|| request.task_id.clone());
@@ -246,20 +246,20 @@ impl Cleaner {
         })
     }
 
-    /// Removes the task from the coordinator. Only after everything of it is gone from the servers: without its identity
-    /// nobody could tell what is its.
+    /// Removes the task from the coordinator. Call this only after all its leftovers are removed from the servers: without the identity
+    /// of the task they could not be recognized.
     ///
     /// # Errors
-    /// When somebody else has a place, or the coordinator is lost; the same again then goes on.
+    /// When the cleaner does not hold all places, or the coordinator is lost. The same call then continues the removal.
     pub async fn forget(&mut self) -> Result<Forgotten, RunError> {
         if !self.holds_places {
-            return Err(RunError::World(vec![format!("there is no task at {} to forget", self.task_path)]));
+            return Err(RunError::servers(format!("there is no task at {} to forget", self.task_path)));
         }
         let forgotten = self.ledger.forget(&membership::cleaner_place(&self.name)).await?;
         Ok(forgotten)
     }
 
-    /// Ends the session, and gives the places back with it.
+    /// Ends the session, and so releases the places.
     pub async fn close(self) {
         self.ledger.session().close().await;
     }

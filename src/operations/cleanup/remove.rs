@@ -1,4 +1,4 @@
-//! Removing what was found: the record first, then statements, then tables.
+//! The removal of leftovers: changes the records first, then ends statements, then drops tables.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,22 +10,23 @@ use crate::client::Settings;
 use crate::model::Node;
 use crate::protocol::to_void;
 
-use super::{Cleaner, Findings, Leftover, Removal, Thing};
+use super::{Cleaner, Findings, Leftover, LeftoverKind, Removal};
 use crate::ledger::{ClaimChange, Outcome};
 use crate::nodes::settings::wanted_for_target;
 use crate::planning::errors::RunError;
 use crate::runtime::fault_point::fault_point;
 use crate::runtime::signals::Interrupt;
 
-/// How long a statement that was told to end may take, and how often it is looked at. Servers tell nobody.
-const END_LIMIT: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(200);
+/// How long a killed statement may take to end.
+const END_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often to check whether a killed statement has ended. Servers do not report it.
+const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 impl Cleaner {
-    /// Removes what may go. Stops where it is when told to, or when the session is lost: all of it can be done again.
+    /// Removes the removable leftovers. Stops at an interrupt, or when the session is lost; another cleanup can remove the rest.
     ///
     /// # Errors
-    /// Nothing is removed while somebody is alive in the task, or when nobody said which task it is.
+    /// When a worker of the task is alive, or when the task is unknown. Nothing is removed then.
     pub async fn remove(&mut self, found: &Findings, interrupt: &Interrupt) -> Result<Removal, RunError> {
         self.refuse(found)?;
         let mut removal = Removal { given_up: self.give_up().await?, ..Removal::default() };
@@ -40,17 +41,18 @@ impl Cleaner {
         Ok(removal)
     }
 
+    /// Refuses a removal while workers are alive or the task is unknown.
     fn refuse(&self, found: &Findings) -> Result<(), RunError> {
-        let world = |line: String| Err(RunError::World(vec![line]));
-        // Without a task, tables on the servers may be anybody's. Without either there is nothing to remove.
-        if self.id.is_none() && found.things.is_empty() {
+        let world = |line: String| Err(RunError::servers(line));
+        // Without a task, the tables on the servers may belong to any task. Without a task and tables there is nothing to remove.
+        if self.id.is_none() && found.leftovers.is_empty() {
             return Ok(());
         }
         let Some(id) = &self.id else {
-            return Err(RunError::Task(vec![format!(
+            return Err(RunError::task(format!(
                 "there is no task at {}, so nothing is removed: --task-id says whose tables may go",
                 self.task_path
-            )]));
+            )));
         };
         if self.record.is_none() {
             return match found.neighbours.get(id) {
@@ -72,7 +74,7 @@ impl Cleaner {
         Ok(())
     }
 
-    /// Records that the staged rows of what is not done count no more. How many batches had some.
+    /// Records that the staged rows of unfinished batches are given up. Returns the number of batches that had some.
     pub(super) async fn give_up(&mut self) -> Result<usize, RunError> {
         let batches = to_void(&self.cache.by_table);
         for batch in &batches {
@@ -80,20 +82,21 @@ impl Cleaner {
             let (next, none) = (expected.void(), ClaimChange::None);
             let changed = self.ledger.change_batch(&mut self.cache, *batch, &expected, next, none, &self.name).await?;
             if changed == Outcome::Lost {
-                return Err(RunError::World(vec!["somebody else has changed the task's records: try again".into()]));
+                return Err(RunError::servers("somebody else has changed the task's records: try again"));
             }
         }
         Ok(batches.len())
     }
 
+    /// Ends the statements and drops the tables.
     pub(super) async fn clear(&self, found: &Findings, removal: &mut Removal) {
         let mut by_node: BTreeMap<String, Vec<&Leftover>> = BTreeMap::new();
-        for thing in found.removable() {
-            by_node.entry(format!("{}@{}", thing.node.user, thing.node.url())).or_default().push(thing);
+        for leftover in found.removable() {
+            by_node.entry(format!("{}@{}", leftover.node.user, leftover.node.url())).or_default().push(leftover);
         }
-        // Statements of all nodes first: those of the source write into tables of the target.
-        let ended = join_all(by_node.values().map(|things| self.end_statements(things))).await;
-        let dropped = join_all(by_node.values().map(|things| self.drop_tables(things))).await;
+        // End the statements on all nodes first, since statements of the source write into tables of the target.
+        let ended = join_all(by_node.values().map(|leftovers| self.end_statements(leftovers))).await;
+        let dropped = join_all(by_node.values().map(|leftovers| self.drop_tables(leftovers))).await;
         for (count, failed) in ended {
             removal.statements += count;
             removal.failed.extend(failed);
@@ -104,13 +107,13 @@ impl Cleaner {
         }
     }
 
-    async fn end_statements(&self, things: &[&Leftover]) -> (usize, Vec<String>) {
+    async fn end_statements(&self, leftovers: &[&Leftover]) -> (usize, Vec<String>) {
         let (mut ended, mut failed) = (0, Vec::new());
-        for thing in things {
-            let Thing::Statement { query_id, .. } = &thing.what else { continue };
-            match self.end_statement(&thing.node, query_id).await {
+        for leftover in leftovers {
+            let LeftoverKind::Statement { query_id, .. } = &leftover.what else { continue };
+            match self.end_statement(&leftover.node, query_id).await {
                 Ok(()) => {
-                    tracing::info!("{}: ended {query_id}", thing.node);
+                    tracing::info!("{}: ended {query_id}", leftover.node);
                     ended += 1;
                 }
                 Err(line) => failed.push(line),
@@ -122,27 +125,27 @@ impl Cleaner {
     async fn end_statement(&self, node: &Node, query_id: &str) -> Result<(), String> {
         let client = &self.pool.client;
         client.kill(node, query_id).await.map_err(|error| error.to_string())?;
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
             let running = client.running(node, query_id).await.map_err(|error| error.to_string())?;
             if running.is_empty() {
                 return Ok(());
             }
-            if begun.elapsed() > END_LIMIT {
+            if started.elapsed() > END_TIMEOUT {
                 return Err(format!("{node}: {query_id} was told to end and still runs"));
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
         }
     }
 
-    async fn drop_tables(&self, things: &[&Leftover]) -> (usize, Vec<String>) {
+    async fn drop_tables(&self, leftovers: &[&Leftover]) -> (usize, Vec<String>) {
         let (mut dropped, mut failed) = (0, Vec::new());
-        for thing in things {
-            let Thing::Table(name, _) = &thing.what else { continue };
-            let settings = self.drop_settings(&thing.node).await;
-            match self.pool.client.drop_table(&thing.node, name, &settings).await {
+        for leftover in leftovers {
+            let LeftoverKind::Table(name, _) = &leftover.what else { continue };
+            let settings = self.drop_settings(&leftover.node).await;
+            match self.pool.client.drop_table(&leftover.node, name, &settings).await {
                 Ok(()) => {
-                    tracing::info!("{}: dropped {name}", thing.node);
+                    tracing::info!("{}: dropped {name}", leftover.node);
                     dropped += 1;
                 }
                 Err(error) => failed.push(error.to_string()),
@@ -151,7 +154,8 @@ impl Cleaner {
         (dropped, failed)
     }
 
-    /// The task's settings, and what lets large tables go. A node that cannot be asked says so again at the drop.
+    /// Returns the settings of the task, and those that allow dropping large tables. Returns none if the node does not answer; the DROP
+    /// then reports the error.
     async fn drop_settings(&self, node: &Node) -> Settings {
         let mut wanted = wanted_for_target(&self.task);
         for name in ["max_table_size_to_drop", "max_partition_size_to_drop"] {

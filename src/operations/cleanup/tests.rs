@@ -1,4 +1,4 @@
-//! Cleaning up over the doubles: a cleaner that stood still too long does no harm.
+//! Tests of the cleanup with the in-memory doubles: a cleaner that froze for too long does no harm.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,7 +120,7 @@ impl World {
         tables.iter().flatten().filter(|name| name.table != "hits").count()
     }
 
-    /// How often batches were given up, in the records.
+    /// Returns the recorded generations of all batches.
     fn generations(&self) -> Vec<String> {
         let batches = self.coordinator.tree().into_iter().filter(|(path, _)| path.contains("/batches/"));
         let text = |data: &[u8]| String::from_utf8_lossy(data).into_owned();
@@ -136,9 +136,9 @@ async fn steps(count: usize) {
     }
 }
 
-/// A worker dies after `life` steps; a cleaner records what it gives up and then stands still until its session is over;
-/// another worker goes `lead` steps; then the cleaner drops all that it had found. Whether there was something to drop
-/// while the worker was at work.
+/// Runs this case: a worker dies after `life` steps. A cleaner records which batches it gives up, and freezes until its session is over.
+/// Another worker makes `lead` steps. Then the cleaner drops all tables that it had found. Returns whether there were tables to drop
+/// while the second worker was at work.
 async fn thaw(life: usize, lead: usize) -> bool {
     let world = World::new().await;
     let dead = world.start();
@@ -165,7 +165,7 @@ async fn thaw(life: usize, lead: usize) -> bool {
     assert_eq!(worker.await.unwrap().unwrap(), Ending::Finished, "life {life} lead {lead}");
     assert_eq!(world.rows(&["t1", "t2"], "b"), world.rows(&["s1"], "a"), "life {life} lead {lead}");
     assert_eq!(world.staging(), 0);
-    // The worker lost nothing of its own: no batch was given up but by the cleaner.
+    // The worker lost no table of its own: only the cleaner gave up batches.
     let generations = world.generations();
     assert_eq!(generations.len(), given_up, "life {life} lead {lead}");
     assert!(generations.iter().all(|generation| generation == "1"), "life {life} lead {lead}: {generations:?}");

@@ -1,4 +1,4 @@
-//! What to propose, from what servers said. Pure.
+//! The choice of clusters, sharding keys and engines for a task file, from the answers of servers. Pure.
 
 use std::collections::BTreeMap;
 
@@ -6,24 +6,24 @@ use crate::client::ClusterSeat;
 use crate::model::{Node, Shard, TableName};
 use crate::sql::{Engine, TableDefinition, key_elements, quote};
 
-/// A cluster of a server that the server itself is in, and somebody else.
+/// Returns the clusters of a server that contain the server itself and other servers.
 pub(super) fn candidates(seats: &[ClusterSeat], host: &str) -> BTreeMap<String, Vec<ClusterSeat>> {
     let mut clusters: BTreeMap<String, Vec<ClusterSeat>> = BTreeMap::new();
     for seat in seats {
         clusters.entry(seat.cluster.clone()).or_default().push(seat.clone());
     }
-    clusters.retain(|_, seats| seats.len() > 1 && seats.iter().any(|seat| is_there(seat, host)));
+    clusters.retain(|_, seats| seats.len() > 1 && seats.iter().any(|seat| is_asked_server(seat, host)));
     clusters
 }
 
-/// Whether a seat is the server that was asked. Examples in a server's own configuration name it `localhost`, which is
-/// another one elsewhere.
-fn is_there(seat: &ClusterSeat, host: &str) -> bool {
+/// Returns whether an entry of a cluster is the asked server. Example clusters in a server's configuration name it `localhost`, which
+/// means another server elsewhere.
+fn is_asked_server(seat: &ClusterSeat, host: &str) -> bool {
     let loopback = seat.host == "localhost" || seat.address == "127.0.0.1" || seat.address == "::1";
     seat.host.eq_ignore_ascii_case(host) || seat.address == host || (seat.is_local && !loopback)
 }
 
-/// The shards of a cluster, with the account of the server that was asked.
+/// Returns the shards of a cluster, with the account of the asked server.
 pub(super) fn shards(seats: &[ClusterSeat], asked: &Node, replicated: bool) -> Vec<Shard> {
     let mut shards: BTreeMap<u64, Shard> = BTreeMap::new();
     for seat in seats {
@@ -35,7 +35,7 @@ pub(super) fn shards(seats: &[ClusterSeat], asked: &Node, replicated: bool) -> V
     shards.into_values().collect()
 }
 
-/// The sharding key of a Distributed table, if it stands for that table.
+/// Returns the sharding key of a Distributed table, if it is a table over the given one.
 pub(super) fn key_of(distributed: &Engine, over: &TableName) -> Option<String> {
     let arguments = distributed.arguments.as_deref()?;
     let plain = |text: &String| {
@@ -49,11 +49,11 @@ pub(super) fn key_of(distributed: &Engine, over: &TableName) -> Option<String> {
     (plain(database) == over.database && plain(table) == over.table).then(|| key.clone())
 }
 
-/// A sharding key that spreads rows, and why it does.
+/// Returns a sharding key that spreads rows evenly, and the reason.
 pub(super) fn spreading_key(table: &TableDefinition) -> (String, String) {
     for element in key_elements(&table.sorting_key) {
         let Some(column) = table.column(element.trim_matches('`')) else {
-            // An expression over columns: often a hash already, as intHash32(UserID) is for sampling.
+            // An expression over columns is often a hash already, such as intHash32(UserID) for sampling.
             if element.to_lowercase().contains("hash") {
                 let why = format!("the first part of the sorting key ({}) that spreads rows", table.sorting_key);
                 return (format!("cityHash64({element})"), why);
@@ -64,7 +64,7 @@ pub(super) fn spreading_key(table: &TableDefinition) -> (String, String) {
         let hash = match column.type_name.as_str() {
             "UInt32" | "UInt64" | "Int32" | "Int64" => format!("intHash64({name})"),
             "String" => format!("cityHash64({name})"),
-            // 18.16 hashes no UUID; later versions hash its bytes alike.
+            // 18.16 cannot hash a UUID. Later versions all hash its bytes in the same way.
             "UUID" => format!("cityHash64(reinterpretAsString({name}))"),
             _ => continue,
         };
@@ -79,9 +79,9 @@ pub(super) fn spreading_key(table: &TableDefinition) -> (String, String) {
     ("rand()".to_owned(), why.to_owned())
 }
 
-/// The engine for a table to be made like another one, before it is fitted to a version; a word where it differs.
+/// Returns the engine for a new table like another one, before it is adapted to a version, with a comment where it differs.
 ///
-/// `macros`: whether the servers have what the path of a Replicated table needs.
+/// `macros` is whether the servers have the macros for the path of a Replicated table.
 pub(super) fn engine_like(source: &Engine, macros: bool) -> (Engine, Option<String>) {
     if !source.is_merge_tree() {
         let engine = Engine {
@@ -95,7 +95,7 @@ pub(super) fn engine_like(source: &Engine, macros: bool) -> (Engine, Option<Stri
     if !source.is_replicated() {
         return (source.clone(), None);
     }
-    // Without path and name of its replica: a path of its own is found for it.
+    // Remove the path and the name of the replica. The new table gets its own path.
     let bare = source.in_database(Some("Replicated"));
     if macros {
         let why = "without arguments its path in ZooKeeper is one of its own: /clickhouse/tables/{uuid}/{shard}";

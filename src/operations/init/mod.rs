@@ -1,8 +1,10 @@
-//! A task file from what servers say: for a first copy ([`init`]), and for the way back ([`reverse`]). Creates nothing.
+//! The verb `init`: writes a task file from the tables of servers, for a first copy ([`init`]) or for the reverse copy ([`reverse`]).
+//! Creates nothing on servers.
 
 mod choose;
 mod reverse;
 
+use crate::planning::errors::Problem;
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -19,45 +21,45 @@ pub use reverse::{WayBack, reverse};
 #[cfg(test)]
 mod tests;
 
-/// One side of a copy, as a person names it.
+/// One side of a copy, as the user names it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Side {
-    /// One of its servers, with the account to use.
+    /// One server of this side, with the account to use.
     pub node: Node,
-    /// The environment variable that the account's password is from.
+    /// The environment variable with the account's password.
     pub password_env: Option<String>,
-    /// The cluster that the server is in; without, it is found out.
+    /// The cluster of the server. Without it, the servers are asked.
     pub cluster: Option<String>,
 }
 
-/// A first copy.
+/// The parameters of a first copy.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FirstCopy {
-    /// From where.
+    /// The source.
     pub from: Side,
-    /// To where.
+    /// The target.
     pub to: Side,
-    /// Which tables.
+    /// The tables to copy.
     pub tables: Vec<TableName>,
-    /// The database on the target, where it is another one.
+    /// The database on the target, if it has another name.
     pub database: Option<String>,
 }
 
-/// The servers, by both doors.
+/// The two clients for the servers.
 pub struct Servers {
-    /// For what a copy asks too.
+    /// The client for the questions that a copy also asks.
     pub client: Arc<dyn ServerClient>,
-    /// For the rest.
+    /// The client for all other questions.
     pub inspector: Arc<dyn Inspector>,
 }
 
 const SOURCE: &str = "source";
 const TARGET: &str = "target";
 
-/// A task file for a first copy.
+/// Makes the task file for a first copy.
 ///
 /// # Errors
-/// Servers that do not answer; a table that is not there; a cluster that the server does not know.
+/// When servers do not answer, a table does not exist, or the server does not know the cluster.
 pub async fn init(servers: &Servers, copy: &FirstCopy) -> Result<Sketch, RunError> {
     let mut found = Vec::new();
     let mut missing = Vec::new();
@@ -72,7 +74,7 @@ pub async fn init(servers: &Servers, copy: &FirstCopy) -> Result<Sketch, RunErro
         }
     }
     if !missing.is_empty() {
-        return Err(RunError::World(missing));
+        return Err(RunError::Problems(missing.into_iter().map(Problem::servers).collect()));
     }
     let replicated = found.iter().any(|definition| definition.engine.is_replicated());
     let source = servers.cluster(SOURCE, &copy.from, replicated, Some(&copy.tables)).await?;
@@ -113,7 +115,7 @@ pub async fn init(servers: &Servers, copy: &FirstCopy) -> Result<Sketch, RunErro
             elements,
         });
     }
-    // Replicas of plain tables fetch nothing from each other: each is written to.
+    // Replicas of plain tables fetch nothing from each other, so the copy writes to each of them.
     let made = tables.iter().flat_map(|table| &table.elements).filter(|(name, ..)| *name == "engine");
     let plain = made.filter_map(|(_, text, _)| text.as_ref()).any(|engine| !engine.starts_with("Replicated"));
     for shard in target.shards.iter_mut().filter(|shard| plain && shard.replicas.len() > 1) {
@@ -131,7 +133,7 @@ pub async fn init(servers: &Servers, copy: &FirstCopy) -> Result<Sketch, RunErro
 }
 
 impl Servers {
-    /// The cluster of a side, under a name of ours.
+    /// Returns the cluster of a side, with the given name.
     async fn cluster(
         &self,
         name: &str,
@@ -154,7 +156,7 @@ impl Servers {
                     self.inspector.clusters(node).await?.into_iter().map(|seat| seat.cluster).collect();
                 known.dedup();
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                return Err(RunError::Task(vec![format!("{node} knows no cluster {wanted}; it knows {known}")]));
+                return Err(RunError::task(format!("{node} knows no cluster {wanted}; it knows {known}")));
             }
             let shards = choose::shards(&seats, node, replicated);
             return Ok(sketch(shards, format!("The cluster {wanted} of {node}.")));
@@ -188,7 +190,7 @@ impl Servers {
         Ok(sketch(vec![alone], why))
     }
 
-    /// Whether some replica of each shard has all these tables.
+    /// Returns whether some replica of each shard has all these tables.
     async fn has_all(&self, shards: &[Shard], tables: &[TableName]) -> bool {
         let of_shard = |shard: &Shard| {
             let nodes = shard.replicas.clone();
@@ -205,8 +207,8 @@ impl Servers {
         join_all(shards.iter().map(of_shard)).await.into_iter().all(|has| has)
     }
 
-    /// The `<engine>` for a table on a cluster, like that of another table; what is said about it only where the table is
-    /// there already.
+    /// Returns the `<engine>` for a table on a cluster, like the engine of another table. Returns only a comment where the table exists
+    /// already.
     async fn engine(
         &self,
         like: &TableDefinition,
@@ -236,18 +238,18 @@ impl Servers {
             let (fitting, left_out) = wanted.within(Syntax::of(facts.release()));
             let known = self.client.merge_tree_settings(node).await?;
             let (engine, unknown) = fitting.engine.with_settings_among(&known);
-            let mut said =
+            let mut comments =
                 vec![format!("The table {into} is made with this engine, that of the table it is copied from.")];
-            said.extend(why);
+            comments.extend(why);
             let left_out: Vec<String> = left_out.into_iter().chain(unknown).collect();
             if !left_out.is_empty() {
-                said.push(format!(
+                comments.push(format!(
                     "Left out, since ClickHouse {} does not know it: {}",
                     facts.version,
                     left_out.join(", ")
                 ));
             }
-            return Ok(("engine", Some(engine.to_string()), said));
+            return Ok(("engine", Some(engine.to_string()), comments));
         }
         match first {
             Some(error) => Err(error),
@@ -255,8 +257,8 @@ impl Servers {
         }
     }
 
-    /// The `<sharding_key>` with its reason: that of a Distributed table over the target, else over the source, else one that
-    /// spreads.
+    /// Returns the `<sharding_key>` with its reason: the one of a Distributed table over the target or else over the source, otherwise a
+    /// key that spreads rows evenly.
     async fn sharding_key(
         &self,
         definition: &TableDefinition,
@@ -264,22 +266,22 @@ impl Servers {
         source: &ClusterSketch,
     ) -> (&'static str, Option<String>, Vec<String>) {
         for (cluster, over) in [(target, into), (source, &definition.name)] {
-            if let Some((key, of, node)) = self.distributed_key(cluster.shards.iter(), over).await {
-                let why = format!("The sharding key of {of} on {node}, a Distributed table over {over}.");
+            if let Some((key, table, node)) = self.distributed_key(cluster.shards.iter(), over).await {
+                let why = format!("The sharding key of {table} on {node}, a Distributed table over {over}.");
                 return ("sharding_key", Some(key), vec![why]);
             }
         }
         let (key, why) = choose::spreading_key(definition);
-        let said = vec![
+        let comments = vec![
             format!("Proposed: {why}. No Distributed table over it was found."),
             "A Distributed table that is made over the target later must have the same key to find rows where they are."
                 .to_owned(),
         ];
-        ("sharding_key", Some(key), said)
+        ("sharding_key", Some(key), comments)
     }
 
-    /// The sharding key of a Distributed table over a table, with the former's name and its node. What a node does not tell is
-    /// looked for on the next.
+    /// Returns the sharding key of a Distributed table over a table, with the name and node of the Distributed table. Asks one node after
+    /// another until one has such a table.
     async fn distributed_key<'s>(
         &self,
         shards: impl Iterator<Item = &'s Shard>,
@@ -297,7 +299,7 @@ impl Servers {
         None
     }
 
-    /// A table as the first node that has it describes it.
+    /// Returns the definition of a table on the first node that has it.
     async fn definition(&self, cluster: &Cluster, name: &TableName) -> Result<Option<TableDefinition>, Error> {
         let mut first = None;
         for (_, node) in cluster.nodes() {

@@ -1,4 +1,4 @@
-//! The way back: from a task to the one that restores what it copied.
+//! The reverse copy: makes the task that copies the rows of a task back.
 
 use crate::model::{Cluster, TableName};
 use crate::sql::{TableDefinition, key_elements};
@@ -7,27 +7,27 @@ use crate::task::{ClusterSketch, Sketch, TableJob, TableSketch, Task, Verify, ke
 use super::{Servers, Side};
 use crate::planning::errors::RunError;
 
-/// The way back of a task.
+/// The parameters of a reverse copy.
 pub struct WayBack<'a> {
     /// The task.
     pub task: &'a Task,
-    /// Its text.
+    /// The text of the task.
     pub text: &'a str,
-    /// Where to, if not to where the task copied from.
+    /// The servers to copy to, if not the source of the task.
     pub to: Option<Side>,
-    /// The database to restore into, where it is another one.
+    /// The database to copy into, if it has another name.
     pub database: Option<String>,
-    /// The sharding key, where no Distributed table tells.
+    /// The sharding key, where no Distributed table has one.
     pub sharding_key: Option<String>,
 }
 
-/// The name of a cluster that the task does not have.
+/// The name of the new cluster in the task file.
 const RESTORED: &str = "restored";
 
-/// A task file for the way back.
+/// Makes the task file of a reverse copy.
 ///
 /// # Errors
-/// Servers that do not answer; a way back to several shards without a sharding key; a table that would be restored onto itself.
+/// When servers do not answer, a copy to several shards has no sharding key, or a table would be copied onto itself.
 pub async fn reverse(servers: &Servers, way: &WayBack<'_>) -> Result<Sketch, RunError> {
     let replicated = way.task.tables.iter().any(|job| {
         way.task.source(job).shards.iter().any(|shard| shard.internal_replication)
@@ -49,12 +49,12 @@ pub async fn reverse(servers: &Servers, way: &WayBack<'_>) -> Result<Sketch, Run
         let back = Back { servers, way, job, elsewhere: elsewhere.as_ref() };
         match back.sketch().await {
             Ok(table) => tables.push(table),
-            Err(RunError::Task(lines)) => problems.extend(lines),
+            Err(RunError::Problems(more)) => problems.extend(more),
             Err(other) => return Err(other),
         }
     }
     if !problems.is_empty() {
-        return Err(RunError::Task(problems));
+        return Err(RunError::Problems(problems));
     }
     let comment = vec![
         "The way back of a task, written by reverse: what was the target is copied from, what was the source is copied to."
@@ -77,20 +77,20 @@ impl Back<'_> {
         let Self { way, job, .. } = self;
         let (origin, copy) = (way.task.source(job), way.task.target(job));
         let into = TableName::new(way.database.as_ref().unwrap_or(&job.source.database), &job.source.table);
-        let there = self.cluster(origin);
+        let cluster = self.cluster(origin);
         let Some(copied) = self.servers.definition(copy, &job.target).await? else {
-            return Err(RunError::Task(vec![format!(
+            return Err(RunError::task(format!(
                 "tables/{}: there is no table {} in cluster {}: nothing to copy back",
                 job.name, job.target, copy.name
-            )]));
+            )));
         };
-        // The table that was copied from may be lost: that is what a way back is for.
+        // The original source table may be lost. A reverse copy restores it.
         let original = self.servers.definition(origin, &job.source).await.unwrap_or_else(|error| {
             tracing::warn!("{error}; what {} was like is not known", job.source);
             None
         });
-        let mut elements = vec![self.servers.engine(original.as_ref().unwrap_or(&copied), &there, &into).await?];
-        elements.extend(self.sharding_key(&there, &into).await?);
+        let mut elements = vec![self.servers.engine(original.as_ref().unwrap_or(&copied), &cluster, &into).await?];
+        elements.extend(self.sharding_key(&cluster, &into).await?);
         elements.push((
             "where_condition",
             job.where_condition.clone(),
@@ -118,12 +118,12 @@ impl Back<'_> {
         Ok(TableSketch {
             name: job.name.clone(),
             source: (copy.name.clone(), job.target.clone()),
-            target: (there.name.clone(), into),
+            target: (cluster.name.clone(), into),
             elements,
         })
     }
 
-    /// Where to.
+    /// The servers to copy to.
     fn cluster(&self, origin: &Cluster) -> ClusterSketch {
         let own = || ClusterSketch {
             name: origin.name.clone(),
@@ -136,35 +136,36 @@ impl Back<'_> {
 
     async fn sharding_key(
         &self,
-        there: &ClusterSketch,
+        cluster: &ClusterSketch,
         into: &TableName,
     ) -> Result<Option<(&'static str, Option<String>, Vec<String>)>, RunError> {
         let Self { way, job, .. } = self;
-        let shards = there.shards.iter().filter(|shard| shard.weight > 0).count();
+        let shards = cluster.shards.iter().filter(|shard| shard.weight > 0).count();
         if shards < 2 {
             return Ok(None);
         }
         if let Some(key) = &way.sharding_key {
-            let said = vec!["As the command line of reverse says.".to_owned()];
-            return Ok(Some(("sharding_key", Some(key.clone()), said)));
+            let comments = vec!["As the command line of reverse says.".to_owned()];
+            return Ok(Some(("sharding_key", Some(key.clone()), comments)));
         }
         let origin = way.task.source(job).shards.iter();
         for over in [into, &job.source] {
-            if let Some((key, of, node)) =
-                self.servers.distributed_key(there.shards.iter().chain(origin.clone()), over).await
+            if let Some((key, table, node)) =
+                self.servers.distributed_key(cluster.shards.iter().chain(origin.clone()), over).await
             {
-                let said = vec![format!("The sharding key of {of} on {node}, a Distributed table over {over}.")];
-                return Ok(Some(("sharding_key", Some(key), said)));
+                let comments = vec![format!("The sharding key of {table} on {node}, a Distributed table over {over}.")];
+                return Ok(Some(("sharding_key", Some(key), comments)));
             }
         }
-        Err(RunError::Task(vec![format!(
+        Err(RunError::task(format!(
             "tables/{}: the way back goes to {shards} shards of cluster {}, and no Distributed table over {} was found that would \
              tell by which key its rows were placed: --sharding-key says it",
-            job.name, there.name, job.source
-        )]))
+            job.name, cluster.name, job.source
+        )))
     }
 
-    /// `<enabled_partitions>` names partitions of the target: what was one may be none on the way back.
+    /// Returns the `<enabled_partitions>` of the task where both tables have the same partition key. Otherwise its names are not
+    /// partitions in the reverse copy, and it returns a comment.
     fn partitions(
         &self,
         original: Option<&TableDefinition>,
@@ -176,14 +177,14 @@ impl Back<'_> {
         if original.is_none_or(|original| key(original) == key(copied)) {
             return ("enabled_partitions", Some(named.join(" ")), Vec::new());
         }
-        let said = format!(
+        let comment = format!(
             "ATTENTION: the task copied the partitions {} of {}. Those names mean nothing on the way back, since {} has another \
              partition key: everything is copied back, unless <enabled_partitions> or <where_condition> says else.",
             named.join(" "),
             self.job.target,
             self.job.source
         );
-        tracing::warn!("tables/{}: {said}", self.job.name);
-        ("enabled_partitions", None, vec![said])
+        tracing::warn!("tables/{}: {comment}", self.job.name);
+        ("enabled_partitions", None, vec![comment])
     }
 }

@@ -1,38 +1,38 @@
-//! What measures of both sides mean, and where to look next. Pure.
+//! The verdict on the measures of both sides, and the choice of what to measure next. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::nodes::checksums::Measure;
 
-/// A bucket of so many rows need not be cut: a group for each key of it fits anywhere.
-const FEW: u64 = 1000;
-/// So many groups are asked for at a time, at the most.
-const MOST_BUCKETS: u64 = 4096;
-/// So often buckets are cut: what is larger then is of few keys.
+/// The most rows of a bucket that is not split further. One group for each of its keys fits into memory.
+const MAX_UNSPLIT_ROWS: u64 = 1000;
+/// The most buckets that one statement returns.
+const MAX_BUCKETS: u64 = 4096;
+/// How often buckets are split. A bucket that is still large then has few keys.
 pub(super) const LEVELS: u32 = 3;
 
-/// What a partition comes to.
+/// The verdict on a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// The same on both sides.
+    /// Both sides hold the same rows.
     Equal,
-    /// Not the same, for a reason that makes it no fault.
+    /// The sides differ, for a reason that is expected.
     Expected(String),
-    /// Not the same.
+    /// The sides differ.
     Different,
 }
 
-/// Why one side may have other rows than the other, where it may.
+/// The reasons why the sides may differ.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Allowance {
-    /// The target may have more.
+    /// Why the target may have more rows.
     pub more: Option<String>,
-    /// The target may have fewer, or some that were changed.
+    /// Why the target may have fewer rows, or changed rows.
     pub fewer: Option<String>,
 }
 
 impl Allowance {
-    /// Compares the rows of a partition.
+    /// Compares the rows of a partition on both sides.
     pub fn judge(&self, source: Measure, target: Measure) -> Verdict {
         let reason = match target.rows.cmp(&source.rows) {
             _ if source == target => return Verdict::Equal,
@@ -43,44 +43,44 @@ impl Allowance {
     }
 }
 
-/// Which partitions are looked at: those of the classes that belong to a day. On successive days all classes have their turn.
+/// A sample of partitions for a day. Partitions are divided into classes, and each day takes some of them in rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
-    /// So many classes at a time.
+    /// The number of classes for one day.
     pub take: u64,
-    /// Of so many; not less than are taken, and at least one.
+    /// The number of all classes. At least `take`, and at least one.
     pub of: u64,
-    /// Number of the day.
+    /// The number of the day.
     pub day: u64,
 }
 
 impl Sample {
-    /// Whether it holds the partition at a place in the order of names.
+    /// Returns whether the sample contains the partition with this index in the order of names.
     pub fn holds(&self, index: usize) -> bool {
         let first = (self.day % self.of) * self.take % self.of;
         (index as u64 % self.of + self.of - first) % self.of < self.take
     }
 }
 
-/// Into how many more buckets to cut so many rows; 1: they need not be cut.
+/// Returns into how many buckets to split a bucket of this number of rows. 1 means that it is small enough.
 pub(super) fn finer(rows: u64) -> u64 {
-    if rows <= FEW { 1 } else { (rows / (FEW / 2)).next_power_of_two().min(MOST_BUCKETS) }
+    if rows <= MAX_UNSPLIT_ROWS { 1 } else { (rows / (MAX_UNSPLIT_ROWS / 2)).next_power_of_two().min(MAX_BUCKETS) }
 }
 
-/// What is measured, by bucket or by key.
+/// The measures by bucket or by key.
 pub(super) type Measures<K> = BTreeMap<K, Measure>;
 
-/// Those that differ, with the measures of both sides.
+/// Returns the buckets or keys that differ, with the measures of both sides.
 pub(super) fn differing<K: Ord + Clone>(source: &Measures<K>, target: &Measures<K>) -> Vec<(K, Measure, Measure)> {
     let all: BTreeSet<&K> = source.keys().chain(target.keys()).collect();
     let both = all.into_iter().map(|key| {
-        let of = |side: &Measures<K>| side.get(key).copied().unwrap_or_default();
-        (key.clone(), of(source), of(target))
+        let measure = |side: &Measures<K>| side.get(key).copied().unwrap_or_default();
+        (key.clone(), measure(source), measure(target))
     });
     both.filter(|(_, source, target)| source != target).collect()
 }
 
-/// The first and the last of some keys, whose values are texts: numbers go by their value, all else by its letters.
+/// Returns the first and the last of some keys, whose values are texts. Numbers are ordered by value, other texts by their bytes.
 pub(super) fn outermost<'k>(keys: impl Iterator<Item = &'k Vec<String>>) -> Option<(Vec<String>, Vec<String>)> {
     let order = |one: &&Vec<String>, other: &&Vec<String>| {
         let values =

@@ -1,8 +1,8 @@
-//! Whether source and target hold the same rows, asked at any later time: by partition of the target, then, where they
-//! differ, down to the keys. Reads only.
+//! The verb `verify`: compares the rows of source and target at any time after a copy, by partition of the target. Where a partition
+//! differs, it finds the keys that differ. Reads only.
 //!
-//! What did not answer is not compared, and that is told: it is never equal. One statement a server is in hand at a time, over
-//! the partitions of one batch, so that none of them reads a whole large table.
+//! Rows that a server does not return are reported as not compared, never as equal. Each server runs one statement at a time, over
+//! the partitions of one batch, so that no statement reads a whole large table.
 
 mod judge;
 mod narrow;
@@ -30,51 +30,51 @@ use crate::nodes::checksums::Measure;
 pub use judge::{Allowance, Sample, Verdict};
 pub use narrow::{KeyDifference, Narrowed};
 
-/// What is compared.
+/// The method of comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
-    /// How many rows there are.
+    /// Compares the number of rows.
     Count,
-    /// That, and what is in them.
+    /// Compares the number of rows and their contents.
     Checksum,
 }
 
-/// What a comparison is started with.
+/// The parameters of a comparison.
 pub struct Request {
-    /// The coordinator and the task's path in it; without, a task file must be given.
+    /// The coordinator, and the path of the task. Without it, the user must give a task file.
     pub coordinator: Option<(Arc<dyn Coordinator>, String)>,
     /// The servers.
     pub client: Arc<dyn ServerClient>,
-    /// Where secrets of the task come from.
+    /// The source of the task's secrets.
     pub secrets: Arc<dyn SecretSource>,
-    /// The XML of the task file, if one was given, and the file's name.
+    /// The XML of the task file and the name of the file, if the user gave one.
     pub description: Option<(String, String)>,
     /// This machine's name.
     pub host: String,
-    /// What is compared.
+    /// The method of comparison.
     pub by: By,
-    /// Which partitions; without, all that the task copies.
+    /// The partitions to compare. `None` means all that the task copies.
     pub sample: Option<Sample>,
-    /// Of them only these, by table job.
+    /// Limits the partitions to these names, by table job.
     pub only: Option<Vec<(String, Vec<String>)>>,
-    /// So many differing keys of a partition are told, at the most.
+    /// The most differing keys to report for a partition.
     pub keys: usize,
 }
 
-/// What is said of a partition that the source does not have any more.
+/// The remark on a partition that the source no longer has.
 const VANISHED: &str =
     "the source does not have it any more, and what was copied stays (run --incremental --drop-vanished drops it)";
 
-/// What a comparison found.
+/// The result of a comparison.
 #[derive(Debug)]
 pub struct Comparison {
-    /// What a person should know.
+    /// The remarks for the report.
     pub remarks: Vec<String>,
-    /// One for each table job.
+    /// The results of all table jobs.
     pub tables: Vec<TableComparison>,
 }
 
-/// What was found of one table job.
+/// The result of comparing one table job.
 #[derive(Debug)]
 pub struct TableComparison {
     /// The job's name.
@@ -83,54 +83,54 @@ pub struct TableComparison {
     pub source: TableName,
     /// The target table.
     pub target: TableName,
-    /// What a person should know.
+    /// The remarks for the report.
     pub remarks: Vec<String>,
-    /// What the keys are made of.
+    /// The names of the elements of a key.
     pub key: Vec<String>,
-    /// So many partitions are not in the sample.
+    /// The number of partitions outside the sample.
     pub left_out: usize,
     /// The partitions that were compared, in the order of the plan.
     pub partitions: Vec<PartitionComparison>,
-    /// Why the others could not be.
+    /// Why the other partitions could not be compared.
     pub error: Option<String>,
-    /// The names of those.
+    /// The names of the partitions that could not be compared.
     pub missed: Vec<String>,
 }
 
-/// What was found of one partition.
+/// The result of comparing one partition.
 #[derive(Debug)]
 pub struct PartitionComparison {
-    /// How a person writes it.
+    /// The name of the partition, as a person writes it.
     pub name: String,
-    /// On all source shards.
+    /// The rows on all source shards.
     pub source: Measure,
-    /// On all target shards.
+    /// The rows on all target shards.
     pub target: Measure,
-    /// What it comes to.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Rows on target shards that are not theirs, and replicas that do not agree: a sentence each.
+    /// Sentences about rows on a wrong target shard, and about replicas that differ.
     pub misplaced: Vec<String>,
-    /// Where it differs.
+    /// The keys that differ.
     pub narrowed: Option<Result<Narrowed, String>>,
 }
 
-/// Compares the sides of a task.
+/// Compares source and target of a task.
 ///
 /// # Errors
-/// When there is nothing to compare: no task, or a task that cannot be planned. What does not answer later is in the result.
+/// When there is no task, or the task cannot be planned. Later errors of servers are in the result.
 pub async fn compare(request: &Request) -> Result<Comparison, RunError> {
     let ledger = match &request.coordinator {
         Some((coordinator, path)) => Some(Ledger::new(coordinator.session().await?, path)),
         None => None,
     };
-    let compared = look(request, ledger.as_ref()).await;
+    let compared = compare_task(request, ledger.as_ref()).await;
     if let Some(ledger) = ledger {
         ledger.session().close().await;
     }
     compared
 }
 
-async fn look(request: &Request, ledger: Option<&Ledger>) -> Result<Comparison, RunError> {
+async fn compare_task(request: &Request, ledger: Option<&Ledger>) -> Result<Comparison, RunError> {
     let (record, stored) = match ledger {
         Some(ledger) => (ledger.task().await?, ledger.description().await?),
         None => (None, None),
@@ -138,17 +138,17 @@ async fn look(request: &Request, ledger: Option<&Ledger>) -> Result<Comparison, 
     let place = ledger.map(|ledger| ledger.path("description")).unwrap_or_default();
     let Some((text, file)) = request.description.clone().or(stored.map(|text| (text, place))) else {
         let at = request.coordinator.as_ref().map(|(_, path)| format!("there is no task at {path}: "));
-        return Err(RunError::Task(vec![format!("{}give the task's file with --task-file", at.unwrap_or_default())]));
+        return Err(RunError::task(format!("{}give the task's file with --task-file", at.unwrap_or_default())));
     };
     let task = parse(&text, &file, request.secrets.as_ref())?;
     let pool = NodePool::new(request.client.clone(), request.host.clone());
     let mut remarks = Vec::new();
     if let (Some(record), Some((_, path))) = (&record, &request.coordinator) {
         if record.format != TaskRecord::FORMAT {
-            return Err(RunError::Task(vec![format!(
+            return Err(RunError::task(format!(
                 "the task at {path} was created by another version of this program (format {})",
                 record.format
-            )]));
+            )));
         }
         refuse_differences(path, &record.inputs, Some(&task))?;
         if !record.finished {
@@ -184,25 +184,26 @@ async fn look(request: &Request, ledger: Option<&Ledger>) -> Result<Comparison, 
     Ok(Comparison { remarks, tables })
 }
 
-/// What would be copied if the target were empty.
+/// Makes plans as if the target were empty.
 async fn plans_of_now(pool: &NodePool, task: &Task) -> Result<Vec<TablePlan>, RunError> {
-    let surveys = survey(pool, task).await.map_err(RunError::from_faults)?;
+    let surveys = survey(pool, task).await.map_err(RunError::Problems)?;
     let mut plans = Vec::new();
     for survey in &surveys {
         let plan = planner::plan(pool, task, survey, IfTargetNotEmpty::Replace, None).await;
-        plans.push(plan.map_err(|fault| RunError::from_faults(vec![fault]))?);
+        plans.push(plan.map_err(RunError::from)?);
     }
     Ok(plans)
 }
 
+/// The comparison of one table job.
 struct Comparer<'a> {
     request: &'a Request,
     pool: &'a NodePool,
     task: &'a Task,
     job: usize,
-    /// With what earlier passes have copied.
+    /// The plan, with the partitions of earlier passes.
     plan: &'a TablePlan,
-    /// So many of its partitions are the last pass's.
+    /// The number of partitions of the last pass in the plan.
     last_pass: usize,
     /// Whether a run has made the plan.
     planned: bool,
@@ -232,7 +233,7 @@ impl Comparer<'_> {
         found
     }
 
-    /// Which partitions are looked at.
+    /// Returns for each partition whether to compare it.
     fn wanted(&self) -> Vec<bool> {
         let mut wanted = self.sampled();
         if let Some(only) = &self.request.only {
@@ -245,6 +246,7 @@ impl Comparer<'_> {
         wanted
     }
 
+    /// Returns for each partition whether it is in the sample.
     fn sampled(&self) -> Vec<bool> {
         let Some(sample) = self.request.sample else { return vec![true; self.plan.partitions.len()] };
         let mut order: Vec<usize> = (0..self.plan.partitions.len()).collect();
@@ -256,7 +258,7 @@ impl Comparer<'_> {
         wanted
     }
 
-    /// One batch after the other; what was compared before an error stays.
+    /// Compares the partitions, one batch after the other. The results before an error stay.
     async fn compare_partitions(&self, wanted: &[bool], found: &mut TableComparison) -> Result<(), String> {
         if !wanted.contains(&true) {
             return Ok(());
@@ -275,27 +277,28 @@ impl Comparer<'_> {
                 continue;
             }
             let measured = sides.measure(&chosen).await.map_err(|error| error.to_string())?;
-            for (partition, of) in chosen.into_iter().zip(measured) {
-                let mut verdict = match (of.source.rows, of.target.rows) {
+            for (partition, measured) in chosen.into_iter().zip(measured) {
+                let mut verdict = match (measured.source.rows, measured.target.rows) {
                     (0, 1..) if kept.contains(&partition.value) => Verdict::Expected(VANISHED.into()),
-                    _ => allowance.judge(of.source, of.target),
+                    _ => allowance.judge(measured.source, measured.target),
                 };
                 let narrowed = match verdict {
                     Verdict::Different => {
-                        let narrowed = sides.narrow(partition, of.source.rows.max(of.target.rows), self.request.keys);
+                        let narrowed =
+                            sides.narrow(partition, measured.source.rows.max(measured.target.rows), self.request.keys);
                         Some(narrowed.await.map_err(|error| error.to_string()))
                     }
                     _ => None,
                 };
-                if !of.misplaced.is_empty() {
+                if !measured.misplaced.is_empty() {
                     verdict = Verdict::Different;
                 }
                 found.partitions.push(PartitionComparison {
                     name: partition.name.clone(),
-                    source: of.source,
-                    target: of.target,
+                    source: measured.source,
+                    target: measured.target,
                     verdict,
-                    misplaced: of.misplaced,
+                    misplaced: measured.misplaced,
                     narrowed,
                 });
             }
@@ -303,7 +306,7 @@ impl Comparer<'_> {
         Ok(())
     }
 
-    /// Rows of others in the target, and rows that a server removes by itself.
+    /// Returns why the sides may differ: rows of others in the target, and rows that a server removes itself.
     fn allowance(&self, sides: &Sides<'_>) -> Allowance {
         let job = &self.task.tables[self.job];
         let shares = |(at, other): (usize, &crate::task::TableJob)| {
@@ -311,7 +314,7 @@ impl Comparer<'_> {
         };
         let more = match job.if_target_not_empty {
             IfTargetNotEmpty::Append => Some("rows were added to those that the target held (append)".to_owned()),
-            // What a run has skipped is not in its plan.
+            // Partitions that a run has skipped are not in its plan.
             IfTargetNotEmpty::Skip if !self.planned => {
                 Some("the target may have held rows that were not copied (skip)".to_owned())
             }

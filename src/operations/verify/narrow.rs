@@ -1,5 +1,5 @@
-//! From a partition that differs to the keys that do: by buckets of the sorting key's hash, which are cut until they hold few
-//! rows, in a few statements a node. What is asked for has a bounded number of groups.
+//! The search for the keys that differ in a partition. It divides the rows into buckets by the hash of the sorting key, and splits
+//! differing buckets until they hold few rows. This takes a few statements per node, each with a limited number of groups.
 
 use std::borrow::Cow;
 
@@ -15,48 +15,48 @@ use super::judge::{LEVELS, Measures, differing, finer, outermost};
 use super::sides::{Reader, Sides, key_hash};
 use crate::nodes::checksums::Measure;
 
-/// Where a partition differs.
+/// The differences in a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Narrowed {
-    /// Keys that differ, not more than were asked for.
+    /// The keys that differ, at most the requested number.
     pub keys: Vec<KeyDifference>,
-    /// So many more differ.
+    /// The number of further keys that differ.
     pub more: u64,
-    /// Whether there may be still more than that.
+    /// Whether there may be even more of them.
     pub at_least: bool,
-    /// The first and the last of all that were found, where there are more than were asked for and they have an order. They are
-    /// all of some buckets: nearly the first and the last of the partition.
+    /// The first and the last of all keys that were found, if there are more than requested and the keys have an order. The keys are
+    /// from some buckets only, so these are nearly the first and the last of the partition.
     pub between: Option<(Vec<String>, Vec<String>)>,
 }
 
-/// A key that has not the same rows on both sides.
+/// A key with different rows on both sides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyDifference {
-    /// Its values, as texts.
+    /// The values of the key, as texts.
     pub key: Vec<String>,
-    /// Its rows on all source shards.
+    /// The rows with this key on all source shards.
     pub source: Measure,
-    /// Its rows on all target shards.
+    /// The rows with this key on all target shards.
     pub target: Measure,
 }
 
-/// Some buckets of the rows, of so many.
+/// Some of `count` buckets. `None` means all of them.
 struct Buckets {
     count: u64,
     numbers: Option<Vec<u64>>,
 }
 
 impl Sides<'_> {
-    /// Finds the keys of a partition of about so many rows that differ.
+    /// Finds the keys that differ in a partition of about `rows` rows. Returns at most `most` keys.
     pub(super) async fn narrow(&self, partition: &PartitionPlan, rows: u64, most: usize) -> Result<Narrowed, Error> {
         let mut buckets = Buckets { count: 1, numbers: None };
         let (mut rows, mut unseen) = (rows, 0);
         for _ in 0..LEVELS {
-            let more = finer(rows);
-            if more == 1 {
+            let factor = finer(rows);
+            if factor == 1 {
                 break;
             }
-            let count = buckets.count * more;
+            let count = buckets.count * factor;
             let bucket = |reader: &Reader| {
                 vec![KeyElement {
                     expression: format!("({}) % {count}", self.hash(reader)),
@@ -66,7 +66,7 @@ impl Sides<'_> {
             let (source, target) = self.both(partition, &buckets, bucket).await?;
             let mut found = differing(&source, &target);
             if found.is_empty() {
-                // The rows were changed meanwhile.
+                // The rows have changed meanwhile.
                 return Ok(Narrowed { keys: Vec::new(), more: 0, at_least: false, between: None });
             }
             if found.len() > most.max(1) {
@@ -95,7 +95,7 @@ impl Sides<'_> {
         Ok(Narrowed { keys: keys.collect(), more, at_least: unseen > 0, between })
     }
 
-    /// What both sides have in some buckets, by a key.
+    /// Measures the rows of both sides in some buckets, by a key.
     async fn both(
         &self,
         partition: &PartitionPlan,
@@ -114,15 +114,15 @@ impl Sides<'_> {
         let sources = try_join_all(self.sources.iter().map(&ask));
         let targets = try_join_all(self.target_readers().map(&ask));
         let (sources, targets) = try_join(sources, targets).await?;
-        Ok((together(sources), together(targets)))
+        Ok((add_up(sources), add_up(targets)))
     }
 
-    /// What deals the rows of a node to buckets.
+    /// Returns the hash that assigns the rows of a node to buckets.
     fn hash(&self, reader: &Reader) -> String {
         if self.key.is_empty() { reader.row.clone() } else { key_hash(&self.key) }
     }
 
-    /// A time is compared by its seconds, and told as a time.
+    /// Returns the values of a key in a readable form. A DateTime is compared by its seconds and shown as a time.
     fn legible(&self, values: Vec<String>) -> Vec<String> {
         if self.key.is_empty() {
             return values
@@ -130,7 +130,7 @@ impl Sides<'_> {
                 .map(|hash| hash.parse().map_or(hash.clone(), |hash: u64| format!("{hash:016x}")))
                 .collect();
         }
-        let told = |(value, type_name): (String, &str)| match value.parse() {
+        let shown = |(value, type_name): (String, &str)| match value.parse() {
             Ok(seconds) if type_name.starts_with("DateTime") && !type_name.starts_with("DateTime64") => {
                 utc(seconds).unwrap_or(value)
             }
@@ -139,17 +139,18 @@ impl Sides<'_> {
                 Cow::Borrowed(_) => value,
             },
         };
-        values.into_iter().zip(self.key.iter().map(|element| element.type_name.as_str())).map(told).collect()
+        values.into_iter().zip(self.key.iter().map(|element| element.type_name.as_str())).map(shown).collect()
     }
 }
 
-/// `2018-01-31 12:00:00 UTC`
+/// Returns a time in the form `2018-01-31 12:00:00 UTC`.
 fn utc(seconds: i64) -> Option<String> {
     let form = time::macros::format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
     time::OffsetDateTime::from_unix_timestamp(seconds).ok()?.format(form).ok()
 }
 
-fn together(nodes: Vec<Vec<Digest>>) -> Measures<Vec<String>> {
+/// Adds up the digests of several nodes by key.
+fn add_up(nodes: Vec<Vec<Digest>>) -> Measures<Vec<String>> {
     let mut all = Measures::new();
     for digest in nodes.into_iter().flatten() {
         let entry: &mut Measure = all.entry(digest.value.0).or_default();

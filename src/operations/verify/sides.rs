@@ -1,4 +1,4 @@
-//! Whom to ask on both sides, and what they say of some partitions.
+//! The nodes to read on both sides, and the measures of partitions there.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,58 +18,58 @@ use crate::nodes::checksums::{Hashes, Measure};
 use crate::nodes::pool::NodePool;
 use crate::nodes::settings::wanted_for_source;
 
-/// A SELECT whose reader went away ends, where the server knows how: what is asked here may read for long.
+/// The setting with which a server ends a SELECT whose client has disconnected. The statements here may run for long.
 const CANCEL: &str = "cancel_http_readonly_queries_on_client_close";
 
 /// Both sides of a table job.
 pub(super) struct Sides<'a> {
     pool: &'a NodePool,
     plan: &'a TablePlan,
-    /// One for each source shard.
+    /// The readers of the source shards, one for each.
     pub(super) sources: Vec<Reader>,
     /// The target shards that have the table.
     pub(super) targets: Vec<TargetShard>,
-    /// The sorting key of the target, as texts that are the same on both sides, with what they are made of.
+    /// The sorting key of the target, with expressions that give the same texts on both sides.
     pub(super) key: Vec<KeyText>,
-    /// Why rows of the source may have gone since they were copied.
+    /// Why the source may have lost rows since the copy.
     pub(super) source_loses: Option<String>,
-    /// The same of the target.
+    /// Why the target may have lost rows since the copy.
     pub(super) target_loses: Option<String>,
 }
 
-/// A node that is asked, and how.
+/// A node to read, with the parts of the statements for it.
 pub(super) struct Reader {
     pub(super) node: Arc<Node>,
     relation: Relation,
     settings: Settings,
-    /// What is summed up for each group.
+    /// The expression whose values are summed up for each group.
     hash: String,
-    /// What tells rows apart, where the sorting key does not.
+    /// The hash of a row, which identifies rows where there is no sorting key.
     pub(super) row: String,
-    /// Its shard's own rows, as a condition.
+    /// The condition that a row belongs to the shard of this node.
     home: Option<KeyElement>,
 }
 
 /// A target shard.
 pub(super) struct TargetShard {
-    /// Number from 1.
+    /// The number of the shard, from 1.
     number: usize,
     pub(super) readers: Vec<Reader>,
-    /// Whether each of them is to hold all rows of the shard; else they hold them together.
+    /// Whether each reader should hold all rows of the shard. Otherwise the rows are spread over them.
     mirrored: bool,
 }
 
 /// An element of the sorting key.
 pub(super) struct KeyText {
-    /// As it is written in the table.
+    /// The expression in the definition of the table.
     pub(super) name: String,
-    /// Its type, on the target.
+    /// The type on the target.
     pub(super) type_name: String,
-    /// Its text.
+    /// The expression that gives the value as a text.
     pub(super) text: KeyElement,
 }
 
-/// What was measured of a partition.
+/// The measures of a partition.
 pub(super) struct Measured {
     pub(super) source: Measure,
     pub(super) target: Measure,
@@ -77,7 +77,7 @@ pub(super) struct Measured {
 }
 
 impl<'a> Sides<'a> {
-    /// Finds whom to ask. An error is a sentence.
+    /// Chooses the nodes to read. The error is a sentence.
     pub(super) async fn open(
         pool: &'a NodePool,
         task: &Task,
@@ -130,7 +130,7 @@ impl<'a> Sides<'a> {
             for (node, _) in &nodes {
                 let home = if placed { opener.home(at) } else { None };
                 let relation = Relation::plain(plan.target.clone());
-                readers.push(opener.reader(node, relation, hashes.there(), home).await.map_err(|e| e.to_string())?);
+                readers.push(opener.reader(node, relation, hashes.at_target(), home).await.map_err(|e| e.to_string())?);
             }
             targets.push(TargetShard { number: at + 1, readers, mirrored });
         }
@@ -138,7 +138,7 @@ impl<'a> Sides<'a> {
         Ok(Self { pool, plan, sources, targets, key, source_loses, target_loses: loses(&target, job.merges_rows) })
     }
 
-    /// What keys are made of.
+    /// Returns the names of the elements of a key.
     pub(super) fn key_names(&self) -> Vec<String> {
         if self.key.is_empty() {
             return vec!["hash of the row".to_owned()];
@@ -192,12 +192,12 @@ impl<'a> Sides<'a> {
         Ok((0..partitions.len()).map(of_partition).collect())
     }
 
-    /// The nodes whose rows are those of the target, each once.
+    /// Returns the readers that together hold each row of the target once.
     pub(super) fn target_readers(&self) -> impl Iterator<Item = &Reader> {
         self.targets.iter().flat_map(|shard| shard.readers.iter().take(if shard.mirrored { 1 } else { usize::MAX }))
     }
 
-    /// What a node has of each partition, and how much of that belongs to other shards.
+    /// Measures each partition on a node, and counts the rows that belong to other shards.
     async fn by_partition(&self, reader: &Reader, partitions: &[&PartitionPlan]) -> Result<Vec<(Measure, u64)>, Error> {
         let all = self.digest(reader, partitions, None, &self.plan.key, true).await?;
         let width = self.plan.key.len();
@@ -211,7 +211,7 @@ impl<'a> Sides<'a> {
             }
             return Ok(found);
         }
-        // Versions write some values differently: then each partition is asked for by itself.
+        // Versions write some values differently. Then each partition needs its own statement.
         for (partition, found) in partitions.iter().zip(&mut found) {
             for digest in self.digest(reader, &[partition], None, &[], true).await? {
                 add(found, &digest, 0);
@@ -220,7 +220,8 @@ impl<'a> Sides<'a> {
         Ok(found)
     }
 
-    /// Rows and sums of some partitions by a key; behind it, where the reader tells, whether they belong there.
+    /// Reads the rows and sums of some partitions by a key. With `placed`, the last element of each value tells whether the rows belong to
+    /// the shard, if the reader has such a condition.
     pub(super) async fn digest(
         &self,
         reader: &Reader,
@@ -240,7 +241,7 @@ impl<'a> Sides<'a> {
     }
 }
 
-/// Adds what is behind the partition key: nothing, or whether the rows belong to their shard.
+/// Adds a digest to the measure of its partition, and counts its rows as strays if the value after the partition key says so.
 fn add((measure, strays): &mut (Measure, u64), digest: &Digest, width: usize) {
     *measure = measure.and(Measure { rows: digest.rows, sum: digest.sum });
     if digest.value.0.get(width).is_some_and(|home| home == "0") {
@@ -248,7 +249,7 @@ fn add((measure, strays): &mut (Measure, u64), digest: &Digest, width: usize) {
     }
 }
 
-/// Returns why rows of a table may go, or change, by themselves. `merges_rows`: what the task says of its engine.
+/// Returns why a server may remove or change rows of a table itself. `merges_rows` is the setting of the task for its engine.
 fn loses(table: &TableDefinition, merges_rows: Option<bool>) -> Option<String> {
     match () {
         () if merges_rows.unwrap_or_else(|| table.engine.merges_rows()) => Some("merges rows by its engine".to_owned()),
@@ -257,6 +258,7 @@ fn loses(table: &TableDefinition, merges_rows: Option<bool>) -> Option<String> {
     }
 }
 
+/// The inputs for the choice of readers.
 struct Opener<'a> {
     pool: &'a NodePool,
     task: &'a Task,
@@ -264,10 +266,11 @@ struct Opener<'a> {
     by: By,
 }
 
+/// A node with its definition of the table.
 type Holder = (Arc<Node>, TableDefinition);
 
 impl Opener<'_> {
-    /// The live replica of a shard with the least to fetch yet; `None` where no replica has the table.
+    /// Returns the live replica of a shard with the shortest queue, or `None` where no replica has the table.
     async fn one_of(
         &self,
         shard: &Shard,
@@ -275,7 +278,7 @@ impl Opener<'_> {
         table: &TableName,
         remarks: &mut Vec<String>,
     ) -> Result<Option<Holder>, String> {
-        let (live, errors) = self.pool.muster(shard).await;
+        let (live, errors) = self.pool.live_replicas(shard).await;
         if live.is_empty() {
             let why: Vec<String> = errors.iter().map(ToString::to_string).collect();
             return Err(format!("{name}: no replica answers: {}", why.join("; ")));
@@ -320,7 +323,7 @@ impl Opener<'_> {
         Ok(Some((queue, (node.clone(), definition))))
     }
 
-    /// Every replica of a shard that is written to one by one: each must answer.
+    /// Returns all replicas of a shard whose replicas are written one by one. Each must answer.
     async fn all_of(&self, shard: &Shard, name: &str, table: &TableName) -> Result<Vec<Holder>, String> {
         let mut holders = Vec::new();
         for node in &shard.replicas {
@@ -356,7 +359,7 @@ impl Opener<'_> {
         Ok(Reader { node: node.clone(), relation, settings, hash, row, home })
     }
 
-    /// The target's sorting key.
+    /// Returns the elements of the target's sorting key.
     async fn key(&self, node: &Node, target: &TableDefinition) -> Result<Vec<KeyText>, Error> {
         let names: Vec<String> = key_elements(&target.sorting_key).into_iter().map(without_direction).collect();
         if names.is_empty() {
@@ -373,7 +376,7 @@ impl Opener<'_> {
         Ok(names.into_iter().zip(types).map(text).collect())
     }
 
-    /// Whether the target's own columns tell the shard of a row.
+    /// Returns whether the sharding key uses only columns of the target. Adds a remark where it does not.
     fn is_placed_by_columns(&self, remarks: &mut Vec<String>) -> bool {
         let Some(sharding) = &self.plan.sharding else { return false };
         let placed = sharding.slot_key().key.uses_only(&self.plan.columns);
@@ -385,7 +388,7 @@ impl Opener<'_> {
         placed
     }
 
-    /// Whether a row belongs to a target shard.
+    /// Returns the expression whether a row belongs to a target shard.
     fn home(&self, shard: usize) -> Option<KeyElement> {
         let sharding = self.plan.sharding.as_ref()?;
         let slots = sharding.slots.get(shard)?.clone();
@@ -394,13 +397,13 @@ impl Opener<'_> {
     }
 }
 
-/// `a DESC` → `a`.
+/// Removes the direction of an element of a sorting key: `a DESC` → `a`.
 fn without_direction(element: String) -> String {
     let without = [" DESC", " ASC"].iter().find_map(|direction| element.strip_suffix(direction));
     without.map(str::to_owned).unwrap_or(element)
 }
 
-/// The hash by which keys are dealt to buckets: the same for the same key on every version.
+/// Returns the hash that assigns keys to buckets. The same key has the same hash on every version.
 pub(super) fn key_hash(key: &[KeyText]) -> String {
     sql::values_hash(key.iter().map(|element| (element.name.as_str(), element.type_name.as_str())))
 }

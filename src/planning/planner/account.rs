@@ -1,4 +1,4 @@
-//! The account before copying (I7): what a query counts on each source shard is what was listed there, or the task is refused.
+//! The account before copying (I7): the rows that a query counts on each source shard must equal the listed rows, or the task is refused.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,15 +9,15 @@ use crate::plan::{Account, Found, PartitionPlan, ShardAccount};
 use crate::protocol::account::{Blocks, Look, MOST_LOOKS, Weighed, weigh};
 use crate::sql::{Selection, key_elements};
 
-use super::super::errors::Fault;
+use super::super::errors::Problem;
 use super::Planner;
 use super::{Marks, Tallies};
 use crate::model::few;
 use crate::nodes::counts::{blocks_of, readable, source_rows};
 use crate::nodes::settings::wanted_for_source;
 
-/// What was listed and counted on a source shard.
-pub(super) struct Seen {
+/// The listed and the counted rows of a source shard.
+pub(super) struct ShardCount {
     node: Arc<Node>,
     listed: u64,
     weighed: Weighed,
@@ -25,12 +25,12 @@ pub(super) struct Seen {
 }
 
 impl Planner<'_> {
-    /// Lists the partitions of a source shard on a node and counts its rows; again where they differ because the source changed.
+    /// Lists the partitions of a source shard on a node and counts its rows. Repeats that where they differ because the source changed.
     pub(super) async fn discover_and_count(
         &self,
         node: &Arc<Node>,
         shard: usize,
-    ) -> Result<(Tallies, Marks, Seen), Error> {
+    ) -> Result<(Tallies, Marks, ShardCount), Error> {
         let (survey, mut looks) = (self.survey, Vec::new());
         loop {
             let before = self.blocks_on(node).await;
@@ -46,10 +46,11 @@ impl Planner<'_> {
                 continue;
             }
             let account = ShardAccount { node: node.address(), counted, parts: after };
-            return Ok((tallies, marks, Seen { node: node.clone(), listed, weighed, account }));
+            return Ok((tallies, marks, ShardCount { node: node.clone(), listed, weighed, account }));
         }
     }
 
+    /// Reads the blocks of the parts of the source on a node.
     async fn blocks_on(&self, node: &Node) -> Option<Blocks> {
         let source = &self.survey.source;
         if !source.engine.is_merge_tree() {
@@ -67,11 +68,16 @@ impl Planner<'_> {
         }
     }
 
-    /// Compares what the plan would have of each shard with what was counted there.
+    /// Compares the planned rows of each shard with the counted rows.
     ///
     /// # Errors
-    /// A fault that names the shard, the rows, and where they are.
-    pub(super) async fn balance(&self, found: &[Found], seen: &[Seen], remarks: &mut Vec<String>) -> Result<(), Fault> {
+    /// A fault that names the shard, the number of rows, and their partitions.
+    pub(super) async fn balance(
+        &self,
+        found: &[Found],
+        seen: &[ShardCount],
+        remarks: &mut Vec<String>,
+    ) -> Result<(), Problem> {
         for (shard, seen) in seen.iter().enumerate() {
             let planned: u64 = found.iter().map(|partition| partition.shards[shard].0).sum();
             let counted = seen.account.counted;
@@ -87,7 +93,7 @@ impl Planner<'_> {
                 continue;
             }
             let place = self.place_of_difference(shard, &seen.node, found).await;
-            return Err(self.world(&difference(
+            return Err(self.servers(&difference(
                 &format!("source shard {} ({}): {}", shard + 1, seen.node, self.job.source),
                 planned,
                 counted,
@@ -97,7 +103,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Tells in which partitions a count by the key finds other rows than were planned.
+    /// Returns the partitions in which a count by the key finds another number of rows than planned.
     async fn place_of_difference(&self, shard: usize, node: &Node, found: &[Found]) -> Option<String> {
         let settings = self.pool.settings(node, &wanted_for_source(self.task)).await.ok()?;
         let all = Selection::all(self.survey.relation());
@@ -105,19 +111,22 @@ impl Planner<'_> {
         let mut counted: HashMap<&PartitionValue, &Tally> = tallies.iter().map(|tally| (&tally.value, tally)).collect();
         let mut places = Vec::new();
         for partition in found {
-            let (planned, now) = (partition.shards[shard].0, counted.remove(&partition.value).map_or(0, |it| it.rows));
+            let (planned, now) =
+                (partition.shards[shard].0, counted.remove(&partition.value).map_or(0, |tally| tally.rows));
             if planned != now {
                 places.push(format!("{} ({planned} planned, {now} counted)", partition.name));
             }
         }
         let mut unseen: Vec<&Tally> = counted.into_values().collect();
         unseen.sort_by(|a, b| a.value.cmp(&b.value));
-        places.extend(unseen.iter().map(|it| format!("{} (not planned, {} counted)", self.name(&it.shown), it.rows)));
+        places.extend(
+            unseen.iter().map(|tally| format!("{} (not planned, {} counted)", self.name(&tally.shown), tally.rows)),
+        );
         (!places.is_empty()).then(|| few(&places))
     }
 
-    /// Returns what is kept of the account with the plan of `partitions`.
-    pub(super) fn account(&self, seen: Vec<Seen>, listed: u64, partitions: &[PartitionPlan]) -> Account {
+    /// Returns the account to store with the plan of `partitions`.
+    pub(super) fn account(&self, seen: Vec<ShardCount>, listed: u64, partitions: &[PartitionPlan]) -> Account {
         let planned: u64 = partitions.iter().map(|partition| partition.rows).sum();
         let own = self.survey.source.engine.partition_key().map(|key| key_elements(&key)).unwrap_or_default();
         let wanted = self.survey.key.iter().map(|element| element.expression.as_str());
@@ -130,7 +139,7 @@ impl Planner<'_> {
     }
 }
 
-/// Says that a shard's rows are not those of the plan.
+/// Returns the message that the rows of a shard are not those of the plan.
 fn difference(shard: &str, planned: u64, counted: u64, place: &Option<String>) -> String {
     let (rows, why) = if counted > planned {
         (counted - planned, "the plan would not copy them")

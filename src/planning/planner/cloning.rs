@@ -1,4 +1,4 @@
-//! Whether parts are to travel as files.
+//! The decision whether a table job is cloned.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -10,27 +10,27 @@ use crate::model::{Node, PartitionId, PartitionValue, Way};
 use crate::plan::Found;
 use crate::sql::{KeyElement, PartitionFilter, Selection};
 
-use super::super::errors::Fault;
+use super::super::errors::Problem;
 use super::super::survey::no_clone;
 use super::Planner;
 use crate::nodes::settings::wanted_for_source;
 
-/// The least that is worth cloning, uncompressed: what a piece costs besides its rows is about half a second more than that of
-/// another way, in which a push moves so much.
+/// The least uncompressed bytes of a job that is worth cloning. A cloned piece costs about half a second more than a pushed one, apart
+/// from its rows, and a push moves this many bytes in that time.
 const WORTH_CLONING: u64 = 128 << 20;
 
 impl Planner<'_> {
-    /// Whether pieces are to be cloned; gives the partitions the ids that they have in the source then. Refuses a task that says
-    /// so where they cannot be.
-    pub(super) async fn clones(&self, found: &mut [Found]) -> Result<bool, Fault> {
-        let told = self.job.transfer == Some(Way::Clone);
+    /// Decides whether pieces are cloned. If so, sets the ids that the partitions have in the source. Refuses a task that demands `clone`
+    /// where it is not possible.
+    pub(super) async fn clones(&self, found: &mut [Found]) -> Result<bool, Problem> {
+        let is_demanded = self.job.transfer == Some(Way::Clone);
         let bytes: u64 = found.iter().flat_map(|partition| &partition.shards).map(|(_, bytes)| bytes).sum();
-        if found.is_empty() || (!told && (self.job.transfer.is_some() || bytes < WORTH_CLONING)) {
+        if found.is_empty() || (!is_demanded && (self.job.transfer.is_some() || bytes < WORTH_CLONING)) {
             return Ok(false);
         }
         let against = match &self.survey.against_clone {
             None => match self.against_clone(found).await {
-                Err(error) if told => return Err(self.world(&error)),
+                Err(error) if is_demanded => return Err(self.server_error(&error)),
                 Err(error) => Some(error.to_string()),
                 Ok(against) => against,
             },
@@ -38,7 +38,7 @@ impl Planner<'_> {
         };
         let (name, clones) = (&self.job.name, against.is_none());
         match against {
-            Some(why) if told => return Err(self.world(&no_clone(&why))),
+            Some(why) if is_demanded => return Err(self.servers(&no_clone(&why))),
             Some(why) => tracing::info!(table = name, "table {name}: transfer: not clone, since {why}"),
             None => tracing::info!(
                 "table {name}: transfer: clone: both sides have the same columns and keys, and what a source shard has belongs \
@@ -48,10 +48,10 @@ impl Planner<'_> {
         Ok(clones)
     }
 
-    /// What ZooKeeper and the rows have against it.
+    /// Returns why ZooKeeper or the rows do not allow cloning.
     async fn against_clone(&self, found: &mut [Found]) -> Result<Option<String>, Error> {
-        let told = self.job.transfer == Some(Way::Clone);
-        if let Some(why) = self.survey.against_zookeepers(self.pool, told).await {
+        let is_demanded = self.job.transfer == Some(Way::Clone);
+        if let Some(why) = self.survey.against_zookeepers(self.pool, is_demanded).await {
             return Ok(Some(why));
         }
         let shards = self.survey.sources.iter().filter_map(|nodes| nodes.first());

@@ -1,4 +1,4 @@
-//! Which partitions the source has: from what its parts say where that is exact, by query where it is not.
+//! The partitions of the source: read from `system.parts` where that is exact, otherwise by a query.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -11,36 +11,36 @@ use crate::model::{Node, PartitionId, PartitionValue};
 use crate::plan::{Found, Mark, ShardMark};
 use crate::sql::{Selection, TableDefinition, key_elements, unquoted_elements};
 
-use super::account::Seen;
+use super::account::ShardCount;
 use super::{Marks, Planner, Tallies};
 use crate::nodes::settings::wanted_for_source;
 
 impl Planner<'_> {
-    /// The partitions of the target's key with rows and bytes on each source shard, in the order of their values.
-    pub(super) async fn discover(&self) -> Result<(Vec<Found>, Vec<Seen>), Error> {
+    /// Returns the partitions by the target's key, with rows and bytes on each source shard, in the order of their values.
+    pub(super) async fn discover(&self) -> Result<(Vec<Found>, Vec<ShardCount>), Error> {
         let shards = try_join_all(
             self.survey.sources.iter().enumerate().map(|(shard, nodes)| self.discover_shard(shard, nodes)),
         )
         .await?;
-        let count = shards.len();
-        // The order is for people; what tells partitions apart is the value.
+        let shard_count = shards.len();
+        // The order is for people; the value identifies a partition.
         let mut found: BTreeMap<(Vec<Sortable>, PartitionValue), Found> = BTreeMap::new();
         let (mut marks, mut seen) = (Vec::new(), Vec::new());
-        for (shard, (tallies, marked, of)) in shards.into_iter().enumerate() {
+        for (shard, (tallies, marked, count)) in shards.into_iter().enumerate() {
             marks.push(marked);
-            seen.push(of);
+            seen.push(count);
             for (tally, bytes) in tallies {
                 let order = tally.value.0.iter().map(|text| Sortable::of(text)).collect();
                 let entry = found.entry((order, tally.value.clone())).or_insert_with(|| Found {
                     name: self.name(&tally.shown),
                     value: tally.value.clone(),
                     id: tally.id.clone(),
-                    shards: vec![(0, 0); count],
+                    shards: vec![(0, 0); shard_count],
                     mark: None,
                     renews: false,
                 });
-                let (rows, of_rows) = &mut entry.shards[shard];
-                (*rows, *of_rows) = (*rows + tally.rows, *of_rows + bytes);
+                let (all_rows, all_bytes) = &mut entry.shards[shard];
+                (*all_rows, *all_bytes) = (*all_rows + tally.rows, *all_bytes + bytes);
             }
         }
         let mut found: Vec<Found> = found.into_values().collect();
@@ -50,8 +50,8 @@ impl Planner<'_> {
         Ok((found, seen))
     }
 
-    /// From what the parts say where that is exact, by query where it is not; from the first replica that answers.
-    async fn discover_shard(&self, shard: usize, nodes: &[Arc<Node>]) -> Result<(Tallies, Marks, Seen), Error> {
+    /// Returns the partitions of a source shard, from the first replica that answers.
+    async fn discover_shard(&self, shard: usize, nodes: &[Arc<Node>]) -> Result<(Tallies, Marks, ShardCount), Error> {
         let mut first = None;
         for node in nodes {
             match self.discover_and_count(node, shard).await {
@@ -71,6 +71,7 @@ impl Planner<'_> {
         }))
     }
 
+    /// Returns the partitions of a source shard on a node: from its parts where these are exact, otherwise by a query.
     pub(super) async fn discover_on(&self, node: &Node, shard: usize) -> Result<(Tallies, Marks), Error> {
         let source = self.source_on(node).await?;
         let has_parts = source.engine.is_merge_tree();
@@ -89,7 +90,7 @@ impl Planner<'_> {
             let marks = self.marks_on(node, shard, Some(ids.collect())).await;
             return Ok((tallies, marks));
         }
-        // Looked at before the rows are counted: what comes in between is a change.
+        // The marks are read before the rows are counted, so that later rows count as a change.
         let marks = self.marks_on(node, shard, None).await;
         let (rows, bytes) = parts.iter().fold((0, 0), |(rows, bytes), part| (rows + part.rows, bytes + part.bytes));
         let row_bytes = if rows > 0 { bytes as f64 / rows as f64 } else { self.guessed_row_bytes() };
@@ -103,7 +104,7 @@ impl Planner<'_> {
         Ok((tallies.into_iter().map(sized).collect(), marks))
     }
 
-    /// Returns the source table as this node has it: its engine or its keys may differ from those of another node.
+    /// Returns the definition of the source table on this node. Engine and keys may differ between nodes.
     pub(super) async fn source_on(&self, node: &Node) -> Result<Cow<'_, TableDefinition>, Error> {
         let source = &self.survey.source;
         if self.survey.sources.iter().map(Vec::len).sum::<usize>() == 1 {
@@ -117,7 +118,7 @@ impl Planner<'_> {
         })
     }
 
-    /// Whether the source's own partitions are the target's, and nothing picks among their rows.
+    /// Returns whether the source has the same partitions as the target, and the copy reads all their rows.
     fn parts_are_exact(&self, source: &TableDefinition) -> bool {
         let own = source.engine.partition_key().map(|key| key_elements(&key)).unwrap_or_default();
         let wanted: Vec<&str> = self.survey.key.iter().map(|element| element.expression.as_str()).collect();
@@ -129,7 +130,7 @@ impl Planner<'_> {
             && self.survey.key.iter().all(|element| element.is_named_by_parts(own.len()))
     }
 
-    /// Returns the rows of a part by its partition; `None` where its name is not understood.
+    /// Returns the rows of a part by its partition, or `None` where the name of the partition cannot be parsed.
     ///
     /// `system.parts.partition` is not quoted when the key has one element, and is a tuple of literals when it has more.
     fn tally_of_part(&self, name: &str, id: &PartitionId, rows: u64) -> Option<Tally> {
@@ -147,6 +148,7 @@ impl Planner<'_> {
         })
     }
 
+    /// Estimates the bytes of a row from the types of its columns.
     fn guessed_row_bytes(&self) -> f64 {
         let width = |type_name: &str| match type_name {
             "Int8" | "UInt8" | "Enum8" => 1.0,
@@ -159,7 +161,7 @@ impl Planner<'_> {
     }
 }
 
-/// Numbers in the order of numbers, texts after them.
+/// A value for sorting: numbers by their value, texts after them.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Sortable {
     Number(i128),
@@ -172,7 +174,7 @@ impl Sortable {
     }
 }
 
-/// What the parts of a partition are on all shards that hold rows of it, if each could tell.
+/// Returns the mark of a partition on all shards that hold its rows, or `None` where one of these shards has no mark.
 fn mark_of(partition: &Found, shards: &mut [HashMap<PartitionValue, ShardMark>]) -> Option<Mark> {
     let mut marks = Vec::new();
     for ((rows, _), marked) in partition.shards.iter().zip(shards) {

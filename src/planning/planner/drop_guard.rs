@@ -1,6 +1,6 @@
-//! The drop guard of old servers. A server drops no table above `max_table_size_to_drop` and no partition above
-//! `max_partition_size_to_drop`, 50 GB unless its configuration says otherwise. Statements to modern servers lift both limits. Older servers,
-//! 18.16 among them, have them in their configuration only, and do not tell their values.
+//! The drop guard of old servers. A server drops no table larger than `max_table_size_to_drop` and no partition larger than
+//! `max_partition_size_to_drop`, which are 50 GB by default. Statements to modern servers lift both limits. Older servers such as 18.16
+//! have the limits in their configuration only, and no query reads their values.
 
 use crate::client::{Error, ServerFacts};
 use crate::plan::TablePlan;
@@ -12,13 +12,13 @@ use crate::model::few;
 /// The limit of a server whose configuration has none, in bytes (18.16.1).
 const USUAL_LIMIT: u64 = 50_000_000_000;
 
-/// Whether statements cannot lift the server's limits on the size of what is dropped.
+/// Returns whether statements cannot lift the server's limits on the size of dropped tables and partitions.
 pub(crate) fn guards_drops(facts: &ServerFacts) -> bool {
     !facts.settings.contains_key("max_table_size_to_drop")
 }
 
 impl Planner<'_> {
-    /// Returns a line where target servers will probably not drop what the copy makes or replaces.
+    /// Returns a warning where target servers will probably refuse to drop tables or partitions of the copy.
     pub(super) async fn drop_guard(&self, plan: &TablePlan) -> Result<Option<String>, Error> {
         let sizes = (0..plan.batches.len()).map(|batch| {
             let partitions = plan.partitions_of(batch);
@@ -64,10 +64,10 @@ mod tests {
     fn the_guard_of_old_servers_is_told_with_what_it_would_keep() {
         let (nodes, names) = (["t:9000 (ClickHouse 18.16.1)".to_owned()], ["201801".to_owned()]);
         assert_eq!(warning(&[], &names, 60_000_000_000, IfTargetNotEmpty::Fail), None);
-        let told = warning(&nodes, &names, 60_000_000_000, IfTargetNotEmpty::Fail).unwrap();
-        assert!(told.starts_with("t:9000 (ClickHouse 18.16.1) drop no table"), "{told}");
-        assert!(told.contains("201801 has about 60 GB") && !told.contains("replaced"), "{told}");
-        let told = warning(&nodes, &names, 60_000_000_000, IfTargetNotEmpty::Replace).unwrap();
-        assert!(told.ends_with("a partition of that size is not replaced"), "{told}");
+        let line = warning(&nodes, &names, 60_000_000_000, IfTargetNotEmpty::Fail).unwrap();
+        assert!(line.starts_with("t:9000 (ClickHouse 18.16.1) drop no table"), "{line}");
+        assert!(line.contains("201801 has about 60 GB") && !line.contains("replaced"), "{line}");
+        let line = warning(&nodes, &names, 60_000_000_000, IfTargetNotEmpty::Replace).unwrap();
+        assert!(line.ends_with("a partition of that size is not replaced"), "{line}");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::plan::{Found, parse_partition};
 
-use super::super::errors::Fault;
+use super::super::errors::Problem;
 use super::Planner;
 use super::PreviousPasses;
 use crate::model::few;
@@ -13,35 +13,35 @@ impl Planner<'_> {
     /// Returns the found partitions that the task names, in the order of the task.
     ///
     /// # Errors
-    /// The task names a partition that the source does not have and no earlier pass has copied, and does not say that such
-    /// names are to be skipped.
+    /// When the task names a partition that the source does not have and no earlier pass has copied, and does not allow missing
+    /// partitions.
     pub(super) fn enabled(
         &self,
         found: Vec<Found>,
-        since: Option<&PreviousPasses>,
+        previous: Option<&PreviousPasses>,
         remarks: &mut Vec<String>,
-    ) -> Result<Vec<Found>, Fault> {
+    ) -> Result<Vec<Found>, Problem> {
         let Some(enabled) = &self.survey.enabled else { return Ok(found) };
-        let some: Vec<String> = found.iter().map(|partition| partition.name.clone()).collect();
+        let names: Vec<String> = found.iter().map(|partition| partition.name.clone()).collect();
         let mut found: Vec<Option<Found>> = found.into_iter().map(Some).collect();
         let mut by_name: HashMap<&str, Vec<usize>> = HashMap::new();
-        for (at, name) in some.iter().enumerate() {
+        for (at, name) in names.iter().enumerate() {
             by_name.entry(name).or_default().push(at);
         }
         let (mut wanted, mut missing) = (Vec::new(), Vec::new());
         for texts in enabled {
             let name = self.name_of_written(texts);
-            // Two partitions have one name where clocks go back: both are meant.
+            // Two partitions have the same name where clocks go back. The task means both.
             let meant = by_name.get(name.as_str()).cloned().unwrap_or_else(|| {
                 let is_meant = |at: &usize| {
                     found[*at]
                         .as_ref()
                         .is_some_and(|partition| self.is_meant(texts, &partition.name, &partition.value.0))
                 };
-                (0..some.len()).filter(is_meant).collect()
+                (0..names.len()).filter(is_meant).collect()
             });
             let is_earlier = || {
-                since.iter().flat_map(|since| &since.earlier.partitions).any(|copied| {
+                previous.iter().flat_map(|passes| &passes.earlier.partitions).any(|copied| {
                     copied.partition.name == name
                         || self.is_meant(texts, &copied.partition.name, &copied.partition.value.0)
                 })
@@ -54,10 +54,11 @@ impl Planner<'_> {
         if missing.is_empty() {
             return Ok(wanted);
         }
-        let problem = missing_partitions(&missing, &some);
+        let problem = missing_partitions(&missing, &names);
         if !self.job.skip_missing_partitions {
             let advice = "Name partitions that exist, or write <enabled_partitions missing=\"skip\">";
-            return Err(Fault::Task(format!("tables/{}/enabled_partitions: {problem}. {advice}", self.job.name)));
+            let problem = Problem::task(problem).in_table(&self.job.name).at_element("enabled_partitions");
+            return Err(problem.with_todo(advice));
         }
         remarks.push(format!("enabled_partitions: {problem}"));
         Ok(wanted)
@@ -69,11 +70,13 @@ impl Planner<'_> {
         enabled.iter().any(|texts| self.name_of_written(texts) == name || self.is_meant(texts, name, value))
     }
 
+    /// Returns the name of the partition that the task writes with these texts.
     fn name_of_written(&self, texts: &[String]) -> String {
         let shown = self.survey.key.iter().zip(texts).map(|(element, text)| element.shown_of_written(text));
         self.name(&shown.collect::<Vec<_>>())
     }
 
+    /// Returns whether the task means this partition with these texts.
     fn is_meant(&self, written: &[String], name: &str, value: &[String]) -> bool {
         let key = &self.survey.key;
         let Ok(shown) = parse_partition(name, key) else { return false };
@@ -83,11 +86,11 @@ impl Planner<'_> {
     }
 }
 
-/// Says which partitions are missing, and which there are.
-fn missing_partitions(missing: &[String], some: &[String]) -> String {
-    let listed = match some {
+/// Returns the message that partitions are missing, with some existing ones.
+fn missing_partitions(missing: &[String], existing: &[String]) -> String {
+    let listed = match existing {
         [] => "the source has none".to_owned(),
-        some => format!("the source has {}", few(some)),
+        existing => format!("the source has {}", few(existing)),
     };
     let are = if missing.len() == 1 { "is no partition" } else { "are no partitions" };
     format!("there {are} {}; {listed}", few(missing))

@@ -1,5 +1,5 @@
-//! What has changed since the last pass of a task: what is new or other at the source is planned again, what is as it was copied
-//! is left alone. Reads only.
+//! The plan of a later pass: plans the partitions that are new or changed at the source since the last pass, and leaves out unchanged
+//! ones. Reads only.
 
 use crate::model::few;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -11,18 +11,18 @@ use crate::model::{Node, PartitionId, PartitionValue};
 use crate::plan::{Again, CopiedPartition, Due, Earlier, Found, Mark, OnTarget, ShardMark};
 use crate::task::IfTargetNotEmpty;
 
-use super::super::errors::Fault;
+use super::super::errors::Problem;
 use super::{Planner, PreviousPasses};
 
 impl Planner<'_> {
-    /// Whether the source table gives the target's key by itself, with no column converted or seen in another time zone.
+    /// Returns whether the source table has the columns of the target's key unchanged, without conversion or another time zone.
     fn key_is_as_stored(&self) -> bool {
         let relation = self.survey.relation();
         self.survey.key.iter().all(|element| relation.gives_as_it_is(&element.expression))
     }
 
-    /// What the parts of a source shard are, by partition of the target, told by a node. Nothing where that cannot be told: then a
-    /// later pass copies the partitions again. `ids` are those of the partitions where they are the source's own.
+    /// Reads the marks of the parts of a source shard on a node, by partition of the target. Returns no marks where the parts cannot be
+    /// read; then a later pass copies the partitions again. `ids` are the ids of the partitions where the source has the same partitions.
     pub(super) async fn marks_on(
         &self,
         node: &Node,
@@ -33,11 +33,11 @@ impl Planner<'_> {
         if !source.engine.is_merge_tree() {
             return HashMap::new();
         }
-        let looked = async {
+        let reading = async {
             let list = client.part_list(node, &source.name).await?;
             let ids = match ids {
                 Some(ids) => ids,
-                // The table does not give its key as the copy sees it.
+                // The table does not have the key in the form of the copy.
                 None if !self.key_is_as_stored() => return Ok((list, Vec::new())),
                 None => {
                     let values = client.values_by_partition(node, &source.name, &self.survey.key).await?;
@@ -46,14 +46,14 @@ impl Planner<'_> {
             };
             Ok::<_, crate::client::Error>((list, ids))
         };
-        let (list, ids) = match looked.await {
-            Ok(looked) => looked,
+        let (list, ids) = match reading.await {
+            Ok(found) => found,
             Err(error) => {
                 tracing::debug!(node = error.node, "{error}: a later pass copies everything again");
                 return HashMap::new();
             }
         };
-        // Patch parts change rows of parts that keep their names.
+        // Patch parts change rows of parts, and these parts keep their names.
         if list.parts.iter().any(|part| part.id.patched().is_some()) {
             return HashMap::new();
         }
@@ -73,21 +73,21 @@ impl Planner<'_> {
         of_value.into_iter().map(mark).collect()
     }
 
-    /// What of the found partitions is to be copied, and how many are as they were copied before.
-    pub(super) async fn since(
+    /// Returns the found partitions that must be copied, and the number of partitions that are unchanged.
+    pub(super) async fn changed_since(
         &self,
         found: Vec<Found>,
-        since: &PreviousPasses,
+        previous: &PreviousPasses,
         remarks: &mut Vec<String>,
-    ) -> Result<(Vec<Found>, usize), Fault> {
-        let earlier = &since.earlier;
+    ) -> Result<(Vec<Found>, usize), Problem> {
+        let earlier = &previous.earlier;
         self.refuse_lost_shards(&found, earlier)?;
         let copied: HashMap<&PartitionValue, &CopiedPartition> =
             earlier.partitions.iter().map(|copied| (&copied.partition.value, copied)).collect();
-        let there: BTreeSet<&PartitionValue> = found.iter().map(|partition| &partition.value).collect();
+        let present: BTreeSet<&PartitionValue> = found.iter().map(|partition| &partition.value).collect();
         let has_vanished = |copied: &&CopiedPartition| {
             let partition = &copied.partition;
-            !there.contains(&partition.value) && self.is_enabled(&partition.name, &partition.value.0)
+            !present.contains(&partition.value) && self.is_enabled(&partition.name, &partition.value.0)
         };
         let vanished: Vec<&CopiedPartition> = earlier.partitions.iter().filter(has_vanished).collect();
         let rows = self.rows_on_target(earlier).await?;
@@ -96,8 +96,8 @@ impl Planner<'_> {
             let (least, most) = rows.get(&copied.partition.value).copied().unwrap_or_default();
             OnTarget { least, most, may_shrink }
         };
-        let otherwise = !self.is_as(earlier);
-        if otherwise {
+        let layout_changed = !self.has_layout_of(earlier);
+        if layout_changed {
             remarks
                 .push("columns, keys or shards are others than when it was copied: all of it is copied again".into());
         }
@@ -111,7 +111,7 @@ impl Planner<'_> {
                 continue;
             };
             let why = match copied.due(&partition, on_target(copied)) {
-                Due::Unchanged if !otherwise => {
+                Due::Unchanged if !layout_changed => {
                     unchanged += 1;
                     continue;
                 }
@@ -127,14 +127,14 @@ impl Planner<'_> {
             partition.renews = true;
             due.push(partition);
         }
-        if since.drops_vanished {
+        if previous.drops_vanished {
             for copied in &vanished {
                 foreign.extend(copied.lost(on_target(copied)).filter(|rows| *rows > 0).map(|rows| (*copied, rows)));
                 due.push(self.vanished(&copied.partition.name, copied));
             }
         }
         if !foreign.is_empty() && self.policy != IfTargetNotEmpty::Replace {
-            return Err(self.was_changed_there(&foreign));
+            return Err(self.changed_by_others(&foreign));
         }
         let changed = again.values().map(Vec::len).sum::<usize>();
         let name = &self.job.name;
@@ -144,10 +144,11 @@ impl Planner<'_> {
              unchanged, {} have vanished from the source",
             vanished.len()
         );
-        self.remark(&again, &vanished, since.drops_vanished, remarks);
+        self.remark(&again, &vanished, previous.drops_vanished, remarks);
         Ok((due, unchanged))
     }
 
+    /// Adds remarks about partitions that are copied again, and about vanished ones.
     fn remark(
         &self,
         again: &BTreeMap<Again, Vec<&str>>,
@@ -186,9 +187,9 @@ impl Planner<'_> {
         }
     }
 
-    /// A source shard that held rows and holds none at all was more likely lost, or made anew, than emptied on purpose: what was
-    /// copied of it must not follow.
-    fn refuse_lost_shards(&self, found: &[Found], earlier: &Earlier) -> Result<(), Fault> {
+    /// Refuses a source shard that held rows and now holds none at all. It was more likely lost or created again than emptied on purpose,
+    /// so its copied rows must not be dropped.
+    fn refuse_lost_shards(&self, found: &[Found], earlier: &Earlier) -> Result<(), Problem> {
         let of_marks = |mark: &Option<Mark>| mark.iter().flat_map(Mark::shards).collect::<Vec<_>>();
         let before: BTreeSet<usize> =
             earlier.partitions.iter().flat_map(|copied| of_marks(&copied.partition.mark)).collect();
@@ -199,7 +200,7 @@ impl Planner<'_> {
         }
         let Some(lost) = before.difference(&now).next() else { return Ok(()) };
         let hosts = self.survey.sources.get(*lost).into_iter().flatten().map(|node| node.address());
-        Err(self.world(&format!(
+        Err(self.servers(&format!(
             "source shard {} ({}) held rows of {} when it was copied, and holds none at all now: was it lost, or made anew? What was \
              copied stays as it is. If it is meant to be empty, drop on the target what is to go, and begin anew at another task path",
             lost + 1,
@@ -208,14 +209,14 @@ impl Planner<'_> {
         )))
     }
 
-    /// Whether rows are read, placed and told apart as they were.
-    fn is_as(&self, earlier: &Earlier) -> bool {
+    /// Returns whether columns, keys and sharding are the same as in the earlier passes.
+    fn has_layout_of(&self, earlier: &Earlier) -> bool {
         let survey = self.survey;
         (&earlier.reading, &earlier.columns, &earlier.key, &earlier.sharding)
             == (&survey.reading, &survey.columns, &survey.key, &survey.sharding)
     }
 
-    /// A partition of which the source has nothing any more.
+    /// Returns the plan of a partition that the source no longer has.
     fn vanished(&self, name: &str, copied: &CopiedPartition) -> Found {
         Found {
             value: copied.partition.value.clone(),
@@ -227,9 +228,9 @@ impl Planner<'_> {
         }
     }
 
-    /// Rows that the target holds of what was copied, by partition, over all shards: with the fewest and with the most of
-    /// replicas that are written to one by one.
-    async fn rows_on_target(&self, earlier: &Earlier) -> Result<HashMap<PartitionValue, (u64, u64)>, Fault> {
+    /// Returns the rows that the target holds of the copied partitions, over all shards. The two numbers are the sums of the smallest
+    /// and of the largest numbers, where replicas are written one by one.
+    async fn rows_on_target(&self, earlier: &Earlier) -> Result<HashMap<PartitionValue, (u64, u64)>, Problem> {
         let copied: Vec<Found> =
             earlier.partitions.iter().map(|copied| self.vanished(&copied.partition.name, copied)).collect();
         let mut rows: HashMap<PartitionValue, (u64, u64)> = HashMap::new();
@@ -238,18 +239,18 @@ impl Planner<'_> {
         }
         let survey = self.survey;
         for (shard, nodes) in survey.targets.iter().enumerate() {
-            let looks = join_all(nodes.iter().map(|node| async {
+            let counts = join_all(nodes.iter().map(|node| async {
                 if survey.to_create.iter().any(|missing| missing.address() == node.address()) {
                     return Ok(HashMap::new());
                 }
-                let present = self.present_on(node, &copied).await.map_err(|error| self.world(&error))?;
-                Ok::<HashMap<PartitionValue, u64>, Fault>(present.into_iter().collect())
+                let present = self.present_on(node, &copied).await.map_err(|error| self.server_error(&error))?;
+                Ok::<HashMap<PartitionValue, u64>, Problem>(present.into_iter().collect())
             }));
-            let looks: Vec<HashMap<PartitionValue, u64>> = looks.await.into_iter().collect::<Result<_, Fault>>()?;
+            let counts: Vec<HashMap<PartitionValue, u64>> = counts.await.into_iter().collect::<Result<_, Problem>>()?;
             for partition in &copied {
-                let held = looks.iter().map(|look| look.get(&partition.value).copied().unwrap_or(0));
+                let held = counts.iter().map(|count| count.get(&partition.value).copied().unwrap_or(0));
                 let most = held.clone().max().unwrap_or(0);
-                // Of those that fetch from each other one may be ahead.
+                // Among replicas that fetch from each other, one may be ahead of the others.
                 let least = if survey.replicated[shard] { most } else { held.min().unwrap_or(0) };
                 let sums = rows.entry(partition.value.clone()).or_default();
                 *sums = (sums.0 + least, sums.1 + most);
@@ -258,12 +259,13 @@ impl Planner<'_> {
         Ok(rows)
     }
 
-    fn was_changed_there(&self, foreign: &[(&CopiedPartition, u64)]) -> Fault {
+    /// Returns the fault that others have changed copied partitions on the target.
+    fn changed_by_others(&self, foreign: &[(&CopiedPartition, u64)]) -> Problem {
         let text = |(copied, rows): &(&CopiedPartition, u64)| {
             format!("{} ({} rows were copied, and {rows} are there)", copied.partition.name, copied.target)
         };
         let texts: Vec<String> = foreign.iter().map(text).collect();
-        self.world(&format!(
+        self.servers(&format!(
             "somebody else has changed {} partitions of the target {} since they were copied: {}. What is dropped there is copied \
              again; in a task with <if_target_not_empty>replace</if_target_not_empty> they would give way",
             texts.len(),

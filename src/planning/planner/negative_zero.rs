@@ -1,11 +1,11 @@
-//! Negative zero in a partition key. Servers since 22 may store a part that holds only -0 as a part of zeros: they read it back
-//! as 0, but leave it out, and find it, by -0.
+//! Negative zero in a partition key. Servers since 22 may store a part that holds only -0 as a part of zeros. They read the values as 0,
+//! but a filter matches them only by -0.
 
 use crate::client::Error;
 use crate::plan::Found;
 use crate::sql::{key_elements, unquoted_elements};
 
-use super::super::errors::Fault;
+use super::super::errors::Problem;
 use super::Planner;
 
 /// The values of 0 and of -0 as Float32 and as Float64, by their bits.
@@ -16,7 +16,7 @@ const STORES_AS_ZERO: (u32, u32) = (22, 1);
 
 impl Planner<'_> {
     /// Refuses a copy of -0 where one of the servers may read it back as 0.
-    pub(super) async fn refuse_negative_zero(&self, found: &[Found]) -> Result<(), Fault> {
+    pub(super) async fn refuse_negative_zero(&self, found: &[Found]) -> Result<(), Problem> {
         let holds = |values: &[&str]| {
             let is_one = |partition: &Found| {
                 let elements = self.survey.key.iter().zip(&partition.value.0);
@@ -29,22 +29,22 @@ impl Planner<'_> {
         }
         let refused = |node: &str, version: &str| {
             let key: Vec<&str> = self.survey.key.iter().map(|element| element.expression.as_str()).collect();
-            self.world(&format!(
+            self.servers(&format!(
                 "PARTITION BY {} has the value -0, which ClickHouse {version} on {node} may read back as 0: rows would be lost. \
                  Replace -0 by 0 at the source",
                 key.join(", ")
             ))
         };
         for node in self.survey.sources.iter().chain(&self.survey.targets).flatten() {
-            let facts = self.pool.facts(node).await.map_err(|error| self.world(&error))?;
+            let facts = self.pool.facts(node).await.map_err(|error| self.server_error(&error))?;
             if facts.release() >= STORES_AS_ZERO && holds(&NEGATIVE) {
                 return Err(refused(&node.address(), &facts.version));
             }
         }
         for node in self.survey.sources.iter().flatten() {
-            let facts = self.pool.facts(node).await.map_err(|error| self.world(&error))?;
-            let stored =
-                facts.release() >= STORES_AS_ZERO && self.has_negative_part(node).await.map_err(|e| self.world(&e))?;
+            let facts = self.pool.facts(node).await.map_err(|error| self.server_error(&error))?;
+            let stored = facts.release() >= STORES_AS_ZERO
+                && self.has_negative_part(node).await.map_err(|e| self.server_error(&e))?;
             if stored {
                 return Err(refused(&node.address(), &facts.version));
             }

@@ -1,4 +1,4 @@
-//! Where a partition is cut.
+//! The division of a large partition into slices.
 
 use crate::client::Error;
 use crate::plan::{self, Found};
@@ -7,23 +7,23 @@ use crate::sql::{KeyElement, PartitionFilter, Selection, Slice, key_elements, qu
 use super::Planner;
 use crate::nodes::settings::wanted_for_source;
 
-/// So many keys are looked at to find where to cut.
-const SAMPLE: u64 = 20_000;
-/// So many columns of the sorting key are looked at.
-const KEY_COLUMNS: usize = 3;
+/// The number of sampled keys that determine the slices.
+const SAMPLED_KEYS: u64 = 20_000;
+/// The most columns of the sorting key to use.
+const MAX_KEY_COLUMNS: usize = 3;
 
 impl Planner<'_> {
-    /// Cuts a partition on one source shard by what its primary index can skip, else by a hash.
+    /// Divides a partition on one source shard by ranges of its sorting key, which the primary index can skip; otherwise by a hash.
     pub(super) async fn slices(&self, partition: &Found, shard: usize, count: u64) -> Result<Vec<Slice>, Error> {
         let Some(node) = self.survey.sources[shard].first() else { return Ok(Vec::new()) };
         let source = &self.survey.source;
         let mut columns = Vec::new();
         for name in key_elements(&source.sorting_key) {
-            // A bare column of the source that is seen as it is.
+            // Only plain columns that the copy reads unchanged.
             let Some(column) = source.column(name.trim_matches('`')) else { break };
             let element = KeyElement { expression: quote::ident(&column.name), type_name: column.type_name.clone() };
             let cast = self.survey.reading.columns.is_some();
-            if cast || !element.is_cuttable() || columns.len() == KEY_COLUMNS {
+            if cast || !element.is_cuttable() || columns.len() == MAX_KEY_COLUMNS {
                 break;
             }
             columns.push(element);
@@ -37,7 +37,7 @@ impl Planner<'_> {
         };
         if !columns.is_empty() {
             let settings = self.pool.settings(node, &wanted_for_source(self.task)).await?;
-            let every = (partition.shards[shard].0 / SAMPLE).max(1);
+            let every = (partition.shards[shard].0 / SAMPLED_KEYS).max(1);
             let sample = self.pool.client.sample_keys(node, &rows, &columns, every, &settings).await?;
             if let Some(slices) = plan::ranges(&columns, &sample, count)
                 && (slices.len() as u64 == count || self.job.number_of_splits <= 1)
@@ -46,7 +46,7 @@ impl Planner<'_> {
             }
         }
         let stored = self.survey.source.columns.iter().filter(|column| self.survey.columns.contains(&column.name));
-        let of = vec![crate::sql::row_hash(stored)];
-        Ok((0..count).map(|number| Slice::Hash { of: of.clone(), count, number }).collect())
+        let hash = vec![crate::sql::row_hash(stored)];
+        Ok((0..count).map(|number| Slice::Hash { of: hash.clone(), count, number }).collect())
     }
 }

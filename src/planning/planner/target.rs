@@ -1,4 +1,4 @@
-//! What the target holds already.
+//! The rows that the target holds already.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -11,14 +11,15 @@ use crate::plan::Found;
 use crate::sql::{Relation, Selection};
 use crate::task::IfTargetNotEmpty;
 
-use super::super::errors::Fault;
+use super::super::errors::Problem;
 use super::Planner;
 use crate::model::few;
 
 impl Planner<'_> {
-    /// What the target holds already of what is to be copied, before any row moves (I2).
-    pub(super) async fn look_at_target(&self, found: &mut Vec<Found>, remarks: &mut Vec<String>) -> Result<(), Fault> {
-        // What an earlier pass has filled was looked at.
+    /// Counts the rows that the target holds already in the partitions to copy, before any row moves (I2), and applies the policy of the
+    /// task to them.
+    pub(super) async fn apply_policy(&self, found: &mut Vec<Found>, remarks: &mut Vec<String>) -> Result<(), Problem> {
+        // Partitions that an earlier pass has filled were checked then.
         let new: Vec<Found> = found.iter().filter(|partition| !partition.renews).cloned().collect();
         if !self.survey.target_exists || new.is_empty() {
             return Ok(());
@@ -33,7 +34,7 @@ impl Planner<'_> {
         let present = join_all(nodes.iter().map(|node| self.present_on(node, &new))).await;
         let mut filled: BTreeMap<PartitionValue, (u64, String)> = BTreeMap::new();
         for (node, present) in nodes.iter().zip(present) {
-            for (value, rows) in present.map_err(|error| self.world(&error))? {
+            for (value, rows) in present.map_err(|error| self.server_error(&error))? {
                 filled.entry(value).or_insert((rows, node.address()));
             }
         }
@@ -41,15 +42,15 @@ impl Planner<'_> {
             return Ok(());
         }
         let count = filled.len();
-        let told = |partition: &Found| {
+        let text = |partition: &Found| {
             let (rows, node) = filled.get(&partition.value)?;
             Some(format!("{} ({rows} rows on {node})", partition.name))
         };
-        let texts: Vec<String> = new.iter().filter_map(told).collect();
+        let texts: Vec<String> = new.iter().filter_map(text).collect();
         let listed = few(&texts);
         match self.policy {
             IfTargetNotEmpty::Fail => {
-                return Err(self.world(&format!(
+                return Err(self.servers(&format!(
                     "the target {} holds rows already in {count} of the partitions to copy: {listed}. Say what to do with \
                      them: <if_target_not_empty>replace, append or skip</if_target_not_empty>",
                     self.job.target
@@ -72,18 +73,18 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Returns the wanted partitions that a target node has rows in, with the rows.
+    /// Returns the wanted partitions in which a target node has rows, with the number of rows.
     pub(crate) async fn present_on(&self, node: &Node, found: &[Found]) -> Result<Vec<(PartitionValue, u64)>, Error> {
         let client = &self.pool.client;
         let target = &self.job.target;
-        let there: BTreeSet<PartitionId> =
+        let filled: BTreeSet<PartitionId> =
             client.parts(node, target).await?.into_iter().filter(|part| part.rows > 0).map(|part| part.id).collect();
-        if there.is_empty() {
+        if filled.is_empty() {
             return Ok(Vec::new());
         }
         if found.iter().all(|partition| partition.id.is_some()) {
             let ids: Vec<PartitionId> =
-                found.iter().filter_map(|partition| partition.id.clone()).filter(|id| there.contains(id)).collect();
+                found.iter().filter_map(|partition| partition.id.clone()).filter(|id| filled.contains(id)).collect();
             let rows = client.rows_by_partition(node, target, Some(&ids)).await?;
             let named = |partition: &Found| {
                 let rows = partition.id.as_ref().and_then(|id| rows.get(id)).copied()?;

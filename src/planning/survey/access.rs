@@ -1,5 +1,5 @@
-//! Whether the accounts and servers of a task allow what it needs: paths in ZooKeeper, macros, who may write, who speaks to
-//! whom. Part of the survey; creates nothing.
+//! The check that accounts and servers allow the task: paths in ZooKeeper, macros, rights to write, and connections between servers.
+//! Part of the survey; creates nothing.
 
 use crate::nodes::routes::against_pull;
 use crate::nodes::routes::against_push;
@@ -13,40 +13,44 @@ use crate::client::Error;
 use crate::model::{Node, Way};
 use crate::sql::TableDefinition;
 
-use super::super::errors::Fault;
+use super::super::errors::Problem;
 use super::{Holders, Surveyor};
 use crate::nodes::column_routes::ColumnRoutes;
 
 impl Surveyor<'_> {
-    /// Replicas of a table meet at a path in ZooKeeper, and nowhere else: macros in it must be known where the table is made;
-    /// each shard needs a path of its own; and nobody else may live there, or the new table would join theirs (the source's,
-    /// with the source's path), fetch its rows, and hand on what is done to it.
+    /// Checks the paths of the target's replicas in ZooKeeper. Replicas of a table belong together by their path alone, so the server
+    /// must know the macros in it, and each shard needs its own path. No other table may use the path: the new table would become a
+    /// replica of that table (of the source, with the source's path), fetch its rows, and pass on changes to it.
     pub(super) async fn check_paths(
         &self,
         target: &TableDefinition,
         targets: &Holders,
         missing: &[Arc<Node>],
         source: (&TableDefinition, &Holders),
-    ) -> Result<(), Vec<Fault>> {
+    ) -> Result<(), Vec<Problem>> {
         if !target.engine.is_replicated() || missing.is_empty() {
             return Ok(());
         }
         if target.engine.has_open_identity() {
-            return Err(vec![self.world(&format!(
+            return Err(vec![self.servers(&format!(
                 "{} is missing on {}, and its path in ZooKeeper on the other nodes has {{uuid}}, which ClickHouse alone fills \
                  in: make the table there yourself",
                 target.name, missing[0]
             ))]);
         }
         let mut faults = Vec::new();
-        let mut seats: Vec<Seat> = Vec::new();
+        let mut replica_paths: Vec<ReplicaPath> = Vec::new();
         for (shard, nodes) in targets.iter().enumerate() {
             for node in nodes {
                 let is_new = missing.iter().any(|other| other.address() == node.address());
-                let seat = if is_new { self.new_seat(target, node).await } else { self.seat(target, node).await };
-                match seat {
+                let replica_path = if is_new {
+                    self.new_replica_path(target, node).await
+                } else {
+                    self.replica_path(target, node).await
+                };
+                match replica_path {
                     Ok(Some((path, replica))) => {
-                        seats.push(Seat { shard, node: node.clone(), path, replica, is_new });
+                        replica_paths.push(ReplicaPath { shard, node: node.clone(), path, replica, is_new });
                     }
                     Ok(None) => {}
                     Err(fault) => faults.push(fault),
@@ -54,7 +58,7 @@ impl Surveyor<'_> {
             }
         }
         let fetch = |shard: usize| self.task.target(self.job).shards[shard].internal_replication;
-        for problem in conflicts(&seats, fetch) {
+        for problem in conflicts(&replica_paths, fetch) {
             faults.push(self.task("engine", &format!("{} cannot be made: {problem}", target.name)));
         }
         if faults.is_empty() {
@@ -62,37 +66,44 @@ impl Surveyor<'_> {
             let (source, holders) = source;
             let mut of_source = Vec::new();
             for node in holders.iter().flatten().filter(|_| source.engine.is_replicated()) {
-                match self.seat(source, node).await {
-                    Ok(seat) => of_source.extend(seat),
+                match self.replica_path(source, node).await {
+                    Ok(replica_path) => of_source.extend(replica_path),
                     Err(fault) => faults.push(fault),
                 }
             }
-            for seat in seats.iter().filter(|seat| seat.is_new) {
-                let path = format!("{}/replicas", seat.path);
-                // An account that may not look there has made no mistake by that.
-                let Ok(Some(there)) = self.pool.client.zookeeper_children(&seat.node, &path).await else {
+            for replica_path in replica_paths.iter().filter(|replica_path| replica_path.is_new) {
+                let path = format!("{}/replicas", replica_path.path);
+                // It is no fault of the task if the account may not read that path.
+                let Ok(Some(existing)) = self.pool.client.zookeeper_children(&replica_path.node, &path).await else {
                     continue;
                 };
-                let silent = shards[seat.shard].replicas.len().saturating_sub(targets[seat.shard].len());
-                if let Some(problem) = seat.strangers(&seats, &there, silent, &of_source) {
-                    faults.push(self.world(&format!("{}: {} cannot be made: {problem}", seat.node, target.name)));
+                let silent =
+                    shards[replica_path.shard].replicas.len().saturating_sub(targets[replica_path.shard].len());
+                if let Some(problem) = replica_path.strangers(&replica_paths, &existing, silent, &of_source) {
+                    faults.push(
+                        self.servers(&format!("{}: {} cannot be made: {problem}", replica_path.node, target.name)),
+                    );
                 }
             }
         }
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
-    /// Where the replica that a node has lives.
-    async fn seat(&self, target: &TableDefinition, node: &Node) -> Result<Option<(String, String)>, Fault> {
+    /// Returns the path and name of the replica on a node, if its table is replicated.
+    async fn replica_path(&self, target: &TableDefinition, node: &Node) -> Result<Option<(String, String)>, Problem> {
         let state = self.pool.client.replica_state(node, &target.name).await;
-        let state = state.map_err(|error| self.world(&error.to_string()))?;
+        let state = state.map_err(|error| self.server_error(&error))?;
         Ok(state.map(|state| (state.path, state.name)))
     }
 
-    /// Where the replica that is to be made on a node would live; `None` where the database says.
-    async fn new_seat(&self, target: &TableDefinition, node: &Node) -> Result<Option<(String, String)>, Fault> {
+    /// Returns the path and name of the replica to create on a node, or `None` where the database sets them.
+    async fn new_replica_path(
+        &self,
+        target: &TableDefinition,
+        node: &Node,
+    ) -> Result<Option<(String, String)>, Problem> {
         let Some((path, replica)) = target.engine.replica_arguments() else { return Ok(None) };
-        let world = |error: Error| self.world(&error.to_string());
+        let world = |error: Error| self.server_error(&error);
         let database = self.pool.client.database_engine(node, &target.name.database).await.map_err(world)?;
         if database.as_deref() == Some("Replicated") {
             return Ok(None);
@@ -100,7 +111,7 @@ impl Surveyor<'_> {
         let context = self.pool.context(node).await.map_err(world)?;
         let expanded = |text: &str| {
             expand(&unquoted(text), &context.macros, target).map_err(|missing| {
-                self.world(&format!(
+                self.servers(&format!(
                     "{node}: the server has no macro {{{missing}}}, which the engine of {} uses",
                     target.name
                 ))
@@ -113,14 +124,14 @@ impl Surveyor<'_> {
         Ok(Some((path, replica)))
     }
 
-    /// Whether rows can travel as the task says; where it leaves that to us, what we would choose, in remarks.
+    /// Checks that the transfer that the task sets works. Where the task sets none, adds remarks about the chosen routes.
     pub(super) async fn can_transfer(
         &self,
         sources: &Holders,
         targets: &Holders,
         (filtered, columns): (bool, &ColumnRoutes),
         remarks: &mut Vec<String>,
-    ) -> Result<(), Vec<Fault>> {
+    ) -> Result<(), Vec<Problem>> {
         let mut faults = Vec::new();
         let mut found_ways: BTreeMap<Way, (String, usize)> = BTreeMap::new();
         for from in sources.iter().filter_map(|shard| shard.first()) {
@@ -130,7 +141,7 @@ impl Surveyor<'_> {
                     Ok(None) => {}
                     Ok(Some((way, remark))) => found_ways.entry(way).or_insert((remark, 0)).1 += 1,
                     Err(problem) => {
-                        let fault = self.world(&problem);
+                        let fault = self.servers(&problem);
                         if !faults.contains(&fault) {
                             faults.push(fault);
                         }
@@ -138,7 +149,7 @@ impl Surveyor<'_> {
                 }
             }
         }
-        // A line for each pair would be very many.
+        // One line for each pair would be too many lines.
         remarks.extend(found_ways.into_values().map(|(remark, pairs)| match pairs {
             1 => remark,
             more => format!("{remark} (so, or likewise, between {more} pairs of nodes)"),
@@ -146,7 +157,8 @@ impl Surveyor<'_> {
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
-    /// A remark, or a fault, about the way to a shard's replicas: one that it works for is enough.
+    /// Returns the chosen transfer to a shard's replicas with a remark. It is enough if the transfer works for one of them. The error is a
+    /// sentence.
     async fn between(
         &self,
         from: &Node,
@@ -157,9 +169,10 @@ impl Surveyor<'_> {
         let text = |error: Error| error.to_string();
         let Some(first) = replicas.first() else { return Ok(None) };
         let Some(way) = self.job.transfer else {
-            let choice = way_of(self.pool, self.job, (from, first), filtered, columns).await.map_err(text)?;
-            let told = |since| (choice.way, format!("transfer: {} from {from} to {first}, since {since}", choice.way));
-            return Ok(choice.since.map(told));
+            let route = way_of(self.pool, self.job, (from, first), filtered, columns).await.map_err(text)?;
+            let remark =
+                |reason| (route.way, format!("transfer: {} from {from} to {first}, since {reason}", route.way));
+            return Ok(route.reason.map(remark));
         };
         let mut against = None;
         for to in replicas {
@@ -167,7 +180,7 @@ impl Surveyor<'_> {
                 Way::Push if columns.against_push().is_some() => columns.against_push().map(str::to_owned),
                 Way::Push => against_push(self.pool, from, to).await.map_err(text)?,
                 Way::Pull => against_pull(self.pool, from, to).await.map_err(text)?,
-                // Where parts cannot travel, that is found out with more than two nodes in view.
+                // Another check decides whether parts can be cloned, since it must know all nodes.
                 Way::Relay | Way::Clone => None,
             };
             match found {
@@ -175,33 +188,31 @@ impl Surveyor<'_> {
                 found => against = against.or(found),
             }
         }
-        let of = against.unwrap_or_default();
-        Err(format!("{way} does not work: {of}. Without <transfer> the worker looks for another way"))
+        let reason = against.unwrap_or_default();
+        Err(format!("{way} does not work: {reason}. Without <transfer> the worker looks for another way"))
     }
 
-    /// Whether tables can be made on the targets.
-    pub(super) async fn may_write(&self, targets: &Holders) -> Result<(), Vec<Fault>> {
+    /// Checks that tables can be created on the target nodes.
+    pub(super) async fn may_write(&self, targets: &Holders) -> Result<(), Vec<Problem>> {
         let mut faults = Vec::new();
         for node in targets.iter().flatten() {
             match self.pool.facts(node).await {
                 Ok(facts) if facts.is_read_only() => {
-                    faults.push(
-                        self.world(&format!(
-                            "{node}: user {} may only read, but tables are to be made there",
-                            node.user
-                        )),
-                    );
+                    faults.push(self.servers(&format!(
+                        "{node}: user {} may only read, but tables are to be made there",
+                        node.user
+                    )));
                 }
                 Ok(_) => {}
-                Err(error) => faults.push(self.world(&error.to_string())),
+                Err(error) => faults.push(self.server_error(&error)),
             }
         }
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 }
 
-/// Where a replica lives, or is to live.
-struct Seat {
+/// The path of an existing or planned replica in ZooKeeper.
+struct ReplicaPath {
     shard: usize,
     node: Arc<Node>,
     path: String,
@@ -209,68 +220,77 @@ struct Seat {
     is_new: bool,
 }
 
-impl Seat {
-    /// What is wrong with the replicas that live at the path of a new one already. They may be those of nodes of the shard
-    /// that do not answer, so many as there are of such, unless one of them is a replica of the source's table.
+impl ReplicaPath {
+    /// Returns the problem with replicas that already exist at the path of a new one. They may belong to nodes of the shard that do not
+    /// answer, up to the number `silent` of such nodes, unless one of them is a replica of the source's table.
     fn strangers(
         &self,
-        seats: &[Seat],
-        there: &[String],
+        replica_paths: &[ReplicaPath],
+        existing: &[String],
         silent: usize,
         of_source: &[(String, String)],
     ) -> Option<String> {
         let Self { path, replica, .. } = self;
-        if there.contains(replica) {
+        if existing.contains(replica) {
             return Some(format!(
                 "replica {replica} exists already at {path} in ZooKeeper. Is that the source table's path? Give <engine> a path \
                  of its own"
             ));
         }
-        // A replica of the same shard that is there already says that the path is this table's.
-        let at_home = seats.iter().any(|seat| !seat.is_new && seat.shard == self.shard && seat.path == *path);
-        let is_sources = of_source.iter().any(|(at, named)| at == path && there.contains(named));
-        (is_sources || (!at_home && there.len() > silent)).then(|| {
+        // If a replica of the same shard exists at the path, the path belongs to this table.
+        let at_home = replica_paths
+            .iter()
+            .any(|replica_path| !replica_path.is_new && replica_path.shard == self.shard && replica_path.path == *path);
+        let is_sources = of_source.iter().any(|(at, named)| at == path && existing.contains(named));
+        (is_sources || (!at_home && existing.len() > silent)).then(|| {
             format!(
                 "at its path {path} in ZooKeeper live replicas of another table already ({}), which it would join. Is that the \
                  source table's path? Give <engine> a path of its own",
-                there.join(", ")
+                existing.join(", ")
             )
         })
     }
 }
 
-/// Which of the replicas cannot be what they are to be beside the others. Only such as are to be made are spoken of. `fetch`: whether
-/// the replicas of a shard are to have their rows from each other.
-fn conflicts(seats: &[Seat], fetch: impl Fn(usize) -> bool) -> Vec<String> {
+/// Returns the problems of planned replicas together with the others. `fetch` tells whether the replicas of a shard fetch rows from each
+/// other.
+fn conflicts(replica_paths: &[ReplicaPath], fetch: impl Fn(usize) -> bool) -> Vec<String> {
     let mut problems = Vec::new();
-    for (at, seat) in seats.iter().enumerate() {
-        let first = seats[..at].iter().find(|other| other.shard == seat.shard).filter(|_| fetch(seat.shard));
-        if let Some(first) = first.filter(|first| (first.is_new || seat.is_new) && first.path != seat.path) {
+    for (at, replica_path) in replica_paths.iter().enumerate() {
+        let first = replica_paths[..at]
+            .iter()
+            .find(|other| other.shard == replica_path.shard)
+            .filter(|_| fetch(replica_path.shard));
+        if let Some(first) =
+            first.filter(|first| (first.is_new || replica_path.is_new) && first.path != replica_path.path)
+        {
             problems.push(format!(
                 "{} and {} are replicas of shard {}, and would have the paths {} and {} in ZooKeeper, so that none would fetch \
                  rows of the other: the macros of the path must be the same on all servers of a shard",
                 first.node,
-                seat.node,
-                seat.shard + 1,
+                replica_path.node,
+                replica_path.shard + 1,
                 first.path,
-                seat.path
+                replica_path.path
             ));
         }
-        let others = seats[..at].iter().filter(|other| (other.is_new || seat.is_new) && other.path == seat.path);
+        let others = replica_paths[..at]
+            .iter()
+            .filter(|other| (other.is_new || replica_path.is_new) && other.path == replica_path.path);
         for other in others {
-            if other.shard != seat.shard {
+            if other.shard != replica_path.shard {
                 problems.push(format!(
                     "shards {} and {} would have the same path {} in ZooKeeper, and be replicas of each other: put a macro that \
                      differs between shards into it, such as {{shard}}",
                     other.shard + 1,
-                    seat.shard + 1,
-                    seat.path
+                    replica_path.shard + 1,
+                    replica_path.path
                 ));
-            } else if other.replica == seat.replica {
+            } else if other.replica == replica_path.replica {
                 problems.push(format!(
                     "{} and {} would both be replica {} at {} in ZooKeeper: use a macro that differs between them, such as \
                      {{replica}}",
-                    other.node, seat.node, seat.replica, seat.path
+                    other.node, replica_path.node, replica_path.replica, replica_path.path
                 ));
             }
         }
@@ -283,7 +303,7 @@ fn unquoted(literal: &str) -> String {
     crate::sql::unquoted_elements(literal).ok().and_then(|texts| texts.into_iter().next()).unwrap_or_default()
 }
 
-/// A path with its macros in place. `Err`: the macro that the server lacks.
+/// Returns a path with its macros replaced. The error is the macro that the server lacks.
 fn expand(text: &str, macros: &BTreeMap<String, String>, table: &TableDefinition) -> Result<String, String> {
     let mut out = String::new();
     let mut rest = text;
@@ -316,45 +336,52 @@ mod tests {
         assert_eq!(expanded("/x/{replica}"), Err("replica".to_owned()));
     }
 
-    fn seat(shard: usize, path: &str, replica: &str, is_new: bool) -> Seat {
+    fn replica_path(shard: usize, path: &str, replica: &str, is_new: bool) -> ReplicaPath {
         let node = Arc::new(Node::new(format!("{shard}{replica}.example")));
-        Seat { shard, node, path: path.into(), replica: replica.into(), is_new }
+        ReplicaPath { shard, node, path: path.into(), replica: replica.into(), is_new }
     }
 
     #[test]
     fn shards_that_would_be_replicas_of_each_other_are_refused() {
-        let fine = [seat(0, "/t/1", "a", true), seat(0, "/t/1", "b", true), seat(1, "/t/2", "a", true)];
+        let fine = [
+            replica_path(0, "/t/1", "a", true),
+            replica_path(0, "/t/1", "b", true),
+            replica_path(1, "/t/2", "a", true),
+        ];
         assert_eq!(conflicts(&fine, |_| true), Vec::<String>::new());
-        let shared = conflicts(&[seat(0, "/t", "a", false), seat(1, "/t", "b", true)], |_| true);
+        let shared = conflicts(&[replica_path(0, "/t", "a", false), replica_path(1, "/t", "b", true)], |_| true);
         assert!(shared[0].contains("shards 1 and 2 would have the same path /t"), "{shared:?}");
-        let twice = conflicts(&[seat(0, "/t", "a", true), seat(0, "/t", "a", true)], |_| true);
+        let twice = conflicts(&[replica_path(0, "/t", "a", true), replica_path(0, "/t", "a", true)], |_| true);
         assert!(twice[0].contains("would both be replica a at /t"), "{twice:?}");
-        // What is there is not ours to judge.
-        assert_eq!(conflicts(&[seat(0, "/t", "a", false), seat(1, "/t", "b", false)], |_| true), Vec::<String>::new());
-        // Replicas that never meet; where each is written to, they need not.
-        let apart = [seat(0, "/t/1", "a", true), seat(0, "/t/2", "b", true)];
-        let told = conflicts(&apart, |_| true);
-        assert!(told[0].contains("replicas of shard 1") && told[0].contains("/t/1 and /t/2"), "{told:?}");
+        // Existing replicas are not checked.
+        assert_eq!(
+            conflicts(&[replica_path(0, "/t", "a", false), replica_path(1, "/t", "b", false)], |_| true),
+            Vec::<String>::new()
+        );
+        // Independent replicas are a problem only where they must fetch from each other.
+        let apart = [replica_path(0, "/t/1", "a", true), replica_path(0, "/t/2", "b", true)];
+        let problems = conflicts(&apart, |_| true);
+        assert!(problems[0].contains("replicas of shard 1") && problems[0].contains("/t/1 and /t/2"), "{problems:?}");
         assert_eq!(conflicts(&apart, |_| false), Vec::<String>::new());
     }
 
     #[test]
     fn a_new_replica_joins_only_its_own_table() {
-        let there = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let new = [seat(0, "/t", "a", true)];
+        let existing = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let new = [replica_path(0, "/t", "a", true)];
         assert_eq!(new[0].strangers(&new, &[], 0, &[]), None);
-        let joins = new[0].strangers(&new, &there(&["z"]), 0, &[]).unwrap();
+        let joins = new[0].strangers(&new, &existing(&["z"]), 0, &[]).unwrap();
         assert!(joins.contains("live replicas of another table already (z)"), "{joins}");
-        let taken = new[0].strangers(&new, &there(&["a"]), 0, &[]).unwrap();
+        let taken = new[0].strangers(&new, &existing(&["a"]), 0, &[]).unwrap();
         assert!(taken.contains("replica a exists already"), "{taken}");
-        // Beside a live one of its shard there may be others that do not answer.
-        let beside = [seat(0, "/t", "b", false), seat(0, "/t", "a", true)];
-        assert_eq!(beside[1].strangers(&beside, &there(&["b", "dead"]), 0, &[]), None);
-        // All others of its shard are dead: their replicas may be there, but not the source's.
-        assert_eq!(new[0].strangers(&new, &there(&["dead"]), 1, &[]), None);
+        // Next to a live replica of the shard there may be replicas of nodes that do not answer.
+        let beside = [replica_path(0, "/t", "b", false), replica_path(0, "/t", "a", true)];
+        assert_eq!(beside[1].strangers(&beside, &existing(&["b", "dead"]), 0, &[]), None);
+        // All other nodes of the shard are dead. Their replicas may exist at the path, but not those of the source.
+        assert_eq!(new[0].strangers(&new, &existing(&["dead"]), 1, &[]), None);
         let of_source = [("/t".to_owned(), "dead".to_owned())];
-        assert!(new[0].strangers(&new, &there(&["dead"]), 1, &of_source).is_some());
-        let of_another_shard = [seat(1, "/t", "b", false), seat(0, "/t", "a", true)];
-        assert!(of_another_shard[1].strangers(&of_another_shard, &there(&["b"]), 0, &[]).is_some());
+        assert!(new[0].strangers(&new, &existing(&["dead"]), 1, &of_source).is_some());
+        let of_another_shard = [replica_path(1, "/t", "b", false), replica_path(0, "/t", "a", true)];
+        assert!(of_another_shard[1].strangers(&of_another_shard, &existing(&["b"]), 0, &[]).is_some());
     }
 }

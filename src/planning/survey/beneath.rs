@@ -1,5 +1,5 @@
-//! Whether the source can be copied from, and whether each of its shards gives rows that no other one gives. A view of one
-//! Distributed table on two shards would give every row twice.
+//! The check that the source can be copied, and that no two of its shards return the same rows. A view over one Distributed table on
+//! two shards would return every row twice.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,49 +8,49 @@ use crate::client::Error;
 use crate::model::{Node, TableName};
 use crate::sql::{Beneath, Expression, KeyElement, Reads, Relation, Selection, TableDefinition, quote};
 
-use super::super::errors::Fault;
+use super::super::errors::Problem;
 use super::{Holders, Surveyor};
 
-/// The most tables that are looked at below one source.
-const MOST_BENEATH: usize = 1000;
+/// The most tables below one source that are checked.
+const MAX_TABLES_BENEATH: usize = 1000;
 
-/// What a source reads on one node.
+/// The tables that a source reads on one node.
 #[derive(Debug, Default)]
 pub(super) struct Below {
     /// The tables of that node.
     pub tables: Vec<TableDefinition>,
-    /// Why other nodes may give the same rows, if they may.
+    /// Why other nodes may return the same rows, if they may.
     shared: Option<String>,
 }
 
 impl Below {
-    /// Keeps the first reason.
+    /// Records that other nodes may return the same rows. Keeps the first reason.
     fn is_shared(&mut self, why: impl FnOnce() -> String) {
         self.shared.get_or_insert_with(why);
     }
 }
 
 impl Surveyor<'_> {
-    /// Refuses a source that cannot be copied from, or whose shards may give the same rows.
+    /// Refuses a source that cannot be copied, or whose shards may return the same rows.
     pub(super) async fn check_readable(
         &self,
         source: &TableDefinition,
         holders: &Holders,
         remarks: &mut Vec<String>,
-    ) -> Result<(), Vec<Fault>> {
+    ) -> Result<(), Vec<Problem>> {
         let name = &source.name;
         let shards: Vec<&Arc<Node>> = holders.iter().filter_map(|nodes| nodes.first()).collect();
         let mut faults = Vec::new();
         for (shard, node) in shards.iter().enumerate() {
             let own = if shard == 0 { Ok(Some(source.clone())) } else { self.pool.client.table(node, name).await };
-            let Some(definition) = own.map_err(|error| vec![self.world(&error.to_string())])? else { continue };
+            let Some(definition) = own.map_err(|error| vec![self.server_error(&error)])? else { continue };
             let engine = &definition.engine.name;
             if let Reads::Nothing(why) = definition.reads() {
                 let problem = format!("{name} on {node} is a table of engine {engine}: {why}. Name another table");
                 faults.push(self.task("table_pull", &problem));
             } else if shards.len() > 1 {
                 let shared = self.shared_beneath(node, definition.clone()).await;
-                if let Some(which) = shared.map_err(|error| vec![self.world(&error.to_string())])? {
+                if let Some(which) = shared.map_err(|error| vec![self.server_error(&error)])? {
                     faults.push(self.task(
                         "table_pull",
                         &format!(
@@ -70,7 +70,7 @@ impl Surveyor<'_> {
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
-    /// Returns which table makes a node give rows that other nodes may give too; `None` where all rows are its own.
+    /// Returns which table makes a node return rows that other nodes may return too, or `None` where all rows are its own.
     async fn shared_beneath(&self, node: &Node, definition: TableDefinition) -> Result<Option<String>, Error> {
         Ok(self.beneath(node, definition).await?.shared)
     }
@@ -97,8 +97,8 @@ impl Surveyor<'_> {
                 if !seen.insert(table.to_string()) {
                     continue;
                 }
-                if seen.len() > MOST_BENEATH {
-                    below.is_shared(|| format!("it reads more than {MOST_BENEATH} tables"));
+                if seen.len() > MAX_TABLES_BENEATH {
+                    below.is_shared(|| format!("it reads more than {MAX_TABLES_BENEATH} tables"));
                     return Ok(below);
                 }
                 match self.pool.client.table(node, &table).await? {
@@ -113,7 +113,7 @@ impl Surveyor<'_> {
         Ok(below)
     }
 
-    /// Returns the names of the tables, those that match an expression among them.
+    /// Returns the names of the tables, including those that match an expression.
     async fn named(&self, node: &Node, tables: Vec<Beneath>) -> Result<Vec<TableName>, Error> {
         let mut names = Vec::new();
         for beneath in tables {

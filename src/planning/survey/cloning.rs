@@ -1,4 +1,4 @@
-//! Whether parts can travel as files from the source to the target, as far as tables and servers tell. Creates nothing.
+//! The check that tables and servers allow cloning parts from the source to the target. Creates nothing.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use crate::model::{Node, Way};
 use super::{Survey, Surveyor};
 use crate::nodes::pool::NodePool;
 
-/// The versions with which cloning was tried. Others are cloned only where the task says so.
-const TRIED: &[(u32, u32)] = &[(18, 16), (24, 8), (25, 8)];
+/// The versions with which cloning was tested. Other versions clone only where the task sets `clone`.
+const TESTED: &[(u32, u32)] = &[(18, 16), (24, 8), (25, 8)];
 
 impl Surveyor<'_> {
-    /// What is against it. What no look can tell (may tables be made at the source, do servers fetch from each other, does each
-    /// part have every column) is seen when it is done; a piece takes another way then.
+    /// Returns why parts cannot be cloned, if there is a reason. Some conditions show only when a piece is cloned (the right to create
+    /// tables on the source, connections between servers, columns missing in parts); such a piece uses another transfer.
     pub(super) async fn against_clone(&self, survey: &Survey) -> Option<String> {
         match self.job.transfer {
             Some(Way::Clone) => {}
@@ -35,9 +35,9 @@ impl Surveyor<'_> {
         if let Some(why) = survey.variants.iter().find_map(|variant| variant.against_parts_in(&survey.target)) {
             return Some(why);
         }
-        let told = self.job.transfer.is_some();
+        let is_demanded = self.job.transfer.is_some();
         let of_targets = self.task.target(self.job).shards.iter().filter(|shard| shard.weight > 0).count();
-        if !told && of_targets > 1 && of_targets != survey.sources.len() {
+        if !is_demanded && of_targets > 1 && of_targets != survey.sources.len() {
             return Some(format!("{} source shards become {of_targets}", survey.sources.len()));
         }
         let sources: Vec<&Arc<Node>> = survey.sources.iter().flatten().collect();
@@ -52,7 +52,7 @@ impl Surveyor<'_> {
         if releases.iter().map(|(release, _)| release).collect::<BTreeSet<_>>().len() > 1 {
             return Some(format!("the servers are of different versions ({})", versions()));
         }
-        if !told && releases.iter().any(|(release, _)| !TRIED.contains(release)) {
+        if !is_demanded && releases.iter().any(|(release, _)| !TESTED.contains(release)) {
             return Some(format!("that was not tried with ClickHouse {} so far", versions()));
         }
         for node in &sources {
@@ -79,9 +79,9 @@ impl Surveyor<'_> {
 }
 
 impl Survey {
-    /// Servers find each other's parts through ZooKeeper, all through the same one. Asked when the task is planned, not before:
-    /// by then a new ZooKeeper has at least the task's own node, where servers and workers share it.
-    pub async fn against_zookeepers(&self, pool: &NodePool, told: bool) -> Option<String> {
+    /// Returns why the servers cannot find each other's parts: they must all use the same ZooKeeper. Call this when the task is planned,
+    /// not earlier: then even a new ZooKeeper has the node of the task, if servers and workers share it.
+    pub async fn against_zookeepers(&self, pool: &NodePool, is_demanded: bool) -> Option<String> {
         let nodes: Vec<&Arc<Node>> = self.sources.iter().chain(&self.targets).flatten().collect();
         let (first, others) = nodes.split_first()?;
         if others.iter().all(|node| node.url() == first.url()) {
@@ -91,8 +91,8 @@ impl Survey {
         let mut common: Option<BTreeSet<String>> = None;
         for (node, marks) in nodes.iter().zip(marks) {
             let marks = match marks {
-                // A new one has no marks yet. The first piece will show it.
-                Ok(marks) if marks.is_empty() && told => continue,
+                // A new ZooKeeper has no nodes to compare yet. The first piece will show whether it is the same one.
+                Ok(marks) if marks.is_empty() && is_demanded => continue,
                 Ok(marks) if marks.is_empty() => {
                     return Some(format!("it cannot be told whether {node} has the same ZooKeeper as the others"));
                 }

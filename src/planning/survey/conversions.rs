@@ -1,5 +1,5 @@
-//! Values that a conversion to the target's type would lose: counted at the source, in one reading of each source shard, before
-//! anything is created. Both sides of a copy are compared after the conversion, so nothing later would tell.
+//! Values that a conversion to the target's type would lose. They are counted at the source before anything is created; each source
+//! shard is read once. Later checks cannot find them, since both sides are compared after the conversion.
 
 use std::sync::Arc;
 
@@ -10,21 +10,21 @@ use crate::model::{Node, PartitionValue};
 use crate::sql::{DefaultKind, LossTest, PartitionFilter, Selection, loss_test, quote};
 use crate::task::{TableJob, Task};
 
-use super::super::errors::Fault;
+use super::super::errors::Problem;
 use super::Survey;
 use crate::nodes::pool::NodePool;
 use crate::nodes::settings::wanted_for_source;
 use crate::runtime::bounded::all_tables;
 
-/// Rows whose value does not survive, with one such value and the node that holds it.
+/// The number of rows with a lost value, with one such value and its node.
 type Lost = (u64, Option<(String, Arc<Node>)>);
 
-/// So much of a type's name is shown.
-const SHOWN: usize = 60;
+/// The most characters of a type's name in a message.
+const MAX_SHOWN_CHARS: usize = 60;
 
 /// Counts the values that the conversions of all surveyed tables would lose. Returns a fault for each column where the task does
-/// not allow it; the surveys get remarks on those where it does.
-pub async fn refuse_lossy_conversions(pool: &NodePool, task: &Task, surveys: &mut [Survey]) -> Vec<Fault> {
+/// not allow that, and adds remarks to the surveys for the other columns.
+pub async fn refuse_lossy_conversions(pool: &NodePool, task: &Task, surveys: &mut [Survey]) -> Vec<Problem> {
     let found = all_tables(surveys.iter().map(|survey| async {
         let enabled = survey.enabled.as_ref();
         let enabled = enabled.map(|texts| texts.iter().cloned().map(PartitionValue).collect());
@@ -39,13 +39,13 @@ pub async fn refuse_lossy_conversions(pool: &NodePool, task: &Task, surveys: &mu
     faults
 }
 
-/// The same for some partitions of one table: its faults and its remarks.
+/// Counts the values that conversions would lose in some partitions of one table. Returns faults and remarks.
 pub(crate) async fn lossy_conversions(
     pool: &NodePool,
     task: &Task,
     survey: &Survey,
     partitions: Option<Vec<PartitionValue>>,
-) -> (Vec<Fault>, Vec<String>) {
+) -> (Vec<Problem>, Vec<String>) {
     let job = &task.tables[survey.job];
     let mut judged = Judged { job, faults: Vec::new(), remarks: Vec::new(), untold: Vec::new() };
     let unknown = job.allow_lossy_conversion.iter().filter(|name| survey.target.column(name).is_none());
@@ -75,7 +75,7 @@ pub(crate) async fn lossy_conversions(
                     }
                 }
             }
-            Err(error) => judged.faults.push(Fault::World(format!("table {}: {error}", job.name))),
+            Err(error) => judged.faults.push(Problem::of_server(&error).in_table(&job.name)),
         }
     }
     for (test, (rows, example)) in tests.iter().zip(totals) {
@@ -86,23 +86,24 @@ pub(crate) async fn lossy_conversions(
     (judged.faults, judged.remarks)
 }
 
-/// The tests of the columns that are converted: computed columns of the target are not.
+/// Returns the tests of the converted columns. Computed columns of the target are not converted.
 fn tests(survey: &Survey, job: &TableJob) -> Vec<LossTest> {
     let stored = survey.target.columns.iter().filter(|column| {
         !matches!(column.default_kind, DefaultKind::Ephemeral | DefaultKind::Alias)
             && (column.default_kind.is_inserted() || job.copy_alias_and_materialized)
     });
     let converted = |column: &crate::sql::Column| {
-        let there = survey.source.column(&column.name).filter(|there| there.default_kind != DefaultKind::Ephemeral)?;
-        loss_test(&column.name, &there.type_name, &column.type_name)
+        let stored =
+            survey.source.column(&column.name).filter(|stored| stored.default_kind != DefaultKind::Ephemeral)?;
+        loss_test(&column.name, &stored.type_name, &column.type_name)
     };
     stored.filter_map(converted).collect()
 }
 
-/// What a test found, or the test that the server could not run, with its error.
+/// The result of a test, or the test that the server could not run, with its error.
 type Counted = Result<Loss, (LossTest, Error)>;
 
-/// Counts on a source shard.
+/// The count on a source shard.
 struct Counter<'a> {
     pool: &'a NodePool,
     task: &'a Task,
@@ -110,7 +111,7 @@ struct Counter<'a> {
 }
 
 impl Counter<'_> {
-    /// Counts on the first replica that answers.
+    /// Runs all tests on the first replica that answers.
     async fn count(&self, nodes: &[Arc<Node>], tests: &[LossTest]) -> Result<(Arc<Node>, Vec<Counted>), Error> {
         let mut first = None;
         for node in nodes {
@@ -139,7 +140,7 @@ impl Counter<'_> {
             Err(error) if error.is_unreachable() => return Err(error),
             Err(error) => error,
         };
-        // One that the server cannot run must not hide the others.
+        // A test that the server cannot run must not hide the others.
         let mut found = Vec::new();
         for test in tests {
             match client.losses(node, self.rows, std::slice::from_ref(test), &settings).await {
@@ -155,7 +156,7 @@ impl Counter<'_> {
 /// The faults and remarks of a table job.
 struct Judged<'a> {
     job: &'a TableJob,
-    faults: Vec<Fault>,
+    faults: Vec<Problem>,
     remarks: Vec<String>,
     /// The columns whose loss could not be counted.
     untold: Vec<String>,
@@ -163,7 +164,7 @@ struct Judged<'a> {
 
 impl Judged<'_> {
     fn fault(&mut self, problem: String) {
-        self.faults.push(Fault::Task(format!("tables/{}/allow_lossy_conversion: {problem}", self.job.name)));
+        self.faults.push(Problem::task(problem).in_table(&self.job.name).at_element("allow_lossy_conversion"));
     }
 
     fn allows(&self, test: &LossTest) -> bool {
@@ -196,7 +197,7 @@ impl Judged<'_> {
     }
 
     fn untold(&mut self, test: &LossTest, error: &Error) {
-        // Each shard says the same.
+        // All shards return the same error.
         if self.untold.contains(&test.column) {
             return;
         }
@@ -216,9 +217,9 @@ impl Judged<'_> {
 }
 
 fn short(type_name: &str) -> String {
-    if type_name.chars().count() <= SHOWN {
+    if type_name.chars().count() <= MAX_SHOWN_CHARS {
         return type_name.to_owned();
     }
-    let beginning: String = type_name.chars().take(SHOWN).collect();
+    let beginning: String = type_name.chars().take(MAX_SHOWN_CHARS).collect();
     format!("{beginning}…")
 }

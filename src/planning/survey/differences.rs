@@ -1,4 +1,4 @@
-//! Whether the source's tables are alike: their shards and replicas are read as one table.
+//! The check that the source's tables on all shards and replicas are alike, since the copy reads them as one table.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use crate::model::Node;
 use crate::plan::Sharding;
 use crate::sql::{Clause, KeyElement, Relation, Selection, SlotWidth, TableDefinition, same_key};
 
-use super::super::errors::Fault;
+use super::super::errors::Problem;
 use super::{Holders, Surveyor};
 
-/// Returns how a second table differs from a first one so that they cannot be read as one table; the clause comes first.
+/// Returns a difference between two tables because of which they cannot be read as one table. The text begins with the clause.
 ///
-/// `makes_target`: whether the target table is made after the source's engine. Then its keys and its TTL must be the same
-/// everywhere too; else only the rows count.
+/// `makes_target` is whether the target table is created with the source's engine. Then keys and TTL must be the same everywhere too;
+/// otherwise only differences that affect the rows matter.
 pub(super) fn table_difference(first: &TableDefinition, other: &TableDefinition, makes_target: bool) -> Option<String> {
     let (a, b) = (&first.engine, &other.engine);
     let named = |what: &str, a: Option<&str>, b: Option<&str>| {
@@ -38,15 +38,14 @@ pub(super) fn table_difference(first: &TableDefinition, other: &TableDefinition,
 }
 
 impl Surveyor<'_> {
-    /// Checks that servers of other versions than the first node's understand the task's expressions, and take keys for the
-    /// same types.
+    /// Checks that servers of other versions than the first node accept the task's expressions, and give the keys the same types.
     pub(super) async fn check_versions(
         &self,
         sources: &Holders,
         relation: &Relation,
         key: &[KeyElement],
         sharding: Option<&Sharding>,
-    ) -> Result<(), Vec<Fault>> {
+    ) -> Result<(), Vec<Problem>> {
         let mut seen = BTreeSet::new();
         let mut faults = Vec::new();
         let mut first: Option<&Arc<Node>> = None;
@@ -72,24 +71,25 @@ impl Surveyor<'_> {
         relation: &Relation,
         key: &[KeyElement],
         sharding: Option<&Sharding>,
-    ) -> Result<(), Vec<Fault>> {
+    ) -> Result<(), Vec<Problem>> {
         let rows = Selection::all(relation.clone());
         let bare = |type_name: &str| type_name.replace(' ', "");
         if !key.is_empty() {
             let expressions: Vec<String> = key.iter().map(|element| element.expression.clone()).collect();
             let types = self.types(node, Some(&rows), &expressions, "engine: PARTITION BY").await?;
-            let differing = key.iter().zip(&types).find(|(element, there)| bare(&element.type_name) != bare(there));
-            if let Some((element, there)) = differing {
-                return Err(vec![self.world(&format!(
-                    "PARTITION BY {} is {} on {first} and {there} on {node}, which have other versions",
+            let differing =
+                key.iter().zip(&types).find(|(element, type_name)| bare(&element.type_name) != bare(type_name));
+            if let Some((element, type_name)) = differing {
+                return Err(vec![self.servers(&format!(
+                    "PARTITION BY {} is {} on {first} and {type_name} on {node}, which have other versions",
                     element.expression, element.type_name
                 ))]);
             }
         }
         let Some(sharding) = sharding else { return Ok(()) };
         let types = self.types(node, Some(&rows), &[format!("({})", sharding.key)], "sharding_key").await?;
-        // A constant has its own width; it was told by the first node.
-        let width = types.first().and_then(|there| SlotWidth::of(there, sharding.width.0 < 32));
+        // A constant has its own width, which the first node returned.
+        let width = types.first().and_then(|type_name| SlotWidth::of(type_name, sharding.width.0 < 32));
         if width == Some(sharding.width) {
             return Ok(());
         }
@@ -131,13 +131,13 @@ mod tests {
             ("Log", Some("ENGINE: "), Some("ENGINE: ")),
         ] {
             for (makes_target, expected) in [(false, found), (true, found_for_new_target)] {
-                let told = table_difference(&plain, &table(engine), makes_target);
-                assert_eq!(told.is_some(), expected.is_some(), "{engine}: {told:?}");
-                assert!(told.unwrap_or_default().starts_with(expected.unwrap_or_default()), "{engine}");
+                let difference = table_difference(&plain, &table(engine), makes_target);
+                assert_eq!(difference.is_some(), expected.is_some(), "{engine}: {difference:?}");
+                assert!(difference.unwrap_or_default().starts_with(expected.unwrap_or_default()), "{engine}");
             }
         }
         let old = |arguments: &str| table(&format!("MergeTree({arguments})"));
-        let told = table_difference(&old("d, id, 8192"), &old("e, id, 8192"), false);
-        assert_eq!(told.as_deref(), Some("PARTITION BY: toYYYYMM(d) and toYYYYMM(e)"));
+        let difference = table_difference(&old("d, id, 8192"), &old("e, id, 8192"), false);
+        assert_eq!(difference.as_deref(), Some("PARTITION BY: toYYYYMM(d) and toYYYYMM(e)"));
     }
 }

@@ -1,8 +1,8 @@
-//! Rows that an account does not see: a row policy, or a filter in `users.xml`, hides them without a word. What the parts of a table
-//! hold is compared with what a count shows.
+//! Rows that an account does not see. A row policy or a filter in `users.xml` hides them without an error. The survey compares the rows
+//! in the parts of a table with a count.
 //!
-//! `system.parts` knows nothing of policies. A plain `count()` obeys them on every release: modern servers answer it from metadata only
-//! where no policy applies. Rows that a lightweight DELETE removed are still in the parts, and are counted with them here.
+//! `system.parts` ignores policies. A plain `count()` obeys them on every release: modern servers answer it from metadata only
+//! where no policy applies. Rows that a lightweight DELETE removed are still in the parts, and are included in this count.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,53 +14,53 @@ use crate::model::{Node, TableName};
 use crate::sql::{PolicyKind, Relation, Selection, TableDefinition};
 use crate::task::HiddenRows;
 
-use super::super::errors::Fault;
+use super::super::errors::Problem;
 use super::{Holders, Surveyor};
 
-/// How often a table that is written to meanwhile is looked at.
-const LOOKS: usize = 5;
-/// What shows rows that were deleted or changed as the parts have them.
+/// How often a table is counted while other clients write to it.
+const MAX_COUNTS: usize = 5;
+/// The settings with which a SELECT returns deleted or changed rows as the parts store them.
 const AS_STORED: &[(&str, &str)] =
     &[("apply_deleted_mask", "0"), ("apply_patch_parts", "0"), ("apply_mutations_on_fly", "0")];
 
-/// One look at a table: what its parts held before and after its rows were counted.
+/// One count of a table, with the rows of its parts before and after the count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Look {
+struct Count {
     before: u64,
     counted: u64,
     after: u64,
 }
 
-impl Look {
-    /// Returns whether nothing seems to have happened to the table meanwhile.
+impl Count {
+    /// Returns whether the number of rows in the parts did not change meanwhile.
     fn is_still(&self) -> bool {
         self.before == self.after
     }
 
-    /// Returns the rows that the parts held all the time, and the count did not show.
+    /// Returns the number of rows that the parts held all the time and the count did not return.
     fn hidden(&self) -> u64 {
         self.before.min(self.after).saturating_sub(self.counted)
     }
 }
 
-/// Returns how many rows are hidden; `None` where another look may tell more. A table that does not hold still hides rows where every
-/// look missed some.
-fn judge(looks: &[Look]) -> Option<u64> {
-    let last = looks.last()?;
+/// Returns how many rows are hidden, or `None` where another count may tell more. A table that changes meanwhile has hidden rows if every
+/// count missed some.
+fn judge(counts: &[Count]) -> Option<u64> {
+    let last = counts.last()?;
     match last.is_still() || last.hidden() == 0 {
         true => Some(last.hidden()),
-        false if looks.len() == LOOKS => looks.iter().map(Look::hidden).min(),
+        false if counts.len() == MAX_COUNTS => counts.iter().map(Count::hidden).min(),
         false => None,
     }
 }
 
 impl Surveyor<'_> {
-    /// Refuses tables of which the accounts do not see all rows. Returns a line for each node whose hidden rows the task skips.
+    /// Refuses tables with rows that the accounts do not see. Returns a line for each node whose hidden rows the task skips.
     pub(super) async fn hidden_rows(
         &self,
         (source, sources): (&TableDefinition, &Holders),
         (target, targets, missing): (&TableDefinition, &Holders, &[Arc<Node>]),
-    ) -> Result<Vec<String>, Vec<Fault>> {
+    ) -> Result<Vec<String>, Vec<Problem>> {
         let (mut skipped, mut faults) = (Vec::new(), Vec::new());
         for (node, answer) in self.hidden_on(source, sources.iter().flatten().collect()).await {
             match answer {
@@ -68,12 +68,12 @@ impl Surveyor<'_> {
                 Ok(rows) if self.job.hidden_rows == HiddenRows::Skip => {
                     skipped.push(format!("{}; they are not copied", hides(rows, &source.name, node)));
                 }
-                Ok(rows) => faults.push(self.world(&format!(
+                Ok(rows) => faults.push(self.servers(&format!(
                     "{}. Let it see all rows, or write <hidden_rows>skip</hidden_rows> to copy only what it sees",
                     hides(rows, &source.name, node)
                 ))),
                 Err(error) if error.is_unreachable() => {}
-                Err(error) => faults.push(self.world(&error.to_string())),
+                Err(error) => faults.push(self.server_error(&error)),
             }
         }
         faults.extend(self.policies((source, sources), &mut skipped).await);
@@ -83,28 +83,28 @@ impl Surveyor<'_> {
         for (node, answer) in self.hidden_on(target, existing).await {
             match answer {
                 Ok(0) => {}
-                Ok(rows) => faults.push(self.world(&format!(
+                Ok(rows) => faults.push(self.servers(&format!(
                     "{}, the target. Let it see all rows: those that it does not see can be neither counted nor kept",
                     hides(rows, &target.name, node)
                 ))),
                 Err(error) if error.is_unreachable() => {}
-                Err(error) => faults.push(self.world(&error.to_string())),
+                Err(error) => faults.push(self.server_error(&error)),
             }
         }
         if faults.is_empty() { Ok(skipped) } else { Err(faults) }
     }
 
-    /// Refuses policies that hide values of the source, or rows of one whose parts cannot tell how many.
-    async fn policies(&self, (source, nodes): (&TableDefinition, &Holders), skipped: &mut Vec<String>) -> Vec<Fault> {
+    /// Refuses policies that hide values of the source, or rows of a source without parts, where they cannot be counted.
+    async fn policies(&self, (source, nodes): (&TableDefinition, &Holders), skipped: &mut Vec<String>) -> Vec<Problem> {
         let mut faults = Vec::new();
         for node in nodes.iter().flatten() {
             let (name, user) = (&source.name, &node.user);
             match self.policy(node, name, PolicyKind::Masking).await {
                 Ok(None) => {}
-                Ok(Some(policy)) => faults.push(self.world(&format!(
+                Ok(Some(policy)) => faults.push(self.servers(&format!(
                     "masking policy {policy} hides values of {name} from account {user} at {node}. Let it see all values"
                 ))),
-                Err(error) => faults.push(self.world(&error.to_string())),
+                Err(error) => faults.push(self.server_error(&error)),
             }
             if source.engine.is_merge_tree() {
                 continue;
@@ -115,20 +115,20 @@ impl Surveyor<'_> {
                 Ok(Some(policy)) => {
                     hiding.push(format!("row policy {policy} may hide rows of {name} from account {user} at {node}"));
                 }
-                Err(error) => faults.push(self.world(&error.to_string())),
+                Err(error) => faults.push(self.server_error(&error)),
             }
-            // A server that does not say what it hides may hide something: its rows have no second count that would tell.
+            // A server that does not list its policies may hide rows, and no second count would find them.
             match self.hidden_beneath(node, source).await {
                 Ok(beneath) => {
                     hiding.extend(beneath.rows);
-                    faults.extend(beneath.values.iter().map(|line| self.world(line)));
+                    faults.extend(beneath.values.iter().map(|line| self.servers(line)));
                 }
-                Err(error) => faults.push(self.world(&error.to_string())),
+                Err(error) => faults.push(self.server_error(&error)),
             }
             for line in hiding {
                 match self.job.hidden_rows {
                     HiddenRows::Skip => skipped.push(format!("{line}; they are not copied")),
-                    HiddenRows::Refuse => faults.push(self.world(&format!(
+                    HiddenRows::Refuse => faults.push(self.servers(&format!(
                         "{line}. Let it see all rows, or write <hidden_rows>skip</hidden_rows> to copy only what it sees"
                     ))),
                 }
@@ -137,8 +137,8 @@ impl Surveyor<'_> {
         faults
     }
 
-    /// Returns what hides rows and values of the tables that the source reads. A table that our account may not ask is read with the
-    /// rights of the view's definer, and what is hidden from that one is not known.
+    /// Returns the policies that hide rows and values of the tables that the source reads. A table that our account may not read is read
+    /// with the rights of the view's definer, and the policies of that account are unknown.
     async fn hidden_beneath(&self, node: &Arc<Node>, source: &TableDefinition) -> Result<HiddenBeneath, Error> {
         let mut found = HiddenBeneath::default();
         for table in self.beneath(node, source.clone()).await?.tables {
@@ -165,20 +165,20 @@ impl Surveyor<'_> {
         Ok(found)
     }
 
-    /// Refuses row policies of the target: they would hide rows that are copied, too.
-    async fn target_policies(&self, name: &TableName, nodes: &Holders) -> Vec<Fault> {
+    /// Refuses row policies of the target, since they would hide copied rows too.
+    async fn target_policies(&self, name: &TableName, nodes: &Holders) -> Vec<Problem> {
         let mut faults = Vec::new();
         for node in nodes.iter().flatten() {
             match self.policy(node, name, PolicyKind::Row).await {
                 Ok(None) => {}
-                Ok(Some(policy)) => faults.push(self.world(&format!(
+                Ok(Some(policy)) => faults.push(self.servers(&format!(
                     "row policy {policy} may hide rows of {name}, the target, from account {} at {node}. Let it see all rows: those that it \
                      does not see can be neither counted nor kept",
                     node.user
                 ))),
-                // What is put there is counted there, too.
+                // The copied rows are counted on the target.
                 Err(error) if error.is_unreachable() => {}
-                Err(error) => faults.push(self.world(&error.to_string())),
+                Err(error) => faults.push(self.server_error(&error)),
             }
         }
         faults
@@ -189,13 +189,13 @@ impl Surveyor<'_> {
         Ok(self.pool.client.policies(node, name, kind).await?.into_iter().next())
     }
 
-    /// How many rows of a table each node hides from its account.
+    /// Returns how many rows of a table each node hides from its account.
     async fn hidden_on<'n>(
         &self,
         table: &TableDefinition,
         nodes: Vec<&'n Arc<Node>>,
     ) -> Vec<(&'n Arc<Node>, Result<u64, Error>)> {
-        // Other engines have no parts that could tell.
+        // Other engines have no parts to count.
         let nodes = if table.engine.is_merge_tree() { nodes } else { Vec::new() };
         let asked = nodes.iter().map(|node| self.hidden(node, &table.name));
         let answers = join_all(asked).await;
@@ -203,20 +203,20 @@ impl Surveyor<'_> {
     }
 
     async fn hidden(&self, node: &Node, name: &TableName) -> Result<u64, Error> {
-        let mut looks = Vec::new();
+        let mut counts = Vec::new();
         let mut before = self.stored(node, name).await?;
         loop {
             let mut counted = self.counted(node, name, before.exact).await?;
-            // A profile may have mutations applied that are not done (`apply_mutations_on_fly`): they delete rows of exact parts.
+            // With `apply_mutations_on_fly` a server applies unfinished mutations, which may delete rows of exact parts.
             if before.exact && counted < before.rows {
                 counted = self.counted(node, name, false).await?;
             }
             let after = self.stored(node, name).await?;
-            // Deleted rows explain a difference where an account may not ask for them.
+            // Deleted rows may explain a difference where an account may not read them.
             let exact = before.exact && after.exact;
             let explained = !exact && !self.may_set(node).await?;
-            looks.push(Look { before: before.rows, counted, after: after.rows });
-            match judge(&looks) {
+            counts.push(Count { before: before.rows, counted, after: after.rows });
+            match judge(&counts) {
                 Some(_) if explained => return Ok(0),
                 Some(hidden) => return Ok(hidden),
                 None => before = after,
@@ -224,7 +224,7 @@ impl Surveyor<'_> {
         }
     }
 
-    /// The rows that the parts hold.
+    /// Counts the rows of the parts.
     async fn stored(&self, node: &Node, name: &TableName) -> Result<Stored, Error> {
         let parts = self.pool.client.parts(node, name).await?;
         Ok(parts.iter().fold(Stored { rows: 0, exact: true }, |sum, part| Stored {
@@ -233,7 +233,7 @@ impl Surveyor<'_> {
         }))
     }
 
-    /// The rows that the account sees.
+    /// Counts the rows that the account sees.
     async fn counted(&self, node: &Node, name: &TableName, exact: bool) -> Result<u64, Error> {
         let wanted: BTreeMap<String, String> = match exact {
             true => BTreeMap::new(),
@@ -251,14 +251,14 @@ impl Surveyor<'_> {
     }
 }
 
-/// What hides rows and values of the tables that a source reads, as sentences.
+/// The policies that hide rows and values of the tables that a source reads, as sentences.
 #[derive(Debug, Default)]
 struct HiddenBeneath {
     rows: Vec<String>,
     values: Vec<String>,
 }
 
-/// The rows that parts hold, and whether a count would find as many.
+/// The number of rows in the parts, and whether a count would return the same number.
 #[derive(Clone, Copy)]
 struct Stored {
     rows: u64,
@@ -273,8 +273,8 @@ fn hides(rows: u64, table: &TableName, node: &Node) -> String {
 mod tests {
     use super::*;
 
-    fn looks(of: &[(u64, u64, u64)]) -> Vec<Look> {
-        of.iter().map(|(before, counted, after)| Look { before: *before, counted: *counted, after: *after }).collect()
+    fn counts(of: &[(u64, u64, u64)]) -> Vec<Count> {
+        of.iter().map(|(before, counted, after)| Count { before: *before, counted: *counted, after: *after }).collect()
     }
 
     #[test]
@@ -282,7 +282,7 @@ mod tests {
         for (seen, hidden) in [
             (&[(1000, 1000, 1000)][..], Some(0)),
             (&[(1000, 500, 1000)], Some(500)),
-            // Rows came, or went, between the looks.
+            // Rows were added or removed between the counts.
             (&[(1000, 1005, 1010)], Some(0)),
             (&[(1000, 900, 800)], Some(0)),
             (&[(1000, 500, 1010)], None),
@@ -291,7 +291,7 @@ mod tests {
             (&[(1000, 500, 1010); 5], Some(500)),
             (&[], None),
         ] {
-            assert_eq!(judge(&looks(seen)), hidden, "{seen:?}");
+            assert_eq!(judge(&counts(seen)), hidden, "{seen:?}");
         }
     }
 }

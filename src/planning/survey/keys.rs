@@ -1,4 +1,4 @@
-//! The expressions that the task wrote: engine, condition, keys; what the source's server says of them.
+//! The check of the task's expressions (engine, condition, keys) by the source's server.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use crate::sql::{
     UnsteadyKind, key_elements, names_column, unsteadiness,
 };
 
-use super::super::errors::Fault;
+use super::super::errors::Problem;
 use super::{Holders, Surveyor};
 
-/// The setting of a table without which modern servers make no partition key of floats.
+/// The setting of a table that modern servers need for a partition key of floats.
 const FLOATS_ALLOWED: &str = "allow_floating_point_partition_key";
 
 impl Surveyor<'_> {
-    pub(super) fn engine(&self) -> Result<Option<Engine>, Vec<Fault>> {
+    pub(super) fn engine(&self) -> Result<Option<Engine>, Vec<Problem>> {
         let Some(text) = &self.job.engine else { return Ok(None) };
         match Engine::parse(text) {
             Ok(engine) => Ok(Some(engine)),
@@ -24,7 +24,7 @@ impl Surveyor<'_> {
         }
     }
 
-    pub(super) fn condition(&self) -> Result<Option<String>, Vec<Fault>> {
+    pub(super) fn condition(&self) -> Result<Option<String>, Vec<Problem>> {
         let Some(text) = &self.job.where_condition else { return Ok(None) };
         match Expression::parse(text) {
             Ok(expression) => Ok(Some(expression.as_str().to_owned())),
@@ -38,7 +38,7 @@ impl Surveyor<'_> {
         source: &TableDefinition,
         sources: &Holders,
         remarks: &mut Vec<String>,
-    ) -> Result<(), Vec<Fault>> {
+    ) -> Result<(), Vec<Problem>> {
         let Some(condition) = &self.job.where_condition else { return Ok(()) };
         let expression =
             Expression::parse(condition).map_err(|error| vec![self.task("where_condition", &error.to_string())])?;
@@ -54,9 +54,9 @@ impl Surveyor<'_> {
                 "where_condition",
             )
             .await?;
-        // What is compared with a column of type LowCardinality gives such a type too.
-        let plain = |of: &String| {
-            of.strip_prefix("LowCardinality(").and_then(|of| of.strip_suffix(')')).unwrap_or(of).to_owned()
+        // A comparison with a LowCardinality column has a LowCardinality type too.
+        let plain = |name: &String| {
+            name.strip_prefix("LowCardinality(").and_then(|inner| inner.strip_suffix(')')).unwrap_or(name).to_owned()
         };
         match types.first().map(plain).as_deref() {
             Some("UInt8" | "Bool" | "Nullable(UInt8)" | "Nullable(Bool)" | "Nullable(Nothing)") => Ok(()),
@@ -66,7 +66,7 @@ impl Surveyor<'_> {
         }
     }
 
-    /// The target's partition key with its types; also checks every other expression of its engine.
+    /// Returns the target's partition key with its types. Also checks every other expression of its engine.
     pub(super) async fn keys(
         &self,
         node: &Node,
@@ -74,13 +74,13 @@ impl Surveyor<'_> {
         target: &TableDefinition,
         names: &Names,
         left: &[String],
-    ) -> Result<Vec<KeyElement>, Vec<Fault>> {
+    ) -> Result<Vec<KeyElement>, Vec<Problem>> {
         let rows = Selection::all(relation.clone());
         let mut faults = Vec::new();
         for (place, text) in target.engine.expressions() {
             let is_partition = place == sql::Clause::PartitionBy.words() || target.engine.is_old_syntax();
             let unsteady = unsteadiness(&text, names);
-            // Rows are sorted where they are; only what decides about rows must be the same each time.
+            // Only expressions that decide about rows must give the same value each time. A sorting key does not.
             let found = unsteady.filter(|found| is_partition || found.kind == UnsteadyKind::Rows);
             faults.extend(found.map(|found| self.unsteady("engine", &format!("{place} {text}: "), &found)));
         }
@@ -91,7 +91,7 @@ impl Surveyor<'_> {
         if let Some(key) = self.types_of_keys(node, &rows, target, &asked).await {
             return self.supported(key);
         }
-        // One of them is refused: which one is told by asking for each.
+        // The server refused one of them. Check each one to find which.
         for (place, text) in asked {
             let checked = match Expression::parse(&text) {
                 Ok(expression) => self
@@ -113,8 +113,8 @@ impl Surveyor<'_> {
         self.supported(typed(elements, types))
     }
 
-    /// Returns the target's partition key with its types, and checks every expression of its engine, by one statement. `None`
-    /// where the server refuses any.
+    /// Returns the target's partition key with its types, and checks every expression of its engine, by one statement. Returns `None`
+    /// where the server refuses any of them.
     async fn types_of_keys(
         &self,
         node: &Node,
@@ -135,7 +135,7 @@ impl Surveyor<'_> {
     }
 
     /// Refuses partition keys of types that cannot be copied.
-    fn supported(&self, key: Vec<KeyElement>) -> Result<Vec<KeyElement>, Vec<Fault>> {
+    fn supported(&self, key: Vec<KeyElement>) -> Result<Vec<KeyElement>, Vec<Problem>> {
         if let Some(nullable) = key.iter().find(|element| element.type_name.contains("Nullable(")) {
             return Err(vec![self.task(
                 "engine",
@@ -151,20 +151,20 @@ impl Surveyor<'_> {
         Ok(key)
     }
 
-    /// Refuses a new table with a key of floats where the server would not make it.
+    /// Refuses a new table with a key of floats where the server would not create it.
     pub(super) async fn check_floats(
         &self,
         key: &[KeyElement],
         target: &TableDefinition,
         missing: &[Arc<Node>],
-    ) -> Result<(), Vec<Fault>> {
+    ) -> Result<(), Vec<Problem>> {
         let Some(float) = key.iter().find(|element| element.is_float()) else { return Ok(()) };
         if target.engine.setting(FLOATS_ALLOWED).is_some_and(|value| value != "0") {
             return Ok(());
         }
         for node in missing {
             let known = self.pool.merge_tree_settings(node).await;
-            if known.map_err(|error| vec![self.world(&error.to_string())])?.contains(FLOATS_ALLOWED) {
+            if known.map_err(|error| vec![self.server_error(&error)])?.contains(FLOATS_ALLOWED) {
                 return Err(vec![self.task(
                     "engine",
                     &format!(
@@ -185,7 +185,7 @@ impl Surveyor<'_> {
         (source, columns): (&TableDefinition, &[String]),
         names: &Names,
         remarks: &mut Vec<String>,
-    ) -> Result<Option<Sharding>, Vec<Fault>> {
+    ) -> Result<Option<Sharding>, Vec<Problem>> {
         let target = self.task.target(self.job);
         let Some(text) = &self.job.sharding_key else { return Ok(None) };
         let key = Expression::parse(text).map_err(|error| vec![self.task("sharding_key", &error.to_string())])?;
@@ -204,19 +204,19 @@ impl Surveyor<'_> {
                 self.task("sharding_key", &format!("it is of type {type_name}, but ClickHouse takes integers only")),
             ]);
         };
-        // As a condition, a server takes no function of several rows.
+        // As a condition, a server accepts no function over several rows.
         let slot = SlotFilter { key: SlotKey { key: key.clone(), width, total }, slots: 0..1 };
         let as_condition = Selection { slots: Some(slot), ..rows.clone() };
         self.types(node, Some(&as_condition), &["1".to_owned()], "sharding_key").await?;
         if slots.iter().filter(|slots| !slots.is_empty()).count() < 2 {
-            // Only one shard gets rows; no row needs to be looked at for that.
+            // Only one shard gets rows, so the key need not be evaluated.
             return Ok((slots.len() > 1).then(|| Sharding { key: "0".into(), width: SlotWidth(8), total, slots }));
         }
         let Some(unsteady) = unsteady else {
             return Ok(Some(Sharding { key: key.as_str().to_owned(), width, total, slots }));
         };
-        // Each target shard filters the source by itself: a key that is different each time would lose and double rows.
-        // A hash of the whole row spreads as evenly, and every reader sees the same one.
+        // Each target shard filters the source itself, so a key with another value each time would lose and duplicate rows. A hash of
+        // the whole row spreads rows as evenly, and is the same for every reader.
         let column_routes = source.columns.iter().filter(|column| columns.contains(&column.name));
         let hash = sql::row_hash(column_routes);
         remarks.push(format!(
@@ -227,7 +227,7 @@ impl Surveyor<'_> {
         Ok(Some(Sharding { key: hash, width: SlotWidth(64), total, slots }))
     }
 
-    /// Whether the source can compute the checksum of what is transferred; a word on what is compared by a text only.
+    /// Checks that the source can compute the checksum of the transferred values. Adds a remark on columns that are compared as text.
     pub(super) async fn check_hashes(
         &self,
         node: &Node,
@@ -236,7 +236,7 @@ impl Surveyor<'_> {
         columns: &[String],
         target: &TableDefinition,
         remarks: &mut Vec<String>,
-    ) -> Result<(), Vec<Fault>> {
+    ) -> Result<(), Vec<Problem>> {
         let typed = columns.iter().enumerate().filter_map(|(at, name)| Some((at, target.column(name)?)));
         let (steady, other): (Vec<_>, Vec<_>) = typed.partition(|(at, _)| reading.is_steady(*at));
         let values = steady.iter().map(|(at, column)| (reading.values[*at].as_str(), column.type_name.as_str()));
@@ -262,7 +262,7 @@ impl Surveyor<'_> {
         Ok(())
     }
 
-    pub(super) fn enabled(&self, key: &[KeyElement]) -> Result<Option<Vec<Vec<String>>>, Vec<Fault>> {
+    pub(super) fn enabled(&self, key: &[KeyElement]) -> Result<Option<Vec<Vec<String>>>, Vec<Problem>> {
         let Some(names) = &self.job.enabled_partitions else { return Ok(None) };
         let mut enabled: Vec<Vec<String>> = Vec::new();
         let mut faults = Vec::new();
@@ -276,27 +276,27 @@ impl Surveyor<'_> {
         if faults.is_empty() { Ok(Some(enabled)) } else { Err(faults) }
     }
 
-    /// Types of expressions that the task wrote. What the server says against them is a fault of the task.
+    /// Returns the types of expressions of the task. An error of the server is a fault of the task.
     pub(super) async fn types(
         &self,
         node: &Node,
         over: Option<&Selection>,
         expressions: &[String],
         element: &str,
-    ) -> Result<Vec<String>, Vec<Fault>> {
+    ) -> Result<Vec<String>, Vec<Problem>> {
         self.pool.client.types(node, over, expressions).await.map_err(|error| {
             vec![match &error.kind {
                 crate::client::Kind::Server { code, message } if !error.is_denied() => {
                     self.task(element, &format!("{node} refuses it: code {code}: {message}"))
                 }
-                _ => self.world(&error.to_string()),
+                _ => self.server_error(&error),
             }]
         })
     }
 }
 
-/// The expressions of an engine, with their places, that the source is asked about. 18.16 would not evaluate `tuple()`; and what names
-/// columns that the target computes, only the target can.
+/// Returns the expressions of an engine that the source can check, with their places. 18.16 cannot evaluate `tuple()`. Only the target can
+/// evaluate expressions over columns that it computes.
 fn asked_of_source(target: &TableDefinition, left: &[String]) -> Vec<(String, String)> {
     let asked = |(_, text): &(String, String)| {
         !key_elements(text).is_empty() && !left.iter().any(|column| names_column(text, column))

@@ -1,4 +1,4 @@
-//! What is there before anything is made: the tables on both sides, and whether the task fits them. Creates nothing.
+//! The survey of both sides before planning: inspects the tables, and checks that the task fits them. Creates nothing.
 
 mod access;
 mod beneath;
@@ -16,7 +16,8 @@ mod steady;
 mod tables;
 mod zones;
 
-use super::errors::Fault;
+use super::errors::Problem;
+use crate::client::Error;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -34,33 +35,33 @@ use crate::runtime::bounded::all_tables;
 pub(crate) use conversions::lossy_conversions;
 pub use conversions::refuse_lossy_conversions;
 
-/// A table on a shard's replicas that answer.
+/// The replicas that answer and have a table, by shard.
 pub(crate) type Holders = Vec<Vec<Arc<Node>>>;
 
-/// What was found out about one table job.
+/// The survey of one table job.
 #[derive(Debug, Clone)]
 pub struct Survey {
     /// Index of the job in the task.
     pub job: usize,
-    /// The source table, as the first replica describes it.
+    /// The source table, as defined on the first replica.
     pub source: TableDefinition,
     /// The replicas of each source shard that answer and have the table.
     pub sources: Holders,
-    /// The target table: as it is, or as it is to be.
+    /// The existing target table, or the one to create.
     pub target: TableDefinition,
-    /// Whether it is there on some node.
+    /// Whether the target table exists on some node.
     pub target_exists: bool,
     /// The replicas of each target shard that answer.
     pub targets: Holders,
-    /// Those of them that lack the table.
+    /// The target replicas that lack the table.
     pub to_create: Vec<Arc<Node>>,
-    /// How the source is read.
+    /// The columns and the condition with which the source is read.
     pub reading: Reading,
     /// The columns that are transferred.
     pub columns: Vec<String>,
     /// The target's partition key.
     pub key: Vec<KeyElement>,
-    /// How rows find their shard.
+    /// The sharding key of the target with its slots.
     pub sharding: Option<Sharding>,
     /// The partitions that the task names, as the texts of their elements.
     pub enabled: Option<Vec<Vec<String>>>,
@@ -70,23 +71,23 @@ pub struct Survey {
     pub skips_hidden_rows: bool,
     /// Whether one replica of each target shard is written to.
     pub replicated: Vec<bool>,
-    /// What a person should know.
+    /// The remarks for the report.
     pub remarks: Vec<String>,
-    /// What is against cloning parts, as far as it can be told before rows are looked at.
+    /// Why parts cannot be cloned, if the tables or servers show a reason.
     pub against_clone: Option<String>,
-    /// The source table as other replicas describe it, where they differ in what does not matter to its rows.
+    /// The definitions of the source table on other replicas that differ in ways that do not affect its rows.
     pub variants: Vec<TableDefinition>,
 }
 
 impl Survey {
-    /// The source as the target's columns see it.
+    /// Returns the source in the form that the target's columns need.
     pub fn relation(&self) -> Relation {
         self.reading.relation(&self.source.name)
     }
 }
 
-/// Looks at every table job, and gives every fault at once.
-pub async fn survey(pool: &NodePool, task: &Task) -> Result<Vec<Survey>, Vec<Fault>> {
+/// Surveys every table job. Returns all faults together.
+pub async fn survey(pool: &NodePool, task: &Task) -> Result<Vec<Survey>, Vec<Problem>> {
     let (found, faults) = survey_all(pool, task).await;
     if !faults.is_empty() {
         return Err(faults);
@@ -101,23 +102,23 @@ pub async fn survey(pool: &NodePool, task: &Task) -> Result<Vec<Survey>, Vec<Fau
     Ok(found)
 }
 
-/// The same, with what was found out of the table jobs that nothing is wrong with.
-pub async fn survey_all(pool: &NodePool, task: &Task) -> (Vec<Survey>, Vec<Fault>) {
+/// Surveys every table job. Returns the surveys of the jobs without faults, and all faults.
+pub async fn survey_all(pool: &NodePool, task: &Task) -> (Vec<Survey>, Vec<Problem>) {
     let identity = identity_of(task);
     let identity = identity.as_str();
     let surveys = all_tables(
         task.tables
             .iter()
             .enumerate()
-            .map(|(at, job)| async move { Surveyor { pool, task, job, at, identity }.look().await }),
+            .map(|(at, job)| async move { Surveyor { pool, task, job, at, identity }.survey().await }),
     );
     let (surveys, (same, remarks)) = tokio::join!(surveys, identity::identify(pool, task));
     let mut found: Vec<Survey> = Vec::new();
-    let mut faults: Vec<Fault> = Vec::new();
+    let mut faults: Vec<Problem> = Vec::new();
     for survey in surveys {
         match survey {
             Ok(survey) => found.push(survey),
-            Err(more) => faults.extend(more.into_iter().filter(|fault| !faults.contains(fault)).collect::<Vec<_>>()),
+            Err(found) => faults.extend(found.into_iter().filter(|fault| !faults.contains(fault)).collect::<Vec<_>>()),
         }
     }
     faults.extend(shared_targets(task));
@@ -129,8 +130,8 @@ pub async fn survey_all(pool: &NodePool, task: &Task) -> (Vec<Survey>, Vec<Fault
     (found, faults)
 }
 
-/// Of two jobs that fill one table, the second must not remove the rows of the first.
-fn shared_targets(task: &Task) -> Vec<Fault> {
+/// Returns a fault for each job that would remove the rows of an earlier job for the same table.
+fn shared_targets(task: &Task) -> Vec<Problem> {
     let mut faults = Vec::new();
     for (at, job) in task.tables.iter().enumerate() {
         let replaces = |job: &TableJob| job.if_target_not_empty == IfTargetNotEmpty::Replace;
@@ -138,7 +139,7 @@ fn shared_targets(task: &Task) -> Vec<Fault> {
         if let Some(other) = task.tables[..at].iter().find(same)
             && (replaces(job) || replaces(other))
         {
-            faults.push(Fault::Task(format!(
+            faults.push(Problem::task(format!(
                 "tables/{} and tables/{} fill the same table {}: with if_target_not_empty replace, one would remove the rows of \
                  the other",
                 other.name, job.name, job.target
@@ -148,16 +149,16 @@ fn shared_targets(task: &Task) -> Vec<Fault> {
     faults
 }
 
-/// What a person should know of the task's settings, a line each.
+/// The remarks on the task's settings, as lines.
 #[derive(Debug, Clone, Default)]
 pub struct SettingsNotes {
-    /// A setting that no server knows is sent to none: a person may have mistyped it.
+    /// Settings that no server knows. They are not sent; the name may be mistyped.
     pub unknown: Vec<String>,
-    /// One that a server knows by another name is sent under that.
+    /// Settings that a server knows by another name. They are sent under that name.
     pub renamed: Vec<String>,
 }
 
-/// Of the servers that were asked what they are.
+/// Returns the remarks on the task's settings, for the servers whose facts are known.
 pub fn notes_on_settings(pool: &NodePool, task: &Task) -> SettingsNotes {
     let names: BTreeSet<String> =
         task.settings.for_pull().into_keys().chain(task.settings.for_push().into_keys()).collect();
@@ -183,7 +184,7 @@ pub fn notes_on_settings(pool: &NodePool, task: &Task) -> SettingsNotes {
     notes
 }
 
-/// Looks at one table job.
+/// The survey of one table job in progress.
 pub(crate) struct Surveyor<'a> {
     pub(crate) pool: &'a NodePool,
     task: &'a Task,
@@ -194,7 +195,8 @@ pub(crate) struct Surveyor<'a> {
 }
 
 impl Surveyor<'_> {
-    async fn look(&self) -> Result<Survey, Vec<Fault>> {
+    /// Surveys the table job.
+    async fn survey(&self) -> Result<Survey, Vec<Problem>> {
         let mut remarks = Vec::new();
         let (source_side, target_side) =
             tokio::join!(self.holders(self.task.source(self.job)), self.holders(self.task.target(self.job)));
@@ -211,15 +213,15 @@ impl Surveyor<'_> {
         self.check_target(&target, existing.node.as_deref())?;
         let left = self.left_to_target(&sources, &source, &target).await?;
         let matched = self.matched((&source, &target), &left, existing.node.as_deref());
-        // What is told beside columns that do not fit is not told one run later.
+        // Report these faults together with faults of columns, so that the user need not run again to see them.
         let paths = self.check_paths(&target, &targets, &existing.missing, (&source, &sources)).await;
         let (matched, _) = both(matched, both(paths, self.may_write(&targets).await))?;
         let matched = self.check_zones(&zones, &source, &target, matched, &mut remarks)?;
         let (columns, reading) = (matched.columns, Reading { condition: self.condition()?, ..matched.reading });
         let names = self.names(&source, &target, &sources, &targets).await?;
         let relation = reading.relation(&source.name);
-        // One node of the source answers for the expressions: all shards were seen to have the same columns.
-        let Some(node) = sources.iter().flatten().next() else { return Err(vec![self.world("no source node")]) };
+        // One source node checks the expressions, since all shards have the same columns.
+        let Some(node) = sources.iter().flatten().next() else { return Err(vec![self.servers("no source node")]) };
         self.check_where(node, &source, &sources, &mut remarks).await?;
         if reading.columns.is_some() {
             self.check_conversion(node, &reading, (&source, &target), existing.node.as_deref()).await?;
@@ -265,44 +267,44 @@ impl Surveyor<'_> {
         .await
     }
 
-    /// Returns what decides about rows: where they go, and what they are published with.
+    /// Returns the expressions that decide where rows go and with which partition they are published.
     fn deciding(&self, target: &TableDefinition) -> Vec<String> {
         target.engine.partition_key().into_iter().chain(self.job.sharding_key.clone()).collect()
     }
 
-    /// Matches the columns of both sides; those that are `left` are computed by the target.
+    /// Matches the columns of both sides. The target computes the columns in `left`.
     fn matched(
         &self,
         (source, target): (&TableDefinition, &TableDefinition),
         left: &[String],
         node: Option<&Node>,
-    ) -> Result<Matched, Vec<Fault>> {
+    ) -> Result<Matched, Vec<Problem>> {
         match_columns(source, target, self.job.copy_alias_and_materialized, left)
             .map_err(|problems| self.of_columns(node, problems))
     }
 
-    /// Faults of columns that do not fit those of the table on a node.
-    fn of_columns<P: std::fmt::Display>(&self, node: Option<&Node>, problems: Vec<P>) -> Vec<Fault> {
+    /// Returns the faults of columns that do not fit the table on a node.
+    fn of_columns<P: std::fmt::Display>(&self, node: Option<&Node>, problems: Vec<P>) -> Vec<Problem> {
         let at = node.map(|node| format!("{node}: ")).unwrap_or_default();
-        problems.into_iter().map(|problem| self.world(&format!("{at}{problem}"))).collect()
+        problems.into_iter().map(|problem| self.servers(&format!("{at}{problem}"))).collect()
     }
 
-    /// Adds what is against a clone, which is a fault where the task wants one.
-    async fn judged_for_clone(&self, mut survey: Survey) -> Result<Survey, Vec<Fault>> {
+    /// Sets the reason against cloning. It is a fault where the task demands `clone`.
+    async fn judged_for_clone(&self, mut survey: Survey) -> Result<Survey, Vec<Problem>> {
         survey.against_clone = self.against_clone(&survey).await;
         match &survey.against_clone {
-            Some(why) if self.job.transfer == Some(Way::Clone) => Err(vec![self.world(&no_clone(why))]),
+            Some(why) if self.job.transfer == Some(Way::Clone) => Err(vec![self.servers(&no_clone(why))]),
             _ => Ok(survey),
         }
     }
 
-    /// Returns the target table: as it is, or as it is to be made.
+    /// Returns the existing target table, or the one to create.
     fn target(
         &self,
         existing: &tables::Existing,
         found: &tables::SourceTable,
         engine: Option<Engine>,
-    ) -> Result<TableDefinition, Vec<Fault>> {
+    ) -> Result<TableDefinition, Vec<Problem>> {
         if let Some(definition) = &existing.definition {
             return Ok(definition.clone());
         }
@@ -317,34 +319,38 @@ impl Surveyor<'_> {
         self.future_target(&found.definition, engine)
     }
 
-    /// Whether the source could filter the rows of a pull, as far as it can be told before they are cut into pieces.
+    /// Returns whether the source can filter the rows of a pull, as far as this is known before rows are divided into pieces.
     fn filters_at_the_source(&self, relation: &Relation, key: &[KeyElement], sharding: Option<&Sharding>) -> bool {
         let expressions = key.iter().map(|element| &element.expression).chain(sharding.map(|sharding| &sharding.key));
         expressions.into_iter().all(|expression| relation.gives_as_it_is(expression))
     }
 
-    pub(crate) fn task(&self, element: &str, problem: &str) -> Fault {
-        Fault::Task(format!("tables/{}/{element}: {problem}", self.job.name))
+    pub(crate) fn task(&self, element: &str, problem: &str) -> Problem {
+        Problem::task(problem).in_table(&self.job.name).at_element(element)
     }
 
-    pub(crate) fn world(&self, problem: &str) -> Fault {
-        Fault::World(format!("table {}: {problem}", self.job.name))
+    pub(crate) fn servers(&self, cause: &str) -> Problem {
+        Problem::servers(cause).in_table(&self.job.name)
+    }
+
+    pub(crate) fn server_error(&self, error: &Error) -> Problem {
+        Problem::of_server(error).in_table(&self.job.name)
     }
 }
 
-/// The rows of the partitions that the task names, or all.
+/// Returns the selection of the partitions that the task names, or of all rows.
 fn wanted_rows(relation: &Relation, key: &[KeyElement], enabled: Option<&Vec<Vec<String>>>) -> Selection {
     let values = |texts: &Vec<Vec<String>>| texts.iter().cloned().map(PartitionValue).collect();
     let partitions = enabled.map(|texts| PartitionFilter { elements: key.to_vec(), values: values(texts) });
     Selection { partitions, ..Selection::all(relation.clone()) }
 }
 
-/// That a table whose parts are to be cloned cannot be.
+/// Returns the message that a table cannot be cloned.
 pub(crate) fn no_clone(why: &str) -> String {
     format!("clone does not work: {why}. Without <transfer> the worker looks for another way")
 }
 
-/// A hash of all that the plan of a task depends on.
+/// Returns a hash of all elements of a task that the plan depends on.
 fn identity_of(task: &Task) -> String {
     let mut hash = Sha256::new();
     for (path, value) in task.plan_inputs() {
@@ -353,16 +359,16 @@ fn identity_of(task: &Task) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The identity of a table that the task makes, for a path with `{uuid}`: the same each time the task is read, and another
-/// one for each table and each cluster. `task` is [`identity_of`] it.
+/// Returns the identity of a table that the task creates, for a path with `{uuid}`. It is the same each time the task is read, and
+/// different for each table job and task. `task` is the result of [`identity_of`].
 fn new_identity(task: &str, job: &TableJob) -> String {
     let hash = Sha256::new_with_prefix(task.as_bytes()).chain_update(job.name.as_bytes());
     let digits: String = hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     [0..8, 8..12, 12..16, 16..20, 20..32].map(|group| &digits[group]).join("-")
 }
 
-/// Both results, or the faults of both.
-fn both<A, B>(a: Result<A, Vec<Fault>>, b: Result<B, Vec<Fault>>) -> Result<(A, B), Vec<Fault>> {
+/// Returns both results, or the faults of both.
+fn both<A, B>(a: Result<A, Vec<Problem>>, b: Result<B, Vec<Problem>>) -> Result<(A, B), Vec<Problem>> {
     match (a, b) {
         (Ok(a), Ok(b)) => Ok((a, b)),
         (Err(a), Err(b)) => Err(a.into_iter().chain(b).collect()),

@@ -1,26 +1,26 @@
-//! Names of columns that the servers take for something else.
+//! Names of columns that servers confuse with virtual columns or expressions.
 
 use std::collections::BTreeSet;
 
 use crate::sql::TableDefinition;
 
-use super::super::errors::Fault;
+use super::super::errors::Problem;
 use super::{Holders, Surveyor};
 
-/// The release in which ClickHouse began to tell columns from expressions of the same text.
-const TELLS_NAMES_APART: (u32, u32) = (24, 3);
-/// The release since which tables of the MergeTree family cannot have columns of the names in [`RESERVED`].
+/// The first release that distinguishes columns from expressions with the same text.
+const DISTINGUISHES_NAMES: (u32, u32) = (24, 3);
+/// The first release in which tables of the MergeTree family cannot have columns with the names in [`RESERVED`].
 const RESERVES: (u32, u32) = (22, 8);
 
-/// Columns that every table of the MergeTree family has by itself, and by which the copy finds partitions.
+/// Virtual columns of the MergeTree family that the copy needs to find partitions.
 const NEEDED: &[&str] = &["_part", "_partition_id"];
-/// The same that old servers confuse with a table's own columns.
+/// Virtual columns that old servers confuse with a table's own columns.
 const CONFUSED: &[&str] = &["_part_index", "_sample_factor"];
-/// Names that newer servers keep for themselves.
+/// Names that newer servers reserve.
 const RESERVED: &[&str] = &["_row_exists", "_block_number", "_block_offset"];
 
-/// Returns why a column of this name cannot be copied between servers of these releases (the oldest of all and the newest of
-/// the target); `None` where it can be.
+/// Returns why a column with this name cannot be copied between servers of these releases (the oldest of all and the newest of
+/// the target), or `None` where it can.
 fn against_name(name: &str, oldest: (u32, u32), newest_target: (u32, u32)) -> Option<&'static str> {
     if NEEDED.contains(&name) {
         return Some(
@@ -34,7 +34,7 @@ fn against_name(name: &str, oldest: (u32, u32), newest_target: (u32, u32)) -> Op
         || name.starts_with(['\'', '[', '-', '+', '.'])
         || name.starts_with(|c: char| c.is_ascii_digit())
         || ["null", "inf", "nan", "infinity"].contains(&name.to_ascii_lowercase().as_str());
-    if oldest < TELLS_NAMES_APART && (is_expression || CONFUSED.contains(&name)) {
+    if oldest < DISTINGUISHES_NAMES && (is_expression || CONFUSED.contains(&name)) {
         return Some(
             "servers older than 24.3 take that name for an expression or a column of their own, and read other values",
         );
@@ -49,24 +49,24 @@ impl Surveyor<'_> {
         tables: [&TableDefinition; 2],
         sources: &Holders,
         targets: &Holders,
-    ) -> Result<(), Vec<Fault>> {
+    ) -> Result<(), Vec<Problem>> {
         let mut oldest = (u32::MAX, 0);
         let mut newest_target = (0, 0);
         for (is_target, nodes) in [(false, sources), (true, targets)] {
             for node in nodes.iter().flatten() {
-                let facts = self.pool.facts(node).await.map_err(|error| vec![self.world(&error.to_string())])?;
+                let facts = self.pool.facts(node).await.map_err(|error| vec![self.server_error(&error)])?;
                 oldest = oldest.min(facts.release());
                 newest_target = if is_target { newest_target.max(facts.release()) } else { newest_target };
             }
         }
-        let mut faults: Vec<Fault> = Vec::new();
+        let mut faults: Vec<Problem> = Vec::new();
         let mut seen = BTreeSet::new();
         for table in tables {
-            // The same column on both sides is told once.
+            // The same column on both sides is reported once.
             for column in table.columns.iter().filter(|column| seen.insert(column.name.clone())) {
                 if let Some(why) = against_name(&column.name, oldest, newest_target) {
                     let line = format!("column {} of {} cannot be copied: {why}. Rename it", column.name, table.name);
-                    faults.push(self.world(&line));
+                    faults.push(self.servers(&line));
                 }
             }
         }

@@ -1,11 +1,11 @@
-//! Databases of engine Replicated repeat each DDL statement on all of their servers. One shard is copied there; with several,
-//! the RENAME and REPLACE PARTITION of one shard would reach the servers of the others.
+//! Databases of engine Replicated run each DDL statement on all of their servers. A target of one shard works there. With several shards,
+//! the RENAME and REPLACE PARTITION of one shard would also run on the servers of the others.
 
 use std::sync::Arc;
 
 use crate::model::Node;
 
-use super::super::errors::Fault;
+use super::super::errors::Problem;
 use super::Surveyor;
 
 /// The engine's name in `system.databases`.
@@ -13,7 +13,7 @@ const REPLICATED: &str = "Replicated";
 
 impl Surveyor<'_> {
     /// Refuses a target of several shards in a database of engine Replicated. Asks one node of each shard; creates nothing.
-    pub(super) async fn check_replicated_databases(&self, targets: &[Vec<Arc<Node>>]) -> Result<(), Vec<Fault>> {
+    pub(super) async fn check_replicated_databases(&self, targets: &[Vec<Arc<Node>>]) -> Result<(), Vec<Problem>> {
         let shards: Vec<&Arc<Node>> = targets.iter().filter_map(|nodes| nodes.first()).collect();
         if shards.len() < 2 {
             return Ok(());
@@ -22,14 +22,14 @@ impl Surveyor<'_> {
         for node in shards {
             match self.pool.client.database_engine(node, database).await {
                 Ok(Some(engine)) if engine == REPLICATED => {
-                    return Err(vec![self.world(&format!(
+                    return Err(vec![self.servers(&format!(
                         "{node}: database {database} is of engine Replicated, and the target has several shards: each shard's \
                          statements would reach the servers of all. Let <database_push> name a database of engine Atomic, or copy to \
                          one shard"
                     ))]);
                 }
                 Ok(_) => {}
-                Err(error) => return Err(vec![self.world(&error.to_string())]),
+                Err(error) => return Err(vec![self.server_error(&error)]),
             }
         }
         Ok(())

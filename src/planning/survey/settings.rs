@@ -1,4 +1,4 @@
-//! Settings that would change what a copy does: those of the accounts, and those of the task. Looks only.
+//! The check of settings of accounts and of the task that would change the result of a copy. Reads only.
 
 use std::collections::BTreeSet;
 
@@ -6,12 +6,12 @@ use crate::model::{Cluster, Node};
 use crate::sql::required_settings::{Correction, Matters, required_setting};
 use crate::task::Task;
 
-use super::super::errors::Fault;
+use super::super::errors::Problem;
 use crate::nodes::pool::NodePool;
 
-/// Returns a fault for each setting of an account that must be another and may not be set, and for each of the task's that must be
-/// another. Only nodes that answered are judged.
-pub(super) fn wrong_settings(pool: &NodePool, task: &Task) -> Vec<Fault> {
+/// Returns a fault for each setting of an account that has a wrong value and cannot be changed, and for each setting of the task with a
+/// wrong value. Checks only nodes that answered.
+pub(super) fn wrong_settings(pool: &NodePool, task: &Task) -> Vec<Problem> {
     let mut faults = of_task(task);
     let sources: BTreeSet<usize> = task.tables.iter().map(|job| job.source_cluster).collect();
     let targets: BTreeSet<usize> = task.tables.iter().map(|job| job.target_cluster).collect();
@@ -20,7 +20,7 @@ pub(super) fn wrong_settings(pool: &NodePool, task: &Task) -> Vec<Fault> {
             let Some(facts) = pool.known_facts(node) else { continue };
             for correction in facts.corrections() {
                 if let Some(line) = refusal(node, &correction, writes) {
-                    let fault = Fault::World(line);
+                    let fault = Problem::servers(line);
                     if !faults.contains(&fault) {
                         faults.push(fault);
                     }
@@ -31,7 +31,7 @@ pub(super) fn wrong_settings(pool: &NodePool, task: &Task) -> Vec<Fault> {
     faults
 }
 
-/// Why an account is refused; `None` where the setting can be set, or does not matter there.
+/// Returns why an account is refused, or `None` where the setting can be changed or does not matter.
 fn refusal(node: &Node, correction: &Correction, writes: bool) -> Option<String> {
     let matters = match correction.matters {
         Matters::Everywhere => true,
@@ -50,8 +50,8 @@ fn refusal(node: &Node, correction: &Correction, writes: bool) -> Option<String>
     })
 }
 
-/// The settings of the task that must have another value.
-fn of_task(task: &Task) -> Vec<Fault> {
+/// Returns the faults of settings of the task that must have another value.
+fn of_task(task: &Task) -> Vec<Problem> {
     let sections = [
         ("settings", &task.settings.common),
         ("settings_pull", &task.settings.pull),
@@ -62,7 +62,7 @@ fn of_task(task: &Task) -> Vec<Fault> {
         for (name, value) in settings {
             let wrong = required_setting(name).filter(|setting| setting.matters != Matters::Passing);
             if let Some(setting) = wrong.filter(|setting| !setting.is_met_by(value)) {
-                faults.push(Fault::Task(format!(
+                faults.push(Problem::task(format!(
                     "{section}/{name}: it is {}, and {}. Leave it out",
                     shown(value),
                     setting.reason
@@ -93,10 +93,10 @@ mod tests {
             allowed,
         };
         let refused = |matters, allowed, writes| refusal(&node, &correction(matters, allowed), writes);
-        let told = refused(Matters::Everywhere, false, false).unwrap();
+        let line = refused(Matters::Everywhere, false, false).unwrap();
         assert!(
-            told.contains("h:9000: the profile of account u has limit = 7") && told.contains("limit = 0"),
-            "{told}"
+            line.contains("h:9000: the profile of account u has limit = 7") && line.contains("limit = 0"),
+            "{line}"
         );
         assert_eq!(refused(Matters::Everywhere, true, true), None);
         assert_eq!(refused(Matters::Writing, false, false), None);

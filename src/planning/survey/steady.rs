@@ -1,19 +1,19 @@
-//! Whether the task's expressions give one value for each row, the same on every server.
+//! The check that the task's expressions give one value for each row, the same on every server.
 
 use crate::sql::{DefaultKind, Names, TableDefinition, Unsteady, UnsteadyKind, unsteadiness};
 
-use super::super::errors::Fault;
+use super::super::errors::Problem;
 use super::{Holders, Surveyor};
 
 impl Surveyor<'_> {
-    /// Returns what keys can use: the target's columns as the copy sees them, and the functions that users defined.
+    /// Returns the names that keys can use: the target's columns in the form of the copy, and user-defined functions.
     pub(super) async fn names(
         &self,
         source: &TableDefinition,
         target: &TableDefinition,
         sources: &Holders,
         targets: &Holders,
-    ) -> Result<Names, Vec<Fault>> {
+    ) -> Result<Names, Vec<Problem>> {
         let carries = self.job.copy_alias_and_materialized;
         let mut names = self.names_of_source(source, sources).await?;
         for column in &target.columns {
@@ -28,12 +28,12 @@ impl Surveyor<'_> {
         Ok(names)
     }
 
-    /// Returns what the condition can use: the source's columns, and the functions that users defined there.
+    /// Returns the names that the condition can use: the source's columns, and user-defined functions of the source.
     pub(super) async fn names_of_source(
         &self,
         source: &TableDefinition,
         sources: &Holders,
-    ) -> Result<Names, Vec<Fault>> {
+    ) -> Result<Names, Vec<Problem>> {
         let computed = |kind: DefaultKind| kind == DefaultKind::Alias;
         let columns = source.columns.iter().map(|column| {
             (column.name.clone(), computed(column.default_kind).then(|| column.default_expression.clone()))
@@ -43,12 +43,12 @@ impl Surveyor<'_> {
         Ok(names)
     }
 
-    async fn add_functions(&self, names: &mut Names, holders: &Holders) -> Result<(), Vec<Fault>> {
+    async fn add_functions(&self, names: &mut Names, holders: &Holders) -> Result<(), Vec<Problem>> {
         for node in holders.iter().flatten() {
             let found = self.pool.context(node).await;
-            for (name, body) in &found.map_err(|error| vec![self.world(&error.to_string())])?.functions {
+            for (name, body) in &found.map_err(|error| vec![self.server_error(&error)])?.functions {
                 let known = names.functions.entry(name.clone()).or_insert_with(|| body.clone());
-                // One name for two functions: nobody can look into it.
+                // Two servers have different functions with one name, so its body is unknown.
                 if known != body {
                     *known = None;
                 }
@@ -58,7 +58,7 @@ impl Surveyor<'_> {
     }
 
     /// Returns the fault of an expression that does not give one value for each row.
-    pub(super) fn unsteady(&self, element: &str, place: &str, found: &Unsteady) -> Fault {
+    pub(super) fn unsteady(&self, element: &str, place: &str, found: &Unsteady) -> Problem {
         let todo = match found.kind {
             UnsteadyKind::Rows => {
                 "Each row must have one value: take it out, or copy from a table that has the rows already"
@@ -71,14 +71,14 @@ impl Surveyor<'_> {
         self.task(element, &format!("{place}{}. {todo}", found.reason()))
     }
 
-    /// Checks a condition. One that asks for the time is taken, with a remark: rows that leave it or enter it while the copy runs
-    /// are noticed by the counts.
+    /// Checks a condition. Accepts a condition that depends on the time, with a remark: if the set of rows changes during the copy, the
+    /// counts show it.
     pub(super) fn check_steady_condition(
         &self,
         condition: &str,
         mut names: Names,
         remarks: &mut Vec<String>,
-    ) -> Result<(), Vec<Fault>> {
+    ) -> Result<(), Vec<Problem>> {
         let asks_clock = unsteadiness(condition, &names);
         names.clock_stands = true;
         match (unsteadiness(condition, &names), asks_clock) {

@@ -1,4 +1,4 @@
-//! The tables on both sides: who has them, and whether they fit each other.
+//! The tables on both sides: the nodes that have them, and the check that they fit each other.
 
 use std::sync::Arc;
 
@@ -9,31 +9,31 @@ use crate::model::{Cluster, Node};
 use crate::plan::{Reading, computed_columns};
 use crate::sql::{self, Column, DefaultKind, Engine, Relation, Selection, TableDefinition, quote};
 
-use super::super::errors::Fault;
+use super::super::errors::Problem;
 use super::differences::table_difference;
 use super::{Holders, Surveyor};
 use crate::nodes::settings::wanted_for_source;
 
-/// So many rows are converted to see whether it can be done.
+/// The number of rows that are converted to test a conversion.
 const SAMPLE_ROWS: u64 = 1000;
 
 impl Surveyor<'_> {
-    /// The nodes of each shard that answer; a fault where none does.
-    pub(super) async fn holders(&self, cluster: &Cluster) -> Result<Holders, Vec<Fault>> {
+    /// Returns the nodes of each shard that answer, or a fault where none does.
+    pub(super) async fn holders(&self, cluster: &Cluster) -> Result<Holders, Vec<Problem>> {
         let mut live = Vec::new();
         let mut faults = Vec::new();
-        let mustered = join_all(cluster.shards.iter().map(|shard| self.pool.muster(shard))).await;
-        for (shard, (nodes, errors)) in mustered.into_iter().enumerate() {
+        let answers = join_all(cluster.shards.iter().map(|shard| self.pool.live_replicas(shard))).await;
+        for (shard, (nodes, errors)) in answers.into_iter().enumerate() {
             if nodes.is_empty() {
                 let why = errors.first().map(ToString::to_string).unwrap_or_default();
-                faults.push(Fault::World(format!(
+                faults.push(Problem::servers(format!(
                     "cluster {}: no replica of shard {} answers: {why}",
                     cluster.name,
                     shard + 1
                 )));
             }
             for error in errors {
-                // Once, whatever the number of table jobs.
+                // Report it once for all table jobs.
                 let line = format!("{error}; the copy goes on without this replica");
                 if self.pool.ways.is_news(&line) {
                     tracing::warn!(node = error.node, "{line}");
@@ -44,9 +44,9 @@ impl Surveyor<'_> {
         if faults.is_empty() { Ok(live) } else { Err(faults) }
     }
 
-    /// Finds the source table on every replica. Gives it as the first one describes it, and as others do that describe it
-    /// otherwise in what does not matter to its rows.
-    pub(super) async fn source(&self, live: Holders, remarks: &mut Vec<String>) -> Result<SourceTable, Vec<Fault>> {
+    /// Finds the source table on every replica. Returns its definition on the first one, and other definitions that differ in ways that
+    /// do not affect its rows.
+    pub(super) async fn source(&self, live: Holders, remarks: &mut Vec<String>) -> Result<SourceTable, Vec<Problem>> {
         let mut faults = Vec::new();
         let mut first: Option<(TableDefinition, Arc<Node>)> = None;
         let mut variants: Vec<(TableDefinition, Arc<Node>)> = Vec::new();
@@ -69,12 +69,12 @@ impl Surveyor<'_> {
                     }
                     Ok(None) => {}
                     Err(error) if error.is_unreachable() => remarks.push(error.to_string()),
-                    Err(error) => faults.push(self.world(&error.to_string())),
+                    Err(error) => faults.push(self.server_error(&error)),
                 }
             }
             if having.is_empty() && faults.is_empty() {
                 let asked: Vec<String> = nodes.iter().map(ToString::to_string).collect();
-                faults.push(self.world(&format!(
+                faults.push(self.servers(&format!(
                     "there is no source table {} on shard {} ({})",
                     self.job.source,
                     shard + 1,
@@ -89,22 +89,22 @@ impl Surveyor<'_> {
         }
     }
 
-    fn differs(&self, how: &str) -> Fault {
-        self.world(&format!("{} differs between {how}. Make the tables alike", self.job.source))
+    fn differs(&self, how: &str) -> Problem {
+        self.servers(&format!("{} differs between {how}. Make the tables alike", self.job.source))
     }
 
-    /// Checks that the table that is to be made would be the same after every source table.
-    pub(super) fn check_variants(&self, source: &SourceTable) -> Result<(), Vec<Fault>> {
+    /// Checks that the table to create would be the same for every definition of the source table.
+    pub(super) fn check_variants(&self, source: &SourceTable) -> Result<(), Vec<Problem>> {
         let SourceTable { definition, node: first, .. } = source;
         let differing =
             source.variants.iter().find_map(|(other, node)| Some((table_difference(definition, other, true)?, node)));
         differing.map_or(Ok(()), |(how, node)| {
             let line = format!("{} differs between {first} and {node}: {how}", self.job.source);
-            Err(vec![self.world(&format!("{line}. Write <engine>, or make the target table first"))])
+            Err(vec![self.servers(&format!("{line}. Write <engine>, or make the target table first"))])
         })
     }
 
-    pub(super) async fn existing_target(&self, targets: &Holders) -> Result<Existing, Vec<Fault>> {
+    pub(super) async fn existing_target(&self, targets: &Holders) -> Result<Existing, Vec<Problem>> {
         let nodes: Vec<&Arc<Node>> = targets.iter().flatten().collect();
         let answers = join_all(nodes.iter().map(|node| self.pool.client.table(node, &self.job.target))).await;
         let mut existing = Existing { definition: None, node: None, missing: Vec::new() };
@@ -113,39 +113,37 @@ impl Surveyor<'_> {
         for (node, answer) in nodes.into_iter().zip(answers) {
             match answer {
                 Ok(None) => existing.missing.push(node.clone()),
-                Ok(Some(definition)) => {
-                    match (&existing.definition, first) {
-                        (Some(like), Some(of)) => {
-                            if let Some(difference) =
-                                difference(like, &definition).or_else(|| keys_differ(like, &definition))
-                            {
-                                faults.push(self.world(&format!(
-                                    "{} differs between {of} and {node}: {difference}",
-                                    self.job.target
-                                )));
-                            }
-                        }
-                        _ => {
-                            existing.definition = Some(definition);
-                            existing.node = Some(node.clone());
-                            first = Some(node);
+                Ok(Some(definition)) => match (&existing.definition, first) {
+                    (Some(like), Some(of)) => {
+                        if let Some(difference) =
+                            difference(like, &definition).or_else(|| keys_differ(like, &definition))
+                        {
+                            faults.push(self.servers(&format!(
+                                "{} differs between {of} and {node}: {difference}",
+                                self.job.target
+                            )));
                         }
                     }
-                }
-                Err(error) => faults.push(self.world(&error.to_string())),
+                    _ => {
+                        existing.definition = Some(definition);
+                        existing.node = Some(node.clone());
+                        first = Some(node);
+                    }
+                },
+                Err(error) => faults.push(self.server_error(&error)),
             }
         }
         if faults.is_empty() { Ok(existing) } else { Err(faults) }
     }
 
-    /// The table that is to be made: the source's declarations with the task's engine.
+    /// Returns the table to create: the source's columns with the task's engine.
     pub(super) fn future_target(
         &self,
         source: &TableDefinition,
         engine: Engine,
-    ) -> Result<TableDefinition, Vec<Fault>> {
+    ) -> Result<TableDefinition, Vec<Problem>> {
         if source.declarations.is_empty() && !source.is_no_table() {
-            return Err(vec![self.world(&format!(
+            return Err(vec![self.servers(&format!(
                 "{} has no declared columns: make the target table {} first",
                 source.name, self.job.target
             ))]);
@@ -160,13 +158,13 @@ impl Surveyor<'_> {
         Ok(TableDefinition { name: self.job.target.clone(), engine, declarations, view: None, ..source.clone() })
     }
 
-    pub(super) fn check_target(&self, target: &TableDefinition, node: Option<&Node>) -> Result<(), Vec<Fault>> {
+    pub(super) fn check_target(&self, target: &TableDefinition, node: Option<&Node>) -> Result<(), Vec<Problem>> {
         let (name, engine) = (&target.name, &target.engine.name);
         let only = "partitions can be put into tables of the MergeTree family only";
         match node {
             _ if target.engine.is_merge_tree() => {}
             Some(node) => {
-                return Err(vec![self.world(&format!("{node}: {name} is a table of engine {engine}: {only}"))]);
+                return Err(vec![self.servers(&format!("{node}: {name} is a table of engine {engine}: {only}"))]);
             }
             None => {
                 return Err(vec![self.task("engine", &format!("{name} would be a table of engine {engine}: {only}"))]);
@@ -180,42 +178,42 @@ impl Surveyor<'_> {
         Ok(())
     }
 
-    /// Types that differ are converted by the server; whether it can is seen on the first rows.
+    /// Checks on the first rows that the server can convert columns whose types differ.
     pub(super) async fn check_conversion(
         &self,
         node: &Node,
         reading: &Reading,
         (source, target): (&TableDefinition, &TableDefinition),
         on: Option<&Node>,
-    ) -> Result<(), Vec<Fault>> {
+    ) -> Result<(), Vec<Problem>> {
         let at = on.map(|node| format!(" on {node}")).unwrap_or_default();
         let all = reading.relation(&source.name);
         let Err(first) = self.try_on_rows(node, all, reading.values.clone()).await? else { return Ok(()) };
         let mut faults = Vec::new();
         for (name, expression) in reading.columns.iter().flatten() {
-            // By itself: another column's expression may be the one at fault.
+            // Test each column alone, since the expression of another column may cause the error.
             let alone = Reading { columns: Some(vec![(name.clone(), expression.clone())]), ..reading.clone() };
             let value = vec![quote::ident(name)];
             if let Err(error) = self.try_on_rows(node, alone.relation(&source.name), value).await? {
-                let there = source.column(name).map_or("value", |there| there.type_name.as_str());
+                let source_type = source.column(name).map_or("value", |column| column.type_name.as_str());
                 let type_name = target.column(name).map_or("?", |column| column.type_name.as_str());
-                faults.push(self.world(&format!(
-                    "column {name} of the target {}{at} is {type_name}, and the source's {there} cannot be converted: {error}",
+                faults.push(self.servers(&format!(
+                    "column {name} of the target {}{at} is {type_name}, and the source's {source_type} cannot be converted: {error}",
                     target.name
                 )));
             }
         }
-        if faults.is_empty() { Err(vec![self.world(&first.to_string())]) } else { Err(faults) }
+        if faults.is_empty() { Err(vec![self.server_error(&first)]) } else { Err(faults) }
     }
 
-    /// Returns the columns that the target computes, since only it can: their expressions name what the source does not have, or a
-    /// dictionary, which may have another content at the source.
+    /// Returns the columns that only the target can compute: their expressions use columns that the source does not have, or a dictionary,
+    /// which may have other contents at the source.
     pub(super) async fn left_to_target(
         &self,
         sources: &Holders,
         source: &TableDefinition,
         target: &TableDefinition,
-    ) -> Result<Vec<String>, Vec<Fault>> {
+    ) -> Result<Vec<String>, Vec<Problem>> {
         let carry_computed = self.job.copy_alias_and_materialized;
         let mut left = Vec::new();
         for column in computed_columns(source, target, carry_computed, &self.deciding(target)) {
@@ -227,18 +225,18 @@ impl Surveyor<'_> {
         Ok(left)
     }
 
-    /// Whether a source shard cannot compute a column of the target.
+    /// Returns whether a source shard cannot compute a column of the target.
     async fn cannot_compute(
         &self,
         sources: &Holders,
         source: &TableDefinition,
         column: &Column,
-    ) -> Result<bool, Vec<Fault>> {
+    ) -> Result<bool, Vec<Problem>> {
         let value = column.computed();
         for node in sources.iter().filter_map(|nodes| nodes.first()) {
             let relation = Relation::plain(source.name.clone());
             match self.try_on_rows(node, relation, vec![value.clone()]).await? {
-                // Whether it can is not known of a node that does not answer.
+                // A node that does not answer tells nothing.
                 Err(error) if !error.is_unreachable() => return Ok(true),
                 _ => {}
             }
@@ -246,20 +244,20 @@ impl Surveyor<'_> {
         Ok(false)
     }
 
-    /// Computes values of the first rows, under the settings that the copy reads with: some decide what can be converted.
+    /// Computes values of the first rows with the settings of the copy, some of which decide which conversions are possible.
     async fn try_on_rows(
         &self,
         node: &Node,
         relation: Relation,
         values: Vec<String>,
-    ) -> Result<Result<(), Error>, Vec<Fault>> {
+    ) -> Result<Result<(), Error>, Vec<Problem>> {
         let settings = self.pool.settings(node, &wanted_for_source(self.task)).await;
-        let settings = settings.map_err(|error| vec![self.world(&error.to_string())])?;
+        let settings = settings.map_err(|error| vec![self.server_error(&error)])?;
         let rows = Selection::all(relation);
         Ok(self.pool.client.evaluate(node, &rows, &values, SAMPLE_ROWS, &settings).await.map(drop))
     }
 
-    /// Whether one replica of each target shard is written to and the others fetch from it.
+    /// Returns for each target shard whether one replica is written and the others fetch from it.
     pub(super) fn replicated(&self, target: &TableDefinition, remarks: &mut Vec<String>) -> Vec<bool> {
         let cluster = self.task.target(self.job);
         let engine = target.engine.is_replicated();
@@ -288,27 +286,27 @@ impl Surveyor<'_> {
 
 /// The source table on all its nodes.
 pub(super) struct SourceTable {
-    /// As the first node describes it.
+    /// The definition on the first node.
     pub(super) definition: TableDefinition,
-    /// That node.
+    /// The first node.
     pub(super) node: Arc<Node>,
-    /// As others describe it that differ.
+    /// Differing definitions on other nodes.
     pub(super) variants: Vec<(TableDefinition, Arc<Node>)>,
-    /// The nodes of each shard that have it.
+    /// The nodes of each shard that have the table.
     pub(super) holders: Holders,
 }
 
-/// The target table where it is there already.
+/// The existing target table.
 pub(super) struct Existing {
-    /// As the first node describes it.
+    /// The definition on the first node.
     pub(super) definition: Option<TableDefinition>,
-    /// That node.
+    /// The first node.
     pub(super) node: Option<Arc<Node>>,
-    /// The nodes that lack it.
+    /// The nodes that lack the table.
     pub(super) missing: Vec<Arc<Node>>,
 }
 
-/// How the columns of two tables differ, if they do.
+/// Returns how the columns of two tables differ, if they do.
 fn difference(a: &TableDefinition, b: &TableDefinition) -> Option<String> {
     for column in &a.columns {
         match b.column(&column.name) {
@@ -328,7 +326,7 @@ fn difference(a: &TableDefinition, b: &TableDefinition) -> Option<String> {
         .map(|column| format!("column {} is only there", column.name))
 }
 
-/// Whether a column that is not stored is computed by another expression.
+/// Returns whether a column that is not stored has another expression.
 fn is_computed_differently(a: &Column, b: &Column) -> bool {
     let (one, other) = (a.default_expression.as_str(), b.default_expression.as_str());
     a.default_kind == DefaultKind::Alias && !sql::same_key(Some(one), Some(other))

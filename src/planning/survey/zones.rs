@@ -1,7 +1,7 @@
-//! Time zones: whether the servers share one, and what of a task depends on it where they do not.
+//! The check of time zones: whether the servers share one, and otherwise which expressions of a task depend on it.
 //!
-//! The target's servers decide which partition a row belongs to. Where their zone is another one than the source's, the
-//! source computes keys over columns that carry the target's zone; what cannot be computed so is refused.
+//! The target's servers decide which partition a row belongs to. Where their zone is not the zone of the source, the source
+//! computes keys over columns that carry the target's zone. Keys that cannot be computed in this way are refused.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,12 @@ use crate::sql::{
     conversion_depends_on_zone, quote, zone_dependence,
 };
 
-use super::super::errors::Fault;
+use super::super::errors::Problem;
 use super::{Holders, Surveyor};
 
 /// The time zones of the nodes of a table job.
 pub(super) struct Zones {
-    /// The nodes in each of them.
+    /// The nodes in each zone.
     nodes: BTreeMap<String, Vec<String>>,
     /// The zone of all nodes of the target, if they share one.
     target: Option<String>,
@@ -27,29 +27,29 @@ impl Zones {
         self.nodes.len() > 1
     }
 
-    /// Which nodes are in which zone, as a part of a sentence.
+    /// Returns the zones with their nodes, as a part of a sentence.
     fn listed(&self) -> String {
-        let some = |nodes: &Vec<String>| match nodes.as_slice() {
+        let shown = |nodes: &Vec<String>| match nodes.as_slice() {
             [first, _, more @ ..] if !more.is_empty() => format!("{first} and {} more", nodes.len() - 1),
             all => all.join(", "),
         };
-        self.nodes.iter().map(|(zone, nodes)| format!("{zone} ({})", some(nodes))).collect::<Vec<_>>().join(", ")
+        self.nodes.iter().map(|(zone, nodes)| format!("{zone} ({})", shown(nodes))).collect::<Vec<_>>().join(", ")
     }
 }
 
-/// What to do about zones that differ.
+/// The advice for zones that differ.
 const TODO: &str =
     "Write a zone into it, such as toDate(t, 'UTC'), or give the servers and accounts the same <timezone>";
 
 impl Surveyor<'_> {
-    /// Asks every node for its zone.
-    pub(super) async fn zones(&self, sources: &Holders, targets: &Holders) -> Result<Zones, Vec<Fault>> {
+    /// Reads the zone of every node.
+    pub(super) async fn zones(&self, sources: &Holders, targets: &Holders) -> Result<Zones, Vec<Problem>> {
         let mut nodes: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut of_target: BTreeMap<String, String> = BTreeMap::new();
         for (is_target, holders) in [(false, sources), (true, targets)] {
             for node in holders.iter().flatten() {
                 let found = self.pool.context(node).await;
-                for zone in &found.map_err(|error| vec![self.world(&error.to_string())])?.zones {
+                for zone in &found.map_err(|error| vec![self.server_error(&error)])?.zones {
                     let canonical = sql::canonical_zone(zone);
                     let known = nodes.entry(canonical.clone()).or_default();
                     if !known.contains(&node.address()) {
@@ -72,8 +72,8 @@ impl Surveyor<'_> {
         Ok(Zones { nodes, target })
     }
 
-    /// Refuses what depends on the zone where the zones differ; lets keys be computed in the target's zone where that can be
-    /// done.
+    /// Refuses expressions that depend on the zone where the zones differ. Lets the source compute keys in the target's zone where
+    /// possible.
     pub(super) fn check_zones(
         &self,
         zones: &Zones,
@@ -81,7 +81,7 @@ impl Surveyor<'_> {
         target: &TableDefinition,
         matched: Matched,
         remarks: &mut Vec<String>,
-    ) -> Result<Matched, Vec<Fault>> {
+    ) -> Result<Matched, Vec<Problem>> {
         if !zones.differ() {
             return Ok(matched);
         }
@@ -99,14 +99,14 @@ impl Surveyor<'_> {
         self.keys_in_zones(zones, (raw, target), matched, remarks)
     }
 
-    /// Conversions and computed columns that give other values in other zones.
+    /// Returns the conversions and computed columns whose values depend on the zone.
     fn conversions_in_zones(
         &self,
         zones: &Zones,
         source: &TableDefinition,
         target: &TableDefinition,
         raw: &TimedColumns,
-    ) -> Vec<Fault> {
+    ) -> Vec<Problem> {
         let carries = self.job.copy_alias_and_materialized;
         let mut faults = Vec::new();
         let stored =
@@ -121,7 +121,7 @@ impl Surveyor<'_> {
                 _ => zone_dependence(&column.default_expression, raw).map(|word| format!("it is computed from {word}")),
             };
             if let Some(why) = why {
-                faults.push(self.world(&format!(
+                faults.push(self.servers(&format!(
                     "column {} of the target {}: {why}, which depends on the time zone, and the servers' zones differ: {}. Make \
                      it a plain column of the source's type, or give the servers the same <timezone>",
                     column.name,
@@ -139,7 +139,7 @@ impl Surveyor<'_> {
         (mut seen, target): (TimedColumns, &TableDefinition),
         matched: Matched,
         remarks: &mut Vec<String>,
-    ) -> Result<Matched, Vec<Fault>> {
+    ) -> Result<Matched, Vec<Problem>> {
         for column in &target.columns {
             seen.insert(column.name.clone(), timed_column(column));
         }
@@ -167,7 +167,7 @@ impl Surveyor<'_> {
             );
             Some(self.task(element, &problem))
         };
-        let faults: Vec<Fault> = dependent.iter().filter_map(refused).collect();
+        let faults: Vec<Problem> = dependent.iter().filter_map(refused).collect();
         if !faults.is_empty() {
             return Err(faults);
         }

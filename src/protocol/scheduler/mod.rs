@@ -1,23 +1,25 @@
-//! What one worker takes next: kept up with each record that it sees, so that a choice costs as much among 100,000 pieces as
-//! among ten.
+//! Chooses the next job of one worker. The scheduler updates its state with each record that it sees, so a choice
+//! costs as much among 100,000 pieces as among ten.
 //!
 //! # The order
-//! 1. A batch whose pieces are all copied is published: that frees the disks of the targets. Of jobs that fill one partition, the
-//!    first in the task's order comes first.
-//! 2. Pieces of the group *at hand*. A group is what one node of the coordinator records ([`groups`]): whole small batches, or
-//!    a part of a large one. A worker stays in its group, where nobody else changes the record before it does, and so finishes
-//!    one batch before it begins the next.
-//! 3. Another group, nobody else's if there is one: of a large batch that is begun, so that few batches hold disk space twice;
-//!    else of the largest batch, so that nothing large is left for the end, when nothing is beside it. Sizes count as equal
-//!    within a factor of two, and among equals each worker begins somewhere else. What is near a worker comes first only
-//!    within a batch: rows pass through a worker by relay alone, and all batches half done would cost every disk.
-//! 4. When only groups are left that others have been seen in, those: they have left something, or need help.
+//! 1. A batch whose pieces are all copied is published first, because that frees the disks of the targets. If several
+//!    jobs fill one partition, the first in the task's order is published first.
+//! 2. Pieces of the worker's *current groups* come next. A group is what one node of the coordinator records
+//!    ([`groups`]): whole small batches, or a part of a large one. A worker stays in its group: nobody else changes
+//!    the record before it does, and it finishes one batch before it starts the next.
+//! 3. Then comes another group, if possible one where no other worker was seen. A group of a large batch that is
+//!    already started comes first, so that few batches need disk space twice. Then comes the group of the largest
+//!    batch, so that no large batch runs alone at the end. Sizes within a factor of two count as equal; among equals
+//!    each worker starts at another group. A source on the worker's own host is preferred only within a batch: rows
+//!    pass through a worker only with relay, and many half-copied batches would fill every disk.
+//! 4. If only groups with other workers are left, the worker takes one of those: they have work left, or need help.
 //!
-//! What others did is learned when a group is looked at, and only then; a look at the claims comes with it. Whatever is not
-//! copied and not claimed, as far as is known, is tried: that our knowledge was old shows then. So a worker waits only for claims
-//! that are there, and a watch on them is enough to wake it. Who copied the last piece of a large batch may not know it: after
-//! each of its pieces, when no group of that batch is free, a worker looks at those that were open when it saw them last. The
-//! last one to record sees all of them copied.
+//! The scheduler learns what others did only when the worker reads a group; the claims are read at the same time. It
+//! tries every piece that is neither copied nor claimed, as far as it knows; a failed try shows that its knowledge
+//! was old. So a worker waits only for existing claims, and a watch on them is enough to wake it. The worker that
+//! copies the last piece of a large batch may not know that it was the last. After each of its pieces, if no group of
+//! that batch is free, a worker therefore reads the groups that were open when it read them last. The last worker to
+//! record a piece sees all of them copied.
 
 mod table;
 
@@ -33,240 +35,242 @@ use super::table_records::{Next, TableRecords};
 pub use table::{Preferences, groups};
 use table::{Rank, Table};
 
-/// So many groups are looked at together.
-const TOGETHER: usize = 64;
+/// The largest number of groups that are read together.
+const MAX_GROUPS_PER_READ: usize = 64;
 
-/// What one worker would take next. Told of every record and claim that it sees.
+/// The scheduler of one worker. It must be told of every record and claim that the worker sees.
 #[derive(Debug, Default)]
 pub struct Scheduler {
     tables: Vec<Table>,
-    /// What is claimed, by anybody.
-    busy: HashSet<Job>,
-    /// Groups that this worker takes from.
-    at_hand: Vec<GroupRef>,
-    /// Groups with something to take that nobody was seen in.
-    fresh: BTreeSet<(Rank, GroupRef)>,
-    /// Groups with something to take, perhaps, that others were seen in.
-    met: BTreeSet<(Rank, GroupRef)>,
-    /// Large batches of which something is done.
-    begun: BTreeSet<BatchRef>,
-    /// Large batches of which this worker has copied something since it looked at all of them.
-    due: BTreeSet<BatchRef>,
-    /// How many groups to look at: more each time that nothing was found.
-    reach: usize,
+    /// The jobs that any worker has claimed.
+    claimed_jobs: HashSet<Job>,
+    /// The groups that this worker takes pieces from.
+    current_groups: Vec<GroupRef>,
+    /// Groups with work left in which no other worker was seen.
+    unvisited: BTreeSet<(Rank, GroupRef)>,
+    /// Groups that may have work left and in which other workers were seen.
+    shared: BTreeSet<(Rank, GroupRef)>,
+    /// Large batches that are partly done.
+    started_batches: BTreeSet<BatchRef>,
+    /// Large batches of which this worker has copied a piece since it last read all their groups.
+    batches_to_reread: BTreeSet<BatchRef>,
+    /// How many groups to read next. It grows each time that a read finds no work.
+    groups_per_read: usize,
     worker: String,
-    spread: u64,
+    worker_hash: u64,
 }
 
-/// What can be done with a piece, as far as is known.
+/// The state of a piece, as far as is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum PieceStatus {
     Copied,
     Busy,
     Failed,
-    /// Somebody knows of newer target nodes than we do.
+    /// The record is for newer target nodes than the known ones.
     Newer,
     Free,
 }
 
 impl Scheduler {
-    /// Of a worker that has seen these records. `likings` are by table job.
-    pub fn new(by_table: &[TableRecords], likings: &[Preferences], worker: &str) -> Self {
+    /// Returns the scheduler of a worker that has read these records. `preferences` are by table job.
+    pub fn new(by_table: &[TableRecords], preferences: &[Preferences], worker: &str) -> Self {
         let mut hasher = DefaultHasher::new();
         worker.hash(&mut hasher);
-        let spread = hasher.finish();
-        let tables = by_table.iter().zip(likings).enumerate();
-        let tables =
-            tables.map(|(table, (records, preferences))| Table::new(table, records, preferences, spread)).collect();
-        let mut scheduler = Self { tables, worker: worker.to_owned(), spread, reach: 1, ..Self::default() };
+        let worker_hash = hasher.finish();
+        let tables = by_table.iter().zip(preferences).enumerate();
+        let tables = tables
+            .map(|(table, (records, preferences))| Table::new(table, records, preferences, worker_hash))
+            .collect();
+        let mut scheduler =
+            Self { tables, worker: worker.to_owned(), worker_hash, groups_per_read: 1, ..Self::default() };
         for (table, records) in by_table.iter().enumerate() {
-            (0..records.batches.len()).for_each(|batch| scheduler.saw_batch(by_table, BatchRef { table, batch }));
+            (0..records.batches.len()).for_each(|batch| scheduler.update_batch(by_table, BatchRef { table, batch }));
             for group in 0..scheduler.tables[table].groups.len() {
                 let group = GroupRef { table, group };
-                scheduler.saw_group(by_table, group);
-                scheduler.met.remove(&scheduler.ranked(group));
-                if scheduler.has_something(by_table, group) {
-                    scheduler.fresh.insert(scheduler.ranked(group));
+                scheduler.update_group(by_table, group);
+                scheduler.shared.remove(&scheduler.ranked(group));
+                if scheduler.has_work(by_table, group) {
+                    scheduler.unvisited.insert(scheduler.ranked(group));
                 }
             }
         }
         scheduler
     }
 
-    /// Takes note of the records of a group.
-    pub fn saw_group(&mut self, by_table: &[TableRecords], group: GroupRef) {
+    /// Updates the state from the records of a group.
+    pub fn update_group(&mut self, by_table: &[TableRecords], group: GroupRef) {
         let Some(table) = self.tables.get_mut(group.table) else { return };
         let records = &by_table[group.table];
         for piece in table.groups[group.group].pieces.clone() {
-            table.saw_piece(records, piece);
+            table.update_piece(records, piece);
         }
         if let Some(batch) = table.groups[group.group].large
             && table.groups[group.group].pieces.clone().any(|piece| records.pieces[piece].attempt > 0)
-            && table.missing[batch] > 0
+            && table.uncopied[batch] > 0
         {
-            self.begun.insert(BatchRef { table: group.table, batch });
+            self.started_batches.insert(BatchRef { table: group.table, batch });
         }
-        // Two who came at once: one of them goes where nobody is.
-        if !self.fresh.is_empty() && self.gives_way(records, group) {
-            self.at_hand.retain(|held| *held != group);
+        // If two workers come at once, one of them moves to a group without workers.
+        if !self.unvisited.is_empty() && self.must_leave(records, group) {
+            self.current_groups.retain(|held| *held != group);
         }
-        self.keep(by_table, group);
+        self.requeue(by_table, group);
     }
 
-    /// Whether somebody else is at work in a group who is not to give way to this worker.
-    fn gives_way(&self, records: &TableRecords, group: GroupRef) -> bool {
+    /// Returns whether this worker must leave a group to another worker there.
+    fn must_leave(&self, records: &TableRecords, group: GroupRef) -> bool {
         let pieces = self.tables[group.table].groups[group.group].pieces.clone();
         records.pieces[pieces]
             .iter()
             .any(|record| matches!(&record.state, PieceState::Running { worker } if *worker < self.worker))
     }
 
-    /// Takes note of the record of a batch.
-    pub fn saw_batch(&mut self, by_table: &[TableRecords], batch: BatchRef) {
+    /// Updates the state from the record of a batch.
+    pub fn update_batch(&mut self, by_table: &[TableRecords], batch: BatchRef) {
         let Some(table) = self.tables.get_mut(batch.table) else { return };
         let records = &by_table[batch.table];
         let generation = records.batches[batch.batch].generation;
         let moved = std::mem::replace(&mut table.generation[batch.batch], generation) != generation;
-        table.saw_state(records, batch.batch);
+        table.update_ready(records, batch.batch);
         if !moved {
             return;
         }
         let pieces = records.pieces_of[batch.batch].clone();
-        pieces.clone().for_each(|piece| table.saw_piece(records, piece));
+        pieces.clone().for_each(|piece| table.update_piece(records, piece));
         let groups: BTreeSet<usize> = pieces.map(|piece| table.group_of[piece]).collect();
-        groups.into_iter().for_each(|group| self.keep(by_table, GroupRef { table: batch.table, group }));
+        groups.into_iter().for_each(|group| self.requeue(by_table, GroupRef { table: batch.table, group }));
     }
 
-    /// Takes note of all claims.
-    pub fn saw_claims(&mut self, by_table: &[TableRecords], claims: HashSet<Job>) {
-        let before = std::mem::replace(&mut self.busy, claims);
-        let gone: Vec<Job> = before.difference(&self.busy).copied().collect();
+    /// Updates the state from the list of all claims.
+    pub fn update_claims(&mut self, by_table: &[TableRecords], claims: HashSet<Job>) {
+        let before = std::mem::replace(&mut self.claimed_jobs, claims);
+        let gone: Vec<Job> = before.difference(&self.claimed_jobs).copied().collect();
         for job in gone {
-            // What became of it is not known.
+            // The result of this job is not known.
             if let Some(group) = self.group_of(job)
-                && !self.is_closed(group, job)
+                && !self.is_settled(group, job)
             {
-                self.meet(group);
+                self.add_shared(group);
             }
         }
-        let others: Vec<GroupRef> = self.busy.iter().filter_map(|job| self.group_of(*job)).collect();
+        let others: Vec<GroupRef> = self.claimed_jobs.iter().filter_map(|job| self.group_of(*job)).collect();
         for group in others {
             let ranked = self.ranked(group);
-            if self.fresh.remove(&ranked) {
-                self.met.insert(ranked);
+            if self.unvisited.remove(&ranked) {
+                self.shared.insert(ranked);
             }
             if let Some(batch) = self.tables[group.table].groups[group.group].large
                 && by_table[group.table].batches[batch].state == BatchState::Copying
             {
-                self.begun.insert(BatchRef { table: group.table, batch });
+                self.started_batches.insert(BatchRef { table: group.table, batch });
             }
         }
     }
 
-    /// Takes note of a claim, ours or somebody's.
+    /// Marks a job as claimed, by this worker or another.
     pub fn claimed(&mut self, job: Job) {
-        self.busy.insert(job);
+        self.claimed_jobs.insert(job);
     }
 
-    /// Takes note that a claim of ours is given back.
+    /// Marks a claim of this worker as given back.
     pub fn released(&mut self, by_table: &[TableRecords], job: Job) {
-        self.busy.remove(&job);
+        self.claimed_jobs.remove(&job);
         let Some(group) = self.group_of(job) else { return };
         if let (Job::Copy(_), Some(batch)) = (job, self.tables[group.table].groups[group.group].large) {
-            self.due.insert(BatchRef { table: group.table, batch });
+            self.batches_to_reread.insert(BatchRef { table: group.table, batch });
         }
-        self.keep(by_table, group);
+        self.requeue(by_table, group);
     }
 
-    /// Takes note that these groups were looked at just now, with their batches and with all claims: the best of them is at
-    /// hand now, if there is something to take.
-    pub fn looked(&mut self, by_table: &[TableRecords], groups: &[GroupRef]) {
+    /// Updates the state after these groups were read together with their batches and all claims. The best group with
+    /// work left becomes the current group.
+    pub fn groups_read(&mut self, by_table: &[TableRecords], groups: &[GroupRef]) {
         let mut found: Vec<GroupRef> = Vec::new();
         for group in groups {
             let ranked = self.ranked(*group);
-            if self.has_something(by_table, *group) {
+            if self.has_work(by_table, *group) {
                 found.push(*group);
             } else {
-                self.fresh.remove(&ranked);
-                self.met.remove(&ranked);
+                self.unvisited.remove(&ranked);
+                self.shared.remove(&ranked);
             }
         }
-        self.reach = if found.is_empty() { (self.reach * 2).min(TOGETHER) } else { 1 };
+        self.groups_per_read = if found.is_empty() { (self.groups_per_read * 2).min(MAX_GROUPS_PER_READ) } else { 1 };
         let count = found.len();
         let best = (0..count)
-            .map(|n| found[(n + self.spread as usize % count) % count])
-            .min_by_key(|group| (self.others_in(*group), self.ranked(*group).0.0));
-        // Two in one group are in each other's way: only where there is nothing else to do.
-        if let Some(group) = best.filter(|group| self.fresh.is_empty() || self.others_in(*group) == 0) {
+            .map(|n| found[(n + self.worker_hash as usize % count) % count])
+            .min_by_key(|group| (self.claims_in(*group), self.ranked(*group).0.0));
+        // Two workers in one group disturb each other, so this is the last choice.
+        if let Some(group) = best.filter(|group| self.unvisited.is_empty() || self.claims_in(*group) == 0) {
             let ranked = self.ranked(group);
-            self.fresh.remove(&ranked);
-            self.met.remove(&ranked);
-            self.at_hand.push(group);
+            self.unvisited.remove(&ranked);
+            self.shared.remove(&ranked);
+            self.current_groups.push(group);
         }
     }
 
-    /// What to do now.
+    /// Returns what to do now.
     pub fn next(&mut self, by_table: &[TableRecords]) -> Next {
-        for (table, of) in self.tables.iter().enumerate() {
-            let ready = of.ready.iter().map(|batch| BatchRef { table, batch: *batch });
-            let mut jobs = ready.filter(|batch| !self.is_behind(by_table, *batch)).map(Job::Publish);
-            if let Some(job) = jobs.find(|job| !self.busy.contains(job)) {
+        for (table, state) in self.tables.iter().enumerate() {
+            let ready = state.ready.iter().map(|batch| BatchRef { table, batch: *batch });
+            let mut jobs = ready.filter(|batch| !self.waits_for_other_jobs(by_table, *batch)).map(Job::Publish);
+            if let Some(job) = jobs.find(|job| !self.claimed_jobs.contains(job)) {
                 return Next::Claim(job);
             }
         }
-        while let Some(group) = self.at_hand.first().copied() {
+        while let Some(group) = self.current_groups.first().copied() {
             if let Some(piece) = self.free_piece(by_table, group) {
                 return Next::Claim(Job::Copy(piece));
             }
-            self.at_hand.remove(0);
-            if self.has_something(by_table, group) {
-                self.meet(group);
+            self.current_groups.remove(0);
+            if self.has_work(by_table, group) {
+                self.add_shared(group);
             }
         }
-        match self.another() {
-            groups if groups.is_empty() => self.verdict(by_table),
-            groups => Next::Look(groups),
+        match self.groups_to_read() {
+            groups if groups.is_empty() => self.idle_result(by_table),
+            groups => Next::ReadGroups(groups),
         }
     }
 
-    /// Groups to look at: one that seems free, or several where something may be left.
-    fn another(&mut self) -> Vec<GroupRef> {
-        while let Some(batch) = self.due.first().copied() {
-            let fresh = self.fresh_of(batch);
-            if !fresh.is_empty() {
-                return fresh;
+    /// Returns the groups to read: one that seems free, or several that may have work left.
+    fn groups_to_read(&mut self) -> Vec<GroupRef> {
+        while let Some(batch) = self.batches_to_reread.first().copied() {
+            let unvisited = self.unvisited_groups_of(batch);
+            if !unvisited.is_empty() {
+                return unvisited;
             }
-            self.due.remove(&batch);
+            self.batches_to_reread.remove(&batch);
             let open = self.open_groups(batch);
             if !open.is_empty() {
                 return open;
             }
         }
-        while let Some(batch) = self.begun.first().copied() {
-            let fresh = self.fresh_of(batch);
-            if !fresh.is_empty() {
-                return fresh;
+        while let Some(batch) = self.started_batches.first().copied() {
+            let unvisited = self.unvisited_groups_of(batch);
+            if !unvisited.is_empty() {
+                return unvisited;
             }
-            self.begun.remove(&batch);
+            self.started_batches.remove(&batch);
         }
-        let some = if self.fresh.is_empty() { &self.met } else { &self.fresh };
-        let reach = if self.fresh.is_empty() { TOGETHER } else { self.reach };
-        some.iter().take(reach).map(|(_, group)| *group).collect()
+        let some = if self.unvisited.is_empty() { &self.shared } else { &self.unvisited };
+        let groups_per_read = if self.unvisited.is_empty() { MAX_GROUPS_PER_READ } else { self.groups_per_read };
+        some.iter().take(groups_per_read).map(|(_, group)| *group).collect()
     }
 
-    /// When nothing can be taken.
-    fn verdict(&self, by_table: &[TableRecords]) -> Next {
+    /// Returns the result when no job can be taken.
+    fn idle_result(&self, by_table: &[TableRecords]) -> Next {
         let (mut waiting, mut failed) = (false, false);
         for (table, records) in by_table.iter().enumerate() {
             for (batch, record) in records.batches.iter().enumerate().filter(|(_, record)| !record.is_done()) {
                 failed |= matches!(record.state, BatchState::Failed { .. });
-                waiting |=
-                    self.tables[table].ready.contains(&batch) && !self.is_behind(by_table, BatchRef { table, batch });
+                waiting |= self.tables[table].ready.contains(&batch)
+                    && !self.waits_for_other_jobs(by_table, BatchRef { table, batch });
                 for piece in records.pieces_of[batch].clone() {
-                    match self.standing(by_table, PieceRef { table, piece }) {
-                        Standing::Copied => {}
-                        Standing::Failed => failed = true,
-                        Standing::Busy | Standing::Newer | Standing::Free => waiting = true,
+                    match self.status_of(by_table, PieceRef { table, piece }) {
+                        PieceStatus::Copied => {}
+                        PieceStatus::Failed => failed = true,
+                        PieceStatus::Busy | PieceStatus::Newer | PieceStatus::Free => waiting = true,
                     }
                 }
             }
@@ -278,27 +282,27 @@ impl Scheduler {
         }
     }
 
-    /// Whether a batch must wait until batches of other table jobs are published. The verdict counts those themselves as waiting or
-    /// failed.
-    fn is_behind(&self, by_table: &[TableRecords], batch: BatchRef) -> bool {
+    /// Returns whether a batch must wait until batches of other table jobs are published. The caller counts those
+    /// batches themselves as waiting or failed.
+    fn waits_for_other_jobs(&self, by_table: &[TableRecords], batch: BatchRef) -> bool {
         let after = self.tables[batch.table].after.get(batch.batch);
         after.is_some_and(|others| others.iter().any(|other| !by_table[other.table].batches[other.batch].is_done()))
     }
 
-    fn standing(&self, by_table: &[TableRecords], piece: PieceRef) -> Standing {
+    fn status_of(&self, by_table: &[TableRecords], piece: PieceRef) -> PieceStatus {
         let (records, record) = (&by_table[piece.table], &by_table[piece.table].pieces[piece.piece]);
         if self.tables[piece.table].copied[piece.piece] {
-            return Standing::Copied;
+            return PieceStatus::Copied;
         }
         if record.generation > records.generation_of(piece.piece) {
-            return Standing::Newer;
+            return PieceStatus::Newer;
         }
-        if self.busy.contains(&Job::Copy(piece)) {
-            return Standing::Busy;
+        if self.claimed_jobs.contains(&Job::Copy(piece)) {
+            return PieceStatus::Busy;
         }
         match record.state {
-            PieceState::Failed { .. } if !records.is_void(piece.piece) => Standing::Failed,
-            _ => Standing::Free,
+            PieceState::Failed { .. } if !records.is_void(piece.piece) => PieceStatus::Failed,
+            _ => PieceStatus::Free,
         }
     }
 
@@ -308,15 +312,16 @@ impl Scheduler {
     }
 
     fn free_piece(&self, by_table: &[TableRecords], group: GroupRef) -> Option<PieceRef> {
-        self.pieces(group).find(|piece| self.standing(by_table, *piece) == Standing::Free)
+        self.pieces(group).find(|piece| self.status_of(by_table, *piece) == PieceStatus::Free)
     }
 
-    fn has_something(&self, by_table: &[TableRecords], group: GroupRef) -> bool {
-        self.pieces(group).any(|piece| matches!(self.standing(by_table, piece), Standing::Free | Standing::Newer))
+    fn has_work(&self, by_table: &[TableRecords], group: GroupRef) -> bool {
+        self.pieces(group)
+            .any(|piece| matches!(self.status_of(by_table, piece), PieceStatus::Free | PieceStatus::Newer))
     }
 
-    fn others_in(&self, group: GroupRef) -> usize {
-        self.pieces(group).filter(|piece| self.busy.contains(&Job::Copy(*piece))).count()
+    fn claims_in(&self, group: GroupRef) -> usize {
+        self.pieces(group).filter(|piece| self.claimed_jobs.contains(&Job::Copy(*piece))).count()
     }
 
     fn ranked(&self, group: GroupRef) -> (Rank, GroupRef) {
@@ -326,43 +331,43 @@ impl Scheduler {
     fn group_of(&self, job: Job) -> Option<GroupRef> {
         let (table, group) = match job {
             Job::Copy(piece) => (piece.table, *self.tables.get(piece.table)?.group_of.get(piece.piece)?),
-            Job::Publish(batch) => (batch.table, *self.tables.get(batch.table)?.first_of.get(batch.batch)?),
+            Job::Publish(batch) => (batch.table, *self.tables.get(batch.table)?.first_group_of.get(batch.batch)?),
         };
         (group < self.tables[table].groups.len()).then_some(GroupRef { table, group })
     }
 
-    /// Whether a claim that is gone has nothing to tell: its record can change no more, as far as is known.
-    fn is_closed(&self, group: GroupRef, job: Job) -> bool {
+    /// Returns whether the end of a claim brings no news: its record can no longer change, as far as is known.
+    fn is_settled(&self, group: GroupRef, job: Job) -> bool {
         match job {
             Job::Copy(piece) => self.tables[group.table].copied[piece.piece],
             Job::Publish(batch) => !self.tables[group.table].ready.contains(&batch.batch),
         }
     }
 
-    fn meet(&mut self, group: GroupRef) {
+    fn add_shared(&mut self, group: GroupRef) {
         let ranked = self.ranked(group);
-        if !self.at_hand.contains(&group) && !self.fresh.contains(&ranked) {
-            self.met.insert(ranked);
+        if !self.current_groups.contains(&group) && !self.unvisited.contains(&ranked) {
+            self.shared.insert(ranked);
         }
     }
 
-    /// A group with something to take is never forgotten.
-    fn keep(&mut self, by_table: &[TableRecords], group: GroupRef) {
-        if self.has_something(by_table, group) {
-            self.meet(group);
+    /// Keeps a group with work left in one of the two sets.
+    fn requeue(&mut self, by_table: &[TableRecords], group: GroupRef) {
+        if self.has_work(by_table, group) {
+            self.add_shared(group);
         }
     }
 
-    /// The next groups of a large batch that nobody was seen in.
-    fn fresh_of(&self, batch: BatchRef) -> Vec<GroupRef> {
+    /// Returns the next groups of a large batch in which no worker was seen.
+    fn unvisited_groups_of(&self, batch: BatchRef) -> Vec<GroupRef> {
         let Some(first) = self.group_of(Job::Publish(batch)) else { return Vec::new() };
-        let (size, line, _) = self.ranked(first).0;
-        let from = ((size, line, 0), GroupRef { table: 0, group: 0 });
-        let of_batch = self.fresh.range(from..).take_while(|((_, of, _), _)| *of == line);
-        of_batch.take(self.reach).map(|(_, group)| *group).collect()
+        let (size, batch_key, _) = self.ranked(first).0;
+        let from = ((size, batch_key, 0), GroupRef { table: 0, group: 0 });
+        let of_batch = self.unvisited.range(from..).take_while(|((_, key, _), _)| *key == batch_key);
+        of_batch.take(self.groups_per_read).map(|(_, group)| *group).collect()
     }
 
-    /// The groups of a large batch of which something was not copied when they were seen last.
+    /// Returns the groups of a large batch that were not fully copied when they were read last.
     fn open_groups(&self, batch: BatchRef) -> Vec<GroupRef> {
         let table = &self.tables[batch.table];
         let Some(GroupRef { group: first, .. }) = self.group_of(Job::Publish(batch)) else { return Vec::new() };

@@ -1,4 +1,4 @@
-//! The groups of a table job, and what is known of its pieces and batches.
+//! The groups of a table job, and the known state of its pieces and batches.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -8,15 +8,15 @@ use super::super::names::BatchRef;
 use super::super::record::BatchState;
 use super::super::table_records::TableRecords;
 
-/// So many pieces share a node at the most. Each change of one of them writes all of them.
-pub(super) const MOST: usize = 16;
-/// A small task is cut into so many groups, that its workers do not stand in each other's way.
-const FEW: usize = 256;
+/// The largest number of pieces in one coordinator node. Each change of one piece writes all of them.
+pub(super) const MAX_GROUP_PIECES: usize = 16;
+/// The number of groups that a small task is cut into, so that its workers do not disturb each other.
+const TARGET_GROUPS: usize = 256;
 
-/// Which pieces are recorded together: those of consecutive batches, as long as they fit, and those of a batch that is too
-/// large for that in groups of its own. `pieces_of` has the pieces of each batch.
+/// Returns which pieces are recorded together: small consecutive batches share a group, and a batch that is too large
+/// gets groups of its own. `pieces_of` holds the pieces of each batch.
 pub fn groups(pieces_of: &[Range<usize>]) -> Vec<Range<usize>> {
-    let size = (pieces_of.last().map_or(0, |range| range.end) / FEW).clamp(2, MOST);
+    let size = (pieces_of.last().map_or(0, |range| range.end) / TARGET_GROUPS).clamp(2, MAX_GROUP_PIECES);
     let mut groups: Vec<Range<usize>> = Vec::new();
     let mut room = 0;
     for pieces in pieces_of.iter().filter(|pieces| !pieces.is_empty()) {
@@ -38,51 +38,53 @@ pub fn groups(pieces_of: &[Range<usize>]) -> Vec<Range<usize>> {
     groups
 }
 
-/// What a worker likes, of one table job.
+/// The preferences of a worker for one table job.
 #[derive(Debug, Clone, Default)]
 pub struct Preferences {
     /// Bytes of each batch.
     pub bytes: Vec<u64>,
-    /// Of each piece whether its source is on the worker's own host, and its rows.
+    /// For each piece: whether its source is on the worker's own host, and its rows.
     pub pieces: Vec<(bool, u64)>,
-    /// For each batch those of other table jobs that must be published before it; none where the list is shorter.
+    /// For each batch: the batches of other table jobs that must be published before it. A list that is too short
+    /// means none.
     pub after: Vec<Vec<BatchRef>>,
 }
 
-/// The largest batches first, table by table; of a large batch all groups together; each worker begins somewhere else.
+/// The rank of a group: the largest batches first, table by table; all groups of a large batch together; a different
+/// start for each worker.
 pub(super) type Rank = (Reverse<u32>, (usize, usize), u64);
 
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) groups: Vec<Group>,
-    /// By piece: its group.
+    /// The group of each piece.
     pub(super) group_of: Vec<usize>,
-    /// By batch: the group of its first piece.
-    pub(super) first_of: Vec<usize>,
-    /// By piece: whether its rows wait for their batch to be published.
+    /// The group of each batch's first piece.
+    pub(super) first_group_of: Vec<usize>,
+    /// Whether each piece's rows wait for their batch to be published.
     pub(super) copied: Vec<bool>,
-    /// By batch: how many of its pieces do not.
-    pub(super) missing: Vec<usize>,
-    /// By batch.
+    /// The number of pieces of each batch that are not copied.
+    pub(super) uncopied: Vec<usize>,
+    /// The generation of each batch.
     pub(super) generation: Vec<u32>,
-    /// Batches to be published.
+    /// Batches that are ready to be published.
     pub(super) ready: BTreeSet<usize>,
-    /// By batch, as in [`Preferences::after`].
+    /// For each batch, as in [`Preferences::after`].
     pub(super) after: Vec<Vec<BatchRef>>,
 }
 
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) pieces: Range<usize>,
-    /// The batch that it is only a part of.
+    /// The large batch that this group is a part of.
     pub(super) large: Option<usize>,
     pub(super) rank: Rank,
-    /// Its pieces, as this worker would take them.
+    /// The pieces in the order in which this worker takes them.
     pub(super) order: Vec<usize>,
 }
 
 impl Table {
-    pub(super) fn new(table: usize, records: &TableRecords, preferences: &Preferences, spread: u64) -> Self {
+    pub(super) fn new(table: usize, records: &TableRecords, preferences: &Preferences, worker_hash: u64) -> Self {
         let ranges = groups(&records.pieces_of);
         let bytes = |batch: usize| preferences.bytes.get(batch).copied().unwrap_or(0);
         let size = |batch: usize| Reverse(u64::BITS - bytes(batch).leading_zeros());
@@ -90,52 +92,52 @@ impl Table {
             let first = records.batch_of[pieces.start];
             let large = (records.pieces_of[first].len() > pieces.len()).then_some(first);
             let mut order: Vec<usize> = pieces.clone().collect();
-            let liked = |piece: &usize| preferences.pieces.get(*piece).copied().unwrap_or_default();
+            let preference = |piece: &usize| preferences.pieces.get(*piece).copied().unwrap_or_default();
             order.sort_by_key(|piece| {
-                let (batch, (near, rows)) = (records.batch_of[*piece], liked(piece));
+                let (batch, (near, rows)) = (records.batch_of[*piece], preference(piece));
                 (size(batch), batch, !near, Reverse(rows))
             });
             let largest = order.first().map_or(Reverse(0), |piece| size(records.batch_of[*piece]));
-            // All groups of a large batch stand together. The rest is chance, another one for each worker.
-            let line = (table, large.unwrap_or(usize::MAX));
-            let turn = (at as u64 ^ spread).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            Group { pieces, large, rank: (largest, line, turn), order }
+            // All groups of a large batch stay together. The rest is random, and different for each worker.
+            let batch_key = (table, large.unwrap_or(usize::MAX));
+            let random = (at as u64 ^ worker_hash).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            Group { pieces, large, rank: (largest, batch_key, random), order }
         };
         let groups: Vec<Group> = ranges.into_iter().enumerate().map(group).collect();
         let mut group_of = vec![0; records.pieces.len()];
         for (at, group) in groups.iter().enumerate() {
             group_of[group.pieces.clone()].fill(at);
         }
-        let first_of =
+        let first_group_of =
             records.pieces_of.iter().map(|pieces| group_of.get(pieces.start).copied().unwrap_or(0)).collect();
         Self {
             groups,
             group_of,
-            first_of,
+            first_group_of,
             copied: vec![false; records.pieces.len()],
-            missing: records.pieces_of.iter().map(ExactSizeIterator::len).collect(),
+            uncopied: records.pieces_of.iter().map(ExactSizeIterator::len).collect(),
             generation: records.batches.iter().map(|batch| batch.generation).collect(),
             ready: BTreeSet::new(),
             after: preferences.after.clone(),
         }
     }
 
-    pub(super) fn saw_piece(&mut self, records: &TableRecords, piece: usize) {
+    pub(super) fn update_piece(&mut self, records: &TableRecords, piece: usize) {
         let (batch, record) = (records.batch_of[piece], &records.pieces[piece]);
         let copied = record.generation == self.generation[batch] && record.copied().is_some();
         if std::mem::replace(&mut self.copied[piece], copied) != copied {
             if copied {
-                self.missing[batch] -= 1;
+                self.uncopied[batch] -= 1;
             } else {
-                self.missing[batch] += 1;
+                self.uncopied[batch] += 1;
             }
-            self.saw_state(records, batch);
+            self.update_ready(records, batch);
         }
     }
 
-    pub(super) fn saw_state(&mut self, records: &TableRecords, batch: usize) {
+    pub(super) fn update_ready(&mut self, records: &TableRecords, batch: usize) {
         let over = matches!(records.batches[batch].state, BatchState::Done(_) | BatchState::Failed { .. });
-        if self.missing[batch] == 0 && !over {
+        if self.uncopied[batch] == 0 && !over {
             self.ready.insert(batch);
         } else {
             self.ready.remove(&batch);

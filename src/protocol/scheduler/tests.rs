@@ -1,8 +1,8 @@
 use super::super::record::{BatchRecord, Copied, PieceRecord, Published};
-use super::table::MOST;
+use super::table::MAX_GROUP_PIECES;
 use super::*;
 
-/// Batches of so many pieces, none of them begun.
+/// Returns batches with these numbers of pieces, none of them started.
 fn records(sizes: &[usize]) -> TableRecords {
     let mut records = TableRecords::default();
     for (batch, size) in sizes.iter().enumerate() {
@@ -39,19 +39,19 @@ fn group(group: usize) -> GroupRef {
     GroupRef { table: 0, group }
 }
 
-/// What is next when all looks show what is there.
+/// Returns the next step when every read returns the current records.
 fn next(scheduler: &mut Scheduler, records: &TableRecords) -> Next {
     let by_table = std::slice::from_ref(records);
     for _ in 0..1000 {
         match scheduler.next(by_table) {
-            Next::Look(groups) => {
+            Next::ReadGroups(groups) => {
                 for batch in 0..records.batches.len() {
-                    scheduler.saw_batch(by_table, BatchRef { table: 0, batch });
+                    scheduler.update_batch(by_table, BatchRef { table: 0, batch });
                 }
-                groups.iter().for_each(|group| scheduler.saw_group(by_table, *group));
-                let claims = scheduler.busy.clone();
-                scheduler.saw_claims(by_table, claims);
-                scheduler.looked(by_table, &groups);
+                groups.iter().for_each(|group| scheduler.update_group(by_table, *group));
+                let claims = scheduler.claimed_jobs.clone();
+                scheduler.update_claims(by_table, claims);
+                scheduler.groups_read(by_table, &groups);
             }
             other => return other,
         }
@@ -59,7 +59,7 @@ fn next(scheduler: &mut Scheduler, records: &TableRecords) -> Next {
     panic!("it looks for ever: {scheduler:?}");
 }
 
-/// The order in which one worker, alone, does everything.
+/// Returns the order in which a single worker does all jobs.
 fn all(records: &mut TableRecords, scheduler: &mut Scheduler) -> Vec<Job> {
     let mut order = Vec::new();
     loop {
@@ -69,13 +69,13 @@ fn all(records: &mut TableRecords, scheduler: &mut Scheduler) -> Vec<Job> {
             other => panic!("{other:?} after {order:?}"),
         };
         match job {
-            Job::Copy(of) => records.pieces[of.piece].state = copied(),
-            Job::Publish(of) => records.batches[of.batch].state = BatchState::Done(Published::default()),
+            Job::Copy(piece) => records.pieces[piece.piece].state = copied(),
+            Job::Publish(batch) => records.batches[batch.batch].state = BatchState::Done(Published::default()),
         }
         let by_table = std::slice::from_ref(&*records);
         match job {
-            Job::Copy(of) => scheduler.saw_group(by_table, scheduler.group_of(Job::Copy(of)).unwrap()),
-            Job::Publish(of) => scheduler.saw_batch(by_table, of),
+            Job::Copy(piece) => scheduler.update_group(by_table, scheduler.group_of(Job::Copy(piece)).unwrap()),
+            Job::Publish(batch) => scheduler.update_batch(by_table, batch),
         }
         scheduler.released(by_table, job);
         order.push(job);
@@ -99,9 +99,9 @@ fn what_a_dead_worker_left_is_taken_over() {
     let mut left = records(&[1]);
     left.pieces[0].state = PieceState::Running { worker: "gone".into() };
     let mut scheduler = scheduler(&left);
-    scheduler.saw_claims(std::slice::from_ref(&left), HashSet::from([piece(0)]));
+    scheduler.update_claims(std::slice::from_ref(&left), HashSet::from([piece(0)]));
     assert_eq!(next(&mut scheduler, &left), Next::Wait);
-    scheduler.saw_claims(std::slice::from_ref(&left), HashSet::new());
+    scheduler.update_claims(std::slice::from_ref(&left), HashSet::new());
     assert_eq!(next(&mut scheduler, &left), Next::Claim(piece(0)));
 }
 
@@ -111,10 +111,10 @@ fn what_was_copied_for_lost_nodes_is_copied_again() {
     moved.pieces.iter_mut().for_each(|piece| (piece.state, piece.attempt) = (copied(), 1));
     let mut scheduler = scheduler(&moved);
     moved.batches[0].generation = 1;
-    scheduler.saw_batch(std::slice::from_ref(&moved), BatchRef { table: 0, batch: 0 });
+    scheduler.update_batch(std::slice::from_ref(&moved), BatchRef { table: 0, batch: 0 });
     assert_eq!(next(&mut scheduler, &moved), Next::Claim(piece(0)));
     moved.pieces.iter_mut().for_each(|piece| piece.generation = 1);
-    scheduler.saw_group(std::slice::from_ref(&moved), group(0));
+    scheduler.update_group(std::slice::from_ref(&moved), group(0));
     assert_eq!(next(&mut scheduler, &moved), Next::Claim(batch(0)));
 }
 
@@ -122,7 +122,7 @@ fn what_was_copied_for_lost_nodes_is_copied_again() {
 fn who_knows_of_newer_target_nodes_is_asked_which() {
     let mut old = records(&[1]);
     old.pieces[0].generation = 1;
-    assert_eq!(scheduler(&old).next(std::slice::from_ref(&old)), Next::Look(vec![group(0)]));
+    assert_eq!(scheduler(&old).next(std::slice::from_ref(&old)), Next::ReadGroups(vec![group(0)]));
 }
 
 #[test]
@@ -142,8 +142,8 @@ fn the_largest_batch_comes_first_and_each_is_finished_before_the_next_begins() {
     let mut scheduler = sized(&three, vec![10, 1000, 100]);
     let order = all(&mut three, &mut scheduler);
     let batch_of = |job: &Job| match job {
-        Job::Copy(of) => three.batch_of[of.piece],
-        Job::Publish(of) => of.batch,
+        Job::Copy(piece) => three.batch_of[piece.piece],
+        Job::Publish(batch) => batch.batch,
     };
     let batches: Vec<usize> = order.iter().map(batch_of).collect();
     assert_eq!(batches, [[1; 6], [2; 6], [0; 6]].concat());
@@ -154,8 +154,8 @@ fn a_worker_goes_where_nobody_is_and_helps_others_in_the_end() {
     let three = records(&[2, 2, 2]);
     let mut scheduler = scheduler(&three);
     let by_table = std::slice::from_ref(&three);
-    scheduler.saw_claims(by_table, HashSet::from([piece(0), piece(4)]));
-    assert_eq!(scheduler.next(by_table), Next::Look(vec![group(1)]));
+    scheduler.update_claims(by_table, HashSet::from([piece(0), piece(4)]));
+    assert_eq!(scheduler.next(by_table), Next::ReadGroups(vec![group(1)]));
     assert_eq!(next(&mut scheduler, &three), Next::Claim(piece(2)));
     scheduler.claimed(piece(2));
     scheduler.claimed(piece(3));
@@ -167,49 +167,53 @@ fn a_worker_goes_where_nobody_is_and_helps_others_in_the_end() {
 fn who_copies_the_last_piece_of_a_large_batch_finds_it_copied() {
     let mut large = records(&[6, 6]);
     let mut scheduler = scheduler(&large);
-    // Others have copied the rest, unseen.
+    // Other workers have copied the rest, and this one has not seen it.
     let Next::Claim(Job::Copy(own)) = next(&mut scheduler, &large) else { panic!("{scheduler:?}") };
     scheduler.claimed(Job::Copy(own));
     let by_table = std::slice::from_ref(&large);
-    scheduler.saw_claims(by_table, (0..6).map(piece).collect());
+    scheduler.update_claims(by_table, (0..6).map(piece).collect());
     large.pieces[..6].iter_mut().for_each(|piece| piece.state = copied());
     let by_table = std::slice::from_ref(&large);
-    scheduler.saw_group(by_table, scheduler.group_of(Job::Copy(own)).unwrap());
+    scheduler.update_group(by_table, scheduler.group_of(Job::Copy(own)).unwrap());
     scheduler.released(by_table, Job::Copy(own));
     assert_eq!(next(&mut scheduler, &large), Next::Claim(batch(0)), "before the next batch is begun");
 }
 
 #[test]
 fn groups_hold_whole_small_batches_or_a_part_of_a_large_one() {
-    let of = |sizes: &[usize]| groups(&records(sizes).pieces_of);
-    assert_eq!(of(&[1, 1, 1, 5, 2]), [0..2, 2..3, 3..5, 5..7, 7..8, 8..10]);
-    let many = of(&[100; 3000]);
+    let groups_of = |sizes: &[usize]| groups(&records(sizes).pieces_of);
+    assert_eq!(groups_of(&[1, 1, 1, 5, 2]), [0..2, 2..3, 3..5, 5..7, 7..8, 8..10]);
+    let many = groups_of(&[100; 3000]);
     assert_eq!(many.len(), 3000 * 7);
-    assert!(many.iter().all(|group| group.len() <= MOST));
+    assert!(many.iter().all(|group| group.len() <= MAX_GROUP_PIECES));
 }
 
 #[test]
 fn a_batch_waits_for_those_of_other_jobs_that_fill_its_partitions_and_not_for_ever() {
     let mut by_table = [records(&[1]), records(&[1, 1])];
     by_table.iter_mut().flat_map(|records| &mut records.pieces).for_each(|piece| piece.state = copied());
-    let of = |table, batch| BatchRef { table, batch };
-    let after = Preferences { after: vec![vec![of(0, 0)]], ..Preferences::default() };
-    let fresh = |by_table: &[TableRecords]| Scheduler::new(by_table, &[Preferences::default(), after.clone()], "w");
-    let mut scheduler = fresh(&by_table);
-    assert_eq!(scheduler.next(&by_table), Next::Claim(Job::Publish(of(0, 0))));
-    scheduler.claimed(Job::Publish(of(0, 0)));
-    assert_eq!(scheduler.next(&by_table), Next::Claim(Job::Publish(of(1, 1))), "which has no partition of the first");
-    scheduler.claimed(Job::Publish(of(1, 1)));
+    let batch = |table, batch| BatchRef { table, batch };
+    let after = Preferences { after: vec![vec![batch(0, 0)]], ..Preferences::default() };
+    let unvisited = |by_table: &[TableRecords]| Scheduler::new(by_table, &[Preferences::default(), after.clone()], "w");
+    let mut scheduler = unvisited(&by_table);
+    assert_eq!(scheduler.next(&by_table), Next::Claim(Job::Publish(batch(0, 0))));
+    scheduler.claimed(Job::Publish(batch(0, 0)));
+    assert_eq!(
+        scheduler.next(&by_table),
+        Next::Claim(Job::Publish(batch(1, 1))),
+        "which has no partition of the first"
+    );
+    scheduler.claimed(Job::Publish(batch(1, 1)));
     assert_eq!(scheduler.next(&by_table), Next::Wait);
     // Others have published the first: the end of their claim is seen, and who tries to claim it sees the record.
-    scheduler.saw_claims(&by_table, HashSet::from([Job::Publish(of(1, 1))]));
-    assert_eq!(scheduler.next(&by_table), Next::Claim(Job::Publish(of(0, 0))));
+    scheduler.update_claims(&by_table, HashSet::from([Job::Publish(batch(1, 1))]));
+    assert_eq!(scheduler.next(&by_table), Next::Claim(Job::Publish(batch(0, 0))));
     by_table[0].batches[0].state = BatchState::Done(Published::default());
-    scheduler.saw_batch(&by_table, of(0, 0));
-    assert_eq!(scheduler.next(&by_table), Next::Claim(Job::Publish(of(1, 0))));
+    scheduler.update_batch(&by_table, batch(0, 0));
+    assert_eq!(scheduler.next(&by_table), Next::Claim(Job::Publish(batch(1, 0))));
     // The first has failed: nothing is left to do for the one behind it.
     by_table[0].batches[0].state =
         BatchState::Failed { error: "e".into(), transient: true, before: std::collections::BTreeMap::new() };
     by_table[1].batches[1].state = BatchState::Done(Published::default());
-    assert_eq!(fresh(&by_table).next(&by_table), Next::Stuck);
+    assert_eq!(unvisited(&by_table).next(&by_table), Next::Stuck);
 }

@@ -1,31 +1,31 @@
-//! Facts → findings. Pure.
+//! Turns facts into findings. Pure.
 
 use std::collections::BTreeMap;
 
-use super::{About, CheckReport, Finding, Level};
+use super::{CheckReport, Finding, Level, Topic};
 use crate::client::Mutation;
 use crate::model::counted;
 use crate::operations::check::{Expiry, NodeFacts, Observed, PlanFacts, TableFacts, TargetFacts};
-use crate::planning::errors::Fault;
+use crate::planning::errors::{Problem, ProblemKind};
 use crate::sql::canonical_zone;
 use crate::task::IfTargetNotEmpty;
 
 use super::super::leftovers::size;
 
-/// So many seconds a clock may differ from ours.
-const CLOCK_SECONDS: i64 = 5;
+/// The difference to the own clock, in seconds, from which a finding is a warning.
+const MAX_CLOCK_SECONDS: i64 = 5;
 
-/// What follows from what was found.
+/// Returns the findings that follow from the facts.
 pub fn judge(observed: &Observed) -> CheckReport {
     let mut findings = Findings { observed, all: Vec::new() };
-    findings.of_task();
-    findings.of_nodes();
+    findings.add_task();
+    findings.add_nodes();
     for table in &observed.tables {
-        findings.of_table(table);
+        findings.add_table(table);
     }
-    findings.of_rooms();
+    findings.add_disks();
     if let Some(keeper) = &observed.keeper {
-        findings.of_keeper(keeper);
+        findings.add_coordinator(keeper);
     }
     CheckReport::of(findings.all)
 }
@@ -35,90 +35,84 @@ pub(super) struct Findings<'a> {
     all: Vec<Finding>,
 }
 
-/// A finding in the making.
-pub(super) struct Place<'a> {
+/// The subject of a finding.
+pub(super) struct Subject<'a> {
     pub(super) node: Option<String>,
     pub(super) table: Option<&'a str>,
 }
 
-pub(super) const NOWHERE: Place<'_> = Place { node: None, table: None };
+pub(super) const NO_SUBJECT: Subject<'_> = Subject { node: None, table: None };
 
 impl<'a> Findings<'a> {
     pub(super) fn add(
         &mut self,
         level: Level,
-        about: About,
-        at: Place<'_>,
+        about: Topic,
+        subject: Subject<'_>,
         what: impl Into<String>,
         todo: Option<&str>,
     ) {
-        let Place { node, table } = at;
+        let Subject { node, table } = subject;
         let (table, todo) = (table.map(str::to_owned), todo.map(str::to_owned));
         self.all.push(Finding { level, about, node, table, what: what.into(), todo });
     }
 
-    /// A sentence of the survey or the planner, which begins with its table and its node where it has them.
-    fn told(&mut self, level: Level, about: About, line: &str, table: Option<&str>) {
-        let (mut rest, mut table) = (line, table.map(str::to_owned));
-        for job in &self.observed.jobs {
-            if let Some(after) = rest.strip_prefix(&format!("table {job}: ")) {
-                (rest, table) = (after, Some(job.clone()));
-                break;
-            }
-        }
+    /// Adds a sentence of the survey or the planner. Such a sentence begins with its node, if it has one.
+    fn add_sentence(&mut self, level: Level, about: Topic, line: &str, table: Option<&str>) {
+        let table = table.map(str::to_owned);
         let addresses = self.observed.nodes.iter().map(|facts| facts.node.address());
-        let found = addresses.filter_map(|node| Some((rest.strip_prefix(&format!("{node}: "))?, node))).next();
-        let (what, node) = found.map_or((rest, None), |(rest, node)| (rest, Some(node)));
+        let found = addresses.filter_map(|node| Some((line.strip_prefix(&format!("{node}: "))?, node))).next();
+        let (what, node) = found.map_or((line, None), |(rest, node)| (rest, Some(node)));
         self.all.push(Finding { level, about, node, table, what: what.to_owned(), todo: None });
     }
 
-    /// A question without an answer.
-    fn unknown(&mut self, about: About, error: &crate::client::Error, table: Option<&str>) {
-        self.told(Level::Warning, about, &error.to_string(), table);
+    /// Adds a question that a server did not answer.
+    fn add_unanswered(&mut self, about: Topic, error: &crate::client::Error, table: Option<&str>) {
+        self.add_sentence(Level::Warning, about, &error.to_string(), table);
     }
 
-    fn of_task(&mut self) {
+    fn add_task(&mut self) {
         for warning in &self.observed.warnings {
-            self.add(Level::Warning, About::Task, NOWHERE, warning, None);
+            self.add(Level::Warning, Topic::Task, NO_SUBJECT, warning, None);
         }
         for fault in &self.observed.faults {
-            self.fault(fault);
+            self.add_fault(fault);
         }
         for line in &self.observed.settings.unknown {
-            self.add(Level::Warning, About::Settings, NOWHERE, line, Some("Is it mistyped?"));
+            self.add(Level::Warning, Topic::Settings, NO_SUBJECT, line, Some("Is it mistyped?"));
         }
         for line in &self.observed.settings.renamed {
-            self.add(Level::Remark, About::Settings, NOWHERE, line, None);
+            self.add(Level::Remark, Topic::Settings, NO_SUBJECT, line, None);
         }
     }
 
-    fn fault(&mut self, fault: &Fault) {
-        match fault {
-            Fault::Task(line) => self.add(Level::Fault, About::Task, NOWHERE, line, None),
-            Fault::World(line) => {
-                let about = if line.starts_with("table ") { About::Table } else { About::Server };
-                self.told(Level::Fault, about, line, None);
+    fn add_fault(&mut self, fault: &Problem) {
+        match fault.kind {
+            ProblemKind::Task => self.add(Level::Fault, Topic::Task, NO_SUBJECT, fault.to_string(), None),
+            ProblemKind::Servers => {
+                let topic = if fault.table.is_some() { Topic::Table } else { Topic::Server };
+                self.add_sentence(Level::Fault, topic, &fault.without_table().to_string(), fault.table.as_deref());
             }
         }
     }
 
-    fn of_nodes(&mut self) {
+    fn add_nodes(&mut self) {
         let mut versions: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         let mut zones: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut guarded: Vec<String> = Vec::new();
         let (nodes, answers) = (&self.observed.nodes, |facts: &&NodeFacts| facts.about.is_ok());
         for facts in nodes {
-            let at = || Place { node: Some(facts.node.address()), table: None };
+            let subject = || Subject { node: Some(facts.node.address()), table: None };
             let about = match &facts.about {
                 Ok(about) => about,
-                // Where none of a shard answers, the survey says so.
+                // If no replica of a shard answers, the survey reports that.
                 Err(error) if nodes.iter().filter(answers).any(|other| other.shard == facts.shard) => {
                     let todo = Some("The copy goes on without this replica");
                     self.add(
                         Level::Warning,
-                        About::Server,
-                        at(),
-                        without(&error.to_string(), &facts.node.address()),
+                        Topic::Server,
+                        subject(),
+                        without_node(&error.to_string(), &facts.node.address()),
                         todo,
                     );
                     continue;
@@ -133,30 +127,30 @@ impl<'a> Findings<'a> {
                 zones.entry(zone).or_default().push(facts.node.address());
             }
             match &about.ahead {
-                Ok(seconds) if seconds.abs() >= CLOCK_SECONDS => {
+                Ok(seconds) if seconds.abs() >= MAX_CLOCK_SECONDS => {
                     let word = if *seconds > 0 { "ahead of" } else { "behind" };
                     let what = format!("the server's clock is {} s {word} ours", seconds.abs());
                     let todo = Some("now() and TTLs count by the server's own time: set the clocks");
-                    self.add(Level::Warning, About::Clock, at(), what, todo);
+                    self.add(Level::Warning, Topic::Clock, subject(), what, todo);
                 }
                 Ok(_) => {}
-                Err(error) => self.unknown(About::Clock, error, None),
+                Err(error) => self.add_unanswered(Topic::Clock, error, None),
             }
             match &about.left {
-                Ok(left) => left.iter().for_each(|left| self.left(left, at())),
-                Err(error) => self.unknown(About::Leftover, error, None),
+                Ok(left) => left.iter().for_each(|left| self.add_leftovers(left, subject())),
+                Err(error) => self.add_unanswered(Topic::Leftover, error, None),
             }
         }
         for (version, nodes) in versions {
             let what = format!("ClickHouse {version}: {}", nodes.join(", "));
-            self.add(Level::Remark, About::Version, NOWHERE, what, None);
+            self.add(Level::Remark, Topic::Version, NO_SUBJECT, what, None);
         }
-        self.zones(&zones);
-        self.guarded(&guarded);
+        self.add_time_zones(&zones);
+        self.add_guarded_servers(&guarded);
     }
 
-    /// Servers whose guard against drops no statement can lift.
-    fn guarded(&mut self, nodes: &[String]) {
+    /// Reports servers that no statement can make drop large tables.
+    fn add_guarded_servers(&mut self, nodes: &[String]) {
         if nodes.is_empty() {
             return;
         }
@@ -167,10 +161,10 @@ impl<'a> Findings<'a> {
         );
         let todo =
             Some("Where partitions are larger, raise both before copying, or tables of the task stay there at the end");
-        self.add(Level::Remark, About::Server, NOWHERE, what, todo);
+        self.add(Level::Remark, Topic::Server, NO_SUBJECT, what, todo);
     }
 
-    fn zones(&mut self, zones: &BTreeMap<String, Vec<String>>) {
+    fn add_time_zones(&mut self, zones: &BTreeMap<String, Vec<String>>) {
         if zones.len() < 2 {
             return;
         }
@@ -178,10 +172,10 @@ impl<'a> Findings<'a> {
         let what = format!("time zones differ: {}", listed.join("; "));
         let todo =
             Some("What depends on the zone is refused, or computed in the target's; dates as text differ between them");
-        self.add(Level::Warning, About::Clock, NOWHERE, what, todo);
+        self.add(Level::Warning, Topic::Clock, NO_SUBJECT, what, todo);
     }
 
-    fn left(&mut self, left: &crate::operations::check::Left, at: Place<'_>) {
+    fn add_leftovers(&mut self, left: &crate::operations::check::Left, subject: Subject<'_>) {
         let counts = [(left.tables, "table"), (left.statements, "running statement")];
         let counts: Vec<String> =
             counts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| counted(*count, word)).collect();
@@ -190,32 +184,33 @@ impl<'a> Findings<'a> {
             let what = format!("{counts} of this task ({id}), from a run that goes on or was broken off");
             return self.add(
                 Level::Remark,
-                About::Leftover,
-                at,
+                Topic::Leftover,
+                subject,
                 what,
                 Some("A run goes on with them, or removes them"),
             );
         }
         let path = self.observed.keeper.as_ref().and_then(|keeper| keeper.neighbours.get(&left.task));
-        let what = format!("{counts} of another task ({id}{})", path.map(|at| format!(" at {at}")).unwrap_or_default());
+        let what =
+            format!("{counts} of another task ({id}{})", path.map(|path| format!(" at {path}")).unwrap_or_default());
         let todo = match path {
             Some(path) => format!("If it is dead: cleanup --task-path {path}"),
             None => format!("If it is dead: cleanup --task-file … --task-id {id}"),
         };
-        self.add(Level::Warning, About::Leftover, at, what, Some(&todo));
+        self.add(Level::Warning, Topic::Leftover, subject, what, Some(&todo));
     }
 
-    fn of_table(&mut self, facts: &'a TableFacts) {
+    fn add_table(&mut self, facts: &'a TableFacts) {
         let table = Some(facts.name.as_str());
         for line in &facts.remarks {
-            self.told(Level::Remark, About::Table, line, table);
+            self.add_sentence(Level::Remark, Topic::Table, line, table);
         }
         match &facts.plan {
             PlanFacts::Fresh(plan) => {
-                // What the planner says beside the survey is about partitions.
+                // The planner's remarks that follow those of the survey concern partitions.
                 for line in plan.remarks.iter().skip(facts.remarks.len()) {
                     let level = if facts.policy == IfTargetNotEmpty::Skip { Level::Remark } else { Level::Warning };
-                    self.told(level, About::Partitions, line, table);
+                    self.add_sentence(level, Topic::Partitions, line, table);
                 }
                 let rows: u64 = plan.partitions.iter().map(|partition| partition.rows).sum();
                 let (partitions, pieces) = (plan.partitions.len(), plan.pieces.len());
@@ -224,22 +219,24 @@ impl<'a> Findings<'a> {
                     counted(partitions, "partition"),
                     counted(pieces, "piece")
                 );
-                let at = Place { node: None, table };
+                let subject = Subject { node: None, table };
                 if rows == 0 {
                     let what = "there is nothing to copy: no row is selected";
-                    self.add(Level::Warning, About::Partitions, at, what, None);
+                    self.add(Level::Warning, Topic::Partitions, subject, what, None);
                 } else {
-                    self.add(Level::Remark, About::Partitions, at, what, None);
+                    self.add(Level::Remark, Topic::Partitions, subject, what, None);
                 }
             }
             PlanFacts::Stored(_) => {
                 let what = "a run has planned it already, and goes on where it stands";
-                self.add(Level::Remark, About::Partitions, Place { node: None, table }, what, None);
+                self.add(Level::Remark, Topic::Partitions, Subject { node: None, table }, what, None);
             }
-            PlanFacts::Refused(Fault::World(line)) => self.told(Level::Fault, About::Partitions, line, table),
-            PlanFacts::Refused(fault) => self.fault(fault),
+            PlanFacts::Refused(fault) if fault.kind == ProblemKind::Servers => {
+                self.add_sentence(Level::Fault, Topic::Partitions, &fault.without_table().to_string(), table);
+            }
+            PlanFacts::Refused(fault) => self.add_fault(fault),
             PlanFacts::Unread(error) => {
-                self.add(Level::Fault, About::Zookeeper, Place { node: None, table }, error, None);
+                self.add(Level::Fault, Topic::Zookeeper, Subject { node: None, table }, error, None);
             }
         }
         for (version, words) in &facts.left_out {
@@ -248,32 +245,32 @@ impl<'a> Findings<'a> {
                 facts.target,
                 words.join(", ")
             );
-            self.add(Level::Warning, About::Version, Place { node: None, table }, what, None);
+            self.add(Level::Warning, Topic::Version, Subject { node: None, table }, what, None);
         }
-        self.expiry(facts);
-        self.spread(facts);
+        self.add_expiry(facts);
+        self.add_uneven_shards(facts);
         for source in &facts.sources {
-            self.mutations(&source.mutations, &source.node.address(), &facts.name, Side::Source);
+            self.add_mutations(&source.mutations, &source.node.address(), &facts.name, Side::Source);
         }
         for target in &facts.targets {
-            self.of_target(facts, target);
+            self.add_target(facts, target);
         }
     }
 
-    fn of_target(&mut self, facts: &TableFacts, target: &TargetFacts) {
+    fn add_target(&mut self, facts: &TableFacts, target: &TargetFacts) {
         let (address, table) = (target.node.address(), Some(facts.name.as_str()));
-        let at = || Place { node: Some(address.clone()), table };
-        self.mutations(&target.mutations, &address, &facts.name, Side::Target);
+        let subject = || Subject { node: Some(address.clone()), table };
+        self.add_mutations(&target.mutations, &address, &facts.name, Side::Target);
         match &target.views {
             Ok(views) => {
                 for view in views {
                     let what = format!("materialized view {view} reads {}", facts.target);
                     let todo = "Copied rows do not reach it, since partitions are moved and not inserted: copy what it fills, or \
                                 fill it by hand";
-                    self.add(Level::Warning, About::View, at(), what, Some(todo));
+                    self.add(Level::Warning, Topic::View, subject(), what, Some(todo));
                 }
             }
-            Err(error) => self.unknown(About::View, error, table),
+            Err(error) => self.add_unanswered(Topic::View, error, table),
         }
         match &target.rights {
             Ok(rights) => {
@@ -283,14 +280,14 @@ impl<'a> Findings<'a> {
                     let (missing, user, database) = (missing.join(", "), &target.node.user, &facts.target.database);
                     let what = format!("user {user} lacks {missing} on {database}.*");
                     let todo = format!("GRANT {missing} ON {database}.* TO {user}");
-                    self.add(Level::Fault, About::Rights, at(), what, Some(&todo));
+                    self.add(Level::Fault, Topic::Rights, subject(), what, Some(&todo));
                 }
             }
-            Err(error) => self.unknown(About::Rights, error, table),
+            Err(error) => self.add_unanswered(Topic::Rights, error, table),
         }
     }
 
-    fn mutations(
+    fn add_mutations(
         &mut self,
         mutations: &Result<Vec<Mutation>, crate::client::Error>,
         node: &str,
@@ -299,7 +296,7 @@ impl<'a> Findings<'a> {
     ) {
         let mutations = match mutations {
             Ok(mutations) => mutations,
-            Err(error) => return self.unknown(About::Mutation, error, Some(table)),
+            Err(error) => return self.add_unanswered(Topic::Mutation, error, Some(table)),
         };
         for mutation in mutations {
             let Mutation { id, command, failure } = mutation;
@@ -307,13 +304,13 @@ impl<'a> Findings<'a> {
             if !failure.is_empty() {
                 what += &format!("; it failed last with: {failure}");
             }
-            let at = Place { node: Some(node.to_owned()), table: Some(table) };
-            self.add(Level::Warning, About::Mutation, at, what, Some(side.advice()));
+            let subject = Subject { node: Some(node.to_owned()), table: Some(table) };
+            self.add(Level::Warning, Topic::Mutation, subject, what, Some(side.advice()));
         }
     }
 
-    /// Names the shards that would get few rows.
-    fn spread(&mut self, facts: &TableFacts) {
+    /// Reports the shards that would get few rows.
+    fn add_uneven_shards(&mut self, facts: &TableFacts) {
         let Some((sharding, spread)) = &facts.spread else { return };
         let thin = spread.thin(sharding);
         if thin.is_empty() {
@@ -330,42 +327,42 @@ impl<'a> Findings<'a> {
         );
         let todo =
             "Where that is not meant, give a sharding key that depends on many values, such as a hash of a column";
-        self.add(Level::Warning, About::Table, Place { node: None, table: Some(&facts.name) }, what, Some(todo));
+        self.add(Level::Warning, Topic::Table, Subject { node: None, table: Some(&facts.name) }, what, Some(todo));
     }
 
-    fn expiry(&mut self, facts: &TableFacts) {
-        let at = Place { node: None, table: Some(&facts.name) };
+    fn add_expiry(&mut self, facts: &TableFacts) {
+        let subject = Subject { node: None, table: Some(&facts.name) };
         let todo = Some("Take the TTL away, or leave those rows out with <where_condition>");
         match facts.expiry {
             Expiry::None => {}
             Expiry::Rows(0) => {
                 let what = format!("{} has a TTL; none of the rows to copy is beyond it today", facts.target);
-                self.add(Level::Remark, About::Ttl, at, what, None);
+                self.add(Level::Remark, Topic::Ttl, subject, what, None);
             }
             Expiry::Rows(rows) => {
                 let what = format!("the TTL of {} will remove {rows} of the rows to copy", facts.target);
-                self.add(Level::Warning, About::Ttl, at, what, todo);
+                self.add(Level::Warning, Topic::Ttl, subject, what, todo);
             }
             Expiry::Unknown => {
                 let what = format!(
                     "{} has a TTL, and how many of the rows to copy, or of their values, it would remove is not known",
                     facts.target
                 );
-                self.add(Level::Warning, About::Ttl, at, what, todo);
+                self.add(Level::Warning, Topic::Ttl, subject, what, todo);
             }
         }
     }
 
-    /// Tables that share a node's disks need room together.
-    fn of_rooms(&mut self) {
-        let mut rooms: BTreeMap<(String, &str), (u64, u64)> = BTreeMap::new();
+    /// Reports disks without enough free space. Tables that share a node's disks need space together.
+    fn add_disks(&mut self) {
+        let mut disks_of_nodes: BTreeMap<(String, &str), (u64, u64)> = BTreeMap::new();
         let mut silent: Vec<String> = Vec::new();
         let tables = &self.observed.tables;
         for facts in tables {
             let needed = match &facts.needed {
                 Ok(needed) => needed,
                 Err(error) => {
-                    self.unknown(About::Disk, error, Some(&facts.name));
+                    self.add_unanswered(Topic::Disk, error, Some(&facts.name));
                     continue;
                 }
             };
@@ -374,15 +371,16 @@ impl<'a> Findings<'a> {
                 match &target.disks {
                     Ok(Some((policy, disks))) => {
                         let free = disks.iter().fold(0u64, |free, disk| free.saturating_add(disk.free));
-                        let room = rooms.entry((address, policy)).or_insert((0, free));
-                        room.0 = room.0.saturating_add(needed.get(target.shard).copied().unwrap_or_default());
+                        let disk_space = disks_of_nodes.entry((address, policy)).or_insert((0, free));
+                        disk_space.0 =
+                            disk_space.0.saturating_add(needed.get(target.shard).copied().unwrap_or_default());
                     }
                     Ok(None) => silent.extend((!silent.contains(&address)).then_some(address)),
-                    Err(error) => self.unknown(About::Disk, error, Some(&facts.name)),
+                    Err(error) => self.add_unanswered(Topic::Disk, error, Some(&facts.name)),
                 }
             }
         }
-        for ((node, policy), (needed, free)) in rooms {
+        for ((node, policy), (needed, free)) in disks_of_nodes {
             let wanted = needed.saturating_add(needed / 5);
             if free >= wanted {
                 continue;
@@ -395,8 +393,8 @@ impl<'a> Findings<'a> {
             let level = if free < needed { Level::Fault } else { Level::Warning };
             self.add(
                 level,
-                About::Disk,
-                Place { node: Some(node), table: None },
+                Topic::Disk,
+                Subject { node: Some(node), table: None },
                 what,
                 Some("Make room, or copy less"),
             );
@@ -406,8 +404,8 @@ impl<'a> Findings<'a> {
                 format!("free disk space is not known: these do not tell of the target's disks: {}", silent.join(", "));
             self.add(
                 Level::Remark,
-                About::Disk,
-                NOWHERE,
+                Topic::Disk,
+                NO_SUBJECT,
                 what,
                 Some("Look yourself: the source's size and a fifth more"),
             );
@@ -415,7 +413,7 @@ impl<'a> Findings<'a> {
     }
 }
 
-/// Which table a mutation belongs to.
+/// The table that a mutation belongs to.
 #[derive(Clone, Copy)]
 enum Side {
     Source,
@@ -440,8 +438,8 @@ impl Side {
     }
 }
 
-/// An error's text without the node that it begins with.
-fn without<'t>(text: &'t str, node: &str) -> &'t str {
+/// Returns an error's text without the node that it begins with.
+fn without_node<'t>(text: &'t str, node: &str) -> &'t str {
     text.strip_prefix(node).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(text)
 }
 

@@ -1,6 +1,7 @@
+use crate::planning::errors::Problem;
 use std::sync::Arc;
 
-use super::super::Verdict;
+use super::super::CheckResult;
 use super::*;
 use crate::client::{Disk, Error, Kind};
 use crate::model::{Node, TableName};
@@ -41,7 +42,7 @@ fn table(name: &str, targets: Vec<TargetFacts>) -> TableFacts {
         target: TableName::new("d", name),
         policy: IfTargetNotEmpty::Fail,
         remarks: Vec::new(),
-        plan: PlanFacts::Refused(Fault::World(format!("table {name}: t:9000: rows are there"))),
+        plan: PlanFacts::Refused(Problem::servers("t:9000: rows are there").in_table(name)),
         targets,
         sources: Vec::new(),
         needed: Ok(vec![500]),
@@ -55,7 +56,7 @@ fn lines(observed: &Observed) -> Vec<String> {
     judge(observed).findings.iter().map(ToString::to_string).collect()
 }
 
-fn about(observed: &Observed, about: About) -> Vec<(Level, String)> {
+fn about(observed: &Observed, about: Topic) -> Vec<(Level, String)> {
     let findings = judge(observed).findings.into_iter().filter(|finding| finding.about == about);
     findings.map(|finding| (finding.level, finding.what)).collect()
 }
@@ -69,7 +70,7 @@ fn time_zones_are_compared_by_their_rules_and_not_by_their_names() {
             facts
         };
         let nodes = ["a", "b"].into_iter().zip(names).map(node).collect();
-        about(&Observed { nodes, ..Observed::default() }, About::Clock)
+        about(&Observed { nodes, ..Observed::default() }, Topic::Clock)
     };
     assert_eq!(zones(["UTC", "Etc/UTC"]), []);
     let told = "time zones differ: Europe/London: b:9000; UTC: a:9000".to_owned();
@@ -82,14 +83,14 @@ fn a_sentence_of_the_survey_is_taken_to_its_table_and_node() {
         jobs: vec!["hits".into()],
         nodes: vec![answering("a", 1, 0)],
         faults: vec![
-            Fault::World("table hits: a:9000: no such thing".into()),
-            Fault::World("cluster c: no replica of shard 2 answers: b:9000: refused".into()),
+            Problem::servers("a:9000: no such thing").in_table("hits"),
+            Problem::servers("cluster c: no replica of shard 2 answers: b:9000: refused"),
         ],
         ..Observed::default()
     };
     let report = judge(&observed);
-    assert_eq!(report.verdict, Verdict::WouldFail);
-    let fault = report.findings.iter().find(|finding| finding.about == About::Table).unwrap();
+    assert_eq!(report.verdict, CheckResult::WouldFail);
+    let fault = report.findings.iter().find(|finding| finding.about == Topic::Table).unwrap();
     assert_eq!((fault.node.as_deref(), fault.table.as_deref()), (Some("a:9000"), Some("hits")));
     assert_eq!(fault.what, "no such thing");
     assert!(report.to_string().contains("FAULT    cluster c: no replica of shard 2 answers"), "{report}");
@@ -98,9 +99,9 @@ fn a_sentence_of_the_survey_is_taken_to_its_table_and_node() {
 
 #[test]
 fn a_fault_of_the_task_outweighs_those_of_the_world() {
-    let faults = vec![Fault::World("x".into()), Fault::Task("tables/hits/engine: no".into())];
-    assert_eq!(judge(&Observed { faults, ..Observed::default() }).verdict, Verdict::TaskWrong);
-    assert_eq!(judge(&Observed::default()).verdict, Verdict::Clear);
+    let faults = vec![Problem::servers("x"), Problem::task("no").in_table("hits").at_element("engine")];
+    assert_eq!(judge(&Observed { faults, ..Observed::default() }).verdict, CheckResult::TaskWrong);
+    assert_eq!(judge(&Observed::default()).verdict, CheckResult::Clear);
 }
 
 #[test]
@@ -111,7 +112,7 @@ fn a_silent_replica_beside_a_live_one_is_a_warning_and_a_clock_is_from_five_seco
     let beside = lines(&observed(1, -5));
     assert!(beside.iter().any(|line| line.starts_with("warning  b:9000: cannot connect")), "{beside:?}");
     assert!(beside.iter().any(|line| line.contains("a:9000: the server's clock is 5 s behind ours")), "{beside:?}");
-    // A shard of which nobody answers is a fault, which the survey tells.
+    // A shard without any answering node is a fault, which the survey reports.
     let alone = lines(&observed(2, 4));
     assert!(!alone.iter().any(|line| line.contains("b:9000") || line.contains("clock")), "{alone:?}");
 }
@@ -120,7 +121,7 @@ fn a_silent_replica_beside_a_live_one_is_a_warning_and_a_clock_is_from_five_seco
 fn tables_need_room_together() {
     let rooms = |free| {
         let tables = vec![table("a", vec![target("t", free)]), table("b", vec![target("t", free)])];
-        about(&Observed { tables, ..Observed::default() }, About::Disk)
+        about(&Observed { tables, ..Observed::default() }, Topic::Disk)
     };
     assert_eq!(rooms(Some(1200)), []);
     assert!(matches!(&rooms(Some(1199))[..], [(Level::Warning, _)]));
@@ -150,7 +151,7 @@ fn what_a_target_lacks_or_has_too_much_of_is_told() {
     has(&["warning", "materialized view d.mv reads d.hits"]);
     has(&["warning", "will remove 7 of the rows"]);
     has(&["warning", "s:9000", "m_1", "DELETE WHERE 1", "no disk"]);
-    // No answer is never "none".
+    // No answer never counts as "none".
     has(&["warning", "t:9000: table hits: cannot connect: no answer"]);
     has(&["FAULT", "rows are there"]);
 }
@@ -185,7 +186,7 @@ fn what_others_left_comes_with_the_command_that_looks_at_it() {
 
 #[test]
 fn the_json_has_what_its_documentation_says() {
-    let observed = Observed { faults: vec![Fault::World("x".into())], ..Observed::default() };
+    let observed = Observed { faults: vec![Problem::servers("x")], ..Observed::default() };
     let json = serde_json::to_value(judge(&observed)).unwrap();
     let expected = serde_json::json!({
         "verdict": "would_fail",
@@ -232,9 +233,9 @@ async fn a_full_disk_and_a_fast_clock_are_found() {
             host: String::new(),
         };
         let observed = observe(&request).await.unwrap();
-        let disks = about(&observed, About::Disk);
+        let disks = about(&observed, Topic::Disk);
         assert_eq!(disks.first().map(|(level, _)| *level), expected, "{disks:?}");
-        let clocks = about(&observed, About::Clock);
+        let clocks = about(&observed, Topic::Clock);
         assert!(matches!(&clocks[..], [(Level::Warning, what)] if what.contains("ahead of ours")), "{clocks:?}");
         let has = lines(&observed);
         assert!(has.iter().any(|line| line.contains("1 partition with 100 rows")), "{has:?}");

@@ -1,4 +1,4 @@
-//! What `check` prints: a finding a line, or all of them as one JSON object.
+//! The output of `check`: one line for each finding, or all findings as one JSON object.
 
 mod coordinator;
 mod judge;
@@ -10,80 +10,81 @@ use serde::Serialize;
 use crate::model::{counted, one_line, sentence};
 pub use judge::judge;
 
-/// What a check found. As JSON: `{"verdict": …, "findings": [{"level", "about", "node"?, "table"?, "what", "todo"?}, …]}`.
+/// The findings of `check`. As JSON: `{"verdict": …, "findings": [{"level", "about", "node"?, "table"?, "what",
+/// "todo"?}, …]}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckReport {
-    /// What a run would come to.
-    pub verdict: Verdict,
+    /// The result that a run would have.
+    pub verdict: CheckResult,
     /// The findings, the worst first.
     pub findings: Vec<Finding>,
 }
 
-/// What a run would come to.
+/// The result that a run would have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// Nothing is in its way.
+pub enum CheckResult {
+    /// Nothing prevents a run.
     Clear,
-    /// It would fail.
+    /// A run would fail.
     WouldFail,
-    /// The task says something that cannot be.
+    /// The task is wrong.
     TaskWrong,
 }
 
-/// One thing that a person should know before a run.
+/// One fact that the user should know before a run.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
-    /// How bad it is.
+    /// The severity.
     pub level: Level,
-    /// What it is about.
-    pub about: About,
-    /// The node, as `host:port` of the native protocol; none where it is about several, or about none.
+    /// The topic.
+    pub about: Topic,
+    /// The node, as `host:port` of the native protocol. `None` if the finding concerns several nodes or none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// The table job's name; none where it is about the whole task.
+    /// The name of the table job. `None` if the finding concerns the whole task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
-    /// What is wrong, or what is so.
+    /// The fault or the fact.
     pub what: String,
-    /// What to do about it, where that is not plain from what is wrong.
+    /// The advice, if it does not follow from the fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub todo: Option<String>,
 }
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// A run would fail.
     Fault,
-    /// A run may fail, or do what somebody does not want.
+    /// A run may fail, or have an effect that the user may not want.
     Warning,
-    /// Good to know.
+    /// A fact that is good to know.
     Remark,
 }
 
-/// What a finding is about.
+/// The topic of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum About {
+pub enum Topic {
     /// The task's text.
     Task,
-    /// A server that does not answer, or what it answers.
+    /// A server that does not answer, or its answer.
     Server,
     /// A server's version.
     Version,
-    /// What an account may do.
+    /// The rights of an account.
     Rights,
-    /// Tables, columns, keys and paths on both sides; how rows travel.
+    /// Tables, columns, keys and paths on both sides; the transfers of rows.
     Table,
     /// Partitions of the target that hold rows.
     Partitions,
-    /// Room on the target's disks.
+    /// Free space on the target's disks.
     Disk,
     /// A server's clock.
     Clock,
-    /// ZooKeeper, or what the task's coordinator is.
+    /// ZooKeeper, or another coordinator of the task.
     Zookeeper,
     /// A mutation that is not done.
     Mutation,
@@ -91,23 +92,23 @@ pub enum About {
     Ttl,
     /// A materialized view over the target.
     View,
-    /// What earlier tasks left.
+    /// Tables and statements that earlier tasks left.
     Leftover,
     /// Settings of the task.
     Settings,
 }
 
 impl CheckReport {
-    /// Of findings in any order.
+    /// Makes the report from findings in any order.
     pub fn of(mut findings: Vec<Finding>) -> Self {
         findings.sort();
         findings.dedup();
-        let faults: Vec<About> =
+        let faults: Vec<Topic> =
             findings.iter().filter(|finding| finding.level == Level::Fault).map(|finding| finding.about).collect();
         let verdict = match faults.as_slice() {
-            [] => Verdict::Clear,
-            faults if faults.contains(&About::Task) => Verdict::TaskWrong,
-            _ => Verdict::WouldFail,
+            [] => CheckResult::Clear,
+            faults if faults.contains(&Topic::Task) => CheckResult::TaskWrong,
+            _ => CheckResult::WouldFail,
         };
         Self { verdict, findings }
     }
@@ -136,7 +137,7 @@ impl fmt::Display for Finding {
         if let Some(table) = &self.table {
             write!(f, "table {}: ", one_line(table))?;
         }
-        // What a server says may have lines.
+        // A message of a server may have several lines.
         f.write_str(&sentence(&self.what))?;
         match &self.todo {
             Some(todo) => write!(f, ". {}", sentence(todo)),
@@ -154,9 +155,9 @@ impl fmt::Display for CheckReport {
             [(Level::Fault, "fault"), (Level::Warning, "warning"), (Level::Remark, "remark")]
                 .map(|(level, word)| counted(self.count(level), word));
         let end = match self.verdict {
-            Verdict::Clear => "nothing is in the way of a run",
-            Verdict::WouldFail => "a run would fail",
-            Verdict::TaskWrong => "the task is wrong",
+            CheckResult::Clear => "nothing is in the way of a run",
+            CheckResult::WouldFail => "a run would fail",
+            CheckResult::TaskWrong => "the task is wrong",
         };
         write!(f, "{faults}, {warnings}, {remarks}: {end}.")
     }

@@ -1,5 +1,5 @@
-//! What a copy took: how fast, how long, and with what. From the records of pieces and batches, so it is the work of all workers
-//! and of earlier runs too. Moments are by the clocks of the workers that recorded them.
+//! The speed and the times of a copy. They come from the records of pieces and batches, so they cover all workers and
+//! earlier runs. Moments are by the clocks of the workers that recorded them.
 
 use crate::report::moment::Moment;
 
@@ -8,43 +8,44 @@ use serde::Serialize;
 use crate::plan::TablePlan;
 use crate::protocol::{BatchState, TableRecords};
 
-/// Into so many equal stretches of time a copy is cut.
-const STRETCHES: u64 = 60;
+/// The highest number of equal stretches of time that a copy is cut into.
+const MAX_STRETCHES: u64 = 60;
 
-/// How long the workers did what, in milliseconds of all jobs together: with four pieces in hand, four seconds a second. Only of
-/// attempts that succeeded.
+/// The time that workers spent on each activity, in milliseconds of all jobs together: four pieces at once take four
+/// seconds per second. Only successful attempts count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Spent {
-    /// Waiting until servers were free for another piece.
+    /// Waiting for servers to be free for another piece.
     pub waiting: u64,
-    /// Moving rows into staging tables, and making those.
+    /// Creating staging tables and moving rows into them.
     pub transferring: u64,
-    /// Counting and comparing: what was staged, and what was published.
+    /// Counting and comparing staged rows and published rows.
     pub verifying: u64,
-    /// Gathering staged rows, and putting them in place.
+    /// Gathering staged rows and publishing them.
     pub publishing: u64,
 }
 
-/// How much was copied when.
+/// The copied bytes over time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Throughput {
-    /// When the first piece began that was copied.
+    /// When the first copied piece began.
     pub began: Moment,
-    /// When the last one ended.
+    /// When the last copied piece ended.
     pub ended: Moment,
-    /// Milliseconds of each stretch.
+    /// The length of a stretch, in milliseconds.
     pub stretch: u64,
-    /// Uncompressed bytes that were copied in each stretch, estimated: the bytes of a piece are spread over its time.
+    /// The uncompressed bytes that were copied in each stretch. This is an estimate: the bytes of a piece are spread
+    /// evenly over its time.
     pub bytes: Vec<u64>,
 }
 
 impl Spent {
-    /// All of it.
+    /// Returns the sum of all times.
     pub fn total(&self) -> u64 {
         self.named().iter().map(|(_, millis)| millis).sum()
     }
 
-    /// With a name for each.
+    /// Returns each time with its name.
     pub fn named(&self) -> [(&'static str, u64); 4] {
         [
             ("transferring", self.transferring),
@@ -72,7 +73,7 @@ impl Spent {
 }
 
 impl Throughput {
-    /// `None` where nothing was copied, or no times were recorded.
+    /// Returns `None` if nothing was copied or no times were recorded.
     pub(super) fn of(plans: &[TablePlan], by_table: &[TableRecords]) -> Option<Self> {
         let mut pieces = Vec::new();
         for (plan, records) in plans.iter().zip(by_table) {
@@ -85,28 +86,28 @@ impl Throughput {
         Self::of_pieces(&pieces)
     }
 
-    /// Of pieces, each with its beginning, its milliseconds and its bytes.
+    /// Computes the throughput of pieces, each with its beginning, its milliseconds and its bytes.
     fn of_pieces(pieces: &[(u64, u64, u64)]) -> Option<Self> {
         let began = pieces.iter().map(|(began, ..)| *began).min()?;
         let ended = pieces.iter().map(|(began, millis, _)| began + millis).max()?;
-        let stretch = (ended - began).div_ceil(STRETCHES).max(1);
+        let stretch = (ended - began).div_ceil(MAX_STRETCHES).max(1);
         let count = (ended - began).div_ceil(stretch).max(1);
         let mut bytes = vec![0; count as usize];
-        for (from, millis, of_piece) in pieces {
-            // What was copied of it by then: cut like this the parts add up to the whole.
-            let by = |moment: u64| {
+        for (from, millis, piece_bytes) in pieces {
+            // Returns the bytes of the piece that were copied by then. The parts add up to all bytes of the piece.
+            let copied_by = |moment: u64| {
                 let passed = moment.saturating_sub(*from).min(*millis);
-                (u128::from(*of_piece) * u128::from(passed) / u128::from(*millis)) as u64
+                (u128::from(*piece_bytes) * u128::from(passed) / u128::from(*millis)) as u64
             };
             let (first, last) = ((from - began) / stretch, (from + millis - began).div_ceil(stretch));
-            for at in first..last.min(count) {
-                bytes[at as usize] += by(began + (at + 1) * stretch) - by(began + at * stretch);
+            for index in first..last.min(count) {
+                bytes[index as usize] += copied_by(began + (index + 1) * stretch) - copied_by(began + index * stretch);
             }
         }
         Some(Self { began: Moment(began), ended: Moment(ended), stretch, bytes })
     }
 
-    /// Uncompressed bytes a second in each stretch.
+    /// Returns the uncompressed bytes per second in each stretch.
     pub fn rates(&self) -> impl Iterator<Item = f64> + '_ {
         self.bytes.iter().map(|bytes| *bytes as f64 * 1000.0 / self.stretch as f64)
     }

@@ -1,58 +1,58 @@
-//! What was planned, and how much lies where, in the words of a report.
+//! The plan of a task and the sizes of its shards, as fields of a report.
 
 use serde::Serialize;
 
 use crate::plan::TablePlan;
-use crate::worker::target_sizes::Bulk;
+use crate::worker::target_sizes::TargetSize;
 
 /// The plan of a table job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Planned {
     /// The table job.
     pub table: String,
-    /// Columns that travel.
+    /// The columns that are copied.
     pub columns: Vec<String>,
     /// The task's `where_condition`.
     pub condition: Option<String>,
     /// The elements of the target's partition key.
     pub partition_key: Vec<String>,
-    /// The sharding key, where several target shards get rows.
+    /// The sharding key, if several target shards get rows.
     pub sharding_key: Option<String>,
-    /// Whether parts are fetched as files where the task leaves that to the worker.
+    /// Whether parts are fetched as files, if the task leaves that choice to the worker.
     pub clones: bool,
-    /// Its batches, in the order in which they are copied.
+    /// The batches, in the order in which they are copied.
     pub batches: Vec<PlannedBatch>,
 }
 
-/// What is published together.
+/// The partitions that are published together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlannedBatch {
     /// Its partitions.
     pub partitions: Vec<String>,
-    /// How many pieces it is copied in.
+    /// The number of pieces.
     pub pieces: usize,
-    /// Rows when it was planned.
+    /// The rows at planning.
     pub rows: u64,
-    /// Uncompressed bytes, estimated.
+    /// The uncompressed bytes, estimated.
     pub bytes: u64,
 }
 
-/// How much a shard has of a table job.
+/// The size of a table job on one shard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ShardBulk {
     /// The table job.
     pub table: String,
-    /// Of the source before, as it was planned, or of the target after.
+    /// The source as it was planned, or the target after the run.
     pub side: Side,
-    /// Its number, from 1.
+    /// The number of the shard, from 1.
     pub shard: usize,
-    /// The replica that was asked; of the target only.
+    /// The replica that was asked; only on the target.
     pub node: Option<String>,
     /// Rows.
     pub rows: u64,
     /// Uncompressed bytes.
     pub bytes: u64,
-    /// Whether other partitions of the target table are in it, since they cannot be told apart.
+    /// Whether the size includes other partitions of the target table, because they cannot be told apart.
     pub whole_table: bool,
 }
 
@@ -60,19 +60,19 @@ pub struct ShardBulk {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
-    /// Where rows come from.
+    /// The cluster that rows come from.
     Source,
-    /// Where they go.
+    /// The cluster that rows go to.
     Target,
 }
 
 impl Planned {
     pub(super) fn of(plan: &TablePlan) -> Self {
-        let batch = |(batch, of): (usize, &crate::plan::BatchPlan)| {
+        let batch = |(batch, planned): (usize, &crate::plan::BatchPlan)| {
             let partitions = plan.partitions_of(batch);
             PlannedBatch {
                 partitions: partitions.iter().map(|partition| partition.name.clone()).collect(),
-                pieces: of.pieces.len(),
+                pieces: planned.pieces.len(),
                 rows: partitions.iter().map(|partition| partition.rows).sum(),
                 bytes: partitions.iter().map(|partition| partition.bytes).sum(),
             }
@@ -89,14 +89,14 @@ impl Planned {
     }
 }
 
-/// What source shards had of each table when it was planned, and what the target's shards hold now.
-pub(super) fn shards(plans: &[TablePlan], bulk: &[Bulk]) -> Vec<ShardBulk> {
+/// Returns the size of each table on source shards at planning, and on target shards now.
+pub(super) fn shards(plans: &[TablePlan], bulk: &[TargetSize]) -> Vec<ShardBulk> {
     let mut shards = Vec::new();
     for (table, plan) in plans.iter().enumerate() {
         let mut source: Vec<(u64, u64)> = Vec::new();
-        for (piece, of) in plan.pieces.iter().enumerate() {
-            let (rows, bytes) = (of.rows().max(1), plan.bytes_of(piece));
-            for share in &of.sources {
+        for (piece, planned) in plan.pieces.iter().enumerate() {
+            let (rows, bytes) = (planned.rows().max(1), plan.bytes_of(piece));
+            for share in &planned.sources {
                 source.resize(source.len().max(share.shard + 1), (0, 0));
                 source[share.shard].0 += share.rows;
                 source[share.shard].1 += (u128::from(bytes) * u128::from(share.rows) / u128::from(rows)) as u64;

@@ -1,19 +1,21 @@
-//! The report as a page: one file that needs no other, no network and no script. All text goes through `maud`, which escapes it.
+//! The report as an HTML page: one file without other files, network or scripts. All text goes through `maud`, which
+//! escapes it.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::super::size;
 use super::super::status::{PartitionState, PartitionStatus, TableStatus, duration, thousands};
-use super::{Outcome, Planned, Side, Verdict, charts};
+use super::{Outcome, Planned, RunResult, Side, charts};
 
-/// So many partitions of a table are listed, besides those that are not as they should be: a page is to open at once.
-const LISTED: usize = 2000;
-/// So many partitions of a batch are named in the plan.
-const NAMED: usize = 8;
+/// The highest number of partitions of a table that are listed, besides partitions that are not as they should be. The
+/// limit lets a page open at once.
+const MAX_LISTED: usize = 2000;
+/// The highest number of partitions of a batch that are named in the plan.
+const MAX_NAMED: usize = 8;
 
 const STYLE: &str = include_str!("page.css");
 
-/// The page.
+/// Returns the page.
 pub(super) fn page(outcome: &Outcome) -> String {
     let (status, total) = (&outcome.status, &outcome.status.total);
     let all: usize = total.partitions.values().sum();
@@ -23,9 +25,13 @@ pub(super) fn page(outcome: &Outcome) -> String {
         bytes as f64 * 1000.0 / (throughput.ended.0 - throughput.began.0).max(1) as f64
     });
     let tone = match outcome.outcome {
-        Verdict::Finished | Verdict::WasFinished => "good",
-        Verdict::Interrupted | Verdict::Cancelled => "odd",
-        Verdict::Uncleaned | Verdict::Unaccounted | Verdict::Different | Verdict::Partial | Verdict::Failed => "bad",
+        RunResult::Finished | RunResult::WasFinished => "good",
+        RunResult::Interrupted | RunResult::Cancelled => "odd",
+        RunResult::Uncleaned
+        | RunResult::Unaccounted
+        | RunResult::Different
+        | RunResult::Partial
+        | RunResult::Failed => "bad",
     };
     html! {
         (DOCTYPE)
@@ -33,7 +39,7 @@ pub(super) fn page(outcome: &Outcome) -> String {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                // A page that somebody mails around asks nobody for anything.
+                // A page that is sent by mail must make no requests.
                 meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:";
                 title { "Copy of " (status.path) ": " (outcome.headline()) }
                 style { (PreEscaped(STYLE)) }
@@ -136,7 +142,7 @@ fn key(class: &str, words: &str) -> Markup {
 
 fn table_section(table: &TableStatus) -> Markup {
     let odd = |partition: &PartitionStatus| partition.rows_published != Some(partition.rows);
-    let listed = |(at, partition): &(usize, &PartitionStatus)| *at < LISTED || odd(partition);
+    let listed = |(at, partition): &(usize, &PartitionStatus)| *at < MAX_LISTED || odd(partition);
     let shown: Vec<&PartitionStatus> =
         table.partitions.iter().enumerate().filter(listed).map(|(_, partition)| partition).collect();
     html! {
@@ -206,10 +212,10 @@ fn shards(outcome: &Outcome) -> Markup {
              partitions of this task."
         }
         @for table in &outcome.status.tables {
-            @let of: Vec<_> = outcome.shards.iter().filter(|shard| shard.table == table.name).collect();
-            @if !of.is_empty() {
+            @let table_shards: Vec<_> = outcome.shards.iter().filter(|shard| shard.table == table.name).collect();
+            @if !table_shards.is_empty() {
                 h3 { (table.name) }
-                figure { (charts::shards(&of)) }
+                figure { (charts::shards(&table_shards)) }
             }
         }
         table id="shards" {
@@ -251,12 +257,12 @@ fn plan_section(plan: &Planned) -> Markup {
                 thead { tr { th scope="col" class="n" { "batch" } th scope="col" { "partitions" } th scope="col" class="n" { "pieces" }
                     th scope="col" class="n" { "rows" } th scope="col" class="n" { "bytes" } } }
                 tbody {
-                    @for (at, batch) in plan.batches.iter().enumerate().take(LISTED) {
+                    @for (at, batch) in plan.batches.iter().enumerate().take(MAX_LISTED) {
                         tr {
                             th scope="row" class="n" { (at) }
                             td {
-                                (batch.partitions.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", "))
-                                @if batch.partitions.len() > NAMED { " and " (batch.partitions.len() - NAMED) " more" }
+                                (batch.partitions.iter().take(MAX_NAMED).map(String::as_str).collect::<Vec<_>>().join(", "))
+                                @if batch.partitions.len() > MAX_NAMED { " and " (batch.partitions.len() - MAX_NAMED) " more" }
                             }
                             td class="n" { (batch.pieces) } td class="n" { (thousands(batch.rows)) }
                             td class="n" { (size(batch.bytes)) }

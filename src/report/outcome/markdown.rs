@@ -1,4 +1,4 @@
-//! The report for a wiki or a ticket.
+//! The report as Markdown, for a wiki or a ticket.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use super::super::status::{PartitionState, TableStatus, duration, thousands};
 use super::{Outcome, Side};
 use crate::model::sentence;
 
-/// The report as Markdown. Names and messages are nothing but text in it.
+/// Returns the report as Markdown. Names and messages are escaped.
 pub(super) fn page(outcome: &Outcome) -> String {
     let (status, total) = (&outcome.status, &outcome.status.total);
     let mut text = format!("# Copy of {}: {}\n\n", cell(&status.path), outcome.headline());
@@ -140,7 +140,7 @@ fn list(text: &mut String, title: &str, lines: &[String]) {
     }
 }
 
-/// A text that is nothing but text in Markdown, in one line.
+/// Escapes a text for Markdown and puts it on one line.
 fn cell(text: &str) -> String {
     let mut cell = String::with_capacity(text.len());
     for c in sentence(text).chars() {

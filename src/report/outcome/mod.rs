@@ -1,9 +1,9 @@
-//! What a run leaves to be read later: `run --report FILE`, as a page (HTML), JSON, Markdown or text; and what hooks read.
-//! All are made from one value, [`Outcome`].
+//! The report of a run: `run --report FILE` as HTML, JSON, Markdown or text, and the input of hooks. All forms are made
+//! from one value, [`Outcome`].
 //!
-//! The JSON has all fields of [`Status`], as `status --format json` has, in its version [`SCHEMA`](super::status::SCHEMA); and
-//! more beside them. Of the fields that both have, a report looks for no other workers: `workers`, `waits` and `silent` are
-//! empty, and there is no rate.
+//! The JSON has all fields of [`Status`], as `status --format json` has, in its version
+//! [`SCHEMA`](super::status::SCHEMA), and further fields. A report does not read about other workers: `workers`,
+//! `waits` and `silent` are empty, and there is no rate.
 
 mod charts;
 mod course;
@@ -18,7 +18,7 @@ use crate::model::{one_line, printable, printable_json, sentence};
 use crate::plan::TablePlan;
 use crate::protocol::TableRecords;
 use crate::worker::ending::Ending;
-use crate::worker::target_sizes::Bulk;
+use crate::worker::target_sizes::TargetSize;
 
 use super::Report;
 use super::status::Status;
@@ -26,26 +26,26 @@ use super::status::Status;
 pub use course::{Spent, Throughput};
 pub use facts::{Planned, PlannedBatch, ShardBulk, Side};
 
-/// The form of a report.
+/// The format of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// A page that needs nothing else.
+    /// An HTML page without other files.
     Html,
-    /// [`Outcome`] as it is.
+    /// [`Outcome`] as it is, as JSON.
     Json,
-    /// For a wiki or a ticket.
+    /// Markdown, for a wiki or a ticket.
     Markdown,
-    /// As the run prints it.
+    /// Text, as the run prints it.
     Text,
 }
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum RunResult {
     /// The task is finished.
     Finished,
-    /// It was finished before this run began.
+    /// The task was finished before this run began.
     WasFinished,
     /// The task is finished, and source and target differ: see `account`.
     Different,
@@ -55,53 +55,53 @@ pub enum Verdict {
     Uncleaned,
     /// Some partitions failed; everything else is done.
     Partial,
-    /// The run was told to end.
+    /// A signal ended the run.
     Interrupted,
     /// The task was cancelled.
     Cancelled,
-    /// The run could not go on: see `error`.
+    /// The run could not continue: see `error`.
     Failed,
 }
 
 /// A run that has ended.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Outcome {
-    /// The task as it stands, or as it was last seen.
+    /// The state of the task, or its last known state.
     #[serde(flatten)]
     pub status: Status,
-    /// How the run ended.
-    pub outcome: Verdict,
-    /// The code that the process ends with.
+    /// The result of the run.
+    pub outcome: RunResult,
+    /// The exit code of the process.
     pub exit_code: u8,
-    /// Why, where the run failed.
+    /// The error, if the run failed.
     pub error: Option<String>,
-    /// The worker that writes this.
+    /// The worker that writes this report.
     pub worker: String,
-    /// Its version.
+    /// The version of the program.
     pub version: &'static str,
     /// When it ended, in RFC 3339, UTC.
     pub ended: String,
-    /// How long this worker ran. Not the time that the task took, if other workers or earlier runs had a part in it.
+    /// The seconds that this worker ran. Other workers or earlier runs may have copied a part of the task.
     pub seconds: f64,
-    /// What was odd: all warnings and errors that this worker logged.
+    /// All warnings and errors that this worker logged.
     pub warnings: Vec<String>,
-    /// How long all workers did what.
+    /// The time that all workers spent on each activity.
     pub spent: Spent,
-    /// How much they copied when; absent where that was not recorded.
+    /// The copied bytes over time. Absent if no times were recorded.
     pub throughput: Option<Throughput>,
-    /// How much lies where: at the source before, at the target after.
+    /// The size of each shard: at the source before, on the target after.
     pub shards: Vec<ShardBulk>,
-    /// What was planned.
+    /// The plans.
     pub plans: Vec<Planned>,
     #[serde(skip)]
     text: String,
 }
 
-/// How a run ended, and who ran it.
+/// The result of a run, with the facts about its worker.
 #[derive(Debug, Clone)]
 pub struct End {
     /// See [`Outcome::outcome`].
-    pub verdict: Verdict,
+    pub verdict: RunResult,
     /// See [`Outcome::exit_code`].
     pub exit_code: u8,
     /// See [`Outcome::error`].
@@ -117,7 +117,7 @@ pub struct End {
 }
 
 impl Form {
-    /// By the ending of a file's name.
+    /// Returns the format for the extension of a file's name.
     pub fn of(file: &std::path::Path) -> Self {
         match file.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase).as_deref() {
             Some("html" | "htm") => Self::Html,
@@ -128,7 +128,7 @@ impl Form {
     }
 }
 
-impl From<Ending> for Verdict {
+impl From<Ending> for RunResult {
     fn from(ending: Ending) -> Self {
         match ending {
             Ending::Finished => Self::Finished,
@@ -143,8 +143,8 @@ impl From<Ending> for Verdict {
     }
 }
 
-impl Verdict {
-    /// The word that programs know it by.
+impl RunResult {
+    /// Returns the word for this result in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Finished => "finished",
@@ -161,9 +161,9 @@ impl Verdict {
 }
 
 impl Outcome {
-    /// Of a run. `seen` is the task as it was seen last, if it was; `path` is where it is recorded, and `bulk` what its targets
-    /// hold.
-    pub fn of(end: End, seen: Option<&TaskOverview>, path: &str, bulk: &[Bulk]) -> Self {
+    /// Makes the outcome of a run. `seen` is the last known state of the task, if there is one. `path` is the path of
+    /// the task, and `bulk` holds the sizes of its target tables.
+    pub fn of(end: End, seen: Option<&TaskOverview>, path: &str, target_sizes: &[TargetSize]) -> Self {
         let (plans, by_table): (&[TablePlan], &[TableRecords]) =
             seen.map_or((&[], &[]), |seen| (seen.plans.as_slice(), seen.by_table.as_slice()));
         let account = seen.map(|seen| seen.record.account.clone()).unwrap_or_default();
@@ -181,46 +181,46 @@ impl Outcome {
             warnings,
             spent: Spent::of(by_table),
             throughput: Throughput::of(plans, by_table),
-            shards: facts::shards(plans, bulk),
+            shards: facts::shards(plans, target_sizes),
             plans: plans.iter().map(Planned::of).collect(),
             text: Report::of(plans, by_table).with_account(&account).to_string(),
         }
     }
 
-    /// In that form.
+    /// Returns the report in this format.
     ///
     /// # Errors
-    /// None in practice: every field has a form in JSON.
+    /// In practice there are none: every field has a form in JSON.
     pub fn written(&self, form: Form) -> Result<String, serde_json::Error> {
-        // Somebody may look at it on a terminal, whatever its form.
+        // In every format the text may be shown on a terminal, so control characters are escaped.
         Ok(match form {
             Form::Html => printable(&html::page(self)).into_owned(),
             Form::Json => printable_json(&(serde_json::to_string_pretty(self)? + "\n")).into_owned(),
             Form::Markdown => printable(&markdown::page(self)).into_owned(),
-            Form::Text => printable(&self.plain()).into_owned(),
+            Form::Text => printable(&self.text_form()).into_owned(),
         })
     }
 
     fn headline(&self) -> &'static str {
         match self.outcome {
-            Verdict::Finished => "finished",
-            Verdict::WasFinished => "finished before this run began",
-            Verdict::Different => "finished, and source and target DIFFER",
-            Verdict::Unaccounted => "finished, and some rows are not accounted for",
-            Verdict::Uncleaned => "all rows are copied, and tables of the task are left on servers",
-            Verdict::Partial => "partitions have failed",
-            Verdict::Interrupted => "interrupted",
-            Verdict::Cancelled => "cancelled",
-            Verdict::Failed => "failed",
+            RunResult::Finished => "finished",
+            RunResult::WasFinished => "finished before this run began",
+            RunResult::Different => "finished, and source and target DIFFER",
+            RunResult::Unaccounted => "finished, and some rows are not accounted for",
+            RunResult::Uncleaned => "all rows are copied, and tables of the task are left on servers",
+            RunResult::Partial => "partitions have failed",
+            RunResult::Interrupted => "interrupted",
+            RunResult::Cancelled => "cancelled",
+            RunResult::Failed => "failed",
         }
     }
 
-    /// The task's identity, which a run that failed early may not know.
+    /// Returns the task's identity. A run that failed early may not know it.
     fn task(&self) -> &str {
         if self.status.task.is_empty() { "(not known)" } else { &self.status.task }
     }
 
-    fn plain(&self) -> String {
+    fn text_form(&self) -> String {
         let mut text = format!(
             "Task {} at {}: {}\nWorker {}, ended {} after {:.1} s\n",
             self.task(),
@@ -254,7 +254,7 @@ pub(super) mod tests {
     pub(super) fn outcome() -> Outcome {
         Outcome {
             status: status(),
-            outcome: Verdict::Partial,
+            outcome: RunResult::Partial,
             exit_code: 3,
             error: None,
             worker: "w-1".into(),

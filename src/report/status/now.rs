@@ -1,4 +1,4 @@
-//! What goes on: who has what in hand, what waits and for what, what failed last.
+//! The current work of a task: jobs of workers, waits, and the last errors.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use crate::protocol::{BatchRef, BatchState, Job, PieceRef, PieceState, job_of_cl
 
 use super::{ErrorStatus, JobStatus, StatementStatus, WorkerStatus};
 
-/// The partitions of a batch in a few words.
+/// Returns a short text for the partitions of a batch.
 pub(super) fn partitions(plan: &TablePlan, batch: usize) -> String {
     match plan.partitions_of(batch) {
         [one] => one.name.clone(),
@@ -18,7 +18,7 @@ pub(super) fn partitions(plan: &TablePlan, batch: usize) -> String {
 
 pub(super) fn piece_name(overview: &TaskOverview, piece: PieceRef) -> String {
     match overview.plans.get(piece.table).and_then(|plan| Some((plan, plan.pieces.get(piece.piece)?))) {
-        Some((plan, of)) => format!("{} piece {} ({})", plan.name, piece.piece, partitions(plan, of.batch)),
+        Some((plan, planned)) => format!("{} piece {} ({})", plan.name, piece.piece, partitions(plan, planned.batch)),
         None => format!("piece {}", piece.piece),
     }
 }
@@ -37,8 +37,8 @@ fn job(overview: &TaskOverview, claim: &str) -> JobStatus {
     match job_of_claim(claim) {
         Some(Job::Copy(piece)) => {
             let record = overview.by_table.get(piece.table).and_then(|records| records.pieces.get(piece.piece));
-            let of_piece = overview.statements.iter().filter(|(_, of, _)| *of == piece);
-            let statements = of_piece.map(|(node, _, running)| StatementStatus {
+            let on_servers = overview.statements.iter().filter(|(_, statement_piece, _)| *statement_piece == piece);
+            let statements = on_servers.map(|(node, _, running)| StatementStatus {
                 node: node.clone(),
                 query_id: running.query_id.clone(),
                 millis: (running.elapsed * 1000.0) as u64,
@@ -53,13 +53,13 @@ fn job(overview: &TaskOverview, claim: &str) -> JobStatus {
                 statements: statements.collect(),
             }
         }
-        Some(Job::Publish(BatchRef { table: of, batch })) => {
-            let record = overview.by_table.get(of).and_then(|records| records.batches.get(batch));
+        Some(Job::Publish(BatchRef { table: index, batch })) => {
+            let record = overview.by_table.get(index).and_then(|records| records.batches.get(batch));
             let what =
-                overview.plans.get(of).map(|plan| format!("publishes {} {}", plan.name, partitions(plan, batch)));
+                overview.plans.get(index).map(|plan| format!("publishes {} {}", plan.name, partitions(plan, batch)));
             JobStatus {
                 what: what.unwrap_or_else(|| "publishes".into()),
-                table: table(of),
+                table: table(index),
                 piece: None,
                 attempt: record.map(|record| record.publication),
                 statements: Vec::new(),
@@ -84,7 +84,7 @@ pub(super) fn waits(overview: &TaskOverview) -> Vec<String> {
     let full: Vec<&str> = busy.iter().filter(|(_, count)| **count >= limit).map(|(server, _)| *server).collect();
     for (claim, _) in &overview.claims {
         if let Some(Job::Copy(piece)) = job_of_claim(claim)
-            && !overview.statements.iter().any(|(_, of, _)| *of == piece)
+            && !overview.statements.iter().any(|(_, statement_piece, _)| *statement_piece == piece)
         {
             for server in &full {
                 waits.insert(format!("{}: {limit} of {limit} jobs of {server} are taken", piece_name(overview, piece)));

@@ -1,4 +1,4 @@
-//! The pieces of one partition: what the form of a whole task leaves out.
+//! The pieces of one partition, which the status of a whole task leaves out.
 
 use serde::Serialize;
 
@@ -10,84 +10,85 @@ use crate::protocol::{BatchState, Job, PieceRef, PieceState, job_of_claim};
 pub struct BatchStatus {
     /// The table job.
     pub table: String,
-    /// The partition that was asked for.
+    /// The requested partition.
     pub partition: String,
-    /// The number of its batch.
+    /// The number of the batch.
     pub batch: usize,
     /// All partitions of the batch, which are published together.
     pub partitions: Vec<String>,
-    /// Attempts at publishing so far.
+    /// The number of attempts at publishing so far.
     pub publications: u32,
-    /// Who publishes it now.
+    /// The worker that publishes it now.
     pub publisher: Option<String>,
-    /// Why the last attempt at publishing that failed did.
+    /// The error of the last failed attempt at publishing.
     pub error: Option<String>,
-    /// Its pieces.
+    /// The pieces.
     pub pieces: Vec<PieceStatus>,
 }
 
 /// A piece.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PieceStatus {
-    /// Its number in the table job.
+    /// The number of the piece in the table job.
     pub piece: usize,
-    /// The source shards that it reads, counted from 1.
+    /// The source shards that the piece reads, counted from 1.
     pub shards: Vec<usize>,
-    /// Where it stands.
+    /// The state of the piece.
     pub state: PieceStage,
-    /// Rows when it was planned.
+    /// The rows at planning.
     pub rows: u64,
-    /// Uncompressed bytes, estimated.
+    /// The uncompressed bytes, estimated.
     pub bytes: u64,
-    /// Rows that were counted in staging.
+    /// The rows that were counted in staging tables.
     pub rows_copied: Option<u64>,
-    /// Milliseconds that the attempt took which copied it.
+    /// The milliseconds of the attempt that copied the piece.
     pub millis: Option<u64>,
-    /// Attempts so far.
+    /// The number of attempts so far.
     pub attempts: u32,
-    /// Who copies it.
+    /// The worker that copies the piece.
     pub worker: Option<String>,
-    /// Why the last attempt that failed did, until it is copied.
+    /// The error of the last failed attempt, until the piece is copied.
     pub error: Option<String>,
 }
 
-/// Where a piece stands.
+/// The state of a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PieceStage {
-    /// Nobody has it.
+    /// No worker has claimed it.
     Pending,
     /// A worker copies it.
     Copying,
-    /// Its rows were counted in staging.
+    /// Its rows were counted in staging tables.
     Copied,
-    /// It failed, and is not tried again by this run.
+    /// It failed, and this run does not try it again.
     Failed,
 }
 
 impl BatchStatus {
-    /// Of the partition with this index in the list of the table job with that one. `None`: there is none.
+    /// Returns the batch of a partition. `table` and `partition` are indexes of the table job and of its partition.
+    /// Returns `None` if there is no such partition.
     pub fn of(overview: &TaskOverview, table: usize, partition: usize) -> Option<Self> {
         let (plan, records) = (overview.plans.get(table)?, overview.by_table.get(table)?);
-        let mut before = 0;
+        let mut partitions_so_far = 0;
         let batch = (0..records.batches.len()).find(|batch| {
-            before += plan.partitions_of(*batch).len();
-            partition < before
+            partitions_so_far += plan.partitions_of(*batch).len();
+            partition < partitions_so_far
         })?;
         let partitions: Vec<String> = plan.partitions_of(batch).iter().map(|one| one.name.clone()).collect();
-        let at = partition + partitions.len() - before;
+        let at = partition + partitions.len() - partitions_so_far;
         let record = &records.batches[batch];
         let claimant = |job: Job| {
             let mut claims = overview.claims.iter();
             claims.find(|(claim, _)| job_of_claim(claim) == Some(job)).map(|(_, worker)| worker.clone())
         };
         let pieces = records.pieces_of[batch].clone().map(|piece| {
-            let (of, known) = (plan.pieces.get(piece)?, records.pieces.get(piece)?);
+            let (planned, piece_record) = (plan.pieces.get(piece)?, records.pieces.get(piece)?);
             let worker = claimant(Job::Copy(PieceRef { table, piece }));
-            // What was copied to nodes that are lost counts for nothing.
-            let valid = known.generation == record.generation;
-            let copied = known.copied().filter(|_| valid);
-            let (state, failed) = match &known.state {
+            // A copy to nodes that are lost does not count.
+            let valid = piece_record.generation == record.generation;
+            let copied = piece_record.copied().filter(|_| valid);
+            let (state, failed) = match &piece_record.state {
                 PieceState::Copied(_) if valid => (PieceStage::Copied, None),
                 PieceState::Failed { error, .. } if valid => (PieceStage::Failed, Some(error)),
                 _ if worker.is_some() => (PieceStage::Copying, None),
@@ -95,15 +96,15 @@ impl BatchStatus {
             };
             Some(PieceStatus {
                 piece,
-                shards: of.sources.iter().map(|share| share.shard + 1).collect(),
+                shards: planned.sources.iter().map(|share| share.shard + 1).collect(),
                 state,
-                rows: of.rows(),
+                rows: planned.rows(),
                 bytes: plan.bytes_of(piece),
                 rows_copied: copied.map(|copied| copied.selected.iter().sum()),
                 millis: copied.map(|copied| copied.millis),
-                attempts: known.attempt,
+                attempts: piece_record.attempt,
                 worker,
-                error: failed.or(known.last_error.as_ref()).cloned(),
+                error: failed.or(piece_record.last_error.as_ref()).cloned(),
             })
         });
         Some(Self {

@@ -1,4 +1,4 @@
-//! How fast a task is copied.
+//! The rate of a copy.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -8,10 +8,11 @@ use crate::protocol::{Job, job_of_claim};
 
 use super::Status;
 
-/// A rate is that of the last minute.
+/// The period over which the rate is measured.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// The rate of one look: what a job moved on average so far, times the jobs at work now.
+/// Returns the rate from one reading, in bytes per second: the average of a job so far, times the number of jobs that
+/// copy now.
 pub(super) fn of_jobs(overview: &TaskOverview) -> Option<u64> {
     let (mut bytes, mut millis) = (0, 0);
     for (plan, records) in overview.plans.iter().zip(&overview.by_table) {
@@ -26,27 +27,27 @@ pub(super) fn of_jobs(overview: &TaskOverview) -> Option<u64> {
     (jobs > 0 && millis > 0).then(|| (bytes as f64 / millis as f64 * 1000.0 * jobs as f64) as u64)
 }
 
-/// Measures the rate from look to look.
+/// Measures the rate from one reading to the next.
 #[derive(Debug, Default)]
 pub struct Speedometer {
-    seen: VecDeque<(Instant, u64)>,
+    readings: VecDeque<(Instant, u64)>,
 }
 
 impl Speedometer {
-    /// Takes note of a look, and gives it the rate of the last minute; until pieces ended while this looked on, the one of the
-    /// look itself stays.
+    /// Records a reading, and sets its rate to that of the last minute. Until pieces have ended between two readings,
+    /// the rate of the reading itself stays.
     pub fn note(&mut self, status: &mut Status, at: Instant) {
         let copied = status.total.bytes_copied;
-        while self.seen.len() > 1 && at.duration_since(self.seen[0].0) > WINDOW {
-            self.seen.pop_front();
+        while self.readings.len() > 1 && at.duration_since(self.readings[0].0) > WINDOW {
+            self.readings.pop_front();
         }
-        if let Some((since, before)) = self.seen.front()
+        if let Some((since, before)) = self.readings.front()
             && copied > *before
             && at > *since
         {
             let rate = (copied - before) as f64 / at.duration_since(*since).as_secs_f64();
             status.at_rate(Some(rate as u64));
         }
-        self.seen.push_back((at, copied));
+        self.readings.push_back((at, copied));
     }
 }

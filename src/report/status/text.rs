@@ -1,4 +1,4 @@
-//! The status as a person reads it.
+//! The status as text.
 
 use std::fmt;
 
@@ -6,8 +6,8 @@ use super::super::size;
 use super::{Amounts, PartitionState, PartitionStatus, Status, TableStatus, TaskState};
 use crate::model::{counted, one_line, sentence};
 
-/// So many partitions of a table are listed, of those that are not done.
-const LISTED: usize = 20;
+/// The highest number of partitions of a table that are listed, of those that are not done.
+const MAX_LISTED: usize = 20;
 
 impl fmt::Display for TaskState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -95,10 +95,10 @@ impl fmt::Display for TableStatus {
         writeln!(f, "  {}", self.amounts)?;
         let open: Vec<&PartitionStatus> =
             self.partitions.iter().filter(|partition| partition.state != PartitionState::Done).collect();
-        // What moves first, then what failed; what nobody has begun is many.
+        // Partitions in progress come first, then failed ones. Pending partitions come last: there may be many.
         let begun = open.iter().filter(|partition| partition.state != PartitionState::Pending);
         let pending = open.iter().filter(|partition| partition.state == PartitionState::Pending);
-        for partition in begun.chain(pending).take(LISTED) {
+        for partition in begun.chain(pending).take(MAX_LISTED) {
             let (copied, rows) = (thousands(partition.rows_copied), thousands(partition.rows));
             let bytes = size(partition.bytes);
             writeln!(
@@ -108,8 +108,8 @@ impl fmt::Display for TableStatus {
                 partition.state.to_string()
             )?;
         }
-        if open.len() > LISTED {
-            writeln!(f, "  and {} more", counted(open.len() - LISTED, "partition"))?;
+        if open.len() > MAX_LISTED {
+            writeln!(f, "  and {} more", counted(open.len() - MAX_LISTED, "partition"))?;
         }
         Ok(())
     }
@@ -136,7 +136,7 @@ impl fmt::Display for Amounts {
     }
 }
 
-/// `1,234,567`.
+/// Returns a number such as `1,234,567`.
 pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -149,7 +149,7 @@ pub(crate) fn thousands(number: u64) -> String {
     text
 }
 
-/// `4 s`, `3 min`, `2 h 5 min`.
+/// Returns a time such as `4 s`, `3 min`, `2 h 5 min`.
 pub(crate) fn duration(seconds: u64) -> String {
     match seconds {
         0..=119 => format!("{seconds} s"),

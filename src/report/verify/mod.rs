@@ -1,4 +1,4 @@
-//! What `verify` prints: a line for each partition with what differs below it, or all as one JSON object.
+//! The output of `verify`: a line for each partition, with its differences below it, or all as one JSON object.
 
 mod text;
 
@@ -6,107 +6,107 @@ use serde::Serialize;
 
 use crate::operations::verify::{By, Comparison, KeyDifference, PartitionComparison, Sample, TableComparison, Verdict};
 
-/// What a comparison found, as JSON:
+/// The result of a comparison, as JSON:
 /// `{"verdict", "by", "sample"?, "remarks", "tables": [{"table", "source", "target", "verdict", "remarks", "key_columns",
 /// "left_out", "error"?, "not_compared", "partitions": [{"partition", "verdict", "reason"?, "source_rows", "target_rows",
 /// "misplaced", "keys", "more_keys", "more_at_least"?, "between"?, "keys_error"?}]}]}`, where a key is `{"key": […], "source_rows",
 /// "target_rows", "contents_differ"?}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
-    /// Of all tables.
-    pub verdict: Outcome,
+    /// The result of all tables.
+    pub verdict: ComparisonResult,
     /// `count` or `checksum`.
     pub by: &'static str,
-    /// Which partitions, where not all.
+    /// The sample, if not all partitions were compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample: Option<SampleReport>,
-    /// What a person should know.
+    /// Remarks for the user.
     pub remarks: Vec<String>,
     /// The table jobs.
     pub tables: Vec<TableReport>,
 }
 
-/// What a comparison comes to.
+/// The result of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum ComparisonResult {
     /// Both sides are the same.
     Equal,
-    /// They are not, for a reason that makes it no fault.
+    /// The sides differ for a known reason that is no fault.
     Expected,
-    /// Something was not compared, and what was is the same.
+    /// A part was not compared, and the compared part is the same.
     Unknown,
     /// Something differs.
     Different,
 }
 
-/// Which partitions were compared.
+/// The partitions that were compared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SampleReport {
-    /// So many classes.
+    /// The number of compared classes.
     pub take: u64,
-    /// Of so many.
+    /// The number of all classes.
     pub of: u64,
 }
 
-/// A table job.
+/// The comparison of a table job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TableReport {
-    /// Its name in the task.
+    /// The name of the table job in the task.
     pub table: String,
     /// The source table.
     pub source: String,
     /// The target table.
     pub target: String,
-    /// What it comes to.
-    pub verdict: Outcome,
-    /// What a person should know.
+    /// The result of the table.
+    pub verdict: ComparisonResult,
+    /// Remarks for the user.
     pub remarks: Vec<String>,
-    /// What keys are made of.
+    /// The columns of a key.
     pub key_columns: Vec<String>,
-    /// So many partitions are not in the sample.
+    /// The number of partitions that are not in the sample.
     pub left_out: usize,
-    /// Why some were not compared.
+    /// Why some partitions were not compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// The names of those.
+    /// The names of the partitions that were not compared.
     pub not_compared: Vec<String>,
-    /// Those that were.
+    /// The partitions that were compared.
     pub partitions: Vec<PartitionReport>,
 }
 
-/// A partition of the target.
+/// The comparison of a partition of the target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PartitionReport {
-    /// How a person writes it.
+    /// The literal of the partition.
     pub partition: String,
-    /// What it comes to.
-    pub verdict: Outcome,
-    /// Why a difference is no fault.
+    /// The result of the partition.
+    pub verdict: ComparisonResult,
+    /// The reason why a difference is no fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Rows on all source shards.
     pub source_rows: u64,
     /// Rows on all target shards.
     pub target_rows: u64,
-    /// Rows on the wrong shard, and replicas that do not agree: a sentence each.
+    /// One sentence for each problem: rows on the wrong shard, or replicas that do not agree.
     pub misplaced: Vec<String>,
-    /// Keys that differ.
+    /// The keys that differ.
     pub keys: Vec<KeyReport>,
-    /// So many more do.
+    /// The number of further keys that differ.
     pub more_keys: u64,
-    /// Whether there may be still more than that.
+    /// Whether there may be more than these.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub more_at_least: bool,
-    /// Nearly the first and the last key that differ, where not all are told.
+    /// Approximately the first and the last differing key, if not all are listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub between: Option<(Vec<String>, Vec<String>)>,
-    /// Why keys could not be told.
+    /// Why the differing keys could not be found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys_error: Option<String>,
 }
 
-/// A key that has not the same rows on both sides.
+/// A key whose rows differ between the two sides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct KeyReport {
     /// Its values.
@@ -115,15 +115,15 @@ pub struct KeyReport {
     pub source_rows: u64,
     /// Its rows on the target.
     pub target_rows: u64,
-    /// Whether the contents differ; not known where rows were only counted.
+    /// Whether the contents differ. `None` if rows were only counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contents_differ: Option<bool>,
 }
 
 impl VerifyReport {
-    /// Of what was found.
+    /// Makes the report from a comparison.
     pub fn of(found: &Comparison, by: By, sample: Option<Sample>) -> Self {
-        let tables: Vec<TableReport> = found.tables.iter().map(|table| of_table(table, by)).collect();
+        let tables: Vec<TableReport> = found.tables.iter().map(|table| table_report(table, by)).collect();
         Self {
             verdict: worst(tables.iter().map(|table| table.verdict)),
             by: match by {
@@ -136,37 +136,37 @@ impl VerifyReport {
         }
     }
 
-    /// How many partitions differ.
+    /// Returns the number of partitions that differ.
     pub fn different(&self) -> usize {
-        self.count(Outcome::Different)
+        self.count(ComparisonResult::Different)
     }
 
-    /// Whether something could not be compared.
+    /// Returns whether a part could not be compared.
     pub fn is_incomplete(&self) -> bool {
         self.tables.iter().any(|table| table.error.is_some())
     }
 
-    /// How many partitions came to this.
-    fn count(&self, verdict: Outcome) -> usize {
-        self.tables.iter().flat_map(|table| &table.partitions).filter(|of| of.verdict == verdict).count()
+    /// Returns the number of partitions with this result.
+    fn count(&self, verdict: ComparisonResult) -> usize {
+        self.tables.iter().flat_map(|table| &table.partitions).filter(|partition| partition.verdict == verdict).count()
     }
 }
 
-/// A difference is known whatever else was not compared.
-fn worst(outcomes: impl Iterator<Item = Outcome>) -> Outcome {
-    let rank = |outcome: &Outcome| match outcome {
-        Outcome::Equal => 0,
-        Outcome::Expected => 1,
-        Outcome::Unknown => 2,
-        Outcome::Different => 3,
+/// Returns the worst result. A difference is known even if another part was not compared.
+fn worst(outcomes: impl Iterator<Item = ComparisonResult>) -> ComparisonResult {
+    let rank = |outcome: &ComparisonResult| match outcome {
+        ComparisonResult::Equal => 0,
+        ComparisonResult::Expected => 1,
+        ComparisonResult::Unknown => 2,
+        ComparisonResult::Different => 3,
     };
-    outcomes.max_by_key(rank).unwrap_or(Outcome::Equal)
+    outcomes.max_by_key(rank).unwrap_or(ComparisonResult::Equal)
 }
 
-fn of_table(found: &TableComparison, by: By) -> TableReport {
+fn table_report(found: &TableComparison, by: By) -> TableReport {
     let partitions: Vec<PartitionReport> =
-        found.partitions.iter().map(|partition| of_partition(partition, by)).collect();
-    let unknown = found.error.iter().map(|_| Outcome::Unknown);
+        found.partitions.iter().map(|partition| partition_report(partition, by)).collect();
+    let unknown = found.error.iter().map(|_| ComparisonResult::Unknown);
     TableReport {
         table: found.name.clone(),
         source: found.source.to_string(),
@@ -181,11 +181,11 @@ fn of_table(found: &TableComparison, by: By) -> TableReport {
     }
 }
 
-fn of_partition(found: &PartitionComparison, by: By) -> PartitionReport {
+fn partition_report(found: &PartitionComparison, by: By) -> PartitionReport {
     let (verdict, reason) = match &found.verdict {
-        Verdict::Equal => (Outcome::Equal, None),
-        Verdict::Expected(reason) => (Outcome::Expected, Some(reason.clone())),
-        Verdict::Different => (Outcome::Different, None),
+        Verdict::Equal => (ComparisonResult::Equal, None),
+        Verdict::Expected(reason) => (ComparisonResult::Expected, Some(reason.clone())),
+        Verdict::Different => (ComparisonResult::Different, None),
     };
     let (narrowed, keys_error) = match &found.narrowed {
         Some(Ok(narrowed)) => (Some(narrowed), None),
@@ -199,15 +199,15 @@ fn of_partition(found: &PartitionComparison, by: By) -> PartitionReport {
         source_rows: found.source.rows,
         target_rows: found.target.rows,
         misplaced: found.misplaced.clone(),
-        keys: narrowed.iter().flat_map(|of| &of.keys).map(|key| of_key(key, by)).collect(),
-        more_keys: narrowed.map_or(0, |of| of.more),
-        more_at_least: narrowed.is_some_and(|of| of.at_least),
-        between: narrowed.and_then(|of| of.between.clone()),
+        keys: narrowed.iter().flat_map(|narrowed| &narrowed.keys).map(|key| key_report(key, by)).collect(),
+        more_keys: narrowed.map_or(0, |narrowed| narrowed.more),
+        more_at_least: narrowed.is_some_and(|narrowed| narrowed.at_least),
+        between: narrowed.and_then(|narrowed| narrowed.between.clone()),
         keys_error,
     }
 }
 
-fn of_key(found: &KeyDifference, by: By) -> KeyReport {
+fn key_report(found: &KeyDifference, by: By) -> KeyReport {
     KeyReport {
         key: found.key.clone(),
         source_rows: found.source.rows,

@@ -1,8 +1,8 @@
-//! The report for people.
+//! The report as text.
 
 use std::fmt;
 
-use super::{KeyReport, Outcome, PartitionReport, TableReport, VerifyReport};
+use super::{ComparisonResult, KeyReport, PartitionReport, TableReport, VerifyReport};
 use crate::model::{counted, one_line, sentence};
 
 impl fmt::Display for VerifyReport {
@@ -13,7 +13,8 @@ impl fmt::Display for VerifyReport {
         for table in &self.tables {
             write!(f, "{table}")?;
         }
-        let all = [Outcome::Equal, Outcome::Expected, Outcome::Different].map(|outcome| self.count(outcome));
+        let all = [ComparisonResult::Equal, ComparisonResult::Expected, ComparisonResult::Different]
+            .map(|outcome| self.count(outcome));
         let [equal, expected, different] = all;
         write!(f, "{} compared by {}: {equal} equal", counted(all.iter().sum(), "partition"), self.by)?;
         if expected > 0 {
@@ -29,9 +30,9 @@ impl fmt::Display for VerifyReport {
             write!(f, "; {left_out} not in the sample of {}/{}", sample.take, sample.of)?;
         }
         let end = match self.verdict {
-            Outcome::Equal | Outcome::Expected => "",
-            Outcome::Unknown => ". Not everything could be compared",
-            Outcome::Different => ". Source and target DIFFER",
+            ComparisonResult::Equal | ComparisonResult::Expected => "",
+            ComparisonResult::Unknown => ". Not everything could be compared",
+            ComparisonResult::Different => ". Source and target DIFFER",
         };
         write!(f, "{end}.")
     }
@@ -50,17 +51,19 @@ impl fmt::Display for TableReport {
                 writeln!(f, "    {}", one_line(misplaced))?;
             }
             for key in &partition.keys {
-                writeln!(f, "    {}: {}", self.named(&key.key), key.rows())?;
+                writeln!(f, "    {}: {}", self.key_text(&key.key), key.rows())?;
             }
             if partition.more_keys > 0 {
                 let (least, about) = if partition.more_at_least { ("at least ", "about ") } else { ("", "") };
                 write!(f, "    and {least}{} more (--keys)", partition.more_keys)?;
                 match &partition.between {
-                    Some((first, last)) => writeln!(f, ", {about}from {} to {}", self.named(first), self.named(last))?,
+                    Some((first, last)) => {
+                        writeln!(f, ", {about}from {} to {}", self.key_text(first), self.key_text(last))?
+                    }
                     None => writeln!(f)?,
                 }
             }
-            if partition.verdict == Outcome::Different
+            if partition.verdict == ComparisonResult::Different
                 && partition.keys.is_empty()
                 && partition.misplaced.is_empty()
                 && partition.keys_error.is_none()
@@ -80,12 +83,12 @@ impl fmt::Display for TableReport {
 }
 
 impl TableReport {
-    /// `d 2018-01-01, id 5`
-    fn named(&self, key: &[String]) -> String {
-        let named = self.key_columns.iter().zip(key);
-        let named: Vec<String> =
-            named.map(|(column, value)| format!("{} {}", one_line(column), one_line(value))).collect();
-        named.join(", ")
+    /// Returns a key such as `d 2018-01-01, id 5`.
+    fn key_text(&self, key: &[String]) -> String {
+        let key_text = self.key_columns.iter().zip(key);
+        let key_text: Vec<String> =
+            key_text.map(|(column, value)| format!("{} {}", one_line(column), one_line(value))).collect();
+        key_text.join(", ")
     }
 }
 
@@ -104,11 +107,11 @@ impl fmt::Display for PartitionReport {
         write!(f, "{}: ", one_line(&self.partition))?;
         let rows = counted(self.source_rows as usize, "row");
         match (self.verdict, &self.reason) {
-            (Outcome::Equal, _) => write!(f, "{rows}, equal"),
-            (Outcome::Expected, Some(reason)) if self.source_rows == self.target_rows => {
+            (ComparisonResult::Equal, _) => write!(f, "{rows}, equal"),
+            (ComparisonResult::Expected, Some(reason)) if self.source_rows == self.target_rows => {
                 write!(f, "{rows} on both sides, with other contents, as expected: {reason}")
             }
-            (Outcome::Expected, Some(reason)) => {
+            (ComparisonResult::Expected, Some(reason)) => {
                 write!(f, "{rows} on the source, {} on the target, as expected: {reason}", self.target_rows)
             }
             _ if self.source_rows != self.target_rows => {
@@ -124,7 +127,7 @@ impl fmt::Display for PartitionReport {
 mod tests {
     use super::super::*;
 
-    fn partition(name: &str, verdict: Outcome, source_rows: u64, target_rows: u64) -> PartitionReport {
+    fn partition(name: &str, verdict: ComparisonResult, source_rows: u64, target_rows: u64) -> PartitionReport {
         PartitionReport {
             partition: name.into(),
             verdict,
@@ -153,10 +156,10 @@ mod tests {
             more_keys: 3,
             more_at_least: true,
             between: Some((vec!["2018-01-01".into(), "5".into()], vec!["2018-01-31".into(), "9\n".into()])),
-            ..partition("201801", Outcome::Different, 10, 9)
+            ..partition("201801", ComparisonResult::Different, 10, 9)
         };
         let report = VerifyReport {
-            verdict: Outcome::Different,
+            verdict: ComparisonResult::Different,
             by: "checksum",
             sample: Some(SampleReport { take: 1, of: 7 }),
             remarks: Vec::new(),
@@ -164,13 +167,13 @@ mod tests {
                 table: "hits".into(),
                 source: "web.hits".into(),
                 target: "web.hits".into(),
-                verdict: Outcome::Different,
+                verdict: ComparisonResult::Different,
                 remarks: Vec::new(),
                 key_columns: vec!["d".into(), "id".into()],
                 left_out: 12,
                 error: Some("node a does not answer".into()),
                 not_compared: vec!["201803".into()],
-                partitions: vec![different, partition("201802", Outcome::Equal, 1, 1)],
+                partitions: vec![different, partition("201802", ComparisonResult::Equal, 1, 1)],
             }],
         };
         let told = "hits: web.hits → web.hits

@@ -1,8 +1,8 @@
-//! Which rows lose their value when a column is converted to another type: an expression for each pair of types that can lose
-//! one, and the statement that counts those rows.
+//! Finds rows that lose their value when a column is converted to another type: an expression for each pair of types
+//! that can lose one, and the statement that counts those rows.
 //!
-//! A value survives when the conversion there and back gives the same value, or, where both types are numbers, when the
-//! converted value is equal to it: −1 as a UInt64 comes back as −1, and is another number all the same.
+//! A value survives if the conversion there and back gives the same value. If both types are numbers, the converted
+//! value must also be equal: −1 as a UInt64 comes back as −1, but is another number.
 
 mod types;
 
@@ -10,10 +10,10 @@ use super::quote::{ident, literal};
 use super::select::Selection;
 use types::{Kind, Type};
 
-/// How much of a value is shown as an example, in characters of the source's text.
+/// How many characters of a value are shown as an example.
 const SHOWN: usize = 100;
 
-/// Tells which rows of a source table lose the value of a column.
+/// A test that finds the rows of a source table that lose the value of a column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LossTest {
     /// The column.
@@ -22,17 +22,17 @@ pub struct LossTest {
     pub from: String,
     /// The column's type in the target.
     pub to: String,
-    /// Whether a row loses its value, an expression over the source's columns.
+    /// Whether a row loses its value: an expression over the source's columns.
     lossy: String,
 }
 
-/// Returns the test for a column that is converted; `None` where no value can be lost.
+/// Returns the test for a converted column; `None` if no value can be lost.
 pub fn loss_test(column: &str, from: &str, to: &str) -> Option<LossTest> {
     let lossy = lossy(&ident(column), &Type::parse(from), &Type::parse(to), 0)?;
     Some(LossTest { column: column.to_owned(), from: from.to_owned(), to: to.to_owned(), lossy })
 }
 
-/// Returns a statement for the number of rows that each test finds, and for a value of one of them: two arrays.
+/// Returns a statement that counts the rows that each test finds, and selects a value of one of them: two arrays.
 pub fn losses(rows: &Selection, tests: &[LossTest]) -> String {
     let mut beside = Vec::new();
     let (mut counts, mut examples) = (Vec::new(), Vec::new());
@@ -46,7 +46,7 @@ pub fn losses(rows: &Selection, tests: &[LossTest]) -> String {
     rows.select_beside(&beside, &format!("[{}], [{}]", counts.join(", "), examples.join(", ")))
 }
 
-/// Returns whether a value is lost, as an expression over it; `None` where none can be.
+/// Returns an expression that tells whether a value is lost; `None` if none can be.
 fn lossy(value: &str, from: &Type, to: &Type, depth: usize) -> Option<String> {
     let plain;
     let value = if from.low_cardinality {
@@ -66,7 +66,7 @@ fn lossy(value: &str, from: &Type, to: &Type, depth: usize) -> Option<String> {
     }
 }
 
-/// The same of a value that is not NULL.
+/// Returns the same for a value that is not NULL.
 fn lossy_value(value: &str, from: &Type, to: &Type, depth: usize) -> Option<String> {
     if from.text == to.text || is_safe(&from.kind, &to.kind) {
         return None;
@@ -99,12 +99,12 @@ fn lossy_value(value: &str, from: &Type, to: &Type, depth: usize) -> Option<Stri
             let known: Vec<String> = others.iter().map(|(name, _)| literal(name)).collect();
             Some(format!("{value} NOT IN ({})", known.join(", ")))
         }
-        // Bytes 0 at the end are not told from those that fill it up.
+        // Zero bytes at the end cannot be distinguished from the padding.
         (Kind::Text, Kind::Fixed(width)) => {
             Some(format!("(length({value}) > {width} OR endsWith({value}, {}))", literal("\0")))
         }
         (Kind::Fixed(_), Kind::Fixed(width)) => Some(format!("length(toString({value})) > {width}")),
-        // Only its text is exact: a Float becomes a Decimal by cutting off, and 0.29 may come back as 0.28.
+        // Only its text is exact: a Float becomes a Decimal by truncation, and 0.29 may come back as 0.28.
         (Kind::Decimal { .. }, Kind::Float(_)) => Some(format!("{} != {value}", back(&format!("toString({there})")))),
         (Kind::Array(own), Kind::Array(other)) => any_element(value, own, other, depth),
         (Kind::Map(own_keys, own), Kind::Map(keys, other)) => {
@@ -126,7 +126,7 @@ fn lossy_value(value: &str, from: &Type, to: &Type, depth: usize) -> Option<Stri
     }
 }
 
-/// Returns whether every value of a type is one of the other, whatever it is.
+/// Returns whether every value of a type is a value of the other type.
 fn is_safe(from: &Kind, to: &Kind) -> bool {
     match (from, to) {
         (Kind::Int { bits, signed }, Kind::Int { bits: wide, signed: negative }) => {
@@ -152,7 +152,7 @@ fn is_safe(from: &Kind, to: &Kind) -> bool {
         (Kind::Decimal { digits, scale }, Kind::Decimal { digits: wide, scale: fine }) => {
             fine >= scale && wide.saturating_sub(*fine) >= digits.saturating_sub(*scale)
         }
-        // A float of this type tells this number of digits apart.
+        // A float of this width distinguishes this number of digits.
         (Kind::Decimal { digits, .. }, Kind::Float(width)) => *digits <= if *width == 64 { 15 } else { 6 },
         (
             Kind::Int { .. }
@@ -168,14 +168,14 @@ fn is_safe(from: &Kind, to: &Kind) -> bool {
             Kind::Text,
         ) => true,
         (Kind::Fixed(width), Kind::Fixed(wide)) => width <= wide,
-        // A time zone changes how an instant is shown.
+        // A time zone changes only how an instant is shown.
         (Kind::Date, Kind::Date32) | (Kind::DateTime, Kind::DateTime | Kind::DateTime64(_)) => true,
         (Kind::DateTime64(digits), Kind::DateTime64(fine)) => digits == fine || (digits < fine && *fine < 9),
         _ => false,
     }
 }
 
-/// Returns whether any element of an array is lost.
+/// Returns an expression that tells whether any element of an array is lost.
 fn any_element(array: &str, from: &Type, to: &Type, depth: usize) -> Option<String> {
     let element = format!("copier_element_{depth}");
     let lost = lossy(&element, from, to, depth + 1)?;

@@ -1,22 +1,22 @@
-//! Types, as far as conversions between them need to be known.
+//! Types, as far as conversions between them require.
 
 use super::super::lex::{self, unquote};
 use super::super::types::parts_of;
 
-/// A type without what only wraps it.
+/// A type without its wrappers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Type {
     /// Whether a value may be NULL.
     pub nullable: bool,
-    /// Whether it is kept as a dictionary.
+    /// Whether it is stored as a dictionary.
     pub low_cardinality: bool,
     /// The type as it is written, without `Nullable`, `LowCardinality` and `SimpleAggregateFunction`, and without blanks.
     pub text: String,
-    /// What it is.
+    /// The kind of type.
     pub kind: Kind,
 }
 
-/// What a type is.
+/// The kind of a type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
     Int {
@@ -41,13 +41,13 @@ pub(super) enum Kind {
     Ipv6,
     Array(Box<Type>),
     Map(Box<Type>, Box<Type>),
-    /// The elements with their names, empty where they have none.
+    /// The elements with their names, empty if they have none.
     Tuple(Vec<(String, Type)>),
     Other,
 }
 
 impl Type {
-    /// Takes the name of a type apart.
+    /// Parses the name of a type.
     pub fn parse(text: &str) -> Self {
         let text = text.trim();
         let parts = parts_of(text);
@@ -60,7 +60,7 @@ impl Type {
         }
     }
 
-    /// The type as a statement has it.
+    /// Returns the type as text for a statement.
     pub fn nullable_text(&self, nullable: bool) -> String {
         if nullable { format!("Nullable({})", self.text) } else { self.text.clone() }
     }
@@ -105,17 +105,17 @@ impl Kind {
         found.unwrap_or(Self::Other)
     }
 
-    /// Whether values of it are compared with those of other numbers exactly.
+    /// Returns whether its values can be compared exactly with other numbers.
     pub fn is_number(&self) -> bool {
         matches!(self, Self::Int { .. } | Self::Float(_) | Self::Bool)
     }
 
-    /// Whether its values are compared as a whole.
+    /// Returns whether its values are compared as a whole.
     pub fn is_scalar(&self) -> bool {
         !matches!(self, Self::Array(_) | Self::Map(..) | Self::Tuple(_) | Self::Other)
     }
 
-    /// Whether an integer type holds a number of an Enum.
+    /// Returns whether an integer type can hold a number of an Enum.
     pub fn holds(&self, number: i64) -> bool {
         match *self {
             Self::Int { bits, signed: true } => {
@@ -127,7 +127,8 @@ impl Kind {
     }
 }
 
-/// Whether elements of two tuples meet by their positions: where both have names and these differ, a server may go by those.
+/// Returns whether elements of two tuples match by position. If both have names and the names differ, a server may
+/// match by name.
 pub(super) fn match_by_position(one: &[(String, Type)], other: &[(String, Type)]) -> bool {
     let same = |((a, _), (b, _)): (&(String, Type), &(String, Type))| a.is_empty() || b.is_empty() || a == b;
     one.len() == other.len() && one.iter().zip(other).all(same)
@@ -147,7 +148,7 @@ fn arguments(text: &str) -> Vec<String> {
     lex::split_commas(inside).unwrap_or_default()
 }
 
-/// `'a' = 1` of each element of an Enum.
+/// Parses the elements `'a' = 1` of an Enum.
 fn elements(arguments: &[String]) -> Option<Vec<(String, i64)>> {
     let element = |text: &String| {
         let (name, number) = text.rsplit_once('=')?;
@@ -156,7 +157,7 @@ fn elements(arguments: &[String]) -> Option<Vec<(String, i64)>> {
     arguments.iter().map(element).collect()
 }
 
-/// The elements of a tuple: what stands before the type is the name.
+/// Returns the elements of a tuple: the text before the type is the name.
 fn named(arguments: &[String], types: &[String]) -> Vec<(String, Type)> {
     let element = |(written, of_type): (&String, &String)| {
         let name = written.strip_suffix(of_type.as_str()).unwrap_or_default().trim().to_owned();
@@ -165,7 +166,7 @@ fn named(arguments: &[String], types: &[String]) -> Vec<(String, Type)> {
     arguments.iter().zip(types).map(element).collect()
 }
 
-/// A type without the blanks that some versions write and others do not.
+/// Returns a type without the blanks that only some versions write.
 fn squeezed(text: &str) -> String {
     let Ok(found) = lex::tokens(text) else { return text.to_owned() };
     let mut out = String::with_capacity(text.len());

@@ -1,11 +1,11 @@
-//! What is included becomes content of the element that includes it.
+//! Puts included content into the element that includes it.
 
 use std::rc::Rc;
 
 use super::super::xml::{Element, Node, parse, trim};
 use super::SUBSTITUTIONS;
 
-/// Whether a node says nothing: blanks, a comment.
+/// Returns whether a node is blank: white space or a comment.
 pub(super) fn is_blank(node: &Node) -> bool {
     match node {
         Node::Text(text) => trim(text).is_empty(),
@@ -14,7 +14,7 @@ pub(super) fn is_blank(node: &Node) -> bool {
     }
 }
 
-/// Adds what is included to an element, or puts it in the place of its content.
+/// Adds included content to an element, or replaces its content.
 pub(super) fn take_in(element: &mut Element, included: Element) {
     element.attributes.retain(|(name, _)| !SUBSTITUTIONS.contains(&name.as_str()));
     if element.attribute("replace").is_some() {
@@ -32,7 +32,7 @@ pub(super) fn take_in(element: &mut Element, included: Element) {
     element.variable = included.variable;
 }
 
-/// The value of a variable as content of an element. Servers read it as XML; a single & is taken as it is.
+/// Returns the value of a variable as content of an element. Servers parse it as XML; a single & is kept.
 pub(super) fn of_variable(value: &str, name: &str, element: &Element) -> Option<Element> {
     let mut found = match parse(&format!("<from_env>{value}</from_env>")) {
         Ok(found) => found,

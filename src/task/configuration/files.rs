@@ -1,4 +1,4 @@
-//! Which files a configuration consists of, in which order, and in which form each is written.
+//! The files of a configuration, their order and their formats.
 
 use std::path::{Path, PathBuf};
 
@@ -6,16 +6,16 @@ use super::super::fault::Problem;
 use super::super::xml::{Element, parse_file};
 use super::yaml;
 
-/// Where `incl` looks when no `<include_from>` names another file.
+/// The default file for `incl` without an `<include_from>`.
 pub(super) const DEFAULT_INCLUDE_FROM: &str = "/etc/metrika.xml";
 
-/// A configuration has no more files.
+/// The largest number of files of a configuration.
 pub const MOST_FILES: usize = 1000;
 
 /// A file of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigText {
-    /// The file's name, for messages. The extension tells whether it is XML or YAML.
+    /// The file's name, for messages. The extension decides whether it is XML or YAML.
     pub path: String,
     /// The file's content.
     pub text: String,
@@ -26,7 +26,7 @@ impl ConfigText {
         match extension(Path::new(&self.path)).as_deref() {
             Some("xml") => false,
             Some("yaml" | "yml") => true,
-            // As ClickHouse tells them apart.
+            // Like ClickHouse.
             _ => {
                 let text = self.text.strip_prefix('\u{feff}').unwrap_or(&self.text).trim_start();
                 !text.is_empty() && !text.starts_with('<')
@@ -39,7 +39,8 @@ impl ConfigText {
     }
 }
 
-/// The folders whose files ClickHouse merges into a configuration file: `config.d` for `config.xml`, and `conf.d`.
+/// Returns the folders whose files ClickHouse merges into a configuration file: `config.d` for `config.xml`, and
+/// `conf.d`.
 pub fn merge_folders(config: &Path) -> Vec<PathBuf> {
     let mut folders = vec![config.with_extension("d"), config.with_file_name("conf.d")];
     folders.sort();
@@ -47,14 +48,14 @@ pub fn merge_folders(config: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// Whether a file of such a folder is merged, by its name.
+/// Returns whether a file of such a folder is merged, by its name.
 pub fn is_piece(path: &Path) -> bool {
     let hidden = path.file_stem().is_none_or(|stem| stem.as_encoded_bytes().starts_with(b"."));
     let known = extension(path).is_some_and(|end| ["xml", "conf", "yaml", "yml"].contains(&end.as_str()));
     known && !hidden
 }
 
-/// The order in which pieces are merged: by the bytes of their paths.
+/// Sorts pieces into the order of merging: by the bytes of their paths.
 pub fn in_order(pieces: &mut [PathBuf]) {
     pieces.sort_by(|a, b| a.as_os_str().as_encoded_bytes().cmp(b.as_os_str().as_encoded_bytes()));
 }

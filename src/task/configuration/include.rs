@@ -1,7 +1,7 @@
-//! What a configuration takes from elsewhere: `incl` from the file that `<include_from>` names, `from_env` from the environment.
-//! `from_zk` is refused.
+//! Substitutions in a configuration: `incl` from the file that `<include_from>` names, `from_env` from the
+//! environment. `from_zk` is refused.
 
-use super::super::elements::Place;
+use super::super::elements::ElementPath;
 use super::super::fault::{Fault, Notice, Problem, Warning};
 use super::super::secrets::SecretSource;
 use super::super::xml::{Element, MAX_ELEMENTS, Node, trim};
@@ -10,7 +10,7 @@ use super::files::{ConfigText, DEFAULT_INCLUDE_FROM};
 use super::merge::merge_slots;
 use super::{Rules, SUBSTITUTIONS};
 
-/// Includes nest no deeper; one that includes itself would never end.
+/// The deepest nesting of includes. A file that includes itself would never end.
 const MAX_NESTING: usize = 16;
 
 /// Whether an element stays.
@@ -20,22 +20,22 @@ enum Outcome {
     Remove,
 }
 
-/// Where a substitution leads.
+/// The result of a substitution's lookup.
 enum Lookup {
     Found(Element),
     Missing,
-    /// It was refused, and that is said.
+    /// It was refused, and the fault is reported.
     Refused,
 }
 
-/// The file that `incl` looks in.
+/// The file for `incl`.
 enum Source {
     Unread { path: String, line: u32, file: usize },
     Read(Element),
     Nothing,
 }
 
-/// Fills a configuration in.
+/// Replaces the substitutions of a configuration.
 pub(super) struct Includes<'c> {
     rules: Rules,
     secrets: &'c dyn SecretSource,
@@ -46,7 +46,7 @@ pub(super) struct Includes<'c> {
     pub files: Vec<String>,
     pub faults: Vec<Fault>,
     pub warnings: Vec<Warning>,
-    /// Optional elements that were left out because there was nothing to include.
+    /// Optional elements that were left out because their source is missing.
     pub left_out: Vec<Fault>,
 }
 
@@ -64,7 +64,7 @@ impl<'c> Includes<'c> {
         }
     }
 
-    /// Finds out which file `incl` looks in, then fills in everything below the root.
+    /// Determines the file for `incl`, then replaces the substitutions below the root.
     pub fn fill(&mut self, root: &mut Element) {
         let path = format!("/{}", root.name);
         self.source = self.source_of(root, &path);
@@ -120,7 +120,7 @@ impl<'c> Includes<'c> {
         }
     }
 
-    /// The attribute that says where the content comes from, if there is one.
+    /// Returns the attribute that names the source of the content, if there is one.
     fn substitution(&mut self, element: &Element, path: &str) -> Result<Option<&'static str>, ()> {
         let mut found = SUBSTITUTIONS.into_iter().filter(|name| element.attribute(name).is_some());
         let first = found.next();
@@ -147,15 +147,15 @@ impl<'c> Includes<'c> {
                 Outcome::Keep => at += 1,
                 Outcome::Remove => {
                     parent.nodes.remove(at);
-                    // 18.16 passes over the node behind one that it removes.
+                    // 18.16 skips the node after one that it removes.
                     at += usize::from(self.rules == Rules::Old);
                 }
             }
         }
     }
 
-    /// Puts the content of what an `<include>` names in its place, or merges it into its parent. Returns the position of the
-    /// next node.
+    /// Replaces an `<include>` by the content that it names, or merges the content into its parent. Returns the
+    /// position of the next node.
     fn include(&mut self, parent: &mut Element, at: usize, path: &str) -> usize {
         let Node::Element(child) = &parent.nodes[at] else { return at + 1 };
         let child = child.clone();
@@ -186,7 +186,7 @@ impl<'c> Includes<'c> {
             return at + count;
         }
         let mut slots: Vec<Option<Node>> = std::mem::take(&mut parent.nodes).into_iter().map(Some).collect();
-        // Once for each of its nodes, as the server does.
+        // Once for each of its nodes, like the server.
         for _ in 0..included.nodes.len() {
             if !self.pay(&included, &child, &path) {
                 break;
@@ -253,14 +253,14 @@ impl<'c> Includes<'c> {
         }
     }
 
-    /// Reads the file of `<include_from>`, when it is needed first.
+    /// Reads the file of `<include_from>` when it is first needed.
     fn read_source(&mut self) -> Result<(), Box<(Problem, u32, usize)>> {
         let Source::Unread { path, line, file } = &self.source else { return Ok(()) };
         let (path, line, file) = (path.clone(), *line, *file);
         self.source = Source::Nothing;
         let text = match self.secrets.read_file(&path) {
             Ok(text) => text,
-            // The default is looked for; what is named must be there.
+            // The default file may be missing; a named file must exist.
             Err(error) if line == 0 && error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(Box::new((Problem::Unreadable { path, why: error.to_string() }, line, file))),
         };
@@ -295,7 +295,7 @@ impl<'c> Includes<'c> {
         }
     }
 
-    /// Takes what is included off the number of elements that may be.
+    /// Subtracts included elements from the budget.
     fn pay(&mut self, included: &Element, element: &Element, path: &str) -> bool {
         match self.budget.checked_sub(size(included)) {
             Some(rest) => {
@@ -328,9 +328,9 @@ impl<'c> Includes<'c> {
     }
 }
 
-/// Whether a root element is one that the copier reads, or one that may bring such elements.
+/// Returns whether the copier reads a root element, or whether the element may include such elements.
 pub(super) fn matters(name: &str) -> bool {
     name == "include"
         || name == "include_from"
-        || super::super::elements::Element::names(Place::KeeperRoot).contains(&name)
+        || super::super::elements::Element::names(ElementPath::KeeperRoot).contains(&name)
 }

@@ -1,8 +1,8 @@
-//! How one configuration file changes another: two trees of elements → one.
+//! Merges one configuration file into another: two trees of elements → one.
 //!
-//! Elements are paired by name and attributes, each at most once, in the order written. A pair is merged, or its second element
-//! replaces (`replace`) or removes (`remove`) the first; what has no pair is added at the end. Text of the first element gives
-//! way where the second one is merged into it.
+//! Elements are paired by name and attributes, each at most once, in the order written. The second element of a pair
+//! is merged into the first, or replaces it (`replace`), or removes it (`remove`). Elements without a pair are added
+//! at the end. When a second element is merged into the first, the first loses its text.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -17,7 +17,7 @@ pub(super) struct Clash {
     pub file: usize,
 }
 
-/// What elements are paired by.
+/// The key by which elements are paired.
 type Identity = (String, Vec<(String, String)>);
 
 pub(super) fn merge(base: &mut Element, piece: Element, rules: Rules) -> Result<(), Clash> {
@@ -27,8 +27,8 @@ pub(super) fn merge(base: &mut Element, piece: Element, rules: Rules) -> Result<
     Ok(())
 }
 
-/// Merges into the content of an element. What is removed leaves an empty slot, so that positions stay; what is added stands
-/// behind all slots.
+/// Merges nodes into the content of an element. A removed node leaves an empty slot, so that positions stay; added
+/// nodes go after all slots.
 pub(super) fn merge_slots(slots: &mut Vec<Option<Node>>, with: Vec<Node>, rules: Rules) -> Result<(), Clash> {
     let mut pairs: HashMap<Identity, VecDeque<usize>> = HashMap::new();
     for (at, slot) in slots.iter_mut().enumerate() {
@@ -84,7 +84,7 @@ fn merge_pair(old: &mut Element, mut new: Element, rules: Rules) -> Result<(), C
             old.attributes.push((name, value));
         }
     }
-    // A fault of its text is one of the file that the text stands in.
+    // A fault of its text belongs to the file that contains the text.
     if says_something || new.nodes.is_empty() {
         (old.line, old.file) = (new.line, new.file);
     }
@@ -98,7 +98,7 @@ fn identity(element: &Element) -> Identity {
     (element.name.clone(), attributes)
 }
 
-/// What is added has nothing to replace or to remove.
+/// Removes the marks of an added element, which has nothing to replace or remove.
 fn clear_marks(element: &mut Element) {
     element.nodes.retain_mut(|node| {
         let Node::Element(child) = node else { return true };

@@ -1,13 +1,13 @@
-//! The configuration of a server, or the original copier's `keeper.xml`, as ClickHouse puts it together: the file that is named,
-//! the files of the folders beside it, and what they include.
+//! The configuration of a server, or the original copier's `keeper.xml`, assembled like ClickHouse does: the named
+//! file, the files of the folders next to it, and their includes.
 //!
-//! - `files`: which files belong to it, and in which form each is written.
-//! - `yaml`: text → tree of elements, as `xml` is for XML.
-//! - `merge`: how one file changes another.
-//! - `include`, `content`: what is taken from another file and from the environment.
+//! - `files`: the files of a configuration, and their formats.
+//! - `yaml`: text → tree of elements, like `xml` for XML.
+//! - `merge`: merges one file into another.
+//! - `include`, `content`: content from another file and from the environment.
 //!
-//! Releases merge in different ways. The rules of modern servers are followed. Where a server of 18.16 may read the files, they are
-//! merged by its rules as well ([`Rules`]), and files that would then name another ZooKeeper are refused.
+//! Releases merge in different ways. The rules of modern servers apply. If a server of 18.16 may read the files, they
+//! are merged by its rules as well ([`Rules`]), and files that would then name another ZooKeeper are refused.
 
 mod content;
 mod files;
@@ -22,24 +22,24 @@ use super::secrets::SecretSource;
 use super::xml::{Element, Node, trim};
 use include::Includes;
 
-/// Attributes that say where an element's content comes from.
+/// Attributes that name the source of an element's content.
 pub(super) const SUBSTITUTIONS: [&str; 3] = ["incl", "from_zk", "from_env"];
 
-/// Attributes that mean something to the merging only.
+/// Attributes that matter only to the merge.
 pub(super) const MERGING: [&str; 8] =
     ["incl", "from_zk", "from_env", "replace", "remove", "optional", "merge", "hide_in_preprocessed"];
 
-/// The release whose rules of merging are followed.
+/// The release whose rules of merging apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rules {
-    /// Of 25.8.
+    /// 25.8.
     Modern,
-    /// Of 18.16. It differs where an element that has or gets a substitution is merged, where marks stand in an element that is
-    /// added, in `<include>`, and in the root of the file that is included from.
+    /// 18.16. It differs for merged elements that have or get a substitution, for marks in added elements, for
+    /// `<include>`, and for the root of the included file.
     Old,
 }
 
-/// A configuration's files, merged, with what they include.
+/// A configuration's merged files, with their includes.
 #[derive(Debug)]
 pub(super) struct Merged {
     pub root: Element,
@@ -50,16 +50,16 @@ pub(super) struct Merged {
     pub left_out: Vec<Fault>,
 }
 
-/// The files of a configuration, each read.
+/// The parsed files of a configuration.
 pub(super) struct Documents {
-    /// Names of the files, the one that was named first.
+    /// Names of the files, the named one first.
     files: Vec<String>,
     roots: Vec<Element>,
     has_yaml: bool,
 }
 
 impl Documents {
-    /// Reads the file that was named and the pieces, in their order.
+    /// Reads the named file and the pieces, in their order.
     pub fn read(texts: &[ConfigText]) -> Result<Self, Faults> {
         let files: Vec<String> = texts.iter().map(|text| text.path.clone()).collect();
         let mut roots = Vec::with_capacity(texts.len());
@@ -82,15 +82,16 @@ impl Documents {
         Ok(Self { files, roots, has_yaml: texts.iter().any(ConfigText::is_yaml) })
     }
 
-    /// Whether a release that knows neither `<clickhouse>`, nor YAML, nor `<include>` may be the one that reads these files.
+    /// Returns whether a release without `<clickhouse>`, YAML and `<include>` may read these files.
     pub fn may_be_old(&self) -> bool {
         !self.has_yaml && self.roots.iter().all(|root| root.name == "yandex" && !has_include(root))
     }
 
-    /// Merges them, and fills in what is included: of the elements that the copier reads, or `everything`.
+    /// Merges the files, and replaces the substitutions: in the elements that the copier reads, or in all
+    /// (`everything`).
     pub fn merged(&self, rules: Rules, secrets: &dyn SecretSource, everything: bool) -> Merged {
         let mut includes = Includes::new(rules, secrets, self.files.clone());
-        // There is one root at least, or reading them has failed.
+        // There is at least one root; otherwise reading would have failed.
         let mut root = self.roots[0].clone();
         for piece in &self.roots[1..] {
             if let Err(clash) = merge::merge(&mut root, piece.clone(), rules) {
@@ -115,11 +116,12 @@ impl Documents {
     }
 }
 
-/// What a server makes of these files, a line for each element with its path, its attributes and its text: to be held against
-/// the `preprocessed_configs/config.xml` that the server wrote.
+/// Returns a server's result for these files, a line for each element with its path, its attributes and its text. A
+/// test compares it with the `preprocessed_configs/config.xml` that the server wrote.
 ///
 /// # Errors
-/// What ClickHouse does not take.
+///
+/// Returns what ClickHouse refuses.
 pub fn merged_outline(texts: &[ConfigText], rules: Rules, secrets: &dyn SecretSource) -> Result<Vec<String>, Faults> {
     let merged = Documents::read(texts)?.merged(rules, secrets, true);
     match merged.faults.is_empty() {
@@ -128,10 +130,11 @@ pub fn merged_outline(texts: &[ConfigText], rules: Rules, secrets: &dyn SecretSo
     }
 }
 
-/// The outline of an XML document that nothing is merged into.
+/// Returns the outline of an XML document without merging.
 ///
 /// # Errors
-/// Where it is no XML.
+///
+/// Returns an error if it is no XML.
 pub fn outline_of(xml: &str) -> Result<Vec<String>, Faults> {
     super::xml::parse(xml).map(|root| outline(&root)).map_err(|problem| at_root(&["document".to_owned()], 0, problem))
 }
@@ -161,7 +164,7 @@ fn has_include(element: &Element) -> bool {
     element.children().any(|child| child.name == "include" || has_include(child))
 }
 
-/// The name of a file that is not the one that was named.
+/// Returns the name of a file unless it is the named one.
 fn piece(files: &[String], index: usize) -> Option<String> {
     (index > 0).then(|| files.get(index).cloned()).flatten()
 }

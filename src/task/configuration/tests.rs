@@ -57,6 +57,58 @@ fn a_piece_changes_replaces_or_removes_what_the_named_file_says() {
     assert_eq!(hosts(&main, &pieces, None), "y:2181/r");
 }
 
+/// Wrong inclusions, with the beginnings of their messages.
+const WRONG_INCLUSIONS: [(&str, &str); 11] = [
+    (
+        "<zookeeper incl='no'/>",
+        "config.xml: /clickhouse/zookeeper: incl=\"no\" is not in the file that <include_from> names (without \
+         <include_from>: in /etc/metrika.xml)",
+    ),
+    (
+        "<zookeeper incl='no' optional='true'/>",
+        "config.xml: /clickhouse: <zookeeper> is missing\nconfig.xml: /clickhouse/zookeeper: incl=\"no\" is not in the file \
+         that <include_from> names (without <include_from>: in /etc/metrika.xml)",
+    ),
+    (
+        "<zookeeper><node><host from_env='NO'/></node></zookeeper>",
+        "config.xml: /clickhouse/zookeeper/node/host: the environment variable NO is not set",
+    ),
+    (
+        "<zookeeper from_env='BROKEN'/>",
+        "config.xml: /clickhouse/zookeeper: the environment variable BROKEN holds a <, and is not well-formed XML",
+    ),
+    (
+        "<zookeeper from_zk='/conf/zk'/>",
+        "config.xml: /clickhouse/zookeeper: from_zk=\"/conf/zk\" is not supported: the copier does not read its configuration \
+         from ZooKeeper; write the content here",
+    ),
+    (
+        "<zookeeper incl='loop'/>",
+        "/etc/metrika.xml line 1: /clickhouse/zookeeper: inclusions are nested more than 16 deep",
+    ),
+    (
+        "<zookeeper incl='zk' from_env='ZK'/>",
+        "config.xml: /clickhouse/zookeeper: has more than one of the attributes incl, from_env and from_zk",
+    ),
+    (
+        "<zookeeper><node><host from_env='ZK'>x</host></node></zookeeper>",
+        "config.xml: /clickhouse/zookeeper/node/host: is given twice: here and by from_env",
+    ),
+    (
+        "<zookeeper incl='zk[1]'/>",
+        "config.xml: /clickhouse/zookeeper: incl=\"zk[1]\" is not supported: write names of elements, with / between them",
+    ),
+    (
+        "<zookeeper><node><host encrypted_by='AES_128_GCM_SIV'>00</host></node></zookeeper>",
+        "config.xml: /clickhouse/zookeeper/node/host: encrypted_by is not supported: the copier has no key of the server; \
+         write the content here",
+    ),
+    (
+        "<include_from>/no.xml</include_from><zookeeper incl='zk'/>",
+        "config.xml: /clickhouse/zookeeper: cannot read /no.xml: no such file",
+    ),
+];
+
 #[test]
 fn what_is_included_comes_from_the_file_and_the_environment() {
     let include =
@@ -76,56 +128,7 @@ fn what_is_included_comes_from_the_file_and_the_environment() {
     ] {
         assert_eq!(with(zookeeper).unwrap(), (expected.to_owned(), vec![]), "{zookeeper}");
     }
-    for (zookeeper, expected) in [
-        (
-            "<zookeeper incl='no'/>",
-            "config.xml: /clickhouse/zookeeper: incl=\"no\" is not in the file that <include_from> names (without \
-             <include_from>: in /etc/metrika.xml)",
-        ),
-        (
-            "<zookeeper incl='no' optional='true'/>",
-            "config.xml: /clickhouse: <zookeeper> is missing\nconfig.xml: /clickhouse/zookeeper: incl=\"no\" is not in the file \
-             that <include_from> names (without <include_from>: in /etc/metrika.xml)",
-        ),
-        (
-            "<zookeeper><node><host from_env='NO'/></node></zookeeper>",
-            "config.xml: /clickhouse/zookeeper/node/host: the environment variable NO is not set",
-        ),
-        (
-            "<zookeeper from_env='BROKEN'/>",
-            "config.xml: /clickhouse/zookeeper: the environment variable BROKEN holds a <, and is not well-formed XML",
-        ),
-        (
-            "<zookeeper from_zk='/conf/zk'/>",
-            "config.xml: /clickhouse/zookeeper: from_zk=\"/conf/zk\" is not supported: the copier does not read its configuration \
-             from ZooKeeper; write the content here",
-        ),
-        (
-            "<zookeeper incl='loop'/>",
-            "/etc/metrika.xml line 1: /clickhouse/zookeeper: inclusions are nested more than 16 deep",
-        ),
-        (
-            "<zookeeper incl='zk' from_env='ZK'/>",
-            "config.xml: /clickhouse/zookeeper: has more than one of the attributes incl, from_env and from_zk",
-        ),
-        (
-            "<zookeeper><node><host from_env='ZK'>x</host></node></zookeeper>",
-            "config.xml: /clickhouse/zookeeper/node/host: is given twice: here and by from_env",
-        ),
-        (
-            "<zookeeper incl='zk[1]'/>",
-            "config.xml: /clickhouse/zookeeper: incl=\"zk[1]\" is not supported: write names of elements, with / between them",
-        ),
-        (
-            "<zookeeper><node><host encrypted_by='AES_128_GCM_SIV'>00</host></node></zookeeper>",
-            "config.xml: /clickhouse/zookeeper/node/host: encrypted_by is not supported: the copier has no key of the server; \
-             write the content here",
-        ),
-        (
-            "<include_from>/no.xml</include_from><zookeeper incl='zk'/>",
-            "config.xml: /clickhouse/zookeeper: cannot read /no.xml: no such file",
-        ),
-    ] {
+    for (zookeeper, expected) in WRONG_INCLUSIONS {
         let message = with(zookeeper).unwrap_err();
         assert!(message.starts_with(expected), "{zookeeper}: {message}");
     }

@@ -1,7 +1,7 @@
-//! A configuration file in YAML → the tree of elements that ClickHouse makes of it.
+//! Parses a configuration file in YAML into the tree of elements that ClickHouse makes of it.
 //!
-//! A mapping's keys become elements, a list repeats the element that it belongs to, `"@name"` is an attribute and `#text` the
-//! text beside attributes. The root element is `<clickhouse>`. Scalars are taken as they are written.
+//! A mapping's keys become elements, a list repeats its element, `"@name"` is an attribute and `#text` is the text
+//! next to attributes. The root element is `<clickhouse>`. Scalars are taken as written.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
 use super::super::fault::Problem;
 use super::super::xml::{Element, MAX_DEPTH, MAX_ELEMENTS, Node};
 
-/// A value and the line that it begins on.
+/// A value and the line where it begins.
 #[derive(Debug, Clone)]
 struct Yaml {
     kind: Kind,
@@ -22,11 +22,11 @@ enum Kind {
     Null,
     Scalar(String),
     List(Vec<Yaml>),
-    /// In the order written; a key may stand there twice.
+    /// In the order written; a key may occur twice.
     Mapping(Vec<(String, Yaml)>),
 }
 
-/// Why a document cannot be read, and where: line and column.
+/// Why a document cannot be parsed, with line and column.
 type Unread = (String, u32, u32);
 
 pub(super) fn parse(text: &str, file: usize) -> Result<Element, Problem> {
@@ -35,7 +35,7 @@ pub(super) fn parse(text: &str, file: usize) -> Result<Element, Problem> {
     let value = reader.document().map_err(not_yaml)?;
     let mut root = element("clickhouse", 1, file);
     if let Kind::List(_) = value.kind {
-        // Releases differ in what they make of it.
+        // Releases treat it differently.
         return Err(not_yaml(("a list at the root".to_owned(), value.line, 1)));
     }
     fill(&mut root, value, file).map_err(not_yaml)?;
@@ -54,7 +54,7 @@ fn fill(parent: &mut Element, value: Yaml, file: usize) -> Result<(), Unread> {
             parent.nodes.push(Node::Text(text));
             return Ok(());
         }
-        // A list in a list repeats the same element once more.
+        // A list in a list repeats the same element.
         Kind::List(_) => return Err(("a list directly in a list".to_owned(), value.line, 1)),
         Kind::Mapping(members) => members,
     };
@@ -88,7 +88,7 @@ fn fill(parent: &mut Element, value: Yaml, file: usize) -> Result<(), Unread> {
 struct Reader<'t> {
     parser: Parser<'t, StrInput<'t>>,
     anchors: HashMap<usize, Yaml>,
-    /// The values so far, those of aliases too.
+    /// The number of values so far, including those of aliases.
     count: usize,
 }
 
@@ -189,7 +189,7 @@ impl Reader<'_> {
     }
 }
 
-/// The event without borrowing from the text.
+/// Returns the event without borrowing from the text.
 fn owned(event: Event<'_>) -> Event<'static> {
     match event {
         Event::Scalar(text, style, anchor, tag) => Event::Scalar(
@@ -211,7 +211,7 @@ fn owned(event: Event<'_>) -> Event<'static> {
     }
 }
 
-/// The number of values in a value, itself among them.
+/// Returns the number of values in a value, including itself.
 fn size(value: &Yaml) -> usize {
     1 + match &value.kind {
         Kind::Null | Kind::Scalar(_) => 0,

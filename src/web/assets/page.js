@@ -1,12 +1,12 @@
 "use strict";
-// The page of the dashboard. The server sends all of it once and then what has changed; only what changed is touched here.
-// Text from servers becomes text nodes, never markup.
+// The page of the dashboard. The server sends the whole state once, then the changes. The script updates only changed parts.
+// Text from servers is put into text nodes, never into markup.
 
 const STATES = ["done", "publishing", "copying", "pending", "failed"];
-// So many partitions are shown with their names; more of them with signs alone.
-const FEW = 120;
-const RATES = 1800;
-const AGAIN = 2000;
+// Up to this number, partitions are shown with their names; above it, only with signs.
+const MAX_NAMED = 120;
+const MAX_RATES = 1800;
+const RECONNECT_MILLIS = 2000;
 
 const byId = (id) => document.getElementById(id);
 let tables = [];
@@ -16,7 +16,7 @@ let stale = null;
 let connected = false;
 let opened = null;
 
-// An element with classes, text and children: never with markup.
+// Makes an element with classes, text and children, never with markup.
 function make(name, kind, ...inside) {
   const element = document.createElement(name);
   if (kind) element.className = kind;
@@ -52,13 +52,13 @@ function clock(at) {
   return new Date(at).toLocaleTimeString("en-GB");
 }
 
-// 100 only when it is all.
+// Returns 100 only if everything is copied.
 function percent(part, all) {
   if (all === 0 || part >= all) return 100;
   return Math.min(99.9, (part / all) * 100);
 }
 
-// Where a list has changed it is made anew; it is short.
+// Builds a changed list again; lists are short.
 function list(element, items, none, made) {
   const text = JSON.stringify(items);
   if (element.dataset.shown === text) return;
@@ -67,7 +67,7 @@ function list(element, items, none, made) {
   element.replaceChildren(...lines);
 }
 
-// Progress: a bar that says in words what it shows.
+// Progress: a bar that also has its meaning in words.
 
 function bar(label) {
   const copied = make("span", "copied");
@@ -95,7 +95,7 @@ function bar(label) {
 const whole = bar("The whole task");
 byId("whole").append(whole.element, whole.words);
 
-// What the account of a finished task found, a line each.
+// The findings of the account of a finished task, one line each.
 function found(account) {
   const unknown = account.unaccounted.map((line) => `not accounted: ${line}`);
   return account.differences.map((line) => `DIFFERENT: ${line}`).concat(unknown);
@@ -211,7 +211,7 @@ function showCell(table, at, partition) {
 }
 
 function nameCells(table) {
-  const few = table.cells.length <= FEW;
+  const few = table.cells.length <= MAX_NAMED;
   table.grid.classList.toggle("few", few);
   if (!few) return;
   for (const cell of table.cells) say(cell, cell.dataset.name);
@@ -309,7 +309,7 @@ function detailsOf({ status, batch }) {
   return [...lines, scroll];
 }
 
-// Told late: it may be open again.
+// The event comes late: the dialog may be open again.
 byId("details").addEventListener("close", () => {
   if (!byId("details").open) opened = null;
 });
@@ -335,7 +335,7 @@ function workerItem(worker) {
 
 function addEvents(events) {
   const log = byId("events");
-  // What was there before somebody looked on is not read aloud.
+  // A screen reader does not read older events aloud.
   log.setAttribute("aria-busy", String(log.children.length === 0));
   for (const event of events) {
     const time = make("time", "", clock(event.at));
@@ -347,9 +347,9 @@ function addEvents(events) {
   while (log.children.length > 500) log.lastChild.remove();
 }
 
-// What the server sends
+// Messages of the server
 
-// After a restart of the dashboard the same comes once more: what is there stays, and so does the focus.
+// After a restart of the dashboard the same state comes again: existing elements and the focus stay.
 function begin(news) {
   rates = [];
   byId("events").replaceChildren();
@@ -368,7 +368,7 @@ function take(news) {
   stale = news.stale;
   if (news.whole) begin(news);
   addEvents(news.events);
-  rates = rates.concat(news.rates).slice(-RATES);
+  rates = rates.concat(news.rates).slice(-MAX_RATES);
   drawRates();
   if (news.status) showStatus(news.status, news.partitions);
   showLine(news.status);
@@ -403,10 +403,10 @@ function showLine(status) {
   document.title = lastState ? `${lastState} – clickhouse-copier` : "clickhouse-copier";
 }
 
-// Alive, the server says something every few seconds, whatever the task does.
-const SILENCE = 60000;
-// A page that nobody sees is not worth asking servers for.
-const HIDDEN = 60000;
+// A live server sends a message every few seconds, even if the task does not change.
+const SILENCE_MILLIS = 60000;
+// A hidden page must not make the dashboard ask servers.
+const HIDDEN_MILLIS = 60000;
 let source = null;
 let silence = 0;
 let hidden = 0;
@@ -419,13 +419,13 @@ function connect() {
     listen();
     take(JSON.parse(message.data));
   };
-  // Not left to the browser, which gives up where it is refused.
+  // The script reconnects itself: the browser would give up after a refusal.
   source.onerror = lost;
 }
 
 function listen() {
   clearTimeout(silence);
-  silence = setTimeout(lost, SILENCE);
+  silence = setTimeout(lost, SILENCE_MILLIS);
 }
 
 function leave() {
@@ -438,15 +438,15 @@ async function lost() {
   leave();
   connected = false;
   showLine(null);
-  setTimeout(connect, AGAIN);
+  setTimeout(connect, RECONNECT_MILLIS);
   const answer = await fetch("/api/events").catch(() => null);
-  // It was started again with another token.
+  // The dashboard was restarted with another token.
   if (answer?.status === 401) location.reload();
 }
 
 document.addEventListener("visibilitychange", () => {
   clearTimeout(hidden);
-  if (document.hidden) hidden = setTimeout(leave, HIDDEN);
+  if (document.hidden) hidden = setTimeout(leave, HIDDEN_MILLIS);
   else connect();
 });
 

@@ -1,8 +1,8 @@
-//! Figures as Prometheus reads them, in the OpenMetrics text form.
+//! Metrics for Prometheus, in the OpenMetrics text format.
 //!
-//! Names begin with `clickhouse_copier_` (of the whole task, from the dashboard) or `clickhouse_copier_worker_` (a worker's own,
-//! from that worker), end with their unit, and `_total` where they only grow. Labels are table jobs, states and kinds: nothing
-//! that there are thousands of.
+//! Names begin with `clickhouse_copier_` (the whole task, served by the dashboard) or `clickhouse_copier_worker_` (one
+//! worker, served by that worker). They end with their unit, and with `_total` if the value only grows. Labels are
+//! table jobs, states and kinds: there are never thousands of values.
 
 mod task;
 mod worker;
@@ -16,20 +16,20 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 pub use task::of_task;
 pub use worker::of_worker;
 
-/// The form of the text.
+/// The content type of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 type Labels = Vec<(&'static str, String)>;
 
-/// What is exported at one time.
-struct Figures(Registry);
+/// The metrics of one answer.
+struct MetricSet(Registry);
 
-impl Figures {
+impl MetricSet {
     fn new() -> Self {
         Self(Registry::with_prefix("clickhouse_copier"))
     }
 
-    /// A figure that may grow and shrink; none without values.
+    /// Adds a metric that may grow and shrink. Adds none without values.
     fn gauge(&mut self, name: &str, help: &str, unit: Option<Unit>, values: impl IntoIterator<Item = (Labels, i64)>) {
         let values: Vec<(Labels, i64)> = values.into_iter().collect();
         match values.as_slice() {
@@ -49,14 +49,14 @@ impl Figures {
         }
     }
 
-    /// A figure that only grows; its name gets `_total`.
+    /// Adds a metric that only grows. Its name gets `_total`.
     fn counter(&mut self, name: &str, help: &str, unit: Option<Unit>, value: u64) {
         let counter = Counter::<u64>::default();
         counter.inc_by(value);
         self.register(name, help, unit, counter);
     }
 
-    /// The same for each table job or the like.
+    /// Adds a metric that only grows, with one value for each label such as a table job.
     fn counters(&mut self, name: &str, help: &str, values: impl IntoIterator<Item = (Labels, u64)>) {
         let family = Family::<Labels, Counter>::default();
         for (labels, value) in values {
@@ -74,7 +74,7 @@ impl Figures {
 
     fn text(self) -> String {
         let mut text = String::new();
-        // Writing into a string does not fail.
+        // Writing to a string does not fail.
         let _ = encode(&mut text, &self.0);
         text
     }
@@ -84,13 +84,13 @@ fn label(name: &'static str, value: &str) -> Labels {
     vec![(name, value.to_owned())]
 }
 
-/// A state as its label: the word that JSON has for it.
-fn word(state: impl serde::Serialize) -> String {
+/// Returns the label of a state: its word in JSON.
+fn state_label(state: impl serde::Serialize) -> String {
     serde_json::to_value(state).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-/// Rows and bytes are far below this.
-fn whole(number: u64) -> i64 {
+/// Converts a number. Rows and bytes are far below the limit.
+fn gauge_value(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
@@ -104,10 +104,10 @@ mod tests {
 
     use super::*;
 
-    /// What Prometheus adds to every sample.
+    /// The labels that Prometheus adds to every sample.
     const ADDED: [&str; 2] = ["instance", "job"];
 
-    /// Names of samples with their labels.
+    /// Returns the names of samples with their labels.
     async fn exported() -> BTreeMap<String, BTreeSet<String>> {
         let text = task::tests::everything() + &of_worker(&crate::worker::view::View::default(), "w", "/t").await;
         let mut exported: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -121,13 +121,15 @@ mod tests {
     }
 
     fn words(text: &str) -> impl Iterator<Item = &str> {
-        text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty())
+        text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|state_label| !state_label.is_empty())
     }
 
-    /// Names and labels that an expression speaks of.
+    /// Returns the names and labels in an expression.
     fn asked(expression: &str) -> (BTreeSet<String>, BTreeSet<String>) {
-        let names =
-            words(expression).filter(|word| word.starts_with("clickhouse_copier_")).map(str::to_owned).collect();
+        let names = words(expression)
+            .filter(|state_label| state_label.starts_with("clickhouse_copier_"))
+            .map(str::to_owned)
+            .collect();
         let mut labels = BTreeSet::new();
         for inside in expression.split('{').skip(1).filter_map(|rest| rest.split('}').next()) {
             labels.extend(inside.split(',').filter_map(|pair| Some(pair.split_once('=')?.0.trim().to_owned())));

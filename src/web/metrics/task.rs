@@ -1,10 +1,10 @@
-//! The figures of a whole task.
+//! The metrics of a whole task.
 
 use prometheus_client::registry::Unit;
 
-use super::{Figures, Labels, count, label, whole, word};
+use super::{Labels, MetricSet, count, gauge_value, label, state_label};
 use crate::report::status::{Amounts, PartitionState, Status, TaskState};
-use crate::web::watch::Look;
+use crate::web::watch::Reading;
 
 const PARTITION_STATES: [PartitionState; 5] = [
     PartitionState::Done,
@@ -25,98 +25,117 @@ const TASK_STATES: [TaskState; 9] = [
     TaskState::Finished,
 ];
 
-/// What the dashboard exports. Of a task that cannot be seen now there is `up` alone, and when it was seen: figures that stand
-/// still would look like a task that does.
-pub fn of_task(look: &Look) -> String {
-    let mut figures = Figures::new();
+/// Returns the metrics of the dashboard. If the task cannot be read now, there are only `up` and the time of the last
+/// reading: other values would look like a task that makes no progress.
+pub fn of_task(look: &Reading) -> String {
+    let mut metrics = MetricSet::new();
     let seen = look.seen.as_deref();
     let now = seen.filter(|_| look.stale.is_none());
-    figures.gauge("up", "Whether the task can be seen: 1, or 0", None, [(Vec::new(), i64::from(now.is_some()))]);
-    figures.gauge(
+    metrics.gauge("up", "Whether the task can be seen: 1, or 0", None, [(Vec::new(), i64::from(now.is_some()))]);
+    metrics.gauge(
         "last_seen_timestamp",
         "When the task was seen last, in Unix time",
         Some(Unit::Seconds),
         seen.map(|seen| (Vec::new(), seen.at.unix_timestamp())),
     );
     if let Some(seen) = now {
-        task(&mut figures, &seen.status);
+        task(&mut metrics, &seen.status);
     }
-    figures.text()
+    metrics.text()
 }
 
-fn task(figures: &mut Figures, status: &Status) {
-    let none = Vec::new;
+fn task(metrics: &mut MetricSet, status: &Status) {
     let info = vec![
         ("task", status.task.clone()),
         ("path", status.path.clone()),
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
     ];
-    figures.gauge("task_info", "The task that is looked at; always 1", None, [(info, 1)]);
-    let states = TASK_STATES.map(|state| (label("state", &word(state)), i64::from(state == status.state)));
-    figures.gauge("task_state", "1 for the state that the task is in, 0 for the others", None, states);
+    metrics.gauge("task_info", "The task that is looked at; always 1", None, [(info, 1)]);
+    let states = TASK_STATES.map(|state| (label("state", &state_label(state)), i64::from(state == status.state)));
+    metrics.gauge("task_state", "1 for the state that the task is in, 0 for the others", None, states);
 
     let partitions = status.tables.iter().flat_map(|table| {
         PARTITION_STATES.map(|state| {
-            let labels: Labels = vec![("table", table.name.clone()), ("state", word(state))];
+            let labels: Labels = vec![("table", table.name.clone()), ("state", state_label(state))];
             (labels, count(table.amounts.partitions.get(&state).copied().unwrap_or(0)))
         })
     });
-    figures.gauge("partitions", "Partitions of the target in each state", None, partitions);
-    let by_table = |of: fn(&Amounts) -> u64| -> Vec<(Labels, i64)> {
+    metrics.gauge("partitions", "Partitions of the target in each state", None, partitions);
+    amounts(metrics, status);
+    progress(metrics, status);
+    let errors = [true, false].map(|again| {
+        let errors = status.errors.iter().filter(|error| error.tried_again == again);
+        (label("tried_again", if again { "true" } else { "false" }), count(errors.count()))
+    });
+    metrics.gauge("errors", "Pieces and batches whose last attempt failed", None, errors);
+    metrics.gauge("silent_servers", "Servers that did not answer", None, [(Vec::new(), count(status.silent.len()))]);
+}
+
+/// Adds rows, bytes and retries of each table job.
+fn amounts(metrics: &mut MetricSet, status: &Status) {
+    let by_table = |value: fn(&Amounts) -> u64| -> Vec<(Labels, i64)> {
         let tables = status.tables.iter();
-        tables.map(|table| (label("table", &table.name), whole(of(&table.amounts)))).collect()
+        tables.map(|table| (label("table", &table.name), gauge_value(value(&table.amounts)))).collect()
     };
-    figures.gauge("planned_rows", "Rows to copy", None, by_table(|of| of.rows));
-    figures.gauge(
+    metrics.gauge("planned_rows", "Rows to copy", None, by_table(|amounts| amounts.rows));
+    metrics.gauge(
         "copied_rows",
         "Rows that were counted in staging or target tables",
         None,
-        by_table(|of| of.rows_copied),
+        by_table(|amounts| amounts.rows_copied),
     );
-    figures.gauge(
+    metrics.gauge(
         "published_rows",
         "Rows that were counted in the target table",
         None,
-        by_table(|of| of.rows_published),
+        by_table(|amounts| amounts.rows_published),
     );
     let bytes = || Some(Unit::Bytes);
-    figures.gauge("planned", "Uncompressed bytes to copy, estimated", bytes(), by_table(|of| of.bytes));
-    figures.gauge("copied", "Of them counted in staging or target tables", bytes(), by_table(|of| of.bytes_copied));
+    metrics.gauge("planned", "Uncompressed bytes to copy, estimated", bytes(), by_table(|amounts| amounts.bytes));
+    metrics.gauge(
+        "copied",
+        "Of them counted in staging or target tables",
+        bytes(),
+        by_table(|amounts| amounts.bytes_copied),
+    );
     let retries = status.tables.iter().map(|table| (label("table", &table.name), u64::from(table.amounts.retries)));
-    figures.counters("retries", "Attempts after the first, at pieces and at publishing", retries);
+    metrics.counters("retries", "Attempts after the first, at pieces and at publishing", retries);
+}
 
-    let rate = whole(status.bytes_per_second.unwrap_or(0));
+/// Adds the rate, the time that remains, the workers and their jobs.
+fn progress(metrics: &mut MetricSet, status: &Status) {
+    let no_labels = Vec::new;
+    let rate = gauge_value(status.bytes_per_second.unwrap_or(0));
     let per_second = Some(Unit::Other("bytes_per_second".into()));
-    figures.gauge(
+    metrics.gauge(
         "copying",
         "Uncompressed bytes copied in a second, over the last minute",
         per_second,
-        [(none(), rate)],
+        [(no_labels(), rate)],
     );
-    let left = status.seconds_left.map(|left| (none(), whole(left)));
-    figures.gauge(
+    let left = status.seconds_left.map(|left| (no_labels(), gauge_value(left)));
+    metrics.gauge(
         "remaining",
         "Seconds until all is copied, at that rate; absent where that is unknown",
         Some(Unit::Seconds),
         left,
     );
-    figures.gauge("workers", "Workers that have a place", None, [(none(), count(status.workers.len()))]);
+    metrics.gauge("workers", "Workers that have a place", None, [(no_labels(), count(status.workers.len()))]);
     let jobs = || status.workers.iter().flat_map(|worker| &worker.jobs);
-    figures.gauge("jobs", "Pieces and publications that workers have in hand", None, [(none(), count(jobs().count()))]);
+    metrics.gauge(
+        "jobs",
+        "Pieces and publications that workers have in hand",
+        None,
+        [(no_labels(), count(jobs().count()))],
+    );
     let statements: usize = jobs().map(|job| job.statements.len()).sum();
-    figures.gauge("statements", "Statements of the task that servers show", None, [(none(), count(statements))]);
-    figures.gauge(
+    metrics.gauge("statements", "Statements of the task that servers show", None, [(no_labels(), count(statements))]);
+    metrics.gauge(
         "waits",
         "Things that wait for something else than a worker",
         None,
-        [(none(), count(status.waits.len()))],
+        [(no_labels(), count(status.waits.len()))],
     );
-    let errors = [true, false].map(|again| {
-        let errors = status.errors.iter().filter(|error| error.tried_again == again);
-        (label("tried_again", if again { "true" } else { "false" }), count(errors.count()))
-    });
-    figures.gauge("errors", "Pieces and batches whose last attempt failed", None, errors);
-    figures.gauge("silent_servers", "Servers that did not answer", None, [(none(), count(status.silent.len()))]);
 }
 
 #[cfg(test)]
@@ -128,14 +147,17 @@ pub(super) mod tests {
     use super::*;
     use crate::ledger::overview::TaskOverview;
     use crate::report::status::sample;
-    use crate::web::watch::Seen;
+    use crate::web::watch::TaskSnapshot;
 
-    fn look(status: Status) -> Look {
+    fn look(status: Status) -> Reading {
         let at = OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap();
-        Look { seen: Some(Arc::new(Seen { at, overview: TaskOverview::empty(), status })), ..Look::default() }
+        Reading {
+            seen: Some(Arc::new(TaskSnapshot { at, overview: TaskOverview::empty(), status })),
+            ..Reading::default()
+        }
     }
 
-    /// What there is of a task that is in the middle.
+    /// Returns all metrics of a task in progress.
     pub(crate) fn everything() -> String {
         let mut status = sample(3);
         status.seconds_left = Some(1);
@@ -178,13 +200,13 @@ pub(super) mod tests {
 
     #[test]
     fn what_cannot_be_seen_has_no_figures() {
-        let stale = Look { stale: Some("away".into()), ..look(sample(3)) };
+        let stale = Reading { stale: Some("away".into()), ..look(sample(3)) };
         let text = of_task(&stale);
         assert!(
             text.contains("\nclickhouse_copier_up 0\n") && text.contains("last_seen_timestamp_seconds 17"),
             "{text}"
         );
         assert!(!text.contains("workers") && !text.contains("partitions"), "{text}");
-        assert!(of_task(&Look::default()).contains("\nclickhouse_copier_up 0\n"));
+        assert!(of_task(&Reading::default()).contains("\nclickhouse_copier_up 0\n"));
     }
 }

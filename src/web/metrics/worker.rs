@@ -1,19 +1,19 @@
-//! A worker's own figures: those of several workers may be added up.
+//! The metrics of one worker. Values of several workers may be added.
 
 use prometheus_client::registry::Unit;
 
-use super::{Figures, count, label};
-use crate::worker::view::{Done, View};
+use super::{MetricSet, count, label};
+use crate::worker::view::{Totals, View};
 
-/// What a worker exports. `name` is the worker's, `path` the task's.
+/// Returns the metrics of a worker. `name` is the worker's name, `path` the task's path.
 pub async fn of_worker(view: &View, name: &str, path: &str) -> String {
-    let (done, in_hand) = (view.done(), view.jobs_in_hand().await);
-    let mut figures = Figures::new();
+    let (totals, in_hand) = (view.totals(), view.jobs_in_hand().await);
+    let mut metrics = MetricSet::new();
     let info =
         vec![("worker", name.to_owned()), ("path", path.to_owned()), ("version", env!("CARGO_PKG_VERSION").to_owned())];
-    figures.gauge("worker_info", "This worker; always 1", None, [(info, 1)]);
+    metrics.gauge("worker_info", "This worker; always 1", None, [(info, 1)]);
     let at_work = i64::from(in_hand.is_some());
-    figures.gauge(
+    metrics.gauge(
         "worker_at_work",
         "1 while it has a place and works, 0 while it waits or begins",
         None,
@@ -21,15 +21,15 @@ pub async fn of_worker(view: &View, name: &str, path: &str) -> String {
     );
     let (pieces, batches) = in_hand.unwrap_or_default();
     let jobs = [(label("kind", "copy"), count(pieces)), (label("kind", "publish"), count(batches))];
-    figures.gauge("worker_jobs", "Jobs that it has in hand", None, jobs);
-    let Done { pieces, rows, bytes, batches, failures } = done;
-    let mut total = |name, help, unit, value| figures.counter(name, help, unit, value);
+    metrics.gauge("worker_jobs", "Jobs that it has in hand", None, jobs);
+    let Totals { pieces, rows, bytes, batches, failures } = totals;
+    let mut total = |name, help, unit, value| metrics.counter(name, help, unit, value);
     total("worker_copied_pieces", "Pieces that it copied", None, pieces);
     total("worker_copied_rows", "Rows of them, counted in staging", None, rows);
     total("worker_copied", "Uncompressed bytes of them, estimated", Some(Unit::Bytes), bytes);
     total("worker_published_batches", "Batches that it published", None, batches);
     total("worker_failed_attempts", "Attempts that failed, at pieces and at publishing", None, failures);
-    figures.text()
+    metrics.text()
 }
 
 #[cfg(test)]
@@ -39,9 +39,9 @@ mod tests {
     #[tokio::test]
     async fn a_worker_counts_what_it_did() {
         let view = View::default();
-        view.tally().copied(10, 2000);
-        view.tally().copied(5, 1000);
-        view.tally().failed();
+        view.counters().copied(10, 2000);
+        view.counters().copied(5, 1000);
+        view.counters().failed();
         let text = of_worker(&view, "host-1-abcd", "/copy").await;
         for line in [
             "clickhouse_copier_worker_copied_pieces_total 2",

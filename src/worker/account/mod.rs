@@ -1,5 +1,5 @@
-//! The account after publishing (I7): whether all rows of the source were selected, and whether the target holds all that was put
-//! there. It asks servers; `protocol::account` judges.
+//! The account after publishing (I7): checks that all rows of the source were selected, and that the target holds all published
+//! rows. This module asks the servers; `protocol::account` decides.
 
 mod sources;
 mod targets;
@@ -24,7 +24,7 @@ pub(super) async fn settle(context: &WorkerContext, by_table: &[TableRecords]) -
     findings
 }
 
-/// Returns what was published of each batch. `None` where a batch is not done.
+/// Returns the publication of each batch, or `None` where a batch is not done.
 fn published<'a>(plan: &TablePlan, records: &'a TableRecords) -> Option<Vec<&'a Published>> {
     let done = records.batches.iter().map(|batch| match &batch.state {
         BatchState::Done(published) => Some(published),

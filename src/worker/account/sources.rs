@@ -1,4 +1,4 @@
-//! Whether all rows of a table job's source were selected.
+//! The account of a table job's source: checks that all its rows were selected.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(super) async fn settle(
     records: &TableRecords,
 ) -> Findings {
     let mut findings = Findings::default();
-    // Plans of versions that counted nothing have no account.
+    // Plans of versions that did not count the source have no account.
     let (Some(account), Some(done)) = (&plan.account, published(plan, records)) else { return findings };
     let source = Source { context, table, plan, account };
     let selected = done.iter().flat_map(|published| &published.partitions).map(|result| result.selected).sum();
@@ -35,7 +35,7 @@ pub(super) async fn settle(
     if verdict == SourceVerdict::CountAgain {
         match source.count_again().await {
             Ok(now) => facts.now = Some(now),
-            // All that was planned was copied, and nothing tells of a change: the source may be away when a copy ends.
+            // All planned rows were copied, and there is no sign of a change. The source may be gone when a copy ends.
             Err(error) if facts.change == Change::Unknown && planned == selected => {
                 tracing::debug!(node = error.node, "the source is not counted again: {error}");
                 return findings;
@@ -59,6 +59,7 @@ pub(super) async fn settle(
     findings
 }
 
+/// The source of a table job, with its account.
 struct Source<'a> {
     context: &'a WorkerContext,
     table: usize,
@@ -67,7 +68,7 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Returns how the source changed since it was planned.
+    /// Returns how the source changed since planning.
     async fn change(&self) -> Change {
         let shards = self.account.shards.iter().enumerate();
         let changes = join_all(shards.map(|(shard, before)| self.change_of(shard, before))).await;
@@ -80,7 +81,7 @@ impl Source<'_> {
 
     async fn change_of(&self, shard: usize, before: &ShardAccount) -> Change {
         let nodes = self.context.source_shard(self.table, shard).replicas;
-        // Another replica may have other parts of the same rows.
+        // Another replica may hold the same rows in other parts.
         let node = nodes.iter().find(|node| node.address() == before.node);
         let (Some(node), Some(parts)) = (node, &before.parts) else { return Change::Unknown };
         let Ok(list) = self.context.pool.client.part_list(node, &self.plan.source).await else {
@@ -95,7 +96,7 @@ impl Source<'_> {
             self.plan.partitions.iter().map(|partition| partition.id.as_ref()).collect();
         let named = self.account.beside.is_none();
         match copied.filter(|_| self.account.same_partitions) {
-            // A condition may leave out all that came.
+            // A condition may exclude all new rows.
             Some(copied) if changed.iter().any(|id| copied.contains(id)) && !self.is_filtered() => Change::Copied,
             Some(copied) if named && !changed.iter().any(|id| copied.contains(id)) => Change::None,
             Some(_) => Change::Elsewhere,
@@ -134,7 +135,7 @@ impl Source<'_> {
                 Err(error) => first = first.or(Some(error)),
             }
         }
-        // A shard that nobody could be asked about is never empty.
+        // A shard without an answer does not count as empty.
         Err(first.unwrap_or_else(|| Error {
             node: format!("source shard {}", shard + 1),
             doing: "cannot count its rows again".into(),
@@ -142,7 +143,7 @@ impl Source<'_> {
         }))
     }
 
-    /// Says that rows were lost or doubled between the source and the records.
+    /// Returns the message that rows were lost or duplicated between the source and the records.
     fn difference(&self, facts: SourceFacts, done: &[&Published]) -> String {
         let SourceFacts { planned, selected, .. } = facts;
         let (rows, which) =
@@ -166,6 +167,7 @@ impl Source<'_> {
         )
     }
 
+    /// Returns the message that the source changed during the copy.
     fn moved(&self, facts: SourceFacts, rows: u64) -> String {
         let (name, selected) = (&self.plan.name, facts.selected);
         if rows == 0 {
@@ -183,8 +185,9 @@ impl Source<'_> {
 
     fn shards(&self) -> String {
         let shards = self.account.shards.iter().enumerate();
-        let texts: Vec<String> =
-            shards.map(|(shard, of)| format!("{} ({}: {} rows)", shard + 1, of.node, of.counted)).collect();
+        let texts: Vec<String> = shards
+            .map(|(shard, account)| format!("{} ({}: {} rows)", shard + 1, account.node, account.counted))
+            .collect();
         few(&texts)
     }
 }

@@ -1,4 +1,4 @@
-//! Whether every target node holds what was put there.
+//! The account of the target: checks that every target node holds the published rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,16 +16,17 @@ use crate::nodes::counts::target_rows;
 use crate::nodes::pool::NodePool;
 use crate::runtime::bounded::all_tables;
 
-/// So often a node is asked before it counts as silent.
+/// The number of attempts to count a node.
 const TRIES: u32 = 4;
-/// So long a replica may take to fetch what others have before it is counted again.
+/// How long a replica may take to fetch rows from other replicas before it is counted again.
 const CATCH_UP: Duration = Duration::from_secs(120);
-/// Of more partitions than these all are counted, and the others left out.
-const MOST_NAMED: usize = 250;
+/// The most partitions that a count names in its filter. With more, it counts all partitions of the table.
+const MAX_NAMED_PARTITIONS: usize = 250;
+/// Error code `UNKNOWN_TABLE`.
 const UNKNOWN_TABLE: u32 = 60;
 
-/// What a node must hold of a table, by all table jobs that fill it.
-struct Place {
+/// A target table on a node, with the rows that all table jobs put there.
+struct NodeTable {
     /// Index of a table job that fills it.
     table: usize,
     /// The table.
@@ -38,7 +39,7 @@ struct Place {
     rows: BTreeMap<PartitionId, Expected>,
 }
 
-/// What came of counting a node.
+/// The result of counting a node.
 enum Count {
     Even,
     Different(String),
@@ -63,7 +64,7 @@ pub(super) async fn settle(context: &WorkerContext, by_table: &[TableRecords]) -
         }
     }
     for (place, line) in silent {
-        // Where another node of the shard was counted, the rows are there; this one is named and no more.
+        // Another node of the shard was counted and holds the rows, so a warning about this one is enough.
         if counted.contains(&(place.table, place.shard)) {
             tracing::warn!(node = place.node.address(), "not counted in the end: {line}");
         } else {
@@ -73,10 +74,10 @@ pub(super) async fn settle(context: &WorkerContext, by_table: &[TableRecords]) -
     findings
 }
 
-/// Returns the nodes with what each must hold.
-fn places(context: &WorkerContext, by_table: &[TableRecords], findings: &mut Findings) -> Vec<Place> {
+/// Returns the nodes with the rows that each must hold.
+fn places(context: &WorkerContext, by_table: &[TableRecords], findings: &mut Findings) -> Vec<NodeTable> {
     let task = context.task();
-    let mut places: BTreeMap<(String, TableName), Place> = BTreeMap::new();
+    let mut places: BTreeMap<(String, TableName), NodeTable> = BTreeMap::new();
     for (table, (plan, records)) in context.plans.iter().zip(by_table).enumerate() {
         let Some(done) = published(plan, records) else { continue };
         let cluster = task.target(&task.tables[table]);
@@ -92,7 +93,7 @@ fn places(context: &WorkerContext, by_table: &[TableRecords], findings: &mut Fin
                 let fetches = plan.replicated[shard] && plan.engine_replicates;
                 let (key, name) = ((node.url(), plan.target.clone()), plan.target.clone());
                 let place =
-                    places.entry(key).or_insert(Place { table, name, shard, node, fetches, rows: BTreeMap::new() });
+                    places.entry(key).or_insert(NodeTable { table, name, shard, node, fetches, rows: BTreeMap::new() });
                 for (id, expected) in rows {
                     let all = place.rows.get(id).map_or(expected, |other| other.and(expected));
                     place.rows.insert(id.clone(), all);
@@ -103,10 +104,10 @@ fn places(context: &WorkerContext, by_table: &[TableRecords], findings: &mut Fin
     places.into_values().collect()
 }
 
-/// A shard of the target, the address of one of its nodes, and what that must hold of a batch.
+/// A shard of the target, the address of one of its nodes, and the rows of a batch that this node must hold.
 type Share<'a> = (usize, String, Vec<(&'a PartitionId, Expected)>);
 
-/// Returns which nodes must hold what of a batch. The replicas of a Replicated table hold the same.
+/// Returns the nodes with the rows of a batch that each must hold. All replicas of a Replicated table must hold the same rows.
 fn shares<'a>(context: &WorkerContext, table: usize, batch: &BatchRecord, placed: &'a Placed) -> Vec<Share<'a>> {
     let (task, plan) = (context.task(), &context.plans[table]);
     let mut shares = Vec::new();
@@ -122,7 +123,8 @@ fn shares<'a>(context: &WorkerContext, table: usize, batch: &BatchRecord, placed
     shares
 }
 
-impl Place {
+impl NodeTable {
+    /// Counts the rows of the table. Where rows are missing on a replica, waits until it has fetched them and counts again.
     async fn count(&self, context: &WorkerContext) -> Count {
         if self.rows.is_empty() {
             return Count::Even;
@@ -159,13 +161,13 @@ impl Place {
     /// Returns the partitions that hold other rows than they must, with what they hold.
     async fn wrong(&self, context: &WorkerContext, shrinks: bool) -> Result<Vec<(&PartitionId, Expected, u64)>, Error> {
         let ids: Vec<PartitionId> = self.rows.keys().cloned().collect();
-        let only = (ids.len() <= MOST_NAMED).then_some(ids.as_slice());
+        let only = (ids.len() <= MAX_NAMED_PARTITIONS).then_some(ids.as_slice());
         let task = context.task();
         let mut tries = 1;
         let counted = loop {
             match target_rows(&context.pool, &task, &self.node, &self.name, only).await {
                 Ok(counted) => break counted,
-                // The server answers, and the table is gone with its rows.
+                // The server answers, but the table does not exist any more.
                 Err(error) if error.code() == Some(UNKNOWN_TABLE) => break BTreeMap::new(),
                 Err(error) if error.remedy() == Remedy::Retry && tries < TRIES => {
                     tokio::time::sleep(context.pause(tries)).await;
@@ -179,6 +181,7 @@ impl Place {
         Ok(rows.filter(|(_, expected, held)| !expected.is_met_by(*held)).collect())
     }
 
+    /// Returns the message about partitions with wrong numbers of rows.
     fn line(&self, wrong: &[(&PartitionId, Expected, u64)]) -> String {
         let text = |(id, expected, held): &(&PartitionId, Expected, u64)| {
             let before =
@@ -186,11 +189,11 @@ impl Place {
             format!("{id} holds {held} rows, and {} were put there{before}", expected.added)
         };
         let missing: u64 = wrong.iter().map(|(_, expected, held)| expected.rows().saturating_sub(*held)).sum();
-        let more: u64 = wrong.iter().map(|(_, expected, held)| held.saturating_sub(expected.rows())).sum();
-        let rows = match (missing, more) {
+        let surplus: u64 = wrong.iter().map(|(_, expected, held)| held.saturating_sub(expected.rows())).sum();
+        let rows = match (missing, surplus) {
             (missing, 0) => format!("{missing} rows are missing"),
-            (0, more) => format!("{more} rows are too many (did somebody else write to it?)"),
-            (missing, more) => format!("{missing} rows are missing, and {more} too many"),
+            (0, surplus) => format!("{surplus} rows are too many (did somebody else write to it?)"),
+            (missing, surplus) => format!("{missing} rows are missing, and {surplus} too many"),
         };
         let texts: Vec<String> = wrong.iter().map(text).collect();
         let shard = self.shard + 1;

@@ -1,4 +1,4 @@
-//! One attempt at a piece: staging tables, transfer, counts (docs/design.md, §3).
+//! One attempt at a piece: creates staging tables, transfers the rows, counts them (docs/design.md, §3).
 
 mod parts;
 mod transfer;
@@ -18,20 +18,20 @@ use super::context::{AttemptError, WorkerContext};
 use crate::runtime::clock::now;
 use crate::runtime::fault_point::fault_point;
 
-/// `TABLE_ALREADY_EXISTS`.
+/// Error code `TABLE_ALREADY_EXISTS`.
 const TABLE_EXISTS: u32 = 57;
 
 /// An attempt at a piece.
 pub struct Attempt<'a> {
-    /// What it works with.
+    /// The context of the worker.
     pub context: &'a WorkerContext,
     /// The piece.
     pub piece: PieceRef,
-    /// Its number.
+    /// The number of the attempt.
     pub number: u32,
-    /// How often attempts before it ran out of memory.
+    /// How often earlier attempts ran out of memory.
     pub narrow: u32,
-    /// The record of its batch.
+    /// The record of the batch of the piece.
     pub batch: &'a BatchRecord,
 }
 
@@ -39,14 +39,14 @@ pub struct Attempt<'a> {
 #[derive(Clone)]
 pub struct Source {
     pub(super) node: Arc<Node>,
-    /// What is there.
+    /// The share of the piece on the node's shard.
     pub(super) share: SourceShare,
 }
 
 impl Attempt<'_> {
     /// Copies the piece's rows into staging tables of this attempt, and counts them there.
     ///
-    /// Cancellation: statements that were sent go on; [`Self::abandon`] ends them, or the next attempt does.
+    /// Cancellation: statements that were sent continue; [`Self::abandon`] or the next attempt ends them.
     pub async fn perform(&self, sources: &[Source]) -> Result<Copied, AttemptError> {
         let (started, began) = (Instant::now(), now());
         let nodes = self.context.target_nodes(self.piece.table, &self.batch.nodes)?;
@@ -56,12 +56,13 @@ impl Attempt<'_> {
         self.create_staging(&nodes).await?;
         fault_point("staging-created").await;
         let copied = self.copy_from(sources, &nodes).await;
-        let mut copied = copied.map_err(|error| self.blame(sources, error))?;
+        let mut copied = copied.map_err(|error| self.suspect_source(sources, error))?;
         fault_point("piece-verified").await;
         (copied.began, copied.millis) = (began, started.elapsed().as_millis() as u64);
         Ok(copied)
     }
 
+    /// Transfers the rows and verifies them.
     async fn copy_from(&self, sources: &[Source], nodes: &[Vec<Arc<Node>>]) -> Result<Copied, AttemptError> {
         if !self.clone_if_wanted(sources, nodes).await? {
             self.transfer(sources, nodes).await?;
@@ -75,27 +76,30 @@ impl Attempt<'_> {
         Ok(Copied { verifying: transferred.elapsed().as_millis() as u64, ..copied })
     }
 
-    /// Another replica of the source is asked first the next time; where there is none, what is wrong with this one's data
-    /// will not go away.
-    fn blame(&self, sources: &[Source], error: AttemptError) -> AttemptError {
-        let AttemptError::Server(of) = &error else { return error };
-        let Some(source) = sources.iter().find(|source| of.node == source.node.address()) else { return error };
+    /// Marks the source node that failed, so that the next attempt asks another replica first. Where there is no other replica and the
+    /// data of this one are damaged, returns a final error.
+    fn suspect_source(&self, sources: &[Source], error: AttemptError) -> AttemptError {
+        let AttemptError::Server(server_error) = &error else { return error };
+        let Some(source) = sources.iter().find(|source| server_error.node == source.node.address()) else {
+            return error;
+        };
         self.context.pool.suspect(&source.node);
         let shard = self.context.source_shard(self.piece.table, source.share.shard);
-        if of.remedy() == Remedy::Elsewhere && shard.replicas.len() < 2 {
-            return AttemptError::Final(of.to_string());
+        if server_error.remedy() == Remedy::Elsewhere && shard.replicas.len() < 2 {
+            return AttemptError::Final(server_error.to_string());
         }
         error
     }
 
-    /// Ends the statements of this attempt that still run, and of no newer one. Best effort: they can only touch its own
-    /// tables.
+    /// Ends the statements of this attempt that still run, and those of no newer attempt. Ignores errors: the statements can only
+    /// touch tables of this attempt.
     pub async fn abandon(&self) {
         let prefix = self.context.id.attempt_queries(self.piece, self.number);
         let nodes = self.context.statement_nodes(self.piece, &self.batch.nodes);
         join_all(nodes.iter().map(|node| self.context.pool.client.kill(node, &prefix))).await;
     }
 
+    /// Returns the plan of the table job.
     pub(super) fn plan(&self) -> &crate::plan::TablePlan {
         &self.context.plans[self.piece.table]
     }
@@ -104,12 +108,13 @@ impl Attempt<'_> {
         BatchRef { table: self.piece.table, batch: self.plan().pieces[self.piece.piece].batch }
     }
 
+    /// Returns the name of the staging table of this attempt.
     pub(super) fn staging(&self) -> TableName {
         let name = self.context.id.staging(self.batch_ref(), self.piece, self.number);
         self.context.beside_target(self.piece.table, name)
     }
 
-    /// Ends what earlier attempts left. Nothing hangs on it but disk space: their tables are theirs alone.
+    /// Ends the statements and drops the tables of earlier attempts. Only disk space depends on it: no other attempt uses these tables.
     async fn clear_earlier(&self, nodes: &[Vec<Arc<Node>>]) {
         self.end_earlier().await;
         let prefix = self.context.id.piece_tables(self.batch_ref(), self.piece);
@@ -132,7 +137,7 @@ impl Attempt<'_> {
             };
             let settings = self.context.target_settings(node).await.unwrap_or_default();
             for (attempt, name) in left.into_iter().filter_map(|name| Some((self.earlier(&name)?, name))) {
-                // To drop a table that a statement writes to, a server waits for that; an old one answers nothing about the database meanwhile.
+                // A DROP waits for statements that write to the table. An old server does not answer about the database meanwhile.
                 let statements = self.context.id.attempt_queries(self.piece, attempt);
                 if client.is_at_work(node, &statements).await.unwrap_or(true) {
                     tracing::warn!(
@@ -149,10 +154,11 @@ impl Attempt<'_> {
         }
     }
 
-    /// Returns the number of the earlier attempt that a table is of. A later one may be there when this worker stood still for a while.
+    /// Returns the number of the earlier attempt that created a table. Tables of later attempts may exist when this worker was frozen for
+    /// a while; for these it returns `None`.
     fn earlier(&self, name: &str) -> Option<u32> {
-        let rest = name.strip_prefix(&self.context.id.batch_tables(self.batch_ref()))?;
-        match BatchTable::parse(rest)? {
+        let suffix = name.strip_prefix(&self.context.id.batch_tables(self.batch_ref()))?;
+        match BatchTable::parse(suffix)? {
             BatchTable::Staging { attempt, .. } | BatchTable::Parts { attempt, .. } => {
                 Some(attempt).filter(|attempt| *attempt < self.number)
             }
@@ -180,6 +186,7 @@ impl Attempt<'_> {
         .await;
     }
 
+    /// Creates the staging table on all target nodes.
     async fn create_staging(&self, nodes: &[Vec<Arc<Node>>]) -> Result<(), AttemptError> {
         try_join_all(nodes.iter().flatten().map(|node| self.create_staging_on(node))).await.map(drop)
     }
@@ -193,21 +200,21 @@ impl Attempt<'_> {
             .ok_or_else(|| self.context.lacks(self.piece.table, node))?;
         let settings = context.target_settings(node).await?;
         if let Err(error) = context.pool.client.create_table(node, &staging, &statement, &settings).await {
-            // A database of engine Replicated makes a table on all its replicas at once. Its name is this attempt's alone, so what
-            // is there already is what was to be made.
+            // A database of engine Replicated creates a table on all its replicas at once. Only this attempt uses the name, so an
+            // existing table is the wanted one.
             let database = context.pool.client.database_engine(node, &staging.database).await?;
             if error.code() != Some(TABLE_EXISTS) || database.as_deref() != Some("Replicated") {
                 return Err(error.into());
             }
         }
         if target.engine.is_old_syntax() {
-            // The old syntax has no settings that could keep the table from merging.
+            // The old syntax has no settings that stop merges.
             context.pool.client.stop_merges(node, &staging).await?;
         }
         Ok(())
     }
 
-    /// The replicas to read from: of each source shard the first that answers.
+    /// Returns the replicas to read from: the first one of each source shard that answers.
     pub async fn sources(&self) -> Result<Vec<Source>, AttemptError> {
         let shares = &self.plan().pieces[self.piece.piece].sources;
         try_join_all(shares.iter().map(|share| self.source(*share))).await

@@ -1,15 +1,15 @@
-//! The rows of a piece as whole parts: files that nobody decodes, sorts or encodes.
+//! The transfer `clone`: copies a piece as whole parts. No server decodes, sorts or encodes rows; the parts are copied as files.
 //!
-//! # How
-//! 1. On the source node a table of the attempt's own gets the partitions of the source table, by hard links. It is a replica
-//!    at a path of its own in ZooKeeper, and alone there. What is in it changes no more: all that is asked before the parts
-//!    travel (which columns they have, to which target shard their rows belong) is asked of it.
-//! 2. On each target node another one, at another path, fetches them (`FETCH PARTITION`). It tells at once what is wrong; a
-//!    second replica at the first path would fetch when its queue comes round (18.16: 11 s, where this takes 2), and tell nobody.
-//! 3. The staging table takes them from there, by hard links. From here on everything is as with other ways.
-//! 4. Both tables are dropped, and their nodes in ZooKeeper with them. They are in the parts' way only while parts travel.
+//! # Steps
+//! 1. On the source node, a table of this attempt gets the partitions of the source table by hard links. It is the only replica at
+//!    its own path in ZooKeeper. Its contents do not change any more, so all questions about the parts (which columns they have, to
+//!    which target shard their rows belong) are asked of this table.
+//! 2. On each target node, another table at another path fetches the parts (`FETCH PARTITION`). This statement reports errors at once.
+//!    A second replica at the first path would fetch when its queue allows (18.16: 11 s, where this takes 2 s), and report no errors.
+//! 3. The staging table takes the parts from there by hard links. All further steps are the same as with other transfers.
+//! 4. Both tables are dropped, and their nodes in ZooKeeper with them. They exist only during the transfer.
 //!
-//! Until step 3 the staging table is untouched, so that another way may be taken in the same attempt.
+//! Before step 3 the staging table is unchanged, so that the same attempt may use another transfer.
 //!
 //! The first table is filled by REPLACE, not by ATTACH: a replicated table refuses two equal parts at once (docs/clickhouse-behaviour.md, T5).
 
@@ -28,22 +28,23 @@ use super::super::context::AttemptError;
 use super::{Attempt, Source};
 use crate::runtime::fault_point::fault_point;
 
-/// Partitions for one ALTER.
-const PER_ALTER: usize = 100;
-/// How long a server may see an older state of ZooKeeper than another one, and how often it is looked at. Nobody tells.
-const BEHIND: Duration = Duration::from_secs(5);
-const LOOK: Duration = Duration::from_millis(200);
-/// The name of the replica that others fetch from.
+/// The most partitions in one ALTER.
+const PARTITIONS_PER_ALTER: usize = 100;
+/// How long a server may see an older state of ZooKeeper than another server.
+const ZOOKEEPER_LAG_LIMIT: Duration = Duration::from_secs(5);
+/// How often the state that a server sees is read again. There is no notification.
+const CHECK_INTERVAL: Duration = Duration::from_millis(200);
+/// The name of the replica that target nodes fetch from.
 const REPLICA: &str = "source";
 
-/// What keeps a piece from being cloned, before anything of it is staged.
+/// The reason why a piece cannot be cloned, found before any of its rows are staged.
 #[derive(Debug, Clone)]
 pub(super) enum Hindrance {
-    /// The tables, the rows or the servers are not fit for it.
+    /// The tables, the rows or the servers do not allow it.
     Unfit(String),
-    /// Patch parts change the rows: a query applies them, and parts that travel as files do not have them.
+    /// Patch parts change the rows. A query applies patch parts; parts that are copied as files lack the changes.
     Patched(String),
-    /// A server said no, or nothing.
+    /// A server answered with an error, or did not answer.
     Server(Error),
 }
 
@@ -72,20 +73,21 @@ impl Hindrance {
 }
 
 /// The parts of a source shard, ready to be staged.
-struct Brought {
+struct FetchedParts {
     ids: Vec<PartitionId>,
-    /// The nodes of the target shard that their rows belong to, each with the table that has them there.
-    on: Vec<(Arc<Node>, TableName)>,
+    /// The nodes of the target shard that the rows belong to, each with its table that holds the parts.
+    tables: Vec<(Arc<Node>, TableName)>,
 }
 
-/// A table of the attempt's own, to be dropped in the end whether it was made or not.
-type Made = (Arc<Node>, TableName);
+/// A temporary table of the attempt, to be dropped at the end. It may not exist.
+type TemporaryTable = (Arc<Node>, TableName);
 
 impl Attempt<'_> {
-    /// Clones the piece where it is to be cloned. Whether its rows are staged now: else another way is to be taken.
+    /// Clones the piece where the task wants that or allows it. Returns whether its rows are staged now; otherwise the caller must use
+    /// another transfer.
     ///
     /// # Errors
-    /// Where the task says that it must be cloned, and it can't be; and where what was begun to be staged was not finished.
+    /// Where the task demands `clone` and the piece cannot be cloned, and where staging began and failed.
     pub(super) async fn clone_if_wanted(
         &self,
         sources: &[Source],
@@ -93,25 +95,25 @@ impl Attempt<'_> {
     ) -> Result<bool, AttemptError> {
         let task = self.context.task();
         let job = &task.tables[self.piece.table];
-        let told = job.transfer == Some(Way::Clone);
+        let is_demanded = job.transfer == Some(Way::Clone);
         let ways = &self.context.pool.ways;
         let given_up = || sources.iter().any(|source| ways.is_given_up(self.piece.table, &source.node));
-        if !told && (job.transfer.is_some() || job.paced || !self.plan().clones || given_up()) {
+        if !is_demanded && (job.transfer.is_some() || job.paced || !self.plan().clones || given_up()) {
             return Ok(false);
         }
         let mut made = Vec::new();
-        let brought = self.bring(sources, nodes, &mut made).await;
-        let done = match brought {
-            Ok(brought) => {
+        let fetched_parts = self.fetch_parts(sources, nodes, &mut made).await;
+        let done = match fetched_parts {
+            Ok(fetched_parts) => {
                 fault_point("parts-fetched").await;
-                self.stage_parts(&brought).await.map(|()| true)
+                self.stage_parts(&fetched_parts).await.map(|()| true)
             }
-            // The next updates of the source would stop a task that began well: its rows are sent instead.
+            // A task that demands `clone` must not fail because of later updates of the source, so the rows are sent instead.
             Err(hindrance @ Hindrance::Patched(_)) => {
                 self.give_up_cloning(sources, &hindrance);
                 Ok(false)
             }
-            Err(hindrance) if told => Err(match hindrance {
+            Err(hindrance) if is_demanded => Err(match hindrance {
                 Hindrance::Unfit(why) | Hindrance::Patched(why) => AttemptError::Final(format!(
                     "clone does not work: {why}. Without <transfer> the worker looks for another way"
                 )),
@@ -122,11 +124,12 @@ impl Attempt<'_> {
                 Ok(false)
             }
         };
-        self.drop_made(&made).await;
+        self.drop_temporary(&made).await;
         done
     }
 
-    /// What one piece shows of its servers would be the same with the next; what is wrong with its own rows need not be.
+    /// Logs the reason, and clones no more pieces from the source nodes where the reason is an error of a server. The next piece would get
+    /// the same error. Reasons in the rows of one piece need not apply to the next one.
     fn give_up_cloning(&self, sources: &[Source], hindrance: &Hindrance) {
         let ways = &self.context.pool.ways;
         if let Hindrance::Server(error) = hindrance
@@ -140,21 +143,22 @@ impl Attempt<'_> {
         }
     }
 
-    async fn bring(
+    /// Brings the parts of all sources to their target nodes. Adds all temporary tables to `made`.
+    async fn fetch_parts(
         &self,
         sources: &[Source],
         nodes: &[Vec<Arc<Node>>],
-        made: &mut Vec<Made>,
-    ) -> Result<Vec<Brought>, Hindrance> {
+        made: &mut Vec<TemporaryTable>,
+    ) -> Result<Vec<FetchedParts>, Hindrance> {
         let ids = self.fit_for_parts()?;
-        // All of them to their ends: what is cut off in the middle may still make a table.
-        let brought = join_all(sources.iter().map(|source| self.bring_from(source, nodes, &ids))).await;
-        let (tables, brought): (Vec<Vec<Made>>, Vec<_>) = brought.into_iter().unzip();
+        // Wait for all of them, even after an error: a cancelled CREATE may still create a table.
+        let fetched_parts = join_all(sources.iter().map(|source| self.fetch_parts_from(source, nodes, &ids))).await;
+        let (tables, fetched_parts): (Vec<Vec<TemporaryTable>>, Vec<_>) = fetched_parts.into_iter().unzip();
         made.extend(tables.into_iter().flatten());
-        brought.into_iter().collect()
+        fetched_parts.into_iter().collect()
     }
 
-    /// The ids of the piece's partitions, where it is made of whole ones that are transferred as they are.
+    /// Returns the ids of the piece's partitions, where the piece consists of whole partitions that are transferred unchanged.
     fn fit_for_parts(&self) -> Result<Vec<PartitionId>, Hindrance> {
         let plan = self.plan();
         let piece = &plan.pieces[self.piece.piece];
@@ -169,34 +173,35 @@ impl Attempt<'_> {
         ids.ok_or_else(|| Hindrance::Unfit("the ids of its partitions cannot be told from their values".into()))
     }
 
-    /// Also gives every table that may have been made, whatever came of it.
-    async fn bring_from(
+    /// Brings the parts of one source to its target nodes. Also returns all temporary tables that may exist, even after an error.
+    async fn fetch_parts_from(
         &self,
         source: &Source,
         nodes: &[Vec<Arc<Node>>],
         ids: &[PartitionId],
-    ) -> (Vec<Made>, Result<Brought, Hindrance>) {
+    ) -> (Vec<TemporaryTable>, Result<FetchedParts, Hindrance>) {
         let mut made = Vec::new();
-        let brought = self.bring_out(source, nodes, ids, &mut made).await;
-        (made, brought)
+        let fetched_parts = self.link_and_fetch(source, nodes, ids, &mut made).await;
+        (made, fetched_parts)
     }
 
-    async fn bring_out(
+    /// Performs steps 1 and 2 for one source.
+    async fn link_and_fetch(
         &self,
         source: &Source,
         nodes: &[Vec<Arc<Node>>],
         ids: &[PartitionId],
-        made: &mut Vec<Made>,
-    ) -> Result<Brought, Hindrance> {
+        made: &mut Vec<TemporaryTable>,
+    ) -> Result<FetchedParts, Hindrance> {
         let (context, plan, client) = (self.context, self.plan(), &self.context.pool.client);
         let node = &source.node;
         let definition = client.table(node, &plan.source).await?;
         let definition = definition.ok_or_else(|| Hindrance::Unfit(format!("{node}: {} is gone", plan.source)))?;
         self.compare_definitions(node, &definition, nodes).await?;
-        let there: BTreeMap<PartitionId, bool> =
+        let is_patched: BTreeMap<PartitionId, bool> =
             client.parts(node, &plan.source).await?.into_iter().map(|part| (part.id, part.patched)).collect();
-        let ids: Vec<PartitionId> = ids.iter().filter(|id| there.contains_key(id)).cloned().collect();
-        if let Some(id) = ids.iter().find(|id| there.get(id) == Some(&true)) {
+        let ids: Vec<PartitionId> = ids.iter().filter(|id| is_patched.contains_key(id)).cloned().collect();
+        if let Some(id) = ids.iter().find(|id| is_patched.get(id) == Some(&true)) {
             return Err(Hindrance::Patched(format!(
                 "{node}: patch parts of lightweight updates change rows of partition {id} of {}",
                 plan.source
@@ -205,7 +210,7 @@ impl Attempt<'_> {
 
         let out =
             plan.source.beside(context.id.parts_out(self.batch_ref(), self.piece, self.number, source.share.shard));
-        // On one server the staging table takes them from here.
+        // Where all nodes are one server, the staging table takes the parts from this table.
         let local = nodes.iter().flatten().all(|target| target.url() == node.url());
         let path = path_of(&out, "");
         let statement = match local {
@@ -215,11 +220,11 @@ impl Attempt<'_> {
         let statement =
             statement.ok_or_else(|| Hindrance::Unfit(format!("{node}: {} has other columns", plan.source)))?;
         made.push((node.clone(), out.clone()));
-        self.make(node, &out, &statement, &definition).await?;
+        self.create(node, &out, &statement, &definition).await?;
         fault_point("parts-out-made").await;
         let settings = context.target_settings(node).await?;
-        for some in ids.chunks(PER_ALTER) {
-            client.place(node, Placing::Replace, &out, &plan.source, some, &settings).await?;
+        for chunk in ids.chunks(PARTITIONS_PER_ALTER) {
+            client.place(node, Placing::Replace, &out, &plan.source, chunk, &settings).await?;
         }
         let lacking = client.parts_lacking(node, &out, &definition.stored()).await?;
         if lacking > 0 {
@@ -230,10 +235,13 @@ impl Attempt<'_> {
         }
         let shard = self.shard_of_parts(node, &out).await?;
         let (Some(shard), false) = (shard, ids.is_empty()) else {
-            return Ok(Brought { ids: Vec::new(), on: Vec::new() });
+            return Ok(FetchedParts { ids: Vec::new(), tables: Vec::new() });
         };
         if local {
-            return Ok(Brought { ids, on: nodes[shard].iter().map(|target| (target.clone(), out.clone())).collect() });
+            return Ok(FetchedParts {
+                ids,
+                tables: nodes[shard].iter().map(|target| (target.clone(), out.clone())).collect(),
+            });
         }
         let into = context.beside_target(
             self.piece.table,
@@ -247,9 +255,10 @@ impl Attempt<'_> {
                 .map(|(replica, target)| self.fetch_on(target, (shard, replica), &into, (node, path.as_str()), &ids)),
         );
         fetched.await.into_iter().collect::<Result<(), Hindrance>>()?;
-        Ok(Brought { ids, on: nodes[shard].iter().map(|target| (target.clone(), into.clone())).collect() })
+        Ok(FetchedParts { ids, tables: nodes[shard].iter().map(|target| (target.clone(), into.clone())).collect() })
     }
 
+    /// Checks that the tables and versions of a source node and of the target nodes allow cloning.
     async fn compare_definitions(
         &self,
         node: &Node,
@@ -259,8 +268,8 @@ impl Attempt<'_> {
         let pool = &self.context.pool;
         let release = pool.facts(node).await?.release();
         for target in nodes.iter().flatten() {
-            let there = self.context.target(self.piece.table, target).await?;
-            if let Some(why) = definition.against_parts_in(&there) {
+            let target_definition = self.context.target(self.piece.table, target).await?;
+            if let Some(why) = definition.against_parts_in(&target_definition) {
                 return Err(Hindrance::Unfit(why));
             }
             if pool.facts(target).await?.release() != release {
@@ -270,7 +279,8 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    async fn make(
+    /// Creates a temporary table and stops its merges.
+    async fn create(
         &self,
         node: &Node,
         name: &TableName,
@@ -286,7 +296,7 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// The target shard that all rows of a table belong to; `None` where there are no rows.
+    /// Returns the target shard that all rows of a table belong to, or `None` where there are no rows.
     async fn shard_of_parts(&self, node: &Node, name: &TableName) -> Result<Option<usize>, Hindrance> {
         let plan = self.plan();
         let Some(sharding) = plan.sharding.as_ref().filter(|_| plan.target_shards().count() > 1) else {
@@ -316,6 +326,7 @@ impl Attempt<'_> {
         }
     }
 
+    /// Fetches the parts on a target node.
     async fn fetch_on(
         &self,
         target: &Arc<Node>,
@@ -331,17 +342,17 @@ impl Attempt<'_> {
         let statement = definition
             .create_passage(into, &self.plan().columns, &own_path, REPLICA)
             .ok_or_else(|| context.lacks(self.piece.table, target))?;
-        self.make(target, into, &statement, &definition).await?;
+        self.create(target, into, &statement, &definition).await?;
         let settings = context.target_settings(target).await?;
-        for (part, some) in ids.chunks(PER_ALTER).enumerate() {
-            let query_id = context.id.query(self.piece, self.number, shard, replica, part);
-            client.fetch(target, into, path, some, &query_id, &settings).await?;
+        for (index, chunk) in ids.chunks(PARTITIONS_PER_ALTER).enumerate() {
+            let query_id = context.id.query(self.piece, self.number, shard, replica, index);
+            client.fetch(target, into, path, chunk, &query_id, &settings).await?;
         }
         Ok(())
     }
 
-    /// The target finds the parts through ZooKeeper, of which it may ask a server that is a little behind that of the source:
-    /// what it does not see it would not fetch.
+    /// Waits until a target node sees all parts in ZooKeeper. It may be connected to a ZooKeeper server that lags behind the one of the
+    /// source, and it would not fetch parts that it does not see.
     async fn wait_until_seen(&self, target: &Node, source: &Node, path: &str) -> Result<(), Hindrance> {
         let client = &self.context.pool.client;
         let path = format!("{path}/replicas/{REPLICA}/parts");
@@ -349,28 +360,29 @@ impl Attempt<'_> {
             let names = client.zookeeper_children(node, &path).await?;
             Ok::<_, Error>(names.map(|names| names.into_iter().collect::<BTreeSet<_>>()))
         };
-        let there = parts(source).await?;
-        let begun = Instant::now();
+        let expected = parts(source).await?;
+        let started = Instant::now();
         loop {
             let seen = parts(target).await?;
-            if seen == there {
+            if seen == expected {
                 return Ok(());
             }
-            if begun.elapsed() > BEHIND {
+            if started.elapsed() > ZOOKEEPER_LAG_LIMIT {
                 return Err(Hindrance::Unfit(match seen {
                     None => format!("{source} and {target} do not have the same ZooKeeper"),
                     Some(_) => format!("{target} does not see in ZooKeeper which parts {source} has"),
                 }));
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
         }
     }
 
-    /// From here on the staging tables are touched: what goes wrong is for the next attempt, with staging tables of its own.
-    async fn stage_parts(&self, brought: &[Brought]) -> Result<(), AttemptError> {
+    /// Attaches the fetched parts to the staging tables. An error here fails the attempt, since the staging tables may have changed; the
+    /// next attempt has its own staging tables.
+    async fn stage_parts(&self, fetched_parts: &[FetchedParts]) -> Result<(), AttemptError> {
         let staging = self.staging();
-        for of in brought {
-            let placed = of.on.iter().map(|(node, from)| self.stage_on(node, &staging, from, &of.ids));
+        for parts in fetched_parts {
+            let placed = parts.tables.iter().map(|(node, from)| self.stage_on(node, &staging, from, &parts.ids));
             try_join_all(placed).await?;
         }
         Ok(())
@@ -384,13 +396,14 @@ impl Attempt<'_> {
         ids: &[PartitionId],
     ) -> Result<(), AttemptError> {
         let settings = self.context.target_settings(node).await?;
-        for some in ids.chunks(PER_ALTER) {
-            self.context.pool.client.place(node, Placing::Attach, staging, from, some, &settings).await?;
+        for chunk in ids.chunks(PARTITIONS_PER_ALTER) {
+            self.context.pool.client.place(node, Placing::Attach, staging, from, chunk, &settings).await?;
         }
         Ok(())
     }
 
-    async fn drop_made(&self, made: &[Made]) {
+    /// Drops the temporary tables.
+    async fn drop_temporary(&self, made: &[TemporaryTable]) {
         join_all(made.iter().map(|(node, name)| async move {
             let settings = self.context.target_settings(node).await.unwrap_or_default();
             if let Err(error) = self.context.pool.client.drop_table(node, name, &settings).await {
@@ -401,8 +414,8 @@ impl Attempt<'_> {
     }
 }
 
-/// Where a table lives in ZooKeeper: right below a node that servers make for themselves (`/clickhouse/tables`,
-/// `/clickhouse/task_queue`), so that nothing is left when the table is dropped.
-fn path_of(name: &TableName, more: &str) -> String {
-    format!("/clickhouse/{}{more}", name.table)
+/// Returns the path of a temporary table in ZooKeeper. It is directly below `/clickhouse`, which servers create themselves (for
+/// `/clickhouse/tables` and `/clickhouse/task_queue`), so that nothing is left when the table is dropped.
+fn path_of(name: &TableName, suffix: &str) -> String {
+    format!("/clickhouse/{}{suffix}", name.table)
 }

@@ -1,4 +1,4 @@
-//! The rows of a piece on their way to its target nodes.
+//! The transfer of a piece's rows to its target nodes by `push`, `pull` or `relay`.
 
 use crate::nodes::routes::after_failure;
 use crate::nodes::routes::way_of;
@@ -8,130 +8,143 @@ use std::sync::Arc;
 use futures::future::join_all;
 use tokio::time::Instant;
 
-use crate::client::{Destination, Error, Look, Origin, Running, Transfer, Verdict, Watch, look_every};
+use crate::client::{
+    Destination, Error, Origin, Running, StallVerdict, Transfer, TransferObservation, Watch, look_every,
+};
 use crate::model::{Node, Way};
 use crate::sql::{Selection, SlotKey, remote_dealt};
 
 use super::super::context::AttemptError;
-use super::super::limits::transfer_trial::Manner;
+use super::super::limits::transfer_trial::SplitMethod;
 use super::{Attempt, Source};
-use crate::nodes::routes::Choice;
+use crate::nodes::routes::Route;
 
-/// How many looks in a row at a running transfer may fail.
-const BAD_LOOKS: u32 = 12;
+/// The number of failed checks in a row after which a transfer fails.
+const MAX_FAILED_CHECKS: u32 = 12;
+/// The number of checks in a row without a statement after which a transfer has ended.
+const ABSENT_CHECKS: u32 = 2;
+/// The most halvings of the partitions that one statement moves, after attempts ran out of memory.
+const MAX_HALVINGS: u32 = 8;
 
 /// A target node of the piece.
 #[derive(Clone)]
-struct Place {
+struct TargetNode {
     shard: usize,
     replica: usize,
     node: Arc<Node>,
 }
 
-/// How the rows of a source get to a place.
+/// The route of the rows from a source to a target node.
 struct Leg<'a> {
     source: &'a Source,
-    place: Place,
-    choice: Choice,
+    target: TargetNode,
+    route: Route,
 }
 
 impl Attempt<'_> {
-    /// Moves the piece's rows to all target nodes: in one reading where they can be dealt on their way, else to one after the
-    /// other. What is relayed from several sources is one INSERT for each target node.
+    /// Moves the piece's rows to all target nodes. Reads them once where they can be dealt to the nodes on the way, otherwise once for
+    /// each node. A relay from several sources is one INSERT for each target node.
     pub(super) async fn transfer(&self, sources: &[Source], nodes: &[Vec<Arc<Node>>]) -> Result<(), AttemptError> {
-        let mut places = Vec::new();
+        let mut targets = Vec::new();
         for shard in self.plan().target_shards() {
             let replicas = nodes[shard].iter().enumerate();
-            places.extend(replicas.map(|(replica, node)| Place { shard, replica, node: node.clone() }));
+            targets.extend(replicas.map(|(replica, node)| TargetNode { shard, replica, node: node.clone() }));
         }
         let mut legs = Vec::new();
         for source in sources {
-            for place in &places {
-                let choice = self.choose(&source.node, place).await?;
-                legs.push(Leg { source, place: place.clone(), choice });
+            for target in &targets {
+                let route = self.choose(&source.node, target).await?;
+                legs.push(Leg { source, target: target.clone(), route });
             }
         }
-        let trial = self.try_a_manner(sources, &mut legs).await?;
+        let trial = self.try_split_method(sources, &mut legs).await?;
         let started = Instant::now();
-        self.move_along(sources, &places, &legs).await?;
-        if let Some(manner) = trial {
+        self.move_along(sources, &targets, &legs).await?;
+        if let Some(method) = trial {
             let bytes = self.plan().bytes_of(self.piece.piece);
-            if let Some(news) = self.context.trials.note(self.piece.table, manner, bytes, started.elapsed()) {
+            if let Some(news) = self.context.trials.note(self.piece.table, method, bytes, started.elapsed()) {
                 tracing::info!("table {}: {news}", self.plan().name);
             }
         }
         Ok(())
     }
 
-    async fn move_along(&self, sources: &[Source], places: &[Place], legs: &[Leg<'_>]) -> Result<(), AttemptError> {
-        legs.iter().for_each(|leg| self.tell_choice(leg));
+    /// Sends the rows along their routes.
+    async fn move_along(
+        &self,
+        sources: &[Source],
+        targets: &[TargetNode],
+        legs: &[Leg<'_>],
+    ) -> Result<(), AttemptError> {
+        legs.iter().for_each(|leg| self.log_route(leg));
         let all = self.plan().rows_of(self.piece.piece);
         let mut sent = 0;
-        if places.len() > 1 && legs.iter().all(|leg| leg.choice.way == Way::Relay) && self.deals(sources).await? {
-            return self.send(Way::Relay, sources, places, all, &mut sent).await;
+        if targets.len() > 1 && legs.iter().all(|leg| leg.route.way == Way::Relay) && self.deals(sources).await? {
+            return self.send(Way::Relay, sources, targets, all, &mut sent).await;
         }
-        let legs_of = |source: usize| &legs[source * places.len()..(source + 1) * places.len()];
-        let mut rest = Vec::new();
+        let legs_of = |source: usize| &legs[source * targets.len()..(source + 1) * targets.len()];
+        let mut others = Vec::new();
         for (number, source) in sources.iter().enumerate() {
             if self.pushes_dealt(source, legs_of(number)).await? {
                 let from = std::slice::from_ref(source);
-                self.send(Way::Push, from, places, all.clone(), &mut sent).await?;
+                self.send(Way::Push, from, targets, all.clone(), &mut sent).await?;
             } else {
-                rest.push(number);
+                others.push(number);
             }
         }
-        if rest.is_empty() {
+        if others.is_empty() {
             return Ok(());
         }
-        if places.len() > 1 {
-            self.tell_filters(sources).await?;
+        if targets.len() > 1 {
+            self.log_filters(sources).await?;
         }
-        let legs: Vec<&Leg> = rest.iter().flat_map(|number| legs_of(*number)).collect();
-        let sources: Vec<Source> = rest.iter().map(|number| sources[*number].clone()).collect();
-        for place in places {
-            let rows = self.plan().rows_for(self.piece.piece, place.shard);
-            let to = std::slice::from_ref(place);
-            let here = |leg: &&&Leg| (leg.place.shard, leg.place.replica) == (place.shard, place.replica);
-            if legs.iter().filter(here).all(|leg| leg.choice.way == Way::Relay) {
+        let legs: Vec<&Leg> = others.iter().flat_map(|number| legs_of(*number)).collect();
+        let sources: Vec<Source> = others.iter().map(|number| sources[*number].clone()).collect();
+        for target in targets {
+            let rows = self.plan().rows_for(self.piece.piece, target.shard);
+            let to = std::slice::from_ref(target);
+            let to_target = |leg: &&&Leg| (leg.target.shard, leg.target.replica) == (target.shard, target.replica);
+            if legs.iter().filter(to_target).all(|leg| leg.route.way == Way::Relay) {
                 self.send(Way::Relay, &sources, to, rows, &mut sent).await?;
                 continue;
             }
-            for leg in legs.iter().filter(here) {
+            for leg in legs.iter().filter(to_target) {
                 let from = std::slice::from_ref(leg.source);
-                self.send(leg.choice.way, from, to, rows.clone(), &mut sent).await?;
+                self.send(leg.route.way, from, to, rows.clone(), &mut sent).await?;
             }
         }
         Ok(())
     }
 
-    async fn choose(&self, source: &Node, place: &Place) -> Result<Choice, AttemptError> {
-        let rows = self.plan().rows_for(self.piece.piece, place.shard);
+    /// Chooses the route from a source to a target node.
+    async fn choose(&self, source: &Node, target: &TargetNode) -> Result<Route, AttemptError> {
+        let rows = self.plan().rows_for(self.piece.piece, target.shard);
         let task = self.context.task();
         let job = &task.tables[self.piece.table];
         let columns = self.context.column_routes(self.piece.table, source).await?;
-        let between = (source, place.node.as_ref());
+        let between = (source, target.node.as_ref());
         Ok(way_of(&self.context.pool, job, between, rows.filters_at_the_table(), &columns).await?)
     }
 
-    /// Whether a source serves all its places by one push, each row read once.
+    /// Returns whether one push of a source serves all target nodes, so that each row is read once.
     async fn pushes_dealt(&self, source: &Source, legs: &[Leg<'_>]) -> Result<bool, AttemptError> {
         let Some(sharding) = &self.plan().sharding else { return Ok(false) };
-        let pushed = legs.len() > 1 && legs.iter().all(|leg| leg.choice.way == Way::Push);
+        let pushed = legs.len() > 1 && legs.iter().all(|leg| leg.route.way == Way::Push);
         if !pushed || !self.context.pushes_dealt(self.piece.table, &source.node).await? {
             return Ok(false);
         }
-        let slots = |leg: &Leg| sharding.slots[leg.place.shard].clone();
-        let to: Vec<_> = legs.iter().map(|leg| (leg.place.node.as_ref(), slots(leg))).collect();
+        let slots = |leg: &Leg| sharding.slots[leg.target.shard].clone();
+        let to: Vec<_> = legs.iter().map(|leg| (leg.target.node.as_ref(), slots(leg))).collect();
         Ok(remote_dealt(&to, &self.staging(), &sharding.slot_key()).is_some())
     }
 
-    /// Whether the worker can deal the rows to several target shards.
+    /// Returns whether the worker can deal the rows to several target shards.
     async fn deals(&self, sources: &[Source]) -> Result<bool, AttemptError> {
         let several = self.plan().sharding.is_some() && self.plan().target_shards().count() > 1;
         Ok(several && self.against_dealing(sources).await?.is_none())
     }
 
-    /// Returns what the columns have against dealing.
+    /// Returns the reason in the columns why the worker cannot deal the rows, if there is one.
     async fn against_dealing(&self, sources: &[Source]) -> Result<Option<String>, AttemptError> {
         for source in sources {
             let columns = self.context.column_routes(self.piece.table, &source.node).await?;
@@ -142,10 +155,15 @@ impl Attempt<'_> {
         Ok(None)
     }
 
-    /// Where servers could send the rows to each other, but would read them once for each target shard: a relay may be faster.
-    async fn try_a_manner(&self, sources: &[Source], legs: &mut [Leg<'_>]) -> Result<Option<Manner>, AttemptError> {
+    /// Chooses the split method where the servers could send the rows to each other, but would read them once for each target shard. A
+    /// relay may be faster there.
+    async fn try_split_method(
+        &self,
+        sources: &[Source],
+        legs: &mut [Leg<'_>],
+    ) -> Result<Option<SplitMethod>, AttemptError> {
         let free = self.context.task().tables[self.piece.table].way_of_rows().is_none();
-        let direct = legs.iter().all(|leg| leg.choice.way != Way::Relay);
+        let direct = legs.iter().all(|leg| leg.route.way != Way::Relay);
         if !free || !direct || !self.deals(sources).await? {
             return Ok(None);
         }
@@ -155,59 +173,59 @@ impl Attempt<'_> {
                 return Ok(None);
             }
         }
-        let manner = self.context.trials.next(self.piece.table, self.plan().pieces.len());
-        if manner == Manner::Dealt {
-            let since = format!("it reads each row once for {} target shards", self.plan().target_shards().count());
+        let method = self.context.trials.next(self.piece.table, self.plan().pieces.len());
+        if method == SplitMethod::Dealt {
+            let reason = format!("it reads each row once for {} target shards", self.plan().target_shards().count());
             for leg in legs {
-                leg.choice = Choice { way: Way::Relay, since: Some(since.clone()) };
+                leg.route = Route { way: Way::Relay, reason: Some(reason.clone()) };
             }
         }
-        Ok(Some(manner))
+        Ok(Some(method))
     }
 
-    /// Sends rows from some sources to some places, by one transfer; to several places they are dealt. `sent` counts the
-    /// transfers of the attempt.
+    /// Sends rows from sources to target nodes by one transfer, which deals them where there are several target nodes. `sent` counts
+    /// the transfers of the attempt.
     async fn send(
         &self,
         way: Way,
         sources: &[Source],
-        places: &[Place],
+        targets: &[TargetNode],
         rows: Selection,
         sent: &mut usize,
     ) -> Result<(), AttemptError> {
         let (context, plan) = (self.context, self.plan());
-        let sharding = plan.sharding.as_ref().filter(|_| places.len() > 1);
+        let sharding = plan.sharding.as_ref().filter(|_| targets.len() > 1);
         let dealt = match sharding {
             Some(sharding) => Some(sharding.slot_key()),
             None if way == Way::Relay && self.needs_dealing(sources).await? => Some(SlotKey::single()),
             None => None,
         };
         let all_slots = 0..dealt.as_ref().map_or(0, |dealt| dealt.total);
-        let (Some(source), Some(place)) = (sources.first(), places.first()) else { return Ok(()) };
+        let (Some(source), Some(target)) = (sources.first(), targets.first()) else { return Ok(()) };
         let all = rows.are_all_that_is_read();
-        // The settings of one side hang on the other only where there is one of each.
+        // The settings of one side depend on the other side only where there is one source and one target node.
         let settings = |from: Arc<Node>, to: Arc<Node>| async move {
             context.transfer_settings(way, &from, &to, all, self.narrow).await
         };
         let (mut from, mut to) = (Vec::new(), Vec::new());
         for Source { node, .. } in sources {
-            let (mut known, _) = settings(node.clone(), place.node.clone()).await?;
-            // One push to several targets hands its settings on to all of them.
-            for place in places.iter().skip(1).filter(|_| way == Way::Push) {
-                let (to_this, _) = settings(node.clone(), place.node.clone()).await?;
+            let (mut known, _) = settings(node.clone(), target.node.clone()).await?;
+            // One push to several target nodes sends its settings to all of them.
+            for target in targets.iter().skip(1).filter(|_| way == Way::Push) {
+                let (to_this, _) = settings(node.clone(), target.node.clone()).await?;
                 known.retain(|setting| to_this.contains(setting));
             }
             from.push(Origin { node: node.clone(), settings: known });
         }
-        for place in places {
-            let (_, settings) = settings(source.node.clone(), place.node.clone()).await?;
-            let slots = sharding.map_or(all_slots.clone(), |sharding| sharding.slots[place.shard].clone());
-            to.push((place, Destination { node: place.node.clone(), slots, query_id: String::new(), settings }));
+        for target in targets {
+            let (_, settings) = settings(source.node.clone(), target.node.clone()).await?;
+            let slots = sharding.map_or(all_slots.clone(), |sharding| sharding.slots[target.shard].clone());
+            to.push((target, Destination { node: target.node.clone(), slots, query_id: String::new(), settings }));
         }
-        // What ran out of memory is moved a few partitions at a time.
-        for rows in rows.parted(1 << self.narrow.min(8)) {
-            let named = |(place, to): &(&Place, Destination)| Destination {
-                query_id: context.id.query(self.piece, self.number, place.shard, place.replica, *sent),
+        // After attempts ran out of memory, each statement moves fewer partitions.
+        for rows in rows.parted(1 << self.narrow.min(MAX_HALVINGS)) {
+            let named = |(target, to): &(&TargetNode, Destination)| Destination {
+                query_id: context.id.query(self.piece, self.number, target.shard, target.replica, *sent),
                 ..to.clone()
             };
             let transfer = Transfer {
@@ -224,12 +242,12 @@ impl Attempt<'_> {
                 course: Arc::default(),
             };
             *sent += 1;
-            self.carry(&transfer).await.map_err(|error| self.note_failure(&transfer, error))?;
+            self.run_transfer(&transfer).await.map_err(|error| self.note_failure(&transfer, error))?;
         }
         Ok(())
     }
 
-    /// Whether a source sends something that a target reads only after the worker has dealt it.
+    /// Returns whether a source sends rows in a form that a target can read only after the worker has dealt them.
     async fn needs_dealing(&self, sources: &[Source]) -> Result<bool, AttemptError> {
         for source in sources {
             if self.context.needs_dealing(self.piece.table, &source.node).await? {
@@ -239,12 +257,11 @@ impl Attempt<'_> {
         Ok(false)
     }
 
-    /// Says once for the table which way was taken, and why, unless it is the usual one. Other nodes may have other reasons; those
-    /// are told at level debug.
-    fn tell_choice(&self, Leg { source, place, choice }: &Leg) {
-        let Some(since) = &choice.since else { return };
-        let (table, way, ways) = (&self.plan().name, choice.way, &self.context.pool.ways);
-        let line = format!("table {table}: transfer: {way} from {} to {}, since {since}", source.node, place.node);
+    /// Logs once for the table which route was chosen and why, unless it is a push. Logs other reasons of other nodes at level debug.
+    fn log_route(&self, Leg { source, target, route }: &Leg) {
+        let Some(reason) = &route.reason else { return };
+        let (table, way, ways) = (&self.plan().name, route.way, &self.context.pool.ways);
+        let line = format!("table {table}: transfer: {way} from {} to {}, since {reason}", source.node, target.node);
         if ways.is_news(&format!("table {table}: {way}")) {
             ways.is_news(&line);
             tracing::info!(node = source.node.address(), "{line}");
@@ -253,8 +270,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// Says once for the table that each row is read for each target shard, where that is on account of its columns.
-    async fn tell_filters(&self, sources: &[Source]) -> Result<(), AttemptError> {
+    /// Logs once for the table that each target shard needs its own SELECT, where the columns are the reason.
+    async fn log_filters(&self, sources: &[Source]) -> Result<(), AttemptError> {
         let Some(why) = self.against_dealing(sources).await? else { return Ok(()) };
         let shards = self.plan().target_shards().count();
         let line = format!(
@@ -268,7 +285,7 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// What is between the nodes is asked anew for the next attempt, which may take another way.
+    /// Forgets the known routes between the nodes, so that the next attempt may take another route. Returns the error of the attempt.
     fn note_failure(&self, transfer: &Transfer, error: Error) -> AttemptError {
         let free = self.context.task().tables[self.piece.table].way_of_rows().is_none();
         let mut another = false;
@@ -281,14 +298,14 @@ impl Attempt<'_> {
         }
     }
 
-    /// One transfer, to its end. Where the connection breaks, a server goes on with a push or a pull: its end is awaited then,
-    /// and the counts tell what came of it. A transfer that moves anything may take as long as it needs.
-    async fn carry(&self, transfer: &Transfer) -> Result<(), Error> {
+    /// Performs one transfer to its end. When the connection breaks, the server continues a push or a pull. The worker then waits for the
+    /// end of the statement, and the counts tell whether it succeeded. A transfer that moves rows has no time limit.
+    async fn run_transfer(&self, transfer: &Transfer) -> Result<(), Error> {
         tokio::select! {
             biased;
             done = self.context.pool.client.transfer(transfer) => match done {
                 Err(error) if error.is_unreachable() && transfer.way != Way::Relay => {
-                    if self.running(transfer).await.is_err() {
+                    if self.is_running(transfer).await.is_err() {
                         return Err(error);
                     }
                     tracing::warn!(node = error.node, "{error}; the statement may go on: waiting for its end");
@@ -300,15 +317,15 @@ impl Attempt<'_> {
         self.until_gone(transfer).await
     }
 
-    /// Returns what the statements of a transfer have done so far, by the nodes that answer, and the error of the first that does not.
-    async fn look(&self, transfer: &Transfer) -> (BTreeMap<String, Vec<Running>>, Option<Error>) {
+    /// Returns the running statements of a transfer by node, and the error of the first node that does not answer.
+    async fn statements_of(&self, transfer: &Transfer) -> (BTreeMap<String, Vec<Running>>, Option<Error>) {
         let client = &self.context.pool.client;
-        let looks = transfer.statements().into_iter().map(|(node, id)| async move {
+        let answers = transfer.statements().into_iter().map(|(node, id)| async move {
             let running = client.running(node, id).await;
             (node.address(), running)
         });
         let (mut statements, mut first) = (BTreeMap::<String, Vec<Running>>::new(), None);
-        for (node, running) in join_all(looks).await {
+        for (node, running) in join_all(answers).await {
             match running {
                 Ok(running) => statements.entry(node).or_default().extend(running),
                 Err(error) => first = first.or(Some(error)),
@@ -317,42 +334,42 @@ impl Attempt<'_> {
         (statements, first)
     }
 
-    /// Whether a statement of a transfer runs on one of its nodes; all of them must answer.
-    async fn running(&self, transfer: &Transfer) -> Result<bool, Error> {
-        match self.look(transfer).await {
+    /// Returns whether a statement of a transfer runs on one of its nodes. All nodes must answer.
+    async fn is_running(&self, transfer: &Transfer) -> Result<bool, Error> {
+        match self.statements_of(transfer).await {
             (_, Some(error)) => Err(error),
             (statements, None) => Ok(statements.values().any(|running| !running.is_empty())),
         }
     }
 
-    /// Returns when a transfer does not run any more, a node of it has not answered for a while, or nothing of it has moved for too long. A
-    /// relay runs as long as its connections do, which its worker holds: servers may have sent all they have, and not have begun to take
-    /// any of it in, so that neither of them shows a statement (18.16, where little is sent slowly).
+    /// Waits until a transfer has ended, a node has not answered for a while, or no rows have moved for too long. A relay runs as long as
+    /// the worker holds its connections. Its servers may show no statement meanwhile: the source has sent all rows, and the target has
+    /// not begun to write them (18.16, where few rows are sent slowly).
     async fn until_gone(&self, transfer: &Transfer) -> Result<(), Error> {
         let limit = self.context.worker_options.stall_timeout;
         let mut watch = Watch::new(limit, Instant::now());
         let (mut silent, mut absent) = (0, 0);
         loop {
             tokio::time::sleep(look_every(limit)).await;
-            let (statements, error) = self.look(transfer).await;
+            let (statements, error) = self.statements_of(transfer).await;
             let waits = transfer.course.waits();
             let is_running = statements.values().any(|running| !running.is_empty());
-            let look = Look { statements, bytes: transfer.course.bytes(), waits };
-            let verdict = watch.judge(&look, Instant::now());
+            let observed = TransferObservation { statements, bytes: transfer.course.bytes(), waits };
+            let verdict = watch.judge(&observed, Instant::now());
             match error {
-                Some(error) if silent + 1 == BAD_LOOKS => return Err(error),
+                Some(error) if silent + 1 == MAX_FAILED_CHECKS => return Err(error),
                 Some(_) => silent += 1,
-                // What waits for its turn has no statement yet.
+                // A transfer that waits for its turn has no statement yet.
                 None if waits || is_running => (silent, absent) = (0, 0),
                 None if transfer.way == Way::Relay => silent = 0,
                 None => absent += 1,
             }
-            // An answer may be on its way when the statement is seen no more.
-            if absent == 2 {
+            // The answer may still be under way when the statement has ended.
+            if absent == ABSENT_CHECKS {
                 return Ok(());
             }
-            if let Verdict::Stalled(still) = verdict {
-                return Err(transfer.stalled(still));
+            if let StallVerdict::Stalled(duration) = verdict {
+                return Err(transfer.stalled(duration));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! From a claim to a recorded result: attempts at a piece or a publication, one after the other.
+//! The work on a claimed job: attempts at a piece or a publication, one after the other, until the result is recorded.
 
 mod publishing;
 
@@ -14,36 +14,36 @@ use crate::protocol::{BatchRecord, BatchRef, Copied, Failure, Job, PieceRecord, 
 
 use super::context::{AttemptError, WorkerContext};
 use super::copy::{Attempt, Source};
-use super::counters::Tally;
+use super::counters::Counters;
 use crate::ledger::{Cache, ClaimChange, Ledger, LedgerError, Outcome};
 use crate::runtime::fault_point::fault_point;
 use crate::runtime::signals::Interrupt;
 
-/// So many attempts in a row fail before a target node that does not answer counts as lost.
-const PATIENCE: u32 = 3;
-/// So long a server that asks for time is given it; after that each time is a failure like others.
-const GRACE: Duration = Duration::from_secs(6 * 3600);
-/// So many partitions of a batch are named in each line about it.
-const MOST_NAMES: usize = 20;
-/// So often a batch is moved to other nodes.
-const MOST_GENERATIONS: u32 = 10;
+/// The number of failed attempts in a row after which a target node that does not answer counts as lost.
+const FAILURES_UNTIL_LOST: u32 = 3;
+/// How long the answers of an overloaded server do not count as failures.
+const OVERLOAD_GRACE: Duration = Duration::from_secs(6 * 3600);
+/// The most partitions that a log line about a batch names.
+const MAX_NAMED_PARTITIONS: usize = 20;
+/// How often a batch may move to other nodes.
+const MAX_GENERATIONS: u32 = 10;
 
-/// What a job needs. Cheap to clone.
+/// The handles that a job needs. Cheap to clone.
 #[derive(Clone)]
 pub struct JobRunner {
-    /// What it works with.
+    /// The context of the worker.
     pub context: Arc<WorkerContext>,
-    /// Where it records.
+    /// The records of the task.
     pub ledger: Ledger,
-    /// What was recorded last.
+    /// The records as last read.
     pub cache: Arc<Mutex<Cache>>,
-    /// Ends what only waits.
+    /// The interrupt that ends waits.
     pub interrupt: Interrupt,
-    /// Where it counts what is done.
-    pub tally: Arc<Tally>,
+    /// The counters of the worker.
+    pub counters: Arc<Counters>,
 }
 
-/// What was claimed.
+/// A claimed job.
 pub enum Claimed {
     /// A piece, with the record of its attempt.
     Piece(PieceRef, PieceRecord),
@@ -52,10 +52,10 @@ pub enum Claimed {
 }
 
 impl JobRunner {
-    /// Tries to take a job. `None`: somebody else was faster.
+    /// Tries to claim a job. Returns `None` when another worker was faster.
     ///
-    /// The job must have been chosen from what `cache` holds, and the cache must not have been let go since: what a job of our
-    /// own learns in between may be that it is done already.
+    /// The caller must have chosen the job from `cache` and kept the lock of the cache since then. Another job of this worker could
+    /// otherwise find in between that the job is done.
     pub async fn claim(&self, cache: &mut Cache, job: Job) -> Result<Option<Claimed>, LedgerError> {
         let worker = &self.context.worker;
         let (claimed, outcome) = match job {
@@ -83,7 +83,7 @@ impl JobRunner {
                 (Claimed::Batch(batch, next), outcome)
             }
         };
-        // Ours or somebody's: either way it is not free.
+        // Either this worker or another one has the claim now.
         cache.claimed(job);
         Ok((outcome == Outcome::Done).then_some(claimed))
     }
@@ -91,7 +91,7 @@ impl JobRunner {
     /// Works on a claimed job until it is recorded as done or failed.
     ///
     /// # Errors
-    /// Only what makes all work of this worker stop: the coordinator. What servers say is recorded.
+    /// Only errors of the coordinator, which stop all work of this worker. Errors of servers are recorded.
     pub async fn perform(&self, claimed: Claimed) -> Result<Job, LedgerError> {
         let job = match claimed {
             Claimed::Piece(piece, record) => {
@@ -99,7 +99,7 @@ impl JobRunner {
                 let job = format!("table {} piece {} ({})", plan.name, piece.piece, self.describe(piece));
                 let batch = plan.pieces[piece.piece].batch;
                 let (table, partition) = (&plan.name, partition_names(plan, batch));
-                // Spans are errors, as it were: a file for errors alone has them too.
+                // The span has level ERROR, so that a log of errors only shows it too.
                 let span = error_span!("piece", job, table, partition, batch, piece = piece.piece);
                 self.copy(piece, &job, record).instrument(span).await?;
                 Job::Copy(piece)
@@ -132,7 +132,7 @@ impl JobRunner {
         }
     }
 
-    /// One attempt, and what is recorded of it. Gives the record of the next one, if there is to be one.
+    /// Makes one attempt and records its result. Returns the record of the next attempt, if there is one.
     async fn try_to_copy(
         &self,
         piece: PieceRef,
@@ -141,14 +141,14 @@ impl JobRunner {
         grace: &mut Grace,
     ) -> Result<Option<PieceRecord>, LedgerError> {
         let plan = &self.context.plans[piece.table];
-        let of = &plan.pieces[piece.piece];
+        let batch_index = plan.pieces[piece.piece].batch;
         let number = record.attempt;
-        let batch = self.cache.lock().await.by_table[piece.table].batches[of.batch].clone();
+        let batch = self.cache.lock().await.by_table[piece.table].batches[batch_index].clone();
         tracing::debug!("{name}: attempt {number} begins");
         let attempt = Attempt { context: &self.context, piece, number, narrow: record.narrow, batch: &batch };
         let sources = attempt.sources().await;
         if let Ok(sources) = &sources
-            && let Some(next) = self.lends(&record, piece.table, sources)
+            && let Some(next) = self.with_lending_nodes(&record, piece.table, sources)
         {
             let (keep, worker) = (ClaimChange::Keep, &self.context.worker);
             let mut cache = self.cache.lock().await;
@@ -160,8 +160,8 @@ impl JobRunner {
             }
             record = next;
         }
-        let next = match self.admitted(name, &attempt, sources).await? {
-            // Whoever comes next takes the piece up.
+        let next = match self.perform_admitted(name, &attempt, sources).await? {
+            // The next worker claims the piece again.
             None => return self.ledger.give_up_claim(Job::Copy(piece)).await.map(|()| None),
             Some(Ok(copied)) => {
                 let rows: u64 = copied.staged.iter().sum();
@@ -176,20 +176,20 @@ impl JobRunner {
             }
             Some(Err(error)) => {
                 attempt.abandon().await;
-                let of = BatchRef { table: piece.table, batch: of.batch };
-                let moved = self.move_if_lost(of, &batch, &error, record.failures + 1).await?;
+                let batch_ref = BatchRef { table: piece.table, batch: batch_index };
+                let moved = self.move_if_lost(batch_ref, &batch, &error, record.failures + 1).await?;
                 let limit = self.context.worker_options.tries;
                 let next = match moved {
                     Some(generation) => record.next_attempt(&self.context.worker, generation),
                     None => record.after_failure(&self.context.worker, grace.failure(&error), limit),
                 };
                 let given_up = matches!(next.state, PieceState::Failed { .. });
-                self.tell(name, number, &error, given_up, grace);
+                self.log_failure(name, number, &error, given_up, grace);
                 next
             }
         };
-        let again = matches!(next.state, PieceState::Running { .. });
-        let claim = if again { ClaimChange::Keep } else { ClaimChange::GiveBack };
+        let continues = matches!(next.state, PieceState::Running { .. });
+        let claim = if continues { ClaimChange::Keep } else { ClaimChange::GiveBack };
         let mut cache = self.cache.lock().await;
         let worker = &self.context.worker;
         let outcome = self.ledger.change_piece(&mut cache, piece, &record, next.clone(), claim, worker).await?;
@@ -199,20 +199,21 @@ impl JobRunner {
             return Ok(None);
         }
         if let Some(copied) = next.copied() {
-            self.tally.copied(copied.staged.iter().sum(), plan.bytes_of(piece.piece));
+            self.counters.copied(copied.staged.iter().sum(), plan.bytes_of(piece.piece));
         }
-        if !again {
+        if !continues {
             fault_point("piece-recorded").await;
             return Ok(None);
         }
-        if self.pause(next.failures, grace).await == Paused::Interrupted {
+        if self.pause(next.failures, grace).await == PauseEnd::Interrupted {
             return self.ledger.give_up_claim(Job::Copy(piece)).await.map(|()| None);
         }
         Ok(Some(next))
     }
 
-    /// The record of a piece that may be cloned from other source nodes than before: they are known before anything is made there.
-    fn lends(&self, record: &PieceRecord, table: usize, sources: &[Source]) -> Option<PieceRecord> {
+    /// Returns the record with the source nodes that this attempt adds, if the piece may be cloned. The nodes must be recorded before
+    /// any table is created there.
+    fn with_lending_nodes(&self, record: &PieceRecord, table: usize, sources: &[Source]) -> Option<PieceRecord> {
         let new = || sources.iter().map(|source| source.node.address()).filter(|node| !record.lent.contains(node));
         if !self.context.may_clone(table) || new().next().is_none() {
             return None;
@@ -220,8 +221,8 @@ impl JobRunner {
         Some(PieceRecord { lent: record.lent.iter().cloned().chain(new()).collect(), ..record.clone() })
     }
 
-    /// An attempt, once it may begin. `None`: the run is to end before that.
-    async fn admitted(
+    /// Waits until an attempt may begin, then performs it. Returns `None` when the run is interrupted first.
+    async fn perform_admitted(
         &self,
         name: &str,
         attempt: &Attempt<'_>,
@@ -232,46 +233,48 @@ impl JobRunner {
             Err(error) => return Ok(Some(Err(error))),
         };
         let nodes = sources.iter().map(|source| source.node.as_ref());
-        let asked = Instant::now();
+        let started = Instant::now();
         let Some(admitted) = self.admit(name, attempt.piece, attempt.batch, nodes).await? else { return Ok(None) };
-        let waiting = asked.elapsed().as_millis() as u64;
+        let waiting = started.elapsed().as_millis() as u64;
         let result = attempt.perform(&sources).await;
         self.dismiss(admitted).await?;
         Ok(Some(result.map(|copied| Copied { waiting, ..copied })))
     }
 
-    /// The pause before another attempt. What waits until a server has recovered does not outlast a run that is to end.
-    async fn pause(&self, failures: u32, grace: &Grace) -> Paused {
+    /// Waits before another attempt. An interrupt ends the wait for an overloaded server.
+    async fn pause(&self, failures: u32, grace: &Grace) -> PauseEnd {
         tokio::select! {
             biased;
-            () = self.interrupt.finish(), if grace.since.is_some() => Paused::Interrupted,
-            () = tokio::time::sleep(self.context.pause(failures + grace.waits)) => Paused::Over,
+            () = self.interrupt.finish(), if grace.since.is_some() => PauseEnd::Interrupted,
+            () = tokio::time::sleep(self.context.pause(failures + grace.waits)) => PauseEnd::Over,
         }
     }
 
+    /// Returns the partitions, the slice and the source shards of a piece, for log lines.
     fn describe(&self, piece: PieceRef) -> String {
         let plan = &self.context.plans[piece.table];
-        let of = &plan.pieces[piece.piece];
-        let what = match plan.partitions_of(of.batch) {
+        let planned = &plan.pieces[piece.piece];
+        let what = match plan.partitions_of(planned.batch) {
             [one] => format!("partition {}", one.name),
             many => format!("{} partitions", many.len()),
         };
         // The pieces of a batch are in the order of their shards.
-        let siblings = &plan.pieces[plan.batches[of.batch].pieces.clone()];
-        let first = siblings.partition_point(|piece| piece.first_shard() < of.first_shard());
-        let slice = match siblings.partition_point(|piece| piece.first_shard() <= of.first_shard()) - first {
+        let siblings = &plan.pieces[plan.batches[planned.batch].pieces.clone()];
+        let first = siblings.partition_point(|piece| piece.first_shard() < planned.first_shard());
+        let slice = match siblings.partition_point(|piece| piece.first_shard() <= planned.first_shard()) - first {
             count @ 2.. => {
-                let at = piece.piece - plan.batches[of.batch].pieces.start - first;
+                let at = piece.piece - plan.batches[planned.batch].pieces.start - first;
                 format!(" slice {} of {count}", at + 1)
             }
             _ => String::new(),
         };
-        let shards: Vec<String> = of.sources.iter().map(|share| (share.shard + 1).to_string()).collect();
+        let shards: Vec<String> = planned.sources.iter().map(|share| (share.shard + 1).to_string()).collect();
         format!("{what}{slice}, source shard{} {}", if shards.len() > 1 { "s" } else { "" }, shards.join(", "))
     }
 
-    fn tell(&self, name: &str, number: u32, error: &AttemptError, given_up: bool, grace: &Grace) {
-        self.tally.failed();
+    /// Logs and counts a failed attempt.
+    fn log_failure(&self, name: &str, number: u32, error: &AttemptError, given_up: bool, grace: &Grace) {
+        self.counters.failed();
         let node = error.node();
         if let Some(node) = node {
             self.context.forget(node);
@@ -287,40 +290,41 @@ impl JobRunner {
     }
 }
 
-/// The partitions of a batch, for a line that a program reads.
+/// Returns the names of the partitions of a batch, for log lines that a program reads.
 fn partition_names(plan: &TablePlan, batch: usize) -> String {
     let partitions = plan.partitions_of(batch);
-    let names: Vec<&str> = partitions.iter().take(MOST_NAMES).map(|partition| partition.name.as_str()).collect();
-    match partitions.len().saturating_sub(MOST_NAMES) {
+    let names: Vec<&str> =
+        partitions.iter().take(MAX_NAMED_PARTITIONS).map(|partition| partition.name.as_str()).collect();
+    match partitions.len().saturating_sub(MAX_NAMED_PARTITIONS) {
         0 => names.join(", "),
         more => format!("{} and {more} more", names.join(", ")),
     }
 }
 
-/// How a pause ended.
+/// The end of a pause.
 #[derive(Debug, PartialEq, Eq)]
-enum Paused {
+enum PauseEnd {
     Over,
     Interrupted,
 }
 
-/// The time that a server was given because it asked for it.
+/// How long and how often in a row an overloaded server has answered an attempt.
 #[derive(Debug, Default)]
 struct Grace {
-    /// When it asked first, of times in a row.
+    /// The time of the first such answer.
     since: Option<Instant>,
-    /// How often, since then.
+    /// The number of such answers.
     waits: u32,
 }
 
 impl Grace {
-    /// An error as it is recorded: what a server asks time for is no failure, as long as it is not asked for too long.
+    /// Returns the record of an error. An overload is no failure until it has lasted for [`OVERLOAD_GRACE`].
     fn failure(&mut self, error: &AttemptError) -> Failure {
         let mut failure = error.failure();
         if failure.overload {
             let since = *self.since.get_or_insert_with(Instant::now);
             self.waits += 1;
-            failure.overload = since.elapsed() < GRACE;
+            failure.overload = since.elapsed() < OVERLOAD_GRACE;
         } else {
             *self = Self::default();
         }
@@ -335,16 +339,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_asks_for_time_is_given_hours_and_not_days() {
-        let of = |code| {
+        let server_error = |code| {
             let kind = Kind::Server { code, message: "Too many parts (300)".into() };
             AttemptError::Server(Error { node: "n".into(), doing: "cannot".into(), kind })
         };
         let mut grace = Grace::default();
-        assert!(grace.failure(&of(252)).overload);
-        tokio::time::advance(GRACE / 2).await;
-        assert!(grace.failure(&of(252)).overload && !grace.failure(&of(209)).overload);
-        assert!(grace.failure(&of(252)).overload, "counted from the beginning again");
-        tokio::time::advance(GRACE).await;
-        assert!(!grace.failure(&of(252)).overload);
+        assert!(grace.failure(&server_error(252)).overload);
+        tokio::time::advance(OVERLOAD_GRACE / 2).await;
+        assert!(grace.failure(&server_error(252)).overload && !grace.failure(&server_error(209)).overload);
+        assert!(grace.failure(&server_error(252)).overload, "counted from the beginning again");
+        tokio::time::advance(OVERLOAD_GRACE).await;
+        assert!(!grace.failure(&server_error(252)).overload);
     }
 }

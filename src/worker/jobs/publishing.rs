@@ -1,4 +1,4 @@
-//! From a claimed batch to what is recorded of its publication.
+//! The work on a claimed batch, until the result of its publication is recorded.
 
 use tokio::time::Instant;
 use tracing::{Instrument, error_span};
@@ -7,7 +7,7 @@ use crate::protocol::{BatchRecord, BatchRef, BatchState, Job, PieceRef, Policy, 
 
 use super::super::context::AttemptError;
 use super::super::publish::{Before, Gathered, Publication};
-use super::{Grace, JobRunner, MOST_GENERATIONS, PATIENCE, Paused};
+use super::{FAILURES_UNTIL_LOST, Grace, JobRunner, MAX_GENERATIONS, PauseEnd};
 use crate::ledger::{ClaimChange, LedgerError, Outcome};
 use crate::runtime::fault_point::fault_point;
 
@@ -29,7 +29,7 @@ impl JobRunner {
         }
     }
 
-    /// As [`Self::try_to_copy`].
+    /// Makes one attempt and records its result. Returns the record of the next attempt, if there is one.
     async fn try_to_publish(
         &self,
         batch: BatchRef,
@@ -51,17 +51,17 @@ impl JobRunner {
             }
             Err(error) => {
                 if self.move_if_lost(batch, &record, &error, record.failures + 1).await?.is_some() {
-                    self.tell(name, number, &error, false, grace);
+                    self.log_failure(name, number, &error, false, grace);
                     return self.ledger.give_up_claim(Job::Publish(batch)).await.map(|()| None);
                 }
                 let limit = self.context.worker_options.publication_tries;
                 let next = record.after_failure(&self.context.worker, grace.failure(&error), limit);
-                self.tell(name, number, &error, matches!(next.state, BatchState::Failed { .. }), grace);
+                self.log_failure(name, number, &error, matches!(next.state, BatchState::Failed { .. }), grace);
                 (next, None)
             }
         };
-        let again = matches!(next.state, BatchState::Publishing { .. });
-        let claim = if again { ClaimChange::Keep } else { ClaimChange::GiveBack };
+        let continues = matches!(next.state, BatchState::Publishing { .. });
+        let claim = if continues { ClaimChange::Keep } else { ClaimChange::GiveBack };
         let mut cache = self.cache.lock().await;
         let worker = &self.context.worker;
         let outcome = self.ledger.change_batch(&mut cache, batch, &record, next.clone(), claim, worker).await?;
@@ -71,39 +71,40 @@ impl JobRunner {
             return Ok(None);
         }
         if let Some(gathered) = gathered {
-            self.tally.published();
+            self.counters.published();
             fault_point("batch-recorded").await;
             self.publication(batch, &next).await.clear(&gathered).await;
             fault_point("staging-dropped").await;
         }
-        if !again {
+        if !continues {
             return Ok(None);
         }
-        if self.pause(next.failures, grace).await == Paused::Interrupted {
+        if self.pause(next.failures, grace).await == PauseEnd::Interrupted {
             return self.ledger.give_up_claim(Job::Publish(batch)).await.map(|()| None);
         }
         Ok(Some(next))
     }
 
-    /// One attempt. With `append`, what the target held before is recorded between gathering and placing.
+    /// Makes one attempt. With the policy `append`, records the numbers of rows that the target held before, after gathering and before
+    /// placing.
     async fn attempt_publication(
         &self,
         batch: BatchRef,
         record: &mut BatchRecord,
     ) -> Result<Result<(Published, Vec<Gathered>), AttemptError>, LedgerError> {
         let publication = self.publication(batch, &record.clone()).await;
-        let begun = Instant::now();
+        let started = Instant::now();
         let gathered = match publication.gather().await {
             Ok(gathered) => gathered,
             Err(error) => return Ok(Err(error)),
         };
-        let gathering = begun.elapsed().as_millis() as u64;
+        let gathering = started.elapsed().as_millis() as u64;
         let earlier = record.before();
         let mut before = earlier.clone();
         if self.context.policy(batch.table) == Policy::Append
             && gathered.iter().any(|part| !before.contains_key(&part.address()))
         {
-            before = match publication.look_before(&gathered, &before).await {
+            before = match publication.rows_before(&gathered, &before).await {
                 Ok(before) => before,
                 Err(error) => return Ok(Err(error)),
             };
@@ -122,7 +123,7 @@ impl JobRunner {
         Ok(placed.map(|published| (Published { gathering, ..published }, gathered)))
     }
 
-    /// Records what the target held before the first row of ours. `false`: another worker has taken over.
+    /// Records how many rows the target held before the first row of this task. Returns `false` when another worker has taken over.
     async fn record_before(
         &self,
         batch: BatchRef,
@@ -142,6 +143,7 @@ impl JobRunner {
         Ok(done)
     }
 
+    /// Returns the publication that a record describes, with the recorded attempts of its pieces.
     async fn publication(&self, batch: BatchRef, record: &BatchRecord) -> Publication<'_> {
         let cache = self.cache.lock().await;
         let records = &cache.by_table[batch.table];
@@ -163,11 +165,11 @@ impl JobRunner {
         }
     }
 
-    /// Chooses other target nodes for a batch when one of its nodes is lost, with the rows that were staged there: all of it
-    /// is copied again then. Gives the new generation of its nodes.
+    /// Chooses other target nodes for a batch when one of its nodes is lost together with the rows staged there. All pieces of the
+    /// batch are copied again then. Returns the new generation of its nodes.
     ///
-    /// A node counts as lost when it has not answered several attempts in a row and does not answer now, or when the staged
-    /// rows are gone from it.
+    /// A node counts as lost when it has not answered several attempts in a row and does not answer now, or when its staged
+    /// rows are missing.
     pub(super) async fn move_if_lost(
         &self,
         batch: BatchRef,
@@ -176,7 +178,7 @@ impl JobRunner {
         failures: u32,
     ) -> Result<Option<u32>, LedgerError> {
         let gone = matches!(error, AttemptError::StagingGone(_));
-        if !gone && (!error.is_transient() || failures < PATIENCE) || record.generation >= MOST_GENERATIONS {
+        if !gone && (!error.is_transient() || failures < FAILURES_UNTIL_LOST) || record.generation >= MAX_GENERATIONS {
             return Ok(None);
         }
         let Some(live) = self.context.live_targets(batch.table).await else { return Ok(None) };
@@ -188,7 +190,7 @@ impl JobRunner {
         let mut cache = self.cache.lock().await;
         let expected = cache.by_table[batch.table].batches[batch.batch].clone();
         if expected.generation != record.generation || expected.is_done() {
-            // Somebody else has moved it already.
+            // Another worker has moved it already.
             return Ok((!expected.is_done()).then_some(expected.generation));
         }
         let moved = expected.moved(nodes);

@@ -1,5 +1,5 @@
-//! Before an attempt at a piece begins: a place on each server that it works on, where the task limits them, and replicas of
-//! the target that keep up with what they have to fetch.
+//! The admission of an attempt at a piece: the attempt waits for a place on each of its servers, where the task limits jobs per
+//! server, and for target replicas with a short queue.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,18 +16,18 @@ use super::super::jobs::JobRunner;
 use crate::ledger::membership::any;
 use crate::ledger::{LedgerError, Outcome};
 
-/// How often a limit that may have changed, and a queue, are looked at again.
-const LOOK: Duration = Duration::from_secs(3);
-/// A replica with more entries to fetch than this is behind.
-const MOST_BEHIND: u64 = 100;
-/// So long a replica is waited for. One whose queue is stuck must not hold up the copy.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// How often the limit of jobs and the queues of replicas are read again.
+const CHECK_INTERVAL: Duration = Duration::from_secs(3);
+/// The most queue entries of a replica that keeps up.
+const MAX_QUEUE: u64 = 100;
+/// How long to wait for a replica. A replica whose queue is stuck must not stop the copy.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Places on servers that a job holds.
+/// The places on servers that a job holds.
 pub(crate) struct Admitted(Vec<String>);
 
 impl JobRunner {
-    /// Waits until an attempt at a piece may begin. `None`: the run is to end.
+    /// Waits until an attempt at a piece may begin. Returns `None` when the run is interrupted first.
     pub(crate) async fn admit(
         &self,
         name: &str,
@@ -41,7 +41,7 @@ impl JobRunner {
         let targets = batch.nodes.iter().flatten().cloned();
         let servers: BTreeSet<String> = sources.map(Node::address).chain(targets).collect();
         let holder = format!("{} {}.{}", self.context.worker, piece.table, piece.piece);
-        let mut told = false;
+        let mut is_announced = false;
         loop {
             let Some(limit) = self.context.task().max_jobs_per_server else { return Ok(Some(Admitted(Vec::new()))) };
             let (taken, change) = self.ledger.watch_on_servers().await?;
@@ -52,8 +52,8 @@ impl JobRunner {
                     }
                     continue;
                 }
-                Err(full) if !told => {
-                    told = true;
+                Err(full) if !is_announced => {
+                    is_announced = true;
                     tracing::info!(node = full, "{name}: waits for {full}: {limit} of {limit} jobs are at work there");
                 }
                 Err(_) => {}
@@ -63,45 +63,46 @@ impl JobRunner {
                 () = self.interrupt.finish() => return Ok(None),
                 lost = self.ledger.session().lost() => return Err(lost.into()),
                 () = any(vec![change]) => {}
-                // The limit may be another one.
-                () = sleep(LOOK) => {}
+                // The limit may have changed.
+                () = sleep(CHECK_INTERVAL) => {}
             }
         }
     }
 
-    /// Gives the places back.
+    /// Releases the places.
     pub(crate) async fn dismiss(&self, admitted: Admitted) -> Result<(), LedgerError> {
         self.ledger.leave_servers(&admitted.0).await
     }
 
-    /// Waits while a replica of the target has much to fetch: more would only make it longer. `false`: the run is to end.
+    /// Waits while a target replica has a long queue, since more rows would make the queue longer. Returns `false` when the run is
+    /// interrupted.
     async fn replicas_keep_up(&self, name: &str, piece: PieceRef, batch: &BatchRecord) -> bool {
-        let since = Instant::now();
-        let mut told = false;
+        let started = Instant::now();
+        let mut is_announced = false;
         while let Some((node, state)) = self.behind(piece, batch).await {
             let has = format!("replica {node} of the target has {} entries in its queue", state.queue);
-            if since.elapsed() > PATIENCE {
+            if started.elapsed() > QUEUE_TIMEOUT {
                 tracing::warn!(
                     node = node.address(),
                     "{name}: {has} after {} min of waiting; going on",
-                    PATIENCE.as_secs() / 60
+                    QUEUE_TIMEOUT.as_secs() / 60
                 );
                 break;
             }
-            if !told {
-                told = true;
+            if !is_announced {
+                is_announced = true;
                 tracing::info!(node = node.address(), "{name}: waits, since {has}");
             }
             tokio::select! {
                 biased;
                 () = self.interrupt.finish() => return false,
-                () = sleep(LOOK) => {}
+                () = sleep(CHECK_INTERVAL) => {}
             }
         }
         true
     }
 
-    /// A replica of the target that is behind. One that does not answer is no reason to wait here.
+    /// Returns a target replica with a long queue, if there is one. Does not wait for a replica that does not answer.
     async fn behind(&self, piece: PieceRef, batch: &BatchRecord) -> Option<(Arc<Node>, ReplicaState)> {
         let context = &self.context;
         if !context.plans[piece.table].engine_replicates {
@@ -113,21 +114,22 @@ impl JobRunner {
         let nodes: Vec<Arc<Node>> =
             used.flat_map(|(shard, _)| shards[shard].replicas.iter().cloned().map(Arc::new)).collect();
         let target = &context.plans[piece.table].target;
-        let asked = join_all(nodes.into_iter().map(|node| async move {
+        let states = join_all(nodes.into_iter().map(|node| async move {
             let state = context.pool.client.replica_state(&node, target).await.ok().flatten()?;
             Some((node, state))
         }));
-        asked.await.into_iter().flatten().find(|(_, state)| state.queue > MOST_BEHIND)
+        states.await.into_iter().flatten().find(|(_, state)| state.queue > MAX_QUEUE)
     }
 }
 
-/// A place on each server that nobody has, as far as is known; else a server that has none.
+/// Returns a free place on each server, as far as this worker knows; otherwise a server without a free place.
 fn places(servers: &BTreeSet<String>, taken: &[String], limit: u32) -> Result<Vec<String>, String> {
     let taken: BTreeSet<&str> = taken.iter().map(String::as_str).collect();
     let free = |server: &String| {
         let mut names = (0..limit).map(|number| format!("{server}#{number}"));
-        // A limit that was lowered counts those who came before.
-        let busy = taken.iter().filter(|place| place.rsplit_once('#').is_some_and(|(on, _)| on == server)).count();
+        // After the limit was lowered, places with higher numbers may still be taken.
+        let busy =
+            taken.iter().filter(|place| place.rsplit_once('#').is_some_and(|(address, _)| address == server)).count();
         let free = names.find(|name| !taken.contains(name.as_str())).filter(|_| busy < limit as usize);
         free.ok_or_else(|| server.clone())
     };

@@ -1,4 +1,4 @@
-//! How much a worker may move in a second: what the task says, with the worker's share of what all of them may move.
+//! The limits of a worker in bytes per second: its own limit, and its share of the limit of all workers.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -7,19 +7,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::client::Throttle;
 use crate::task::Task;
 
-/// The throttles of a worker. A rate that changes counts for rows that are on their way, too.
+/// The throttles of a worker. A changed limit also applies to transfers that run.
 #[derive(Debug)]
 pub struct Bandwidth {
-    /// For the rows of all its jobs.
+    /// The throttle of all jobs.
     all: Arc<Throttle>,
-    /// For those of one table job.
+    /// The throttles of each table job.
     tables: Vec<Arc<Throttle>>,
-    /// How many workers have a place, this one among them.
+    /// The number of workers that have a place, with this one.
     workers: AtomicU64,
 }
 
 impl Bandwidth {
-    /// For a task, with this worker alone as far as it knows.
+    /// Creates the throttles for a task, as if this were the only worker.
     pub fn new(task: &Task) -> Self {
         let tables = task.tables.iter().map(|_| Arc::default()).collect();
         let bandwidth = Self { all: Arc::default(), tables, workers: AtomicU64::new(1) };
@@ -27,18 +27,18 @@ impl Bandwidth {
         bandwidth
     }
 
-    /// What the rows of a table job must pass.
+    /// Returns the throttles that the rows of a table job pass.
     pub fn of(&self, table: usize) -> Vec<Arc<Throttle>> {
         vec![self.tables[table].clone(), self.all.clone()]
     }
 
-    /// So many workers share what the task may move.
+    /// Sets the number of workers that share the limit of the task.
     pub fn share(&self, task: &Task, workers: usize) {
         self.workers.store(workers.max(1) as u64, Ordering::Relaxed);
         self.follow(task);
     }
 
-    /// Takes over what the task says now.
+    /// Applies the current limits of the task, and logs those that changed.
     pub fn follow(&self, task: &Task) {
         let workers = self.workers.load(Ordering::Relaxed);
         let rate = rate(task, workers);
@@ -64,10 +64,10 @@ impl Bandwidth {
     }
 }
 
-/// The lesser of what one worker may move and its share of what all may.
+/// Returns the smaller one of the worker's own limit and its share of the limit of all workers, in bytes per second.
 fn rate(task: &Task, workers: u64) -> Option<NonZeroU64> {
-    let least = |bytes: u64| NonZeroU64::new(bytes).unwrap_or(NonZeroU64::MIN);
-    let share = task.max_bytes_per_second_of_task.map(|all| least(all.get() / workers.max(1)));
+    let at_least_one = |bytes: u64| NonZeroU64::new(bytes).unwrap_or(NonZeroU64::MIN);
+    let share = task.max_bytes_per_second_of_task.map(|all| at_least_one(all.get() / workers.max(1)));
     [task.max_bytes_per_second, share].into_iter().flatten().min()
 }
 
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_worker_has_its_own_cap_or_its_share_whichever_is_less() {
-        let of = |worker: &str, task: &str, workers| {
+        let limit = |worker: &str, task: &str, workers| {
             let xml = format!(
                 "<clickhouse><remote_servers><c><shard><replica><host>h</host></replica></shard></c></remote_servers>\
                  {worker}{task}<tables><t><cluster_pull>c</cluster_pull><database_pull>a</database_pull>\
@@ -91,9 +91,9 @@ mod tests {
             "<max_bytes_per_second>10M</max_bytes_per_second>",
             "<max_bytes_per_second_of_task>12M</max_bytes_per_second_of_task>",
         );
-        assert_eq!(of("", "", 3), None);
-        assert_eq!(of(worker, "", 3), Some(10 << 20));
-        assert_eq!((of(worker, task, 1), of(worker, task, 3)), (Some(10 << 20), Some(4 << 20)));
-        assert_eq!(of("", task, u64::MAX), Some(1));
+        assert_eq!(limit("", "", 3), None);
+        assert_eq!(limit(worker, "", 3), Some(10 << 20));
+        assert_eq!((limit(worker, task, 1), limit(worker, task, 3)), (Some(10 << 20), Some(4 << 20)));
+        assert_eq!(limit("", task, u64::MAX), Some(1));
     }
 }

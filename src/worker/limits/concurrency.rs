@@ -1,33 +1,37 @@
-//! How many jobs a worker has in hand: as many as make rows arrive faster, and not more.
+//! The number of jobs that a worker runs at once: as many as make the copy faster, and not more.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How many jobs a worker was told to have in hand.
+/// The option for the number of jobs at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Jobs {
-    /// So many, at least one.
+    /// A fixed number, at least one.
     Fixed(usize),
-    /// As many as turn out to help: two at first.
+    /// The number that moves most bytes per second, by measurement. It starts with two.
     Adaptive,
 }
 
-/// Where an adaptive number begins, and where it ends.
-const FIRST: usize = 2;
-const MOST: usize = 8;
-/// A rate is known after so long, and after so many pieces for each job in hand.
-const WINDOW: Duration = Duration::from_secs(2);
-const PIECES: usize = 3;
-/// One job more must bring so much; one less may cost so much.
-const GAIN: f64 = 1.10;
-const LOSS: f64 = 0.97;
-/// After a step that did not help, so many windows pass until the next one is tried; twice as many after each further one.
-const REST: u32 = 4;
-const LONGEST_REST: u32 = 64;
+/// The first adaptive number of jobs.
+const INITIAL_JOBS: usize = 2;
+/// The largest adaptive number of jobs.
+const MAX_JOBS: usize = 8;
+/// The shortest time in which a rate is measured.
+const MIN_WINDOW: Duration = Duration::from_secs(2);
+/// The fewest pieces in a measurement, for each job at once.
+const MIN_PIECES_PER_JOB: usize = 3;
+/// One more job must raise the rate by this factor, or the step is undone.
+const MIN_GAIN: f64 = 1.10;
+/// One job less may lower the rate to this factor, or the step is undone.
+const MAX_LOSS: f64 = 0.97;
+/// The number of windows to wait after a step that did not help. It doubles after each further such step.
+const INITIAL_PAUSE: u32 = 4;
+/// The largest number of windows to wait after a step that did not help.
+const MAX_PAUSE: u32 = 64;
 
-/// Finds the number of jobs, from the bytes of the pieces that end.
+/// The number of jobs at once. An adaptive number follows from the bytes of the copied pieces.
 #[derive(Debug)]
 pub struct Concurrency(Mutex<State>);
 
@@ -35,16 +39,19 @@ pub struct Concurrency(Mutex<State>);
 struct State {
     jobs: Jobs,
     now: usize,
-    /// Pieces that began before the last step say nothing about it.
+    /// The number of pieces to ignore, since they began before the last step.
     ignored: usize,
     window: Option<Window>,
-    /// The number before the last step, and its rate.
+    /// The number before the last step, and its rate in bytes per second.
     before: Option<(usize, f64)>,
+    /// Whether the next step adds a job.
     up: bool,
-    rest: u32,
-    next_rest: u32,
+    /// The number of windows to wait before the next step.
+    pause: u32,
+    next_pause: u32,
 }
 
+/// A measurement that runs.
 #[derive(Debug)]
 struct Window {
     since: Instant,
@@ -53,22 +60,23 @@ struct Window {
 }
 
 impl Concurrency {
-    /// Of a worker that has not begun.
+    /// Creates the state of a worker that has not begun.
     pub fn new(jobs: Jobs) -> Self {
         let now = match jobs {
             Jobs::Fixed(number) => number.max(1),
-            Jobs::Adaptive => FIRST,
+            Jobs::Adaptive => INITIAL_JOBS,
         };
-        let state = State { jobs, now, ignored: 0, window: None, before: None, up: true, rest: 0, next_rest: REST };
+        let state =
+            State { jobs, now, ignored: 0, window: None, before: None, up: true, pause: 0, next_pause: INITIAL_PAUSE };
         Self(Mutex::new(state))
     }
 
-    /// How many jobs to have in hand now.
+    /// Returns the number of jobs to run now.
     pub fn jobs(&self) -> usize {
         self.state().now
     }
 
-    /// Takes note of a piece of so many bytes that ended. Gives a line when that changes the number.
+    /// Records a copied piece, with its bytes. Returns a log line when that changes the number of jobs.
     pub fn note(&self, bytes: u64, at: Instant) -> Option<String> {
         let mut state = self.state();
         let before = state.now;
@@ -83,7 +91,7 @@ impl Concurrency {
 }
 
 impl State {
-    /// The rate of the window that this piece ends, in bytes a second.
+    /// Records a piece. Returns the rate of the window that it ends, in bytes per second.
     fn note(&mut self, bytes: u64, at: Instant) -> Option<f64> {
         if self.jobs != Jobs::Adaptive {
             return None;
@@ -92,7 +100,7 @@ impl State {
             self.ignored -= 1;
             return None;
         }
-        // What ended this piece began in an unknown state: the first one only begins the time.
+        // It is unknown when this piece began, so the first piece only starts the window.
         let window = match &mut self.window {
             Some(window) => window,
             none => {
@@ -103,7 +111,7 @@ impl State {
         window.bytes += bytes;
         window.pieces += 1;
         let took = at.duration_since(window.since);
-        if took < WINDOW || window.pieces < PIECES * self.now {
+        if took < MIN_WINDOW || window.pieces < MIN_PIECES_PER_JOB * self.now {
             return None;
         }
         let rate = window.bytes as f64 / took.as_secs_f64();
@@ -112,23 +120,24 @@ impl State {
         Some(rate)
     }
 
+    /// Takes the next step, or undoes the last one if it did not help.
     fn decide(&mut self, rate: f64) {
         if let Some((number, base)) = self.before.take() {
-            let helped = if self.now > number { rate > base * GAIN } else { rate > base * LOSS };
+            let helped = if self.now > number { rate > base * MIN_GAIN } else { rate > base * MAX_LOSS };
             if !helped {
                 self.up = !self.up;
-                self.rest = self.next_rest;
-                self.next_rest = (self.next_rest * 2).min(LONGEST_REST);
+                self.pause = self.next_pause;
+                self.next_pause = (self.next_pause * 2).min(MAX_PAUSE);
                 self.step_to(number);
                 return;
             }
-            self.next_rest = REST;
+            self.next_pause = INITIAL_PAUSE;
         }
-        if self.rest > 0 {
-            self.rest -= 1;
+        if self.pause > 0 {
+            self.pause -= 1;
             return;
         }
-        if self.now == MOST || self.now == 1 {
+        if self.now == MAX_JOBS || self.now == 1 {
             self.up = self.now == 1;
         }
         self.before = Some((self.now, rate));
@@ -146,7 +155,7 @@ impl State {
 mod tests {
     use super::*;
 
-    /// The numbers that a worker has while pieces of 10 MB end, where `rate` says how many MB/s so many jobs move.
+    /// Returns the number of jobs at each piece of 10 MB. `rate` gives the MB/s that a number of jobs moves.
     fn numbers(rate: impl Fn(usize) -> f64, pieces: usize) -> Vec<usize> {
         let concurrency = Concurrency::new(Jobs::Adaptive);
         let mut now = Instant::now();
@@ -169,7 +178,7 @@ mod tests {
         assert!(share(&found[500..], |jobs| jobs == 5) > 0.8, "{:?}", &found[2900..]);
         assert!(found.iter().all(|jobs| *jobs <= 6));
         let all = numbers(|jobs| 50.0 * jobs as f64, 3000);
-        assert_eq!((all[2999], all.iter().max()), (MOST, Some(&MOST)));
+        assert_eq!((all[2999], all.iter().max()), (MAX_JOBS, Some(&MAX_JOBS)));
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! What holds a worker back: how many pieces it has in hand, and how fast rows move.
+//! The limits of a worker: how many pieces it copies at once, and how fast rows move.
 //!
 //! - [`concurrency`]: how many pieces a worker copies at once.
-//! - `bandwidth`: how many bytes a second it moves.
+//! - `bandwidth`: how many bytes per second it moves.
 //! - `admission`: when an attempt may begin on its servers.
-//! - `transfer_trial`: which of two transfers is the faster one here.
+//! - `transfer_trial`: which of two split methods is faster here.
 
 pub(crate) mod admission;
 pub(crate) mod bandwidth;

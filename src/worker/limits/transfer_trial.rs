@@ -1,91 +1,96 @@
-//! Which of two ways is the faster one here, found out by taking both.
+//! The choice between two methods to split rows among target shards, by measurement of both.
 //!
-//! Where rows go to several target shards, a server that filters them reads everything once for each shard; a relay reads once
-//! and deals, but everything passes through the worker. Which is faster hangs on the servers' disks and processors, on the
-//! number of shards and on the network between them and the worker, none of which can be asked. So pieces are relayed at first.
-//! Where that is slow, or the table is large, one is not, and the others take the way that moved more bytes a second; now and
-//! then the other one is tried again. In all that was measured near the servers, the relay was the faster one.
+//! Where rows go to several target shards, a server that filters them reads all rows once for each shard. A relay reads them once
+//! and deals them, but all rows pass through the worker. Which method is faster depends on the disks and processors of the servers, on
+//! the number of shards and on the network to the worker, and no query tells these. So the first pieces are relayed. Where the relay
+//! is slow, or the table is large, the servers filter one piece; the other pieces take the method that moved more bytes per second.
+//! From time to time a piece tries the other method again. In all measurements near the servers, the relay was faster.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// A relay that moves so many bytes (uncompressed) a second for one piece is about as fast as a server can take them in: nothing
-/// is to be gained by a trial on a small table.
-const FAST: f64 = 64e6;
-/// A table with so many pieces is worth a trial in any case.
-const MANY: usize = 16;
-/// After so many pieces the slower way has another chance.
-const AGAIN: u32 = 64;
+/// A relay with this rate for one piece, in uncompressed bytes per second, is about as fast as a server can write. A trial on a small
+/// table gains nothing then.
+const FAST_RELAY: f64 = 64e6;
+/// A table with this many pieces is worth a trial in any case.
+const MIN_TRIAL_PIECES: usize = 16;
+/// The slower method is tried again each time after this many pieces.
+const RETRIAL_INTERVAL: u32 = 64;
 
-/// The two ways.
+/// The two methods to split rows among target shards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manner {
-    /// Read once, dealt on the way by the worker.
+pub enum SplitMethod {
+    /// The worker reads the rows once and deals them to the shards.
     Dealt,
-    /// From server to server, filtered for each shard.
+    /// The servers send the rows to each other, and filter them for each shard.
     Filtered,
 }
 
-/// What was measured, by index of the table job.
+/// The measurements, by index of the table job.
 #[derive(Debug, Default)]
 pub struct TransferTrials(Mutex<HashMap<usize, Trial>>);
 
 #[derive(Debug, Default)]
 struct Trial {
-    /// Pieces begun since both ways were measured.
+    /// The number of pieces begun since both methods were measured.
     begun: u32,
-    /// Whether a piece was sent to try the other way.
+    /// Whether a piece that tries the other method has begun.
     trying: bool,
-    /// Bytes a second for one piece.
+    /// Bytes per second for one piece that the worker deals.
     dealt: Option<f64>,
+    /// Bytes per second for one piece that servers filter.
     filtered: Option<f64>,
-    /// What was said to be faster.
-    said: Option<Manner>,
+    /// The method that was last logged as the faster one.
+    reported: Option<SplitMethod>,
 }
 
 impl TransferTrials {
-    fn of<T>(&self, table: usize, ask: impl FnOnce(&mut Trial) -> T) -> T {
-        ask(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(table).or_default())
+    fn with_trial<T>(&self, table: usize, action: impl FnOnce(&mut Trial) -> T) -> T {
+        action(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(table).or_default())
     }
 
-    /// How the next piece of a table that has so many is to travel.
-    pub fn next(&self, table: usize, pieces: usize) -> Manner {
-        self.of(table, |trial| match (trial.dealt, trial.filtered) {
+    /// Returns the method for the next piece of a table with this number of pieces.
+    pub fn next(&self, table: usize, pieces: usize) -> SplitMethod {
+        self.with_trial(table, |trial| match (trial.dealt, trial.filtered) {
             (Some(dealt), Some(filtered)) => {
                 trial.begun += 1;
-                match (dealt >= filtered) == (trial.begun % AGAIN != 0) {
-                    true => Manner::Dealt,
-                    false => Manner::Filtered,
+                match (dealt >= filtered) == (trial.begun % RETRIAL_INTERVAL != 0) {
+                    true => SplitMethod::Dealt,
+                    false => SplitMethod::Filtered,
                 }
             }
-            (Some(dealt), None) if !trial.trying && (pieces >= MANY || dealt < FAST) => {
+            (Some(dealt), None) if !trial.trying && (pieces >= MIN_TRIAL_PIECES || dealt < FAST_RELAY) => {
                 trial.trying = true;
-                Manner::Filtered
+                SplitMethod::Filtered
             }
-            _ => Manner::Dealt,
+            _ => SplitMethod::Dealt,
         })
     }
 
-    /// Takes note of a piece that arrived, of so many bytes. Gives a sentence where that shows which way is faster, or that it is
-    /// another one than was thought.
-    pub fn note(&self, table: usize, manner: Manner, bytes: u64, took: Duration) -> Option<String> {
+    /// Records a copied piece, with its uncompressed bytes. Returns a sentence for the log when that shows for the first time which
+    /// method is faster, or that the other one is faster now.
+    pub fn note(&self, table: usize, method: SplitMethod, bytes: u64, took: Duration) -> Option<String> {
         let rate = bytes as f64 / took.as_secs_f64().max(1e-3);
-        self.of(table, |trial| {
-            let known = match manner {
-                Manner::Dealt => &mut trial.dealt,
-                Manner::Filtered => &mut trial.filtered,
+        self.with_trial(table, |trial| {
+            let known = match method {
+                SplitMethod::Dealt => &mut trial.dealt,
+                SplitMethod::Filtered => &mut trial.filtered,
             };
-            // What was measured long ago counts less and less.
+            // Old measurements count less and less.
             *known = Some(known.map_or(rate, |known| (known + rate) / 2.0));
             let (dealt, filtered) = (trial.dealt?, trial.filtered?);
             let (faster, what, times) = match dealt >= filtered {
-                true => (Manner::Dealt, "rows that the worker deals to the target shards travel", dealt / filtered),
-                false => {
-                    (Manner::Filtered, "rows that the servers filter for each target shard travel", filtered / dealt)
+                true => {
+                    (SplitMethod::Dealt, "rows that the worker deals to the target shards travel", dealt / filtered)
                 }
+                false => (
+                    SplitMethod::Filtered,
+                    "rows that the servers filter for each target shard travel",
+                    filtered / dealt,
+                ),
             };
-            let news = trial.said.replace(faster) != Some(faster);
+            let news = trial.reported.replace(faster) != Some(faster);
             news.then(|| format!("{what} {times:.1} times as fast as the other way"))
         })
     }
@@ -93,13 +98,13 @@ impl TransferTrials {
 
 #[cfg(test)]
 mod tests {
-    use super::Manner::{Dealt, Filtered};
+    use super::SplitMethod::{Dealt, Filtered};
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
     const MB: u64 = 1_000_000;
 
-    fn taken(trials: &TransferTrials, count: usize, pieces: usize) -> Vec<Manner> {
+    fn taken(trials: &TransferTrials, count: usize, pieces: usize) -> Vec<SplitMethod> {
         (0..count).map(|_| trials.next(0, pieces)).collect()
     }
 
@@ -112,12 +117,12 @@ mod tests {
         let said = trials.note(0, Filtered, 300 * MB, SECOND).unwrap();
         assert!(said.contains("filter for each target shard travel 3.0 times as fast"), "{said}");
         assert_eq!(taken(&trials, 3, 1000), [Filtered; 3]);
-        // A network that gets better is noticed by the piece that tries it.
-        assert_eq!(taken(&trials, 64, 1000).iter().filter(|manner| **manner == Dealt).count(), 1);
+        // A piece that tries the other method notices that the network has become faster.
+        assert_eq!(taken(&trials, 64, 1000).iter().filter(|method| **method == Dealt).count(), 1);
         assert!(trials.note(0, Dealt, 2000 * MB, SECOND).unwrap().contains("deals to the target shards"));
         assert_eq!(trials.note(0, Dealt, 2000 * MB, SECOND), None, "it was said");
         assert_eq!(taken(&trials, 3, 1000), [Dealt; 3]);
-        assert_eq!(taken(&trials, 64, 1000).iter().filter(|manner| **manner == Filtered).count(), 1);
+        assert_eq!(taken(&trials, 64, 1000).iter().filter(|method| **method == Filtered).count(), 1);
     }
 
     #[test]

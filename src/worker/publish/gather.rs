@@ -1,4 +1,4 @@
-//! Taking the staged rows, and gathering them on each target node in one table.
+//! The first half of a publication: takes the staging tables, and gathers their rows on each target node in one table.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use crate::model::{Node, PartitionId, TableName};
 use crate::protocol::BatchTable;
 
 use super::super::context::AttemptError;
-use super::{Gathered, PER_ALTER, Publication};
+use super::{Gathered, PARTITIONS_PER_ALTER, Publication};
 use crate::runtime::fault_point::fault_point;
 
 impl Publication<'_> {
-    /// Takes the staged rows for this attempt and gathers them, on each target node, in one table; counts them there.
+    /// Takes the staging tables for this attempt, gathers their rows on each target node in one table, and counts them there.
     ///
-    /// Cancellation: tables stay; the next attempt takes them over.
+    /// Cancellation: the tables stay, and the next attempt takes them.
     pub async fn gather(&self) -> Result<Vec<Gathered>, AttemptError> {
         let nodes = self.context.target_nodes(self.batch.table, &self.record.nodes)?;
         let places: Vec<(usize, &Arc<Node>)> =
@@ -32,7 +32,7 @@ impl Publication<'_> {
         Ok(gathered)
     }
 
-    /// The nodes that held staged rows of the batch before others were chosen, as far as the task still names them.
+    /// Returns the nodes that held staged rows of the batch in earlier generations, if the task still names them.
     fn former(&self) -> Vec<Arc<Node>> {
         let task = self.context.task();
         let nodes = task.target(&task.tables[self.batch.table]).nodes();
@@ -40,8 +40,8 @@ impl Publication<'_> {
         former.map(|(_, node)| Arc::new(node.clone())).collect()
     }
 
-    /// Drops what is left of the batch on a node that was given up, so that a publisher that stood still since then finds
-    /// nothing there to publish. Where the node does not answer, it finds the record changed.
+    /// Drops the tables of the batch on a node that was given up, so that a publisher that froze before that has nothing to publish
+    /// there. Where the node does not answer, that publisher still finds the record changed.
     async fn clear_former(&self, node: &Node) {
         let client = &self.context.pool.client;
         let target = &self.context.plans[self.batch.table].target;
@@ -61,14 +61,15 @@ impl Publication<'_> {
         }
     }
 
+    /// Returns the recorded attempt of a piece.
     fn attempt_of(&self, piece: usize) -> Option<u32> {
-        // In the order of their numbers.
-        let at = self.pieces.binary_search_by_key(&piece, |(of, ..)| of.piece).ok()?;
+        // The pieces are in the order of their numbers.
+        let at = self.pieces.binary_search_by_key(&piece, |(piece_ref, ..)| piece_ref.piece).ok()?;
         Some(self.pieces[at].1)
     }
 
     /// Renames the recorded staging tables to names of this attempt, so that an earlier publisher that thaws finds
-    /// neither them nor its own assembly.
+    /// neither them nor its own assembly table.
     async fn take(&self, node: &Node) -> Result<Vec<TableName>, AttemptError> {
         let client = &self.context.pool.client;
         let target = &self.context.plans[self.batch.table].target;
@@ -92,7 +93,8 @@ impl Publication<'_> {
                         *entry = (publication, name);
                     }
                 }
-                // Our own, of which the making was not answered; or what brought the parts that were counted and recorded.
+                // An assembly table of this attempt whose CREATE was not answered, or a table that parts passed through before they
+                // were counted and recorded.
                 BatchTable::Assembly { .. } | BatchTable::Parts { .. } => {
                     client.drop_table(node, &target.beside(name), &settings).await?
                 }
@@ -118,6 +120,7 @@ impl Publication<'_> {
         Ok(own)
     }
 
+    /// Gathers the taken tables of a node in one table, and counts the rows of each partition.
     async fn gather_on(
         &self,
         shard: usize,
@@ -143,8 +146,8 @@ impl Publication<'_> {
                 for table in many {
                     let parts = client.parts(node, table).await?;
                     let ids: Vec<PartitionId> = parts.into_iter().map(|part| part.id).collect();
-                    for some in ids.chunks(PER_ALTER) {
-                        client.place(node, Placing::Attach, &assembly, table, some, &settings).await?;
+                    for chunk in ids.chunks(PARTITIONS_PER_ALTER) {
+                        client.place(node, Placing::Attach, &assembly, table, chunk, &settings).await?;
                     }
                 }
                 tables.push(assembly.clone());
@@ -167,7 +170,7 @@ impl Publication<'_> {
         Ok(Gathered { shard, node: node.clone(), target, from, tables, staged, values })
     }
 
-    /// Rows selected must equal rows staged for each partition, not only for all of them together.
+    /// Checks that the number of selected rows equals the number of staged rows for each partition, not only for their sum.
     fn check_partitions(&self, gathered: &[Gathered]) -> Result<(), AttemptError> {
         let plan = &self.context.plans[self.batch.table];
         let selected = self.selected();

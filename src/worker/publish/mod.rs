@@ -1,4 +1,5 @@
-//! One attempt at publishing a batch: take the staging tables, gather, look, put in place, count (docs/design.md, §3).
+//! One attempt at publishing a batch: rename the staging tables, gather their rows, read the target partitions, put the rows in
+//! place, count (docs/design.md, §3).
 
 mod gather;
 mod place;
@@ -18,55 +19,56 @@ use crate::sql::TableDefinition;
 use super::context::WorkerContext;
 use crate::ledger::Ledger;
 
-/// So many partitions go into one ALTER (100 took 0.2 s on 18.16).
-const PER_ALTER: usize = 100;
-/// How long to wait until displaced parts are gone; 18.16 takes about ten seconds.
-const DISPLACED_LIMIT: Duration = Duration::from_secs(900);
-/// How long a replica may take to fetch what others had, before an `append` cannot go on there.
-const CATCH_UP_LIMIT: Duration = Duration::from_secs(120);
+/// The most partitions in one ALTER (100 took 0.2 s on 18.16).
+const PARTITIONS_PER_ALTER: usize = 100;
+/// How long to wait until displaced parts are gone. 18.16 takes about ten seconds.
+const DISPLACED_TIMEOUT: Duration = Duration::from_secs(900);
+/// How long a replica may take to fetch rows from other replicas before an `append` fails there.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Rows that partitions held before the first row of ours was added, by the address of the node.
+/// The numbers of rows that partitions held before the first row of this task was added, by address of the node.
 pub type Before = BTreeMap<String, BTreeMap<PartitionId, u64>>;
 
 /// An attempt at publishing a batch.
 pub struct Publication<'a> {
-    /// What it works with.
+    /// The context of the worker.
     pub context: &'a WorkerContext,
-    /// Where it is recorded.
+    /// The records of the task.
     pub ledger: &'a Ledger,
     /// The batch.
     pub batch: BatchRef,
-    /// Its number.
+    /// The number of the attempt.
     pub number: u32,
-    /// The batch's record.
+    /// The record of the batch.
     pub record: BatchRecord,
-    /// Its pieces, each with the attempt that was recorded.
+    /// The pieces of the batch, each with its recorded attempt.
     pub pieces: Vec<(PieceRef, u32, Copied)>,
 }
 
-/// What waits on one target node.
+/// The gathered rows of a batch on one target node.
 pub struct Gathered {
     pub(super) shard: usize,
     pub(super) node: Arc<Node>,
     pub(super) target: Arc<TableDefinition>,
     /// The table that holds all of the batch's rows for this node.
     pub(super) from: TableName,
-    /// Every table of the batch there, to be dropped at the end.
+    /// All tables of the batch on this node, to drop at the end.
     tables: Vec<TableName>,
-    /// Rows by partition, counted.
+    /// The number of rows of each partition, counted.
     staged: BTreeMap<PartitionId, u64>,
-    /// What value each partition has.
+    /// The value of each partition.
     pub(super) values: BTreeMap<PartitionId, PartitionValue>,
 }
 
 impl Gathered {
-    /// The address of its node.
+    /// Returns the address of the node.
     pub fn address(&self) -> String {
         self.node.address()
     }
 }
 
 impl Publication<'_> {
+    /// Returns how many rows were selected of each partition of the batch.
     fn selected(&self) -> Vec<u64> {
         let mut selected = vec![0; self.context.plans[self.batch.table].batches[self.batch.batch].partitions.len()];
         for (_, _, copied) in &self.pieces {
@@ -77,6 +79,7 @@ impl Publication<'_> {
         selected
     }
 
+    /// Returns the result of each partition: its selected rows, its rows on the target, and its checksum.
     fn results(
         &self,
         gathered: &[Gathered],
@@ -100,8 +103,8 @@ impl Publication<'_> {
         results
     }
 
-    /// Drops what the batch leaves on the targets, after it was recorded as done. What cannot be dropped now is dropped
-    /// when the task ends.
+    /// Drops the tables of the batch on the target nodes, after the batch was recorded as done. Tables that cannot be dropped now are
+    /// dropped when the task ends.
     pub async fn clear(&self, gathered: &[Gathered]) {
         let drops = gathered.iter().map(|part| async {
             let settings = self.context.target_settings(&part.node).await.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Putting what was gathered in place, and counting the target.
+//! The second half of a publication: puts the gathered rows in place, and counts the target.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -12,31 +12,36 @@ use crate::protocol::{PartitionFacts, Policy, Published, Step, decide, is_comple
 
 use super::super::context::AttemptError;
 use super::placed::{self, NodeRows};
-use super::{Before, CATCH_UP_LIMIT, DISPLACED_LIMIT, Gathered, PER_ALTER, Publication};
+use super::{Before, CATCH_UP_TIMEOUT, DISPLACED_TIMEOUT, Gathered, PARTITIONS_PER_ALTER, Publication};
 use crate::runtime::clock::now;
 use crate::runtime::fault_point::fault_point;
 
-/// What was decided for each partition of a target node, and from which facts.
+/// Error code 999, `KEEPER_EXCEPTION`.
+const KEEPER_EXCEPTION: u32 = 999;
+/// How often to check whether displaced parts are gone.
+const DISPLACED_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The decided step for each partition of a target node, with the facts of the decision.
 type Steps = BTreeMap<PartitionId, (Step, PartitionFacts)>;
 
-/// What was done on one target node.
-struct Done {
-    /// Rows that the target's partitions hold, counted.
+/// The result on one target node.
+struct NodeResult {
+    /// The rows of the target's partitions, counted.
     counts: BTreeMap<PartitionId, u64>,
-    /// What was put there, and what stayed.
+    /// The rows that were added, and those that stayed.
     placed: NodeRows,
-    /// What a person should know.
+    /// The remarks for the report.
     remarks: Vec<String>,
 }
 
 impl Publication<'_> {
-    /// For `append`: what the partitions held before the first row was added, on every node that is to get rows. `known` is
-    /// what was recorded; a batch that has moved is to be added on nodes that are not in it.
-    pub async fn look_before(&self, gathered: &[Gathered], known: &Before) -> Result<Before, AttemptError> {
+    /// Counts, for `append`, the rows that partitions held before the first row was added, on every node that will get rows. `known`
+    /// has the recorded numbers; after a batch has moved, some of its nodes are missing there.
+    pub async fn rows_before(&self, gathered: &[Gathered], known: &Before) -> Result<Before, AttemptError> {
         let ids = partitions(gathered);
         let ids = ids.as_slice();
-        let looks = gathered.iter().filter(|part| !known.contains_key(&part.node.address())).map(|part| async {
-            if let Some(rows) = self.of_another_replica(part, known) {
+        let counts = gathered.iter().filter(|part| !known.contains_key(&part.node.address())).map(|part| async {
+            if let Some(rows) = self.rows_of_another_replica(part, known) {
                 self.catch_up(part).await?;
                 return Ok((part.node.address(), rows));
             }
@@ -45,12 +50,12 @@ impl Publication<'_> {
             Ok::<_, AttemptError>((part.node.address(), rows))
         });
         let mut before = known.clone();
-        before.extend(try_join_all(looks).await?);
+        before.extend(try_join_all(counts).await?);
         Ok(before)
     }
 
-    /// Replicas of a Replicated table hold the same: what one held before, all did.
-    fn of_another_replica(&self, part: &Gathered, known: &Before) -> Option<BTreeMap<PartitionId, u64>> {
+    /// Returns the recorded rows of another replica of a Replicated table. All replicas held the same rows.
+    fn rows_of_another_replica(&self, part: &Gathered, known: &Before) -> Option<BTreeMap<PartitionId, u64>> {
         if !part.target.engine.is_replicated() {
             return None;
         }
@@ -59,22 +64,23 @@ impl Publication<'_> {
         shard.replicas.iter().find_map(|node| known.get(&node.address()).cloned())
     }
 
-    /// Rows that were added on a replica that is lost may be on their way here: until they are, their number tells nothing.
+    /// Waits until a replica has fetched all rows from the others. A lost replica may have got rows of this batch, and before they have
+    /// arrived here the number of rows tells nothing.
     async fn catch_up(&self, part: &Gathered) -> Result<(), AttemptError> {
         let caught_up = self.context.pool.client.sync_replica(&part.node, &part.target.name);
-        match tokio::time::timeout(CATCH_UP_LIMIT, caught_up).await {
+        match tokio::time::timeout(CATCH_UP_TIMEOUT, caught_up).await {
             Ok(done) => Ok(done?),
             Err(_) => Err(AttemptError::Mismatch(format!(
                 "{}: {} has not fetched everything from its other replicas within {} s: it cannot be told whether rows were \
                  added there",
                 part.node,
                 part.target.name,
-                CATCH_UP_LIMIT.as_secs()
+                CATCH_UP_TIMEOUT.as_secs()
             ))),
         }
     }
 
-    /// Puts what was gathered in place, and counts the target. `earlier` is the part of `before` that an earlier attempt has recorded.
+    /// Puts the gathered rows in place, and counts the target. `earlier` is the part of `before` that an earlier attempt has recorded.
     pub async fn place(
         &self,
         gathered: &[Gathered],
@@ -87,13 +93,13 @@ impl Publication<'_> {
             partitions(gathered).into_iter().chain(renewed.iter().cloned()).collect();
         let everywhere: Vec<PartitionId> = everywhere.into_iter().collect();
         let fault = self.context.strikes(self.context.worker_options.move_fault_probability);
-        let wished = || AttemptError::Mismatch("a fault was wished for by --move-fault-probability".into());
-        // A wished fault comes before the rows are in place or after, as a real one would.
+        let injected = || AttemptError::Mismatch("a fault was wished for by --move-fault-probability".into());
+        // An injected fault comes before or after the rows are in place, as a real one would.
         if fault && self.context.strikes(0.5) {
-            return Err(wished());
+            return Err(injected());
         }
-        // Wrong contents are best found before they are in place; where merges, a TTL or rows of others would hide them in the
-        // target, that is the only time.
+        // Where merges, a TTL or rows of others would hide wrong contents in the target, they can only be found before the rows are in
+        // place.
         let on_target = self.compares_target(gathered);
         let (mut checksums, mut verifying) = (None, Duration::ZERO);
         if !on_target {
@@ -101,11 +107,11 @@ impl Publication<'_> {
             verifying += started.elapsed();
         }
         let placing = gathered.iter().map(|part| self.place_on(part, &everywhere, &renewed, (before, earlier)));
-        // To the end on each node: only then is it known on which of them nothing was begun.
+        // Wait for all nodes, even after an error: only then is it known which nodes have not begun.
         let counted = all_done(join_all(placing).await)?;
         fault_point("placed").await;
         if fault {
-            return Err(wished());
+            return Err(injected());
         }
         let placed = Instant::now();
         let mut remarks = BTreeSet::new();
@@ -133,8 +139,8 @@ impl Publication<'_> {
         })
     }
 
-    /// The partitions of the batch that an earlier pass has filled, by their ids on the target: those too of which nothing is
-    /// staged, since the source has no row of them any more.
+    /// Returns the ids on the target of the partitions that an earlier pass has filled. These include partitions without staged rows,
+    /// which the source no longer has.
     async fn renewed(&self, gathered: &[Gathered]) -> Result<BTreeSet<PartitionId>, AttemptError> {
         let plan = &self.context.plans[self.batch.table];
         let renewed = plan.partitions_of(self.batch.batch).iter().filter(|partition| partition.renews);
@@ -149,23 +155,24 @@ impl Publication<'_> {
             }
         }
         if !unknown.is_empty() {
-            let looks = gathered.iter().map(|part| {
+            let values = gathered.iter().map(|part| {
                 let (client, table) = (&self.context.pool.client, &part.target.name);
                 client.values_by_partition(&part.node, table, &plan.key)
             });
-            let found = try_join_all(looks).await?.into_iter().flatten();
+            let found = try_join_all(values).await?.into_iter().flatten();
             ids.extend(found.filter(|(_, value, _)| unknown.contains(value)).map(|(id, ..)| id));
         }
         Ok(ids)
     }
 
+    /// Puts the gathered rows of a node in place, and counts its partitions.
     async fn place_on(
         &self,
         part: &Gathered,
         ids: &[PartitionId],
         renewed: &BTreeSet<PartitionId>,
         before: (&Before, &Before),
-    ) -> Result<Done, AttemptError> {
+    ) -> Result<NodeResult, AttemptError> {
         let client = &self.context.pool.client;
         let settings = self.context.target_settings(&part.node).await?;
         let steps = self.steps_on(part, ids, renewed, before).await?;
@@ -173,10 +180,10 @@ impl Publication<'_> {
         let counts = client.rows_by_partition(&part.node, &part.target.name, Some(ids)).await?;
         let remarks = judge_counts(part, &steps, &counts)?;
         let placed = steps.iter().filter_map(|(id, (step, facts))| Some((id.clone(), placed::rows(step, *facts)?)));
-        Ok(Done { placed: placed.collect(), counts, remarks })
+        Ok(NodeResult { placed: placed.collect(), counts, remarks })
     }
 
-    /// Looks at the target's partitions on a node, and decides what to do with each.
+    /// Reads the target's partitions on a node, and decides what to do with each.
     async fn steps_on(
         &self,
         part: &Gathered,
@@ -186,10 +193,11 @@ impl Publication<'_> {
     ) -> Result<Steps, AttemptError> {
         let (context, table) = (self.context, &part.target.name);
         let present = context.pool.client.rows_by_partition(&part.node, table, Some(ids)).await?;
-        let recorded = earlier.contains_key(&part.node.address()) || self.of_another_replica(part, earlier).is_some();
+        let recorded =
+            earlier.contains_key(&part.node.address()) || self.rows_of_another_replica(part, earlier).is_some();
         let mut steps = Steps::new();
         for id in ids {
-            // What an earlier pass has copied is ours, and gives way; --safe-mode lets nothing be dropped all the same.
+            // Rows that an earlier pass has copied are replaced. With --safe-mode nothing is dropped.
             let ours = renewed.contains(id) && !context.worker_options.safe_mode;
             let policy = if ours { Policy::Replace } else { context.policy(self.batch.table) };
             let adds = policy == Policy::Append;
@@ -222,21 +230,21 @@ impl Publication<'_> {
         Ok(steps)
     }
 
-    /// Does what was decided, and waits until nothing of it can be undone by a restart of the server.
+    /// Performs the decided steps, and waits until a restart of the server can undo none of them.
     async fn carry_out(&self, part: &Gathered, steps: &Steps, settings: &Settings) -> Result<(), AttemptError> {
         let (client, table) = (&self.context.pool.client, &part.target.name);
-        let of = |wanted: Step| -> Vec<PartitionId> {
+        let ids_with = |wanted: Step| -> Vec<PartitionId> {
             steps.iter().filter(|(_, (step, _))| *step == wanted).map(|(id, _)| id.clone()).collect()
         };
-        for some in of(Step::Replace).chunks(PER_ALTER) {
+        for chunk in ids_with(Step::Replace).chunks(PARTITIONS_PER_ALTER) {
             self.still_ours().await?;
-            client.place(&part.node, Placing::Replace, table, &part.from, some, settings).await?;
+            client.place(&part.node, Placing::Replace, table, &part.from, chunk, settings).await?;
         }
-        for some in of(Step::Drop).chunks(PER_ALTER) {
+        for chunk in ids_with(Step::Drop).chunks(PARTITIONS_PER_ALTER) {
             self.still_ours().await?;
-            client.drop_partitions(&part.node, table, some, settings).await?;
+            client.drop_partitions(&part.node, table, chunk, settings).await?;
         }
-        self.append(part, &of(Step::Append), steps, settings).await?;
+        self.append(part, &ids_with(Step::Append), steps, settings).await?;
         let displaced = steps
             .iter()
             .filter(|(_, (step, facts))| matches!(step, Step::Replace | Step::Drop) && facts.present > 0)
@@ -244,8 +252,8 @@ impl Publication<'_> {
         self.await_displaced(part, &displaced.collect::<Vec<_>>()).await
     }
 
-    /// Adds partitions to what is there. A Replicated table takes a part with a content that it has seen for a repetition,
-    /// and refuses two equal parts (docs/clickhouse-behaviour.md, T5): their rows are inserted instead.
+    /// Adds partitions to the target without removing rows. A Replicated table takes a part whose content it has seen for a
+    /// duplicate, and refuses two equal parts (docs/clickhouse-behaviour.md, T5). The rows of such parts are inserted instead.
     async fn append(
         &self,
         part: &Gathered,
@@ -255,20 +263,20 @@ impl Publication<'_> {
     ) -> Result<(), AttemptError> {
         let client = &self.context.pool.client;
         let table = &part.target.name;
-        for some in ids.chunks(PER_ALTER) {
+        for chunk in ids.chunks(PARTITIONS_PER_ALTER) {
             self.still_ours().await?;
-            let attached = client.place(&part.node, Placing::Attach, table, &part.from, some, settings).await;
+            let attached = client.place(&part.node, Placing::Attach, table, &part.from, chunk, settings).await;
             if !part.target.engine.is_replicated() {
                 attached?;
                 continue;
             }
             if let Err(error) = attached
-                && error.code() != Some(999)
+                && error.code() != Some(KEEPER_EXCEPTION)
             {
                 return Err(error.into());
             }
-            let now = client.rows_by_partition(&part.node, table, Some(some)).await?;
-            for id in some {
+            let now = client.rows_by_partition(&part.node, table, Some(chunk)).await?;
+            for id in chunk {
                 let unchanged =
                     steps.get(id).is_some_and(|(_, facts)| now.get(id).copied().unwrap_or(0) == facts.present);
                 if unchanged {
@@ -281,8 +289,8 @@ impl Publication<'_> {
         Ok(())
     }
 
-    /// Looks at the record once more before rows of the target change. A newer attempt makes the tables of this one
-    /// unreachable by renaming them; but not on a node that was lost and is back, where nobody could.
+    /// Checks the record again before rows of the target change. A newer attempt renames the tables of this one, so that this one
+    /// cannot use them; but the newer attempt could not rename tables on a node that was lost and is back.
     pub(super) async fn still_ours(&self) -> Result<(), AttemptError> {
         let now = self.ledger.batch(self.batch).await?;
         if now.is_done() || (now.publication, now.generation) != (self.number, self.record.generation) {
@@ -291,6 +299,7 @@ impl Publication<'_> {
         Ok(())
     }
 
+    /// Returns whether the staged partition and the target's partition have the same checksum.
     async fn is_same(&self, part: &Gathered, id: &PartitionId) -> Result<bool, AttemptError> {
         let client = &self.context.pool.client;
         let columns = &part.target.columns;
@@ -301,7 +310,7 @@ impl Publication<'_> {
         Ok(ours == theirs)
     }
 
-    /// Whether a sample of the staged rows is in the target's partition, which may hold rows of others too.
+    /// Returns whether the target's partition contains a sample of the staged rows. It may contain rows of others too.
     async fn is_among(&self, part: &Gathered, id: &PartitionId) -> Result<bool, AttemptError> {
         let client = &self.context.pool.client;
         let columns = &part.target.columns;
@@ -312,8 +321,8 @@ impl Publication<'_> {
         Ok(found == ours)
     }
 
-    /// On plain MergeTree, parts that were displaced come back if the server restarts before they are gone (docs/clickhouse-behaviour.md,
-    /// T3): the batch is not finished before that.
+    /// Waits until displaced parts are gone. On plain MergeTree they come back if the server restarts before that
+    /// (docs/clickhouse-behaviour.md, T3), so the batch is not finished earlier.
     async fn await_displaced(&self, part: &Gathered, ids: &[PartitionId]) -> Result<(), AttemptError> {
         if ids.is_empty() || part.target.engine.is_replicated() {
             return Ok(());
@@ -330,23 +339,23 @@ impl Publication<'_> {
             if left == 0 {
                 return Ok(());
             }
-            if started.elapsed() > DISPLACED_LIMIT {
+            if started.elapsed() > DISPLACED_TIMEOUT {
                 return Err(AttemptError::Mismatch(format!(
                     "{}: {left} replaced parts of {} are still there after {} s; they would come back if the server restarted",
                     part.node,
                     part.target.name,
-                    DISPLACED_LIMIT.as_secs()
+                    DISPLACED_TIMEOUT.as_secs()
                 )));
             }
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            tokio::time::sleep(DISPLACED_CHECK_INTERVAL).await;
         }
     }
 }
 
-/// Compares what a target node holds now with what was decided.
+/// Compares the counted rows of a target node with the decided steps. Returns remarks for the report.
 ///
 /// # Errors
-/// [`AttemptError::Mismatch`] where a partition holds other rows than it must.
+/// [`AttemptError::Mismatch`] where a partition holds another number of rows than it must.
 fn judge_counts(
     part: &Gathered,
     steps: &Steps,
@@ -374,10 +383,10 @@ fn judge_counts(
     Ok(remarks)
 }
 
-/// Returns what was done on all nodes, or the first error. Nodes that must be looked at again come before other errors, all of them in
-/// one error.
-fn all_done(results: Vec<Result<Done, AttemptError>>) -> Result<Vec<Done>, AttemptError> {
-    let overtaken = |result: &Result<Done, AttemptError>| match result {
+/// Returns the results of all nodes, or the first error. [`AttemptError::Overtaken`] comes before other errors, and names all
+/// overtaken nodes.
+fn all_done(results: Vec<Result<NodeResult, AttemptError>>) -> Result<Vec<NodeResult>, AttemptError> {
+    let overtaken = |result: &Result<NodeResult, AttemptError>| match result {
         Err(AttemptError::Overtaken { nodes, why }) => Some((nodes.clone(), why.clone())),
         _ => None,
     };
@@ -388,7 +397,7 @@ fn all_done(results: Vec<Result<Done, AttemptError>>) -> Result<Vec<Done>, Attem
     }
 }
 
-/// The partitions of which any node has rows to be put in place.
+/// Returns the partitions that have gathered rows on any node.
 fn partitions(gathered: &[Gathered]) -> Vec<PartitionId> {
     let all: BTreeSet<&PartitionId> = gathered.iter().flat_map(|part| part.staged.keys()).collect();
     all.into_iter().cloned().collect()

@@ -1,4 +1,4 @@
-//! What a publication put on each node, as it is recorded for the account.
+//! The rows that a publication put on each node, in the form that is recorded for the account.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,11 +6,11 @@ use crate::model::PartitionId;
 use crate::protocol::account::Placed;
 use crate::protocol::{PartitionFacts, Step};
 
-/// Rows of the partitions of a node: those that were put there, and those of others that stayed.
+/// The rows of each partition of a node: those of this task that were added, and those of others that stayed.
 pub(super) type NodeRows = BTreeMap<PartitionId, (u64, Option<u64>)>;
 
-/// Returns the rows that were put into a partition and those of others that stayed there. `None` where nothing was done and nothing
-/// was to be done: what it holds is not the account of the task.
+/// Returns the number of rows that were added to a partition, and the number of rows of others that stayed. Returns `None` where there
+/// was nothing to do: the rows of such a partition are not part of the task's account.
 pub(super) fn rows(step: &Step, facts: PartitionFacts) -> Option<(u64, Option<u64>)> {
     match step {
         Step::Leave => Some((0, Some(facts.present))),
@@ -20,7 +20,7 @@ pub(super) fn rows(step: &Step, facts: PartitionFacts) -> Option<(u64, Option<u6
     }
 }
 
-/// Returns what is recorded of all nodes.
+/// Returns the record for all nodes.
 pub(super) fn of_nodes<'a>(nodes: impl Iterator<Item = (String, &'a NodeRows)>) -> Placed {
     let nodes: Vec<(String, &NodeRows)> = nodes.collect();
     let ids: BTreeSet<&PartitionId> = nodes.iter().flat_map(|(_, rows)| rows.keys()).collect();
@@ -61,10 +61,10 @@ mod tests {
         let first = NodeRows::from([(id("1"), (5, None)), (id("2"), (4, Some(2)))]);
         let second = NodeRows::from([(id("3"), (0, Some(0)))]);
         let placed = of_nodes([("a".to_owned(), &first), ("b".to_owned(), &second)].into_iter());
-        let of = |node| -> Vec<(String, u64)> {
-            placed.on(node).into_iter().map(|(id, of)| (id.0.clone(), of.rows())).collect()
+        let rows_on = |node| -> Vec<(String, u64)> {
+            placed.on(node).into_iter().map(|(id, expected)| (id.0.clone(), expected.rows())).collect()
         };
-        assert_eq!(of("a"), [("1".to_owned(), 5), ("2".to_owned(), 6)]);
-        assert_eq!(of("b"), [("3".to_owned(), 0)]);
+        assert_eq!(rows_on("a"), [("1".to_owned(), 5), ("2".to_owned(), 6)]);
+        assert_eq!(rows_on("b"), [("3".to_owned(), 0)]);
     }
 }

@@ -1,5 +1,5 @@
-//! Waiting until the other replicas of a target shard have what was published. A replica that was away when the task was planned may
-//! lack the table, or have lost it since: it is made there again.
+//! Waits until the other replicas of a target shard have the published rows. A replica that did not answer during planning may
+//! lack the target table, or may have lost it since. The table is created there again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,12 +12,17 @@ use crate::model::{Node, PartitionId};
 use super::super::context::AttemptError;
 use super::{Gathered, Publication};
 
-/// How often the node that has the rows is looked at while others fetch them, and how many looks in a row may fail.
-const LOOK: Duration = Duration::from_secs(2);
-const BAD_LOOKS: u32 = 3;
+/// How often to check that the node with the rows answers, while other replicas fetch them.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+/// The number of failed checks in a row after which the node counts as lost.
+const MAX_FAILED_CHECKS: u32 = 3;
+/// Error code `UNKNOWN_TABLE`.
+const UNKNOWN_TABLE: u32 = 60;
+/// Error code `UNKNOWN_DATABASE`.
+const UNKNOWN_DATABASE: u32 = 81;
 
 impl Publication<'_> {
-    /// Waits until the other live replicas have what this one has.
+    /// Waits until the other live replicas have the rows of this one. Returns remarks about replicas that do not answer.
     pub(super) async fn check_replicas(
         &self,
         part: &Gathered,
@@ -39,6 +44,7 @@ impl Publication<'_> {
         Ok(remarks)
     }
 
+    /// Waits until a replica has the rows, and compares its counts. Returns a remark if it does not answer.
     async fn check_replica(
         &self,
         node: &Node,
@@ -57,7 +63,7 @@ impl Publication<'_> {
         match self.sync(node, part).await {
             Err(AttemptError::Server(error)) if is_missing(&error) => {
                 self.still_ours().await?;
-                if let Err(error) = self.make_again(node, part).await {
+                if let Err(error) = self.create_again(node, part).await {
                     return Ok(Some(format!(
                         "replica {node} has no table {table}, and it cannot be made there: {error}. The replica is left out: make the \
                          table there, and it fetches its rows"
@@ -80,22 +86,22 @@ impl Publication<'_> {
         }
     }
 
-    /// Waits until a replica has fetched what it knows of.
+    /// Waits until a replica has fetched all rows that are in its queue.
     async fn sync(&self, node: &Node, part: &Gathered) -> Result<(), AttemptError> {
         let table = &part.target.name;
         tokio::select! {
             biased;
             synced = self.context.pool.client.sync_replica(node, table) => Ok(synced?),
-            // Nobody else may have what it would fetch: without this it waits for ever.
+            // No other replica may have the rows. Without this check the replica would wait for ever.
             lost = self.until_lost(&part.node) => Err(AttemptError::Mismatch(format!(
                 "{lost}: the rows were put in place there, and replica {node} of {table} does not have them yet"
             ))),
         }
     }
 
-    /// Makes the target table on a replica that lacks it, as the replica has it that the rows were put in place on. An error is a
-    /// sentence.
-    async fn make_again(&self, node: &Node, part: &Gathered) -> Result<(), String> {
+    /// Creates the target table on a replica that lacks it, with the definition of the replica that got the rows. The error is a
+    /// sentence for a message.
+    async fn create_again(&self, node: &Node, part: &Gathered) -> Result<(), String> {
         let (client, table) = (&self.context.pool.client, &part.target.name);
         let text = |error: Error| error.to_string();
         let like = &part.target;
@@ -113,21 +119,21 @@ impl Publication<'_> {
         Ok(())
     }
 
-    /// Returns when a node has not answered a few times in a row, with what came instead.
+    /// Waits until a node has failed [`MAX_FAILED_CHECKS`] checks in a row. Returns the last error.
     async fn until_lost(&self, node: &Node) -> Error {
         let mut silent = 0;
         loop {
             match self.context.pool.client.answers(node).await {
                 Ok(_) => silent = 0,
-                Err(error) if silent + 1 == BAD_LOOKS => return error,
+                Err(error) if silent + 1 == MAX_FAILED_CHECKS => return error,
                 Err(_) => silent += 1,
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
         }
     }
 }
 
-/// Whether a server said that it has no such table, or no such database.
+/// Returns whether an error says that the table or its database does not exist.
 fn is_missing(error: &Error) -> bool {
-    matches!(error.code(), Some(60 | 81))
+    matches!(error.code(), Some(UNKNOWN_TABLE | UNKNOWN_DATABASE))
 }

@@ -1,4 +1,4 @@
-//! What `--help` says after the flags of a verb: what it means, examples, exit codes.
+//! The texts that `--help` shows after the flags of a verb: explanations, examples, exit codes.
 
 pub(super) const ALL: &str = "\
 A first copy:

@@ -1,9 +1,10 @@
-//! The command line as it is typed: a verb, or none for `run`, and its flags. A verb is a variant of [`Verb`] with its
-//! flags as a type of its own; what all verbs share is flattened into each. The names, forms and defaults of the original's
-//! flags are kept, so that scripts written for it go on working; checks that need more than one value are in [`super::meaning`].
+//! The flags as clap reads them: a verb, or none for `run`, and its flags. A verb is a variant of [`Verb`], and its
+//! flags are a type of their own; flags that all verbs share are flattened into each. The original's flags keep their
+//! names, forms and defaults, so scripts written for the original still work. [`super::meaning`] makes the checks that
+//! need more than one value.
 //!
-//! As with the original, a long flag may be shortened while it stays unambiguous, and takes its value after a blank
-//! or after `=`.
+//! As in the original, a long flag may be shortened while it stays unambiguous, and takes its value after a blank or
+//! after `=`.
 
 mod help;
 mod run;
@@ -50,7 +51,7 @@ struct Line {
     flags: Flags,
 }
 
-/// What is to be done, with the flags that belong to it.
+/// A verb with its flags.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Write a first task file from live servers
@@ -101,7 +102,7 @@ pub(crate) enum Verb {
     Man,
 }
 
-/// Which task: the same for every verb.
+/// The address of a task, for every verb.
 #[derive(Debug, Args)]
 pub(crate) struct Address {
     /// XML file with a section zookeeper. Without it, all workers run on this machine
@@ -138,7 +139,7 @@ pub(crate) struct Address {
     pub(crate) stall_timeout: u32,
 }
 
-/// The form of a log line, or of what is printed.
+/// The format of log lines or of output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// For people.
@@ -147,7 +148,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// How progress is to be shown.
+/// The requested progress output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProgressWish {
     /// Bars on a terminal, else lines.
@@ -160,7 +161,7 @@ pub(crate) enum ProgressWish {
     None,
 }
 
-/// Reads a command line, its first argument being the program's name.
+/// Reads a command line. Its first argument is the program's name.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, Refusal> {
     match Line::try_parse_from(arguments) {
         Ok(Line { verb: Some(Verb::Completions { shell }), .. }) => Err(Refusal::Shown(completions(shell))),
@@ -171,7 +172,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Ver
     }
 }
 
-/// All verbs and their flags.
+/// Returns clap's description of all verbs and their flags.
 pub(crate) fn command() -> clap::Command {
     Line::command()
 }
@@ -182,7 +183,7 @@ fn completions(shell: clap_complete::Shell) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// All verbs on one page, as `man` formats it.
+/// Returns the manual page: all verbs on one page, in the format of `man`.
 fn manual() -> Result<String, Refusal> {
     let mut text = Vec::new();
     let failed = |error: std::io::Error| Refusal::Wrong(format!("cannot make the manual page: {error}"));
@@ -199,17 +200,17 @@ fn manual() -> Result<String, Refusal> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// clap's message without its layout: what is wrong and its tips, in one line. The usage is what `--help` is for.
+/// Returns clap's message in one line: the error and its tips, without the usage, which `--help` shows.
 fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
-    let said: Vec<&str> = text
+    let text_lines: Vec<&str> = text
         .lines()
         .map(str::trim)
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
         .filter(|line| !line.is_empty())
         .collect();
-    let said = said.join(" ");
-    format!("{} (see {} --help)", said.trim_start_matches("error: "), super::super::PROGRAM)
+    let text_lines = text_lines.join(" ");
+    format!("{} (see {} --help)", text_lines.trim_start_matches("error: "), super::super::PROGRAM)
 }
 
 fn table_name(text: &str) -> Result<TableName, String> {
@@ -219,7 +220,7 @@ fn table_name(text: &str) -> Result<TableName, String> {
     }
 }
 
-/// The words that Poco's configuration takes for a boolean.
+/// Reads a boolean, in the words that Poco's configuration accepts.
 fn boolean(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" => Ok(true),
@@ -251,9 +252,9 @@ fn probability(text: &str) -> Result<f64, String> {
     }
 }
 
-/// `1/7`
+/// Reads a sample such as `1/7`.
 fn sample(text: &str) -> Result<(u64, u64), String> {
-    let numbers = text.split_once('/').and_then(|(take, of)| Some((take.parse().ok()?, of.parse().ok()?)));
+    let numbers = text.split_once('/').and_then(|(take, parts)| Some((take.parse().ok()?, parts.parse().ok()?)));
     match numbers {
         Some((take, of)) if take >= 1 && take <= of && of <= 100_000 => Ok((take, of)),
         _ => Err("a sample is written as a part of the whole, as in 1/7".to_owned()),

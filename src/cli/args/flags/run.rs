@@ -1,4 +1,4 @@
-//! The flags of `run`, most of them the original's.
+//! The flags of `run`; most of them are the original's.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use super::{Address, LogFormat, ProgressWish, boolean, jobs, listen, octal_mask,
 use crate::cli::Level;
 use crate::worker::limits::concurrency::Jobs;
 
-/// What follows `run`.
+/// The flags of `run`.
 #[derive(Debug, Args)]
 pub(crate) struct Flags {
     #[command(flatten)]

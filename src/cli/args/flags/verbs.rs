@@ -10,7 +10,7 @@ use crate::cli::Level;
 use crate::model::TableName;
 use crate::protocol::TaskId;
 
-/// What follows `status`.
+/// The flags of `status`.
 #[derive(Debug, Args)]
 pub(crate) struct LookFlags {
     #[command(flatten)]
@@ -26,7 +26,7 @@ pub(crate) struct LookFlags {
     pub(crate) watch: Option<u16>,
 }
 
-/// What follows `plan`.
+/// The flags of `plan`.
 #[derive(Debug, Args)]
 pub(crate) struct PlanFlags {
     #[command(flatten)]
@@ -41,7 +41,7 @@ pub(crate) struct PlanFlags {
     pub(crate) output: Option<PathBuf>,
 }
 
-/// What follows `resume` and `cancel`.
+/// The flags of `resume` and `cancel`.
 #[derive(Debug, Args)]
 pub(crate) struct OrderFlags {
     #[command(flatten)]
@@ -52,7 +52,7 @@ pub(crate) struct OrderFlags {
     pub(crate) format: LogFormat,
 }
 
-/// What follows most verbs on a task that is there.
+/// The flags of most verbs that work on an existing task.
 #[derive(Debug, Args)]
 pub(crate) struct CommandFlags {
     #[command(flatten)]
@@ -71,7 +71,7 @@ pub(crate) struct CommandFlags {
     pub(crate) log_format: LogFormat,
 }
 
-/// What follows `dashboard`.
+/// The flags of `dashboard`.
 #[derive(Debug, Args)]
 pub(crate) struct DashboardFlags {
     #[command(flatten)]
@@ -90,7 +90,7 @@ pub(crate) struct DashboardFlags {
     pub(crate) token_file: Option<PathBuf>,
 }
 
-/// What follows `pause`.
+/// The flags of `pause`.
 #[derive(Debug, Args)]
 pub(crate) struct PauseFlags {
     #[command(flatten)]
@@ -101,7 +101,7 @@ pub(crate) struct PauseFlags {
     pub(crate) now: bool,
 }
 
-/// What follows `cleanup`.
+/// The flags of `cleanup`.
 #[derive(Debug, Args)]
 pub(crate) struct CleanupFlags {
     #[command(flatten)]
@@ -136,7 +136,7 @@ pub(crate) struct CleanupFlags {
     pub(crate) log_format: LogFormat,
 }
 
-/// What follows `check`.
+/// The flags of `check`.
 #[derive(Debug, Args)]
 pub(crate) struct CheckFlags {
     #[command(flatten)]
@@ -155,7 +155,7 @@ pub(crate) struct CheckFlags {
     pub(crate) log_level: Level,
 }
 
-/// What follows `verify`.
+/// The flags of `verify`.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyFlags {
     #[command(flatten)]
@@ -194,7 +194,7 @@ pub(crate) struct VerifyFlags {
     pub(crate) log_level: Level,
 }
 
-/// What is compared.
+/// The measure of the comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Measured {
     /// How many rows there are.
@@ -203,7 +203,7 @@ pub(crate) enum Measured {
     Checksum,
 }
 
-/// What follows `init`.
+/// The flags of `init`.
 #[derive(Debug, Args)]
 pub(crate) struct InitFlags {
     /// Server to copy from
@@ -245,7 +245,7 @@ pub(crate) struct InitFlags {
     pub(crate) config_file: Option<PathBuf>,
 }
 
-/// What follows `reverse`.
+/// The flags of `reverse`.
 #[derive(Debug, Args)]
 pub(crate) struct ReverseFlags {
     #[command(flatten)]
@@ -274,7 +274,7 @@ pub(crate) struct ReverseFlags {
     pub(crate) written: WrittenFlags,
 }
 
-/// More about the server to copy to.
+/// Details of the server to copy to.
 #[derive(Debug, Args)]
 pub(crate) struct ToFlags {
     /// Cluster to copy to, as the server names it [default: the only one with the server]
@@ -290,7 +290,7 @@ pub(crate) struct ToFlags {
     pub(crate) to_password_env: Option<String>,
 }
 
-/// What becomes of a task file that is made.
+/// The output of a generated task file.
 #[derive(Debug, Args)]
 pub(crate) struct WrittenFlags {
     /// Write to this new file [default: standard output]

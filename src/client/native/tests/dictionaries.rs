@@ -1,9 +1,9 @@
-//! Dictionaries, well and badly written.
+//! Tests of valid and invalid dictionaries.
 
 use super::*;
 
-/// A block of two rows, one for each receiver, with a dictionary that is written as it is told: version, flags, number of keys, keys
-/// of one byte, number of values, values.
+/// Returns a block of two rows, one for each receiver, with a dictionary of these parts: version, flags, number of
+/// keys, keys of one byte, number of values, values.
 fn dictionary(version: u64, flags: u64, number: u64, keys: &[u8], values: u64, numbers: &[u8]) -> Vec<u8> {
     dictionary_of("UInt8", [version, flags, number], keys, values, numbers)
 }
@@ -20,7 +20,7 @@ fn dictionary_of(type_name: &str, head_of: [u64; 3], keys: &[u8], values: u64, n
     out
 }
 
-/// Deals a stream of two receivers' rows that comes in one piece or in two.
+/// Deals a stream of two receivers' rows that arrives in one piece or in two.
 fn dealt(stream: &[u8], cut: usize) -> Result<Vec<Vec<u8>>, String> {
     let mut received = Received(vec![Vec::new(); 2]);
     let pieces = [&stream[..cut], &stream[cut..]].map(Bytes::copy_from_slice);
@@ -30,7 +30,7 @@ fn dealt(stream: &[u8], cut: usize) -> Result<Vec<Vec<u8>>, String> {
     dealt.map(|()| received.0).map_err(|error| format!("{error:?}"))
 }
 
-/// Keys that take too much memory to be held go to everybody, those that came before this was known too.
+/// Keys that need too much memory are sent to all receivers, including those that arrived before this was known.
 #[test]
 fn keys_that_are_too_large_to_be_held_are_sent_as_they_come() {
     let mut keys = Vec::new();
@@ -49,7 +49,7 @@ fn keys_that_are_too_large_to_be_held_are_sent_as_they_come() {
 #[test]
 fn a_dictionary_that_does_not_fit_its_values_is_an_error() {
     let dealt = |stream: &[u8]| dealt(stream, stream.len() / 2);
-    // Three keys for two values: each receiver gets the first one, and what it uses.
+    // Three keys for two values: each receiver gets the first one, and the one that it uses.
     let received = dealt(&dictionary(1, 0x600, 3, b"abc", 2, &[1, 2])).unwrap();
     let end =
         |keys: &[u8]| [&[0, 6, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0], keys, &1u64.to_le_bytes()[..], &[1]].concat();
@@ -68,7 +68,7 @@ fn a_dictionary_that_does_not_fit_its_values_is_an_error() {
         (dictionary(1, 0x600, 1, b"a", 2, &[0, 1]), "a number that its dictionary does not have"),
         (dictionary(1, 0x601, 3, b"abc", 2, &[0, 0, 0, 1]), "a number that its dictionary does not have"),
         (dictionary(1, 0x600, 0, b"", 2, &[0, 0]), "a number that its dictionary does not have"),
-        // Nothing is held for keys that never come.
+        // Nothing is held for keys that never arrive.
         (dictionary(1, 0x600, u64::MAX, b"abc", 2, &[0, 2]), "in the middle of a block"),
     ] {
         let error = dealt(&stream).unwrap_err();

@@ -1,4 +1,4 @@
-//! Rows of every shape, cut anywhere, against what each receiver would have been sent alone.
+//! Tests with rows of every shape, cut anywhere: each receiver gets what it would have got alone.
 
 use std::convert::Infallible;
 
@@ -26,7 +26,7 @@ enum Value {
     Key(u8),
 }
 
-/// The keys of each dictionary: as many, whatever the values are.
+/// The number of keys in each dictionary, whatever the values are.
 const KEYS: u8 = 3;
 
 /// Whether dictionaries without values are written.
@@ -36,7 +36,7 @@ enum Server {
     Modern,
 }
 
-/// The key of a dictionary with some number.
+/// Returns the key of a dictionary with a number.
 fn key(shape: &Shape, number: u8) -> Value {
     match shape {
         Shape::Fixed(width) => Value::Plain(vec![number; *width]),
@@ -45,7 +45,7 @@ fn key(shape: &Shape, number: u8) -> Value {
     }
 }
 
-/// How the numbers of a dictionary with such keys are written here: 0 to 3 for 1 to 8 bytes.
+/// Returns the width of the numbers of a dictionary with such keys: 0 to 3 for 1 to 8 bytes.
 fn width(keys: &Shape) -> u32 {
     match keys {
         Shape::Text => 0,
@@ -54,7 +54,7 @@ fn width(keys: &Shape) -> u32 {
     }
 }
 
-/// The values of a column behind each other.
+/// Writes the values of a column one after the other.
 fn put(out: &mut Vec<u8>, shape: &Shape, values: &[Value], server: Server) {
     match shape {
         Shape::Fixed(_) => values.iter().for_each(|value| {
@@ -86,11 +86,11 @@ fn put(out: &mut Vec<u8>, shape: &Shape, values: &[Value], server: Server) {
         }
         Shape::Tuple(inner) => {
             for (at, shape) in inner.iter().enumerate() {
-                let of = |value: &Value| match value {
+                let number = |value: &Value| match value {
                     Value::Tuple(elements) => elements[at].clone(),
                     other => panic!("{other:?}"),
                 };
-                put(out, shape, &values.iter().map(of).collect::<Vec<_>>(), server);
+                put(out, shape, &values.iter().map(number).collect::<Vec<_>>(), server);
             }
         }
         Shape::Dictionary(_) if values.is_empty() && server == Server::Modern => {}
@@ -153,7 +153,7 @@ fn head(out: &mut Vec<u8>, name: &str, type_name: &str) {
     }
 }
 
-/// A block of rows, with or without the column of their slots.
+/// Returns a block of rows, with or without the slot column.
 fn block(rows: &[(u32, Vec<Value>)], slots: bool, server: Server) -> Vec<u8> {
     let mut out = Vec::new();
     put_varint(&mut out, (TYPES.len() + usize::from(slots)) as u64);
@@ -174,7 +174,7 @@ fn block(rows: &[(u32, Vec<Value>)], slots: bool, server: Server) -> Vec<u8> {
     out
 }
 
-/// Shard 0 has slot 0, shard 1 slots 1 and 2.
+/// Deals a stream: shard 0 has slot 0, shard 1 has slots 1 and 2.
 fn deal(stream: &[u8], piece: usize, server: Server) -> Result<Vec<Vec<u8>>, DealError<Infallible>> {
     let pieces = Pieces(stream.chunks(piece).map(Bytes::copy_from_slice).collect(), server == Server::Old);
     let mut received = Received(vec![Vec::new(); 2]);
@@ -185,7 +185,7 @@ fn deal(stream: &[u8], piece: usize, server: Server) -> Result<Vec<Vec<u8>>, Dea
 }
 
 fn rows() -> impl Strategy<Value = Rows> {
-    let values = TYPES.iter().map(|of| value(&Shape::of(of).unwrap())).collect::<Vec<_>>();
+    let values = TYPES.iter().map(|type_name| value(&Shape::of(type_name).unwrap())).collect::<Vec<_>>();
     proptest::collection::vec((0u32..3, values), 0..30)
 }
 
@@ -203,7 +203,7 @@ proptest! {
     ) {
         let stream: Vec<u8> = blocks.iter().flat_map(|rows| block(rows, true, server)).collect();
         let received = deal(&stream, piece, server).unwrap();
-        let shapes: Vec<Shape> = TYPES.iter().map(|of| Shape::of(of).unwrap()).collect();
+        let shapes: Vec<Shape> = TYPES.iter().map(|type_name| Shape::of(type_name).unwrap()).collect();
         for (to, received) in received.iter().enumerate() {
             let own = blocks.iter().flatten().filter(|(slot, _)| (*slot > 0) == (to > 0));
             let wanted: Vec<Vec<Value>> =
@@ -219,7 +219,7 @@ proptest! {
     ) {
         let mut stream = block(&rows, true, server);
         let at = cut.index(stream.len());
-        // Cut between blocks, it would be whole.
+        // A stream cut between blocks would be complete.
         if at > 0 {
             prop_assert!(deal(&stream[..at], piece, server).is_err());
         }
@@ -230,7 +230,7 @@ proptest! {
 
 #[test]
 fn what_an_old_server_writes_behind_the_rows_is_kept_to_be_told() {
-    let rows = vec![(1, TYPES.iter().map(|of| zero(&Shape::of(of).unwrap())).collect())];
+    let rows = vec![(1, TYPES.iter().map(|type_name| zero(&Shape::of(type_name).unwrap())).collect())];
     let text = "Code: 395, e.displayText() = DB::Exception: no, e.what() = DB::Exception\n";
     let stream = [block(&rows, true, Server::Modern), text.into()].concat();
     for piece in [1, 7, 1 << 20] {
@@ -254,6 +254,6 @@ fn zero(shape: &Shape) -> Value {
 
 #[test]
 fn a_slot_that_nobody_has_is_an_error() {
-    let rows = vec![(3, TYPES.iter().map(|of| zero(&Shape::of(of).unwrap())).collect())];
+    let rows = vec![(3, TYPES.iter().map(|type_name| zero(&Shape::of(type_name).unwrap())).collect())];
     assert!(deal(&block(&rows, true, Server::Modern), 1 << 20, Server::Modern).is_err());
 }

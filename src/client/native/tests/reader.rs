@@ -1,8 +1,8 @@
-//! An independent reader of what receivers were sent.
+//! An independent reader of the receivers' bytes.
 
 use super::*;
 
-/// Reads blocks, and takes keys back to their values.
+/// Reads blocks, and replaces numbers of keys by their values.
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl Reader<'_> {
@@ -39,10 +39,10 @@ impl Reader<'_> {
             Shape::Text => (0..count).map(|_| Value::Text(self.text())).collect(),
             Shape::Nullable(inner) => {
                 let nulls = self.bytes(count);
-                let of = |(null, value): (u8, Value)| {
+                let nullable = |(null, value): (u8, Value)| {
                     if null > 0 { Value::Null(value.into()) } else { Value::There(value.into()) }
                 };
-                nulls.into_iter().zip(self.values(inner, count)).map(of).collect()
+                nulls.into_iter().zip(self.values(inner, count)).map(nullable).collect()
             }
             Shape::Array(inner) => {
                 let ends: Vec<u64> = (0..count).map(|_| self.number()).collect();
@@ -64,7 +64,7 @@ impl Reader<'_> {
                 assert_eq!(flags & !0xff, 0x600);
                 let number = self.number() as usize;
                 let own = self.values(keys, number);
-                // NULL is the key with number 0, for everybody.
+                // NULL is the key with number 0, for every receiver.
                 assert_eq!(own[0], key(keys, 0));
                 assert_eq!(self.number(), count as u64);
                 let number_of =
@@ -75,7 +75,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The rows of all blocks.
+    /// Returns the rows of all blocks.
     pub(super) fn rows(&mut self) -> Vec<Vec<Value>> {
         let mut rows = Vec::new();
         while !self.0.is_empty() {
@@ -94,7 +94,7 @@ impl Reader<'_> {
     }
 }
 
-/// A value with the keys of its dictionaries in place of their numbers.
+/// Returns a value with the keys of its dictionaries in place of their numbers.
 pub(super) fn plain(shape: &Shape, value: &Value) -> Value {
     match (shape, value) {
         (Shape::Dictionary(keys), Value::Key(number)) => key(keys, *number),

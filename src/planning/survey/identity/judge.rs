@@ -1,4 +1,4 @@
-//! What follows from the marks that were seen. Pure.
+//! The conclusions from the marks: which nodes are one server. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,38 +8,38 @@ use crate::model::{Cluster, Node};
 use crate::task::{IfTargetNotEmpty, TableJob, Task};
 
 use super::{Shown, is_same_name};
-use crate::planning::errors::Fault;
+use crate::planning::errors::Problem;
 
-/// Seconds by which two looks at one server's start may differ.
-const START: i64 = 2;
+/// The most seconds by which two readings of the start time of one server may differ.
+const START_TOLERANCE: i64 = 2;
 
-/// What was seen of a node.
+/// The observations of a node.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
     /// The number of the node.
     pub at: usize,
     /// The node.
     pub node: Arc<Node>,
-    /// The marks of each look.
+    /// The marks in each answer of the node.
     pub looks: Vec<BTreeSet<usize>>,
-    /// Whether it showed its own mark before the looks.
+    /// Whether it showed its own mark before these answers.
     pub shown: Shown,
-    /// Whether its mark ran through all of the looks.
+    /// Whether its mark ran during all of these answers.
     pub held: bool,
     /// Whether every account there sees the statements of others.
     pub sees_all: bool,
-    /// What was seen over its native port.
+    /// The observations over its native port.
     pub behind: Vec<Behind>,
-    /// What it says of itself, where marks do not tell.
+    /// The facts that the node reports about itself, where marks do not decide.
     pub fingerprint: Option<Fingerprint>,
 }
 
-/// A look over a native port.
+/// An observation over a native port.
 #[derive(Debug, Clone)]
 pub(super) struct Behind {
-    /// The node that was looked at.
+    /// The observed node.
     pub node: usize,
-    /// The node that looked.
+    /// The node that connected to it.
     pub from: Arc<Node>,
     /// Whether the server there has the node's mark.
     pub own: bool,
@@ -55,7 +55,7 @@ impl Seen {
         self.looks.iter().any(|look| look.contains(&other.at))
     }
 
-    /// Whether it would show the other's mark, were it the same server.
+    /// Returns whether it would show the mark of the other node if both were the same server.
     fn would_show(&self, other: &Self) -> bool {
         other.held && !self.looks.is_empty() && (self.sees_all || self.node.user == other.node.user)
     }
@@ -65,7 +65,7 @@ impl Seen {
     }
 }
 
-/// Whether two nodes are one server.
+/// The verdict whether two nodes are one server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Same,
@@ -73,7 +73,7 @@ enum Verdict {
     Unknown,
 }
 
-/// What marks say.
+/// Returns the verdict of the marks.
 fn by_marks(a: &Seen, b: &Seen) -> Verdict {
     if a.shows(b) || b.shows(a) {
         Verdict::Same
@@ -84,16 +84,16 @@ fn by_marks(a: &Seen, b: &Seen) -> Verdict {
     }
 }
 
-/// What servers say of themselves, where marks say nothing. Cloned disks share an identity, and some builds have none: it is
-/// never believed alone.
+/// Returns the verdict of the marks, or else of the facts that servers report about themselves. Cloned disks have the same server
+/// identity, and some builds have none, so the identity alone decides nothing.
 fn verdict(a: &Seen, b: &Seen) -> Verdict {
-    let told = by_marks(a, b);
-    if told != Verdict::Unknown {
-        return told;
+    let marks_verdict = by_marks(a, b);
+    if marks_verdict != Verdict::Unknown {
+        return marks_verdict;
     }
     let (Some(a), Some(b)) = (&a.fingerprint, &b.fingerprint) else { return Verdict::Unknown };
     let other_port = matches!((a.port, b.port), (Some(a), Some(b)) if a != b);
-    if a.host != b.host || other_port || (a.started - b.started).abs() > START {
+    if a.host != b.host || other_port || (a.started - b.started).abs() > START_TOLERANCE {
         return Verdict::Different;
     }
     match (&a.uuid, &b.uuid) {
@@ -103,7 +103,7 @@ fn verdict(a: &Seen, b: &Seen) -> Verdict {
     }
 }
 
-/// The nodes that marks do not tell from each other.
+/// Returns the pairs of nodes that marks do not decide.
 pub(super) fn not_told_apart(seen: &[Seen]) -> BTreeSet<usize> {
     let mut blind = BTreeSet::new();
     for (at, a) in seen.iter().enumerate() {
@@ -114,9 +114,9 @@ pub(super) fn not_told_apart(seen: &[Seen]) -> BTreeSet<usize> {
     blind
 }
 
-/// Returns what is wrong with the nodes of a task, and remarks on what could not be told.
-pub(super) fn judge(task: &Task, seen: &[Seen]) -> (Vec<Fault>, Vec<String>) {
-    let mut faults: Vec<Fault> = seen.iter().filter_map(of_node).collect();
+/// Returns the faults of the nodes of a task, and remarks on pairs of nodes that could not be decided.
+pub(super) fn judge(task: &Task, seen: &[Seen]) -> (Vec<Problem>, Vec<String>) {
+    let mut faults: Vec<Problem> = seen.iter().filter_map(of_node).collect();
     let mut remarks = Vec::new();
     let mut groups: Vec<usize> = (0..seen.len()).collect();
     for (at, a) in seen.iter().enumerate() {
@@ -137,33 +137,31 @@ pub(super) fn judge(task: &Task, seen: &[Seen]) -> (Vec<Fault>, Vec<String>) {
     }
     let servers = Servers { seen, groups };
     for job in &task.tables {
-        faults.extend(
-            servers.of_job(task, job).into_iter().map(|line| Fault::Task(format!("tables/{}: {line}", job.name))),
-        );
+        faults.extend(servers.of_job(task, job).into_iter().map(|line| Problem::task(line).in_table(&job.name)));
     }
     faults.extend(servers.shared_targets(task));
     (faults, remarks)
 }
 
-/// What is wrong with one node.
-fn of_node(seen: &Seen) -> Option<Fault> {
+/// Returns the faults of one node.
+fn of_node(seen: &Seen) -> Option<Problem> {
     let Seen { node, .. } = seen;
     if seen.is_several() {
-        return Some(Fault::Task(format!(
+        return Some(Problem::task(format!(
             "remote_servers: {node}: several servers answer in turn at {}: name each server by an address of its own",
             node.url()
         )));
     }
     let other = seen.behind.iter().find(|behind| seen.held && !behind.own)?;
     let looker = if is_same_name(&other.from, node) { String::new() } else { format!(", seen from {},", other.from) };
-    Some(Fault::Task(format!(
+    Some(Problem::task(format!(
         "remote_servers: {node}: this native address{looker} is another server than the one at {}: write the <http_port> that \
          belongs to <port>, and a <host> that is the same server from everywhere",
         node.url()
     )))
 }
 
-/// Which nodes are one server.
+/// The assignment of nodes to servers.
 struct Servers<'a> {
     seen: &'a [Seen],
     /// The number of the server of each node.
@@ -176,7 +174,7 @@ impl Servers<'_> {
         Some(self.groups[seen.at])
     }
 
-    /// What is wrong with the servers of a table job, a sentence each.
+    /// Returns the problems of the servers of a table job, as sentences.
     fn of_job(&self, task: &Task, job: &TableJob) -> Vec<String> {
         let (source, target) = (task.source(job), task.target(job));
         let mut lines = Vec::new();
@@ -205,9 +203,9 @@ impl Servers<'_> {
         lines
     }
 
-    /// Two nodes of different shards (or, where `replicas` count too, of one shard) that are one server.
-    fn twice<'c>(&self, cluster: &'c Cluster, replicas: bool) -> Option<(Seat<'c>, Seat<'c>)> {
-        let mut first: BTreeMap<usize, Seat<'c>> = BTreeMap::new();
+    /// Returns two nodes of different shards that are one server. With `replicas`, also two nodes of one shard.
+    fn twice<'c>(&self, cluster: &'c Cluster, replicas: bool) -> Option<(ShardNode<'c>, ShardNode<'c>)> {
+        let mut first: BTreeMap<usize, ShardNode<'c>> = BTreeMap::new();
         for (shard, node) in cluster.nodes() {
             let Some(server) = self.server(node) else { continue };
             match first.get(&server) {
@@ -221,14 +219,15 @@ impl Servers<'_> {
         None
     }
 
+    /// Returns a source node and a target node that are one server.
     fn of_both<'c>(&self, source: &'c Cluster, target: &'c Cluster) -> Option<(&'c Node, &'c Node)> {
         let sources: BTreeMap<usize, &Node> =
             source.nodes().filter_map(|(_, node)| Some((self.server(node)?, node))).collect();
         target.nodes().find_map(|(_, node)| Some((*sources.get(&self.server(node)?)?, node)))
     }
 
-    /// Of two jobs that fill one table, the second must not remove the rows of the first.
-    fn shared_targets(&self, task: &Task) -> Vec<Fault> {
+    /// Returns a fault for each job that would remove the rows of an earlier job for the same table.
+    fn shared_targets(&self, task: &Task) -> Vec<Problem> {
         let mut faults = Vec::new();
         let replaces = |job: &TableJob| job.if_target_not_empty == IfTargetNotEmpty::Replace;
         for (at, job) in task.tables.iter().enumerate() {
@@ -239,7 +238,7 @@ impl Servers<'_> {
             });
             for other in others {
                 let Some((one, two)) = self.of_both(task.target(other), task.target(job)) else { continue };
-                faults.push(Fault::Task(format!(
+                faults.push(Problem::task(format!(
                     "tables/{} and tables/{} fill the same table {}, since {one} and {two} are one server: with \
                      if_target_not_empty replace, one would remove the rows of the other",
                     other.name, job.name, job.target
@@ -251,9 +250,9 @@ impl Servers<'_> {
 }
 
 /// A node with the index of its shard.
-type Seat<'a> = (usize, &'a Node);
+type ShardNode<'a> = (usize, &'a Node);
 
-fn are_one(cluster: &Cluster, one: Seat<'_>, other: Seat<'_>) -> String {
+fn are_one(cluster: &Cluster, one: ShardNode<'_>, other: ShardNode<'_>) -> String {
     let place = if one.0 == other.0 {
         format!("two replicas of shard {}", one.0 + 1)
     } else {
@@ -262,7 +261,7 @@ fn are_one(cluster: &Cluster, one: Seat<'_>, other: Seat<'_>) -> String {
     format!("{place} of cluster {} are one server, {} and {}", cluster.name, one.1, other.1)
 }
 
-/// What to do about two nodes that are one server.
+/// The advice for two nodes that are one server.
 fn advice(one: &Node, other: &Node) -> String {
     if one.url() == other.url() {
         format!("Both are asked at {}: write the <http_port> of each", one.url())

@@ -1,4 +1,5 @@
 use super::*;
+use crate::planning::errors::ProblemKind;
 use crate::task::{GivenSecrets, Task};
 
 /// Nodes by the host of their HTTP port: `source 1`, `source 2`, `target 1`, two replicas of it.
@@ -20,7 +21,7 @@ fn task() -> Task {
     Task::parse(TASK, &GivenSecrets::default()).unwrap().task
 }
 
-/// All nodes of the task as servers of their own, as marks tell.
+/// Returns the observations where each node of the task is a server of its own.
 fn servers(task: &Task) -> Vec<Seen> {
     let nodes = task.clusters.iter().flat_map(|cluster| cluster.nodes().map(|(_, node)| node.clone()));
     let seen = nodes.enumerate().map(|(at, node)| Seen {
@@ -32,9 +33,9 @@ fn servers(task: &Task) -> Vec<Seen> {
 
 fn lines(seen: &[Seen]) -> (Vec<String>, Vec<String>) {
     let (faults, remarks) = judge(&task(), seen);
-    let line = |fault| match fault {
-        Fault::Task(line) => line,
-        Fault::World(line) => panic!("{line}"),
+    let line = |fault: Problem| {
+        assert_eq!(fault.kind, ProblemKind::Task, "{fault}");
+        fault.to_string()
     };
     (faults.into_iter().map(line).collect(), remarks)
 }
@@ -88,7 +89,7 @@ fn one_address_is_one_server_and_its_ports_belong_together() {
     let mut seen = servers(&task());
     seen[2].looks[1].clear();
     assert!(lines(&seen).0[0].contains("a:9000: several servers answer in turn at http://a:8123/"), "{seen:?}");
-    // A mark that has ended says nothing.
+    // A mark that has ended decides nothing.
     seen[2].held = false;
     assert_eq!(lines(&seen).0, Vec::<String>::new());
     let mut seen = servers(&task());
@@ -121,7 +122,7 @@ fn accounts_that_do_not_see_each_other_leave_it_to_what_servers_say() {
     assert_eq!(blind(fingerprint("x", Some("u")), fingerprint("x", Some("u"))).0, Verdict::Same);
     // Cloned disks.
     assert_eq!(blind(fingerprint("x", Some("u")), fingerprint("y", Some("u"))).0, Verdict::Different);
-    let (told, remarks) = blind(fingerprint("x", None), fingerprint("x", None));
-    assert_eq!(told, Verdict::Unknown);
+    let (verdict, remarks) = blind(fingerprint("x", None), fingerprint("x", None));
+    assert_eq!(verdict, Verdict::Unknown);
     assert!(remarks[0].contains("whether b:9000 and c:9000 are one server could not be told"), "{remarks:?}");
 }

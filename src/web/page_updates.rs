@@ -1,33 +1,33 @@
-//! What a page is told: all of it first, then what has changed. Each viewer is compared with what it was sent itself, so one
-//! that reads slowly gets less often more.
+//! The messages to a page: the whole state first, then the changes. Each viewer is compared with what it received
+//! itself, so a viewer that reads slowly receives fewer and larger messages.
 
 use serde::Serialize;
 
 use crate::report::status::{PartitionState, PartitionStatus, Status, TableStatus};
 
 use super::events::Event;
-use super::watch::Look;
+use super::watch::Reading;
 
 /// A message to the page.
 #[derive(Debug, Serialize)]
-pub struct News<'a> {
-    /// Forget what was there.
+pub struct PageUpdates<'a> {
+    /// Whether the page must forget its state.
     whole: bool,
-    /// When the task was seen, as RFC 3339 writes it.
+    /// The time of the reading, in RFC 3339.
     seen_at: Option<String>,
-    /// Why that is not from now.
+    /// The reason why the reading is old.
     stale: Option<&'a str>,
-    /// The task; its tables are without partitions. Absent while it was never seen.
+    /// The task; its tables have no partitions here. Absent until the task was read.
     status: Option<Status>,
-    /// Partitions that are new or have changed: indices of table and partition, and what is shown of it.
+    /// Partitions that are new or changed: the indexes of table and partition, and the cell.
     partitions: Vec<(usize, usize, Cell<'a>)>,
-    /// What happened since.
+    /// The events since the last message.
     events: Vec<&'a Event>,
-    /// Rates since: Unix time in milliseconds, bytes in a second.
+    /// The rates since the last message: Unix time in milliseconds, bytes per second.
     rates: Vec<(i64, u64)>,
 }
 
-/// A partition in the grid: short, there may be ten thousand.
+/// A partition in the grid. It is short, because there may be ten thousand.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Cell<'a> {
     name: &'a str,
@@ -49,36 +49,36 @@ impl<'a> Cell<'a> {
     }
 }
 
-impl<'a> News<'a> {
-    /// For who was sent `before` last, or nothing yet.
-    pub fn of(before: Option<&Look>, now: &'a Look) -> Self {
+impl<'a> PageUpdates<'a> {
+    /// Makes the message for a viewer that received `before` last, or nothing yet.
+    pub fn of(before: Option<&Reading>, now: &'a Reading) -> Self {
         let status = now.seen.as_deref().map(|seen| &seen.status);
-        let known = before.and_then(|before| before.seen.as_deref()).map(|seen| &seen.status);
-        let known = known.filter(|known| status.is_some_and(|status| is_same(known, status)));
-        let whole = known.is_none();
+        let sent_status = before.and_then(|before| before.seen.as_deref()).map(|seen| &seen.status);
+        let sent_status = sent_status.filter(|sent_status| status.is_some_and(|status| is_same(sent_status, status)));
+        let whole = sent_status.is_none();
         let since = if whole { None } else { before };
         let last_rate = since.and_then(|before| before.rates.back()).map_or(i64::MIN, |(at, _)| *at);
         Self {
             whole,
-            seen_at: now.seen.as_deref().map(super::watch::Seen::at_text),
+            seen_at: now.seen.as_deref().map(super::watch::TaskSnapshot::at_text),
             stale: now.stale.as_deref(),
-            status: status.map(head),
-            partitions: status.map(|status| cells(known, status)).unwrap_or_default(),
+            status: status.map(without_partitions),
+            partitions: status.map(|status| cells(sent_status, status)).unwrap_or_default(),
             events: now.events.after(since.map_or(0, |before| before.events.last())).collect(),
             rates: now.rates.iter().filter(|(at, _)| *at > last_rate).copied().collect(),
         }
     }
 }
 
-/// Whether partitions can be told apart by their place.
-fn is_same(known: &Status, status: &Status) -> bool {
+/// Returns whether both states have the same partitions at the same indexes.
+fn is_same(sent_status: &Status, status: &Status) -> bool {
     let shape = |status: &Status| -> Vec<(String, usize)> {
         status.tables.iter().map(|table| (table.name.clone(), table.partitions.len())).collect()
     };
-    known.task == status.task && shape(known) == shape(status)
+    sent_status.task == status.task && shape(sent_status) == shape(status)
 }
 
-fn head(status: &Status) -> Status {
+fn without_partitions(status: &Status) -> Status {
     let tables = status.tables.iter().map(|table| TableStatus {
         name: table.name.clone(),
         source: table.source.clone(),
@@ -105,14 +105,14 @@ fn head(status: &Status) -> Status {
     }
 }
 
-fn cells<'a>(known: Option<&Status>, status: &'a Status) -> Vec<(usize, usize, Cell<'a>)> {
+fn cells<'a>(sent_status: Option<&Status>, status: &'a Status) -> Vec<(usize, usize, Cell<'a>)> {
     let mut cells = Vec::new();
-    for (table, of) in status.tables.iter().enumerate() {
-        for (at, partition) in of.partitions.iter().enumerate() {
+    for (index, table) in status.tables.iter().enumerate() {
+        for (at, partition) in table.partitions.iter().enumerate() {
             let cell = Cell::of(partition);
-            let before = known.and_then(|known| known.tables[table].partitions.get(at)).map(Cell::of);
+            let before = sent_status.and_then(|sent_status| sent_status.tables[index].partitions.get(at)).map(Cell::of);
             if before.as_ref() != Some(&cell) {
-                cells.push((table, at, cell));
+                cells.push((index, at, cell));
             }
         }
     }
@@ -127,26 +127,26 @@ mod tests {
     use time::OffsetDateTime;
 
     use super::super::events::{About, EventLog};
-    use super::super::watch::Seen;
+    use super::super::watch::TaskSnapshot;
     use super::*;
     use crate::ledger::overview::TaskOverview;
     use crate::report::status::sample;
 
-    fn look(number: u64, status: Status) -> Look {
+    fn look(number: u64, status: Status) -> Reading {
         let mut events = EventLog::default();
         (0..number).for_each(|n| events.note("t", About::Task, n.to_string()));
-        let seen = Seen { at: OffsetDateTime::UNIX_EPOCH, overview: TaskOverview::empty(), status };
-        Look {
+        let seen = TaskSnapshot { at: OffsetDateTime::UNIX_EPOCH, overview: TaskOverview::empty(), status };
+        Reading {
             number,
             seen: Some(Arc::new(seen)),
             events: Arc::new(events),
             rates: Arc::new((1..=number as i64).map(|at| (at, 5)).collect()),
-            ..Look::default()
+            ..Reading::default()
         }
     }
 
-    fn sent(before: Option<&Look>, now: &Look) -> Value {
-        serde_json::to_value(News::of(before, now)).unwrap()
+    fn sent(before: Option<&Reading>, now: &Reading) -> Value {
+        serde_json::to_value(PageUpdates::of(before, now)).unwrap()
     }
 
     #[test]
@@ -159,7 +159,7 @@ mod tests {
 
         let mut status = sample(10_000);
         status.tables[0].partitions[4321].state = PartitionState::Done;
-        // Some looks in between were not sent.
+        // Some readings in between were not sent.
         let changed = sent(Some(&first), &look(4, status));
         assert_eq!(changed["whole"], false);
         let cell = json!({"name": "p4321", "state": "done", "rows": 10, "copied": 0, "failed": false});
@@ -183,9 +183,9 @@ mod tests {
 
     #[test]
     fn what_is_old_says_why() {
-        let now = Look { stale: Some("connection refused".into()), ..look(2, sample(3)) };
+        let now = Reading { stale: Some("connection refused".into()), ..look(2, sample(3)) };
         let sent = sent(Some(&look(1, sample(3))), &now);
         assert_eq!((&sent["stale"], &sent["partitions"]), (&json!("connection refused"), &json!([])));
-        assert_eq!(serde_json::to_value(News::of(None, &Look::default())).unwrap()["status"], Value::Null);
+        assert_eq!(serde_json::to_value(PageUpdates::of(None, &Reading::default())).unwrap()["status"], Value::Null);
     }
 }
