@@ -102,7 +102,7 @@ fn table_records(data: &[u8]) {
             Next::Claim(job) => {
                 scheduler.claimed(job);
                 if let Job::Copy(piece) = job {
-                    assert!(piece.piece < plan.pieces.len());
+                    assert!(piece.index < plan.pieces.len());
                 }
             }
             Next::ReadGroups(groups) => scheduler.groups_read(&by_table, &groups),

@@ -93,8 +93,8 @@ impl Cache {
     /// Returns the group of a piece, and the index of the piece in the group.
     fn group_of(&self, piece: PieceRef) -> (GroupRef, usize) {
         let layout = &self.layout[piece.table];
-        let group = layout.partition_point(|pieces| pieces.end <= piece.piece);
-        (GroupRef { table: piece.table, group }, piece.piece - layout[group].start)
+        let group = layout.partition_point(|pieces| pieces.end <= piece.index);
+        (GroupRef { table: piece.table, group }, piece.index - layout[group].start)
     }
 
     /// Checks the records of a group against the plan.
@@ -126,7 +126,7 @@ impl Cache {
 
     /// Checks the record of a batch against the plan.
     fn check_batch(&self, batch: BatchRef, record: &BatchRecord) -> Result<(), String> {
-        record.check(self.extents[batch.table][batch.batch]).map_err(|why| why.to_string())
+        record.check(self.extents[batch.table][batch.index]).map_err(|why| why.to_string())
     }
 
     fn put_group(&mut self, group: GroupRef, records: Versioned<Vec<PieceRecord>>) {
@@ -139,8 +139,8 @@ impl Cache {
     }
 
     fn put_batch(&mut self, batch: BatchRef, record: Versioned<BatchRecord>) {
-        put(&mut self.by_table[batch.table].batches, batch.batch, record.value.clone());
-        put(&mut self.batches[batch.table], batch.batch, record);
+        put(&mut self.by_table[batch.table].batches, batch.index, record.value.clone());
+        put(&mut self.batches[batch.table], batch.index, record);
         self.scheduler.update_batch(&self.by_table, batch);
     }
 }
@@ -186,7 +186,7 @@ impl Ledger {
         let (mut groups, mut batches) = (Vec::new(), Vec::new());
         for (table, plan) in plans.iter().enumerate() {
             let open = |n: &usize| cache.batches[table].get(*n).is_none_or(|batch| !batch.value.is_done());
-            batches.extend((0..plan.batches.len()).filter(open).map(|batch| BatchRef { table, batch }));
+            batches.extend((0..plan.batches.len()).filter(open).map(|batch| BatchRef { table, index: batch }));
             let open = |n: &usize| match cache.groups[table].get(*n) {
                 Some(group) => group.value.iter().any(|piece| piece.copied().is_none()) || cache.has_void(table, *n),
                 None => true,
@@ -208,7 +208,7 @@ impl Ledger {
         };
         let batches = groups.iter().flat_map(|group| {
             let table = group.table;
-            open_batches(group).into_iter().map(move |batch| BatchRef { table, batch })
+            open_batches(group).into_iter().map(move |batch| BatchRef { table, index: batch })
         });
         let mut batches: Vec<BatchRef> = batches.collect();
         batches.dedup();
@@ -227,9 +227,9 @@ impl Ledger {
     ) -> Result<(), LedgerError> {
         let paths = groups.iter().map(|group| self.group_path(group.table, group.group)).collect();
         let records: Vec<Versioned<Vec<PieceRecord>>> = self.read_all(paths).await?;
-        let paths = batches.iter().map(|batch| self.batch_path(batch.table, batch.batch)).collect();
+        let paths = batches.iter().map(|batch| self.batch_path(batch.table, batch.index)).collect();
         for (batch, record) in batches.iter().zip(self.read_all::<BatchRecord>(paths).await?) {
-            let path = || self.batch_path(batch.table, batch.batch);
+            let path = || self.batch_path(batch.table, batch.index);
             cache.check_batch(*batch, &record.value).map_err(|why| LedgerError::Damaged { path: path(), why })?;
             cache.put_batch(*batch, record);
         }
@@ -267,7 +267,7 @@ impl Ledger {
 
     /// Reads the current record of a batch.
     pub async fn batch(&self, batch: BatchRef) -> Result<BatchRecord, LedgerError> {
-        let path = self.batch_path(batch.table, batch.batch);
+        let path = self.batch_path(batch.table, batch.index);
         let stored = self.session.get(&path).await?;
         Ok(versioned::<BatchRecord>(path, stored)?.value)
     }
@@ -307,12 +307,12 @@ impl Ledger {
         claim: ClaimChange,
         worker: &str,
     ) -> Result<Outcome, LedgerError> {
-        let path = self.batch_path(batch.table, batch.batch);
+        let path = self.batch_path(batch.table, batch.index);
         let mut with: Vec<Op> = self.claim_op(Job::Publish(batch), claim, worker).into_iter().collect();
         if let BatchState::Done(published) = &next.state {
             with.extend(self.count_processed(batch.table, published.partitions.len()));
         }
-        let mut held = cache.batches[batch.table][batch.batch].clone();
+        let mut held = cache.batches[batch.table][batch.index].clone();
         let edit = |record: &BatchRecord| Edit::of(record, expected, &next, next.clone());
         let fits = |record: &BatchRecord| cache.check_batch(batch, record);
         let outcome = self.change(&path, &mut held, &with, edit, fits).await;

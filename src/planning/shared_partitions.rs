@@ -21,7 +21,7 @@ pub fn batches_before(task: &Task, plans: &[TablePlan], table: usize) -> Vec<Vec
     for table in earlier {
         for batch in 0..plans[table].batches.len() {
             for partition in plans[table].partitions_of(batch) {
-                batches_of.entry(&partition.value).or_default().push(BatchRef { table, batch });
+                batches_of.entry(&partition.value).or_default().push(BatchRef { table, index: batch });
             }
         }
     }
@@ -30,7 +30,7 @@ pub fn batches_before(task: &Task, plans: &[TablePlan], table: usize) -> Vec<Vec
         let found: HashSet<BatchRef> =
             partitions.filter_map(|partition| batches_of.get(&partition.value)).flatten().copied().collect();
         let mut found: Vec<BatchRef> = found.into_iter().collect();
-        found.sort_unstable_by_key(|batch_ref| (batch_ref.table, batch_ref.batch));
+        found.sort_unstable_by_key(|batch_ref| (batch_ref.table, batch_ref.index));
         found
     };
     (0..plans[table].batches.len()).map(before).collect()

@@ -84,7 +84,7 @@ pub fn judge_table(name: &str, task: Option<&TaskId>, by_table: Option<&[TableRe
         (None, _) => Reason::Named,
         (Some(by_table), BatchTable::Assembly { publication }) => of_assembly(by_table, made.batch, publication),
         (Some(by_table), BatchTable::Staging { piece, attempt, .. } | BatchTable::Parts { piece, attempt, .. }) => {
-            of_attempt(by_table, PieceRef { table: made.batch.table, piece }, attempt)
+            of_attempt(by_table, PieceRef { table: made.batch.table, index: piece }, attempt)
         }
     };
     unless_held(reason, alive)
@@ -119,8 +119,8 @@ fn unless_held(reason: Reason, alive: &Alive) -> Verdict {
 
 fn of_attempt(by_table: &[TableRecords], piece: PieceRef, attempt: u32) -> Reason {
     let Some(records) = by_table.get(piece.table) else { return Reason::Unrecorded };
-    let Some(record) = records.pieces.get(piece.piece) else { return Reason::Unrecorded };
-    if records.batches[records.batch_of[piece.piece]].is_done() {
+    let Some(record) = records.pieces.get(piece.index) else { return Reason::Unrecorded };
+    if records.batches[records.batch_of[piece.index]].is_done() {
         return Reason::Published;
     }
     if attempt > record.attempt {
@@ -129,7 +129,7 @@ fn of_attempt(by_table: &[TableRecords], piece: PieceRef, attempt: u32) -> Reaso
     if attempt < record.attempt {
         return Reason::Older { newest: record.attempt };
     }
-    if record.generation < records.generation_of(piece.piece) {
+    if record.generation < records.generation_of(piece.index) {
         return Reason::GivenUp;
     }
     match &record.state {
@@ -142,7 +142,7 @@ fn of_attempt(by_table: &[TableRecords], piece: PieceRef, attempt: u32) -> Reaso
 }
 
 fn of_assembly(by_table: &[TableRecords], batch: BatchRef, publication: u32) -> Reason {
-    let Some(record) = by_table.get(batch.table).and_then(|records| records.batches.get(batch.batch)) else {
+    let Some(record) = by_table.get(batch.table).and_then(|records| records.batches.get(batch.index)) else {
         return Reason::Unrecorded;
     };
     match &record.state {
@@ -164,7 +164,7 @@ pub fn to_void(by_table: &[TableRecords]) -> Vec<BatchRef> {
             let pieces = &records.pieces[records.pieces_of[batch].clone()];
             let counts = pieces.iter().any(|piece| piece.attempt > 0 && piece.generation == record.generation);
             if !record.is_done() && counts {
-                found.push(BatchRef { table, batch });
+                found.push(BatchRef { table, index: batch });
             }
         }
     }
@@ -184,11 +184,11 @@ mod tests {
     }
 
     fn batch(batch: usize) -> BatchRef {
-        BatchRef { table: 0, batch }
+        BatchRef { table: 0, index: batch }
     }
 
     fn piece(piece: usize) -> PieceRef {
-        PieceRef { table: 0, piece }
+        PieceRef { table: 0, index: piece }
     }
 
     /// Three batches of two pieces: the first is done; the second is publishing, by worker w; in the third, w copies
@@ -299,7 +299,7 @@ mod tests {
         let mut records = records();
         assert_eq!(to_void(std::slice::from_ref(&records)), [batch(1), batch(2)]);
         for voided in to_void(std::slice::from_ref(&records)) {
-            records.batches[voided.batch] = records.batches[voided.batch].void();
+            records.batches[voided.index] = records.batches[voided.index].void();
         }
         assert_eq!(to_void(std::slice::from_ref(&records)), [], "once is enough");
         let waiting = id().taken(batch(1), piece(3), 3, 2);
@@ -309,13 +309,13 @@ mod tests {
         while let Next::Claim(job) = following(&records) {
             jobs.push(job);
             match job {
-                Job::Copy(PieceRef { piece, .. }) => {
+                Job::Copy(PieceRef { index: piece, .. }) => {
                     let record = records.pieces[piece].clone();
                     records.pieces[piece] =
                         record.next_attempt("x", records.generation_of(piece)).done(Copied::default());
                     assert_eq!(records.pieces[piece].attempt, record.attempt + 1, "a name is never used again");
                 }
-                Job::Publish(batch) => records.batches[batch.batch].state = BatchState::Done(Published::default()),
+                Job::Publish(batch) => records.batches[batch.index].state = BatchState::Done(Published::default()),
             }
         }
         let (copy, publish) = (|index| Job::Copy(piece(index)), |index| Job::Publish(batch(index)));

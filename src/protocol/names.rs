@@ -17,7 +17,7 @@ pub struct BatchRef {
     /// Index of the table job in the task.
     pub table: usize,
     /// Index of the batch in the table's plan.
-    pub batch: usize,
+    pub index: usize,
 }
 
 /// A piece of a table job.
@@ -26,7 +26,7 @@ pub struct PieceRef {
     /// Index of the table job in the task.
     pub table: usize,
     /// Index of the piece in the table's plan.
-    pub piece: usize,
+    pub index: usize,
 }
 
 /// A group of pieces of one table job that share one record.
@@ -51,8 +51,8 @@ impl Job {
     /// Returns the name of its claim in the coordinator.
     pub fn claim(self) -> String {
         match self {
-            Self::Copy(piece) => format!("t{}-p{}", piece.table, piece.piece),
-            Self::Publish(batch) => format!("t{}-b{}", batch.table, batch.batch),
+            Self::Copy(piece) => format!("t{}-p{}", piece.table, piece.index),
+            Self::Publish(batch) => format!("t{}-b{}", batch.table, batch.index),
         }
     }
 }
@@ -62,8 +62,8 @@ pub fn job_of_claim(name: &str) -> Option<Job> {
     let (table, rest) = name.strip_prefix('t')?.split_once('-')?;
     let table = table.parse().ok()?;
     match rest.split_at_checked(1)? {
-        ("p", piece) => Some(Job::Copy(PieceRef { table, piece: piece.parse().ok()? })),
-        ("b", batch) => Some(Job::Publish(BatchRef { table, batch: batch.parse().ok()? })),
+        ("p", piece) => Some(Job::Copy(PieceRef { table, index: piece.parse().ok()? })),
+        ("b", batch) => Some(Job::Publish(BatchRef { table, index: batch.parse().ok()? })),
         _ => None,
     }
 }
@@ -76,12 +76,12 @@ impl TaskId {
 
     /// Returns the prefix of the names of all tables of a batch.
     pub fn batch_tables(&self, batch: BatchRef) -> String {
-        format!("{}t{}_b{}_", self.tables(), batch.table, batch.batch)
+        format!("{}t{}_b{}_", self.tables(), batch.table, batch.index)
     }
 
     /// Returns the prefix of the names of all staging tables of a piece.
     pub fn piece_tables(&self, batch: BatchRef, piece: PieceRef) -> String {
-        format!("{}p{}_", self.batch_tables(batch), piece.piece)
+        format!("{}p{}_", self.batch_tables(batch), piece.index)
     }
 
     /// Returns the name of the staging table of one attempt at a piece.
@@ -117,7 +117,7 @@ impl TaskId {
 
     /// Returns the prefix of the ids of all statements of a piece.
     pub fn piece_queries(&self, piece: PieceRef) -> String {
-        format!("{}t{}:p{}:", self.queries(), piece.table, piece.piece)
+        format!("{}t{}:p{}:", self.queries(), piece.table, piece.index)
     }
 
     /// Returns the prefix of the ids of the statements of one attempt at a piece. It is never a prefix of another
@@ -256,7 +256,7 @@ impl MadeTable {
         let task = TaskId::parse(task)?;
         let (table, rest) = rest.strip_prefix('t')?.split_once("_b")?;
         let (batch, rest) = rest.split_once('_')?;
-        let batch = BatchRef { table: table.parse().ok()?, batch: batch.parse().ok()? };
+        let batch = BatchRef { table: table.parse().ok()?, index: batch.parse().ok()? };
         let made = Self { task, batch, table: BatchTable::parse(rest)? };
         // Numbers can be written in other ways than ours (`+1`, `01`).
         (made.name() == name).then_some(made)
@@ -264,7 +264,7 @@ impl MadeTable {
 
     /// Returns the table's name.
     pub fn name(&self) -> String {
-        let piece = |piece| PieceRef { table: self.batch.table, piece };
+        let piece = |piece| PieceRef { table: self.batch.table, index: piece };
         match self.table {
             BatchTable::Staging { piece: index, attempt, publication: None } => {
                 self.task.staging(self.batch, piece(index), attempt)
@@ -289,7 +289,7 @@ impl MadeStatement {
         let mut parts = query_id.strip_prefix(TaskId::ALL_QUERIES)?.split(':');
         let task = TaskId::parse(parts.next()?)?;
         let table = parts.next()?.strip_prefix('t')?.parse().ok()?;
-        let piece = PieceRef { table, piece: parts.next()?.strip_prefix('p')?.parse().ok()? };
+        let piece = PieceRef { table, index: parts.next()?.strip_prefix('p')?.parse().ok()? };
         let attempt = task.attempt_of_query(piece, query_id)?;
         Some(Self { task, piece, attempt })
     }
@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn a_whole_name_tells_its_task_and_a_name_like_ours_tells_nothing() {
         let id = TaskId("0123456789ab".into());
-        let (batch, piece) = (BatchRef { table: 1, batch: 2 }, PieceRef { table: 1, piece: 34 });
+        let (batch, piece) = (BatchRef { table: 1, index: 2 }, PieceRef { table: 1, index: 34 });
         let parts = [id.parts_out(batch, piece, 5, 0), id.parts_in(batch, piece, 5, 12)];
         let staged = [id.staging(batch, piece, 5), id.taken(batch, piece, 5, 6), id.assembly(batch, 7)];
         for name in staged.into_iter().chain(parts) {
@@ -323,7 +323,7 @@ mod tests {
     #[test]
     fn a_name_tells_what_it_is() {
         let id = TaskId("0f".into());
-        let (batch, piece) = (BatchRef { table: 1, batch: 2 }, PieceRef { table: 1, piece: 34 });
+        let (batch, piece) = (BatchRef { table: 1, index: 2 }, PieceRef { table: 1, index: 34 });
         let prefix = id.batch_tables(batch);
         for (name, table) in [
             (id.staging(batch, piece, 5), BatchTable::Staging { piece: 34, attempt: 5, publication: None }),
@@ -360,9 +360,9 @@ mod tests {
 
     #[test]
     fn a_statement_tells_its_attempt() {
-        let (id, piece) = (TaskId("0f".into()), PieceRef { table: 1, piece: 2 });
+        let (id, piece) = (TaskId("0f".into()), PieceRef { table: 1, index: 2 });
         assert_eq!(id.attempt_of_query(piece, &id.query(piece, 12, 0, 1, 0)), Some(12));
-        assert_eq!(id.attempt_of_query(PieceRef { table: 1, piece: 23 }, &id.query(piece, 12, 0, 1, 0)), None);
+        assert_eq!(id.attempt_of_query(PieceRef { table: 1, index: 23 }, &id.query(piece, 12, 0, 1, 0)), None);
         assert!(!id.query(piece, 12, 0, 0, 0).starts_with(&id.attempt_queries(piece, 1)));
     }
 
@@ -370,12 +370,12 @@ mod tests {
     fn no_prefix_is_the_start_of_another() {
         let id = TaskId("0f".into());
         assert!(
-            !id.batch_tables(BatchRef { table: 1, batch: 23 })
-                .starts_with(&id.batch_tables(BatchRef { table: 1, batch: 2 }))
+            !id.batch_tables(BatchRef { table: 1, index: 23 })
+                .starts_with(&id.batch_tables(BatchRef { table: 1, index: 2 }))
         );
         assert!(
-            !id.piece_queries(PieceRef { table: 1, piece: 23 })
-                .starts_with(&id.piece_queries(PieceRef { table: 1, piece: 2 }))
+            !id.piece_queries(PieceRef { table: 1, index: 23 })
+                .starts_with(&id.piece_queries(PieceRef { table: 1, index: 2 }))
         );
     }
 }

@@ -372,7 +372,7 @@ impl WorkerContext {
     /// Returns every node on which an attempt at a piece may have left a statement, for any transfer: the replicas of the
     /// piece's source shards, and the target nodes of its batch.
     pub fn statement_nodes(&self, piece: PieceRef, targets: &[Vec<String>]) -> Vec<Arc<Node>> {
-        let sources = self.plans[piece.table].pieces[piece.piece].sources.iter();
+        let sources = self.plans[piece.table].pieces[piece.index].sources.iter();
         let replicas = sources.flat_map(|share| self.source_shard(piece.table, share.shard).replicas);
         let mut nodes: Vec<Arc<Node>> = replicas.map(Arc::new).collect();
         for node in self.target_nodes(piece.table, targets).unwrap_or_default().into_iter().flatten() {

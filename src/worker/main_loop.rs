@@ -275,12 +275,12 @@ impl MainLoop<'_> {
         for (table, records) in cache.by_table.iter().enumerate() {
             for (piece, record) in records.pieces.iter().enumerate() {
                 if matches!(record.state, PieceState::Failed { transient, .. } if again(transient, record.rounds)) {
-                    failed.push(Job::Copy(PieceRef { table, piece }));
+                    failed.push(Job::Copy(PieceRef { table, index: piece }));
                 }
             }
             for (batch, record) in records.batches.iter().enumerate() {
                 if matches!(record.state, BatchState::Failed { transient, .. } if again(transient, record.rounds)) {
-                    failed.push(Job::Publish(BatchRef { table, batch }));
+                    failed.push(Job::Publish(BatchRef { table, index: batch }));
                 }
             }
         }
@@ -312,7 +312,7 @@ impl MainLoop<'_> {
         for job in failed {
             match job {
                 Job::Copy(piece) => {
-                    let record = cache.by_table[piece.table].pieces[piece.piece].clone();
+                    let record = cache.by_table[piece.table].pieces[piece.index].clone();
                     // Another worker may have been faster.
                     if matches!(record.state, PieceState::Failed { .. }) {
                         let next = record.fresh_start(new_run);
@@ -320,7 +320,7 @@ impl MainLoop<'_> {
                     }
                 }
                 Job::Publish(batch) => {
-                    let record = cache.by_table[batch.table].batches[batch.batch].clone();
+                    let record = cache.by_table[batch.table].batches[batch.index].clone();
                     if matches!(record.state, BatchState::Failed { .. }) {
                         let next = record.fresh_start(new_run);
                         self.runner.ledger.change_batch(&mut cache, batch, &record, next, none, worker).await?;

@@ -329,8 +329,8 @@ async fn stop_statements(runner: &JobRunner) {
         for (piece, record) in records.pieces.iter().enumerate() {
             let protocol::PieceState::Running { worker } = &record.state else { continue };
             if *worker == runner.context.worker {
-                let piece = protocol::PieceRef { table, piece };
-                let batch = runner.context.plans[table].pieces[piece.piece].batch;
+                let piece = protocol::PieceRef { table, index: piece };
+                let batch = runner.context.plans[table].pieces[piece.index].batch;
                 let nodes = runner.context.statement_nodes(piece, &records.batches[batch].nodes);
                 let prefix = runner.context.id.attempt_queries(piece, record.attempt);
                 let killed = join_all(nodes.iter().map(|node| runner.context.pool.client.kill(node, &prefix))).await;

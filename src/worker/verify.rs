@@ -60,7 +60,7 @@ impl Attempt<'_> {
     /// [`AttemptError::Mismatch`] where they differ. The piece is copied again then.
     pub(super) async fn verify(&self, sources: &[Source], nodes: &[Vec<Arc<Node>>]) -> Result<Copied, AttemptError> {
         let plan = self.plan();
-        let piece = &plan.pieces[self.piece.piece];
+        let piece = &plan.pieces[self.piece.index];
         let verify = self.context.verify(self.piece.table);
         let hashes = self.hashes(nodes, verify).await?;
         let shards = self.measure_staged(nodes, hashes.as_ref()).await?;
@@ -107,7 +107,7 @@ impl Attempt<'_> {
     /// first attempt fails and another replica is tried.
     fn compare_with_plan(&self, source: &Source, found: u64) -> Result<(), AttemptError> {
         let Source { node, share } = source;
-        let sliced = self.plan().pieces[self.piece.piece].slice.is_some();
+        let sliced = self.plan().pieces[self.piece.index].slice.is_some();
         if sliced || found == share.rows {
             return Ok(());
         }
@@ -123,7 +123,7 @@ impl Attempt<'_> {
             "{node}: {} had {} rows in piece {} when the task was planned, and {found} now",
             self.plan().source,
             share.rows,
-            self.piece.piece
+            self.piece.index
         );
         Ok(())
     }
@@ -174,7 +174,7 @@ impl Attempt<'_> {
     /// Returns the number of staged rows of each partition. Returns `None` where a staged partition is not in the plan by its value.
     async fn selected_as_staged(&self, nodes: &[Vec<Arc<Node>>]) -> Result<Option<Vec<u64>>, AttemptError> {
         let plan = self.plan();
-        let batch = plan.pieces[self.piece.piece].batch;
+        let batch = plan.pieces[self.piece.index].batch;
         let mut selected = vec![0; plan.batches[batch].partitions.len()];
         for node in nodes.iter().filter_map(|replicas| replicas.first()) {
             let staged = self.context.pool.client.value_by_partition(node, &self.staging(), &plan.key).await?;
@@ -191,9 +191,9 @@ impl Attempt<'_> {
     /// Counts the rows of the piece at the source, and hashes them where `hashes` is given.
     async fn select_again(&self, source: &Arc<Node>, hashes: Option<&Hashes>) -> Result<Selected, AttemptError> {
         let plan = self.plan();
-        let batch = plan.pieces[self.piece.piece].batch;
+        let batch = plan.pieces[self.piece.index].batch;
         let partitions = plan.batches[batch].partitions.len();
-        let (client, rows) = (&self.context.pool.client, plan.rows_of(self.piece.piece));
+        let (client, rows) = (&self.context.pool.client, plan.rows_of(self.piece.index));
         let settings = self.context.source_settings(source).await?;
         let found: Vec<Digest> = match hashes {
             Some(hashes) => client.digest(source, &rows, &plan.key, &hashes.at_source(), &settings).await?,
@@ -225,7 +225,7 @@ impl Attempt<'_> {
     async fn differing_column(&self, sources: &[Source], nodes: &[Vec<Arc<Node>>], all: &Hashes) -> String {
         let plan = self.plan();
         let client = &self.context.pool.client;
-        let rows = plan.rows_of(self.piece.piece);
+        let rows = plan.rows_of(self.piece.index);
         for Compared { name, type_name, value } in &all.columns {
             let staged_hash = sql::values_hash([(name.as_str(), type_name.as_str())]);
             let source_hash = sql::values_hash([(value.as_str(), type_name.as_str())]);
@@ -275,7 +275,7 @@ impl Publication<'_> {
             return Ok(None);
         }
         let plan = &self.context.plans[self.batch.table];
-        let mut recorded = vec![0u64; plan.batches[self.batch.batch].partitions.len()];
+        let mut recorded = vec![0u64; plan.batches[self.batch.index].partitions.len()];
         for (_, _, copied) in &self.pieces {
             for (sum, of_piece) in recorded.iter_mut().zip(&copied.checksums) {
                 *sum = sum.wrapping_add(*of_piece);
@@ -341,7 +341,7 @@ impl Publication<'_> {
         let plan = &self.context.plans[self.batch.table];
         let mut sums = vec![0u64; recorded.len()];
         for (value, sum) in found {
-            match plan.position_in(self.batch.batch, value) {
+            match plan.position_in(self.batch.index, value) {
                 Some(at) => sums[at] = *sum,
                 None => {
                     let all = |sums: &mut dyn Iterator<Item = u64>| sums.fold(0u64, u64::wrapping_add);
@@ -350,7 +350,7 @@ impl Publication<'_> {
                 }
             }
         }
-        let named = plan.partitions_of(self.batch.batch).iter().zip(recorded.iter().zip(&sums));
+        let named = plan.partitions_of(self.batch.index).iter().zip(recorded.iter().zip(&sums));
         named.into_iter().find(|(_, (a, b))| a != b).map(|(partition, _)| format!("partition {}", partition.name))
     }
 }

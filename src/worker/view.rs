@@ -178,7 +178,7 @@ impl Watcher {
                 for (piece, record) in records.pieces.iter().enumerate() {
                     if matches!(&record.state, PieceState::Running { worker } if *worker == context.worker) {
                         let plan = &context.plans[table];
-                        let piece_ref = PieceRef { table, piece };
+                        let piece_ref = PieceRef { table, index: piece };
                         let batch = records.batch_of[piece];
                         let what = match plan.partitions_of(batch) {
                             [one] => one.name.clone(),
@@ -226,11 +226,11 @@ fn rows_so_far<'a>(statements: impl Iterator<Item = &'a Running>) -> u64 {
 /// Returns the claims according to the records. Reading the claims themselves would take a request for each of them.
 fn claims(table: usize, records: &TableRecords) -> impl Iterator<Item = (String, String)> + '_ {
     let pieces = records.pieces.iter().enumerate().filter_map(move |(piece, record)| match &record.state {
-        PieceState::Running { worker } => Some((Job::Copy(PieceRef { table, piece }), worker)),
+        PieceState::Running { worker } => Some((Job::Copy(PieceRef { table, index: piece }), worker)),
         _ => None,
     });
     let batches = records.batches.iter().enumerate().filter_map(move |(batch, record)| match &record.state {
-        BatchState::Publishing { worker, .. } => Some((Job::Publish(BatchRef { table, batch }), worker)),
+        BatchState::Publishing { worker, .. } => Some((Job::Publish(BatchRef { table, index: batch }), worker)),
         _ => None,
     });
     pieces.chain(batches).map(|(job, worker)| (job.claim(), worker.clone()))

@@ -269,7 +269,7 @@ pub fn overview() -> TaskOverview {
             (text("finishing"), text("host-2-bbbb")),
         ],
         on_servers: texts(&["s1:9000#0"]),
-        statements: vec![(text("s1:9000"), PieceRef { table: 0, piece: 3 }, running)],
+        statements: vec![(text("s1:9000"), PieceRef { table: 0, index: 3 }, running)],
         silent: texts(&["t9:9000: no answer"]),
     }
 }

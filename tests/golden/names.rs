@@ -8,8 +8,8 @@ use clickhouse_copier::protocol::{BatchRef, Job, MadeStatement, MadeTable, Piece
 
 use super::check;
 
-const BATCH: BatchRef = BatchRef { table: 1, batch: 23 };
-const PIECE: PieceRef = PieceRef { table: 1, piece: 456 };
+const BATCH: BatchRef = BatchRef { table: 1, index: 23 };
+const PIECE: PieceRef = PieceRef { table: 1, index: 456 };
 
 fn task() -> TaskId {
     TaskId("0123456789ab".into())

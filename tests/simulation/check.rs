@@ -334,9 +334,9 @@ impl Check {
                                 all = false;
                                 continue;
                             };
-                            let of = BatchRef { table: 0, batch: number };
+                            let of = BatchRef { table: 0, index: number };
                             let attempt = if stage.broken == Some(Broken::Fencing) { 0 } else { record.attempt };
-                            let name = id.staging(of, PieceRef { table: 0, piece }, attempt);
+                            let name = id.staging(of, PieceRef { table: 0, index: piece }, attempt);
                             let taken = format!("{name}_u");
                             let mut found = census[host]
                                 .iter()

@@ -178,7 +178,7 @@ impl Cleaner {
     /// Returns what the name of a table tells about its attempt.
     fn describe_table(&self, name: &str) -> String {
         let Some(made) = MadeTable::parse(name) else { return String::new() };
-        let batch = format!("{}batch {}", self.job(&made.task, made.batch.table), made.batch.batch);
+        let batch = format!("{}batch {}", self.job(&made.task, made.batch.table), made.batch.index);
         match made.table {
             BatchTable::Assembly { publication } => format!("{batch}, gathered for publishing, attempt {publication}"),
             BatchTable::Parts { piece, attempt, .. } => {
@@ -196,7 +196,7 @@ impl Cleaner {
     fn describe_query(&self, query_id: &str) -> String {
         let describe = |made: MadeStatement| {
             let job = self.job(&made.task, made.piece.table);
-            format!("{job}piece {}, attempt {}", made.piece.piece, made.attempt)
+            format!("{job}piece {}, attempt {}", made.piece.index, made.attempt)
         };
         MadeStatement::parse(query_id).map(describe).unwrap_or_default()
     }

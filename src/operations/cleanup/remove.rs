@@ -78,7 +78,7 @@ impl Cleaner {
     pub(super) async fn give_up(&mut self) -> Result<usize, RunError> {
         let batches = to_void(&self.cache.by_table);
         for batch in &batches {
-            let expected = self.cache.by_table[batch.table].batches[batch.batch].clone();
+            let expected = self.cache.by_table[batch.table].batches[batch.index].clone();
             let (next, none) = (expected.void(), ClaimChange::None);
             let changed = self.ledger.change_batch(&mut self.cache, *batch, &expected, next, none, &self.name).await?;
             if changed == Outcome::Lost {

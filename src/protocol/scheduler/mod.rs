@@ -84,7 +84,8 @@ impl Scheduler {
         let mut scheduler =
             Self { tables, worker: worker.to_owned(), worker_hash, groups_per_read: 1, ..Self::default() };
         for (table, records) in by_table.iter().enumerate() {
-            (0..records.batches.len()).for_each(|batch| scheduler.update_batch(by_table, BatchRef { table, batch }));
+            (0..records.batches.len())
+                .for_each(|batch| scheduler.update_batch(by_table, BatchRef { table, index: batch }));
             for group in 0..scheduler.tables[table].groups.len() {
                 let group = GroupRef { table, group };
                 scheduler.update_group(by_table, group);
@@ -108,7 +109,7 @@ impl Scheduler {
             && table.groups[group.group].pieces.clone().any(|piece| records.pieces[piece].attempt > 0)
             && table.uncopied[batch] > 0
         {
-            self.started_batches.insert(BatchRef { table: group.table, batch });
+            self.started_batches.insert(BatchRef { table: group.table, index: batch });
         }
         // If two workers come at once, one of them moves to a group without workers.
         if !self.unvisited.is_empty() && self.must_leave(records, group) {
@@ -129,13 +130,13 @@ impl Scheduler {
     pub fn update_batch(&mut self, by_table: &[TableRecords], batch: BatchRef) {
         let Some(table) = self.tables.get_mut(batch.table) else { return };
         let records = &by_table[batch.table];
-        let generation = records.batches[batch.batch].generation;
-        let moved = std::mem::replace(&mut table.generation[batch.batch], generation) != generation;
-        table.update_ready(records, batch.batch);
+        let generation = records.batches[batch.index].generation;
+        let moved = std::mem::replace(&mut table.generation[batch.index], generation) != generation;
+        table.update_ready(records, batch.index);
         if !moved {
             return;
         }
-        let pieces = records.pieces_of[batch.batch].clone();
+        let pieces = records.pieces_of[batch.index].clone();
         pieces.clone().for_each(|piece| table.update_piece(records, piece));
         let groups: BTreeSet<usize> = pieces.map(|piece| table.group_of[piece]).collect();
         groups.into_iter().for_each(|group| self.requeue(by_table, GroupRef { table: batch.table, group }));
@@ -162,7 +163,7 @@ impl Scheduler {
             if let Some(batch) = self.tables[group.table].groups[group.group].large
                 && by_table[group.table].batches[batch].state == BatchState::Copying
             {
-                self.started_batches.insert(BatchRef { table: group.table, batch });
+                self.started_batches.insert(BatchRef { table: group.table, index: batch });
             }
         }
     }
@@ -177,7 +178,7 @@ impl Scheduler {
         self.claimed_jobs.remove(&job);
         let Some(group) = self.group_of(job) else { return };
         if let (Job::Copy(_), Some(batch)) = (job, self.tables[group.table].groups[group.group].large) {
-            self.batches_to_reread.insert(BatchRef { table: group.table, batch });
+            self.batches_to_reread.insert(BatchRef { table: group.table, index: batch });
         }
         self.requeue(by_table, group);
     }
@@ -212,7 +213,7 @@ impl Scheduler {
     /// Returns what to do now.
     pub fn next(&mut self, by_table: &[TableRecords]) -> Next {
         for (table, state) in self.tables.iter().enumerate() {
-            let ready = state.ready.iter().map(|batch| BatchRef { table, batch: *batch });
+            let ready = state.ready.iter().map(|batch| BatchRef { table, index: *batch });
             let mut jobs = ready.filter(|batch| !self.waits_for_other_jobs(by_table, *batch)).map(Job::Publish);
             if let Some(job) = jobs.find(|job| !self.claimed_jobs.contains(job)) {
                 return Next::Claim(job);
@@ -265,9 +266,9 @@ impl Scheduler {
             for (batch, record) in records.batches.iter().enumerate().filter(|(_, record)| !record.is_done()) {
                 failed |= matches!(record.state, BatchState::Failed { .. });
                 waiting |= self.tables[table].ready.contains(&batch)
-                    && !self.waits_for_other_jobs(by_table, BatchRef { table, batch });
+                    && !self.waits_for_other_jobs(by_table, BatchRef { table, index: batch });
                 for piece in records.pieces_of[batch].clone() {
-                    match self.status_of(by_table, PieceRef { table, piece }) {
+                    match self.status_of(by_table, PieceRef { table, index: piece }) {
                         PieceStatus::Copied => {}
                         PieceStatus::Failed => failed = true,
                         PieceStatus::Busy | PieceStatus::Newer | PieceStatus::Free => waiting = true,
@@ -285,30 +286,30 @@ impl Scheduler {
     /// Returns whether a batch must wait until batches of other table jobs are published. The caller counts those
     /// batches themselves as waiting or failed.
     fn waits_for_other_jobs(&self, by_table: &[TableRecords], batch: BatchRef) -> bool {
-        let after = self.tables[batch.table].after.get(batch.batch);
-        after.is_some_and(|others| others.iter().any(|other| !by_table[other.table].batches[other.batch].is_done()))
+        let after = self.tables[batch.table].after.get(batch.index);
+        after.is_some_and(|others| others.iter().any(|other| !by_table[other.table].batches[other.index].is_done()))
     }
 
     fn status_of(&self, by_table: &[TableRecords], piece: PieceRef) -> PieceStatus {
-        let (records, record) = (&by_table[piece.table], &by_table[piece.table].pieces[piece.piece]);
-        if self.tables[piece.table].copied[piece.piece] {
+        let (records, record) = (&by_table[piece.table], &by_table[piece.table].pieces[piece.index]);
+        if self.tables[piece.table].copied[piece.index] {
             return PieceStatus::Copied;
         }
-        if record.generation > records.generation_of(piece.piece) {
+        if record.generation > records.generation_of(piece.index) {
             return PieceStatus::Newer;
         }
         if self.claimed_jobs.contains(&Job::Copy(piece)) {
             return PieceStatus::Busy;
         }
         match record.state {
-            PieceState::Failed { .. } if !records.is_void(piece.piece) => PieceStatus::Failed,
+            PieceState::Failed { .. } if !records.is_void(piece.index) => PieceStatus::Failed,
             _ => PieceStatus::Free,
         }
     }
 
     fn pieces(&self, group: GroupRef) -> impl Iterator<Item = PieceRef> + '_ {
         let order = &self.tables[group.table].groups[group.group].order;
-        order.iter().map(move |piece| PieceRef { table: group.table, piece: *piece })
+        order.iter().map(move |piece| PieceRef { table: group.table, index: *piece })
     }
 
     fn free_piece(&self, by_table: &[TableRecords], group: GroupRef) -> Option<PieceRef> {
@@ -330,8 +331,8 @@ impl Scheduler {
 
     fn group_of(&self, job: Job) -> Option<GroupRef> {
         let (table, group) = match job {
-            Job::Copy(piece) => (piece.table, *self.tables.get(piece.table)?.group_of.get(piece.piece)?),
-            Job::Publish(batch) => (batch.table, *self.tables.get(batch.table)?.first_group_of.get(batch.batch)?),
+            Job::Copy(piece) => (piece.table, *self.tables.get(piece.table)?.group_of.get(piece.index)?),
+            Job::Publish(batch) => (batch.table, *self.tables.get(batch.table)?.first_group_of.get(batch.index)?),
         };
         (group < self.tables[table].groups.len()).then_some(GroupRef { table, group })
     }
@@ -339,8 +340,8 @@ impl Scheduler {
     /// Returns whether the end of a claim brings no news: its record can no longer change, as far as is known.
     fn is_settled(&self, group: GroupRef, job: Job) -> bool {
         match job {
-            Job::Copy(piece) => self.tables[group.table].copied[piece.piece],
-            Job::Publish(batch) => !self.tables[group.table].ready.contains(&batch.batch),
+            Job::Copy(piece) => self.tables[group.table].copied[piece.index],
+            Job::Publish(batch) => !self.tables[group.table].ready.contains(&batch.index),
         }
     }
 
@@ -371,7 +372,7 @@ impl Scheduler {
     fn open_groups(&self, batch: BatchRef) -> Vec<GroupRef> {
         let table = &self.tables[batch.table];
         let Some(GroupRef { group: first, .. }) = self.group_of(Job::Publish(batch)) else { return Vec::new() };
-        let of_batch = (first..table.groups.len()).take_while(|group| table.groups[*group].large == Some(batch.batch));
+        let of_batch = (first..table.groups.len()).take_while(|group| table.groups[*group].large == Some(batch.index));
         let is_open = |group: &usize| table.groups[*group].pieces.clone().any(|piece| !table.copied[piece]);
         of_batch.filter(is_open).map(|group| GroupRef { table: batch.table, group }).collect()
     }

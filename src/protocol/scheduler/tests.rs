@@ -28,11 +28,11 @@ fn copied() -> PieceState {
 }
 
 fn piece(piece: usize) -> Job {
-    Job::Copy(PieceRef { table: 0, piece })
+    Job::Copy(PieceRef { table: 0, index: piece })
 }
 
 fn batch(batch: usize) -> Job {
-    Job::Publish(BatchRef { table: 0, batch })
+    Job::Publish(BatchRef { table: 0, index: batch })
 }
 
 fn group(group: usize) -> GroupRef {
@@ -46,7 +46,7 @@ fn next(scheduler: &mut Scheduler, records: &TableRecords) -> Next {
         match scheduler.next(by_table) {
             Next::ReadGroups(groups) => {
                 for batch in 0..records.batches.len() {
-                    scheduler.update_batch(by_table, BatchRef { table: 0, batch });
+                    scheduler.update_batch(by_table, BatchRef { table: 0, index: batch });
                 }
                 groups.iter().for_each(|group| scheduler.update_group(by_table, *group));
                 let claims = scheduler.claimed_jobs.clone();
@@ -69,8 +69,8 @@ fn all(records: &mut TableRecords, scheduler: &mut Scheduler) -> Vec<Job> {
             other => panic!("{other:?} after {order:?}"),
         };
         match job {
-            Job::Copy(piece) => records.pieces[piece.piece].state = copied(),
-            Job::Publish(batch) => records.batches[batch.batch].state = BatchState::Done(Published::default()),
+            Job::Copy(piece) => records.pieces[piece.index].state = copied(),
+            Job::Publish(batch) => records.batches[batch.index].state = BatchState::Done(Published::default()),
         }
         let by_table = std::slice::from_ref(&*records);
         match job {
@@ -111,7 +111,7 @@ fn what_was_copied_for_lost_nodes_is_copied_again() {
     moved.pieces.iter_mut().for_each(|piece| (piece.state, piece.attempt) = (copied(), 1));
     let mut scheduler = scheduler(&moved);
     moved.batches[0].generation = 1;
-    scheduler.update_batch(std::slice::from_ref(&moved), BatchRef { table: 0, batch: 0 });
+    scheduler.update_batch(std::slice::from_ref(&moved), BatchRef { table: 0, index: 0 });
     assert_eq!(next(&mut scheduler, &moved), Next::Claim(piece(0)));
     moved.pieces.iter_mut().for_each(|piece| piece.generation = 1);
     scheduler.update_group(std::slice::from_ref(&moved), group(0));
@@ -142,8 +142,8 @@ fn the_largest_batch_comes_first_and_each_is_finished_before_the_next_begins() {
     let mut scheduler = sized(&three, vec![10, 1000, 100]);
     let order = all(&mut three, &mut scheduler);
     let batch_of = |job: &Job| match job {
-        Job::Copy(piece) => three.batch_of[piece.piece],
-        Job::Publish(batch) => batch.batch,
+        Job::Copy(piece) => three.batch_of[piece.index],
+        Job::Publish(batch) => batch.index,
     };
     let batches: Vec<usize> = order.iter().map(batch_of).collect();
     assert_eq!(batches, [[1; 6], [2; 6], [0; 6]].concat());
@@ -192,7 +192,7 @@ fn groups_hold_whole_small_batches_or_a_part_of_a_large_one() {
 fn a_batch_waits_for_those_of_other_jobs_that_fill_its_partitions_and_not_for_ever() {
     let mut by_table = [records(&[1]), records(&[1, 1])];
     by_table.iter_mut().flat_map(|records| &mut records.pieces).for_each(|piece| piece.state = copied());
-    let batch = |table, batch| BatchRef { table, batch };
+    let batch = |table, batch| BatchRef { table, index: batch };
     let after = Preferences { after: vec![vec![batch(0, 0)]], ..Preferences::default() };
     let unvisited = |by_table: &[TableRecords]| Scheduler::new(by_table, &[Preferences::default(), after.clone()], "w");
     let mut scheduler = unvisited(&by_table);

@@ -17,9 +17,9 @@ pub(super) fn partitions(plan: &TablePlan, batch: usize) -> String {
 }
 
 pub(super) fn piece_name(overview: &TaskOverview, piece: PieceRef) -> String {
-    match overview.plans.get(piece.table).and_then(|plan| Some((plan, plan.pieces.get(piece.piece)?))) {
-        Some((plan, planned)) => format!("{} piece {} ({})", plan.name, piece.piece, partitions(plan, planned.batch)),
-        None => format!("piece {}", piece.piece),
+    match overview.plans.get(piece.table).and_then(|plan| Some((plan, plan.pieces.get(piece.index)?))) {
+        Some((plan, planned)) => format!("{} piece {} ({})", plan.name, piece.index, partitions(plan, planned.batch)),
+        None => format!("piece {}", piece.index),
     }
 }
 
@@ -36,7 +36,7 @@ fn job(overview: &TaskOverview, claim: &str) -> JobStatus {
     let table = |table: usize| overview.plans.get(table).map(|plan| plan.name.clone());
     match job_of_claim(claim) {
         Some(Job::Copy(piece)) => {
-            let record = overview.by_table.get(piece.table).and_then(|records| records.pieces.get(piece.piece));
+            let record = overview.by_table.get(piece.table).and_then(|records| records.pieces.get(piece.index));
             let on_servers = overview.statements.iter().filter(|(_, statement_piece, _)| *statement_piece == piece);
             let statements = on_servers.map(|(node, _, running)| StatementStatus {
                 node: node.clone(),
@@ -48,12 +48,12 @@ fn job(overview: &TaskOverview, claim: &str) -> JobStatus {
             JobStatus {
                 what: format!("copies {}", piece_name(overview, piece)),
                 table: table(piece.table),
-                piece: Some(piece.piece),
+                piece: Some(piece.index),
                 attempt: record.map(|record| record.attempt),
                 statements: statements.collect(),
             }
         }
-        Some(Job::Publish(BatchRef { table: index, batch })) => {
+        Some(Job::Publish(BatchRef { table: index, index: batch })) => {
             let record = overview.by_table.get(index).and_then(|records| records.batches.get(batch));
             let what =
                 overview.plans.get(index).map(|plan| format!("publishes {} {}", plan.name, partitions(plan, batch)));
@@ -108,7 +108,7 @@ pub(super) fn errors(overview: &TaskOverview) -> Vec<ErrorStatus> {
             }
             for piece in records.pieces_of[batch].clone() {
                 let record = &records.pieces[piece];
-                let what = || piece_name(overview, PieceRef { table, piece });
+                let what = || piece_name(overview, PieceRef { table, index: piece });
                 match (&record.state, &record.last_error) {
                     (PieceState::Failed { error, .. }, _) => {
                         errors.push(ErrorStatus { what: what(), error: error.clone(), tried_again: false });

@@ -84,7 +84,7 @@ impl BatchStatus {
         };
         let pieces = records.pieces_of[batch].clone().map(|piece| {
             let (planned, piece_record) = (plan.pieces.get(piece)?, records.pieces.get(piece)?);
-            let worker = claimant(Job::Copy(PieceRef { table, piece }));
+            let worker = claimant(Job::Copy(PieceRef { table, index: piece }));
             // A copy to nodes that are lost does not count.
             let valid = piece_record.generation == record.generation;
             let copied = piece_record.copied().filter(|_| valid);
@@ -112,7 +112,7 @@ impl BatchStatus {
             partition: partitions.get(at)?.clone(),
             batch,
             publications: record.publication,
-            publisher: claimant(Job::Publish(crate::protocol::BatchRef { table, batch })),
+            publisher: claimant(Job::Publish(crate::protocol::BatchRef { table, index: batch })),
             error: match &record.state {
                 BatchState::Failed { error, .. } => Some(error.clone()),
                 BatchState::Done(_) => None,

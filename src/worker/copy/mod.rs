@@ -105,7 +105,7 @@ impl Attempt<'_> {
     }
 
     fn batch_ref(&self) -> BatchRef {
-        BatchRef { table: self.piece.table, batch: self.plan().pieces[self.piece.piece].batch }
+        BatchRef { table: self.piece.table, index: self.plan().pieces[self.piece.index].batch }
     }
 
     /// Returns the name of the staging table of this attempt.
@@ -122,7 +122,7 @@ impl Attempt<'_> {
         let targets = nodes.iter().flatten().map(|node| (node.clone(), &plan.target));
         let mut places: Vec<(Arc<Node>, &TableName)> = targets.collect();
         if self.context.may_clone(self.piece.table) {
-            let shares = plan.pieces[self.piece.piece].sources.iter();
+            let shares = plan.pieces[self.piece.index].sources.iter();
             let replicas = shares.flat_map(|share| self.context.source_shard(self.piece.table, share.shard).replicas);
             places.extend(replicas.map(|node| (Arc::new(node), &plan.source)));
         }
@@ -216,14 +216,14 @@ impl Attempt<'_> {
 
     /// Returns the replicas to read from: the first one of each source shard that answers.
     pub async fn sources(&self) -> Result<Vec<Source>, AttemptError> {
-        let shares = &self.plan().pieces[self.piece.piece].sources;
+        let shares = &self.plan().pieces[self.piece.index].sources;
         try_join_all(shares.iter().map(|share| self.source(*share))).await
     }
 
     async fn source(&self, share: SourceShare) -> Result<Source, AttemptError> {
         let shard = self.context.source_shard(self.piece.table, share.shard);
         let mut first = None;
-        for node in self.context.pool.in_order(&shard, self.piece.piece) {
+        for node in self.context.pool.in_order(&shard, self.piece.index) {
             match self.context.pool.client.answers(&node).await {
                 Ok(()) => return Ok(Source { node, share }),
                 Err(error) => {

@@ -161,7 +161,7 @@ impl Attempt<'_> {
     /// Returns the ids of the piece's partitions, where the piece consists of whole partitions that are transferred unchanged.
     fn fit_for_parts(&self) -> Result<Vec<PartitionId>, Hindrance> {
         let plan = self.plan();
-        let piece = &plan.pieces[self.piece.piece];
+        let piece = &plan.pieces[self.piece.index];
         if piece.slice.is_some() {
             return Err(Hindrance::Unfit("the piece is a slice of a partition, and parts hold whole ones".into()));
         }

@@ -61,7 +61,7 @@ impl Attempt<'_> {
         let started = Instant::now();
         self.move_along(sources, &targets, &legs).await?;
         if let Some(method) = trial {
-            let bytes = self.plan().bytes_of(self.piece.piece);
+            let bytes = self.plan().bytes_of(self.piece.index);
             if let Some(news) = self.context.trials.note(self.piece.table, method, bytes, started.elapsed()) {
                 tracing::info!("table {}: {news}", self.plan().name);
             }
@@ -77,7 +77,7 @@ impl Attempt<'_> {
         legs: &[Leg<'_>],
     ) -> Result<(), AttemptError> {
         legs.iter().for_each(|leg| self.log_route(leg));
-        let all = self.plan().rows_of(self.piece.piece);
+        let all = self.plan().rows_of(self.piece.index);
         let mut sent = 0;
         if targets.len() > 1 && legs.iter().all(|leg| leg.route.way == Way::Relay) && self.deals(sources).await? {
             return self.send(Way::Relay, sources, targets, all, &mut sent).await;
@@ -101,7 +101,7 @@ impl Attempt<'_> {
         let legs: Vec<&Leg> = others.iter().flat_map(|number| legs_of(*number)).collect();
         let sources: Vec<Source> = others.iter().map(|number| sources[*number].clone()).collect();
         for target in targets {
-            let rows = self.plan().rows_for(self.piece.piece, target.shard);
+            let rows = self.plan().rows_for(self.piece.index, target.shard);
             let to = std::slice::from_ref(target);
             let to_target = |leg: &&&Leg| (leg.target.shard, leg.target.replica) == (target.shard, target.replica);
             if legs.iter().filter(to_target).all(|leg| leg.route.way == Way::Relay) {
@@ -118,7 +118,7 @@ impl Attempt<'_> {
 
     /// Chooses the route from a source to a target node.
     async fn choose(&self, source: &Node, target: &TargetNode) -> Result<Route, AttemptError> {
-        let rows = self.plan().rows_for(self.piece.piece, target.shard);
+        let rows = self.plan().rows_for(self.piece.index, target.shard);
         let task = self.context.task();
         let job = &task.tables[self.piece.table];
         let columns = self.context.column_routes(self.piece.table, source).await?;

@@ -60,8 +60,8 @@ impl JobRunner {
         let worker = &self.context.worker;
         let (claimed, outcome) = match job {
             Job::Copy(piece) => {
-                let record = cache.by_table[piece.table].pieces[piece.piece].clone();
-                let generation = cache.by_table[piece.table].generation_of(piece.piece);
+                let record = cache.by_table[piece.table].pieces[piece.index].clone();
+                let generation = cache.by_table[piece.table].generation_of(piece.index);
                 if !record.is_to_copy(generation) {
                     cache.claimed(job);
                     return Ok(None);
@@ -72,7 +72,7 @@ impl JobRunner {
                 (Claimed::Piece(piece, next), outcome)
             }
             Job::Publish(batch) => {
-                let record = cache.by_table[batch.table].batches[batch.batch].clone();
+                let record = cache.by_table[batch.table].batches[batch.index].clone();
                 if record.is_done() {
                     cache.claimed(job);
                     return Ok(None);
@@ -96,22 +96,22 @@ impl JobRunner {
         let job = match claimed {
             Claimed::Piece(piece, record) => {
                 let plan = &self.context.plans[piece.table];
-                let job = format!("table {} piece {} ({})", plan.name, piece.piece, self.describe(piece));
-                let batch = plan.pieces[piece.piece].batch;
+                let job = format!("table {} piece {} ({})", plan.name, piece.index, self.describe(piece));
+                let batch = plan.pieces[piece.index].batch;
                 let (table, partition) = (&plan.name, partition_names(plan, batch));
                 // The span has level ERROR, so that a log of errors only shows it too.
-                let span = error_span!("piece", job, table, partition, batch, piece = piece.piece);
+                let span = error_span!("piece", job, table, partition, batch, piece = piece.index);
                 self.copy(piece, &job, record).instrument(span).await?;
                 Job::Copy(piece)
             }
             Claimed::Batch(batch, record) => {
                 let plan = &self.context.plans[batch.table];
-                let job = match plan.partitions_of(batch.batch) {
+                let job = match plan.partitions_of(batch.index) {
                     [one] => format!("table {} partition {}", plan.name, one.name),
-                    many => format!("table {} batch {} ({} partitions)", plan.name, batch.batch, many.len()),
+                    many => format!("table {} batch {} ({} partitions)", plan.name, batch.index, many.len()),
                 };
-                let (table, partition) = (&plan.name, partition_names(plan, batch.batch));
-                let span = error_span!("batch", job, table, partition, batch = batch.batch);
+                let (table, partition) = (&plan.name, partition_names(plan, batch.index));
+                let span = error_span!("batch", job, table, partition, batch = batch.index);
                 self.publish(batch, &job, record).instrument(span).await?;
                 Job::Publish(batch)
             }
@@ -141,7 +141,7 @@ impl JobRunner {
         grace: &mut Grace,
     ) -> Result<Option<PieceRecord>, LedgerError> {
         let plan = &self.context.plans[piece.table];
-        let batch_index = plan.pieces[piece.piece].batch;
+        let batch_index = plan.pieces[piece.index].batch;
         let number = record.attempt;
         let batch = self.cache.lock().await.by_table[piece.table].batches[batch_index].clone();
         tracing::debug!("{name}: attempt {number} begins");
@@ -169,14 +169,14 @@ impl JobRunner {
                     "{name}: {rows} rows copied in {:.1} s (attempt {number})",
                     copied.millis as f64 / 1000.0
                 );
-                if let Some(news) = self.context.concurrency.note(plan.bytes_of(piece.piece), Instant::now()) {
+                if let Some(news) = self.context.concurrency.note(plan.bytes_of(piece.index), Instant::now()) {
                     tracing::info!("{news}");
                 }
                 record.done(copied)
             }
             Some(Err(error)) => {
                 attempt.abandon().await;
-                let batch_ref = BatchRef { table: piece.table, batch: batch_index };
+                let batch_ref = BatchRef { table: piece.table, index: batch_index };
                 let moved = self.move_if_lost(batch_ref, &batch, &error, record.failures + 1).await?;
                 let limit = self.context.worker_options.tries;
                 let next = match moved {
@@ -199,7 +199,7 @@ impl JobRunner {
             return Ok(None);
         }
         if let Some(copied) = next.copied() {
-            self.counters.copied(copied.staged.iter().sum(), plan.bytes_of(piece.piece));
+            self.counters.copied(copied.staged.iter().sum(), plan.bytes_of(piece.index));
         }
         if !continues {
             fault_point("piece-recorded").await;
@@ -253,7 +253,7 @@ impl JobRunner {
     /// Returns the partitions, the slice and the source shards of a piece, for log lines.
     fn describe(&self, piece: PieceRef) -> String {
         let plan = &self.context.plans[piece.table];
-        let planned = &plan.pieces[piece.piece];
+        let planned = &plan.pieces[piece.index];
         let what = match plan.partitions_of(planned.batch) {
             [one] => format!("partition {}", one.name),
             many => format!("{} partitions", many.len()),
@@ -263,7 +263,7 @@ impl JobRunner {
         let first = siblings.partition_point(|piece| piece.first_shard() < planned.first_shard());
         let slice = match siblings.partition_point(|piece| piece.first_shard() <= planned.first_shard()) - first {
             count @ 2.. => {
-                let at = piece.piece - plan.batches[planned.batch].pieces.start - first;
+                let at = piece.index - plan.batches[planned.batch].pieces.start - first;
                 format!(" slice {} of {count}", at + 1)
             }
             _ => String::new(),

@@ -147,12 +147,12 @@ impl JobRunner {
     async fn publication(&self, batch: BatchRef, record: &BatchRecord) -> Publication<'_> {
         let cache = self.cache.lock().await;
         let records = &cache.by_table[batch.table];
-        let pieces = records.pieces_of[batch.batch]
+        let pieces = records.pieces_of[batch.index]
             .clone()
             .filter_map(|piece| {
                 let record = &records.pieces[piece];
                 let copied = record.copied()?.clone();
-                Some((PieceRef { table: batch.table, piece }, record.attempt, copied))
+                Some((PieceRef { table: batch.table, index: piece }, record.attempt, copied))
             })
             .collect();
         Publication {
@@ -186,9 +186,9 @@ impl JobRunner {
         if !gone && !lost {
             return Ok(None);
         }
-        let nodes = self.context.plans[batch.table].nodes_for(batch.batch, &live);
+        let nodes = self.context.plans[batch.table].nodes_for(batch.index, &live);
         let mut cache = self.cache.lock().await;
-        let expected = cache.by_table[batch.table].batches[batch.batch].clone();
+        let expected = cache.by_table[batch.table].batches[batch.index].clone();
         if expected.generation != record.generation || expected.is_done() {
             // Another worker has moved it already.
             return Ok((!expected.is_done()).then_some(expected.generation));
@@ -196,13 +196,13 @@ impl JobRunner {
         let moved = expected.moved(nodes);
         let (none, worker) = (ClaimChange::None, &self.context.worker);
         let outcome = self.ledger.change_batch(&mut cache, batch, &expected, moved, none, worker).await?;
-        let now = cache.by_table[batch.table].batches[batch.batch].generation;
+        let now = cache.by_table[batch.table].batches[batch.index].generation;
         if outcome == Outcome::Done {
             tracing::warn!(
                 "table {}: a target node with staged rows of batch {} is lost: other nodes are chosen, and the batch is copied \
                  again",
                 self.context.plans[batch.table].name,
-                batch.batch
+                batch.index
             );
         }
         Ok((now > record.generation).then_some(now))

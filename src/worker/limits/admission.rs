@@ -40,7 +40,7 @@ impl JobRunner {
         }
         let targets = batch.nodes.iter().flatten().cloned();
         let servers: BTreeSet<String> = sources.map(Node::address).chain(targets).collect();
-        let holder = format!("{} {}.{}", self.context.worker, piece.table, piece.piece);
+        let holder = format!("{} {}.{}", self.context.worker, piece.table, piece.index);
         let mut is_announced = false;
         loop {
             let Some(limit) = self.context.task().max_jobs_per_server else { return Ok(Some(Admitted(Vec::new()))) };

@@ -64,7 +64,7 @@ impl Publication<'_> {
     /// Returns the recorded attempt of a piece.
     fn attempt_of(&self, piece: usize) -> Option<u32> {
         // The pieces are in the order of their numbers.
-        let at = self.pieces.binary_search_by_key(&piece, |(piece_ref, ..)| piece_ref.piece).ok()?;
+        let at = self.pieces.binary_search_by_key(&piece, |(piece_ref, ..)| piece_ref.index).ok()?;
         Some(self.pieces[at].1)
     }
 
@@ -103,10 +103,10 @@ impl Publication<'_> {
         let mut renames = Vec::new();
         let mut own = Vec::new();
         for (piece, attempt, _) in &self.pieces {
-            let Some((_, name)) = newest.remove(&piece.piece) else {
+            let Some((_, name)) = newest.remove(&piece.index) else {
                 return Err(AttemptError::StagingGone(format!(
                     "{node}: the staged rows of piece {} are gone (table {})",
-                    piece.piece,
+                    piece.index,
                     target.beside(self.context.id.staging(self.batch, *piece, *attempt))
                 )));
             };
@@ -178,7 +178,7 @@ impl Publication<'_> {
         let mut seen = BTreeSet::new();
         for part in gathered.iter().filter(|part| seen.insert(part.shard)) {
             for (id, rows) in &part.staged {
-                let Some(at) = part.values.get(id).and_then(|value| plan.position_in(self.batch.batch, value)) else {
+                let Some(at) = part.values.get(id).and_then(|value| plan.position_in(self.batch.index, value)) else {
                     return Err(AttemptError::Final(format!(
                         "{}: {rows} rows were staged in partition {id} of {}, which is none of those that were selected: the \
                          partition key has another value there than at the source",
@@ -188,7 +188,7 @@ impl Publication<'_> {
                 staged[at] += rows;
             }
         }
-        for ((partition, selected), staged) in plan.partitions_of(self.batch.batch).iter().zip(selected).zip(staged) {
+        for ((partition, selected), staged) in plan.partitions_of(self.batch.index).iter().zip(selected).zip(staged) {
             if selected != staged {
                 return Err(AttemptError::Final(format!(
                     "partition {}: {selected} rows were selected at the source, and {staged} were staged",

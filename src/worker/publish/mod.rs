@@ -70,7 +70,7 @@ impl Gathered {
 impl Publication<'_> {
     /// Returns how many rows were selected of each partition of the batch.
     fn selected(&self) -> Vec<u64> {
-        let mut selected = vec![0; self.context.plans[self.batch.table].batches[self.batch.batch].partitions.len()];
+        let mut selected = vec![0; self.context.plans[self.batch.table].batches[self.batch.index].partitions.len()];
         for (_, _, copied) in &self.pieces {
             for (sum, rows) in selected.iter_mut().zip(&copied.selected) {
                 *sum += rows;
@@ -94,7 +94,7 @@ impl Publication<'_> {
         let mut seen = BTreeSet::new();
         for (part, counts) in gathered.iter().zip(counted).filter(|(part, _)| seen.insert(part.shard)) {
             for (id, value) in &part.values {
-                if let Some(at) = plan.position_in(self.batch.batch, value) {
+                if let Some(at) = plan.position_in(self.batch.index, value) {
                     let others = before.get(&part.node.address()).and_then(|rows| rows.get(id)).copied().unwrap_or(0);
                     results[at].target += counts.get(id).copied().unwrap_or(0).saturating_sub(others);
                 }

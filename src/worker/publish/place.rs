@@ -143,7 +143,7 @@ impl Publication<'_> {
     /// which the source no longer has.
     async fn renewed(&self, gathered: &[Gathered]) -> Result<BTreeSet<PartitionId>, AttemptError> {
         let plan = &self.context.plans[self.batch.table];
-        let renewed = plan.partitions_of(self.batch.batch).iter().filter(|partition| partition.renews);
+        let renewed = plan.partitions_of(self.batch.index).iter().filter(|partition| partition.renews);
         let staged: HashMap<&PartitionValue, &PartitionId> =
             gathered.iter().flat_map(|part| &part.values).map(|(id, value)| (value, id)).collect();
         let mut ids = BTreeSet::new();
