@@ -1,9 +1,10 @@
 //! The exit code of the process, and the error that led to it.
 
-use crate::planning::errors::RunError;
 use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
+
+use crate::planning::errors::RunError;
 
 /// The exit code that scripts see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,6 +20,7 @@ pub mod process;
 use std::ffi::OsString;
 
 use crate::model::one_line;
+
 pub use crate::runtime::signals::Interrupt;
 pub use args::address::Address;
 pub use args::level::Level;

@@ -18,8 +18,7 @@ use super::commands::status::status as show_status;
 use super::commands::verify::verify;
 use super::output::complain;
 use super::output::logs::Logs;
-use super::process::daemon;
-use super::process::daemon::Readiness;
+use super::process::daemon::{self, Readiness};
 use super::{Exit, Failure, Interrupt};
 
 /// How long a run may continue after the order to stop at once. Then it is dropped.

@@ -3,10 +3,9 @@
 
 use async_trait::async_trait;
 
+use super::{Error, Settings};
 use crate::model::{Node, TableName};
 use crate::sql::{Privilege, Selection, SlotKey};
-
-use super::{Error, Settings};
 
 /// A disk of a server, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]

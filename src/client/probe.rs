@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 
+use super::{Error, Kind, Settings};
 use crate::model::Node;
 use crate::sql::{LossTest, Selection};
-
-use super::{Error, Kind, Settings};
 
 /// A server's description of itself. Two servers may have equal ones.
 #[derive(Debug, Clone, PartialEq, Eq)]

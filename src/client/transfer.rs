@@ -4,10 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::{Course, Error, Kind, Settings, Throttle};
 use crate::model::{Node, TableName, Way};
 use crate::sql::{self, Selection, SlotFilter, SlotKey};
-
-use super::{Course, Error, Kind, Settings, Throttle};
 
 /// A transfer of rows from source nodes to a table on target nodes.
 #[derive(Debug, Clone)]

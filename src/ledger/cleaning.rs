@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::coordinator::{Conflict, Error, Op};
-use crate::protocol::{PieceRecord, TaskId, TaskRecord};
-
 use super::{Ledger, LedgerError, TASK, parsed};
+use crate::coordinator::{Conflict, Error, Op};
+use crate::model::AttemptNo;
+use crate::protocol::{PieceRecord, TaskId, TaskRecord};
 use crate::runtime::fault_point::fault_point;
 
 /// Nodes that have one node for each table, batch or group of pieces below them.
@@ -73,7 +73,7 @@ impl Ledger {
         for (path, stored) in paths.iter().zip(self.session.get_many(&paths).await?) {
             let Some(stored) = stored else { continue };
             let pieces: Vec<PieceRecord> = parsed(path, &stored.data)?;
-            if pieces.iter().any(|piece| piece.attempt > 0) {
+            if pieces.iter().any(|piece| piece.attempt > AttemptNo(0)) {
                 return Ok(true);
             }
         }

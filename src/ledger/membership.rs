@@ -7,13 +7,12 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::select_all;
 
+use super::{Ledger, LedgerError, PLACES, PLACES_VERSION as VERSION};
 use crate::coordinator::{Change, Conflict, Error, Op, Session, create_if_absent};
 use crate::protocol::Order;
-use crate::task::{SecretSource, Task};
-
-use super::{Ledger, LedgerError, PLACES, PLACES_VERSION as VERSION};
 use crate::runtime::signals::Interrupt;
 use crate::task::edited::usable_task;
+use crate::task::{SecretSource, Task};
 
 /// The prefix of a cleaner's place. No host, and so no worker, can have a name with this prefix.
 const CLEANER: &str = "cleanup@";

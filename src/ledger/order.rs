@@ -1,9 +1,8 @@
 //! The order of a person to all workers of a task, in a node that the workers watch.
 
+use super::{Ledger, LedgerError, encoded, parsed};
 use crate::coordinator::{Change, Conflict, Error, Op, Stored};
 use crate::protocol::Order;
-
-use super::{Ledger, LedgerError, encoded, parsed};
 
 /// The node of the order.
 pub(super) const ORDER: &str = "order";

@@ -1,11 +1,10 @@
 //! Plans and the partitions that earlier passes have copied, stored in chunks.
 
+use super::work::processed_bits;
+use super::{CHUNK_BYTES, EARLIER, Ledger, LedgerError, encoded, parsed};
 use crate::coordinator::{Op, Stored, ensure_path};
 use crate::plan::{Earlier, TablePlan};
 use crate::protocol::{BatchRecord, PieceRecord, TaskRecord, groups};
-
-use super::work::processed_bits;
-use super::{CHUNK_BYTES, EARLIER, Ledger, LedgerError, encoded, parsed};
 use crate::runtime::fault_point::fault_point;
 
 /// The most chunks of a plan, which are gigabytes.

@@ -1,9 +1,8 @@
 //! The places of jobs on servers, where a task limits the number of jobs per server. Each place is an ephemeral node, numbered from 0
 //! for each server. So the limit holds for all workers together, and the places of a dead worker are free when its session ends.
 
-use crate::coordinator::{Change, Op, ensure_path};
-
 use super::{Ledger, LedgerError, Outcome};
+use crate::coordinator::{Change, Op, ensure_path};
 
 pub(super) const ON_SERVERS: &str = "on_servers";
 

@@ -6,14 +6,13 @@ use std::ops::Range;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::{Ledger, LedgerError, Outcome, Versioned, encoded, versioned};
 use crate::coordinator::{Change, Error, Op};
 use crate::plan::{BatchPlan, TablePlan};
 use crate::protocol::{
     BatchRecord, BatchRef, BatchState, Extent, GroupRef, Job, Next, PieceRecord, PieceRef, Preferences, Scheduler,
     TableRecords, groups, job_of_claim,
 };
-
-use super::{Ledger, LedgerError, Outcome, Versioned, encoded, versioned};
 
 /// All records of the tables, as last read.
 #[derive(Debug, Default)]

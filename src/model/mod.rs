@@ -2,6 +2,7 @@
 
 mod bytes_text;
 mod cluster;
+mod numbers;
 mod partition;
 mod printable;
 mod secret;
@@ -13,6 +14,7 @@ mod words;
 
 pub use bytes_text::{bytes_of_text, text_of_bytes};
 pub use cluster::{Cluster, Node, Shard};
+pub use numbers::{AttemptNo, Generation, PublicationNo};
 pub use partition::{PartitionId, PartitionValue};
 pub use printable::{is_obeyed, one_line, printable, printable_json, sentence};
 pub use secret::Secret;

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use super::pool::NodePool;
+use super::settings::{wanted_for_counting_source, wanted_for_counting_target};
 use crate::client::{Error, PartList, Settings};
 use crate::model::{Node, PartitionId, TableName};
 use crate::plan::Reading;
 use crate::protocol::account::Blocks;
 use crate::sql::{Expression, Selection, quote};
 use crate::task::Task;
-
-use super::pool::NodePool;
-use super::settings::{wanted_for_counting_source, wanted_for_counting_target};
 
 /// The setting that lets servers answer a count from metadata.
 const FROM_METADATA: &str = "optimize_trivial_count_query";

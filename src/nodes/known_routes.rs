@@ -3,9 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
-use crate::model::{Node, Way};
-
 use super::asked_once::AskedOnce;
+use crate::model::{Node, Way};
 
 /// The known facts about the routes between pairs of nodes. Keys are addresses with accounts.
 #[derive(Default)]

@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::FutureExt;
 use futures::future::join_all;
 
-use crate::client::{Error, ServerClient, ServerContext, ServerFacts, Settings};
-use crate::model::{Cluster, Node, Shard, setting_names};
-
 use super::asked_once::AskedOnce;
 use super::known_routes::KnownRoutes;
+use crate::client::{Error, ServerClient, ServerContext, ServerFacts, Settings};
+use crate::model::{Cluster, Node, Shard, setting_names};
 
 /// The known facts about the nodes. A node that did not answer is asked again when it is needed again.
 pub struct NodePool {

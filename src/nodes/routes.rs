@@ -4,17 +4,15 @@
 //! target can reach the source. Otherwise `relay`, which needs only the HTTP ports that a worker needs anyway. Servers are asked once for
 //! each pair of nodes, and again after a transfer between them failed.
 
-use super::known_routes::account;
-
 use futures::FutureExt;
 
+use super::column_routes::ColumnRoutes;
+use super::known_routes::account;
+use super::pool::NodePool;
 use crate::client::{Error, Remedy, ServerFacts};
 use crate::model::{Node, Way};
 use crate::sql::required_settings::{Correction, Matters, SKIPS_UNKNOWN_SETTINGS};
 use crate::task::TableJob;
-
-use super::column_routes::ColumnRoutes;
-use super::pool::NodePool;
 
 /// The chosen transfer between two nodes, with the reason if it is not the usual one.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,11 +2,10 @@
 //! verb waits until they have followed it.
 
 use crate::coordinator::Coordinator;
-use crate::protocol::Order;
-
 use crate::ledger::Ledger;
 use crate::ledger::membership::{any, watch_places};
 use crate::planning::errors::RunError;
+use crate::protocol::Order;
 use crate::runtime::signals::Interrupt;
 
 /// The control of a task.

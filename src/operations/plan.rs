@@ -4,15 +4,14 @@
 use std::sync::Arc;
 
 use crate::client::ServerClient;
-use crate::plan::Document;
-use crate::task::SecretSource;
-
 use crate::nodes::pool::NodePool;
+use crate::plan::Document;
 use crate::planning::document::document;
 use crate::planning::errors::RunError;
 use crate::planning::plan_all::plan_all;
 use crate::planning::survey::{refuse_lossy_conversions, survey};
 use crate::planning::task_file::parse;
+use crate::task::SecretSource;
 
 /// Makes the plan of a task file, as its first run would.
 ///

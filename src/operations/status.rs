@@ -1,6 +1,5 @@
 //! The verb `status`: reads the records of a task, its workers, and its statements that run on servers. Changes nothing.
 
-use crate::ledger::overview::TaskOverview;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,15 +8,14 @@ use futures::future::join_all;
 
 use crate::client::{Running, ServerClient};
 use crate::coordinator::Coordinator;
+use crate::ledger::overview::TaskOverview;
+use crate::ledger::{Cache, Ledger, membership};
 use crate::model::Node;
 use crate::plan::TablePlan;
-use crate::protocol::{MadeStatement, PieceRef, TaskId};
-use crate::task::{SecretSource, Task};
-
-use crate::ledger::membership;
-use crate::ledger::{Cache, Ledger};
 use crate::planning::errors::RunError;
 use crate::planning::task_file::parse;
+use crate::protocol::{MadeStatement, PieceRef, TaskId};
+use crate::task::{SecretSource, Task};
 
 /// How long to wait for the answers of servers.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);

@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
+use super::{BatchPlan, Mark, PartitionPlan, PiecePlan, SourceShare};
 use crate::model::{PartitionId, PartitionValue};
 use crate::sql::Slice;
-
-use super::{BatchPlan, Mark, PartitionPlan, PiecePlan, SourceShare};
 
 /// A partition and its rows on each source shard.
 #[derive(Debug, Clone, PartialEq, Eq)]

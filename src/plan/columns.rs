@@ -1,8 +1,7 @@
 //! Decides which columns are transferred, and how the source is read with the target's columns.
 
-use crate::sql::{Column, DefaultKind, TableDefinition, names_column, quote};
-
 use super::Reading;
+use crate::sql::{Column, DefaultKind, TableDefinition, names_column, quote};
 
 /// The result of matching a source with a target.
 #[derive(Debug, Clone, PartialEq, Eq)]

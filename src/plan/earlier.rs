@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Found, PartitionPlan, Reading, Sharding, TablePlan};
 use crate::model::PartitionValue;
 use crate::protocol::PartitionResult;
 use crate::sql::KeyElement;
-
-use super::{Found, PartitionPlan, Reading, Sharding, TablePlan};
 
 /// The result of earlier passes for a table job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

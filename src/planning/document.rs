@@ -1,17 +1,16 @@
 //! The plan of a task as a document, for people and for `run --plan`.
 
-use crate::nodes::routes::way_of;
 use std::collections::{BTreeMap, BTreeSet};
-
-use crate::plan::{Creation, Document, Planned, TablePlan, Travel};
-use crate::task::Task;
 
 use super::errors::RunError;
 use super::survey::Survey;
 use super::target_tables::definition;
 use crate::nodes::column_routes::ColumnRoutes;
 use crate::nodes::pool::NodePool;
+use crate::nodes::routes::way_of;
+use crate::plan::{Creation, Document, Planned, TablePlan, Travel};
 use crate::runtime::bounded::all_tables;
+use crate::task::Task;
 
 /// Returns the document of new plans, with the statements that create the target tables and the routes of the rows.
 pub(crate) async fn document(

@@ -6,7 +6,6 @@ use serde::Serialize;
 
 use crate::client;
 use crate::coordinator::Error as CoordinatorError;
-
 use crate::ledger::LedgerError;
 
 /// An error that stops a run.

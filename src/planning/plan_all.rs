@@ -1,15 +1,13 @@
 //! The plans of all table jobs of a task.
 
-use crate::plan::TablePlan;
-use crate::task::Task;
-
 use super::errors::RunError;
-use super::planner;
-use super::planner::PreviousPasses;
+use super::planner::{self, PreviousPasses};
 use super::shared_partitions::refuse_shared_partitions;
 use super::survey::Survey;
 use crate::nodes::pool::NodePool;
+use crate::plan::TablePlan;
 use crate::runtime::bounded::all_tables;
+use crate::task::Task;
 
 /// Checks that there is one plan for each table job of the task, with the same numbers of shards. The error is a sentence.
 pub fn fit<'a>(plans: impl ExactSizeIterator<Item = &'a TablePlan>, task: &Task) -> Result<(), String> {

@@ -3,12 +3,11 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::errors::Problem;
 use crate::model::{Cluster, PartitionValue};
 use crate::plan::TablePlan;
 use crate::protocol::BatchRef;
 use crate::task::{IfTargetNotEmpty, Task};
-
-use super::errors::Problem;
 
 /// Returns, for each batch of a table job, the batches of earlier jobs that fill one of its partitions and must be published first.
 /// Returns an empty list where no earlier job fills the same table.

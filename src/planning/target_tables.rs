@@ -4,16 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::try_join_all;
 
-use crate::model::{Node, TableName};
-use crate::sql::{Clause, Syntax};
-use crate::task::Task;
-
 use super::errors::RunError;
 use super::replica_paths;
 use super::survey::Survey;
+use crate::model::{Node, TableName};
 use crate::nodes::pool::NodePool;
 use crate::nodes::settings::wanted_for_target;
 use crate::runtime::bounded::few_at_a_time;
+use crate::sql::{Clause, Syntax};
+use crate::task::Task;
 
 /// Creates all target tables, several at once. Creates the first table of each database before the others. Jobs that fill the same table
 /// come one after another.

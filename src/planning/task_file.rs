@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::task::{Faults, SecretSource, Task, differences};
-
 use super::errors::{Problem, RunError};
+use crate::task::{Faults, SecretSource, Task, differences};
 
 /// Parses a description and logs its warnings.
 pub(crate) fn parse(text: &str, file: &str, secrets: &dyn SecretSource) -> Result<Task, RunError> {

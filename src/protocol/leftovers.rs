@@ -9,6 +9,7 @@ use std::fmt;
 use super::names::{BatchRef, BatchTable, MadeStatement, MadeTable, PieceRef, TaskId};
 use super::record::{BatchState, PieceState};
 use super::table_records::TableRecords;
+use crate::model::{AttemptNo, PublicationNo};
 
 /// The live workers of the task: names of workers whose coordinator sessions are alive.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -117,7 +118,7 @@ fn unless_held(reason: Reason, alive: &Alive) -> Verdict {
     }
 }
 
-fn of_attempt(by_table: &[TableRecords], piece: PieceRef, attempt: u32) -> Reason {
+fn of_attempt(by_table: &[TableRecords], piece: PieceRef, attempt: AttemptNo) -> Reason {
     let Some(records) = by_table.get(piece.table) else { return Reason::Unrecorded };
     let Some(record) = records.pieces.get(piece.index) else { return Reason::Unrecorded };
     if records.batches[records.batch_of[piece.index]].is_done() {
@@ -127,7 +128,7 @@ fn of_attempt(by_table: &[TableRecords], piece: PieceRef, attempt: u32) -> Reaso
         return Reason::Unrecorded;
     }
     if attempt < record.attempt {
-        return Reason::Older { newest: record.attempt };
+        return Reason::Older { newest: record.attempt.0 };
     }
     if record.generation < records.generation_of(piece.index) {
         return Reason::GivenUp;
@@ -141,14 +142,14 @@ fn of_attempt(by_table: &[TableRecords], piece: PieceRef, attempt: u32) -> Reaso
     }
 }
 
-fn of_assembly(by_table: &[TableRecords], batch: BatchRef, publication: u32) -> Reason {
+fn of_assembly(by_table: &[TableRecords], batch: BatchRef, publication: PublicationNo) -> Reason {
     let Some(record) = by_table.get(batch.table).and_then(|records| records.batches.get(batch.index)) else {
         return Reason::Unrecorded;
     };
     match &record.state {
         BatchState::Done(_) => Reason::Published,
         _ if publication > record.publication => Reason::Unrecorded,
-        _ if publication < record.publication => Reason::Older { newest: record.publication },
+        _ if publication < record.publication => Reason::Older { newest: record.publication.0 },
         BatchState::Publishing { worker, .. } if !worker.is_empty() => Reason::WorkerGone { worker: worker.clone() },
         BatchState::Failed { .. } => Reason::Failed,
         BatchState::Copying | BatchState::Publishing { .. } => Reason::GivenUp,
@@ -162,7 +163,8 @@ pub fn to_void(by_table: &[TableRecords]) -> Vec<BatchRef> {
     for (table, records) in by_table.iter().enumerate() {
         for (batch, record) in records.batches.iter().enumerate() {
             let pieces = &records.pieces[records.pieces_of[batch].clone()];
-            let counts = pieces.iter().any(|piece| piece.attempt > 0 && piece.generation == record.generation);
+            let counts =
+                pieces.iter().any(|piece| piece.attempt > AttemptNo(0) && piece.generation == record.generation);
             if !record.is_done() && counts {
                 found.push(BatchRef { table, index: batch });
             }
@@ -206,12 +208,12 @@ mod tests {
             pieces_of: vec![0..2, 2..4, 4..6],
             batch_of: vec![0, 0, 1, 1, 2, 2],
             pieces: vec![
-                at(1, copied()),
-                at(1, copied()),
-                at(1, copied()),
-                at(3, copied()),
-                at(2, running),
-                at(1, failed),
+                at(AttemptNo(1), copied()),
+                at(AttemptNo(1), copied()),
+                at(AttemptNo(1), copied()),
+                at(AttemptNo(3), copied()),
+                at(AttemptNo(2), running),
+                at(AttemptNo(1), failed),
             ],
         }
     }
@@ -228,19 +230,19 @@ mod tests {
         let gone = || Reason::WorkerGone { worker: "w".into() };
         let id = id();
         for (name, why) in [
-            (id.staging(batch(0), piece(0), 1), Reason::Published),
-            (id.assembly(batch(0), 1), Reason::Published),
-            (id.staging(batch(1), piece(2), 1), Reason::Waiting),
-            (id.taken(batch(1), piece(3), 3, 2), Reason::Waiting),
-            (id.staging(batch(1), piece(3), 2), Reason::Older { newest: 3 }),
-            (id.assembly(batch(1), 1), Reason::Older { newest: 2 }),
-            (id.assembly(batch(1), 2), gone()),
-            (id.staging(batch(2), piece(4), 2), gone()),
-            (id.staging(batch(2), piece(4), 3), Reason::Unrecorded),
-            (id.staging(batch(2), piece(5), 1), Reason::Failed),
-            (id.staging(batch(9), piece(99), 1), Reason::Unrecorded),
-            (id.parts_out(batch(0), piece(0), 1, 0), Reason::Published),
-            (id.parts_in(batch(2), piece(4), 2, 1), gone()),
+            (id.staging(batch(0), piece(0), AttemptNo(1)), Reason::Published),
+            (id.assembly(batch(0), PublicationNo(1)), Reason::Published),
+            (id.staging(batch(1), piece(2), AttemptNo(1)), Reason::Waiting),
+            (id.taken(batch(1), piece(3), AttemptNo(3), PublicationNo(2)), Reason::Waiting),
+            (id.staging(batch(1), piece(3), AttemptNo(2)), Reason::Older { newest: 3 }),
+            (id.assembly(batch(1), PublicationNo(1)), Reason::Older { newest: 2 }),
+            (id.assembly(batch(1), PublicationNo(2)), gone()),
+            (id.staging(batch(2), piece(4), AttemptNo(2)), gone()),
+            (id.staging(batch(2), piece(4), AttemptNo(3)), Reason::Unrecorded),
+            (id.staging(batch(2), piece(5), AttemptNo(1)), Reason::Failed),
+            (id.staging(batch(9), piece(99), AttemptNo(1)), Reason::Unrecorded),
+            (id.parts_out(batch(0), piece(0), AttemptNo(1), 0), Reason::Published),
+            (id.parts_in(batch(2), piece(4), AttemptNo(2), 1), gone()),
         ] {
             assert_eq!(reason(&name), why, "{name}");
         }
@@ -250,7 +252,7 @@ mod tests {
     fn what_is_not_the_tasks_stays() {
         let other = TaskId("ba9876543210".into());
         let judge = |name: &str, task: Option<&TaskId>| judge_table(name, task, Some(&[records()]), &Alive::default());
-        let theirs = other.staging(batch(0), piece(0), 1);
+        let theirs = other.staging(batch(0), piece(0), AttemptNo(1));
         assert_eq!(judge(&theirs, Some(&id())), Verdict::OfAnother(other.clone()));
         assert_eq!(judge(&theirs, None), Verdict::OfAnother(other.clone()));
         for name in ["copier_notes", "copier_0123456789ab_mine", "copier_0123456789ab_t0_b0_p0_a1_old"] {
@@ -258,9 +260,9 @@ mod tests {
         }
         assert_eq!(judge_table(&theirs, Some(&other), None, &Alive::default()), Verdict::Goes(Reason::Named));
         let statement = |query: &str| judge_statement(query, Some(&id()), Some(&[records()]), &Alive::default());
-        assert_eq!(statement(&other.query(piece(0), 1, 0, 0, 0)), Verdict::OfAnother(other));
+        assert_eq!(statement(&other.query(piece(0), AttemptNo(1), 0, 0, 0)), Verdict::OfAnother(other));
         assert_eq!(statement("copier:somebody"), Verdict::NotOurs);
-        assert_eq!(statement(&id().query(piece(4), 1, 0, 0, 0)), Verdict::Goes(Reason::Older { newest: 2 }));
+        assert_eq!(statement(&id().query(piece(4), AttemptNo(1), 0, 0, 0)), Verdict::Goes(Reason::Older { newest: 2 }));
     }
 
     #[test]
@@ -268,14 +270,14 @@ mod tests {
         let alive = |names: &[&str]| Alive(names.iter().map(|name| (*name).to_owned()).collect());
         let id = id();
         for (name, by) in [
-            (id.staging(batch(0), piece(0), 1), "a"),
-            (id.staging(batch(2), piece(4), 2), "w"),
-            (id.staging(batch(2), piece(4), 1), "a"),
+            (id.staging(batch(0), piece(0), AttemptNo(1)), "a"),
+            (id.staging(batch(2), piece(4), AttemptNo(2)), "w"),
+            (id.staging(batch(2), piece(4), AttemptNo(1)), "a"),
         ] {
             let verdict = judge_table(&name, Some(&id), Some(&[records()]), &alive(&["a", "w"]));
             assert_eq!(verdict, Verdict::Held { by: by.into() }, "{name}");
         }
-        let running = id.query(piece(4), 2, 0, 0, 0);
+        let running = id.query(piece(4), AttemptNo(2), 0, 0, 0);
         let verdict = judge_statement(&running, Some(&id), Some(&[records()]), &alive(&["w"]));
         assert_eq!(verdict, Verdict::Held { by: "w".into() });
     }
@@ -302,7 +304,7 @@ mod tests {
             records.batches[voided.index] = records.batches[voided.index].void();
         }
         assert_eq!(to_void(std::slice::from_ref(&records)), [], "once is enough");
-        let waiting = id().taken(batch(1), piece(3), 3, 2);
+        let waiting = id().taken(batch(1), piece(3), AttemptNo(3), PublicationNo(2));
         let verdict = judge_table(&waiting, Some(&id()), Some(&[records.clone()]), &Alive::default());
         assert_eq!(verdict, Verdict::Goes(Reason::GivenUp));
         let mut jobs = Vec::new();
@@ -313,7 +315,7 @@ mod tests {
                     let record = records.pieces[piece].clone();
                     records.pieces[piece] =
                         record.next_attempt("x", records.generation_of(piece)).done(Copied::default());
-                    assert_eq!(records.pieces[piece].attempt, record.attempt + 1, "a name is never used again");
+                    assert_eq!(records.pieces[piece].attempt, record.attempt.next(), "a name is never used again");
                 }
                 Job::Publish(batch) => records.batches[batch.index].state = BatchState::Done(Published::default()),
             }

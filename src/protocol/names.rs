@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::{AttemptNo, PublicationNo};
+
 /// The task's identity, which is part of the name of each of its tables and statements. It is random and made once,
 /// when the task is created. A task that is deleted and recreated at the same path therefore shares nothing with the
 /// old one.
@@ -85,28 +87,28 @@ impl TaskId {
     }
 
     /// Returns the name of the staging table of one attempt at a piece.
-    pub fn staging(&self, batch: BatchRef, piece: PieceRef, attempt: u32) -> String {
+    pub fn staging(&self, batch: BatchRef, piece: PieceRef, attempt: AttemptNo) -> String {
         format!("{}a{attempt}", self.piece_tables(batch, piece))
     }
 
     /// Returns the name of that staging table after an attempt at publishing has taken it.
-    pub fn taken(&self, batch: BatchRef, piece: PieceRef, attempt: u32, publication: u32) -> String {
+    pub fn taken(&self, batch: BatchRef, piece: PieceRef, attempt: AttemptNo, publication: PublicationNo) -> String {
         format!("{}_u{publication}", self.staging(batch, piece, attempt))
     }
 
     /// Returns the name of the table on a source node that holds the parts of one attempt, from which target nodes
     /// fetch them.
-    pub fn parts_out(&self, batch: BatchRef, piece: PieceRef, attempt: u32, source_shard: usize) -> String {
+    pub fn parts_out(&self, batch: BatchRef, piece: PieceRef, attempt: AttemptNo, source_shard: usize) -> String {
         format!("{}_out{source_shard}", self.staging(batch, piece, attempt))
     }
 
     /// Returns the name of the table on a target node that fetches these parts.
-    pub fn parts_in(&self, batch: BatchRef, piece: PieceRef, attempt: u32, source_shard: usize) -> String {
+    pub fn parts_in(&self, batch: BatchRef, piece: PieceRef, attempt: AttemptNo, source_shard: usize) -> String {
         format!("{}_in{source_shard}", self.staging(batch, piece, attempt))
     }
 
     /// Returns the name of the assembly table of one attempt at publishing.
-    pub fn assembly(&self, batch: BatchRef, publication: u32) -> String {
+    pub fn assembly(&self, batch: BatchRef, publication: PublicationNo) -> String {
         format!("{}asm_u{publication}", self.batch_tables(batch))
     }
 
@@ -122,18 +124,18 @@ impl TaskId {
 
     /// Returns the prefix of the ids of the statements of one attempt at a piece. It is never a prefix of another
     /// attempt's.
-    pub fn attempt_queries(&self, piece: PieceRef, attempt: u32) -> String {
+    pub fn attempt_queries(&self, piece: PieceRef, attempt: AttemptNo) -> String {
         format!("{}a{attempt}:", self.piece_queries(piece))
     }
 
     /// Returns the attempt at a piece that a statement belongs to.
-    pub fn attempt_of_query(&self, piece: PieceRef, query_id: &str) -> Option<u32> {
+    pub fn attempt_of_query(&self, piece: PieceRef, query_id: &str) -> Option<AttemptNo> {
         query_id.strip_prefix(&self.piece_queries(piece))?.strip_prefix('a')?.split(':').next()?.parse().ok()
     }
 
     /// Returns the id of a statement that moves rows of a piece to one target node. `part` counts the statements if
     /// one would be too large.
-    pub fn query(&self, piece: PieceRef, attempt: u32, shard: usize, replica: usize, part: usize) -> String {
+    pub fn query(&self, piece: PieceRef, attempt: AttemptNo, shard: usize, replica: usize, part: usize) -> String {
         let part = if part > 0 { format!("n{part}") } else { String::new() };
         format!("{}s{shard}r{replica}{part}", self.attempt_queries(piece, attempt))
     }
@@ -147,16 +149,16 @@ pub enum BatchTable {
         /// Index of the piece.
         piece: usize,
         /// The attempt at the piece.
-        attempt: u32,
+        attempt: AttemptNo,
         /// The publication that took it last.
-        publication: Option<u32>,
+        publication: Option<PublicationNo>,
     },
     /// Parts of one attempt at a piece, transferred as files.
     Parts {
         /// Index of the piece.
         piece: usize,
         /// The attempt at the piece.
-        attempt: u32,
+        attempt: AttemptNo,
         /// Index of the source shard whose parts they are.
         source_shard: usize,
         /// Whether the table is on the source node (true) or on the target node (false).
@@ -165,14 +167,14 @@ pub enum BatchTable {
     /// The assembly table of one attempt at publishing.
     Assembly {
         /// Number of the attempt.
-        publication: u32,
+        publication: PublicationNo,
     },
 }
 
 impl BatchTable {
     /// Returns whether only older attempts used this table, from the view of a publication of the recorded attempts.
     /// A publisher that was suspended for a while must not touch the tables of a newer one (I4, I5).
-    pub fn is_older(self, publication: u32, recorded: impl Fn(usize) -> Option<u32>) -> bool {
+    pub fn is_older(self, publication: PublicationNo, recorded: impl Fn(usize) -> Option<AttemptNo>) -> bool {
         match self {
             Self::Assembly { publication: own } => own < publication,
             Self::Staging { piece, attempt, .. } | Self::Parts { piece, attempt, .. } => {
@@ -182,7 +184,7 @@ impl BatchTable {
     }
 
     /// Returns whether the table shows that a newer publication, or a newer attempt at a piece, is at work.
-    pub fn is_newer(self, publication: u32, recorded: impl Fn(usize) -> Option<u32>) -> bool {
+    pub fn is_newer(self, publication: PublicationNo, recorded: impl Fn(usize) -> Option<AttemptNo>) -> bool {
         match self {
             Self::Assembly { publication: own } => own > publication,
             Self::Staging { piece, attempt, publication: taken_by } => {
@@ -232,7 +234,7 @@ pub struct MadeStatement {
     /// The piece.
     pub piece: PieceRef,
     /// The attempt at the piece.
-    pub attempt: u32,
+    pub attempt: AttemptNo,
 }
 
 impl TaskId {
@@ -303,8 +305,12 @@ mod tests {
     fn a_whole_name_tells_its_task_and_a_name_like_ours_tells_nothing() {
         let id = TaskId("0123456789ab".into());
         let (batch, piece) = (BatchRef { table: 1, index: 2 }, PieceRef { table: 1, index: 34 });
-        let parts = [id.parts_out(batch, piece, 5, 0), id.parts_in(batch, piece, 5, 12)];
-        let staged = [id.staging(batch, piece, 5), id.taken(batch, piece, 5, 6), id.assembly(batch, 7)];
+        let parts = [id.parts_out(batch, piece, AttemptNo(5), 0), id.parts_in(batch, piece, AttemptNo(5), 12)];
+        let staged = [
+            id.staging(batch, piece, AttemptNo(5)),
+            id.taken(batch, piece, AttemptNo(5), PublicationNo(6)),
+            id.assembly(batch, PublicationNo(7)),
+        ];
         for name in staged.into_iter().chain(parts) {
             let made = MadeTable::parse(&name);
             assert_eq!(made.as_ref().map(|made| (&made.task, made.batch)), Some((&id, batch)), "{name}");
@@ -315,8 +321,8 @@ mod tests {
         for other in ["copier_", "copier_notes", "copier_0123456789ab_mine", "copier_0123456789AB_t1_b2_asm_u7"] {
             assert_eq!(MadeTable::parse(other), None, "{other}");
         }
-        let made = MadeStatement { task: id.clone(), piece, attempt: 5 };
-        assert_eq!(MadeStatement::parse(&id.query(piece, 5, 0, 1, 0)), Some(made));
+        let made = MadeStatement { task: id.clone(), piece, attempt: AttemptNo(5) };
+        assert_eq!(MadeStatement::parse(&id.query(piece, AttemptNo(5), 0, 1, 0)), Some(made));
         assert_eq!(MadeStatement::parse("copier:mine"), None);
     }
 
@@ -326,11 +332,23 @@ mod tests {
         let (batch, piece) = (BatchRef { table: 1, index: 2 }, PieceRef { table: 1, index: 34 });
         let prefix = id.batch_tables(batch);
         for (name, table) in [
-            (id.staging(batch, piece, 5), BatchTable::Staging { piece: 34, attempt: 5, publication: None }),
-            (id.taken(batch, piece, 5, 6), BatchTable::Staging { piece: 34, attempt: 5, publication: Some(6) }),
-            (id.assembly(batch, 7), BatchTable::Assembly { publication: 7 }),
-            (id.parts_out(batch, piece, 5, 2), BatchTable::Parts { piece: 34, attempt: 5, source_shard: 2, out: true }),
-            (id.parts_in(batch, piece, 5, 2), BatchTable::Parts { piece: 34, attempt: 5, source_shard: 2, out: false }),
+            (
+                id.staging(batch, piece, AttemptNo(5)),
+                BatchTable::Staging { piece: 34, attempt: AttemptNo(5), publication: None },
+            ),
+            (
+                id.taken(batch, piece, AttemptNo(5), PublicationNo(6)),
+                BatchTable::Staging { piece: 34, attempt: AttemptNo(5), publication: Some(PublicationNo(6)) },
+            ),
+            (id.assembly(batch, PublicationNo(7)), BatchTable::Assembly { publication: PublicationNo(7) }),
+            (
+                id.parts_out(batch, piece, AttemptNo(5), 2),
+                BatchTable::Parts { piece: 34, attempt: AttemptNo(5), source_shard: 2, out: true },
+            ),
+            (
+                id.parts_in(batch, piece, AttemptNo(5), 2),
+                BatchTable::Parts { piece: 34, attempt: AttemptNo(5), source_shard: 2, out: false },
+            ),
         ] {
             assert_eq!(name.strip_prefix(&prefix).and_then(BatchTable::parse), Some(table), "{name}");
         }
@@ -339,31 +357,38 @@ mod tests {
 
     #[test]
     fn what_a_newer_attempt_made_is_known_as_such() {
-        let recorded = |piece: usize| (piece == 3).then_some(5);
+        let recorded = |piece: usize| (piece == 3).then_some(AttemptNo(5));
         let staging = |attempt, publication| BatchTable::Staging { piece: 3, attempt, publication };
         let parts = |attempt| BatchTable::Parts { piece: 3, attempt, source_shard: 0, out: false };
         for (table, older, newer) in [
-            (staging(4, None), true, false),
-            (staging(4, Some(1)), true, false),
-            (staging(5, Some(1)), false, false),
-            (staging(5, Some(3)), false, true),
-            (staging(6, None), false, true),
-            (parts(4), true, false),
-            (parts(5), false, false),
-            (parts(6), false, true),
-            (BatchTable::Assembly { publication: 1 }, true, false),
-            (BatchTable::Assembly { publication: 3 }, false, true),
+            (staging(AttemptNo(4), None), true, false),
+            (staging(AttemptNo(4), Some(PublicationNo(1))), true, false),
+            (staging(AttemptNo(5), Some(PublicationNo(1))), false, false),
+            (staging(AttemptNo(5), Some(PublicationNo(3))), false, true),
+            (staging(AttemptNo(6), None), false, true),
+            (parts(AttemptNo(4)), true, false),
+            (parts(AttemptNo(5)), false, false),
+            (parts(AttemptNo(6)), false, true),
+            (BatchTable::Assembly { publication: PublicationNo(1) }, true, false),
+            (BatchTable::Assembly { publication: PublicationNo(3) }, false, true),
         ] {
-            assert_eq!((table.is_older(2, recorded), table.is_newer(2, recorded)), (older, newer), "{table:?}");
+            assert_eq!(
+                (table.is_older(PublicationNo(2), recorded), table.is_newer(PublicationNo(2), recorded)),
+                (older, newer),
+                "{table:?}"
+            );
         }
     }
 
     #[test]
     fn a_statement_tells_its_attempt() {
         let (id, piece) = (TaskId("0f".into()), PieceRef { table: 1, index: 2 });
-        assert_eq!(id.attempt_of_query(piece, &id.query(piece, 12, 0, 1, 0)), Some(12));
-        assert_eq!(id.attempt_of_query(PieceRef { table: 1, index: 23 }, &id.query(piece, 12, 0, 1, 0)), None);
-        assert!(!id.query(piece, 12, 0, 0, 0).starts_with(&id.attempt_queries(piece, 1)));
+        assert_eq!(id.attempt_of_query(piece, &id.query(piece, AttemptNo(12), 0, 1, 0)), Some(AttemptNo(12)));
+        assert_eq!(
+            id.attempt_of_query(PieceRef { table: 1, index: 23 }, &id.query(piece, AttemptNo(12), 0, 1, 0)),
+            None
+        );
+        assert!(!id.query(piece, AttemptNo(12), 0, 0, 0).starts_with(&id.attempt_queries(piece, AttemptNo(1))));
     }
 
     #[test]

@@ -6,10 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::model::PartitionId;
-
 use super::account::{Findings, Placed};
 use super::names::TaskId;
+use crate::model::{AttemptNo, Generation, PartitionId, PublicationNo};
 
 /// The record of the task itself, at `<task-path>/task`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +58,7 @@ impl TaskRecord {
 pub struct PieceRecord {
     /// The last attempt given out; 0 if there was none.
     #[serde(rename = "a", default, deserialize_with = "count", skip_serializing_if = "is_default")]
-    pub attempt: u32,
+    pub attempt: AttemptNo,
     /// Attempts that failed since the last fresh start.
     #[serde(rename = "f", default, deserialize_with = "count", skip_serializing_if = "is_default")]
     pub failures: u32,
@@ -69,7 +68,7 @@ pub struct PieceRecord {
     /// The generation of the batch's target nodes that the last attempt was for. Everything copied for an older
     /// generation is void.
     #[serde(rename = "v", default, deserialize_with = "count", skip_serializing_if = "is_default")]
-    pub generation: u32,
+    pub generation: Generation,
     /// How often attempts ran out of memory. The next attempt moves fewer rows at once.
     #[serde(rename = "m", default, deserialize_with = "count", skip_serializing_if = "is_default")]
     pub narrow: u32,
@@ -151,10 +150,10 @@ pub struct BatchRecord {
     pub former: Vec<String>,
     /// How often other target nodes had to be chosen.
     #[serde(default, deserialize_with = "count", skip_serializing_if = "is_default")]
-    pub generation: u32,
+    pub generation: Generation,
     /// The last attempt at publishing given out; 0 if there was none.
     #[serde(default, deserialize_with = "count", skip_serializing_if = "is_default")]
-    pub publication: u32,
+    pub publication: PublicationNo,
     /// Attempts at publishing that failed since the last fresh start.
     #[serde(default, deserialize_with = "count", skip_serializing_if = "is_default")]
     pub failures: u32,
@@ -243,8 +242,8 @@ impl BatchRecord {
         Self {
             nodes,
             former: Vec::new(),
-            generation: 0,
-            publication: 0,
+            generation: Generation::default(),
+            publication: PublicationNo::default(),
             failures: 0,
             rounds: 0,
             last_error: None,
@@ -255,7 +254,7 @@ impl BatchRecord {
     /// Returns the record of the next attempt at publishing, for the worker that has the claim.
     pub fn next_attempt(&self, worker: &str) -> Self {
         Self {
-            publication: self.publication + 1,
+            publication: self.publication.next(),
             state: BatchState::Publishing { worker: worker.to_owned(), before: self.before() },
             ..self.clone()
         }
@@ -288,7 +287,7 @@ impl BatchRecord {
         let former =
             held.into_iter().filter(|node| !nodes.iter().flatten().any(|kept| kept == *node)).cloned().collect();
         let state = self.not_published();
-        Self { nodes, former, generation: self.generation + 1, failures: 0, state, ..self.clone() }
+        Self { nodes, former, generation: self.generation.next(), failures: 0, state, ..self.clone() }
     }
 
     /// Returns the record with the staged rows given up. All pieces must be copied again, to the same nodes.
@@ -328,17 +327,17 @@ impl PieceRecord {
 
     /// Returns whether the piece must be copied for the target nodes of a generation. If its rows already wait there,
     /// a new attempt would be unknown to the batch's publisher.
-    pub fn is_to_copy(&self, generation: u32) -> bool {
+    pub fn is_to_copy(&self, generation: Generation) -> bool {
         self.generation <= generation && (self.generation < generation || self.copied().is_none())
     }
 
     /// Returns the record of the next attempt, for the worker that has the claim, into the target nodes of a
     /// generation.
-    pub fn next_attempt(&self, worker: &str, generation: u32) -> Self {
+    pub fn next_attempt(&self, worker: &str, generation: Generation) -> Self {
         // Failures on other nodes say nothing about these nodes.
         let failures = if generation == self.generation { self.failures } else { 0 };
         let state = PieceState::Running { worker: worker.to_owned() };
-        Self { attempt: self.attempt + 1, failures, generation, state, ..self.clone() }
+        Self { attempt: self.attempt.next(), failures, generation, state, ..self.clone() }
     }
 
     /// Returns the record after a successful copy.
@@ -394,10 +393,10 @@ fn shortened(error: &str) -> String {
 /// occur twice.
 const MOST_COUNTED: u32 = 1 << 30;
 
-fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+fn count<'de, D: Deserializer<'de>, T: From<u32>>(deserializer: D) -> Result<T, D::Error> {
     let count = u32::deserialize(deserializer)?;
     match count {
-        0..=MOST_COUNTED => Ok(count),
+        0..=MOST_COUNTED => Ok(count.into()),
         _ => Err(D::Error::custom(format_args!("{count} is more than can be counted"))),
     }
 }

@@ -5,6 +5,7 @@
 use thiserror::Error;
 
 use super::record::{BatchRecord, BatchState, Copied, PieceRecord, PieceState};
+use crate::model::{AttemptNo, PublicationNo};
 
 /// The lengths that a batch's record lists must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +50,7 @@ impl PieceRecord {
     /// Returns the first contradiction.
     pub fn check(&self, extent: Extent) -> Result<(), Misfit> {
         match &self.state {
-            PieceState::Copied(_) if self.attempt == 0 => Err(Misfit::NoAttempt),
+            PieceState::Copied(_) if self.attempt == AttemptNo(0) => Err(Misfit::NoAttempt),
             PieceState::Copied(copied) => check_copied(copied, extent),
             PieceState::Pending | PieceState::Running { .. } | PieceState::Failed { .. } => Ok(()),
         }
@@ -77,7 +78,7 @@ impl BatchRecord {
     pub fn check(&self, extent: Extent) -> Result<(), Misfit> {
         length("target shards", self.nodes.len(), extent.shards)?;
         let BatchState::Done(published) = &self.state else { return Ok(()) };
-        if self.publication == 0 {
+        if self.publication == PublicationNo(0) {
             return Err(Misfit::NoAttempt);
         }
         length("partitions", published.partitions.len(), extent.partitions)?;
@@ -132,7 +133,7 @@ mod tests {
 
     fn piece() -> PieceRecord {
         let copied = Copied { selected: vec![3, 4], staged: vec![2, 5], checksums: vec![7, 8], ..Copied::default() };
-        PieceRecord { attempt: 1, state: PieceState::Copied(copied), ..PieceRecord::default() }
+        PieceRecord { attempt: AttemptNo(1), state: PieceState::Copied(copied), ..PieceRecord::default() }
     }
 
     fn batch() -> BatchRecord {
@@ -142,7 +143,7 @@ mod tests {
         let partitions = vec![PartitionResult { selected: 3, target: 3, checksum: None }; 2];
         let done = Published { partitions, placed, ..Published::default() };
         let nodes = vec![vec!["a".to_owned()], vec!["b".to_owned()]];
-        BatchRecord { publication: 1, state: BatchState::Done(done), ..BatchRecord::new(nodes) }
+        BatchRecord { publication: PublicationNo(1), state: BatchState::Done(done), ..BatchRecord::new(nodes) }
     }
 
     #[test]

@@ -6,22 +6,22 @@ fn failure(transient: bool) -> Failure {
 
 #[test]
 fn an_attempt_is_never_given_out_twice() {
-    let first = PieceRecord::default().next_attempt("a", 0);
+    let first = PieceRecord::default().next_attempt("a", Generation(0));
     let second = first.after_failure("a", failure(true), 3);
-    let taken_over = second.next_attempt("b", 0);
-    assert_eq!((first.attempt, second.attempt, taken_over.attempt), (1, 2, 3));
+    let taken_over = second.next_attempt("b", Generation(0));
+    assert_eq!((first.attempt, second.attempt, taken_over.attempt), (AttemptNo(1), AttemptNo(2), AttemptNo(3)));
     assert_eq!(taken_over.failures, 1, "the new worker goes on counting");
-    assert_eq!(taken_over.fresh_start(false).next_attempt("c", 1).attempt, 4);
+    assert_eq!(taken_over.fresh_start(false).next_attempt("c", Generation(1)).attempt, AttemptNo(4));
 }
 
 /// Such an attempt was given out once: a job of the worker did not know that others had copied the piece. Its
 /// publisher then met rows of an attempt that it did not know, and the partition failed for good.
 #[test]
 fn a_copied_piece_is_not_copied_again_unless_its_nodes_are_lost() {
-    let running = PieceRecord::default().next_attempt("a", 1);
+    let running = PieceRecord::default().next_attempt("a", Generation(1));
     let copied = running.done(Copied::default());
-    assert!(running.is_to_copy(1) && copied.is_to_copy(2));
-    assert!(!copied.is_to_copy(1) && !running.is_to_copy(0), "somebody knows of newer nodes");
+    assert!(running.is_to_copy(Generation(1)) && copied.is_to_copy(Generation(2)));
+    assert!(!copied.is_to_copy(Generation(1)) && !running.is_to_copy(Generation(0)), "somebody knows of newer nodes");
 }
 
 #[test]
@@ -30,36 +30,37 @@ fn other_nodes_make_copied_pieces_void_and_keep_what_append_recorded() {
     let mut batch = BatchRecord::new(vec![vec!["a:9000".into()]]);
     batch.state = BatchState::Publishing { worker: "w".into(), before: before.clone() };
     let moved = batch.moved(vec![vec!["b:9000".into()]]);
-    assert_eq!((moved.generation, moved.before()), (1, before));
+    assert_eq!((moved.generation, moved.before()), (Generation(1), before));
     assert_eq!(moved.former, ["a:9000"]);
     assert_eq!(moved.moved(vec![vec!["a:9000".into()]]).former, ["b:9000"], "a node can come back");
 }
 
 #[test]
 fn what_was_too_large_is_narrower_the_next_time_whoever_takes_it() {
-    let first = PieceRecord::default().next_attempt("a", 0);
+    let first = PieceRecord::default().next_attempt("a", Generation(0));
     let second = first.after_failure("a", Failure { too_large: true, ..failure(true) }, 3);
-    let third = second.after_failure("a", failure(true), 3).next_attempt("b", 1);
+    let third = second.after_failure("a", failure(true), 3).next_attempt("b", Generation(1));
     assert_eq!((first.narrow, second.narrow, third.narrow), (0, 1, 1));
 }
 
 #[test]
 fn tries_end_at_the_limit_and_at_once_when_nothing_can_help() {
-    let record = PieceRecord { failures: 2, ..PieceRecord::default().next_attempt("a", 0) };
+    let record = PieceRecord { failures: 2, ..PieceRecord::default().next_attempt("a", Generation(0)) };
     assert!(matches!(record.after_failure("a", failure(true), 3).state, PieceState::Failed { transient: true, .. }));
-    let record = PieceRecord::default().next_attempt("a", 0);
+    let record = PieceRecord::default().next_attempt("a", Generation(0));
     assert!(matches!(record.after_failure("a", failure(false), 3).state, PieceState::Failed { transient: false, .. }));
 }
 
 #[test]
 fn what_a_server_asks_time_for_does_not_count_as_a_try() {
     let overload = || Failure { overload: true, ..failure(true) };
-    let record = (0..100)
-        .fold(PieceRecord::default().next_attempt("a", 0), |record, _| record.after_failure("a", overload(), 2));
-    assert_eq!((record.attempt, record.failures), (101, 0));
+    let record = (0..100).fold(PieceRecord::default().next_attempt("a", Generation(0)), |record, _| {
+        record.after_failure("a", overload(), 2)
+    });
+    assert_eq!((record.attempt, record.failures), (AttemptNo(101), 0));
     assert!(matches!(record.after_failure("a", failure(true), 2).state, PieceState::Running { .. }));
     let batch = BatchRecord::new(Vec::new()).next_attempt("a").after_failure("a", overload(), 1);
-    assert_eq!((batch.publication, batch.failures), (2, 0));
+    assert_eq!((batch.publication, batch.failures), (PublicationNo(2), 0));
     assert!(matches!(batch.state, BatchState::Publishing { .. }));
 }
 

@@ -2,6 +2,7 @@
 
 use super::names::{GroupRef, Job};
 use super::record::{BatchRecord, PieceRecord};
+use crate::model::{AttemptNo, Generation};
 
 /// The records of one table job.
 #[derive(Debug, Clone, Default)]
@@ -33,13 +34,13 @@ pub enum Next {
 
 impl TableRecords {
     /// Returns the generation of target nodes that a piece's rows must be in.
-    pub fn generation_of(&self, piece: usize) -> u32 {
+    pub fn generation_of(&self, piece: usize) -> Generation {
         self.batches[self.batch_of[piece]].generation
     }
 
     /// Returns whether the recorded work on a piece was for target nodes that are lost.
     pub(super) fn is_void(&self, piece: usize) -> bool {
         let record = &self.pieces[piece];
-        record.generation < self.generation_of(piece) && record.attempt > 0
+        record.generation < self.generation_of(piece) && record.attempt > AttemptNo(0)
     }
 }

@@ -16,13 +16,12 @@ use std::fmt;
 
 use comfy_table::presets::ASCII_NO_BORDERS;
 use comfy_table::{CellAlignment, LineStyle, Table};
+use leftovers::size;
 
 use crate::model::{one_line, sentence};
 use crate::plan::TablePlan;
 use crate::protocol::account::Findings;
 use crate::protocol::{BatchState, PieceState, TableRecords};
-
-use leftovers::size;
 
 /// The highest number of partitions of a table that are listed, besides partitions that are not as they should be.
 const MAX_LISTED: usize = 100;
@@ -103,7 +102,7 @@ impl TableReport {
             let record = &records.batches[batch];
             let pieces = &records.pieces[planned.pieces.clone()];
             let copying: u64 = pieces.iter().filter_map(|piece| piece.copied()).map(|copied| copied.millis).sum();
-            let attempt_counts = pieces.iter().map(|piece| piece.attempt).chain([record.publication]);
+            let attempt_counts = pieces.iter().map(|piece| piece.attempt.0).chain([record.publication.0]);
             let retries = attempt_counts.map(|attempts| attempts.saturating_sub(1)).sum();
             let published = match &record.state {
                 BatchState::Done(published) => Some(published),

@@ -6,11 +6,10 @@ use std::fmt;
 use comfy_table::presets::ASCII_NO_BORDERS;
 use comfy_table::{CellAlignment, LineStyle, Table};
 
-use crate::plan::{Document, Planned, Travel};
-
 use super::status::{duration, thousands};
 use super::{MAX_LISTED, size};
 use crate::model::{counted, one_line, sentence};
+use crate::plan::{Document, Planned, Travel};
 
 /// Bytes per second of one worker, the slowest rate that was measured: rows sorted into three shards on two cores. The
 /// plan estimates the time of one worker at this rate.

@@ -1,7 +1,6 @@
 //! Futures of which only a limited number runs at once.
 
-use futures::StreamExt;
-use futures::stream;
+use futures::{StreamExt, stream};
 
 /// The most table jobs at once. More would take more memory and would not be faster, since servers run fewer statements at once.
 const MAX_TABLE_JOBS: usize = 500;

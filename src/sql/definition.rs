@@ -1,10 +1,9 @@
 //! The definition of a table, as its server describes it.
 
-use crate::model::TableName;
-
 use super::engine::{Clause, Engine, EngineError};
 use super::lex::{self, Token};
 use super::{quote, types};
+use crate::model::TableName;
 
 /// How a column gets its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

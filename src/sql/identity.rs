@@ -1,9 +1,8 @@
 //! Statements that distinguish one server from another.
 
-use crate::model::{Node, TableName};
-
 use super::quote::literal;
 use super::remote::remote;
+use crate::model::{Node, TableName};
 
 /// How many rows a mark reads, a tenth of a second for each; more if the statement can be killed between two rows.
 const ROWS: u32 = 25;

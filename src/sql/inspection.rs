@@ -1,11 +1,10 @@
 //! Questions to a server before a copy. Columns of system tables differ between versions: the caller has checked
 //! which exist ([`system_columns`](super::system_columns)).
 
-use crate::model::TableName;
-
 use super::catalog::{among, literals};
 use super::quote::{ident, literal, table};
 use super::select::{Selection, SlotKey};
+use crate::model::TableName;
 
 /// The server's clock: seconds since 1970.
 pub const CLOCK: &str = "SELECT toInt64(toUInt32(now()))";

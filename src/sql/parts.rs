@@ -3,13 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{PartitionId, TableName};
-
 use super::definition::{Column, DefaultKind, TableDefinition};
 use super::engine::{Clause, Engine};
 use super::key::key_elements;
 use super::lex;
 use super::quote::{literal, table};
+use crate::model::{PartitionId, TableName};
 
 /// Selects the nodes in the root of the server's own ZooKeeper, each with its creation in ZooKeeper's own count and
 /// by the clock. Two ensembles never agree in these.

@@ -1,10 +1,9 @@
 //! Decides which rows a SELECT from a table returns: the table's own, those of other tables of its server, or any.
 
-use crate::model::TableName;
-
 use super::definition::TableDefinition;
 use super::engine::Engine;
 use super::lex::{self, Spanned, Token};
+use crate::model::TableName;
 
 /// The rows that a SELECT from a table returns.
 #[derive(Debug, Clone, PartialEq, Eq)]

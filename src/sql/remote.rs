@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
-use crate::model::{Node, TableName};
-
 use super::quote::{ident, literal};
 use super::select::SlotKey;
+use crate::model::{Node, TableName};
 
 /// Returns `remote(…)` (or `remoteSecure(…)`) of a table on exactly one node: an address of several nodes would be
 /// written to on each, whatever the cluster says (docs/clickhouse-behaviour.md, T6).

@@ -1,10 +1,9 @@
 //! The ZooKeeper path and the replica's name among an engine's arguments.
 
-use crate::model::TableName;
-
 use super::engine::Engine;
 use super::lex;
 use super::quote::literal;
+use crate::model::TableName;
 
 /// ClickHouse's default (`default_replica_path`, `default_replica_name`), with the identity that we give the table.
 const DEFAULT_PATH: &str = "/clickhouse/tables/{uuid}/{shard}";

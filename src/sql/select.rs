@@ -5,12 +5,11 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{PartitionValue, TableName};
-
 use super::expression::Expression;
 use super::key::KeyElement;
 use super::lex;
 use super::quote::{ident, table};
+use crate::model::{PartitionValue, TableName};
 
 /// A source table with the target's columns.
 #[derive(Debug, Clone, PartialEq, Eq)]

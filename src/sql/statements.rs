@@ -2,12 +2,11 @@
 
 use std::slice;
 
-use crate::model::{PartitionId, TableName};
-
 use super::definition::Column;
 use super::key::KeyElement;
 use super::quote::{ident, idents, literal, table};
 use super::select::Selection;
+use crate::model::{PartitionId, TableName};
 
 /// Selects `time zone of the session, nothing`.
 pub const SESSION_ZONE: &str = "SELECT timezone(), ''";

@@ -3,11 +3,10 @@
 //! An address in `remote()` names exactly one node: `a|b` in an INSERT would write to both, whatever the cluster says
 //! (docs/clickhouse-behaviour.md, T6).
 
-use crate::model::{Node, TableName};
-
 use super::quote::{ident, idents, table};
 use super::remote::remote;
 use super::select::{Selection, SlotKey};
+use crate::model::{Node, TableName};
 
 /// Returns the push of a piece to one target node: the rows travel from server to server.
 ///

@@ -1,9 +1,10 @@
 //! Faults and warnings of task and keeper files.
 
-use crate::model::Way;
 use std::fmt;
 
 use thiserror::Error;
+
+use crate::model::Way;
 
 /// A fault that makes a file unusable. Its text follows the path of the element and contains no secret: values from
 /// the environment are not shown.

@@ -54,8 +54,9 @@ pub use trust::{Allowed, OperatorSecrets};
 
 use std::num::{NonZeroU32, NonZeroU64};
 
-use crate::model::Cluster;
 use walk::Scope;
+
+use crate::model::Cluster;
 
 /// A task: one XML description under one ZooKeeper path. Made by [`Task::parse`] only, so what its fields promise holds.
 #[derive(Debug, Clone, PartialEq, Eq)]

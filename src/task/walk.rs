@@ -1,6 +1,5 @@
 //! Walks the tree of elements, tracks the path, and collects faults and warnings.
 
-use crate::task::fault::line_of;
 use std::cell::RefCell;
 
 use super::configuration;
@@ -8,6 +7,7 @@ use super::elements::{Element, ElementPath};
 use super::fault::{Fault, Faults, Notice, Problem, Warning};
 use super::secrets::{Reference, SecretSource, Trust};
 use super::xml::{self, trim};
+use crate::task::fault::line_of;
 
 /// The state of a walk.
 pub(super) struct Context<'c> {

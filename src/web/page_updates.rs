@@ -3,10 +3,9 @@
 
 use serde::Serialize;
 
-use crate::report::status::{PartitionState, PartitionStatus, Status, TableStatus};
-
 use super::events::Event;
 use super::watch::Reading;
+use crate::report::status::{PartitionState, PartitionStatus, Status, TableStatus};
 
 /// A message to the page.
 #[derive(Debug, Serialize)]

@@ -6,25 +6,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::{DefaultBodyLimit, Form, Query, Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, REFERRER_POLICY,
     RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{Method, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{self, Next, from_fn_with_state};
 use axum::response::sse::{Event as Message, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Router, middleware};
 use futures::stream;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use crate::report::status::{BatchStatus, PartitionStatus, Status};
-use crate::worker::view::View;
 
 use super::access::{Access, Verdict};
 use super::assets::{Asset, LOGIN, PAGE, SCRIPT, STYLE};
@@ -32,6 +29,8 @@ use super::events::Event;
 use super::metrics;
 use super::page_updates::PageUpdates;
 use super::watch::{Reading, TaskWatch, Viewer};
+use crate::report::status::{BatchStatus, PartitionStatus, Status};
+use crate::worker::view::View;
 
 /// The highest number of pages that receive updates at once.
 const MAX_VIEWERS: usize = 64;

@@ -14,6 +14,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::events::{About, EventLog, changes};
 use crate::client::ServerClient;
 use crate::coordinator::Coordinator;
 use crate::ledger::overview::TaskOverview;
@@ -21,8 +22,6 @@ use crate::operations::status::TaskReader;
 use crate::planning::errors::RunError;
 use crate::report::status::{Speedometer, Status};
 use crate::task::SecretSource;
-
-use super::events::{About, EventLog, changes};
 
 /// How long a reading may take. Servers that do not answer are left out sooner.
 const READ_TIMEOUT: Duration = Duration::from_secs(8);

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
+use super::jobs::JobRunner;
 use crate::client::{Error, Remedy};
 use crate::model::{Node, TableName};
 use crate::protocol::MadeTable;
-use crate::sql::drop_table;
-
-use super::jobs::JobRunner;
 use crate::runtime::signals::Interrupt;
+use crate::sql::drop_table;
 
 /// The pauses between attempts in seconds, a minute in all.
 const PAUSES: [u64; 7] = [1, 2, 4, 8, 15, 15, 15];

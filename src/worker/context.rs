@@ -6,23 +6,22 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use crate::client::{Error, Remedy, Settings};
-use crate::model::{Node, Shard, TableName, Way, lay_over};
-use crate::plan::TablePlan;
-use crate::protocol::{Failure, PieceRef, Policy, TaskId};
-use crate::sql::{Selection, TableDefinition};
-use crate::task::{IfTargetNotEmpty, Task, Verify};
-
 use super::limits::bandwidth::Bandwidth;
 use super::limits::concurrency::{Concurrency, Jobs};
 use super::limits::transfer_trial::TransferTrials;
+use crate::client::{Error, Remedy, Settings};
 use crate::ledger::LedgerError;
+use crate::model::{Node, Shard, TableName, Way, lay_over};
 use crate::nodes::column_routes::ColumnRoutes;
 use crate::nodes::pool::NodePool;
 use crate::nodes::settings::{
     RELAY_DEFAULTS, TRANSFER_DEFAULTS, defaults, narrower, wanted_for_source, wanted_for_target,
 };
+use crate::plan::TablePlan;
+use crate::protocol::{Failure, PieceRef, Policy, TaskId};
 use crate::runtime::random::Randomness;
+use crate::sql::{Selection, TableDefinition};
+use crate::task::{IfTargetNotEmpty, Task, Verify};
 
 /// The first release that chooses the number of reading threads of a transfer itself. On older releases one thread reads.
 ///

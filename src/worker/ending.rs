@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::ledger::overview::TaskOverview;
 use crate::plan::TablePlan;
 use crate::protocol::account::Findings;
 use crate::protocol::{Order, TableRecords, TaskRecord};
 use crate::task::Task;
-
-use crate::ledger::overview::TaskOverview;
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]

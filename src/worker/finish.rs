@@ -1,13 +1,12 @@
 //! The end of a task: the worker settles the account (I7) and removes all tables and statements of the task from servers (I6).
 
-use crate::protocol::account::Findings;
-
 use super::account::settle;
 use super::clear::clear;
 use super::jobs::JobRunner;
 use crate::ledger::Outcome;
 use crate::ledger::membership::any;
 use crate::planning::errors::RunError;
+use crate::protocol::account::Findings;
 use crate::runtime::fault_point::fault_point;
 use crate::runtime::signals::Interrupt;
 

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
+use super::context::WorkerOptions;
 use crate::client::ServerClient;
 use crate::coordinator::Coordinator;
 use crate::plan::Document;
-use crate::task::SecretSource;
-
-use super::context::WorkerOptions;
 use crate::runtime::random::Randomness;
+use crate::task::SecretSource;
 
 /// The parameters of a run.
 pub struct Launch {

@@ -10,16 +10,14 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::coordinator::{Change, Error as KeeperError};
-use crate::model::counted;
-use crate::protocol::{BatchRef, BatchState, Job, Next, Order, PieceRef, PieceState};
-use crate::task::SecretSource;
-
 use super::jobs::JobRunner;
-use crate::ledger::membership;
-use crate::ledger::{ClaimChange, LedgerError, Processed};
+use crate::coordinator::{Change, Error as KeeperError};
+use crate::ledger::{ClaimChange, LedgerError, Processed, membership};
+use crate::model::counted;
 use crate::planning::errors::RunError;
+use crate::protocol::{BatchRef, BatchState, Job, Next, Order, PieceRef, PieceState};
 use crate::runtime::signals::{Hand, Interrupt};
+use crate::task::SecretSource;
 use crate::task::edited::changed_task;
 
 /// The least time between two writes of `/status`. It is also written at the end.

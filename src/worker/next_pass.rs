@@ -1,15 +1,13 @@
 //! The next pass of a finished task. It begins when no worker works on the last pass; all workers share it.
 
-use crate::plan::Earlier;
-use crate::protocol::{BatchState, TaskId, TaskRecord};
-
 use super::ending::{Ending, Summary};
 use super::launch::Launch;
 use super::open_task::{Accepted, Begun};
-use crate::ledger::membership;
-use crate::ledger::membership::any;
+use crate::ledger::membership::{self, any};
 use crate::ledger::{Cache, Ledger};
+use crate::plan::Earlier;
 use crate::planning::errors::RunError;
+use crate::protocol::{BatchState, TaskId, TaskRecord};
 use crate::runtime::signals::Interrupt;
 
 /// Begins the next pass of a finished task if the run is incremental. The goal of a run is the pass after the one that it found;

@@ -1,22 +1,20 @@
 //! The opening of a task: it is read, compared with the recorded one, and created if it is new. Nothing is created when anything is
 //! wrong with it.
 
-use crate::planning::errors::Problem;
 use std::sync::Arc;
-
-use crate::protocol::account::Findings;
-use crate::protocol::{TaskId, TaskRecord};
-use crate::task::{IfTargetNotEmpty, TableJob, Task};
 
 use super::ending::{Ending, Summary};
 use super::launch::Launch;
 use super::remake::renew;
 use crate::ledger::{Cache, Ledger};
 use crate::nodes::pool::NodePool;
-use crate::planning::errors::RunError;
+use crate::planning::errors::{Problem, RunError};
 use crate::planning::survey::{Survey, refuse_lossy_conversions, survey};
 use crate::planning::task_file::{parse, refuse_another, refuse_differences};
+use crate::protocol::account::Findings;
+use crate::protocol::{TaskId, TaskRecord};
 use crate::runtime::fault_point::fault_point;
+use crate::task::{IfTargetNotEmpty, TableJob, Task};
 
 /// A task that this worker may work on.
 pub(super) struct Accepted {

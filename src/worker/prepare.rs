@@ -1,26 +1,23 @@
 //! Preparation before the first row moves: one worker plans every table job and creates the target tables; the others wait for it.
 
-use crate::planning::errors::Problem;
-use crate::planning::plan_all::fit;
-use crate::planning::plan_all::plan_all;
-use crate::planning::target_tables::create_all_targets;
 use std::sync::Arc;
-
-use crate::model::{Node, counted};
-use crate::plan::{Document, TablePlan};
-use crate::protocol::{BatchRecord, TaskRecord};
-use crate::task::Task;
 
 use super::context::WorkerOptions;
 use crate::ledger::membership::any;
 use crate::ledger::{Ledger, Outcome};
+use crate::model::{Node, counted};
 use crate::nodes::pool::NodePool;
+use crate::plan::{Document, TablePlan};
 use crate::planning::document::document;
-use crate::planning::errors::RunError;
+use crate::planning::errors::{Problem, RunError};
+use crate::planning::plan_all::{fit, plan_all};
 use crate::planning::planner::PreviousPasses;
 use crate::planning::survey::{Survey, refuse_lossy_conversions, survey};
+use crate::planning::target_tables::create_all_targets;
+use crate::protocol::{BatchRecord, TaskRecord};
 use crate::runtime::fault_point::fault_point;
 use crate::runtime::signals::Interrupt;
+use crate::task::Task;
 
 /// The name of the claim on planning a task.
 const CLAIM: &str = "planning";

@@ -1,10 +1,8 @@
 //! A task whose file was changed before any row was copied: the worker deletes its record and creates the task again.
 
+use crate::ledger::{Ledger, LedgerError, membership};
 use crate::protocol::TaskRecord;
 use crate::task::{Task, differences};
-
-use crate::ledger::membership;
-use crate::ledger::{Ledger, LedgerError};
 
 /// Returns whether a task may be created again: no worker has begun to copy it, in this pass or an earlier one, and nobody has paused
 /// or cancelled it.

@@ -1,19 +1,11 @@
 //! One run of a worker, from the task file to the end of the task.
 
-use crate::planning::errors::RunError;
-use crate::worker::ending::Ending;
-use crate::worker::ending::Summary;
-use crate::worker::launch::Launch;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::sync::Mutex;
 use tracing::Instrument;
-
-use crate::coordinator::Error as KeeperError;
-use crate::plan::PiecePlan;
-use crate::protocol::{self, Preferences, TaskRecord};
 
 use super::context::WorkerContext;
 use super::finish::{self, Finish};
@@ -23,13 +15,18 @@ use super::next_pass::next_pass;
 use super::open_task::{Accepted, Begun, begin};
 use super::prepare::prepare;
 use super::view::View;
-use crate::ledger::membership;
-use crate::ledger::membership::WorkerPlace;
+use crate::coordinator::Error as KeeperError;
+use crate::ledger::membership::{self, WorkerPlace};
 use crate::ledger::{Cache, Ledger, Processed};
 use crate::nodes::pool::NodePool;
+use crate::plan::PiecePlan;
+use crate::planning::errors::RunError;
 use crate::planning::shared_partitions::batches_before;
+use crate::protocol::{self, Preferences, TaskRecord};
 use crate::runtime::signals::{Hand, Interrupt};
 use crate::task::edited::changed_task;
+use crate::worker::ending::{Ending, Summary};
+use crate::worker::launch::Launch;
 
 /// Runs a worker. Calls `started` once the task is accepted and this worker waits for its place or for work.
 ///

@@ -9,23 +9,20 @@
 //! - With `checksum` the sums are recorded with the piece, and compared again when its batch is published. They are compared on the
 //!   target where nothing else may add or remove rows, otherwise on the gathered tables, right before these are put in place.
 
-use crate::nodes::checksums::Compared;
-use crate::nodes::checksums::Hashes;
-use crate::nodes::checksums::Measure;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::future::try_join_all;
 
-use crate::client::{Digest, Settings};
-use crate::model::{Node, PartitionValue, TableName};
-use crate::protocol::{Copied, Policy};
-use crate::sql::{self, KeyElement, PartitionFilter, Relation, Selection};
-use crate::task::Verify;
-
 use super::context::AttemptError;
 use super::copy::{Attempt, Source};
 use super::publish::{Gathered, Publication};
+use crate::client::{Digest, Settings};
+use crate::model::{AttemptNo, Node, PartitionValue, TableName};
+use crate::nodes::checksums::{Compared, Hashes, Measure};
+use crate::protocol::{Copied, Policy};
+use crate::sql::{self, KeyElement, PartitionFilter, Relation, Selection};
+use crate::task::Verify;
 
 /// The rows and checksums that the source has after the transfer, for each partition of the batch.
 struct Selected {
@@ -112,7 +109,7 @@ impl Attempt<'_> {
             return Ok(());
         }
         let replicas = self.context.source_shard(self.piece.table, share.shard).replicas.len();
-        if self.number == 1 && found < share.rows && replicas > 1 {
+        if self.number == AttemptNo(1) && found < share.rows && replicas > 1 {
             self.context.pool.suspect(node);
             return Err(AttemptError::Mismatch(format!(
                 "{node} has {found} rows, but {} were seen when the task was planned: trying another replica",

@@ -8,18 +8,16 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::sync::watch;
 
+use super::counters::Counters;
+use super::jobs::JobRunner;
 use crate::client::Running;
-use crate::model::Node;
+use crate::ledger::overview::TaskOverview;
+use crate::ledger::{Cache, LedgerError, membership};
+use crate::model::{AttemptNo, Node};
 use crate::protocol::{
     BatchRecord, BatchRef, BatchState, Job, MadeStatement, Order, PieceRecord, PieceRef, PieceState, TableRecords,
     TaskRecord,
 };
-
-use super::counters::Counters;
-use super::jobs::JobRunner;
-use crate::ledger::membership;
-use crate::ledger::overview::TaskOverview;
-use crate::ledger::{Cache, LedgerError};
 
 pub use super::counters::Totals;
 
@@ -56,7 +54,7 @@ pub struct InHand {
     /// The piece.
     pub piece: PieceRef,
     /// The number of the attempt.
-    pub attempt: u32,
+    pub attempt: AttemptNo,
     /// The table job, and the partition or the number of partitions.
     pub name: String,
     /// The planned number of rows.

@@ -21,7 +21,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
     ("plan", &["model", "sql", "protocol"]),
     ("coordinator", &["model", "task"]),
     ("client", &["model", "task", "sql"]),
-    ("ledger", &["runtime", "task", "protocol", "plan", "coordinator", "client"]),
+    ("ledger", &["runtime", "model", "task", "protocol", "plan", "coordinator", "client"]),
     ("nodes", &["model", "task", "sql", "protocol", "plan", "client"]),
     ("planning", &["runtime", "model", "task", "sql", "protocol", "plan", "coordinator", "client", "ledger", "nodes"]),
     (

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clickhouse_copier::client::Running;
 use clickhouse_copier::ledger::overview::TaskOverview;
-use clickhouse_copier::model::{PartitionId, PartitionValue, TableName};
+use clickhouse_copier::model::{AttemptNo, Generation, PartitionId, PartitionValue, PublicationNo, TableName};
 use clickhouse_copier::plan::{
     Account, BatchPlan, Mark, PartitionPlan, PiecePlan, Reading, ShardAccount, ShardMark, Sharding, SourceShare,
     TablePlan,
@@ -179,18 +179,18 @@ pub fn copied() -> Copied {
 pub fn pieces() -> Vec<PieceRecord> {
     let lent = ["s1:9000", "s2:9000"].map(text).into();
     let full = |state| PieceRecord {
-        attempt: 3,
+        attempt: AttemptNo(3),
         failures: 2,
         rounds: 1,
-        generation: 4,
+        generation: Generation(4),
         narrow: 5,
         lent: std::collections::BTreeSet::clone(&lent),
         last_error: Some(text("an earlier error")),
         state,
     };
     vec![
-        PieceRecord { attempt: 1, state: PieceState::Copied(copied()), ..PieceRecord::default() },
-        PieceRecord { attempt: 2, ..full(PieceState::Copied(Copied { selected: vec![30], ..copied() })) },
+        PieceRecord { attempt: AttemptNo(1), state: PieceState::Copied(copied()), ..PieceRecord::default() },
+        PieceRecord { attempt: AttemptNo(2), ..full(PieceState::Copied(Copied { selected: vec![30], ..copied() })) },
         full(PieceState::Failed { error: text("no such table"), transient: true }),
         full(PieceState::Running { worker: text("host-1-aaaa") }),
         full(PieceState::Pending),
@@ -222,8 +222,8 @@ pub fn batches() -> Vec<BatchRecord> {
     let full = |state| BatchRecord {
         nodes: vec![texts(&["t1:9000", "t2:9000"]), Vec::new()],
         former: texts(&["t3:9000"]),
-        generation: 4,
-        publication: 5,
+        generation: Generation(4),
+        publication: PublicationNo(5),
         failures: 2,
         rounds: 1,
         last_error: Some(text("an earlier error")),

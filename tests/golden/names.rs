@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use clickhouse_copier::ledger::membership::{beginner_place, cleaner_place};
-use clickhouse_copier::model::Way;
+use clickhouse_copier::model::{AttemptNo, PublicationNo, Way};
 use clickhouse_copier::protocol::{BatchRef, Job, MadeStatement, MadeTable, PieceRef, TaskId, groups, job_of_claim};
 
 use super::check;
@@ -19,11 +19,11 @@ fn task() -> TaskId {
 fn tables_of_a_task_keep_their_names_and_are_known_by_them() {
     let id = task();
     let tables = [
-        ("staging", id.staging(BATCH, PIECE, 7)),
-        ("staging, taken", id.taken(BATCH, PIECE, 7, 8)),
-        ("parts out", id.parts_out(BATCH, PIECE, 7, 9)),
-        ("parts in", id.parts_in(BATCH, PIECE, 7, 9)),
-        ("assembly", id.assembly(BATCH, 8)),
+        ("staging", id.staging(BATCH, PIECE, AttemptNo(7))),
+        ("staging, taken", id.taken(BATCH, PIECE, AttemptNo(7), PublicationNo(8))),
+        ("parts out", id.parts_out(BATCH, PIECE, AttemptNo(7), 9)),
+        ("parts in", id.parts_in(BATCH, PIECE, AttemptNo(7), 9)),
+        ("assembly", id.assembly(BATCH, PublicationNo(8))),
     ];
     let mut text = String::new();
     for (what, name) in &tables {
@@ -46,18 +46,21 @@ fn tables_of_a_task_keep_their_names_and_are_known_by_them() {
 #[test]
 fn statements_of_a_task_keep_their_ids_and_are_known_by_them() {
     let id = task();
-    let statements = [("one statement", id.query(PIECE, 7, 1, 2, 0)), ("one of many", id.query(PIECE, 7, 1, 2, 3))];
+    let statements = [
+        ("one statement", id.query(PIECE, AttemptNo(7), 1, 2, 0)),
+        ("one of many", id.query(PIECE, AttemptNo(7), 1, 2, 3)),
+    ];
     let mut text = String::new();
     for (what, query) in &statements {
         let made = MadeStatement::parse(query).unwrap_or_else(|| panic!("{query} is not known"));
-        assert_eq!((made.task, made.piece, made.attempt), (id.clone(), PIECE, 7));
+        assert_eq!((made.task, made.piece, made.attempt), (id.clone(), PIECE, AttemptNo(7)));
         let _ = writeln!(text, "{what}: {query}");
     }
     let starts = [
         ("all tasks", TaskId::ALL_QUERIES.to_owned()),
         ("a task", id.queries()),
         ("a piece", id.piece_queries(PIECE)),
-        ("an attempt", id.attempt_queries(PIECE, 7)),
+        ("an attempt", id.attempt_queries(PIECE, AttemptNo(7))),
     ];
     for (what, start) in starts {
         let _ = writeln!(text, "start of {what}: {start}");

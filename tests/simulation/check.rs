@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use clickhouse_copier::client::memory::Row;
-use clickhouse_copier::model::TableName;
+use clickhouse_copier::model::{AttemptNo, TableName};
 use clickhouse_copier::plan::TablePlan;
 use clickhouse_copier::protocol::{
     BatchRecord, BatchRef, BatchState, PieceRecord, PieceRef, TaskId, TaskRecord, groups,
@@ -335,7 +335,8 @@ impl Check {
                                 continue;
                             };
                             let of = BatchRef { table: 0, index: number };
-                            let attempt = if stage.broken == Some(Broken::Fencing) { 0 } else { record.attempt };
+                            let attempt =
+                                if stage.broken == Some(Broken::Fencing) { AttemptNo(0) } else { record.attempt };
                             let name = id.staging(of, PieceRef { table: 0, index: piece }, attempt);
                             let taken = format!("{name}_u");
                             let mut found = census[host]

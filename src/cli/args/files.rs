@@ -1,8 +1,7 @@
 //! Checks of the files and folders that flags name.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use super::fault::Fault;
 

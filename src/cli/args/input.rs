@@ -3,10 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use crate::task::{KeeperConfig, SystemSecrets};
-
 use super::super::args::config_files;
 use super::super::{Exit, Failure};
+use crate::task::{KeeperConfig, SystemSecrets};
 
 pub(crate) fn keeper_config(file: &Path) -> Result<KeeperConfig, Failure> {
     let texts = config_files::read(file)?;

@@ -1,9 +1,5 @@
 //! Turns flags into options: plain values, each checked, with absolute paths. Reads the file system, creates nothing.
 
-use super::files::absent_file;
-use super::files::existing_file;
-use super::files::folder_or_nothing;
-use super::files::new_file;
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +8,9 @@ use super::super::output::progress::Progress;
 use super::super::process::serving::{Serving, TokenSource};
 use super::address::{Address, addressed};
 use super::fault::Fault;
+use super::files::{absent_file, existing_file, folder_or_nothing, new_file};
 use super::flags;
+
 pub use super::flags::LogFormat;
 use super::flags::{
     CheckFlags, CleanupFlags, DashboardFlags, Flags, InitFlags, LookFlags, Measured, OrderFlags, PlanFlags,

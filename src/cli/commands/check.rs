@@ -1,8 +1,5 @@
 //! `check`: reports what would keep a task from being copied.
 
-use crate::operations::check::{Request, observe};
-use crate::report::check::{CheckReport, CheckResult, judge};
-
 use super::super::args::address::{clients_of, own, secrets_at, servers};
 use super::super::args::flags::LogFormat;
 use super::super::args::options::CheckOptions;
@@ -10,6 +7,8 @@ use super::super::exit::failure;
 use super::super::output::{print, print_object};
 use super::super::{Exit, Failure, Interrupt};
 use crate::cli::args::input::{name, text};
+use crate::operations::check::{Request, observe};
+use crate::report::check::{CheckReport, CheckResult, judge};
 
 /// Checks everything that a run needs. Creates nothing. The first signal ends it at once.
 pub(crate) async fn check(options: CheckOptions, interrupt: Interrupt) -> Result<Exit, Failure> {

@@ -1,20 +1,17 @@
 //! `cleanup`: lists what a dead task left, removes it on request, and returns the exit code.
 
+use super::super::args::address::{Coordination, clients_of, own};
+use super::super::args::flags::LogFormat;
+use super::super::args::options::CleanupOptions;
+use super::super::exit::{chain, failure};
+use super::super::output::shell_word::shell_word;
+use super::super::output::{print, print_object, say};
+use super::super::{Exit, Failure, Interrupt, PROGRAM};
+use crate::cli::args::input::{name, text};
 use crate::model::counted;
 use crate::operations::cleanup::{Cleaner, Findings, Removal, Request, Standing};
 use crate::planning::errors::RunError;
 use crate::report::leftovers::CleanupReport;
-
-use super::super::args::address::{Coordination, clients_of, own};
-use super::super::args::flags::LogFormat;
-use super::super::args::options::CleanupOptions;
-use super::super::exit::chain;
-use super::super::exit::failure;
-use super::super::output::say;
-use super::super::output::shell_word::shell_word;
-use super::super::output::{print, print_object};
-use super::super::{Exit, Failure, Interrupt, PROGRAM};
-use crate::cli::args::input::{name, text};
 
 /// Lists the tables and statements that a dead task left, and removes them on request.
 pub(crate) async fn cleanup(options: CleanupOptions, interrupt: Interrupt) -> Result<Exit, Failure> {

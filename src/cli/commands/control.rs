@@ -2,20 +2,18 @@
 
 use std::time::Duration;
 
+use super::super::args::address::{Coordination, clients_of, coordinator_of};
+use super::super::args::flags::LogFormat;
+use super::super::args::options::CommandOptions;
+use super::super::exit::failure;
+use super::super::output::{print, print_object, say};
+use super::super::{Exit, Failure, Interrupt, PROGRAM};
 use crate::operations::cleanup::{Cleaner, Findings, Removal, Request, Standing};
 use crate::operations::control::{Awaited, Control};
 use crate::operations::status::TaskReader;
 use crate::protocol::Order;
 use crate::report::leftovers::CleanupReport;
 use crate::report::order::{Obeyed, OrderReport};
-
-use super::super::args::address::{Coordination, clients_of, coordinator_of};
-use super::super::args::flags::LogFormat;
-use super::super::args::options::CommandOptions;
-use super::super::exit::failure;
-use super::super::output::say;
-use super::super::output::{print, print_object};
-use super::super::{Exit, Failure, Interrupt, PROGRAM};
 
 /// How often servers are asked for statements that are to end.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);

@@ -1,14 +1,13 @@
 //! `dashboard`: serves a page about a task until a signal ends it.
 
-use crate::client::http::served_connections;
-use crate::web::serve::serve;
-use crate::web::server;
-use crate::web::watch::{TaskWatch, WatchedTask};
-
 use super::super::args::address::clients_of;
 use super::super::args::options::DashboardOptions;
 use super::super::output::print;
 use super::super::{Exit, Failure, Interrupt};
+use crate::client::http::served_connections;
+use crate::web::serve::serve;
+use crate::web::server;
+use crate::web::watch::{TaskWatch, WatchedTask};
 
 /// Serves until the first signal. An unreachable coordinator or a missing task does not end it: the page reports that.
 pub(crate) async fn dashboard(options: DashboardOptions, interrupt: Interrupt) -> Result<Exit, Failure> {

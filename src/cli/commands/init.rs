@@ -2,12 +2,6 @@
 
 use std::path::Path;
 
-use crate::model::{Secret, is_obeyed};
-use crate::operations::init;
-use crate::operations::init::{Servers, Side};
-use crate::report::proposal::ProposalReport;
-use crate::task::{SecretSource, Sketch, SystemSecrets, Task};
-
 use super::super::args::address::servers;
 use super::super::args::flags::LogFormat;
 use super::super::args::options::InitOptions;
@@ -15,6 +9,10 @@ use super::super::exit::failure;
 use super::super::output::{print, print_object};
 use super::super::process::files;
 use super::super::{Exit, Failure, Interrupt, PROGRAM};
+use crate::model::{Secret, is_obeyed};
+use crate::operations::init::{self, Servers, Side};
+use crate::report::proposal::ProposalReport;
+use crate::task::{SecretSource, Sketch, SystemSecrets, Task};
 
 /// Asks the servers and writes the file. Creates nothing else. The first signal ends it at once.
 pub(crate) async fn init(options: InitOptions, interrupt: Interrupt) -> Result<Exit, Failure> {

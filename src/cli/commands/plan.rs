@@ -2,12 +2,6 @@
 
 use std::path::Path;
 
-use crate::operations::plan::make_plan;
-use crate::plan::Document;
-use crate::planning::plan_all::fit;
-use crate::report::plan::PlanText;
-use crate::task::{Task, differences};
-
 use super::super::args::address::{TaskText, read_task};
 use super::super::args::flags::LogFormat;
 use super::super::args::options::PlanOptions;
@@ -16,6 +10,11 @@ use super::super::output::{print, print_object};
 use super::super::process::files;
 use super::super::{Exit, Failure, Interrupt, PROGRAM};
 use crate::cli::args::input::text;
+use crate::operations::plan::make_plan;
+use crate::plan::Document;
+use crate::planning::plan_all::fit;
+use crate::report::plan::PlanText;
+use crate::task::{Task, differences};
 
 /// Plans as a run would. Creates nothing on any server. The first signal ends it at once.
 pub(crate) async fn plan(options: PlanOptions, interrupt: Interrupt) -> Result<Exit, Failure> {

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use super::super::args::address::{Address, stored};
+use super::super::exit::failure;
+use super::super::{Exit, Failure, Interrupt};
 use crate::operations::verify::Request;
 use crate::planning::errors::RunError;
 use crate::report::verify::{ComparisonResult, VerifyReport};
@@ -12,10 +15,6 @@ use crate::worker::context::WorkerOptions;
 use crate::worker::ending::Ending;
 use crate::worker::launch::Launch;
 use crate::worker::limits::concurrency::Jobs;
-
-use super::super::args::address::{Address, stored};
-use super::super::exit::failure;
-use super::super::{Exit, Failure, Interrupt};
 
 /// The inputs of a repair, which are known before anything is compared.
 pub(crate) struct Repair {

@@ -1,14 +1,12 @@
 //! `reverse`: writes the task that restores the tables that a task has copied.
 
-use crate::operations::init;
-use crate::operations::init::{Servers, WayBack};
-use crate::task::Task;
-
 use super::super::args::address::{TaskText, read_task};
 use super::super::args::options::ReverseOptions;
 use super::super::exit::failure;
 use super::super::{Exit, Failure, Interrupt};
 use super::init::{read_password, write};
+use crate::operations::init::{self, Servers, WayBack};
+use crate::task::Task;
 
 /// Reads the task, asks the servers and writes the file. Creates nothing else. The first signal ends it at once.
 pub(crate) async fn reverse(options: ReverseOptions, interrupt: Interrupt) -> Result<Exit, Failure> {

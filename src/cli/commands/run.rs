@@ -1,9 +1,18 @@
 //! `run` and `--status`: makes the clients from the configuration, starts a worker, and reports the result.
 
-use crate::cli::args::input::name;
-use crate::cli::args::input::text;
+use super::super::args::address::{Coordination, clients_of, coordinator_of, own};
+use super::super::args::flags::LogFormat;
+use super::super::args::options::{RunOptions, StatusOptions};
+use super::super::output::logs::Logs;
+use super::super::output::{print, print_json, progress};
+use super::super::process::after_run::{AfterRun, RunFacts};
+use super::super::process::daemon::Readiness;
+use super::super::process::pid_file::PidFile;
+use super::super::process::systemd;
+use super::super::{Exit, Failure, Interrupt};
+use super::plan::read_plan;
+use crate::cli::args::input::{name, text};
 use crate::cli::exit::failure;
-
 use crate::client::http::served_connections;
 use crate::coordinator::CLOSE_ZOOKEEPER;
 use crate::model::counted;
@@ -11,24 +20,10 @@ use crate::planning::errors::RunError;
 use crate::report::Report;
 use crate::runtime::random::Randomness;
 use crate::task::{SystemSecrets, Task};
-use crate::web;
-use crate::worker;
 use crate::worker::context::WorkerOptions;
 use crate::worker::ending::{Ending, Summary};
 use crate::worker::launch::Launch;
-
-use super::super::args::address::{Coordination, clients_of, coordinator_of, own};
-use super::super::args::flags::LogFormat;
-use super::super::args::options::{RunOptions, StatusOptions};
-use super::super::output::logs::Logs;
-use super::super::output::progress;
-use super::super::output::{print, print_json};
-use super::super::process::after_run::{AfterRun, RunFacts};
-use super::super::process::daemon::Readiness;
-use super::super::process::pid_file::PidFile;
-use super::super::process::systemd;
-use super::super::{Exit, Failure, Interrupt};
-use super::plan::read_plan;
+use crate::{web, worker};
 
 /// Copies the tables of the task.
 ///

@@ -3,15 +3,14 @@
 use std::io::{IsTerminal, stdout};
 use std::time::Instant;
 
-use crate::operations::status::TaskReader;
-use crate::report::status::{Speedometer, Status, TaskState};
-
 use super::super::args::address::clients_of;
 use super::super::args::flags::LogFormat;
 use super::super::args::options::LookOptions;
 use super::super::exit::failure;
 use super::super::output::{Reader, print_again, print_next, print_object};
 use super::super::{Exit, Failure, Interrupt};
+use crate::operations::status::TaskReader;
+use crate::report::status::{Speedometer, Status, TaskState};
 
 /// Shows the state of the task. Ends with [`Exit::Partial`] if partitions have failed for good.
 pub(crate) async fn status(options: LookOptions, interrupt: Interrupt) -> Result<Exit, Failure> {

@@ -1,8 +1,5 @@
 //! `verify`: compares the target with the source.
 
-use crate::operations::verify::{Request, compare};
-use crate::report::verify::{ComparisonResult, VerifyReport};
-
 use super::super::args::address::{clients_of, own, secrets_at, servers};
 use super::super::args::flags::LogFormat;
 use super::super::args::options::VerifyOptions;
@@ -11,6 +8,8 @@ use super::super::output::{print, print_object};
 use super::super::{Exit, Failure, Interrupt};
 use super::repair::Repair;
 use crate::cli::args::input::{name, text};
+use crate::operations::verify::{Request, compare};
+use crate::report::verify::{ComparisonResult, VerifyReport};
 
 /// Compares the copied rows with their source. Changes nothing without `--repair`. A signal ends a comparison at once,
 /// and a repair in the same way as a run.

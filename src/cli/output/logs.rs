@@ -10,7 +10,8 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
-use time::{OffsetDateTime, macros::format_description};
+use time::OffsetDateTime;
+use time::macros::format_description;
 use tracing_subscriber::Layer;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -22,6 +23,7 @@ use super::super::args::options::LogOptions;
 use super::complain;
 use super::late_file::LateFile;
 use super::lines::{JsonLines, SpanFields, TextLines};
+
 pub use super::log_file::Rotation;
 use super::log_file::folders;
 use super::terminal::Terminal;

@@ -18,12 +18,12 @@ pub(super) mod shell_word;
 pub(super) mod terminal;
 pub(super) mod warnings;
 
-use super::args::flags::LogFormat;
 use std::io::{self, Write};
 
 use serde::Serialize;
 use thiserror::Error;
 
+use super::args::flags::LogFormat;
 use super::{Failure, PROGRAM};
 use crate::model::{printable, printable_json};
 

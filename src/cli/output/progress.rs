@@ -8,14 +8,13 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::model::one_line;
+use super::super::process::systemd;
+use super::terminal::Terminal;
+use crate::model::{AttemptNo, one_line};
 use crate::protocol::PieceRef;
 use crate::report::progress::{line, share};
 use crate::report::status::{Speedometer, Status};
 use crate::worker::view::{InHand, View, Watcher};
-
-use super::super::process::systemd;
-use super::terminal::Terminal;
 
 /// The interval at which servers are asked for moved rows, for the bars of pieces.
 const PIECES_INTERVAL: Duration = Duration::from_secs(1);
@@ -157,7 +156,7 @@ impl TaskBar {
 
 /// Draws a bar for each piece that this worker copies now.
 async fn draw_pieces(mut watcher: Watcher, all: MultiProgress) {
-    let mut bars: BTreeMap<(PieceRef, u32), ProgressBar> = BTreeMap::new();
+    let mut bars: BTreeMap<(PieceRef, AttemptNo), ProgressBar> = BTreeMap::new();
     loop {
         watcher.at_work().await;
         let in_hand = watcher.in_hand().await;
@@ -187,14 +186,14 @@ async fn draw_pieces(mut watcher: Watcher, all: MultiProgress) {
     }
 }
 
-fn key_of(held: &InHand) -> (PieceRef, u32) {
+fn key_of(held: &InHand) -> (PieceRef, AttemptNo) {
     (held.piece, held.attempt)
 }
 
 /// Returns the title of a bar. Names come from servers, so control characters are escaped.
-fn title(name: &str, attempt: u32) -> String {
+fn title(name: &str, attempt: AttemptNo) -> String {
     let name = one_line(name);
-    if attempt > 1 { format!("{name}, attempt {attempt}") } else { name.into_owned() }
+    if attempt > AttemptNo(1) { format!("{name}, attempt {attempt}") } else { name.into_owned() }
 }
 
 /// Returns the style. A wrong template gives a bar without text; a test checks all templates.
@@ -215,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_name_is_one_line() {
-        assert_eq!(title("hits piece 3 (a\nb\x1b[2J)", 1), "hits piece 3 (a\\nb\\u{1b}[2J)");
-        assert_eq!(title("hits", 2), "hits, attempt 2");
+        assert_eq!(title("hits piece 3 (a\nb\x1b[2J)", AttemptNo(1)), "hits piece 3 (a\\nb\\u{1b}[2J)");
+        assert_eq!(title("hits", AttemptNo(2)), "hits, attempt 2");
     }
 }

@@ -10,13 +10,6 @@ use std::time::Instant;
 
 use time::OffsetDateTime;
 
-use crate::client::ServerClient;
-use crate::report::moment::Moment;
-use crate::report::outcome::{End, Form, Outcome, RunResult};
-use crate::worker::ending::{Ending, Summary};
-use crate::worker::target_sizes;
-use crate::worker::view::View;
-
 use super::super::args::flags::LogFormat;
 use super::super::args::options::RunOptions;
 use super::super::output::logs::Logs;
@@ -24,6 +17,12 @@ use super::super::output::print_json;
 use super::super::{Exit, Failure, Interrupt};
 use super::files;
 use super::hook::Hook;
+use crate::client::ServerClient;
+use crate::report::moment::Moment;
+use crate::report::outcome::{End, Form, Outcome, RunResult};
+use crate::worker::ending::{Ending, Summary};
+use crate::worker::target_sizes;
+use crate::worker::view::View;
 
 /// The work after a run.
 pub(crate) struct AfterRun {

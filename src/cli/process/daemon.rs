@@ -15,9 +15,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use thiserror::Error;
 
-use super::super::output::log_file;
 use super::super::output::logs::LogPlaces;
-use super::super::output::{OutputError, print};
+use super::super::output::{OutputError, log_file, print};
 use super::super::{Exit, Failure};
 
 /// The environment variable that marks the child. Its value is the parent's pid, so it means nothing in another process

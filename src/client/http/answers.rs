@@ -4,11 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::libc;
 
-use crate::model::{Node, Secret};
-use crate::sql::quote;
-
 use super::super::{Error, Kind};
 use super::tls;
+use crate::model::{Node, Secret};
+use crate::sql::quote;
 
 /// Shorter passwords are not hidden: their letters occur in any text.
 const MIN_HIDDEN_LENGTH: usize = 3;

@@ -11,11 +11,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::model::Node;
-
 use super::super::{Course, Error, Kind, ServerClient, StallVerdict, TransferObservation, Watch, look_every};
 use super::permits::Share;
 use super::{HttpServerClient, QUICK, SHORT};
+use crate::model::Node;
 
 /// The limit of a request.
 #[derive(Debug, Clone, Copy)]

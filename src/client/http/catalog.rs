@@ -9,13 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use clickhouse::Row;
 use serde::Deserialize;
 
-use crate::model::{Node, PartitionId, TableName};
-use crate::sql::{self, Column, DefaultKind, TableDefinition};
-
 use super::super::{Disk, Error, Kind, Mutation, PartList, PartName, PartSizes, ReplicaState};
 use super::joined_questions::{Found, JoinedQuestions};
 use super::text::Text;
 use super::{HttpServerClient, SHORT};
+use crate::model::{Node, PartitionId, TableName};
+use crate::sql::{self, Column, DefaultKind, TableDefinition};
 
 /// The code of a missing database.
 const UNKNOWN_DATABASE: u32 = 81;

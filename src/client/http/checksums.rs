@@ -3,12 +3,11 @@
 use clickhouse::Row;
 use serde::Deserialize;
 
-use crate::model::{Node, PartitionId, PartitionValue, TableName};
-use crate::sql::{self, Column, KeyElement, Selection};
-
 use super::super::{Digest, Error, Settings};
 use super::text::{Text, values_of};
 use super::{COUNTING, HttpServerClient};
+use crate::model::{Node, PartitionId, PartitionValue, TableName};
+use crate::sql::{self, Column, KeyElement, Selection};
 
 #[derive(Row, Deserialize)]
 struct ChecksumRow {

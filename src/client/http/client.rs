@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 
-use crate::model::{Node, PartitionId, PartitionValue, TableName};
-use crate::sql::{self, Column, KeyElement, PolicyKind, Selection, TableDefinition};
-
 use super::super::{
     Digest, Error, PartList, PartSizes, Placing, ReplicaState, Running, ServerClient, ServerContext, ServerFacts,
     Settings, Tally, Transfer,
 };
 use super::bound::{Bound, own_id};
 use super::{HttpServerClient, QUICK, SHORT, SYNC};
+use crate::model::{Node, PartitionId, PartitionValue, TableName};
+use crate::sql::{self, Column, KeyElement, PolicyKind, Selection, TableDefinition};
 
 #[async_trait]
 impl ServerClient for HttpServerClient {

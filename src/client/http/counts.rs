@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use clickhouse::Row;
 use serde::Deserialize;
 
-use crate::model::{Node, PartitionId, PartitionValue, TableName};
-use crate::sql::{self, KeyElement, Selection};
-
 use super::super::{Error, Settings, Tally};
 use super::text::{Text, texts, values_of};
 use super::{COUNTING, HttpServerClient};
+use crate::model::{Node, PartitionId, PartitionValue, TableName};
+use crate::sql::{self, KeyElement, Selection};
 
 #[derive(Row, Deserialize)]
 struct CountRow {

@@ -2,11 +2,10 @@
 
 use serde::Deserialize;
 
-use crate::model::Node;
-use crate::sql::{self, Selection};
-
 use super::super::{Error, Kind, Settings};
 use super::{HttpServerClient, SHORT};
+use crate::model::Node;
+use crate::sql::{self, Selection};
 
 /// The header of an answer in JSON.
 #[derive(Deserialize)]

@@ -1,10 +1,9 @@
 //! Questions about a server itself.
 
-use crate::model::Node;
-use crate::sql;
-
 use super::super::{Error, ServerContext, ServerFacts};
 use super::{HttpServerClient, SHORT, TextPair, pairs};
+use crate::model::Node;
+use crate::sql;
 
 /// Before this release, users cannot define functions.
 const FIRST_WITH_USER_FUNCTIONS: (u32, u32) = (21, 10);

@@ -4,12 +4,11 @@ use async_trait::async_trait;
 use clickhouse::Row;
 use serde::Deserialize;
 
-use crate::model::{Node, TableName};
-use crate::sql::{self, Privilege, Selection, SlotKey};
-
 use super::super::{ClusterSeat, Disk, Error, Inspector, Mutation, Settings};
 use super::joined_questions::Found;
 use super::{HttpServerClient, SHORT, TextPair};
+use crate::model::{Node, TableName};
+use crate::sql::{self, Privilege, Selection, SlotKey};
 
 /// ClickHouse's code for a statement that its version does not support.
 const SYNTAX_ERROR: u32 = 62;

@@ -16,9 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 
-use crate::model::Node;
-
 use super::super::{Error, Kind};
+use crate::model::Node;
 
 /// The largest number of names in a statement. The answer about all of them is held in memory.
 const MOST_NAMES: usize = 250;

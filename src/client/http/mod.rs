@@ -34,23 +34,21 @@ use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use clickhouse::query::Query;
-use clickhouse::{Client, Compression, Row};
-use hyper_util::client::legacy::Client as HttpClient;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use serde::Deserialize;
-
-use crate::model::{Node, Tls};
-
 use answer_limit::{LimitedConnector, MOST_ANSWER};
 use answers::Answers;
 use bound::{Bound, Limit, own_id};
 use catalog::Catalog;
+use clickhouse::query::Query;
+use clickhouse::{Client, Compression, Row};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use permits::Permits;
 use profile::{Profile, Profiles};
 use refused::{Refusal, RefusalLog, Waiting};
+use serde::Deserialize;
 
 use super::{Error, Kind, Settings};
+use crate::model::{Node, Tls};
 
 pub use permits::{FEWEST_STATEMENTS, Limits, MOST_STATEMENTS, USUAL_STATEMENTS, served_connections};
 pub use tls::TlsError;

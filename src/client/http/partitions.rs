@@ -1,11 +1,10 @@
 //! Statements on partitions.
 
-use crate::model::{Node, PartitionId, TableName};
-use crate::sql;
-
 use super::super::{Error, Placing, Settings};
 use super::HttpServerClient;
 use super::bound::{Bound, own_id};
+use crate::model::{Node, PartitionId, TableName};
+use crate::sql;
 
 impl HttpServerClient {
     /// Puts partitions of one table into another.

@@ -33,9 +33,8 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::model::Node;
-
 use super::super::STALL_TIMEOUT;
+use crate::model::Node;
 
 /// The smallest limit of statements on a server: one of each share.
 pub const FEWEST_STATEMENTS: u16 = 4;

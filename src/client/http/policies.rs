@@ -3,12 +3,11 @@
 use clickhouse::Row;
 use serde::Deserialize;
 
-use crate::model::{Node, TableName};
-use crate::sql::{self, PolicyKind};
-
 use super::super::Error;
 use super::joined_questions::Found;
 use super::{HttpServerClient, SHORT};
+use crate::model::{Node, TableName};
+use crate::sql::{self, PolicyKind};
 
 impl HttpServerClient {
     /// Returns the policies of a kind that may hide parts of a table; none if the server does not list them.

@@ -7,14 +7,13 @@ use async_trait::async_trait;
 use clickhouse::Row;
 use serde::Deserialize;
 
-use crate::model::Node;
-use crate::sql::{self, LossTest, Selection};
-
 use super::super::{Error, Fingerprint, Loss, Probe, Settings};
 use super::bound::Bound;
 use super::permits::Share;
 use super::refused::Waiting;
 use super::{COUNTING, HttpServerClient, QUICK, SHORT};
+use crate::model::Node;
+use crate::sql::{self, LossTest, Selection};
 
 #[derive(Row, Deserialize)]
 struct FingerprintRow {

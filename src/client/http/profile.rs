@@ -13,15 +13,14 @@ use serde::Deserialize;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use super::super::{Error, Kind, ServerFacts, Settings};
+use super::bound::Bound;
+use super::{HttpServerClient, SHORT, with_settings};
 use crate::model::Node;
 use crate::sql::required_settings::{
     Correction, Matters, REQUIRED_SETTINGS, SKIPS_UNKNOWN_SETTINGS, SettingRule, corrections,
 };
 use crate::sql::{self, SettingColumns};
-
-use super::super::{Error, Kind, ServerFacts, Settings};
-use super::bound::Bound;
-use super::{HttpServerClient, SHORT, with_settings};
 
 /// From this release on, the settings after an INSERT … SELECT apply to the whole statement.
 const TRAILING: (u32, u32) = (21, 8);

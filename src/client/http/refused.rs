@@ -14,11 +14,10 @@ use std::time::Duration;
 use rand::RngExt;
 use tokio::time::Instant;
 
-use crate::model::Node;
-
 use super::super::{Error, Kind};
 use super::answers::{is_connection_gone, is_out_of_descriptors};
 use super::permits::Share;
+use crate::model::Node;
 
 const TOO_MANY_STATEMENTS: u32 = 202;
 /// The first and the longest pause; each pause is twice as long as the one before.

@@ -3,11 +3,10 @@
 use clickhouse::Row;
 use serde::Deserialize;
 
-use crate::model::Node;
-use crate::sql::{self, EventColumns};
-
 use super::super::{Error, Running};
 use super::{HttpServerClient, QUICK};
+use crate::model::Node;
+use crate::sql::{self, EventColumns};
 
 #[derive(Row, Deserialize)]
 struct RunningRow {

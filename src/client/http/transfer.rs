@@ -1,12 +1,11 @@
 //! Transfers: rows from server to server.
 
-use crate::model::{Node, Way};
-use crate::sql;
-
 use super::super::{Error, Settings, Transfer};
 use super::bound::Bound;
 use super::permits::{Permit, Share};
 use super::{HttpServerClient, SHORT};
+use crate::model::{Node, Way};
+use crate::sql;
 
 /// A statement of a transfer.
 struct Statement<'a> {

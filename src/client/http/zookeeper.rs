@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::Node;
-use crate::sql;
-
 use super::super::Error;
 use super::{HttpServerClient, SHORT};
+use crate::model::Node;
+use crate::sql;
 
 /// ClickHouse's code for an error of ZooKeeper, also for a path that does not exist.
 const KEEPER_EXCEPTION: u32 = 999;

@@ -8,10 +8,9 @@ use super::super::{
     Digest, Error, PartList, PartSizes, Placing, ReplicaState, Running, ServerClient, ServerContext, ServerFacts,
     Settings, Tally, Transfer,
 };
-use super::MemoryServerClient;
 use super::refused::refused;
 use super::world::deduplicates;
-use super::{checksums, counts, partitions, statement, tables};
+use super::{MemoryServerClient, checksums, counts, partitions, statement, tables};
 use crate::model::{Node, PartitionId, PartitionValue, TableName, Way};
 use crate::sql::{Column, KeyElement, Selection, TableDefinition};
 

@@ -43,13 +43,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use faults::Faults;
 use tokio::sync::Notify;
-
-use crate::model::{Node, TableName};
+use world::{Server, World};
 
 use super::{ClusterSeat, Disk, Kind};
-use faults::Faults;
-use world::{Server, World};
+use crate::model::{Node, TableName};
 
 /// The settings that a server of the double knows: those of 18.16 that a worker asks for.
 const SETTINGS: &[(&str, &str)] =

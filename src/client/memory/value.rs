@@ -1,10 +1,10 @@
 //! Values of expressions and their types.
 
-use super::refused::refused;
 use std::cmp::Ordering;
 
 use super::super::Kind;
 use super::expression::Ast;
+use super::refused::refused;
 
 /// A value: integers of any width have one type; every other value is the text that `toString` returns.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,8 +1,5 @@
 //! Deals rows to receivers: block by block, column by column, as bytes arrive.
 
-use super::DealError;
-use super::Inlet;
-use super::Outlet;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -10,6 +7,7 @@ use bytes::Bytes;
 use super::shape::Shape;
 use super::values::{Ends, Run, RunPosition, fixed, texts, wide};
 use super::window::{Window, put_varint};
+use super::{DealError, Inlet, Outlet};
 
 /// The type of the column that holds each row's slot.
 const SLOT_TYPE: &[u8] = b"UInt32";

@@ -18,6 +18,7 @@ mod window;
 pub(crate) use deal::Dealer;
 #[cfg(test)]
 use shape::Shape;
+
 pub use shape::{has_dictionary_in_array, is_dealable};
 pub(crate) use streams::{DealError, Inlet, Outlet};
 

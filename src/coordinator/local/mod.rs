@@ -40,11 +40,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use session::LocalSession;
+use state_dir::{FileMark, StateDir};
 
 use super::{Coordinator, Error, Session};
-use session::LocalSession;
-use state_dir::FileMark;
-use state_dir::StateDir;
 
 /// How often a session checks whether others have written.
 const CHANGE_CHECK_INTERVAL: Duration = Duration::from_millis(50);

@@ -9,8 +9,7 @@ use tokio::time::timeout;
 
 use super::super::{Change, Error, Op, Session, Stored, check_commit, path};
 use super::session_thread::{Call, SessionThread, error};
-use super::state_dir::FileMark;
-use super::state_dir::StateDir;
+use super::state_dir::{FileMark, StateDir};
 use super::store::{StoreError, session_name};
 
 /// The longest wait for a closing session to end.

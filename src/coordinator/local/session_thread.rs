@@ -7,8 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::oneshot;
 
 use super::super::{Error, Op, Stored, path};
-use super::state_dir::FileMark;
-use super::state_dir::{FileIdentity, LockState, Number, SessionLock, StateDir};
+use super::state_dir::{FileIdentity, FileMark, LockState, Number, SessionLock, StateDir};
 use super::store::{FileProblem, Kind, Store, StoreError};
 use super::{CHANGE_CHECK_INTERVAL, LOCK_TIMEOUT, SESSION_CHECK_INTERVAL};
 

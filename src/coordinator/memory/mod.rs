@@ -12,13 +12,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use tokio::sync::oneshot;
-
-use super::{Coordinator, Error, Session, Stored, path};
 use connection::{ConnectionState, SessionConnection};
 use session::MemorySession;
-use tree::Tree;
-use tree::{Done, Forest, Misfit};
+use tokio::sync::oneshot;
+use tree::{Done, Forest, Misfit, Tree};
+
+use super::{Coordinator, Error, Session, Stored, path};
 
 const PLACE: &str = "memory";
 

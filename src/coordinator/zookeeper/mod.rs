@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
+use session::ZooKeeperSession;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use zookeeper_client as zk;
@@ -19,7 +20,6 @@ use zookeeper_client as zk;
 use super::{Coordinator, Error, Session, path};
 use crate::model::{Secret, Tls};
 use crate::task::system_authorities;
-use session::ZooKeeperSession;
 
 /// The longest time that opening a session may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);

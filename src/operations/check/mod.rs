@@ -12,16 +12,14 @@ use std::sync::Arc;
 
 use crate::client::{Inspector, ServerClient};
 use crate::coordinator::Coordinator;
-use crate::protocol::{TaskId, TaskRecord};
-use crate::task::{SecretSource, Task};
-
 use crate::ledger::Ledger;
 use crate::nodes::pool::NodePool;
-use crate::planning::errors::Problem;
-use crate::planning::errors::RunError;
+use crate::planning::errors::{Problem, RunError};
 use crate::planning::survey::{SettingsNotes, notes_on_settings, refuse_lossy_conversions, survey_all};
 use crate::planning::task_file::refuse_differences;
+use crate::protocol::{TaskId, TaskRecord};
 use crate::runtime::bounded::all_tables;
+use crate::task::{SecretSource, Task};
 use crate::worker::remake::is_new;
 
 pub use nodes::{About, Left, NodeFacts};

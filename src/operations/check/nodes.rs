@@ -8,11 +8,10 @@ use futures::future::join_all;
 
 use crate::client::{Error, Inspector};
 use crate::model::Node;
-use crate::protocol::{MadeStatement, MadeTable, TaskId};
-use crate::task::Task;
-
 use crate::nodes::pool::NodePool;
 use crate::planning::planner::guards_drops;
+use crate::protocol::{MadeStatement, MadeTable, TaskId};
+use crate::task::Task;
 
 /// The facts about a node of the task.
 pub struct NodeFacts {

@@ -5,19 +5,18 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 
-use crate::client::{Disk, Error, Inspector, Mutation};
-use crate::model::{Node, TableName};
-use crate::plan::{Sharding, TablePlan};
-use crate::sql::{Expression, PartitionFilter, Privilege, Relation, Selection, Syntax};
-use crate::task::{IfTargetNotEmpty, Task};
-
 use super::spread::{SAMPLE_SECONDS, SAMPLED_ROWS, Spread};
+use crate::client::{Disk, Error, Inspector, Mutation};
 use crate::ledger::Ledger;
+use crate::model::{Node, TableName};
 use crate::nodes::pool::NodePool;
 use crate::nodes::settings::wanted_for_source;
+use crate::plan::{Sharding, TablePlan};
 use crate::planning::errors::Problem;
 use crate::planning::planner;
 use crate::planning::survey::Survey;
+use crate::sql::{Expression, PartitionFilter, Privilege, Relation, Selection, Syntax};
+use crate::task::{IfTargetNotEmpty, Task};
 
 /// The rights that a copy needs on the target's database.
 const RIGHTS: [Privilege; 5] =

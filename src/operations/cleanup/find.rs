@@ -6,16 +6,14 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::future::join_all;
 
+use super::{Cleaner, Findings, Holder, Leftover, LeftoverKind, Standing};
 use crate::client::Error;
-use crate::model::{Node, TableName};
+use crate::ledger::{LedgerError, membership};
+use crate::model::{Node, PublicationNo, TableName};
+use crate::planning::errors::RunError;
 use crate::protocol::{
     Alive, BatchState, BatchTable, MadeStatement, MadeTable, TaskId, Verdict, judge_statement, judge_table,
 };
-
-use super::{Cleaner, Findings, Holder, Leftover, LeftoverKind, Standing};
-use crate::ledger::LedgerError;
-use crate::ledger::membership;
-use crate::planning::errors::RunError;
 
 /// How many tables of a node are measured at once.
 const CONCURRENT_SIZES: usize = 4;
@@ -105,8 +103,9 @@ impl Cleaner {
         let batches = || self.cache.by_table.iter().flat_map(|records| &records.batches);
         let done = batches().filter(|batch| batch.is_done()).count();
         let begun = |state: &BatchState| !matches!(state, BatchState::Done(_) | BatchState::Copying);
-        let begun =
-            batches().filter(|batch| begun(&batch.state) || (batch.publication > 0 && !batch.is_done())).count();
+        let begun = batches()
+            .filter(|batch| begun(&batch.state) || (batch.publication > PublicationNo(0) && !batch.is_done()))
+            .count();
         Ok(Standing::Unfinished { done, batches: batches().count(), begun })
     }
 

@@ -37,16 +37,14 @@ use std::sync::Arc;
 
 use crate::client::ServerClient;
 use crate::coordinator::Coordinator;
+use crate::ledger::{Cache, Forgotten, Ledger, membership};
 use crate::model::{Node, TableName};
-use crate::protocol::{TableRecords, TaskId, TaskRecord, Verdict};
-use crate::task::{SecretSource, Task};
-
-use crate::ledger::membership;
-use crate::ledger::{Cache, Forgotten, Ledger};
 use crate::nodes::pool::NodePool;
 use crate::planning::errors::RunError;
 use crate::planning::task_file::{parse, refuse_differences};
+use crate::protocol::{TableRecords, TaskId, TaskRecord, Verdict};
 use crate::runtime::random::Randomness;
+use crate::task::{SecretSource, Task};
 
 /// The parameters of a cleanup.
 pub struct Request {

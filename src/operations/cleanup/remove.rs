@@ -6,14 +6,13 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::time::Instant;
 
-use crate::client::Settings;
-use crate::model::Node;
-use crate::protocol::to_void;
-
 use super::{Cleaner, Findings, Leftover, LeftoverKind, Removal};
+use crate::client::Settings;
 use crate::ledger::{ClaimChange, Outcome};
+use crate::model::Node;
 use crate::nodes::settings::wanted_for_target;
 use crate::planning::errors::RunError;
+use crate::protocol::to_void;
 use crate::runtime::fault_point::fault_point;
 use crate::runtime::signals::Interrupt;
 

@@ -5,20 +5,19 @@ use std::time::Duration;
 
 use tokio::task::{JoinHandle, LocalSet, spawn_local, yield_now};
 
+use super::*;
 use crate::client::ServerClient;
 use crate::client::memory::MemoryServerClient;
 use crate::coordinator::MemoryCoordinator;
 use crate::model::{Node, TableName};
 use crate::planning::errors::RunError;
+use crate::runtime::random::Randomness;
 use crate::runtime::signals::Interrupt;
 use crate::task::GivenSecrets;
 use crate::worker::context::WorkerOptions;
 use crate::worker::ending::Ending;
 use crate::worker::launch::Launch;
 use crate::worker::run;
-
-use super::*;
-use crate::runtime::random::Randomness;
 
 const TASK: &str = "<clickhouse><remote_servers>
     <src><shard><replica><host>s1</host></replica></shard></src>

@@ -4,17 +4,15 @@
 mod choose;
 mod reverse;
 
-use crate::planning::errors::Problem;
 use std::sync::Arc;
 
 use futures::future::join_all;
 
 use crate::client::{Error, Inspector, ServerClient};
 use crate::model::{Cluster, Node, Shard, TableName};
+use crate::planning::errors::{Problem, RunError};
 use crate::sql::{Syntax, TableDefinition};
 use crate::task::{ClusterSketch, Sketch, TableSketch};
-
-use crate::planning::errors::RunError;
 
 pub use reverse::{WayBack, reverse};
 

@@ -1,11 +1,10 @@
 //! The reverse copy: makes the task that copies the rows of a task back.
 
+use super::{Servers, Side};
 use crate::model::{Cluster, TableName};
+use crate::planning::errors::RunError;
 use crate::sql::{TableDefinition, key_elements};
 use crate::task::{ClusterSketch, Sketch, TableJob, TableSketch, Task, Verify, kept_elements};
-
-use super::{Servers, Side};
-use crate::planning::errors::RunError;
 
 /// The parameters of a reverse copy.
 pub struct WayBack<'a> {

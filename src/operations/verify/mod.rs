@@ -11,22 +11,22 @@ mod sides;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use sides::Sides;
+
 use crate::client::ServerClient;
 use crate::coordinator::Coordinator;
-use crate::model::{PartitionValue, TableName};
-use crate::plan::{PartitionPlan, TablePlan};
-use crate::protocol::TaskRecord;
-use crate::task::{IfTargetNotEmpty, SecretSource, Task};
-
 use crate::ledger::Ledger;
+use crate::model::{PartitionValue, TableName};
+use crate::nodes::checksums::Measure;
 use crate::nodes::pool::NodePool;
+use crate::plan::{PartitionPlan, TablePlan};
 use crate::planning::errors::RunError;
 use crate::planning::planner;
 use crate::planning::survey::survey;
 use crate::planning::task_file::{parse, refuse_differences};
-use sides::Sides;
+use crate::protocol::TaskRecord;
+use crate::task::{IfTargetNotEmpty, SecretSource, Task};
 
-use crate::nodes::checksums::Measure;
 pub use judge::{Allowance, Sample, Verdict};
 pub use narrow::{KeyDifference, Narrowed};
 

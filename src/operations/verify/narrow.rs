@@ -5,15 +5,14 @@ use std::borrow::Cow;
 
 use futures::future::{try_join, try_join_all};
 
+use super::judge::{LEVELS, Measures, differing, finer, outermost};
+use super::sides::{Reader, Sides, key_hash};
 use crate::client::{Digest, Error};
 use crate::model::bytes_of_text;
+use crate::nodes::checksums::Measure;
 use crate::plan::PartitionPlan;
 use crate::sql::quote::value_literal;
 use crate::sql::{KeyElement, Slice};
-
-use super::judge::{LEVELS, Measures, differing, finer, outermost};
-use super::sides::{Reader, Sides, key_hash};
-use crate::nodes::checksums::Measure;
 
 /// The differences in a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,18 +5,17 @@ use std::sync::Arc;
 
 use futures::future::try_join_all;
 
+use super::By;
 use crate::client::{Digest, Error, Settings};
 use crate::model::{Node, PartitionValue, Shard, TableName};
+use crate::nodes::checksums::{Hashes, Measure};
+use crate::nodes::pool::NodePool;
+use crate::nodes::settings::wanted_for_source;
 use crate::plan::{PartitionPlan, TablePlan};
 use crate::sql::{
     self, KeyElement, PartitionFilter, Relation, Selection, Slice, SlotFilter, TableDefinition, key_elements,
 };
 use crate::task::{TableJob, Task};
-
-use super::By;
-use crate::nodes::checksums::{Hashes, Measure};
-use crate::nodes::pool::NodePool;
-use crate::nodes::settings::wanted_for_source;
 
 /// The setting with which a server ends a SELECT whose client has disconnected. The statements here may run for long.
 const CANCEL: &str = "cancel_http_readonly_queries_on_client_close";

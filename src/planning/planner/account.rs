@@ -3,18 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::super::errors::Problem;
+use super::{Marks, Planner, Tallies};
 use crate::client::{Error, Tally};
-use crate::model::{Node, PartitionValue};
+use crate::model::{Node, PartitionValue, few};
+use crate::nodes::counts::{blocks_of, readable, source_rows};
+use crate::nodes::settings::wanted_for_source;
 use crate::plan::{Account, Found, PartitionPlan, ShardAccount};
 use crate::protocol::account::{Blocks, Look, MOST_LOOKS, Weighed, weigh};
 use crate::sql::{Selection, key_elements};
-
-use super::super::errors::Problem;
-use super::Planner;
-use super::{Marks, Tallies};
-use crate::model::few;
-use crate::nodes::counts::{blocks_of, readable, source_rows};
-use crate::nodes::settings::wanted_for_source;
 
 /// The listed and the counted rows of a source shard.
 pub(super) struct ShardCount {

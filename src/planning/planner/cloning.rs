@@ -5,15 +5,14 @@ use std::sync::Arc;
 
 use futures::future::try_join_all;
 
-use crate::client::Error;
-use crate::model::{Node, PartitionId, PartitionValue, Way};
-use crate::plan::Found;
-use crate::sql::{KeyElement, PartitionFilter, Selection};
-
 use super::super::errors::Problem;
 use super::super::survey::no_clone;
 use super::Planner;
+use crate::client::Error;
+use crate::model::{Node, PartitionId, PartitionValue, Way};
 use crate::nodes::settings::wanted_for_source;
+use crate::plan::Found;
+use crate::sql::{KeyElement, PartitionFilter, Selection};
 
 /// The least uncompressed bytes of a job that is worth cloning. A cloned piece costs about half a second more than a pushed one, apart
 /// from its rows, and a push moves this many bytes in that time.

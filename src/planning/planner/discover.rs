@@ -6,14 +6,13 @@ use std::sync::Arc;
 
 use futures::future::try_join_all;
 
-use crate::client::{Error, Kind, Tally};
-use crate::model::{Node, PartitionId, PartitionValue};
-use crate::plan::{Found, Mark, ShardMark};
-use crate::sql::{Selection, TableDefinition, key_elements, unquoted_elements};
-
 use super::account::ShardCount;
 use super::{Marks, Planner, Tallies};
+use crate::client::{Error, Kind, Tally};
+use crate::model::{Node, PartitionId, PartitionValue};
 use crate::nodes::settings::wanted_for_source;
+use crate::plan::{Found, Mark, ShardMark};
+use crate::sql::{Selection, TableDefinition, key_elements, unquoted_elements};
 
 impl Planner<'_> {
     /// Returns the partitions by the target's key, with rows and bytes on each source shard, in the order of their values.

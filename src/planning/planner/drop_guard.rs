@@ -2,12 +2,11 @@
 //! `max_partition_size_to_drop`, which are 50 GB by default. Statements to modern servers lift both limits. Older servers such as 18.16
 //! have the limits in their configuration only, and no query reads their values.
 
+use super::Planner;
 use crate::client::{Error, ServerFacts};
+use crate::model::few;
 use crate::plan::TablePlan;
 use crate::task::IfTargetNotEmpty;
-
-use super::Planner;
-use crate::model::few;
 
 /// The limit of a server whose configuration has none, in bytes (18.16.1).
 const USUAL_LIMIT: u64 = 50_000_000_000;

@@ -2,12 +2,10 @@
 
 use std::collections::HashMap;
 
-use crate::plan::{Found, parse_partition};
-
 use super::super::errors::Problem;
-use super::Planner;
-use super::PreviousPasses;
+use super::{Planner, PreviousPasses};
 use crate::model::few;
+use crate::plan::{Found, parse_partition};
 
 impl Planner<'_> {
     /// Returns the found partitions that the task names, in the order of the task.

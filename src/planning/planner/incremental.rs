@@ -1,18 +1,16 @@
 //! The plan of a later pass: plans the partitions that are new or changed at the source since the last pass, and leaves out unchanged
 //! ones. Reads only.
 
-use crate::model::few;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures::future::join_all;
 
-use crate::client::PartName;
-use crate::model::{Node, PartitionId, PartitionValue};
-use crate::plan::{Again, CopiedPartition, Due, Earlier, Found, Mark, OnTarget, ShardMark};
-use crate::task::IfTargetNotEmpty;
-
 use super::super::errors::Problem;
 use super::{Planner, PreviousPasses};
+use crate::client::PartName;
+use crate::model::{Node, PartitionId, PartitionValue, few};
+use crate::plan::{Again, CopiedPartition, Due, Earlier, Found, Mark, OnTarget, ShardMark};
+use crate::task::IfTargetNotEmpty;
 
 impl Planner<'_> {
     /// Returns whether the source table has the columns of the target's key unchanged, without conversion or another time zone.

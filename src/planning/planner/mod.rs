@@ -11,16 +11,13 @@ mod negative_zero;
 mod slices;
 mod target;
 
-use crate::client::Error;
-use crate::client::Tally;
-use crate::model::PartitionValue;
-use crate::plan::Earlier;
-use crate::plan::ShardMark;
 use std::collections::HashMap;
 
 use futures::future::try_join_all;
 
-use crate::plan::{self, BatchSizing, Found, TablePlan};
+use crate::client::{Error, Tally};
+use crate::model::PartitionValue;
+use crate::plan::{self, BatchSizing, Earlier, Found, ShardMark, TablePlan};
 use crate::sql::Slice;
 use crate::task::{IfTargetNotEmpty, TableJob, Task};
 

@@ -1,12 +1,11 @@
 //! Negative zero in a partition key. Servers since 22 may store a part that holds only -0 as a part of zeros. They read the values as 0,
 //! but a filter matches them only by -0.
 
+use super::super::errors::Problem;
+use super::Planner;
 use crate::client::Error;
 use crate::plan::Found;
 use crate::sql::{key_elements, unquoted_elements};
-
-use super::super::errors::Problem;
-use super::Planner;
 
 /// The values of 0 and of -0 as Float32 and as Float64, by their bits.
 const ZERO: &str = "0";

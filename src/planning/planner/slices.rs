@@ -1,11 +1,10 @@
 //! The division of a large partition into slices.
 
+use super::Planner;
 use crate::client::Error;
+use crate::nodes::settings::wanted_for_source;
 use crate::plan::{self, Found};
 use crate::sql::{KeyElement, PartitionFilter, Selection, Slice, key_elements, quote};
-
-use super::Planner;
-use crate::nodes::settings::wanted_for_source;
 
 /// The number of sampled keys that determine the slices.
 const SAMPLED_KEYS: u64 = 20_000;

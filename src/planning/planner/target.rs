@@ -5,15 +5,13 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 
+use super::super::errors::Problem;
+use super::Planner;
 use crate::client::Error;
-use crate::model::{Node, PartitionId, PartitionValue};
+use crate::model::{Node, PartitionId, PartitionValue, few};
 use crate::plan::Found;
 use crate::sql::{Relation, Selection};
 use crate::task::IfTargetNotEmpty;
-
-use super::super::errors::Problem;
-use super::Planner;
-use crate::model::few;
 
 impl Planner<'_> {
     /// Counts the rows that the target holds already in the partitions to copy, before any row moves (I2), and applies the policy of the

@@ -1,21 +1,18 @@
 //! The check that accounts and servers allow the task: paths in ZooKeeper, macros, rights to write, and connections between servers.
 //! Part of the survey; creates nothing.
 
-use crate::nodes::routes::against_pull;
-use crate::nodes::routes::against_push;
-use crate::nodes::routes::way_of;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::join_all;
 
-use crate::client::Error;
-use crate::model::{Node, Way};
-use crate::sql::TableDefinition;
-
 use super::super::errors::Problem;
 use super::{Holders, Surveyor};
+use crate::client::Error;
+use crate::model::{Node, Way};
 use crate::nodes::column_routes::ColumnRoutes;
+use crate::nodes::routes::{against_pull, against_push, way_of};
+use crate::sql::TableDefinition;
 
 impl Surveyor<'_> {
     /// Checks the paths of the target's replicas in ZooKeeper. Replicas of a table belong together by their path alone, so the server

@@ -4,12 +4,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::super::errors::Problem;
+use super::{Holders, Surveyor};
 use crate::client::Error;
 use crate::model::{Node, TableName};
 use crate::sql::{Beneath, Expression, KeyElement, Reads, Relation, Selection, TableDefinition, quote};
-
-use super::super::errors::Problem;
-use super::{Holders, Surveyor};
 
 /// The most tables below one source that are checked.
 const MAX_TABLES_BENEATH: usize = 1000;

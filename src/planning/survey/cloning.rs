@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 
-use crate::model::{Node, Way};
-
 use super::{Survey, Surveyor};
+use crate::model::{Node, Way};
 use crate::nodes::pool::NodePool;
 
 /// The versions with which cloning was tested. Other versions clone only where the task sets `clone`.

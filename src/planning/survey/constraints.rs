@@ -1,12 +1,11 @@
 //! Constraints that only the target has. An INSERT checks them, but a copy puts whole partitions in place, which no server checks.
 
-use crate::client::Error;
-use crate::model::Node;
-use crate::sql::{KeyElement, Selection, TableDefinition, quote};
-
 use super::super::errors::Problem;
 use super::{Holders, Surveyor};
+use crate::client::Error;
+use crate::model::Node;
 use crate::nodes::settings::wanted_for_source;
+use crate::sql::{KeyElement, Selection, TableDefinition, quote};
 
 impl Surveyor<'_> {
     /// Refuses rows of the source that do not meet a constraint of the target which the source does not have.

@@ -5,16 +5,15 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 
-use crate::client::{Error, Loss};
-use crate::model::{Node, PartitionValue};
-use crate::sql::{DefaultKind, LossTest, PartitionFilter, Selection, loss_test, quote};
-use crate::task::{TableJob, Task};
-
 use super::super::errors::Problem;
 use super::Survey;
+use crate::client::{Error, Loss};
+use crate::model::{Node, PartitionValue};
 use crate::nodes::pool::NodePool;
 use crate::nodes::settings::wanted_for_source;
 use crate::runtime::bounded::all_tables;
+use crate::sql::{DefaultKind, LossTest, PartitionFilter, Selection, loss_test, quote};
+use crate::task::{TableJob, Task};
 
 /// The number of rows with a lost value, with one such value and its node.
 type Lost = (u64, Option<(String, Arc<Node>)>);

@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::super::errors::Problem;
+use super::{Holders, Surveyor};
 use crate::model::Node;
 use crate::plan::Sharding;
 use crate::sql::{Clause, KeyElement, Relation, Selection, SlotWidth, TableDefinition, same_key};
-
-use super::super::errors::Problem;
-use super::{Holders, Surveyor};
 
 /// Returns a difference between two tables because of which they cannot be read as one table. The text begins with the clause.
 ///

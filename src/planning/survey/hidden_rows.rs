@@ -9,13 +9,12 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 
+use super::super::errors::Problem;
+use super::{Holders, Surveyor};
 use crate::client::Error;
 use crate::model::{Node, TableName};
 use crate::sql::{PolicyKind, Relation, Selection, TableDefinition};
 use crate::task::HiddenRows;
-
-use super::super::errors::Problem;
-use super::{Holders, Surveyor};
 
 /// How often a table is counted while other clients write to it.
 const MAX_COUNTS: usize = 5;

@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
+use super::super::errors::Problem;
+use super::{Holders, Surveyor};
 use crate::model::Node;
 use crate::plan::{Reading, Sharding, parse_partition};
 use crate::sql::{
     self, Engine, Expression, KeyElement, Names, Relation, Selection, SlotFilter, SlotKey, SlotWidth, TableDefinition,
     UnsteadyKind, key_elements, names_column, unsteadiness,
 };
-
-use super::super::errors::Problem;
-use super::{Holders, Surveyor};
 
 /// The setting of a table that modern servers need for a partition key of floats.
 const FLOATS_ALLOWED: &str = "allow_floating_point_partition_key";

@@ -16,21 +16,20 @@ mod steady;
 mod tables;
 mod zones;
 
-use super::errors::Problem;
-use crate::client::Error;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::errors::Problem;
+use crate::client::Error;
 use crate::model::{Cluster, Node, PartitionValue, Way};
-use crate::plan::{Matched, Reading, Sharding, match_columns};
-use crate::sql::{Engine, KeyElement, PartitionFilter, Relation, Selection, TableDefinition};
-use crate::task::{IfTargetNotEmpty, TableJob, Task, Verify};
-
 use crate::nodes::column_routes::ColumnRoutes;
 use crate::nodes::pool::NodePool;
+use crate::plan::{Matched, Reading, Sharding, match_columns};
 use crate::runtime::bounded::all_tables;
+use crate::sql::{Engine, KeyElement, PartitionFilter, Relation, Selection, TableDefinition};
+use crate::task::{IfTargetNotEmpty, TableJob, Task, Verify};
 
 pub(crate) use conversions::lossy_conversions;
 pub use conversions::refuse_lossy_conversions;

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::sql::TableDefinition;
-
 use super::super::errors::Problem;
 use super::{Holders, Surveyor};
+use crate::sql::TableDefinition;
 
 /// The first release that distinguishes columns from expressions with the same text.
 const DISTINGUISHES_NAMES: (u32, u32) = (24, 3);

@@ -3,10 +3,9 @@
 
 use std::sync::Arc;
 
-use crate::model::Node;
-
 use super::super::errors::Problem;
 use super::Surveyor;
+use crate::model::Node;
 
 /// The engine's name in `system.databases`.
 const REPLICATED: &str = "Replicated";

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::super::errors::Problem;
 use crate::model::{Cluster, Node};
+use crate::nodes::pool::NodePool;
 use crate::sql::required_settings::{Correction, Matters, required_setting};
 use crate::task::Task;
-
-use super::super::errors::Problem;
-use crate::nodes::pool::NodePool;
 
 /// Returns a fault for each setting of an account that has a wrong value and cannot be changed, and for each setting of the task with a
 /// wrong value. Checks only nodes that answered.

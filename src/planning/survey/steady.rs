@@ -1,9 +1,8 @@
 //! The check that the task's expressions give one value for each row, the same on every server.
 
-use crate::sql::{DefaultKind, Names, TableDefinition, Unsteady, UnsteadyKind, unsteadiness};
-
 use super::super::errors::Problem;
 use super::{Holders, Surveyor};
+use crate::sql::{DefaultKind, Names, TableDefinition, Unsteady, UnsteadyKind, unsteadiness};
 
 impl Surveyor<'_> {
     /// Returns the names that keys can use: the target's columns in the form of the copy, and user-defined functions.

@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 
-use crate::client::Error;
-use crate::model::{Cluster, Node};
-use crate::plan::{Reading, computed_columns};
-use crate::sql::{self, Column, DefaultKind, Engine, Relation, Selection, TableDefinition, quote};
-
 use super::super::errors::Problem;
 use super::differences::table_difference;
 use super::{Holders, Surveyor};
+use crate::client::Error;
+use crate::model::{Cluster, Node};
 use crate::nodes::settings::wanted_for_source;
+use crate::plan::{Reading, computed_columns};
+use crate::sql::{self, Column, DefaultKind, Engine, Relation, Selection, TableDefinition, quote};
 
 /// The number of rows that are converted to test a conversion.
 const SAMPLE_ROWS: u64 = 1000;

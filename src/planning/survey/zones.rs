@@ -5,14 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use super::super::errors::Problem;
+use super::{Holders, Surveyor};
 use crate::plan::Matched;
 use crate::sql::{
     self, Column, DefaultKind, TableDefinition, TimedColumn, TimedColumns, columns_without_zone,
     conversion_depends_on_zone, quote, zone_dependence,
 };
-
-use super::super::errors::Problem;
-use super::{Holders, Surveyor};
 
 /// The time zones of the nodes of a table job.
 pub(super) struct Zones {

@@ -23,14 +23,14 @@
 
 mod table;
 
-use crate::protocol::GroupRef;
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::names::Job;
-use super::names::{BatchRef, PieceRef};
+use super::names::{BatchRef, Job, PieceRef};
 use super::record::{BatchState, PieceState};
 use super::table_records::{Next, TableRecords};
+use crate::model::AttemptNo;
+use crate::protocol::GroupRef;
 
 pub use table::{Preferences, groups};
 use table::{Rank, Table};
@@ -106,7 +106,7 @@ impl Scheduler {
             table.update_piece(records, piece);
         }
         if let Some(batch) = table.groups[group.group].large
-            && table.groups[group.group].pieces.clone().any(|piece| records.pieces[piece].attempt > 0)
+            && table.groups[group.group].pieces.clone().any(|piece| records.pieces[piece].attempt > AttemptNo(0))
             && table.uncopied[batch] > 0
         {
             self.started_batches.insert(BatchRef { table: group.table, index: batch });

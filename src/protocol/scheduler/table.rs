@@ -7,6 +7,7 @@ use std::ops::Range;
 use super::super::names::BatchRef;
 use super::super::record::BatchState;
 use super::super::table_records::TableRecords;
+use crate::model::Generation;
 
 /// The largest number of pieces in one coordinator node. Each change of one piece writes all of them.
 pub(super) const MAX_GROUP_PIECES: usize = 16;
@@ -66,7 +67,7 @@ pub(super) struct Table {
     /// The number of pieces of each batch that are not copied.
     pub(super) uncopied: Vec<usize>,
     /// The generation of each batch.
-    pub(super) generation: Vec<u32>,
+    pub(super) generation: Vec<Generation>,
     /// Batches that are ready to be published.
     pub(super) ready: BTreeSet<usize>,
     /// For each batch, as in [`Preferences::after`].

@@ -1,6 +1,7 @@
 use super::super::record::{BatchRecord, Copied, PieceRecord, Published};
 use super::table::MAX_GROUP_PIECES;
 use super::*;
+use crate::model::{AttemptNo, Generation};
 
 /// Returns batches with these numbers of pieces, none of them started.
 fn records(sizes: &[usize]) -> TableRecords {
@@ -108,12 +109,12 @@ fn what_a_dead_worker_left_is_taken_over() {
 #[test]
 fn what_was_copied_for_lost_nodes_is_copied_again() {
     let mut moved = records(&[2]);
-    moved.pieces.iter_mut().for_each(|piece| (piece.state, piece.attempt) = (copied(), 1));
+    moved.pieces.iter_mut().for_each(|piece| (piece.state, piece.attempt) = (copied(), AttemptNo(1)));
     let mut scheduler = scheduler(&moved);
-    moved.batches[0].generation = 1;
+    moved.batches[0].generation = Generation(1);
     scheduler.update_batch(std::slice::from_ref(&moved), BatchRef { table: 0, index: 0 });
     assert_eq!(next(&mut scheduler, &moved), Next::Claim(piece(0)));
-    moved.pieces.iter_mut().for_each(|piece| piece.generation = 1);
+    moved.pieces.iter_mut().for_each(|piece| piece.generation = Generation(1));
     scheduler.update_group(std::slice::from_ref(&moved), group(0));
     assert_eq!(next(&mut scheduler, &moved), Next::Claim(batch(0)));
 }
@@ -121,7 +122,7 @@ fn what_was_copied_for_lost_nodes_is_copied_again() {
 #[test]
 fn who_knows_of_newer_target_nodes_is_asked_which() {
     let mut old = records(&[1]);
-    old.pieces[0].generation = 1;
+    old.pieces[0].generation = Generation(1);
     assert_eq!(scheduler(&old).next(std::slice::from_ref(&old)), Next::ReadGroups(vec![group(0)]));
 }
 

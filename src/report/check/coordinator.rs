@@ -1,12 +1,11 @@
 //! Turns facts about the coordinator into findings. Pure.
 
+use super::super::leftovers::size;
 use super::judge::{Findings, NO_SUBJECT};
 use super::{Level, Topic};
 use crate::coordinator::{CLOSE_ZOOKEEPER, COMMIT_LIMIT};
 use crate::ledger::footprint;
 use crate::operations::check::KeeperFacts;
-
-use super::super::leftovers::size;
 
 /// The highest number of nodes of a task without a warning. A larger task is slow to read, and slows down others on the
 /// same ZooKeeper (docs/design.md, §4).

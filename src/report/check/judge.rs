@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::leftovers::size;
 use super::{CheckReport, Finding, Level, Topic};
 use crate::client::Mutation;
 use crate::model::counted;
@@ -9,8 +10,6 @@ use crate::operations::check::{Expiry, NodeFacts, Observed, PlanFacts, TableFact
 use crate::planning::errors::{Problem, ProblemKind};
 use crate::sql::canonical_zone;
 use crate::task::IfTargetNotEmpty;
-
-use super::super::leftovers::size;
 
 /// The difference to the own clock, in seconds, from which a finding is a warning.
 const MAX_CLOCK_SECONDS: i64 = 5;

@@ -1,4 +1,3 @@
-use crate::planning::errors::Problem;
 use std::sync::Arc;
 
 use super::super::CheckResult;
@@ -6,6 +5,7 @@ use super::*;
 use crate::client::{Disk, Error, Kind};
 use crate::model::{Node, TableName};
 use crate::operations::check::{About as Answer, KeeperFacts, Left, SourceFacts};
+use crate::planning::errors::Problem;
 use crate::protocol::TaskId;
 use crate::sql::Privilege;
 

@@ -8,6 +8,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::model::{counted, one_line, sentence};
+
 pub use judge::judge;
 
 /// The findings of `check`. As JSON: `{"verdict": …, "findings": [{"level", "about", "node"?, "table"?, "what",

@@ -1,12 +1,11 @@
 //! The speed and the times of a copy. They come from the records of pieces and batches, so they cover all workers and
 //! earlier runs. Moments are by the clocks of the workers that recorded them.
 
-use crate::report::moment::Moment;
-
 use serde::Serialize;
 
 use crate::plan::TablePlan;
 use crate::protocol::{BatchState, TableRecords};
+use crate::report::moment::Moment;
 
 /// The highest number of equal stretches of time that a copy is cut into.
 const MAX_STRETCHES: u64 = 60;

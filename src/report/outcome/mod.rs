@@ -13,15 +13,14 @@ mod markdown;
 
 use serde::Serialize;
 
+use super::Report;
+use super::status::Status;
 use crate::ledger::overview::TaskOverview;
 use crate::model::{one_line, printable, printable_json, sentence};
 use crate::plan::TablePlan;
 use crate::protocol::TableRecords;
 use crate::worker::ending::Ending;
 use crate::worker::target_sizes::TargetSize;
-
-use super::Report;
-use super::status::Status;
 
 pub use course::{Spent, Throughput};
 pub use facts::{Planned, PlannedBatch, ShardBulk, Side};

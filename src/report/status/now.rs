@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::{ErrorStatus, JobStatus, StatementStatus, WorkerStatus};
 use crate::ledger::overview::TaskOverview;
 use crate::plan::TablePlan;
 use crate::protocol::{BatchRef, BatchState, Job, PieceRef, PieceState, job_of_claim};
-
-use super::{ErrorStatus, JobStatus, StatementStatus, WorkerStatus};
 
 /// Returns a short text for the partitions of a batch.
 pub(super) fn partitions(plan: &TablePlan, batch: usize) -> String {
@@ -49,7 +48,7 @@ fn job(overview: &TaskOverview, claim: &str) -> JobStatus {
                 what: format!("copies {}", piece_name(overview, piece)),
                 table: table(piece.table),
                 piece: Some(piece.index),
-                attempt: record.map(|record| record.attempt),
+                attempt: record.map(|record| record.attempt.0),
                 statements: statements.collect(),
             }
         }
@@ -61,7 +60,7 @@ fn job(overview: &TaskOverview, claim: &str) -> JobStatus {
                 what: what.unwrap_or_else(|| "publishes".into()),
                 table: table(index),
                 piece: None,
-                attempt: record.map(|record| record.publication),
+                attempt: record.map(|record| record.publication.0),
                 statements: Vec::new(),
             }
         }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::super::moment::Moment;
+use crate::model::AttemptNo;
 use crate::plan::{PartitionPlan, TablePlan};
 use crate::protocol::{BatchRecord, BatchState, Copied, PieceRecord, PieceState, Published, TableRecords};
 
@@ -80,7 +81,7 @@ impl<'a> BatchRecords<'a> {
 
     /// Returns the attempts after the first, at pieces and at publishing.
     pub fn retries(&self) -> u32 {
-        let attempts = self.pieces.iter().map(|piece| piece.attempt).chain([self.record.publication]);
+        let attempts = self.pieces.iter().map(|piece| piece.attempt.0).chain([self.record.publication.0]);
         attempts.map(|attempts| attempts.saturating_sub(1)).sum()
     }
 
@@ -128,7 +129,7 @@ impl<'a> BatchRecords<'a> {
             () if self.published().is_some() => PartitionState::Done,
             () if has_failed => PartitionState::Failed,
             () if self.is_copied() => PartitionState::Publishing,
-            () if self.pieces.iter().any(|piece| piece.attempt > 0) => PartitionState::Copying,
+            () if self.pieces.iter().any(|piece| piece.attempt > AttemptNo(0)) => PartitionState::Copying,
             () => PartitionState::Pending,
         }
     }

@@ -102,7 +102,7 @@ impl BatchStatus {
                 bytes: plan.bytes_of(piece),
                 rows_copied: copied.map(|copied| copied.selected.iter().sum()),
                 millis: copied.map(|copied| copied.millis),
-                attempts: piece_record.attempt,
+                attempts: piece_record.attempt.0,
                 worker,
                 error: failed.or(piece_record.last_error.as_ref()).cloned(),
             })
@@ -111,7 +111,7 @@ impl BatchStatus {
             table: plan.name.clone(),
             partition: partitions.get(at)?.clone(),
             batch,
-            publications: record.publication,
+            publications: record.publication.0,
             publisher: claimant(Job::Publish(crate::protocol::BatchRef { table, index: batch })),
             error: match &record.state {
                 BatchState::Failed { error, .. } => Some(error.clone()),

@@ -3,10 +3,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::Status;
 use crate::ledger::overview::TaskOverview;
 use crate::protocol::{Job, job_of_claim};
-
-use super::Status;
 
 /// The period over which the rate is measured.
 const WINDOW: Duration = Duration::from_secs(60);

@@ -6,9 +6,10 @@
 
 mod types;
 
+use types::{Kind, Type};
+
 use super::quote::{ident, literal};
 use super::select::Selection;
-use types::{Kind, Type};
 
 /// How many characters of a value are shown as an example.
 const SHOWN: usize = 100;

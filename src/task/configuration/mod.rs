@@ -17,10 +17,11 @@ mod yaml;
 
 pub use files::{ConfigText, MOST_FILES, in_order, is_piece, merge_folders};
 
+use include::Includes;
+
 use super::fault::{Fault, Faults, Problem, Warning};
 use super::secrets::SecretSource;
 use super::xml::{Element, Node, trim};
-use include::Includes;
 
 /// Attributes that name the source of an element's content.
 pub(super) const SUBSTITUTIONS: [&str; 3] = ["incl", "from_zk", "from_env"];

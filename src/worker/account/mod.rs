@@ -4,11 +4,10 @@
 mod sources;
 mod targets;
 
+use super::context::WorkerContext;
 use crate::plan::TablePlan;
 use crate::protocol::account::Findings;
 use crate::protocol::{BatchState, Published, TableRecords};
-
-use super::context::WorkerContext;
 use crate::runtime::bounded::all_tables;
 
 /// Settles the account of a task whose batches are all published.

@@ -5,17 +5,15 @@ use std::sync::Arc;
 
 use futures::future::{join_all, try_join_all};
 
+use super::super::context::WorkerContext;
+use super::published;
 use crate::client::{Error, Kind};
-use crate::model::{Node, PartitionId};
+use crate::model::{Node, PartitionId, few};
+use crate::nodes::counts::{blocks_of, readable, source_rows};
 use crate::plan::{Account, ShardAccount, TablePlan};
 use crate::protocol::account::{Change, Findings, SourceFacts, SourceVerdict, judge_source};
 use crate::protocol::{Published, TableRecords};
 use crate::sql::{PartitionFilter, Selection};
-
-use super::super::context::WorkerContext;
-use super::published;
-use crate::model::few;
-use crate::nodes::counts::{blocks_of, readable, source_rows};
 
 /// Settles the account of one table job's source.
 pub(super) async fn settle(

@@ -4,16 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::{Error, Remedy};
-use crate::model::{Node, PartitionId, TableName};
-use crate::protocol::account::{Expected, Findings, Placed};
-use crate::protocol::{BatchRecord, TableRecords};
-
 use super::super::context::WorkerContext;
 use super::published;
-use crate::model::few;
+use crate::client::{Error, Remedy};
+use crate::model::{Node, PartitionId, TableName, few};
 use crate::nodes::counts::target_rows;
 use crate::nodes::pool::NodePool;
+use crate::protocol::account::{Expected, Findings, Placed};
+use crate::protocol::{BatchRecord, TableRecords};
 use crate::runtime::bounded::all_tables;
 
 /// The number of attempts to count a node.

@@ -9,12 +9,11 @@ use std::sync::Arc;
 use futures::future::{join_all, try_join_all};
 use tokio::time::Instant;
 
+use super::context::{AttemptError, WorkerContext};
 use crate::client::Remedy;
-use crate::model::{Node, TableName};
+use crate::model::{AttemptNo, Node, TableName};
 use crate::plan::SourceShare;
 use crate::protocol::{BatchRecord, BatchRef, BatchTable, Copied, PieceRef};
-
-use super::context::{AttemptError, WorkerContext};
 use crate::runtime::clock::now;
 use crate::runtime::fault_point::fault_point;
 
@@ -28,7 +27,7 @@ pub struct Attempt<'a> {
     /// The piece.
     pub piece: PieceRef,
     /// The number of the attempt.
-    pub number: u32,
+    pub number: AttemptNo,
     /// How often earlier attempts ran out of memory.
     pub narrow: u32,
     /// The record of the batch of the piece.
@@ -50,7 +49,7 @@ impl Attempt<'_> {
     pub async fn perform(&self, sources: &[Source]) -> Result<Copied, AttemptError> {
         let (started, began) = (Instant::now(), now());
         let nodes = self.context.target_nodes(self.piece.table, &self.batch.nodes)?;
-        if self.number > 1 {
+        if self.number > AttemptNo(1) {
             self.clear_earlier(&nodes).await;
         }
         self.create_staging(&nodes).await?;
@@ -156,7 +155,7 @@ impl Attempt<'_> {
 
     /// Returns the number of the earlier attempt that created a table. Tables of later attempts may exist when this worker was frozen for
     /// a while; for these it returns `None`.
-    fn earlier(&self, name: &str) -> Option<u32> {
+    fn earlier(&self, name: &str) -> Option<AttemptNo> {
         let suffix = name.strip_prefix(&self.context.id.batch_tables(self.batch_ref()))?;
         match BatchTable::parse(suffix)? {
             BatchTable::Staging { attempt, .. } | BatchTable::Parts { attempt, .. } => {
@@ -172,7 +171,7 @@ impl Attempt<'_> {
         let nodes = self.context.statement_nodes(self.piece, &self.batch.nodes);
         join_all(nodes.iter().map(|node| async move {
             let running = client.running(node, &id.piece_queries(self.piece)).await.unwrap_or_default();
-            let earlier: BTreeSet<u32> = running
+            let earlier: BTreeSet<AttemptNo> = running
                 .iter()
                 .filter_map(|statement| id.attempt_of_query(self.piece, &statement.query_id))
                 .filter(|attempt| *attempt < self.number)

@@ -20,13 +20,12 @@ use std::time::Duration;
 use futures::future::{join_all, try_join_all};
 use tokio::time::Instant;
 
-use crate::client::{Error, Placing};
-use crate::model::{Node, PartitionId, TableName, Way};
-use crate::sql::{KeyElement, Relation, Selection, TableDefinition};
-
 use super::super::context::AttemptError;
 use super::{Attempt, Source};
+use crate::client::{Error, Placing};
+use crate::model::{Node, PartitionId, TableName, Way};
 use crate::runtime::fault_point::fault_point;
+use crate::sql::{KeyElement, Relation, Selection, TableDefinition};
 
 /// The most partitions in one ALTER.
 const PARTITIONS_PER_ALTER: usize = 100;

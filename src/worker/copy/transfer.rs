@@ -1,23 +1,20 @@
 //! The transfer of a piece's rows to its target nodes by `push`, `pull` or `relay`.
 
-use crate::nodes::routes::after_failure;
-use crate::nodes::routes::way_of;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::join_all;
 use tokio::time::Instant;
 
+use super::super::context::AttemptError;
+use super::super::limits::transfer_trial::SplitMethod;
+use super::{Attempt, Source};
 use crate::client::{
     Destination, Error, Origin, Running, StallVerdict, Transfer, TransferObservation, Watch, look_every,
 };
 use crate::model::{Node, Way};
+use crate::nodes::routes::{Route, after_failure, way_of};
 use crate::sql::{Selection, SlotKey, remote_dealt};
-
-use super::super::context::AttemptError;
-use super::super::limits::transfer_trial::SplitMethod;
-use super::{Attempt, Source};
-use crate::nodes::routes::Route;
 
 /// The number of failed checks in a row after which a transfer fails.
 const MAX_FAILED_CHECKS: u32 = 12;

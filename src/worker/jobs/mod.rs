@@ -9,13 +9,13 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tracing::{Instrument, error_span};
 
-use crate::plan::TablePlan;
-use crate::protocol::{BatchRecord, BatchRef, Copied, Failure, Job, PieceRecord, PieceRef, PieceState};
-
 use super::context::{AttemptError, WorkerContext};
 use super::copy::{Attempt, Source};
 use super::counters::Counters;
 use crate::ledger::{Cache, ClaimChange, Ledger, LedgerError, Outcome};
+use crate::model::Generation;
+use crate::plan::TablePlan;
+use crate::protocol::{BatchRecord, BatchRef, Copied, Failure, Job, PieceRecord, PieceRef, PieceState};
 use crate::runtime::fault_point::fault_point;
 use crate::runtime::signals::Interrupt;
 
@@ -26,7 +26,7 @@ const OVERLOAD_GRACE: Duration = Duration::from_secs(6 * 3600);
 /// The most partitions that a log line about a batch names.
 const MAX_NAMED_PARTITIONS: usize = 20;
 /// How often a batch may move to other nodes.
-const MAX_GENERATIONS: u32 = 10;
+const MAX_GENERATIONS: Generation = Generation(10);
 
 /// The handles that a job needs. Cheap to clone.
 #[derive(Clone)]
@@ -124,7 +124,7 @@ impl JobRunner {
         fault_point("piece-claimed").await;
         let mut grace = Grace::default();
         loop {
-            let span = error_span!("attempt", attempt = record.attempt);
+            let span = error_span!("attempt", attempt = record.attempt.0);
             match self.try_to_copy(piece, name, record, &mut grace).instrument(span).await? {
                 Some(next) => record = next,
                 None => return Ok(()),
@@ -184,7 +184,7 @@ impl JobRunner {
                     None => record.after_failure(&self.context.worker, grace.failure(&error), limit),
                 };
                 let given_up = matches!(next.state, PieceState::Failed { .. });
-                self.log_failure(name, number, &error, given_up, grace);
+                self.log_failure(name, number.0, &error, given_up, grace);
                 next
             }
         };

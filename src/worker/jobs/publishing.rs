@@ -3,13 +3,13 @@
 use tokio::time::Instant;
 use tracing::{Instrument, error_span};
 
-use crate::protocol::{BatchRecord, BatchRef, BatchState, Job, PieceRef, Policy, Published};
-
 use super::super::context::AttemptError;
 use super::super::publish::{Before, Gathered, Publication};
 use super::{FAILURES_UNTIL_LOST, Grace, JobRunner, MAX_GENERATIONS, PauseEnd};
 use crate::ledger::{ClaimChange, LedgerError, Outcome};
+use crate::protocol::{BatchRecord, BatchRef, BatchState, Job, PieceRef, Policy, Published};
 use crate::runtime::fault_point::fault_point;
+use crate::worker::jobs::Generation;
 
 impl JobRunner {
     pub(super) async fn publish(
@@ -21,7 +21,7 @@ impl JobRunner {
         fault_point("publication-claimed").await;
         let mut grace = Grace::default();
         loop {
-            let span = error_span!("attempt", attempt = record.publication);
+            let span = error_span!("attempt", attempt = record.publication.0);
             match self.try_to_publish(batch, name, record, &mut grace).instrument(span).await? {
                 Some(next) => record = next,
                 None => return Ok(()),
@@ -51,12 +51,12 @@ impl JobRunner {
             }
             Err(error) => {
                 if self.move_if_lost(batch, &record, &error, record.failures + 1).await?.is_some() {
-                    self.log_failure(name, number, &error, false, grace);
+                    self.log_failure(name, number.0, &error, false, grace);
                     return self.ledger.give_up_claim(Job::Publish(batch)).await.map(|()| None);
                 }
                 let limit = self.context.worker_options.publication_tries;
                 let next = record.after_failure(&self.context.worker, grace.failure(&error), limit);
-                self.log_failure(name, number, &error, matches!(next.state, BatchState::Failed { .. }), grace);
+                self.log_failure(name, number.0, &error, matches!(next.state, BatchState::Failed { .. }), grace);
                 (next, None)
             }
         };
@@ -176,7 +176,7 @@ impl JobRunner {
         record: &BatchRecord,
         error: &AttemptError,
         failures: u32,
-    ) -> Result<Option<u32>, LedgerError> {
+    ) -> Result<Option<Generation>, LedgerError> {
         let gone = matches!(error, AttemptError::StagingGone(_));
         if !gone && (!error.is_transient() || failures < FAILURES_UNTIL_LOST) || record.generation >= MAX_GENERATIONS {
             return Ok(None);

@@ -8,13 +8,12 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::time::{Instant, sleep};
 
-use crate::client::ReplicaState;
-use crate::model::Node;
-use crate::protocol::{BatchRecord, PieceRef};
-
 use super::super::jobs::JobRunner;
+use crate::client::ReplicaState;
 use crate::ledger::membership::any;
 use crate::ledger::{LedgerError, Outcome};
+use crate::model::Node;
+use crate::protocol::{BatchRecord, PieceRef};
 
 /// How often the limit of jobs and the queues of replicas are read again.
 const CHECK_INTERVAL: Duration = Duration::from_secs(3);

@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use futures::future::{join_all, try_join_all};
 
-use crate::client::Placing;
-use crate::model::{Node, PartitionId, TableName};
-use crate::protocol::BatchTable;
-
 use super::super::context::AttemptError;
 use super::{Gathered, PARTITIONS_PER_ALTER, Publication};
+use crate::client::Placing;
+use crate::model::{AttemptNo, Node, PartitionId, PublicationNo, TableName};
+use crate::protocol::BatchTable;
 use crate::runtime::fault_point::fault_point;
 
 impl Publication<'_> {
@@ -62,7 +61,7 @@ impl Publication<'_> {
     }
 
     /// Returns the recorded attempt of a piece.
-    fn attempt_of(&self, piece: usize) -> Option<u32> {
+    fn attempt_of(&self, piece: usize) -> Option<AttemptNo> {
         // The pieces are in the order of their numbers.
         let at = self.pieces.binary_search_by_key(&piece, |(piece_ref, ..)| piece_ref.index).ok()?;
         Some(self.pieces[at].1)
@@ -75,7 +74,7 @@ impl Publication<'_> {
         let target = &self.context.plans[self.batch.table].target;
         let prefix = self.context.id.batch_tables(self.batch);
         let settings = self.context.target_settings(node).await?;
-        let mut newest: BTreeMap<usize, (Option<u32>, String)> = BTreeMap::new();
+        let mut newest: BTreeMap<usize, (Option<PublicationNo>, String)> = BTreeMap::new();
         for name in client.tables_with_prefix(node, &target.database, &prefix).await? {
             let recorded = |piece: usize| self.attempt_of(piece);
             let Some(table) = name.strip_prefix(&prefix).and_then(BatchTable::parse) else { continue };

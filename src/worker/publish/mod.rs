@@ -12,12 +12,11 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use crate::model::{Node, PartitionId, PartitionValue, TableName};
-use crate::protocol::{BatchRecord, BatchRef, Copied, PartitionResult, PieceRef};
-use crate::sql::TableDefinition;
-
 use super::context::WorkerContext;
 use crate::ledger::Ledger;
+use crate::model::{AttemptNo, Node, PartitionId, PartitionValue, PublicationNo, TableName};
+use crate::protocol::{BatchRecord, BatchRef, Copied, PartitionResult, PieceRef};
+use crate::sql::TableDefinition;
 
 /// The most partitions in one ALTER (100 took 0.2 s on 18.16).
 const PARTITIONS_PER_ALTER: usize = 100;
@@ -38,11 +37,11 @@ pub struct Publication<'a> {
     /// The batch.
     pub batch: BatchRef,
     /// The number of the attempt.
-    pub number: u32,
+    pub number: PublicationNo,
     /// The record of the batch.
     pub record: BatchRecord,
     /// The pieces of the batch, each with its recorded attempt.
-    pub pieces: Vec<(PieceRef, u32, Copied)>,
+    pub pieces: Vec<(PieceRef, AttemptNo, Copied)>,
 }
 
 /// The gathered rows of a batch on one target node.

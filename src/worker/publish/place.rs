@@ -6,13 +6,12 @@ use std::time::Duration;
 use futures::future::{join_all, try_join_all};
 use tokio::time::Instant;
 
-use crate::client::{Placing, Settings};
-use crate::model::{PartitionId, PartitionValue};
-use crate::protocol::{PartitionFacts, Policy, Published, Step, decide, is_complete};
-
 use super::super::context::AttemptError;
 use super::placed::{self, NodeRows};
 use super::{Before, CATCH_UP_TIMEOUT, DISPLACED_TIMEOUT, Gathered, PARTITIONS_PER_ALTER, Publication};
+use crate::client::{Placing, Settings};
+use crate::model::{PartitionId, PartitionValue, PublicationNo};
+use crate::protocol::{PartitionFacts, Policy, Published, Step, decide, is_complete};
 use crate::runtime::clock::now;
 use crate::runtime::fault_point::fault_point;
 
@@ -206,7 +205,7 @@ impl Publication<'_> {
                 present: present.get(id).copied().unwrap_or(0),
                 same: None,
                 before: before.get(&part.node.address()).filter(|_| adds).and_then(|rows| rows.get(id).copied()),
-                retried: if adds { recorded } else { self.number > 1 },
+                retried: if adds { recorded } else { self.number > PublicationNo(1) },
                 merges_rows: context.merges_rows(self.batch.table, &part.target),
                 expires: part.target.has_ttl(),
             };

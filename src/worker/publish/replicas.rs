@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use crate::client::Error;
-use crate::model::{Node, PartitionId};
-
 use super::super::context::AttemptError;
 use super::{Gathered, Publication};
+use crate::client::Error;
+use crate::model::{Node, PartitionId};
 
 /// How often to check that the node with the rows answers, while other replicas fetch them.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);

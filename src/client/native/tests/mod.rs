@@ -4,11 +4,11 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use reader::{Reader, plain};
 
 use super::fuzzed::{Pieces, Received};
 use super::window::put_varint;
 use super::*;
-use reader::{Reader, plain};
 
 mod dictionaries;
 mod reader;

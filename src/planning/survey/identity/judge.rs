@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::{Shown, is_same_name};
 use crate::client::Fingerprint;
 use crate::model::{Cluster, Node};
-use crate::task::{IfTargetNotEmpty, TableJob, Task};
-
-use super::{Shown, is_same_name};
 use crate::planning::errors::Problem;
+use crate::task::{IfTargetNotEmpty, TableJob, Task};
 
 /// The most seconds by which two readings of the start time of one server may differ.
 const START_TOLERANCE: i64 = 2;

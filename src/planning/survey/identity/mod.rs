@@ -7,7 +7,6 @@
 
 mod judge;
 
-use crate::nodes::routes::way_of;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
@@ -15,17 +14,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
+use judge::{Behind, Seen, judge};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::model::{Node, Way};
-use crate::task::{TableJob, Task};
-
 use super::super::errors::Problem;
+use crate::model::{Node, Way};
 use crate::nodes::column_routes::ColumnRoutes;
 use crate::nodes::pool::NodePool;
+use crate::nodes::routes::way_of;
 use crate::runtime::random::Randomness;
-use judge::{Behind, Seen, judge};
+use crate::task::{TableJob, Task};
 
 /// The most questions at once.
 const MAX_QUESTIONS: usize = 32;
