@@ -137,7 +137,7 @@ async fn answers() {
         check("web-addresses.txt", &lines.join("\n"));
     };
     tokio::select! {
-        () = reading => panic!("the lookout ends"),
+        () = reading => panic!("the watch ends"),
         () = asked => {}
     }
 }

@@ -12,7 +12,7 @@ use clickhouse_copier::client::{
 use clickhouse_copier::model::{Node, PartitionId, PartitionValue, TableName, Tls};
 use clickhouse_copier::sql::{Column, KeyElement, Selection, TableDefinition};
 
-/// The production warehouse, but for that.
+/// The production client, but for that.
 pub struct Merging {
     door: HttpServerClient,
     database: String,
