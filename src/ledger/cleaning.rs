@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Ledger, LedgerError, TASK, parsed};
 use crate::coordinator::{Conflict, Error, Op};
 use crate::model::AttemptNo;
-use crate::protocol::{PieceRecord, TaskId, TaskRecord};
+use crate::protocol::{Claim, PieceRecord, TaskId, TaskRecord};
 use crate::runtime::fault_point::fault_point;
 
 /// Nodes that have one node for each table, batch or group of pieces below them.
@@ -38,13 +38,13 @@ pub enum Forgotten {
 
 impl Ledger {
     /// Reads the claims, each with the worker that holds it.
-    pub async fn claim_holders(&self) -> Result<Vec<(String, String)>, LedgerError> {
+    pub async fn claim_holders(&self) -> Result<Vec<(Claim, String)>, LedgerError> {
         let names = self.session.children(&self.path("claims")).await?.unwrap_or_default();
         let paths: Vec<String> = names.iter().map(|name| self.path(&format!("claims/{name}"))).collect();
         let found = self.session.get_many(&paths).await?;
         let held = names.into_iter().zip(found).filter_map(|(name, stored)| {
             let worker = String::from_utf8_lossy(&stored?.data).into_owned();
-            Some((name, worker))
+            Some((Claim::parse(&name), worker))
         });
         Ok(held.collect())
     }

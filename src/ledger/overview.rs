@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::client::Running;
 use crate::plan::TablePlan;
-use crate::protocol::{Order, PieceRef, TableRecords, TaskRecord};
+use crate::protocol::{Claim, Order, PieceRef, ServerPlace, TableRecords, TaskRecord};
 
 /// The state of a task at one moment.
 #[derive(Debug, Clone)]
@@ -25,10 +25,10 @@ pub struct TaskOverview {
     pub by_table: Vec<TableRecords>,
     /// The workers that have a place.
     pub places: Vec<String>,
-    /// The claims by name (as in the coordinator: `t0-p12`, `t0-b3`, `planning`), with the worker that holds each.
-    pub claims: Vec<(String, String)>,
+    /// The claims, each with the worker that holds it.
+    pub claims: Vec<(Claim, String)>,
     /// The taken places on servers: `<address>#<number>`.
-    pub on_servers: Vec<String>,
+    pub on_servers: Vec<ServerPlace>,
     /// The running statements of the task, with their nodes.
     pub statements: Vec<(String, PieceRef, Running)>,
     /// The errors of nodes that did not answer.

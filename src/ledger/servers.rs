@@ -3,27 +3,28 @@
 
 use super::{Ledger, LedgerError, Outcome};
 use crate::coordinator::{Change, Op, ensure_path};
+use crate::protocol::ServerPlace;
 
 pub(super) const ON_SERVERS: &str = "on_servers";
 
 impl Ledger {
-    /// Reads the names of the taken places (`<address>#<number>`), and watches for their next change.
-    pub async fn watch_on_servers(&self) -> Result<(Vec<String>, Change), LedgerError> {
+    /// Reads the taken places, and watches for their next change.
+    pub async fn watch_on_servers(&self) -> Result<(Vec<ServerPlace>, Change), LedgerError> {
         let path = self.path(ON_SERVERS);
         let (taken, change) = self.session.watch_children(&path).await?;
         if taken.is_none() {
             ensure_path(self.session.as_ref(), &path).await?;
         }
-        Ok((taken.unwrap_or_default(), change))
+        Ok((parsed(&taken.unwrap_or_default()), change))
     }
 
-    /// Reads the names of the taken places.
-    pub async fn on_servers(&self) -> Result<Vec<String>, LedgerError> {
-        Ok(self.session.children(&self.path(ON_SERVERS)).await?.unwrap_or_default())
+    /// Reads the taken places.
+    pub async fn on_servers(&self) -> Result<Vec<ServerPlace>, LedgerError> {
+        Ok(parsed(&self.session.children(&self.path(ON_SERVERS)).await?.unwrap_or_default()))
     }
 
     /// Takes all of these places or none. `holder` is a text that no other caller uses.
-    pub async fn enter_servers(&self, places: &[String], holder: &str) -> Result<Outcome, LedgerError> {
+    pub async fn enter_servers(&self, places: &[ServerPlace], holder: &str) -> Result<Outcome, LedgerError> {
         let ops: Vec<Op> = places.iter().map(|place| Op::ephemeral(self.place_on_server(place), holder)).collect();
         let Some(first) = places.first().map(|place| self.place_on_server(place)) else { return Ok(Outcome::Done) };
         match self.session.commit(ops).await {
@@ -39,12 +40,17 @@ impl Ledger {
     }
 
     /// Releases places.
-    pub async fn leave_servers(&self, places: &[String]) -> Result<(), LedgerError> {
+    pub async fn leave_servers(&self, places: &[ServerPlace]) -> Result<(), LedgerError> {
         let ops = places.iter().map(|place| Op::delete(self.place_on_server(place), None)).collect();
         self.commit_all(ops).await
     }
 
-    fn place_on_server(&self, place: &str) -> String {
+    fn place_on_server(&self, place: &ServerPlace) -> String {
         self.path(&format!("{ON_SERVERS}/{place}"))
     }
+}
+
+/// Returns the places with these names. Names that no worker would choose are left out.
+fn parsed(names: &[String]) -> Vec<ServerPlace> {
+    names.iter().filter_map(|name| ServerPlace::parse(name)).collect()
 }

@@ -10,8 +10,8 @@ use super::{Ledger, LedgerError, Outcome, Versioned, encoded, versioned};
 use crate::coordinator::{Change, Error, Op};
 use crate::plan::{BatchPlan, TablePlan};
 use crate::protocol::{
-    BatchRecord, BatchRef, BatchState, Extent, GroupRef, Job, Next, PieceRecord, PieceRef, Preferences, Scheduler,
-    TableRecords, groups, job_of_claim,
+    BatchRecord, BatchRef, BatchState, Claim, Extent, GroupRef, Job, Next, PieceRecord, PieceRef, Preferences,
+    Scheduler, TableRecords, groups,
 };
 
 /// All records of the tables, as last read.
@@ -159,7 +159,7 @@ pub fn status_text(counts: &BTreeMap<String, (usize, usize)>) -> String {
 }
 
 fn jobs_of(claims: &[String]) -> HashSet<Job> {
-    claims.iter().filter_map(|name| job_of_claim(name)).collect()
+    claims.iter().filter_map(|name| Claim::parse(name).job()).collect()
 }
 
 fn put<T>(all: &mut Vec<T>, at: usize, value: T) {

@@ -175,7 +175,7 @@ pub fn to_void(by_table: &[TableRecords]) -> Vec<BatchRef> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::names::Job;
+    use super::super::claims::Job;
     use super::super::record::{BatchRecord, Copied, PieceRecord, Published};
     use super::super::scheduler::{Preferences, Scheduler};
     use super::super::table_records::Next;

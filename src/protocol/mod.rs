@@ -57,6 +57,7 @@
 //!   finds rows and stops. If both check at the same instant, both find nothing, and the later REPLACE wins.
 
 pub mod account;
+mod claims;
 mod leftovers;
 mod names;
 mod order;
@@ -66,8 +67,9 @@ mod record_check;
 mod scheduler;
 mod table_records;
 
+pub use claims::{Claim, Job, ServerPlace};
 pub use leftovers::{Alive, Reason, Verdict, judge_statement, judge_table, to_void};
-pub use names::{BatchRef, BatchTable, GroupRef, Job, MadeStatement, MadeTable, PieceRef, TaskId, job_of_claim};
+pub use names::{BatchRef, BatchTable, GroupRef, MadeStatement, MadeTable, PieceRef, TaskId};
 pub use order::Order;
 pub use publish::{PartitionFacts, Policy, Step, decide, is_complete};
 pub use record::{

@@ -40,36 +40,6 @@ pub struct GroupRef {
     pub group: usize,
 }
 
-/// A job that a worker can claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Job {
-    /// Copy a piece.
-    Copy(PieceRef),
-    /// Publish a batch.
-    Publish(BatchRef),
-}
-
-impl Job {
-    /// Returns the name of its claim in the coordinator.
-    pub fn claim(self) -> String {
-        match self {
-            Self::Copy(piece) => format!("t{}-p{}", piece.table, piece.index),
-            Self::Publish(batch) => format!("t{}-b{}", batch.table, batch.index),
-        }
-    }
-}
-
-/// Returns the job that a claim is for; `None` for claims on planning and finishing.
-pub fn job_of_claim(name: &str) -> Option<Job> {
-    let (table, rest) = name.strip_prefix('t')?.split_once('-')?;
-    let table = table.parse().ok()?;
-    match rest.split_at_checked(1)? {
-        ("p", piece) => Some(Job::Copy(PieceRef { table, index: piece.parse().ok()? })),
-        ("b", batch) => Some(Job::Publish(BatchRef { table, index: batch.parse().ok()? })),
-        _ => None,
-    }
-}
-
 impl TaskId {
     /// Returns the prefix of the names of all tables of the task.
     pub fn tables(&self) -> String {

@@ -1,6 +1,7 @@
 //! The records of a table job, and the next step of a worker.
 
-use super::names::{GroupRef, Job};
+use super::claims::Job;
+use super::names::GroupRef;
 use super::record::{BatchRecord, PieceRecord};
 use crate::model::{AttemptNo, Generation};
 

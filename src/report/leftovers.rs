@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::model::{counted, one_line, sentence};
 use crate::operations::cleanup::{Findings, Holder, Leftover, LeftoverKind, Removal, Standing};
-use crate::protocol::{TaskId, Verdict};
+use crate::protocol::{Claim, TaskId, Verdict};
 
 /// The findings and the removals of `cleanup`, as JSON. Fields that have no value are `null`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -91,7 +91,10 @@ impl CleanupReport {
     /// Makes the report from the findings, the removal (`None` if nothing was to be removed), and whether the task was
     /// forgotten.
     pub fn of(found: &Findings, removal: Option<&Removal>, forgotten: bool) -> Self {
-        let holder = |holder: &Holder| HolderReport { worker: holder.worker.clone(), claims: holder.claims.clone() };
+        let holder = |holder: &Holder| HolderReport {
+            worker: holder.worker.clone(),
+            claims: holder.claims.iter().map(Claim::to_string).collect(),
+        };
         let (standing, published) = match found.standing {
             Standing::Absent => ("absent", None),
             Standing::Named => ("named", None),
@@ -140,7 +143,8 @@ impl fmt::Display for Findings {
             Standing::Finished => writeln!(f, " at {path}: finished.")?,
         }
         for holder in &self.holders {
-            let claims = if holder.claims.is_empty() { "nothing".to_owned() } else { holder.claims.join(", ") };
+            let names: Vec<String> = holder.claims.iter().map(Claim::to_string).collect();
+            let claims = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
             writeln!(f, "At work: {} (holds {}).", one_line(&holder.worker), one_line(&claims))?;
         }
         for thing in &self.leftovers {

@@ -15,8 +15,8 @@ use crate::ledger::overview::TaskOverview;
 use crate::ledger::{Cache, LedgerError, membership};
 use crate::model::{AttemptNo, Node};
 use crate::protocol::{
-    BatchRecord, BatchRef, BatchState, Job, MadeStatement, Order, PieceRecord, PieceRef, PieceState, TableRecords,
-    TaskRecord,
+    BatchRecord, BatchRef, BatchState, Claim, Job, MadeStatement, Order, PieceRecord, PieceRef, PieceState,
+    TableRecords, TaskRecord,
 };
 
 pub use super::counters::Totals;
@@ -222,7 +222,7 @@ fn rows_so_far<'a>(statements: impl Iterator<Item = &'a Running>) -> u64 {
 }
 
 /// Returns the claims according to the records. Reading the claims themselves would take a request for each of them.
-fn claims(table: usize, records: &TableRecords) -> impl Iterator<Item = (String, String)> + '_ {
+fn claims(table: usize, records: &TableRecords) -> impl Iterator<Item = (Claim, String)> + '_ {
     let pieces = records.pieces.iter().enumerate().filter_map(move |(piece, record)| match &record.state {
         PieceState::Running { worker } => Some((Job::Copy(PieceRef { table, index: piece }), worker)),
         _ => None,
@@ -231,5 +231,5 @@ fn claims(table: usize, records: &TableRecords) -> impl Iterator<Item = (String,
         BatchState::Publishing { worker, .. } => Some((Job::Publish(BatchRef { table, index: batch }), worker)),
         _ => None,
     });
-    pieces.chain(batches).map(|(job, worker)| (job.claim(), worker.clone()))
+    pieces.chain(batches).map(|(job, worker)| (Claim::Job(job), worker.clone()))
 }

@@ -12,8 +12,8 @@ use clickhouse_copier::plan::{
 };
 use clickhouse_copier::protocol::account::{Blocks, Findings, PartitionBlocks, Placed};
 use clickhouse_copier::protocol::{
-    BatchRecord, BatchState, Copied, Order, PartitionResult, PieceRecord, PieceRef, PieceState, Published,
-    TableRecords, TaskId, TaskRecord,
+    BatchRecord, BatchState, Claim, Copied, Order, PartitionResult, PieceRecord, PieceRef, PieceState, Published,
+    ServerPlace, TableRecords, TaskId, TaskRecord,
 };
 use clickhouse_copier::sql::{KeyElement, Slice, SlotWidth};
 
@@ -263,12 +263,12 @@ pub fn overview() -> TaskOverview {
         by_table: vec![records()],
         places: texts(&["host-1-aaaa", "host-2-bbbb"]),
         claims: vec![
-            (text("t0-p3"), text("host-1-aaaa")),
-            (text("t0-p4"), text("host-2-bbbb")),
-            (text("t0-b1"), text("host-1-aaaa")),
-            (text("finishing"), text("host-2-bbbb")),
+            (Claim::parse("t0-p3"), text("host-1-aaaa")),
+            (Claim::parse("t0-p4"), text("host-2-bbbb")),
+            (Claim::parse("t0-b1"), text("host-1-aaaa")),
+            (Claim::parse("finishing"), text("host-2-bbbb")),
         ],
-        on_servers: texts(&["s1:9000#0"]),
+        on_servers: vec![ServerPlace { address: text("s1:9000"), number: 0 }],
         statements: vec![(text("s1:9000"), PieceRef { table: 0, index: 3 }, running)],
         silent: texts(&["t9:9000: no answer"]),
     }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use clickhouse_copier::ledger::membership::{beginner_place, cleaner_place};
 use clickhouse_copier::model::{AttemptNo, PublicationNo, Way};
-use clickhouse_copier::protocol::{BatchRef, Job, MadeStatement, MadeTable, PieceRef, TaskId, groups, job_of_claim};
+use clickhouse_copier::protocol::{BatchRef, Claim, Job, MadeStatement, MadeTable, PieceRef, TaskId, groups};
 
 use super::check;
 
@@ -72,10 +72,10 @@ fn statements_of_a_task_keep_their_ids_and_are_known_by_them() {
 fn claims_and_places_keep_their_names() {
     let mut text = String::new();
     for job in [Job::Copy(PIECE), Job::Publish(BATCH)] {
-        assert_eq!(job_of_claim(&job.claim()), Some(job));
+        assert_eq!(Claim::parse(&job.claim()).job(), Some(job));
         let _ = writeln!(text, "claims/{}", job.claim());
     }
-    assert_eq!(job_of_claim("planning"), None);
+    assert_eq!(Claim::parse("planning").job(), None);
     let _ = writeln!(text, "{}\n{}", cleaner_place("host"), beginner_place("host"));
     check("names-claims.txt", &text);
 }

@@ -10,7 +10,7 @@ use clickhouse_copier::operations::cleanup::{Findings, Holder, Leftover, Leftove
 use clickhouse_copier::operations::verify::{
     By, Comparison, KeyDifference, Narrowed, PartitionComparison, Sample, TableComparison, Verdict,
 };
-use clickhouse_copier::protocol::{Order, Reason, TaskId, Verdict as Fate};
+use clickhouse_copier::protocol::{Claim, Order, Reason, TaskId, Verdict as Fate};
 use clickhouse_copier::report::check::{CheckReport, CheckResult, Finding, Level, Topic};
 use clickhouse_copier::report::leftovers::CleanupReport;
 use clickhouse_copier::report::order::{Obeyed, OrderReport};
@@ -251,7 +251,7 @@ fn leftovers(standing: Standing) -> Findings {
         id: Some(TaskId(text("0123456789ab"))),
         task_path: text("/copy/hits"),
         standing,
-        holders: vec![Holder { worker: text("host-2-bbbb"), claims: texts(&["t0-p3", "planning"]) }],
+        holders: vec![Holder { worker: text("host-2-bbbb"), claims: ["t0-p3", "planning"].map(Claim::parse).into() }],
         leftovers: goes.into_iter().chain(stays).collect(),
         silent: texts(&["t9:9000: no answer"]),
         neighbours: BTreeMap::from([(TaskId(text("ba9876543210")), text("/copy/other"))]),

@@ -12,7 +12,7 @@ use crate::ledger::{LedgerError, membership};
 use crate::model::{Node, PublicationNo, TableName};
 use crate::planning::errors::RunError;
 use crate::protocol::{
-    Alive, BatchState, BatchTable, MadeStatement, MadeTable, TaskId, Verdict, judge_statement, judge_table,
+    Alive, BatchState, BatchTable, Claim, MadeStatement, MadeTable, TaskId, Verdict, judge_statement, judge_table,
 };
 
 /// How many tables of a node are measured at once.
@@ -69,7 +69,7 @@ impl Cleaner {
             return Ok(Vec::new());
         }
         let own = membership::cleaner_place(&self.name);
-        let mut claims: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut claims: BTreeMap<String, Vec<Claim>> = BTreeMap::new();
         for place in membership::places(&self.ledger).await? {
             if !own.ends_with(&format!("/{place}")) {
                 claims.entry(place).or_default();

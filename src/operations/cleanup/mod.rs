@@ -42,7 +42,7 @@ use crate::model::{Node, TableName};
 use crate::nodes::pool::NodePool;
 use crate::planning::errors::RunError;
 use crate::planning::task_file::{parse, refuse_differences};
-use crate::protocol::{TableRecords, TaskId, TaskRecord, Verdict};
+use crate::protocol::{Claim, TableRecords, TaskId, TaskRecord, Verdict};
 use crate::runtime::random::Randomness;
 use crate::task::{SecretSource, Task};
 
@@ -129,7 +129,7 @@ pub struct Holder {
     /// The name: host, process and a number.
     pub worker: String,
     /// The claims that it holds.
-    pub claims: Vec<String>,
+    pub claims: Vec<Claim>,
 }
 
 /// A table or statement on a server.

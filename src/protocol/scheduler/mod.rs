@@ -26,7 +26,8 @@ mod table;
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::names::{BatchRef, Job, PieceRef};
+use super::claims::Job;
+use super::names::{BatchRef, PieceRef};
 use super::record::{BatchState, PieceState};
 use super::table_records::{Next, TableRecords};
 use crate::model::AttemptNo;

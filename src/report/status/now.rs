@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{ErrorStatus, JobStatus, StatementStatus, WorkerStatus};
 use crate::ledger::overview::TaskOverview;
 use crate::plan::TablePlan;
-use crate::protocol::{BatchRef, BatchState, Job, PieceRef, PieceState, job_of_claim};
+use crate::protocol::{BatchRef, BatchState, Claim, Job, PieceRef, PieceState};
 
 /// Returns a short text for the partitions of a batch.
 pub(super) fn partitions(plan: &TablePlan, batch: usize) -> String {
@@ -31,9 +31,9 @@ pub(super) fn workers(overview: &TaskOverview) -> Vec<WorkerStatus> {
     workers.into_iter().map(|(name, jobs)| WorkerStatus { name: name.to_owned(), jobs }).collect()
 }
 
-fn job(overview: &TaskOverview, claim: &str) -> JobStatus {
+fn job(overview: &TaskOverview, claim: &Claim) -> JobStatus {
     let table = |table: usize| overview.plans.get(table).map(|plan| plan.name.clone());
-    match job_of_claim(claim) {
+    match claim.job() {
         Some(Job::Copy(piece)) => {
             let record = overview.by_table.get(piece.table).and_then(|records| records.pieces.get(piece.index));
             let on_servers = overview.statements.iter().filter(|(_, statement_piece, _)| *statement_piece == piece);
@@ -77,12 +77,12 @@ pub(super) fn waits(overview: &TaskOverview) -> Vec<String> {
     }
     let Some(limit) = overview.max_jobs_per_server else { return waits.into_iter().collect() };
     let mut busy: BTreeMap<&str, u32> = BTreeMap::new();
-    for (server, _) in overview.on_servers.iter().filter_map(|place| place.rsplit_once('#')) {
-        *busy.entry(server).or_default() += 1;
+    for place in &overview.on_servers {
+        *busy.entry(&place.address).or_default() += 1;
     }
     let full: Vec<&str> = busy.iter().filter(|(_, count)| **count >= limit).map(|(server, _)| *server).collect();
     for (claim, _) in &overview.claims {
-        if let Some(Job::Copy(piece)) = job_of_claim(claim)
+        if let Some(Job::Copy(piece)) = claim.job()
             && !overview.statements.iter().any(|(_, statement_piece, _)| *statement_piece == piece)
         {
             for server in &full {

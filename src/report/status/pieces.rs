@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::ledger::overview::TaskOverview;
-use crate::protocol::{BatchState, Job, PieceRef, PieceState, job_of_claim};
+use crate::protocol::{BatchState, Job, PieceRef, PieceState};
 
 /// The batch of a partition, with its pieces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -80,7 +80,7 @@ impl BatchStatus {
         let record = &records.batches[batch];
         let claimant = |job: Job| {
             let mut claims = overview.claims.iter();
-            claims.find(|(claim, _)| job_of_claim(claim) == Some(job)).map(|(_, worker)| worker.clone())
+            claims.find(|(claim, _)| claim.job() == Some(job)).map(|(_, worker)| worker.clone())
         };
         let pieces = records.pieces_of[batch].clone().map(|piece| {
             let (planned, piece_record) = (plan.pieces.get(piece)?, records.pieces.get(piece)?);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Status;
 use crate::ledger::overview::TaskOverview;
-use crate::protocol::{Job, job_of_claim};
+use crate::protocol::Job;
 
 /// The period over which the rate is measured.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -22,7 +22,7 @@ pub(super) fn of_jobs(overview: &TaskOverview) -> Option<u64> {
             }
         }
     }
-    let jobs = overview.claims.iter().filter(|(claim, _)| matches!(job_of_claim(claim), Some(Job::Copy(_)))).count();
+    let jobs = overview.claims.iter().filter(|(claim, _)| matches!(claim.job(), Some(Job::Copy(_)))).count();
     (jobs > 0 && millis > 0).then(|| (bytes as f64 / millis as f64 * 1000.0 * jobs as f64) as u64)
 }
 

@@ -13,7 +13,7 @@ use crate::client::ReplicaState;
 use crate::ledger::membership::any;
 use crate::ledger::{LedgerError, Outcome};
 use crate::model::Node;
-use crate::protocol::{BatchRecord, PieceRef};
+use crate::protocol::{BatchRecord, PieceRef, ServerPlace};
 
 /// How often the limit of jobs and the queues of replicas are read again.
 const CHECK_INTERVAL: Duration = Duration::from_secs(3);
@@ -23,7 +23,7 @@ const MAX_QUEUE: u64 = 100;
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The places on servers that a job holds.
-pub(crate) struct Admitted(Vec<String>);
+pub(crate) struct Admitted(Vec<ServerPlace>);
 
 impl JobRunner {
     /// Waits until an attempt at a piece may begin. Returns `None` when the run is interrupted first.
@@ -122,14 +122,12 @@ impl JobRunner {
 }
 
 /// Returns a free place on each server, as far as this worker knows; otherwise a server without a free place.
-fn places(servers: &BTreeSet<String>, taken: &[String], limit: u32) -> Result<Vec<String>, String> {
-    let taken: BTreeSet<&str> = taken.iter().map(String::as_str).collect();
+fn places(servers: &BTreeSet<String>, taken: &[ServerPlace], limit: u32) -> Result<Vec<ServerPlace>, String> {
     let free = |server: &String| {
-        let mut names = (0..limit).map(|number| format!("{server}#{number}"));
+        let mut all = (0..limit).map(|number| ServerPlace { address: server.clone(), number });
         // After the limit was lowered, places with higher numbers may still be taken.
-        let busy =
-            taken.iter().filter(|place| place.rsplit_once('#').is_some_and(|(address, _)| address == server)).count();
-        let free = names.find(|name| !taken.contains(name.as_str())).filter(|_| busy < limit as usize);
+        let busy = taken.iter().filter(|place| place.address == *server).count();
+        let free = all.find(|place| !taken.contains(place)).filter(|_| busy < limit as usize);
         free.ok_or_else(|| server.clone())
     };
     servers.iter().map(free).collect()
@@ -142,7 +140,10 @@ mod tests {
     #[test]
     fn a_place_on_every_server_or_none() {
         let servers = BTreeSet::from(["a:9000".to_owned(), "b:9000".to_owned()]);
-        let taken = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let taken = |names: &[&str]| names.iter().map(|name| ServerPlace::parse(name).unwrap()).collect::<Vec<_>>();
+        let places = |servers: &BTreeSet<String>, taken: &[ServerPlace], limit| {
+            places(servers, taken, limit).map(|places| places.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
         assert_eq!(places(&servers, &[], 1).unwrap(), ["a:9000#0", "b:9000#0"]);
         assert_eq!(places(&servers, &taken(&["a:9000#0"]), 1), Err("a:9000".to_owned()));
         assert_eq!(places(&servers, &taken(&["a:9000#0", "b:9000#1"]), 2).unwrap(), ["a:9000#1", "b:9000#0"]);
