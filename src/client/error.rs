@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// The code of an error of the server's own ZooKeeper, also of a path that does not exist.
+pub const KEEPER_EXCEPTION: u32 = 999;
+
 /// A request to a node that failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{node}: {doing}: {}", self.reason())]
@@ -95,7 +98,7 @@ impl Error {
             // A certificate does not become valid by itself; another replica's may be valid.
             Kind::Tls(_) => Remedy::Elsewhere,
             Kind::Answer(_) => Remedy::GiveUp,
-            Kind::Server { code, .. } => match code {
+            Kind::Server { code, .. } => match *code {
                 // network, time-outs, too many queries, too many parts, locks, concurrent ALTER, the server's own ZooKeeper
                 3
                 | 32
@@ -124,7 +127,7 @@ impl Error {
                 | 394
                 | 473
                 | 517
-                | 999 => Remedy::Retry,
+                | KEEPER_EXCEPTION => Remedy::Retry,
                 // A staging table that no longer exists: the next attempt creates it again.
                 60 | 218 | 219 => Remedy::Retry,
                 241 => Remedy::Smaller,
@@ -155,7 +158,7 @@ impl Error {
             164 => "the account may only read",
             359 => "raise max_partition_size_to_drop and max_table_size_to_drop on this server",
             75 | 243 => "if its disk is full, free space there",
-            225 | 242 | 999 => "is this server's own ZooKeeper in order? See system.replicas there",
+            225 | 242 | KEEPER_EXCEPTION => "is this server's own ZooKeeper in order? See system.replicas there",
             40 | 76 | 88 | 107 | 117 | 226 | 246 | 271 => "CHECK TABLE on this server tells which part is damaged",
             252 if self.is_overload() => "its merges must catch up first",
             202 => "lower --max-statements-per-server, or raise max_concurrent_queries there",

@@ -10,7 +10,7 @@ use crate::sql::{Privilege, Selection, SlotKey};
 /// A disk of a server, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk {
-    /// Its name.
+    /// The name of the disk.
     pub name: String,
     /// Free bytes.
     pub free: u64,
@@ -21,9 +21,9 @@ pub struct Disk {
 /// An unfinished mutation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mutation {
-    /// Its id, such as `mutation_3.txt`.
+    /// The id of the mutation, such as `mutation_3.txt`.
     pub id: String,
-    /// Its command.
+    /// The command of the mutation.
     pub command: String,
     /// The server's text of its last failure; empty if it did not fail, or if the version does not report it.
     pub failure: String,
@@ -36,7 +36,7 @@ pub struct ClusterSeat {
     pub cluster: String,
     /// Number of the shard, from 1.
     pub shard: u64,
-    /// Its weight.
+    /// The weight of the shard.
     pub weight: u32,
     /// The replica's host in the configuration.
     pub host: String,

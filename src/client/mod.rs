@@ -34,7 +34,7 @@ use crate::model::{Node, PartitionId, PartitionValue, TableName, setting_names};
 use crate::sql::required_settings::{Correction, SettingRule, corrections};
 use crate::sql::{Column, KeyElement, PolicyKind, Selection, TableDefinition};
 
-pub use error::{Error, Kind, Remedy};
+pub use error::{Error, KEEPER_EXCEPTION, Kind, Remedy};
 pub use inspect::{ClusterSeat, Disk, Inspector, Mutation};
 pub use native::{has_dictionary_in_array, is_dealable};
 pub use probe::{Fingerprint, Loss, Probe};
@@ -56,7 +56,7 @@ pub struct ServerFacts {
 /// Properties of a server that definitions of tables, keys and conditions depend on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerContext {
-    /// Its macros; empty if the account may not see them.
+    /// The macros of the server; empty if the account may not see them.
     pub macros: BTreeMap<String, String>,
     /// The time zone of our sessions, followed by the server's if it differs.
     pub zones: Vec<String>,
@@ -133,9 +133,9 @@ pub struct PartList {
 pub struct PartName {
     /// The partition.
     pub id: PartitionId,
-    /// Its name: `<partition>_<first block>_<last block>_<level>`, with `_<version>` after a mutation.
+    /// The name of the part: `<partition>_<first block>_<last block>_<level>`, with `_<version>` after a mutation.
     pub name: String,
-    /// Its rows.
+    /// The number of rows of the part.
     pub rows: u64,
     /// A hash of its files before compression; empty if the server does not report it (18.16).
     pub hash: String,
@@ -168,7 +168,7 @@ pub struct Digest {
 /// A running statement.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Running {
-    /// Its id.
+    /// The id of the statement.
     pub query_id: String,
     /// Running time in seconds.
     pub elapsed: f64,

@@ -54,7 +54,7 @@ pub const COMMIT_LIMIT: usize = 0xf_ffff - 4096;
 /// A node as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// Its data.
+    /// The data of the node.
     pub data: Vec<u8>,
     /// The version of the data.
     pub version: Version,

@@ -64,7 +64,7 @@ impl<T> Edit<T> {
 
 impl Cache {
     /// Creates the scheduler that chooses the jobs of a worker; see [`Scheduler::new`].
-    pub fn look_out(&mut self, preferences: &[Preferences], worker: &str) {
+    pub fn build_scheduler(&mut self, preferences: &[Preferences], worker: &str) {
         self.scheduler = Scheduler::new(&self.by_table, preferences, worker);
     }
 
@@ -196,7 +196,7 @@ impl Ledger {
     }
 
     /// Reads some groups, their batches, and the claims.
-    pub async fn look(&self, cache: &mut Cache, groups: &[GroupRef]) -> Result<(), LedgerError> {
+    pub async fn read_groups(&self, cache: &mut Cache, groups: &[GroupRef]) -> Result<(), LedgerError> {
         let claims = self.claims().await?;
         let open_batches = |group: &GroupRef| {
             let records = &cache.by_table[group.table];
@@ -248,7 +248,7 @@ impl Ledger {
     }
 
     /// Reads the claims. The change fires when a claim is taken or released after that.
-    pub async fn look_at_claims(&self, cache: &mut Cache) -> Result<Change, LedgerError> {
+    pub async fn read_claims(&self, cache: &mut Cache) -> Result<Change, LedgerError> {
         let (children, change) = self.session.watch_children(&self.path("claims")).await?;
         cache.scheduler.update_claims(&cache.by_table, jobs_of(&children.unwrap_or_default()));
         Ok(change)

@@ -22,7 +22,7 @@ pub struct NodePool {
     suspects: Mutex<HashMap<String, u32>>,
     own_host: String,
     /// The known routes between nodes.
-    pub(crate) ways: KnownRoutes,
+    pub(crate) routes: KnownRoutes,
 }
 
 impl NodePool {
@@ -36,7 +36,7 @@ impl NodePool {
             merge_tree_settings,
             suspects: Mutex::default(),
             own_host,
-            ways: KnownRoutes::default(),
+            routes: KnownRoutes::default(),
         }
     }
 

@@ -110,7 +110,7 @@ async fn against(
     asked: &Node,
 ) -> Result<Option<String>, Error> {
     let refused = (account(from), account(to), way);
-    if let Some(why) = pool.ways.known(|known| known.refused.get(&refused).cloned()) {
+    if let Some(why) = pool.routes.known(|known| known.refused.get(&refused).cloned()) {
         return Ok(Some(why));
     }
     let (client, here, there) = (pool.client.clone(), asking.clone(), asked.clone());
@@ -120,7 +120,7 @@ async fn against(
             answer => Ok(answer.map_err(|error| obstacle(&here, &there, &error))),
         }
     };
-    let reached = pool.ways.reached.get(pair(asking, asked), || ask().boxed()).await?;
+    let reached = pool.routes.reached.get(pair(asking, asked), || ask().boxed()).await?;
     if let Err(why) = reached.as_ref() {
         return Ok(Some(why.clone()));
     }
@@ -134,10 +134,10 @@ async fn against(
 pub fn after_failure(pool: &NodePool, from: &Node, to: &Node, way: Way, error: &Error) -> bool {
     let refused =
         way != Way::Relay && (error.is_denied() || error.code().is_some_and(|code| REFUSAL_CODES.contains(&code)));
-    [pair(from, to), pair(to, from)].iter().for_each(|pair| pool.ways.reached.forget(pair));
+    [pair(from, to), pair(to, from)].iter().for_each(|pair| pool.routes.reached.forget(pair));
     if refused {
         let key = (account(from), account(to), way);
-        pool.ways.known(|known| known.refused.insert(key, format!("a {way} was refused: {error}")));
+        pool.routes.known(|known| known.refused.insert(key, format!("a {way} was refused: {error}")));
     }
     refused && error.remedy() == Remedy::GiveUp
 }

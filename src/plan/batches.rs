@@ -11,9 +11,9 @@ use crate::sql::Slice;
 pub struct Found {
     /// The partition's value.
     pub value: PartitionValue,
-    /// Its name as a person writes it.
+    /// The name of the partition as a person writes it.
     pub name: String,
-    /// Its id, if it can be computed from the value.
+    /// The id of the partition, if it can be computed from the value.
     pub id: Option<PartitionId>,
     /// Rows and estimated bytes by source shard.
     pub shards: Vec<(u64, u64)>,

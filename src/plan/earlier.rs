@@ -30,7 +30,7 @@ pub struct CopiedPartition {
     /// The partition as it was planned.
     #[serde(rename = "p")]
     pub partition: PartitionPlan,
-    /// Its rows on the target, counted over all shards.
+    /// The rows of the partition on the target, counted over all shards.
     #[serde(rename = "t")]
     pub target: u64,
 }
@@ -59,7 +59,7 @@ pub enum Due {
 /// Why a partition is copied again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Again {
-    /// Its parts at the source have changed.
+    /// The parts of the partition at the source have changed.
     Changed,
     /// Whether it changed is not known.
     Unknown,

@@ -122,10 +122,10 @@ pub struct PartitionPlan {
     /// The partition's value.
     #[serde(rename = "v")]
     pub value: PartitionValue,
-    /// Its name as a person writes it.
+    /// The name of the partition as a person writes it.
     #[serde(rename = "n")]
     pub name: String,
-    /// Its id, if it can be computed from the value.
+    /// The id of the partition, if it can be computed from the value.
     #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
     pub id: Option<PartitionId>,
     /// Rows at the source at planning time.
@@ -134,7 +134,7 @@ pub struct PartitionPlan {
     /// Estimated uncompressed bytes.
     #[serde(rename = "b")]
     pub bytes: u64,
-    /// Its parts at the source at planning time, if they are known.
+    /// The parts of the partition at the source at planning time, if they are known.
     #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<Mark>,
     /// Whether an earlier pass of the task has filled it. The target's rows in it are ours then, and are replaced.

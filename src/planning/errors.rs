@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use serde::Serialize;
-
 use crate::client;
 use crate::coordinator::Error as CoordinatorError;
 use crate::ledger::LedgerError;
@@ -62,8 +60,7 @@ fn lines(problems: &[Problem]) -> String {
 }
 
 /// What has to change before a task can run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProblemKind {
     /// The task.
     Task,
@@ -72,26 +69,21 @@ pub enum ProblemKind {
 }
 
 /// A reason why a task cannot run. `Display` is the only place that turns it into text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// What has to change.
     pub kind: ProblemKind,
     /// The name of the table job, if the problem is in one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
     /// The path of the element of the task. With `table` it starts below the element of that table.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub element: Option<String>,
     /// The node that gave the error.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
     /// The code of the server's error.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub server_code: Option<u32>,
     /// The cause, as a sentence.
     pub cause: String,
     /// What to do, as a sentence.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub todo: Option<String>,
 }
 

@@ -46,7 +46,7 @@ pub enum Reason {
     },
     /// The worker that used it is gone.
     WorkerGone {
-        /// Its name.
+        /// The name of the worker.
         worker: String,
     },
     /// The attempt failed.

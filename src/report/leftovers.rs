@@ -13,7 +13,7 @@ use crate::protocol::{Claim, TaskId, Verdict};
 pub struct CleanupReport {
     /// The task's identity. `null` if there is no task and none was named.
     pub task: Option<String>,
-    /// Its path.
+    /// The path of the task.
     pub path: String,
     /// `absent`, `named`, `half_forgotten`, `not_planned`, `unfinished` or `finished`.
     pub standing: &'static str,

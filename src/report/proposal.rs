@@ -27,7 +27,7 @@ pub struct ProposalReport {
 pub struct ClusterReport {
     /// The element's name.
     pub name: String,
-    /// Its shards.
+    /// The shards of the cluster.
     pub shards: Vec<ShardReport>,
     /// The remarks about the cluster.
     pub remarks: Vec<String>,
@@ -36,9 +36,9 @@ pub struct ClusterReport {
 /// A shard of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ShardReport {
-    /// Its weight.
+    /// The weight of the shard.
     pub weight: u32,
-    /// Its replicas, as `host:port`.
+    /// The replicas of the shard, as `host:port`.
     pub replicas: Vec<String>,
 }
 

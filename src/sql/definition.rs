@@ -30,13 +30,13 @@ impl DefaultKind {
 /// A column of `system.columns`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
-    /// Its name.
+    /// The name of the column.
     pub name: String,
-    /// Its type as text.
+    /// The type of the column as text.
     pub type_name: String,
     /// How the column gets its value.
     pub default_kind: DefaultKind,
-    /// Its expression, or empty.
+    /// The expression of the default, or empty.
     pub default_expression: String,
     /// The comment, or empty.
     pub comment: String,
@@ -45,9 +45,9 @@ pub struct Column {
 /// A table of `system.tables` with its columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableDefinition {
-    /// Its name.
+    /// The name of the table.
     pub name: TableName,
-    /// Its engine with keys and settings.
+    /// The engine of the table with keys and settings.
     pub engine: Engine,
     /// Columns in their order.
     pub columns: Vec<Column>,

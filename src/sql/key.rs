@@ -12,7 +12,7 @@ use super::quote::{literal, value_literal};
 pub struct KeyElement {
     /// The expression.
     pub expression: String,
-    /// Its type, from `toTypeName`.
+    /// The type of the element, from `toTypeName`.
     pub type_name: String,
 }
 

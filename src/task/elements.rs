@@ -45,7 +45,7 @@ pub struct Element {
     pub name: &'static str,
     /// The parents where it may be written. A table's element at the root applies to all tables.
     pub places: &'static [ElementPath],
-    /// Its meaning.
+    /// The meaning of the element.
     pub meaning: Meaning,
 }
 
@@ -53,27 +53,27 @@ pub struct Element {
 #[derive(Debug, Clone, Copy)]
 pub enum Meaning {
     /// It has a value.
-    Read(Said),
+    Read(ElementText),
     /// It is known but has no effect here, for this reason.
     NoEffect(&'static str),
 }
 
 /// An element with a value.
 #[derive(Debug, Clone, Copy)]
-pub struct Said {
+pub struct ElementText {
     /// An example of its content.
     pub example: &'static str,
     /// The form of its content.
     pub form: &'static str,
-    /// Its default.
+    /// The default of the element.
     pub default: Unwritten,
     /// Whether it comes from the original.
     pub origin: Origin,
     /// Whether it may be changed while a task runs (`--task-upload-force`). A worker reads `keeper.xml` only when it
     /// starts.
     pub live: bool,
-    /// Its effect.
-    pub says: &'static str,
+    /// The effect of the element.
+    pub effect: &'static str,
 }
 
 /// The default of an element.
@@ -129,8 +129,8 @@ impl ElementPath {
     }
 }
 
-const fn read(name: &'static str, places: &'static [ElementPath], said: Said) -> Element {
-    Element { name, places, meaning: Meaning::Read(said) }
+const fn read(name: &'static str, places: &'static [ElementPath], text: ElementText) -> Element {
+    Element { name, places, meaning: Meaning::Read(text) }
 }
 
 const fn no_effect(name: &'static str, places: &'static [ElementPath], why: &'static str) -> Element {
@@ -138,13 +138,25 @@ const fn no_effect(name: &'static str, places: &'static [ElementPath], why: &'st
 }
 
 /// Describes an element of the original.
-const fn old(example: &'static str, form: &'static str, default: Unwritten, live: bool, says: &'static str) -> Said {
-    Said { example, form, default, origin: Original, live, says }
+const fn old(
+    example: &'static str,
+    form: &'static str,
+    default: Unwritten,
+    live: bool,
+    effect: &'static str,
+) -> ElementText {
+    ElementText { example, form, default, origin: Original, live, effect }
 }
 
 /// Describes an element of this copier.
-const fn new(example: &'static str, form: &'static str, default: Unwritten, live: bool, says: &'static str) -> Said {
-    Said { example, form, default, origin: Ours, live, says }
+const fn new(
+    example: &'static str,
+    form: &'static str,
+    default: Unwritten,
+    live: bool,
+    effect: &'static str,
+) -> ElementText {
+    ElementText { example, form, default, origin: Ours, live, effect }
 }
 
 const FIXED: bool = false;

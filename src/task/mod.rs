@@ -40,7 +40,7 @@ mod xml;
 mod xml_tests;
 
 pub use configuration::{ConfigText, MOST_FILES, Rules, in_order, is_piece, merge_folders, merged_outline, outline_of};
-pub use elements::{ELEMENTS, Element, ElementPath, Meaning, Origin, Said, Unwritten};
+pub use elements::{ELEMENTS, Element, ElementPath, ElementText, Meaning, Origin, Unwritten};
 pub use fault::{Fault, Faults, Notice, Problem, Warning};
 pub use inputs::differences;
 pub use keeper::{KeeperConfig, LogLevel, LoggerConfig};

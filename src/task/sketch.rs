@@ -27,7 +27,7 @@ pub struct ClusterSketch {
     pub name: String,
     /// Comment above it.
     pub comment: Vec<String>,
-    /// Its shards. Passwords of nodes are not written.
+    /// The shards of the cluster. Passwords of nodes are not written.
     pub shards: Vec<Shard>,
     /// The environment variable with the password of its nodes.
     pub password_env: Option<String>,

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::jobs::JobRunner;
-use crate::coordinator::{Change, Error as KeeperError};
+use crate::coordinator::{Change, Error as CoordinatorError};
 use crate::ledger::{ClaimChange, LedgerError, Processed, membership};
 use crate::model::counted;
 use crate::planning::errors::RunError;
@@ -207,7 +207,7 @@ impl MainLoop<'_> {
                         running.spawn(async move { runner.perform(claimed).await }.in_current_span());
                     }
                 }
-                Next::ReadGroups(groups) => self.runner.ledger.look(&mut cache, &groups).await?,
+                Next::ReadGroups(groups) => self.runner.ledger.read_groups(&mut cache, &groups).await?,
                 Next::Finished => return Ok((Next::Finished, None)),
                 // Another worker may have tried again what failed.
                 Next::Stuck if !sure => {
@@ -216,7 +216,7 @@ impl MainLoop<'_> {
                 }
                 other if watch.is_some() => return Ok((other, watch)),
                 // The cache may be old: read the claims again, and watch them from then on.
-                _ => watch = Some(self.runner.ledger.look_at_claims(&mut cache).await?),
+                _ => watch = Some(self.runner.ledger.read_claims(&mut cache).await?),
             }
         }
         Ok((Next::Wait, None))
@@ -396,7 +396,7 @@ enum Event {
     Order,
     Finish,
     Stop,
-    Lost(KeeperError),
+    Lost(CoordinatorError),
 }
 
 /// Waits for a change. Without a watch it waits for ever.

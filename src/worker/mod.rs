@@ -30,7 +30,7 @@ mod next_pass;
 pub(crate) mod open_task;
 pub mod prepare;
 pub mod publish;
-pub(crate) mod remake;
+pub(crate) mod renew;
 mod run;
 pub mod target_sizes;
 mod verify;

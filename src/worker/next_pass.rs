@@ -2,7 +2,7 @@
 
 use super::ending::{Ending, Summary};
 use super::launch::Launch;
-use super::open_task::{Accepted, Begun};
+use super::open_task::{Accepted, OpenedTask};
 use crate::ledger::membership::{self, any};
 use crate::ledger::{Cache, Ledger};
 use crate::plan::Earlier;
@@ -18,16 +18,16 @@ pub(super) async fn next_pass(
     summary: Summary,
     goal: &mut Option<u32>,
     interrupt: &Interrupt,
-) -> Result<Begun, RunError> {
-    let Some(incremental) = launch.incremental else { return Ok(Begun::Finished(summary)) };
+) -> Result<OpenedTask, RunError> {
+    let Some(incremental) = launch.incremental else { return Ok(OpenedTask::Finished(summary)) };
     let goal = *goal.get_or_insert(summary.record.pass + 1);
     if summary.record.pass >= goal {
-        return Ok(Begun::Finished(summary));
+        return Ok(OpenedTask::Finished(summary));
     }
     let task = summary.task.clone();
     match begin(launch, ledger, task.tables.len(), goal, incremental.drop_vanished, interrupt).await? {
-        Some(record) => Ok(Begun::Accepted(Accepted { task, record, surveyed: None })),
-        None => Ok(Begun::Finished(Summary { ending: Ending::Interrupted, ..summary })),
+        Some(record) => Ok(OpenedTask::Accepted(Accepted { task, record, surveyed: None })),
+        None => Ok(OpenedTask::Finished(Summary { ending: Ending::Interrupted, ..summary })),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::ending::{Ending, Summary};
 use super::launch::Launch;
-use super::remake::renew;
+use super::renew::renew;
 use crate::ledger::{Cache, Ledger};
 use crate::nodes::pool::NodePool;
 use crate::planning::errors::{Problem, RunError};
@@ -25,7 +25,7 @@ pub(super) struct Accepted {
 }
 
 /// The result of opening a task.
-pub(super) enum Begun {
+pub(super) enum OpenedTask {
     Finished(Summary),
     Accepted(Accepted),
 }
@@ -36,28 +36,22 @@ fn refuse_incremental(launch: &Launch, task: &Task) -> Result<(), RunError> {
     if launch.incremental.is_none() {
         return Ok(());
     }
-    let against = |job: &TableJob| match job.if_target_not_empty {
-        IfTargetNotEmpty::Append => Some(("append", job.name.clone())),
-        IfTargetNotEmpty::Skip => Some(("skip", job.name.clone())),
-        IfTargetNotEmpty::Fail | IfTargetNotEmpty::Replace => None,
+    let keeps_rows =
+        |job: &&TableJob| matches!(job.if_target_not_empty, IfTargetNotEmpty::Append | IfTargetNotEmpty::Skip);
+    let problem = |job: &TableJob| {
+        let policy = job.if_target_not_empty.as_str();
+        let cause = format!(
+            "{policy} does not go with --incremental, which replaces what it has copied before: give fail or replace"
+        );
+        Problem::task(cause).in_table(&job.name).at_element("if_target_not_empty")
     };
-    let lines: Vec<String> = task
-        .tables
-        .iter()
-        .filter_map(against)
-        .map(|(policy, name)| {
-            format!(
-                "tables/{name}/if_target_not_empty: {policy} does not go with --incremental, which replaces what it has copied before: \
-                 give fail or replace"
-            )
-        })
-        .collect();
-    if lines.is_empty() { Ok(()) } else { Err(RunError::Problems(lines.into_iter().map(Problem::task).collect())) }
+    let problems: Vec<Problem> = task.tables.iter().filter(keeps_rows).map(problem).collect();
+    if problems.is_empty() { Ok(()) } else { Err(RunError::Problems(problems)) }
 }
 
 /// Reads the task, compares it with the recorded one, and creates it if it is new. Creates nothing when anything is wrong with
 /// it.
-pub(super) async fn begin(launch: &Launch, ledger: &Ledger, pool: NodePool) -> Result<Begun, RunError> {
+pub(super) async fn open_task(launch: &Launch, ledger: &Ledger, pool: NodePool) -> Result<OpenedTask, RunError> {
     let own = launch.description.as_ref().map(|(text, file)| parse(text, file, launch.secrets.as_ref())).transpose()?;
     renew_for_file(launch, ledger, own.as_ref()).await?;
     let stored = ledger.description().await?;
@@ -123,7 +117,13 @@ fn description_of_new(
 }
 
 /// Creates a task in the coordinator after a survey of its servers.
-async fn create(launch: &Launch, ledger: &Ledger, pool: NodePool, text: &str, task: Task) -> Result<Begun, RunError> {
+async fn create(
+    launch: &Launch,
+    ledger: &Ledger,
+    pool: NodePool,
+    text: &str,
+    task: Task,
+) -> Result<OpenedTask, RunError> {
     refuse_incremental(launch, &task)?;
     let mut surveys = survey(&pool, &task).await.map_err(RunError::Problems)?;
     let lost = refuse_lossy_conversions(&pool, &task, &mut surveys).await;
@@ -141,7 +141,7 @@ async fn create(launch: &Launch, ledger: &Ledger, pool: NodePool, text: &str, ta
     };
     refuse_differences(&launch.task_path, &record.inputs, Some(&task))?;
     tracing::info!("task {} at {}: accepted", record.id.0, launch.task_path);
-    Ok(Begun::Accepted(Accepted { task: Arc::new(task), record, surveyed: Some((Box::new(pool), surveys)) }))
+    Ok(OpenedTask::Accepted(Accepted { task: Arc::new(task), record, surveyed: Some((Box::new(pool), surveys)) }))
 }
 
 /// Returns the record of a task that no worker has begun.
@@ -167,7 +167,7 @@ async fn resume(
     own: Option<Task>,
     stored: Option<String>,
     record: TaskRecord,
-) -> Result<Begun, RunError> {
+) -> Result<OpenedTask, RunError> {
     refuse_another(&launch.task_path, &record.inputs, own.as_ref())?;
     let place = ledger.path("description");
     let task = match (own, stored, &launch.description) {
@@ -198,8 +198,8 @@ async fn resume(
         let (plans, by_table) = (Arc::new(plans), cache.by_table);
         let ending = Ending::after(Ending::WasFinished, &record.account);
         let (left, task) = (Vec::new(), Arc::new(task));
-        return Ok(Begun::Finished(Summary { ending, record, plans, by_table, left, task, ended_it: false }));
+        return Ok(OpenedTask::Finished(Summary { ending, record, plans, by_table, left, task, ended_it: false }));
     }
     tracing::info!("task {} at {}: joining", record.id.0, launch.task_path);
-    Ok(Begun::Accepted(Accepted { task: Arc::new(task), record, surveyed: None }))
+    Ok(OpenedTask::Accepted(Accepted { task: Arc::new(task), record, surveyed: None }))
 }

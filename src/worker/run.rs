@@ -12,10 +12,10 @@ use super::finish::{self, Finish};
 use super::jobs::JobRunner;
 use super::main_loop::{LoopEnd, MainLoop};
 use super::next_pass::next_pass;
-use super::open_task::{Accepted, Begun, begin};
+use super::open_task::{Accepted, OpenedTask, open_task};
 use super::prepare::prepare;
 use super::view::View;
-use crate::coordinator::Error as KeeperError;
+use crate::coordinator::Error as CoordinatorError;
 use crate::ledger::membership::{self, WorkerPlace};
 use crate::ledger::{Cache, Ledger, Processed};
 use crate::nodes::pool::NodePool;
@@ -57,16 +57,16 @@ pub async fn run_seen(
     // The pass with which this run ends.
     let mut goal = None;
     let mut accepted = loop {
-        let begun = match begin(&launch, &ledger, pool()).await {
-            Ok(Begun::Finished(summary)) => next_pass(&launch, &ledger, summary, &mut goal, interrupt).await,
+        let begun = match open_task(&launch, &ledger, pool()).await {
+            Ok(OpenedTask::Finished(summary)) => next_pass(&launch, &ledger, summary, &mut goal, interrupt).await,
             other => other,
         };
         match begun {
-            Ok(Begun::Finished(summary)) => {
+            Ok(OpenedTask::Finished(summary)) => {
                 ledger.session().close().await;
                 return Ok(summary);
             }
-            Ok(Begun::Accepted(accepted)) => break accepted,
+            Ok(OpenedTask::Accepted(accepted)) => break accepted,
             Err(error) if error.is_session_lost() && !interrupt.is_finishing() => {
                 tracing::warn!("{error}; connecting again");
                 ledger = Ledger::new(reconnect(&launch, interrupt).await?, &launch.task_path);
@@ -91,7 +91,7 @@ pub async fn run_seen(
             Ok(Some(summary)) if summary.ending.is_end() && summary.left.is_empty() => {
                 next_pass(&launch, &ledger, summary, &mut Some(goal), interrupt).await.map(Some)
             }
-            Ok(Some(summary)) => Ok(Some(Begun::Finished(summary))),
+            Ok(Some(summary)) => Ok(Some(OpenedTask::Finished(summary))),
             Ok(None) => Ok(None),
             Err(error) => Err(error),
         };
@@ -111,8 +111,8 @@ pub async fn run_seen(
                 ledger.session().close().await;
                 return Err(error);
             }
-            Ok(Some(Begun::Accepted(again))) => accepted = again,
-            Ok(Some(Begun::Finished(summary))) => {
+            Ok(Some(OpenedTask::Accepted(again))) => accepted = again,
+            Ok(Some(OpenedTask::Finished(summary))) => {
                 // This removes the ephemeral nodes at once, and not after a time-out.
                 ledger.session().close().await;
                 return Ok(summary);
@@ -127,7 +127,7 @@ async fn reconnect(launch: &Launch, interrupt: &Interrupt) -> Result<Arc<dyn cra
     loop {
         match launch.coordinator.session().await {
             Ok(session) => return Ok(session),
-            Err(error @ KeeperError::Unreachable { .. }) => {
+            Err(error @ CoordinatorError::Unreachable { .. }) => {
                 tracing::warn!("{error}; trying again in {:.1} s", pause.as_secs_f64());
                 tokio::select! {
                     biased;
@@ -227,7 +227,7 @@ impl<F: Fn() -> NodePool> Run<'_, F> {
         let mut cache = Cache::default();
         self.ledger.refresh(&mut cache, &context.plans).await?;
         let likings: Vec<Preferences> = (0..context.plans.len()).map(|table| preferences(&context, table)).collect();
-        cache.look_out(&likings, self.worker);
+        cache.build_scheduler(&likings, self.worker);
         let (ledger, cache) = (self.ledger.clone(), Arc::new(Mutex::new(cache)));
         Ok(JobRunner { context, ledger, cache, interrupt, counters: self.view.counters().clone() })
     }

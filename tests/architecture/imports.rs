@@ -27,9 +27,7 @@ pub struct Import {
 
 /// All files of the library but its front page and files that hold only tests.
 pub fn sources() -> Vec<Source> {
-    let mut files = Vec::new();
-    collect(Path::new("src"), &mut files);
-    let sources = files.into_iter().filter_map(|path| {
+    let sources = rust_files(Path::new("src")).into_iter().filter_map(|path| {
         let file = path.to_str().unwrap().to_owned();
         let mut module: Vec<String> =
             file.strip_prefix("src/")?.strip_suffix(".rs")?.split('/').map(str::to_owned).collect();
@@ -46,15 +44,18 @@ pub fn sources() -> Vec<Source> {
     sources.collect()
 }
 
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+/// All Rust files below a folder.
+pub fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            collect(&path, files);
+            files.extend(rust_files(&path));
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             files.push(path);
         }
     }
+    files
 }
 
 /// Every import between two of the modules, once.

@@ -1,4 +1,4 @@
-//! The documents match the program (messages, elements, flags, files) and the code (citations), and their links lead somewhere. `tests/it/documents.rs`
+//! The documents match the program (messages, elements, flags, files) and the code (citations), and their links lead somewhere. `tests/it/documents/mod.rs`
 //! runs their commands.
 
 mod citations;

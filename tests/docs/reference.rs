@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::fs;
 
 use clickhouse_copier::task::{
-    ELEMENTS, Element, ElementPath, Faults, GivenSecrets, KeeperConfig, Meaning, Origin, Parsed, Said, Task, Unwritten,
-    Warning, differences,
+    ELEMENTS, Element, ElementPath, ElementText, Faults, GivenSecrets, KeeperConfig, Meaning, Origin, Parsed, Task,
+    Unwritten, Warning, differences,
 };
 
 use super::{path, text};
@@ -134,11 +134,11 @@ enum Parse {
 }
 
 /// Each element that says something, at each of its places.
-fn each(mut look: impl FnMut(&Element, ElementPath, &Said)) {
+fn each(mut look: impl FnMut(&Element, ElementPath, &ElementText)) {
     for element in ELEMENTS {
-        if let Meaning::Read(said) = &element.meaning {
+        if let Meaning::Read(text) = &element.meaning {
             for place in element.places {
-                look(element, *place, said);
+                look(element, *place, text);
             }
         }
     }
@@ -146,17 +146,17 @@ fn each(mut look: impl FnMut(&Element, ElementPath, &Said)) {
 
 #[test]
 fn what_the_reference_shows_is_read_and_says_something() {
-    each(|element, place, said| {
+    each(|element, place, text| {
         let at = format!("{place:?}/{}", element.name);
         let file = |content| File { place, name: element.name, content }.parse();
-        if said.example == "…" {
+        if text.example == "…" {
             return;
         }
-        let (with, warnings) = file(Some(said.example)).unwrap_or_else(|faults| panic!("{at}: {faults}"));
+        let (with, warnings) = file(Some(text.example)).unwrap_or_else(|faults| panic!("{at}: {faults}"));
         let unexpected: Vec<String> =
             warnings.iter().map(ToString::to_string).filter(|text| !text.contains("certificates of servers")).collect();
         assert_eq!(unexpected, Vec::<String>::new(), "{at}");
-        match (file(None), said.default) {
+        match (file(None), text.default) {
             (Err(faults), Unwritten::Required) => {
                 assert!(faults.to_string().contains(&format!("<{}> is missing", element.name)), "{at}: {faults}");
             }
@@ -173,13 +173,13 @@ fn what_the_reference_shows_is_read_and_says_something() {
 
 #[test]
 fn what_may_change_is_what_no_plan_depends_on() {
-    each(|element, place, said| {
+    each(|element, place, text| {
         let file = |content| File { place, name: element.name, content }.parse();
-        let (Ok((Parse::Task(before), _)), Ok((Parse::Task(after), _))) = (file(None), file(Some(said.example))) else {
+        let (Ok((Parse::Task(before), _)), Ok((Parse::Task(after), _))) = (file(None), file(Some(text.example))) else {
             return;
         };
         let differ = differences(&before.plan_inputs(), &after.plan_inputs());
-        assert_eq!(differ.is_empty(), said.live, "{place:?}/{}: {differ:?}", element.name);
+        assert_eq!(differ.is_empty(), text.live, "{place:?}/{}: {differ:?}", element.name);
     });
 }
 
@@ -217,30 +217,30 @@ fn table(place: ElementPath) -> String {
     });
     let mut without = Vec::new();
     for element in Element::of(place).filter(|element| element.places[0] == place || place == ElementPath::Replica) {
-        let said = match &element.meaning {
+        let text = match &element.meaning {
             Meaning::NoEffect(why) => {
                 without.push(format!("`{}` ({why})", element.name));
                 continue;
             }
-            Meaning::Read(said) => said,
+            Meaning::Read(text) => text,
         };
-        let default = match said.default {
+        let default = match text.default {
             Unwritten::Required => "**must be written**".to_owned(),
             Unwritten::Is("") => "empty".to_owned(),
             Unwritten::Is(value) => format!("`{value}`"),
             Unwritten::Means(what) => what.to_owned(),
         };
-        let whose = if said.origin == Origin::Ours { "Ours. " } else { "" };
+        let whose = if text.origin == Origin::Ours { "Ours. " } else { "" };
         let also = if element.places.contains(&ElementPath::Root) && place == ElementPath::Table {
             " Also at the root, for all tables."
         } else {
             ""
         };
-        let change = if task { if said.live { " | yes" } else { " | no" } } else { "" };
+        let change = if task { if text.live { " | yes" } else { " | no" } } else { "" };
         let _ = writeln!(
             out,
             "| `<{0}>{1}</{0}>` | {2} | {default}{change} | {whose}{3}{also} |",
-            element.name, said.example, said.form, said.says
+            element.name, text.example, text.form, text.effect
         );
     }
     if !without.is_empty() {

@@ -316,3 +316,17 @@ fn a_server_that_does_not_answer_is_named(#[case] release: Release) {
     scene.run(&task).with(0);
     scene.check(&task);
 }
+
+/// Without a task at the path and without a table of any task, nothing is to be removed. A table of a task that nobody names stays.
+#[apply(both)]
+fn a_path_without_a_task_is_clean_where_no_table_is(#[case] release: Release) {
+    let scene = scene!(release);
+    let task = task(&scene, PLAIN, "fail");
+    let remove = || scene.launch(&task).verb("cleanup").args(&["--remove"]).run();
+    remove().with(0).reports(&["There is no task here, and nothing of one is on the servers that answered"]);
+    let name = format!("copier_{OTHER}_t0_b0_p0_a1");
+    scene.ask(2, &format!("CREATE DATABASE {}", scene.dst));
+    scene.ask(2, &format!("CREATE TABLE {}.{name} (a UInt8) ENGINE = Log", scene.dst));
+    remove().with(2).tells(&["nothing is removed", "--task-id says whose tables may go"]);
+    assert_eq!(scene.lines(&[2], &format!("SHOW TABLES FROM {}", scene.dst)), [name]);
+}

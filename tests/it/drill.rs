@@ -184,3 +184,24 @@ fn a_drill_that_is_ended_in_the_middle_leaves_nothing(#[case] release: Release) 
     println!("{}", rest.join("\n"));
     nothing_left(&scene);
 }
+
+/// A copier that is ended as soon as it runs, before it has a task.
+fn copier_that_is_ended_at_once(scene: &Scene) -> PathBuf {
+    let path = scene.dir().join("copier");
+    let real = env!("CARGO_BIN_EXE_clickhouse-copier");
+    fs::write(&path, format!("#!/bin/bash\n[[ $1 != run ]] || kill -TERM $$\nexec {real} \"$@\"\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+#[apply(both)]
+fn a_drill_whose_run_had_no_task_yet_leaves_nothing(#[case] release: Release) {
+    let scene = scene!(own LabSpec::of(release, 3));
+    backup(&scene);
+    let mut command = drill(&scene);
+    let copier = copier_that_is_ended_at_once(&scene);
+    let output =
+        command.arg("--copier").arg(copier).args(["--no-source", "--", "--task-file", "backup.xml"]).output().unwrap();
+    ended(&scene, &output, 1, &["not everything could be restored", "dropped the database"]);
+    nothing_left(&scene);
+}

@@ -18,7 +18,7 @@ fn task(scene: &Scene) -> Task {
     scene.task(&[&[0]], &[&[1]]).with(scene.table("hits").engine(BY_MONTH).with("batch_bytes", "1"))
 }
 
-/// What each verb is given in its turn, beside the task; those that print nothing about a task are tried in tests/cli.rs.
+/// What each verb is given in its turn, beside the task; those that print nothing about a task are tried in tests/cli/main.rs.
 fn lines(scene: &Scene) -> BTreeMap<&'static str, Vec<Vec<String>>> {
     let table = format!("{}.hits", scene.src);
     let init = ["--from", scene.server(0).host(), "--to", scene.server(1).host(), "--table", &table];

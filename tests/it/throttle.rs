@@ -116,7 +116,8 @@ fn pieces_on(scene: &Scene, server: usize) -> usize {
 #[apply(both)]
 fn no_more_pieces_at_a_server_than_the_task_allows_and_more_when_it_allows_more(#[case] release: Release) {
     let scene = scene!(release);
-    fill(&scene, 300_000);
+    // A server shows a statement from its first block on: pieces have several blocks, so that three are seen at once.
+    fill(&scene, 1_200_000);
     // So slow that a busy machine starts the second worker while rows travel.
     let of = |limit: u32, rate: &str| {
         let hits = scene.table("hits").with("number_of_splits", "12");
@@ -125,7 +126,7 @@ fn no_more_pieces_at_a_server_than_the_task_allows_and_more_when_it_allows_more(
         );
         scene.task(&[&[0]], &[&[1]]).with(hits).more(&limits)
     };
-    let first = scene.launch(&of(1, "100K")).args(&["--jobs=4"]).start();
+    let first = scene.launch(&of(1, "400K")).args(&["--jobs=4"]).start();
     first.says(": waits for ");
     scene.eventually("a piece is on its way", || match pieces_on(&scene, 1) {
         0 => Err("none is".into()),
@@ -134,7 +135,7 @@ fn no_more_pieces_at_a_server_than_the_task_allows_and_more_when_it_allows_more(
     for _ in 0..30 {
         assert!(pieces_on(&scene, 1) <= 1);
     }
-    let second = scene.launch(&of(3, "100K")).args(&["--jobs=4", "--task-upload-force"]).start();
+    let second = scene.launch(&of(3, "400K")).args(&["--jobs=4", "--task-upload-force"]).start();
     scene.eventually("three pieces are on their way", || match pieces_on(&scene, 1) {
         3 => Ok(()),
         more @ 4.. => panic!("{more} are"),

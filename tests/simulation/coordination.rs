@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use clickhouse_copier::coordinator::{Change, Coordinator, Error as KeeperError, Op, Session, Stored};
+use clickhouse_copier::coordinator::{Change, Coordinator, Error as CoordinatorError, Op, Session, Stored};
 
-use crate::stage::{Actor, Broken, Fate, Request, Stage};
+use crate::actor::{Actor, Fate, Request};
+use crate::stage::{Broken, Stage};
 
 /// The coordinator of one worker.
 pub struct Coordination {
@@ -14,7 +15,7 @@ pub struct Coordination {
 
 #[async_trait::async_trait]
 impl Coordinator for Coordination {
-    async fn session(&self) -> Result<Arc<dyn Session>, KeeperError> {
+    async fn session(&self) -> Result<Arc<dyn Session>, CoordinatorError> {
         self.stage.pass(&self.actor, Request::Read, "session", "").await;
         let inner = self.stage.coordinator.session().await?;
         self.actor.keep(inner.clone());
@@ -57,29 +58,29 @@ impl Session for Sitting {
         self.inner.id()
     }
 
-    async fn get(&self, path: &str) -> Result<Option<Stored>, KeeperError> {
+    async fn get(&self, path: &str) -> Result<Option<Stored>, CoordinatorError> {
         self.read("get", path, self.inner.get(path)).await
     }
 
-    async fn get_many(&self, paths: &[String]) -> Result<Vec<Option<Stored>>, KeeperError> {
+    async fn get_many(&self, paths: &[String]) -> Result<Vec<Option<Stored>>, CoordinatorError> {
         self.read("get_many", "", self.inner.get_many(paths)).await
     }
 
-    async fn children(&self, path: &str) -> Result<Option<Vec<String>>, KeeperError> {
+    async fn children(&self, path: &str) -> Result<Option<Vec<String>>, CoordinatorError> {
         self.read("children", path, self.inner.children(path)).await
     }
 
-    async fn watch(&self, path: &str) -> Result<(Option<Stored>, Change), KeeperError> {
+    async fn watch(&self, path: &str) -> Result<(Option<Stored>, Change), CoordinatorError> {
         let (stored, change) = self.read("watch", path, self.inner.watch(path)).await?;
         Ok((stored, self.change(change)))
     }
 
-    async fn watch_children(&self, path: &str) -> Result<(Option<Vec<String>>, Change), KeeperError> {
+    async fn watch_children(&self, path: &str) -> Result<(Option<Vec<String>>, Change), CoordinatorError> {
         let (children, change) = self.read("watch_children", path, self.inner.watch_children(path)).await?;
         Ok((children, self.change(change)))
     }
 
-    async fn commit(&self, mut ops: Vec<Op>) -> Result<(), KeeperError> {
+    async fn commit(&self, mut ops: Vec<Op>) -> Result<(), CoordinatorError> {
         let path = ops.first().map_or("", Op::path).to_owned();
         let fate = self.stage.pass(&self.actor, Request::Commit, "commit", &path).await;
         if self.stage.broken == Some(Broken::Comparing) {
@@ -102,7 +103,7 @@ impl Session for Sitting {
         done
     }
 
-    async fn lost(&self) -> KeeperError {
+    async fn lost(&self) -> CoordinatorError {
         let lost = self.inner.lost().await;
         self.actor.awake().await;
         lost

@@ -8,10 +8,12 @@
 //! `SIMULATION_SEED=n` runs one seed alone and tells its faults, `SIMULATION_STEPS=1` its requests too;
 //! `SIMULATION_SEEDS=n` runs so many, from `SIMULATION_FROM=n` on.
 
+mod actor;
 mod check;
 mod coordination;
 mod fates;
 mod lies;
+mod requests;
 mod scene;
 mod servers;
 mod stage;
@@ -35,12 +37,13 @@ use clickhouse_copier::worker::limits::concurrency::Jobs;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::sleep;
 
+use actor::Actor;
 use coordination::Coordination;
 use fates::{FAULTS, Fates, Fired};
 use lies::{LIES, Lie};
+use requests::Servers;
 use scene::{Scene, Second};
-use servers::Servers;
-use stage::{Actor, Broken, SESSION, Stage, task_path};
+use stage::{Broken, SESSION, Stage, task_path};
 
 const SEEDS: u64 = 400;
 /// So many of them again over the tables of the local coordinator.
@@ -190,7 +193,7 @@ async fn clean(stage: &Arc<Stage>, task: usize) -> Result<(), String> {
     let (_hand, interrupt) = Interrupt::by_hand();
     let failed = |error: RunError| format!("cleaning up after task {task}: {error}");
     let mut cleaner = Cleaner::open(request).await.map_err(failed)?;
-    let found = cleaner.look().await.map_err(failed)?;
+    let found = cleaner.find().await.map_err(failed)?;
     if found.id.is_some() {
         let removed = cleaner.remove(&found, &interrupt).await.map_err(failed)?;
         if !removed.failed.is_empty() {

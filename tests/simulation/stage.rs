@@ -6,16 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use clickhouse_copier::client::memory::MemoryServerClient;
-use clickhouse_copier::coordinator::{Coordinator, MemoryCoordinator, Op, Session};
+use clickhouse_copier::coordinator::{Coordinator, MemoryCoordinator, Op};
 use clickhouse_copier::ledger::Ledger;
 use clickhouse_copier::model::{Node, PartitionId, TableName};
 use clickhouse_copier::protocol::Order;
-use clickhouse_copier::runtime::signals::Hand;
 use clickhouse_copier::worker::launch::Incremental;
 use tokio::sync::watch;
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep;
 
+use crate::actor::{Actor, Fate, Request};
 use crate::check::Check;
 use crate::fates::{Fates, Fault};
 use crate::lies::Lie;
@@ -43,42 +43,6 @@ pub enum Broken {
     Accounting,
 }
 
-/// A worker process.
-pub struct Actor {
-    pub name: String,
-    pub task: usize,
-    awake_at: Mutex<Instant>,
-    crashed: watch::Sender<bool>,
-    sessions: Mutex<Vec<Arc<dyn Session>>>,
-    hand: Mutex<Hand>,
-    /// Tables that it made when its task was finished already.
-    pub made_late: Mutex<BTreeSet<TableName>>,
-}
-
-/// What a request is about to meet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    Good,
-    LostRequest,
-    LostReply,
-    Refused(u32),
-    Late(Duration),
-    CrashAfter,
-}
-
-/// What a worker is about to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Request {
-    /// Asks a server.
-    Question,
-    /// Changes something on a server.
-    Deed,
-    /// Reads from the coordinator.
-    Read,
-    /// Writes to it.
-    Commit,
-}
-
 /// A seed's world while it runs.
 pub struct Stage {
     pub scene: Scene,
@@ -102,58 +66,8 @@ pub struct Stage {
     trace: Mutex<(DefaultHasher, u64)>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("nobody panics while holding it")
-}
-
-impl Actor {
-    pub fn new(name: String, task: usize, hand: Hand) -> Arc<Self> {
-        Arc::new(Self {
-            name,
-            task,
-            awake_at: Mutex::new(Instant::now()),
-            crashed: watch::channel(false).0,
-            sessions: Mutex::default(),
-            hand: Mutex::new(hand),
-            made_late: Mutex::default(),
-        })
-    }
-
-    pub fn keep(&self, session: Arc<dyn Session>) {
-        lock(&self.sessions).push(session);
-    }
-
-    /// Returns when this worker is not standing still.
-    pub async fn awake(&self) {
-        loop {
-            let until = *lock(&self.awake_at);
-            if until <= Instant::now() {
-                return;
-            }
-            sleep_until(until).await;
-        }
-    }
-
-    pub async fn crashed(&self) {
-        let _ = self.crashed.subscribe().wait_for(|crashed| *crashed).await;
-    }
-
-    pub async fn crash(&self) -> ! {
-        self.crashed.send_replace(true);
-        std::future::pending().await
-    }
-
-    pub fn session_ids(&self) -> Vec<String> {
-        lock(&self.sessions).iter().map(|session| session.id()).collect()
-    }
-
-    pub fn forget_sessions(&self) {
-        lock(&self.sessions).clear();
-    }
-
-    fn stand_still(&self, pause: Duration) {
-        *lock(&self.awake_at) = Instant::now() + pause;
-    }
 }
 
 impl Stage {

@@ -32,7 +32,7 @@ pub enum Fault {
     Unseen {
         /// The flag.
         flag: &'static str,
-        /// Its value.
+        /// The value of the flag.
         path: PathBuf,
         /// The error of the file system.
         source: io::Error,
@@ -42,7 +42,7 @@ pub enum Fault {
     NotAFile {
         /// The flag.
         flag: &'static str,
-        /// Its value.
+        /// The value of the flag.
         path: PathBuf,
     },
     /// Something stands at the path of a new file.
@@ -50,7 +50,7 @@ pub enum Fault {
     Exists {
         /// The flag.
         flag: &'static str,
-        /// Its value.
+        /// The value of the flag.
         path: PathBuf,
     },
     /// The text does not name a server.
@@ -58,7 +58,7 @@ pub enum Fault {
     Host {
         /// The flag.
         flag: &'static str,
-        /// Its value.
+        /// The value of the flag.
         text: String,
     },
     /// Bars were requested without a terminal.
@@ -69,7 +69,7 @@ pub enum Fault {
     NotAFolder {
         /// The flag.
         flag: &'static str,
-        /// Its value.
+        /// The value of the flag.
         path: PathBuf,
     },
 }

@@ -63,7 +63,7 @@ async fn list_and_remove(
     interrupt: &Interrupt,
 ) -> Result<Option<Cleaned>, RunError> {
     let found = tokio::select! {
-        found = cleaner.look() => found?,
+        found = cleaner.find() => found?,
         () = interrupt.finish() => return Ok(None),
     };
     // The list is shown before anything is removed. If it cannot be shown, nothing is removed.

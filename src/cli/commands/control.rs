@@ -143,7 +143,7 @@ async fn clean(options: &CommandOptions, interrupt: &Interrupt) -> Result<OrderO
     };
     let mut cleaner = Cleaner::open(request).await.map_err(failure)?;
     let outcome = async {
-        let found = cleaner.look().await?;
+        let found = cleaner.find().await?;
         let removal = cleaner.remove(&found, interrupt).await?;
         Ok::<_, crate::planning::errors::RunError>((found, removal))
     };

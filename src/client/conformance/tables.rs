@@ -68,7 +68,7 @@ pub async fn a_definition_comes_back_as_it_was_written(servers: &TestServers<'_>
     assert_eq!(columns, [("d", "Date"), ("id", "UInt32"), ("s", "String")]);
     let last = found.column("s").unwrap();
     assert_eq!((last.default_kind, last.default_expression.as_str()), (DefaultKind::Default, "'none'"));
-    // Its statement creates an equal table, and a staging table whose partitions fit.
+    // The statement of the table creates an equal table, and a staging table whose partitions fit.
     let again = found.create(&servers.name("b"), &found.engine);
     client.create_table(&servers.second, &servers.name("b"), &again, &none()).await.unwrap();
     let copy = client.table(&servers.second, &servers.name("b")).await.unwrap().unwrap();

@@ -24,7 +24,7 @@ pub enum TlsError {
     /// The copier's certificate.
     #[error("<certificateFile>: a certificate cannot be read: {0}")]
     Certificate(String),
-    /// Its key. The text does not show the key's content.
+    /// The key of that certificate. The text does not show the content of the key.
     #[error("<privateKeyFile>: the key cannot be read: it must be in PEM form, without a passphrase")]
     Key,
     /// A key that belongs to another certificate, or of an unknown kind.

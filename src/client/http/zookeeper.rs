@@ -2,13 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::super::Error;
+use super::super::{Error, KEEPER_EXCEPTION};
 use super::{HttpServerClient, SHORT};
 use crate::model::Node;
 use crate::sql;
-
-/// ClickHouse's code for an error of ZooKeeper, also for a path that does not exist.
-const KEEPER_EXCEPTION: u32 = 999;
 
 impl HttpServerClient {
     /// Returns the nodes under a path, or `None` when there is no such path.

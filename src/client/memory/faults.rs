@@ -15,7 +15,7 @@ pub struct Statement {
     pub deed: &'static str,
     /// The table that changes, or the database.
     pub of: String,
-    /// Its id, if it has one.
+    /// The id of the statement, if it has one.
     pub query_id: String,
 }
 

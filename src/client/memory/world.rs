@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::{ClusterSeat, Disk, Kind, Settings};
+use super::super::{ClusterSeat, Disk, KEEPER_EXCEPTION, Kind, Settings};
 use super::parts::{Arrival, NodeExists, Part, Row, TableLog, grouped};
 use super::refused::refused;
 use super::table::{Replica, Table, read_create};
@@ -278,7 +278,9 @@ impl World {
             all.map(|table| table.definition.name.clone()).collect()
         };
         let holder = self.servers.iter().find_map(|(host, server)| Some((host, tables(server).pop()?)));
-        let Some((host, name)) = holder else { return Err(refused(999, "Coordination::Exception: No node")) };
+        let Some((host, name)) = holder else {
+            return Err(refused(KEEPER_EXCEPTION, "Coordination::Exception: No node"));
+        };
         self.speaks(node, host)?;
         let source = self.table(host, &name)?;
         let mut adds = Vec::new();
@@ -345,7 +347,7 @@ impl World {
     ) -> Result<(), Kind> {
         let table = self.table(node, name)?;
         let (table_log, before) = (table.table_log, self.parts(table));
-        let exists = |NodeExists| refused(999, "Coordination::Exception: Node exists");
+        let exists = |NodeExists| refused(KEEPER_EXCEPTION, "Coordination::Exception: Node exists");
         let table_log = self.table_logs.entry(table_log).or_default();
         let entry = table_log.write(partitions, numbers, adds, arrival).map_err(exists)?;
         let leaves = Instant::now() + self.linger;

@@ -39,9 +39,9 @@ pub(super) struct SessionLock(File);
 /// The state of a session's lock.
 #[derive(Debug)]
 pub(super) enum LockState {
-    /// Its process holds the lock; the time is that of its last pulse.
+    /// The process of the session holds the lock. The time is that of its last pulse.
     Held(SystemTime),
-    /// Its process is dead.
+    /// The process of the session is dead.
     Free,
 }
 
@@ -132,8 +132,8 @@ impl StateDir {
         let file =
             match OpenOptions::new().read(true).write(true).custom_flags(NO_FOLLOW).open(self.session_file(number)) {
                 Ok(file) => file,
-                // Its file is gone, so nobody can see its process any more. That process learns it when its row is
-                // deleted.
+                // The file of the session is gone, so no process can see that the session lives. The process of the
+                // session learns it when its row is deleted.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(LockState::Free),
                 Err(error) => return Err(error),
             };

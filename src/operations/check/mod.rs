@@ -20,7 +20,7 @@ use crate::planning::task_file::refuse_differences;
 use crate::protocol::{TaskId, TaskRecord};
 use crate::runtime::bounded::all_tables;
 use crate::task::{SecretSource, Task};
-use crate::worker::remake::is_new;
+use crate::worker::renew::is_new;
 
 pub use nodes::{About, Left, NodeFacts};
 pub use tables::{Expiry, PlanFacts, SourceFacts, TableFacts, TargetFacts};

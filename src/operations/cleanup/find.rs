@@ -30,7 +30,7 @@ impl Cleaner {
     ///
     /// # Errors
     /// When the coordinator is lost.
-    pub async fn look(&mut self) -> Result<Findings, RunError> {
+    pub async fn find(&mut self) -> Result<Findings, RunError> {
         let holders = self.holders().await?;
         let standing = self.read_records().await?;
         let alive = Alive(holders.iter().map(|holder| holder.worker.clone()).collect());

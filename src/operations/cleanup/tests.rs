@@ -150,7 +150,7 @@ async fn thaw(life: usize, lead: usize) -> bool {
     steps(50).await;
 
     let mut cleaner = world.cleaner().await;
-    let found = cleaner.look().await.unwrap();
+    let found = cleaner.find().await.unwrap();
     assert!(found.holders.is_empty() && found.silent.is_empty(), "{found}");
     let given_up = cleaner.give_up().await.unwrap();
     world.all_sessions_end();
@@ -201,7 +201,7 @@ async fn a_cleaner_whose_session_is_over_removes_nothing() {
             world.all_sessions_end();
             steps(50).await;
             let mut cleaner = world.cleaner().await;
-            let found = cleaner.look().await.unwrap();
+            let found = cleaner.find().await.unwrap();
             let before = world.staging();
             world.all_sessions_end();
             let (_hand, interrupt) = Interrupt::by_hand();

@@ -2,7 +2,7 @@
 
 use super::{Servers, Side};
 use crate::model::{Cluster, TableName};
-use crate::planning::errors::RunError;
+use crate::planning::errors::{Problem, ProblemKind, RunError};
 use crate::sql::{TableDefinition, key_elements};
 use crate::task::{ClusterSketch, Sketch, TableJob, TableSketch, Task, Verify, kept_elements};
 
@@ -48,7 +48,9 @@ pub async fn reverse(servers: &Servers, way: &WayBack<'_>) -> Result<Sketch, Run
         let back = Back { servers, way, job, elsewhere: elsewhere.as_ref() };
         match back.sketch().await {
             Ok(table) => tables.push(table),
-            Err(RunError::Problems(more)) => problems.extend(more),
+            Err(RunError::Problems(more)) if more.iter().all(|problem| problem.kind == ProblemKind::Task) => {
+                problems.extend(more);
+            }
             Err(other) => return Err(other),
         }
     }
@@ -78,10 +80,8 @@ impl Back<'_> {
         let into = TableName::new(way.database.as_ref().unwrap_or(&job.source.database), &job.source.table);
         let cluster = self.cluster(origin);
         let Some(copied) = self.servers.definition(copy, &job.target).await? else {
-            return Err(RunError::task(format!(
-                "tables/{}: there is no table {} in cluster {}: nothing to copy back",
-                job.name, job.target, copy.name
-            )));
+            let cause = format!("there is no table {} in cluster {}: nothing to copy back", job.target, copy.name);
+            return Err(Problem::task(cause).in_table(&job.name).into());
         };
         // The original source table may be lost. A reverse copy restores it.
         let original = self.servers.definition(origin, &job.source).await.unwrap_or_else(|error| {
@@ -156,11 +156,12 @@ impl Back<'_> {
                 return Ok(Some(("sharding_key", Some(key), comments)));
             }
         }
-        Err(RunError::task(format!(
-            "tables/{}: the way back goes to {shards} shards of cluster {}, and no Distributed table over {} was found that would \
-             tell by which key its rows were placed: --sharding-key says it",
-            job.name, cluster.name, job.source
-        )))
+        let cause = format!(
+            "the way back goes to {shards} shards of cluster {}, and no Distributed table over {} was found that would tell by which \
+             key its rows were placed: --sharding-key says it",
+            cluster.name, job.source
+        );
+        Err(Problem::task(cause).in_table(&job.name).into())
     }
 
     /// Returns the `<enabled_partitions>` of the task where both tables have the same partition key. Otherwise its names are not

@@ -61,11 +61,8 @@ fn of_task(task: &Task) -> Vec<Problem> {
         for (name, value) in settings {
             let wrong = required_setting(name).filter(|setting| setting.matters != Matters::Passing);
             if let Some(setting) = wrong.filter(|setting| !setting.is_met_by(value)) {
-                faults.push(Problem::task(format!(
-                    "{section}/{name}: it is {}, and {}. Leave it out",
-                    shown(value),
-                    setting.reason
-                )));
+                let problem = Problem::task(format!("it is {}, and {}", shown(value), setting.reason));
+                faults.push(problem.at_element(&format!("{section}/{name}")).with_todo("Leave it out"));
             }
         }
     }

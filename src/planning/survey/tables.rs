@@ -34,7 +34,7 @@ impl Surveyor<'_> {
             for error in errors {
                 // Report it once for all table jobs.
                 let line = format!("{error}; the copy goes on without this replica");
-                if self.pool.ways.is_news(&line) {
+                if self.pool.routes.is_news(&line) {
                     tracing::warn!(node = error.node, "{line}");
                 }
             }

@@ -27,7 +27,7 @@ pub struct Planned {
 /// The partitions that are published together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlannedBatch {
-    /// Its partitions.
+    /// The partitions of the batch.
     pub partitions: Vec<String>,
     /// The number of pieces.
     pub pieces: usize,

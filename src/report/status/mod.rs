@@ -42,7 +42,7 @@ pub struct Status {
     pub schema: u32,
     /// The id of the task. Its tables on servers are called `copier_<id>_…`, its statements `copier:<id>:…`.
     pub task: String,
-    /// Its path in the coordinator.
+    /// The path of the task in the coordinator.
     pub path: String,
     /// The state of the whole task.
     pub state: TaskState,

@@ -10,9 +10,9 @@ use crate::protocol::{BatchRecord, BatchState, Copied, PieceRecord, PieceState, 
 /// A partition of the target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PartitionStatus {
-    /// Its name as a person writes it.
+    /// The name of the partition as a person writes it.
     pub name: String,
-    /// Its state.
+    /// The state of the partition.
     pub state: PartitionState,
     /// Rows: those selected when it is published, before that those counted when it was planned.
     pub rows: u64,

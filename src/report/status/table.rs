@@ -10,7 +10,7 @@ use crate::protocol::TableRecords;
 /// A table job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TableStatus {
-    /// Its name in the task.
+    /// The name of the table job in the task.
     pub name: String,
     /// The source table.
     pub source: String,
@@ -18,7 +18,7 @@ pub struct TableStatus {
     pub target: String,
     /// The sums over its partitions.
     pub amounts: Amounts,
-    /// Its partitions, in the order in which they are copied.
+    /// The partitions of the table job, in the order in which they are copied.
     pub partitions: Vec<PartitionStatus>,
     /// The number of further partitions that have not changed since an earlier pass (`run --incremental`). They are left alone.
     pub unchanged: usize,

@@ -5,7 +5,7 @@ use serde::Serialize;
 /// A worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct WorkerStatus {
-    /// Its name: host, process and a number.
+    /// The name of the worker: host, process and a number.
     pub name: String,
     /// The jobs that it does now.
     pub jobs: Vec<JobStatus>,
@@ -31,7 +31,7 @@ pub struct JobStatus {
 pub struct StatementStatus {
     /// The server.
     pub node: String,
-    /// Its id, by which it is found in the logs of the server or killed.
+    /// The id of the statement, by which it is found in the logs of the server or killed.
     pub query_id: String,
     /// How long it has run, in milliseconds.
     pub millis: u64,

@@ -109,11 +109,11 @@ pub struct PartitionReport {
 /// A key whose rows differ between the two sides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct KeyReport {
-    /// Its values.
+    /// The values of the key.
     pub key: Vec<String>,
-    /// Its rows at the source.
+    /// The number of rows of the key at the source.
     pub source_rows: u64,
-    /// Its rows on the target.
+    /// The number of rows of the key on the target.
     pub target_rows: u64,
     /// Whether the contents differ. `None` if rows were only counted.
     #[serde(skip_serializing_if = "Option::is_none")]

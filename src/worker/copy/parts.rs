@@ -95,7 +95,7 @@ impl Attempt<'_> {
         let task = self.context.task();
         let job = &task.tables[self.piece.table];
         let is_demanded = job.transfer == Some(Way::Clone);
-        let ways = &self.context.pool.ways;
+        let ways = &self.context.pool.routes;
         let given_up = || sources.iter().any(|source| ways.is_given_up(self.piece.table, &source.node));
         if !is_demanded && (job.transfer.is_some() || job.paced || !self.plan().clones || given_up()) {
             return Ok(false);
@@ -130,7 +130,7 @@ impl Attempt<'_> {
     /// Logs the reason, and clones no more pieces from the source nodes where the reason is an error of a server. The next piece would get
     /// the same error. Reasons in the rows of one piece need not apply to the next one.
     fn give_up_cloning(&self, sources: &[Source], hindrance: &Hindrance) {
-        let ways = &self.context.pool.ways;
+        let ways = &self.context.pool.routes;
         if let Hindrance::Server(error) = hindrance
             && !error.is_unreachable()
         {

@@ -257,7 +257,7 @@ impl Attempt<'_> {
     /// Logs once for the table which route was chosen and why, unless it is a push. Logs other reasons of other nodes at level debug.
     fn log_route(&self, Leg { source, target, route }: &Leg) {
         let Some(reason) = &route.reason else { return };
-        let (table, way, ways) = (&self.plan().name, route.way, &self.context.pool.ways);
+        let (table, way, ways) = (&self.plan().name, route.way, &self.context.pool.routes);
         let line = format!("table {table}: transfer: {way} from {} to {}, since {reason}", source.node, target.node);
         if ways.is_news(&format!("table {table}: {way}")) {
             ways.is_news(&line);
@@ -276,7 +276,7 @@ impl Attempt<'_> {
              can tell apart",
             self.plan().name
         );
-        if shards > 1 && self.context.pool.ways.is_news(&line) {
+        if shards > 1 && self.context.pool.routes.is_news(&line) {
             tracing::info!("{line}");
         }
         Ok(())

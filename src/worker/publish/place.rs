@@ -9,14 +9,12 @@ use tokio::time::Instant;
 use super::super::context::AttemptError;
 use super::placed::{self, NodeRows};
 use super::{Before, CATCH_UP_TIMEOUT, DISPLACED_TIMEOUT, Gathered, PARTITIONS_PER_ALTER, Publication};
-use crate::client::{Placing, Settings};
+use crate::client::{KEEPER_EXCEPTION, Placing, Settings};
 use crate::model::{PartitionId, PartitionValue, PublicationNo};
 use crate::protocol::{PartitionFacts, Policy, Published, Step, decide, is_complete};
 use crate::runtime::clock::now;
 use crate::runtime::fault_point::fault_point;
 
-/// Error code 999, `KEEPER_EXCEPTION`.
-const KEEPER_EXCEPTION: u32 = 999;
 /// How often to check whether displaced parts are gone.
 const DISPLACED_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 

@@ -146,18 +146,23 @@ pub(super) fn judge(task: &Task, seen: &[Seen]) -> (Vec<Problem>, Vec<String>) {
 fn of_node(seen: &Seen) -> Option<Problem> {
     let Seen { node, .. } = seen;
     if seen.is_several() {
-        return Some(Problem::task(format!(
-            "remote_servers: {node}: several servers answer in turn at {}: name each server by an address of its own",
+        return Some(unclear_server(format!(
+            "{node}: several servers answer in turn at {}: name each server by an address of its own",
             node.url()
         )));
     }
     let other = seen.behind.iter().find(|behind| seen.held && !behind.own)?;
     let looker = if is_same_name(&other.from, node) { String::new() } else { format!(", seen from {},", other.from) };
-    Some(Problem::task(format!(
-        "remote_servers: {node}: this native address{looker} is another server than the one at {}: write the <http_port> that \
+    Some(unclear_server(format!(
+        "{node}: this native address{looker} is another server than the one at {}: write the <http_port> that \
          belongs to <port>, and a <host> that is the same server from everywhere",
         node.url()
     )))
+}
+
+/// Returns the problem of an address that does not name one server.
+fn unclear_server(cause: String) -> Problem {
+    Problem::task(cause).at_element("remote_servers")
 }
 
 /// The assignment of nodes to servers.
