@@ -27,6 +27,7 @@
 pub mod cli;
 pub mod client;
 pub mod coordinator;
+#[cfg(any(test, feature = "doubles"))]
 #[doc(hidden)]
 pub mod fuzzed;
 pub mod ledger;

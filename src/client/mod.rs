@@ -15,10 +15,12 @@
 
 #[doc(hidden)]
 #[allow(missing_docs)] // tests, named by what they check
+#[cfg(any(test, feature = "doubles"))]
 pub mod conformance;
 mod error;
 pub mod http;
 mod inspect;
+#[cfg(any(test, feature = "doubles"))]
 pub mod memory;
 pub(crate) mod native;
 mod probe;

@@ -20,9 +20,11 @@
 //!   not happen twice, a compared version must decide.
 
 #[doc(hidden)]
+#[cfg(any(test, feature = "doubles"))]
 pub mod conformance;
 mod error;
 pub mod local;
+#[cfg(any(test, feature = "doubles"))]
 mod memory;
 mod path;
 mod tree;
@@ -36,6 +38,7 @@ use futures::future::BoxFuture;
 
 pub use error::{Conflict, Error};
 pub use local::LocalCoordinator;
+#[cfg(any(test, feature = "doubles"))]
 pub use memory::MemoryCoordinator;
 pub use tree::{create_if_absent, delete_tree, ensure_path};
 pub use zookeeper::{ZooKeeperCoordinator, ZooKeeperOptions};

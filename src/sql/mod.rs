@@ -10,6 +10,7 @@ mod conversions;
 mod definition;
 mod engine;
 mod expression;
+#[cfg(any(test, feature = "doubles"))]
 pub(crate) mod fuzzed;
 mod grants;
 mod identity;

@@ -22,6 +22,7 @@ mod configuration;
 pub(crate) mod edited;
 mod elements;
 mod fault;
+#[cfg(any(test, feature = "doubles"))]
 pub(crate) mod fuzzed;
 mod inputs;
 mod keeper;

@@ -13,6 +13,7 @@ mod expressions;
 mod facts;
 mod frame;
 mod frames;
+#[cfg(any(test, feature = "doubles"))]
 pub(crate) mod fuzzed;
 mod inspector;
 mod joined_questions;

@@ -8,6 +8,7 @@
 
 mod deal;
 mod dictionary;
+#[cfg(any(test, feature = "doubles"))]
 pub(crate) mod fuzzed;
 mod renumber;
 mod shape;

@@ -29,6 +29,7 @@
 
 mod session;
 mod session_thread;
+#[cfg(any(test, feature = "doubles"))]
 pub(super) mod simulated;
 mod state_dir;
 mod store;

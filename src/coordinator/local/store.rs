@@ -147,24 +147,6 @@ impl Store {
         Ok(Self(connection))
     }
 
-    /// A database in memory, of one connection.
-    pub fn in_memory() -> Result<Self, StoreError> {
-        let mut connection = Connection::open_in_memory()?;
-        create_tables(&mut connection)?;
-        Ok(Self(connection))
-    }
-
-    /// Begins a session of this number, unless it has.
-    pub fn ensure_session(&mut self, session: Number) -> Result<(), StoreError> {
-        self.0.prepare_cached("INSERT OR IGNORE INTO session (number, process) VALUES (?, 0)")?.execute([session])?;
-        Ok(())
-    }
-
-    /// Runs queries at one instant, without a session.
-    pub fn read_any<T>(&self, ask: impl FnOnce(&Tree) -> rusqlite::Result<T>) -> Result<T, StoreError> {
-        Ok(ask(&Tree(&self.0))?)
-    }
-
     /// Returns a number that changes when another connection has written.
     pub fn data_version(&self) -> Result<i64, StoreError> {
         Ok(self.0.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?)
@@ -292,6 +274,36 @@ impl Tree<'_> {
         asked.query_map([path], |row| row.get(0))?.collect::<Result<_, _>>().map(Some)
     }
 
+    /// Returns the number of the last change.
+    pub fn last_change(&self) -> rusqlite::Result<i64> {
+        self.0.prepare_cached("SELECT coalesce(max(number), 0) FROM change")?.query_row([], |row| row.get(0))
+    }
+}
+
+/// What only the double needs.
+#[cfg(any(test, feature = "doubles"))]
+impl Store {
+    /// A database in memory, of one connection.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        let mut connection = Connection::open_in_memory()?;
+        create_tables(&mut connection)?;
+        Ok(Self(connection))
+    }
+
+    /// Begins a session of this number, unless it has.
+    pub fn ensure_session(&mut self, session: Number) -> Result<(), StoreError> {
+        self.0.prepare_cached("INSERT OR IGNORE INTO session (number, process) VALUES (?, 0)")?.execute([session])?;
+        Ok(())
+    }
+
+    /// Runs queries at one instant, without a session.
+    pub fn read_any<T>(&self, ask: impl FnOnce(&Tree) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        Ok(ask(&Tree(&self.0))?)
+    }
+}
+
+#[cfg(any(test, feature = "doubles"))]
+impl Tree<'_> {
     /// Returns the paths of all nodes.
     pub fn paths(&self) -> rusqlite::Result<Vec<String>> {
         let path = |row: &rusqlite::Row<'_>| {
@@ -299,11 +311,6 @@ impl Tree<'_> {
             Ok(if name.is_empty() { "/".to_owned() } else { path::child(&parent, &name) })
         };
         self.0.prepare_cached("SELECT parent, name FROM node")?.query_map([], path)?.collect()
-    }
-
-    /// Returns the number of the last change.
-    pub fn last_change(&self) -> rusqlite::Result<i64> {
-        self.0.prepare_cached("SELECT coalesce(max(number), 0) FROM change")?.query_row([], |row| row.get(0))
     }
 }
 
